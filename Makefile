@@ -1,0 +1,68 @@
+# Needs make and Python 3.11 or newer with pip; everything else goes into .venv.
+#   make demo    the whole job on the bundled sample
+#   make test    linters, types and tests
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for python in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+# The tests sync thousands of small files: a disk in memory, if there is a large one, spares minutes.
+MEMORY := $(shell test -w /dev/shm && test "$$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}')" -gt 4000000 \
+	&& echo /dev/shm)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo test lint bench clean
+
+help:
+	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
+	@echo 'make test    ruff, mypy and pytest (PYTEST_ARGS="-k name")'
+	@echo 'make lint    ruff and mypy only'
+	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
+	@echo 'make clean   remove what these made'
+
+# The venv is made again only when pyproject.toml changed: the package is installed editable, so
+# that it always runs the source that is here. Where Python has no ensurepip (Debian without
+# python3-venv), the pip that the machine has fills the venv.
+$(VENV)/.installed: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: Python 3.11 or newer is needed (make PYTHON=...)' >&2; exit 1; }
+	@echo 'making $(VENV) with $(PYTHON)'
+	@'$(PYTHON)' -m venv --clear $(VENV) >/dev/null 2>&1 || { \
+		'$(PYTHON)' -m venv --clear --without-pip $(VENV) && \
+		'$(PYTHON)' -m pip --python $(BIN)/python --quiet install pip; }
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+venv: $(VENV)/.installed
+
+dev: $(VENV)/.dev
+
+# Everything that the demo makes, its store included, lies in ./demo: nothing in the user's home.
+demo: $(VENV)/.installed
+	@rm -rf $(DEMO)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/mission.sh $(DEMO)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed
+	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) $(DEMO) benchmarks/.scratch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
