@@ -1,0 +1,197 @@
+"""What can go wrong, grouped by what a caller can do about it.
+
+Every error that ama raises on purpose is an `AmaError`. Its message is one line that says what
+happened, its hint (if there is one) what to do next, its code is stable, and its exit code is
+what the command line ends with.
+"""
+
+from __future__ import annotations
+
+import errno as numbers
+import os
+from functools import partial
+from typing import ClassVar
+
+
+class AmaError(Exception):
+    """Any error of ama's own: catch it to catch them all.
+
+    Args:
+        message: One line without a full stop: what happened, and to what.
+        hint: One line: what to do about it.
+
+    Example:
+        >>> raise NotFound("no class 'modles'", hint="did you mean 'models'?")
+        Traceback (most recent call last):
+            ...
+        ama.errors.NotFound: no class 'modles'
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidInput(AmaError, ValueError):
+    """What the caller asked for makes no sense, or isn't allowed; asking differently helps."""
+
+    code = "invalid-input"
+    exit_code = 2
+
+
+class NotFound(AmaError, LookupError):
+    """There is no such class, asset, alias, file or remote."""
+
+    code = "not-found"
+    exit_code = 3
+
+
+class AlreadyExists(AmaError):
+    """There is one already, and it is not overwritten."""
+
+    code = "already-exists"
+    exit_code = 4
+
+
+class Conflict(AmaError):
+    """Somebody else changed it first: look at what they did, then ask again."""
+
+    code = "conflict"
+    exit_code = 5
+
+
+class IntegrityError(AmaError):
+    """Bytes that were read are not what they must be: something is damaged or missing."""
+
+    code = "integrity"
+    exit_code = 6
+
+
+class FormatError(AmaError):
+    """Data of a form that this version of ama doesn't read."""
+
+    code = "format"
+    exit_code = 7
+
+
+class StorageError(AmaError, OSError):
+    """The disk, the network or the permissions said no.
+
+    Args:
+        message: One line: what happened, and to what.
+        hint: One line: what to do about it.
+        retryable: Whether the same call may succeed if it is simply made again.
+        errno: The system's number for it, where there is one.
+    """
+
+    code = "storage"
+    exit_code = 8
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retryable: bool = False,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What an OSError would be made of again knows nothing of ours.
+        again = partial(type(self), hint=self.hint, retryable=self.retryable, errno=self.errno)
+        return again, (self.message,)
+
+
+def shown(text: object) -> str:
+    r"""A name or path as a message shows it: on one line, and safe to print anywhere.
+
+    Args:
+        text: The name, or the path.
+
+    Returns:
+        The same text, with control characters and bytes that are no UTF-8 escaped.
+
+    Example:
+        >>> shown("a\nb")
+        'a\\nb'
+    """
+    plain = str(text)
+    if plain.isprintable():
+        return plain
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
+
+
+_FULL = "free some space and run the same command again"
+_AGAIN = "run the same command again"
+# errno -> message, hint, whether a retry may help
+_MEANING: dict[int, tuple[str, str | None, bool]] = {
+    numbers.ENOSPC: ("no space left on the disk of {}", _FULL, False),
+    numbers.EDQUOT: ("the disk quota is used up for {}", _FULL, False),
+    numbers.EFBIG: ("{} would be larger than its file system allows", None, False),
+    numbers.EROFS: ("{} is read-only: its file system is mounted so", None, False),
+    numbers.ENOENT: ("{} does not exist", None, False),
+    numbers.EEXIST: ("{} exists already", None, False),
+    numbers.ENOTDIR: ("{} is not a directory, or is below something that isn't one", None, False),
+    numbers.EISDIR: ("{} is a directory", None, False),
+    numbers.ENOTEMPTY: ("{} is a directory with something in it", None, False),
+    numbers.ENAMETOOLONG: ("{} is a longer name than its file system holds", None, False),
+    numbers.EILSEQ: ("{} is a name that its file system can't hold", None, False),
+    numbers.ELOOP: ("{} leads through too many symlinks", None, False),
+    numbers.EXDEV: ("{} is on another file system than its temporary file", None, False),
+    numbers.EMFILE: ("too many open files: can't open {}", "raise the limit (ulimit -n)", True),
+    numbers.ENFILE: ("too many open files on this machine: can't open {}", _AGAIN, True),
+    numbers.EIO: ("the disk of {} reports an error", "check the disk", False),
+    numbers.ESTALE: ("{} was lost by its network file system", _AGAIN, True),
+    numbers.ETIMEDOUT: ("the file system of {} did not answer in time", _AGAIN, True),
+    numbers.EBUSY: ("{} is in use", _AGAIN, True),
+    numbers.EAGAIN: ("{} is not available now", _AGAIN, True),
+    numbers.EINTR: ("the work on {} was interrupted", _AGAIN, True),
+    numbers.ENOMEM: ("the system has no memory left for {}", _AGAIN, True),
+}
+
+
+def storage_error(
+    error: OSError, path: str | os.PathLike[str], *, doing: str = "write"
+) -> StorageError:
+    """Say in one clear line what the system meant.
+
+    Args:
+        error: What the system said; a StorageError is returned as it is.
+        path: What it said it about.
+        doing: "write" or "read": what was refused.
+
+    Returns:
+        The error to raise, `from` the other.
+
+    Example:
+        >>> str(storage_error(OSError(28, "No space left on device"), "model.h5"))
+        'no space left on the disk of model.h5'
+    """
+    if isinstance(error, StorageError):
+        return error
+    where = shown(os.fspath(path))
+    if getattr(error, "winerror", None) == 1314:
+        message = f"{where} can't be made: this system allows no symlinks"
+        hint: str | None = "turn on the developer mode of Windows"
+        retryable = False
+    elif error.errno in (numbers.EACCES, numbers.EPERM):
+        message = f"{where} is read-only" if doing == "write" else f"no permission to read {where}"
+        hint = "check its permissions, and those of its directory"
+        retryable = False
+    elif error.errno in _MEANING:
+        text, hint, retryable = _MEANING[error.errno]
+        message = text.format(where)
+    else:
+        reason = shown(error.strerror or type(error).__name__)
+        message, hint, retryable = f"{where}: {reason}", None, False
+    return StorageError(message, hint=hint, retryable=retryable, errno=error.errno)

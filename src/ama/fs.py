@@ -1,0 +1,504 @@
+"""Changes to the disk that are either done or not: the only module that renames, links or syncs.
+
+A file is written under a temporary name beside its place, made durable, and only then given
+its name. So whoever looks, also after a crash at any point, sees the whole file or none.
+Names of temporary files are recognised by `is_temp`; nobody but their writer may look inside.
+
+Every error of the user's disk comes out of each function as a `StorageError` of one clear line.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from ama.errors import StorageError, shown, storage_error
+from ama.syscalls import System
+
+Buffer = bytes | bytearray | memoryview
+AnyPath = str | os.PathLike[str]
+
+_TEMP_PREFIX = ".tmp-"
+_TEMP_DIGITS = 16
+_NFC, _NFD = "-\u00e9", "-e\u0301"
+_HEX = frozenset("0123456789abcdef")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_NEW |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOINHERIT", 0)
+
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_NO_SYNC = (*_UNSUPPORTED, errno.EINVAL, errno.EBADF)
+_OVER = (_NEW & ~os.O_EXCL) | os.O_TRUNC
+
+# What link(2) says where it isn't offered (FAT, some network and FUSE file systems).
+_NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.EINVAL)
+
+# Tests replace it by one that dies at its k-th call.
+_os = System()
+
+
+def write_new(path: AnyPath, data: Buffer | Iterable[Buffer]) -> None:
+    """Write a file that must not exist yet; of many who try at once, exactly one succeeds.
+
+    Args:
+        path: Where the file will be; its directory exists.
+        data: The content, or its parts in order. It isn't copied. If taking the next part
+            raises, nothing is left behind and the error passes through.
+
+    Raises:
+        FileExistsError: Something has that name. It was not touched.
+        StorageError: The disk refused, or its file system can't create a file atomically.
+
+    Example:
+        >>> write_new("entry", b"one")
+        >>> write_new("entry", b"two")
+        Traceback (most recent call last):
+            ...
+        FileExistsError: [Errno 17] File exists: 'entry'
+    """
+    target = os.fspath(path)
+    if os.path.lexists(target):
+        raise _taken(target)
+    place(write_temp(os.path.dirname(target), data), target, replace=False)
+
+
+def write_replace(path: AnyPath, data: Buffer | Iterable[Buffer]) -> None:
+    """Write a file, replacing the one that has the name: readers see the old or the new, whole.
+
+    Args:
+        path: Where the file will be; its directory exists.
+        data: The content, or its parts in order, as in `write_new`.
+
+    Raises:
+        StorageError: The disk refused; what was there still is.
+
+    Example:
+        >>> write_replace("HINT", b"7")
+    """
+    target = os.fspath(path)
+    place(write_temp(os.path.dirname(target), data), target)
+
+
+def write_temp(
+    directory: AnyPath,
+    data: Buffer | Iterable[Buffer],
+    *,
+    executable: bool = False,
+    sync: bool = True,
+) -> str:
+    r"""Write a temporary file, whole, to be given its name by `place`.
+
+    Args:
+        directory: Where; the place that it is meant for must be on the same file system.
+        data: The content, or its parts in order, as in `write_new`.
+        executable: Whether it is a program.
+        sync: Whether it is durable when this returns. Without, a crash of the machine may leave
+            it with its name and other content: only for files that can be had again.
+
+    Returns:
+        The temporary file's path.
+
+    Raises:
+        StorageError: The disk refused; nothing is left behind.
+
+    Example:
+        >>> place(write_temp(".", b"#!/bin/sh\n", executable=True), "run.sh")
+    """
+    where = os.fspath(directory) or "."
+    temp = os.path.join(os.fspath(directory), temp_name())
+    with _explained(where):
+        fd = _os.open(temp, _NEW, 0o777 if executable else 0o666)
+    try:
+        try:
+            for view in _views(data):
+                with _explained(where):
+                    while view:
+                        view = view[_os.write(fd, view) :]
+            if sync:
+                with _explained(where, unless=_NO_SYNC):
+                    _os.fsync(fd)
+        finally:
+            with _explained(where):  # network file systems tell only here that the disk is full
+                os.close(fd)
+    except BaseException:
+        _discard(temp)
+        raise
+    return temp
+
+
+def write_private(
+    path: AnyPath, data: Buffer | Iterable[Buffer], *, executable: bool = False
+) -> None:
+    """Write a file in a directory that nobody else looks into, over what is there.
+
+    After a crash it may be there in part, so whoever finds one must verify it. It is the cheap
+    first half of placing many files: `place` gives each its name once it is known to be whole.
+
+    Args:
+        path: Where; its directory exists.
+        data: The content, or its parts in order, as in `write_new`.
+        executable: Whether it is a program.
+
+    Raises:
+        StorageError: The disk refused.
+
+    Example:
+        >>> write_private("incoming", b"content")
+        >>> place("incoming", "file.txt")
+    """
+    target = os.fspath(path)
+    try:
+        fd = _os.open(target, _OVER, 0o777 if executable else 0o666)
+        try:
+            for view in _views(data):
+                while view:
+                    view = view[_os.write(fd, view) :]
+        finally:
+            os.close(fd)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(error, target) from error
+
+
+def place(
+    temp: AnyPath, path: AnyPath, *, replace: bool = True, sync: bool = True, keep: bool = False
+) -> None:
+    """Give a finished temporary file its name, at once; whatever happens, the temp is gone.
+
+    Args:
+        temp: The temporary file (or symlink), on the file system of `path`.
+        path: Its place.
+        replace: Whether a file that is there already is replaced.
+        sync: Whether the name is durable when this returns.
+        keep: Whether a temporary file that could not be placed stays, for another try.
+
+    Raises:
+        FileExistsError: The place is taken, and `replace` is off.
+        StorageError: The disk refused; the place is as it was.
+
+    Example:
+        >>> place(write_temp(".", b"content"), "file.txt")
+    """
+    source, target = os.fspath(temp), os.fspath(path)
+    try:
+        if replace:
+            _replace(source, target)
+        else:
+            _name_new(source, target)
+    except BaseException as error:
+        if not keep:
+            _discard(source)
+        if isinstance(error, OSError) and not isinstance(error, (StorageError, FileExistsError)):
+            raise storage_error(error, target) from error
+        raise
+    if not replace:
+        _discard(source)  # after a link it is the file's second name
+    if sync:
+        sync_directory(os.path.dirname(target))
+
+
+def make_symlink(
+    target: str,
+    path: AnyPath,
+    *,
+    replace: bool = True,
+    sync: bool = True,
+    temp_in: AnyPath | None = None,
+) -> None:
+    """Make a symlink that says `target`, at once; `replace` and `sync` are those of `place`.
+
+    Args:
+        target: What it says.
+        path: Where.
+        replace: Whether a file that is there already is replaced.
+        sync: Whether the name is durable when this returns.
+        temp_in: The directory that has it until then, where a crash may leave it; None for the
+            one of `path`.
+
+    Raises:
+        FileExistsError: The place is taken, and `replace` is off.
+        StorageError: The disk refused, or the system has no symlinks.
+
+    Example:
+        >>> make_symlink("model.h5", "latest")
+    """
+    directory = os.path.dirname(os.fspath(path)) if temp_in is None else os.fspath(temp_in)
+    temp = os.path.join(directory, temp_name())
+    with _explained(path):
+        _os.symlink(target, temp)
+    place(temp, path, replace=replace, sync=sync)
+
+
+def remove(path: AnyPath, missing_ok: bool = True) -> None:
+    """Delete a file or symlink; by default it is fine if there is none.
+
+    Example:
+        >>> remove("no-such-file")
+    """
+    with _explained(path, unless=(errno.ENOENT, errno.ENOTDIR) if missing_ok else ()):
+        _os.unlink(os.fspath(path))
+
+
+def read_file(path: AnyPath) -> bytes | None:
+    """Return a whole file's bytes; None if there is no such file.
+
+    Raises:
+        StorageError: It can't be read.
+
+    Example:
+        >>> read_file("no-such-file") is None
+        True
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise storage_error(error, path, doing="read") from error
+
+
+def set_executable(path: AnyPath, executable: bool) -> None:
+    """Make a file a program, for all who may read it, or no program.
+
+    Example:
+        >>> write_replace("run.sh", b"")
+        >>> set_executable("run.sh", True)
+    """
+    with _explained(path):
+        old = stat.S_IMODE(os.stat(path).st_mode)
+        new = old | (old & 0o444) >> 2 if executable else old & ~0o111
+        if new != old:
+            _os.chmod(os.fspath(path), new)
+
+
+def touch(path: AnyPath) -> None:
+    """Note in a file's times that it was used now; it is fine if there is none.
+
+    Example:
+        >>> touch("no-such-file")
+    """
+    now = time.time_ns()
+    with _explained(path, unless=(errno.ENOENT, errno.ENOTDIR)):
+        _os.utime(os.fspath(path), (now, now))
+
+
+def make_directories(path: AnyPath, *, sync: bool = True) -> None:
+    """Make a directory and those above it that are missing; with `sync`, durably.
+
+    Raises:
+        StorageError: The disk refused, or there is a file of that name.
+
+    Example:
+        >>> make_directories("packs/3f")
+    """
+    target = os.fspath(path)
+    if not target or os.path.isdir(target):
+        return
+    parent = os.path.dirname(target.rstrip(os.sep))
+    if parent != target:
+        make_directories(parent, sync=sync)
+    try:
+        _os.mkdir(target)
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            if os.path.isdir(target):
+                return  # somebody else was faster
+            raise StorageError(
+                f"{shown(target)} is in the way: it is a file, not a directory",
+                errno=errno.ENOTDIR,
+            ) from None
+        raise storage_error(error, target) from error
+    if sync:
+        sync_directory(parent)
+
+
+def remove_empty_directory(path: AnyPath) -> bool:
+    """Delete a directory if it has nothing in it; return whether it is gone.
+
+    Example:
+        >>> make_directories("empty")
+        >>> remove_empty_directory("empty")
+        True
+    """
+    keeps = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY, errno.ENOENT)
+    with _explained(path, unless=keeps):
+        _os.rmdir(os.fspath(path))
+    return not os.path.lexists(path)
+
+
+def sync_directory(path: AnyPath) -> None:
+    """Make the names in a directory durable; does nothing where the system has no such call.
+
+    Example:
+        >>> sync_directory(".")
+    """
+    name = os.fspath(path) or "."
+    if sys.platform != "win32":
+        # One may be allowed to write to a directory but not to read it, which fsync needs.
+        with _explained(name, unless=(*_NO_SYNC, errno.EACCES)):
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+def temp_name() -> str:
+    """Return a new name for a temporary file.
+
+    Example:
+        >>> is_temp(temp_name())
+        True
+    """
+    return _TEMP_PREFIX + os.urandom(_TEMP_DIGITS // 2).hex()
+
+
+def is_temp(name: str) -> bool:
+    """Whether a file of this name (without a directory) is a temporary file of ama's.
+
+    Example:
+        >>> is_temp(".tmp-mine")
+        False
+    """
+    if not name.startswith(_TEMP_PREFIX):
+        return False
+    rest = name[len(_TEMP_PREFIX) :].removesuffix(_NFC).removesuffix(_NFD)
+    return len(rest) == _TEMP_DIGITS and _HEX.issuperset(rest)
+
+
+def remove_stale_temps(directory: AnyPath, older_than_s: float) -> int:
+    """Delete the temporary files that a crash left in a directory; return how many.
+
+    Args:
+        directory: Where; not below it. If it can't be read, nothing happens.
+        older_than_s: Seconds since the file was last written to: those in use are younger.
+
+    Example:
+        >>> remove_stale_temps(".", older_than_s=86400)
+        0
+    """
+    limit = time.time() - older_than_s
+    removed = 0
+    with suppress(OSError):  # somebody else may remove them as well: it is litter, not content
+        with os.scandir(directory) as entries:
+            temps = [entry for entry in entries if is_temp(entry.name)]
+        for entry in temps:
+            if entry.stat(follow_symlinks=False).st_mtime < limit:
+                _os.unlink(entry.path)
+                removed += 1
+    return removed
+
+
+def is_case_blind(directory: AnyPath) -> bool:
+    """Whether a directory takes `a` and `A` for the same name: tries it with a temporary file.
+
+    Example:
+        >>> is_case_blind(".") in (True, False)
+        True
+    """
+    name = temp_name()
+    return _found_as(os.fspath(directory), name, name.upper())
+
+
+def normalizes_names(directory: AnyPath) -> bool:
+    """Whether a directory takes an accented letter and its decomposed form for the same name.
+
+    Example:
+        >>> normalizes_names(".") in (True, False)
+        True
+    """
+    name = temp_name()
+    return _found_as(os.fspath(directory), name + _NFC, name + _NFD)
+
+
+def _found_as(directory: str, name: str, other: str) -> bool:
+    path = os.path.join(directory, name)
+    with _explained(directory or "."):
+        os.close(_os.open(path, _NEW, 0o666))
+    try:
+        return os.path.lexists(os.path.join(directory, other))
+    finally:
+        remove(path)
+
+
+def _views(data: Buffer | Iterable[Buffer]) -> Iterator[memoryview]:
+    """Each part as bytes, without a copy. A mapped file is a buffer as well as an iterable."""
+    try:
+        parts: Iterable[Buffer] = (memoryview(data),)  # type: ignore[arg-type]
+    except TypeError:
+        parts = data  # type: ignore[assignment]
+    for part in parts:
+        view = memoryview(part)
+        if view.nbytes:
+            yield view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _name_new(source: str, target: str) -> None:
+    try:
+        _os.link(source, target)
+    except FileExistsError:
+        # A network file system that repeats a request whose answer was lost finds its own.
+        if not _is_same_file(source, target):
+            raise _taken(target) from None
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        _rename_new(source, target)
+
+
+def _rename_new(source: str, target: str) -> None:
+    try:
+        _os.rename_new(source, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        raise StorageError(
+            f"the file system of {shown(target)} can't create a file atomically",
+            hint="use a directory on another file system",
+            errno=error.errno,
+        ) from error
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
+
+
+def _replace(source: str, target: str) -> None:
+    if sys.platform == "win32":  # there a reader, or a virus scanner, may block it for a moment
+        for attempt in range(9):
+            with suppress(PermissionError):
+                return _os.replace(source, target)
+            time.sleep(0.01 * 2**attempt)
+    return _os.replace(source, target)
+
+
+def _discard(temp: str) -> None:
+    with suppress(OSError):  # what stays will be found stale
+        _os.unlink(temp)
+
+
+def _taken(target: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+@contextmanager
+def _explained(path: AnyPath, unless: tuple[int, ...] = ()) -> Iterator[None]:
+    """Turn an error of the system into one clear line; those `unless` lists don't matter."""
+    try:
+        yield
+    except (StorageError, FileExistsError):
+        raise
+    except OSError as error:
+        if error.errno not in unless:
+            raise storage_error(error, path) from error

@@ -1,0 +1,55 @@
+"""Many small pieces of work on a few threads, with what is under way bounded.
+
+Python runs one thread at a time, but reading, writing, hashing and compressing release it, so
+two threads that do the same mix of these keep two cores busy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORKERS = min(4, os.cpu_count() or 1)
+CHUNK = 64
+
+
+def in_chunks(
+    work: Callable[[list[Item]], Result], items: Iterable[Item], *, chunk: int = CHUNK
+) -> Iterator[Result]:
+    """Yield what `work` returns for one chunk of the items after another, in their order.
+
+    An error of one chunk is raised when its turn comes; chunks that were not begun by then are
+    never begun.
+
+    Args:
+        work: called on several threads at once.
+        items: taken as they are needed, a few chunks ahead.
+        chunk: how many items a chunk has; few enough to keep what is held small.
+
+    Example:
+        >>> list(in_chunks(sum, range(10), chunk=4))
+        [6, 22, 17]
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    source = iter(items)
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="ama") as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            while True:
+                while len(waiting) < 2 * WORKERS and (taken := list(islice(source, chunk))):
+                    waiting.append(pool.submit(work, taken))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

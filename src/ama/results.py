@@ -1,0 +1,150 @@
+"""What operations report: frozen values without behaviour of their own.
+
+They stand apart from `values` so that a command loads only what it reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ama.values import AssetInfo, Change, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """What `add` did. `size` is the bytes of all paths it was asked to add."""
+
+    changes: tuple[Change, ...]
+    unchanged: int
+    size: int
+    by_reference: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveResult:
+    """What `rm` did: the paths that left the staging area, and whether files were deleted."""
+
+    removed: tuple[str, ...]
+    files_deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What `restore` did: the paths written to, and those deleted from, the worktree or index."""
+
+    restored: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What `commit` made; `created` is False where there was nothing to commit."""
+
+    asset: AssetInfo
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """An alias that was set: from which asset (None: it is new) to which (None: removed)."""
+
+    class_name: str
+    alias: str
+    old: str | None
+    new: str | None
+    old_number: int | None = None
+    new_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """What `upload` or `push` did.
+
+    `published` are the assets that this call published, oldest first (none where there was
+    nothing new); `bytes_sent` is what went to the remote, `bytes_reused` the content that was
+    there before. `local_default` says that no remote is configured and the store on this machine
+    was used, `store_created` that this call made the store.
+    """
+
+    asset: AssetInfo | None
+    published: tuple[AssetInfo, ...]
+    aliases: tuple[AliasChange, ...]
+    remote: str
+    bytes_sent: int
+    bytes_reused: int
+    store_created: bool
+    local_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """What `download` wrote: one directory, and one for each asset of the closure of its refs.
+
+    `missing_refs` are those whose content is not in this store (only with `partial`).
+    """
+
+    asset: AssetInfo
+    directory: str
+    files: int
+    size: int
+    bytes_received: int
+    skipped: int
+    refs: tuple[DownloadResult, ...] = ()
+    missing_refs: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchResult:
+    """What `switch` or `pull` did: where HEAD was, where it is, and what that changed."""
+
+    old: AssetInfo | None
+    new: AssetInfo
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """What `fetch` saw: assets of this class that were not known before, oldest first."""
+
+    remote: str
+    new_assets: tuple[AssetInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteInfo:
+    """A configured remote."""
+
+    name: str
+    url: str
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that `fsck` found: what is damaged, how, and the assets that it touches."""
+
+    where: str
+    what: str
+    assets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FsckReport:
+    """The result of `fsck` over one store or worktree.
+
+    `orphans` are packs and indexes that nothing names, which interrupted work leaves behind, and
+    `interrupted` says what such work there is and how to finish it. Neither is damage.
+    """
+
+    where: str
+    objects: int
+    size: int
+    assets: int
+    problems: tuple[Problem, ...]
+    orphans: int = 0
+    interrupted: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.problems
