@@ -1,0 +1,224 @@
+"""Config files: TOML, written by ama or by hand; comments and order are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, cast
+
+from ama import fs
+from ama.errors import InvalidInput, NotFound, shown
+from ama.names import nearest
+
+KNOWN_KEYS: Mapping[str, str] = {
+    "user.name": "who makes assets",
+    "user.email": "and how to reach them",
+    "remote.default": "the name of the remote that is used where none is given",
+    "remotes.<name>.url": "where a remote is",
+    "add.portable_names": "whether add refuses names that some system can't hold (default true)",
+}
+"""What can be set, and what it means."""
+
+_FLAGS = frozenset(["add.portable_names"])
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch
+_REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}").fullmatch
+
+
+def load(path: Path) -> dict[str, object]:
+    """Read a config file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tables, nested; empty if there is no such file.
+
+    Raises:
+        InvalidInput: It isn't TOML, or a value in it is of the wrong kind.
+        StorageError: It can't be read.
+
+    Example:
+        >>> set_value(Path("config.toml"), "user.name", "Ann")
+        >>> load(Path("config.toml"))
+        {'user': {'name': 'Ann'}}
+    """
+    text = _read(path)
+    if not text.strip():
+        return {}
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(
+            f"{shown(path)} isn't valid TOML: {shown(error)}", hint="correct that line"
+        ) from error
+    _check_kinds(path, data)
+    return data
+
+
+def get(data: Mapping[str, object], key: str) -> object | None:
+    """Look up a dotted key.
+
+    Args:
+        data: What `load` returned.
+        key: Such as `user.name`.
+
+    Returns:
+        The value, or None if it isn't set.
+
+    Example:
+        >>> get({"user": {"name": "Ann"}}, "user.name")
+        'Ann'
+    """
+    found: object = data
+    for part in key.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def set_value(path: Path, key: str, text: str) -> None:
+    """Set a key in a config file, which is made if there is none.
+
+    Args:
+        path: The file.
+        key: One of `KNOWN_KEYS`.
+        text: The value, as a user types it.
+
+    Raises:
+        InvalidInput: There is no such key, the value is of the wrong kind, or the file is broken.
+        StorageError: It can't be written; it is as it was.
+
+    Example:
+        >>> set_value(Path("config.toml"), "user.name", "Ann")
+    """
+    _check_key(key)
+    value = _parse(key, text)
+    load(path)  # a broken file is refused with the line that is wrong
+    import tomlkit
+
+    document = tomlkit.parse(_read(path))
+    table: MutableMapping[str, Any] = document
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        if part not in table:
+            table[part] = tomlkit.table(is_super_table=depth < len(parents) - 1)
+        inner = table[part]
+        if not isinstance(inner, MutableMapping):
+            raise InvalidInput(f"'{part}' in {shown(path)} is a value, and {key} needs a table")
+        table = inner
+    table[last] = value
+    fs.make_directories(path.parent)
+    fs.write_replace(path, tomlkit.dumps(document).encode())
+
+
+def unset(path: Path, key: str) -> None:
+    """Remove a key from a config file.
+
+    Args:
+        path: The file.
+        key: Such as `user.name`.
+
+    Raises:
+        NotFound: It isn't set there.
+        InvalidInput: There is no such key, or the file is broken.
+        StorageError: It can't be written; it is as it was.
+
+    Example:
+        >>> set_value(Path("config.toml"), "user.name", "Ann")
+        >>> unset(Path("config.toml"), "user.name")
+    """
+    if get(load(path), key) is None:
+        _check_key(key)
+        raise NotFound(f"{key} isn't set in {shown(path)}")
+    import tomlkit
+
+    document = tomlkit.parse(_read(path))
+    _delete(document, key.split("."))
+    fs.write_replace(path, tomlkit.dumps(document).encode())
+
+
+def check_remote_name(name: str) -> None:
+    """Refuse a text that can't be a remote's name.
+
+    Raises:
+        InvalidInput: It isn't 1 to 100 of `A-Z a-z 0-9 _ -`, a letter or digit first.
+
+    Example:
+        >>> check_remote_name("origin")
+    """
+    if not _REMOTE_NAME(name):
+        raise InvalidInput(
+            f"'{shown(name)}' can't be a remote's name",
+            hint="use 1 to 100 letters, digits, '_' or '-', a letter or digit first",
+        )
+
+
+def _delete(table: MutableMapping[str, Any], parts: list[str]) -> None:
+    """Delete a key, and the tables that this leaves empty."""
+    if len(parts) == 1:
+        del table[parts[0]]
+        return
+    inner = table[parts[0]]
+    _delete(inner, parts[1:])
+    if not inner:
+        del table[parts[0]]
+
+
+def _read(path: Path) -> str:
+    data = fs.read_file(path) or b""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(
+            f"{shown(path)} isn't valid TOML: line {line} isn't UTF-8", hint="correct that line"
+        ) from None
+
+
+def _check_key(key: str) -> None:
+    found = _REMOTE_KEY(key)
+    if found:
+        check_remote_name(found.group(1))
+    elif key not in KNOWN_KEYS:
+        names = nearest(key, KNOWN_KEYS) or list(KNOWN_KEYS)
+        raise InvalidInput(
+            f"there is no setting '{shown(key)}'", hint="did you mean " + " or ".join(names) + "?"
+        )
+
+
+def _parse(key: str, text: str) -> str | bool:
+    if key not in _FLAGS:
+        if not text.strip() or not text.isprintable():
+            raise InvalidInput(f"'{shown(text)}' can't be the value of {key}")
+        return text
+    word = text.strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise InvalidInput(f"{key} is true or false, not '{shown(text)}'")
+    return word in _TRUE
+
+
+def _check_kinds(path: Path, data: Mapping[str, object]) -> None:
+    for table in {key.partition(".")[0] for key in KNOWN_KEYS}:
+        if not isinstance(data.get(table, {}), Mapping):
+            raise InvalidInput(f"'{table}' in {shown(path)} must be a table", hint=_example())
+    for key in [k for k in KNOWN_KEYS if "<" not in k]:
+        kind, called = (bool, "true or false") if key in _FLAGS else (str, "a text")
+        value = get(data, key)
+        if value is not None and not isinstance(value, kind):
+            raise InvalidInput(f"{key} in {shown(path)} must be {called}")
+    for name in cast(Mapping[str, object], data.get("remotes", {})):
+        url = get(data, f"remotes.{name}.url")
+        if not _REMOTE_NAME(name) or not isinstance(url, str):
+            raise InvalidInput(
+                f"remote '{shown(name)}' in {shown(path)} must have a name and a url",
+                hint=_example(),
+            )
+
+
+def _example() -> str:
+    return 'write [remotes.team] and below it url = "/mnt/shared/ama"'

@@ -1,0 +1,211 @@
+"""Which paths of a worktree are left alone: `.amaignore` files, with gitignore's rules.
+
+The last line that fits a path decides; a line of a nested file goes before those of the files
+above it; and below a directory that is ignored nothing can be brought back. Which names a
+pattern such as `*.ckpt` fits is pathspec's knowledge; what follows from it is decided here, as
+pathspec also lets a pattern that fits a directory decide about each file below it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ama import fs
+from ama.errors import StorageError
+from ama.names import is_control_directory
+
+IGNORE_FILE = ".amaignore"
+
+_Glob = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One line: `globs` has one for each part of a path, None for `**`."""
+
+    brings_back: bool
+    only_directories: bool
+    any_depth: bool
+    globs: tuple[_Glob | None, ...]
+
+    def fits(self, parts: list[str], is_dir: bool) -> bool:
+        if self.only_directories and not is_dir:
+            return False
+        if self.any_depth:
+            glob = self.globs[0]
+            return glob is None or glob(parts[-1])
+        return _fits(self.globs, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """What is known about a directory: the rule sets for what is in it, the nearest first.
+
+    With each set stands how many parts of a path lead to its file.
+    """
+
+    ignored: bool
+    rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...]
+
+
+class Ignore:
+    """Says which paths below a root are ignored. Ignore files are read as they are met.
+
+    Example:
+        >>> from ama.fs import write_replace
+        >>> write_replace(".amaignore", b"*.tmp")
+        >>> ignore = Ignore.load(Path("."))
+        >>> ignore.ignores("run/a.tmp", False), ignore.ignores("run/a.h5", False)
+        (True, False)
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.fspath(root)
+        self._directories = {"": _Directory(False, self._read_rules("", ()))}
+
+    @classmethod
+    def load(cls, root: Path) -> Ignore:
+        """Read the rules of a worktree.
+
+        Args:
+            root: The worktree's top directory.
+
+        Raises:
+            StorageError: Its ignore file can't be read.
+        """
+        return cls(root)
+
+    def has_rules(self, directory: str) -> bool:
+        """Whether any rule, or one above it, may leave something out of a directory.
+
+        Args:
+            directory: The path, POSIX, relative to the root; "" for the root.
+
+        Raises:
+            StorageError: An ignore file on the way can't be read.
+        """
+        found = self._directories.get(directory) or self._visit(directory)
+        return found.ignored or bool(found.rule_sets)
+
+    def ignores(self, relpath: str, is_dir: bool) -> bool:
+        """Whether a path is ignored, itself or with a directory above it.
+
+        Args:
+            relpath: The path, POSIX, relative to the root.
+            is_dir: Whether it is a directory; a symlink to one is not.
+
+        Returns:
+            True also for `.ama`, whatever case it is in, and for ama's temporary files.
+
+        Raises:
+            StorageError: An ignore file on the way can't be read.
+        """
+        above, _, name = relpath.rpartition("/")
+        if name[:1] == "." and (fs.is_temp(name) or is_control_directory(name)):
+            return True
+        directory = self._directories.get(above) or self._visit(above)
+        if directory.ignored or not directory.rule_sets:
+            return directory.ignored
+        return _decide(directory.rule_sets, relpath, is_dir)
+
+    def _visit(self, relpath: str) -> _Directory:
+        parent = relpath.rpartition("/")[0]
+        above = self._directories.get(parent) or self._visit(parent)
+        if above.ignored or self.ignores(relpath, True):
+            found = _Directory(True, ())
+        else:
+            found = _Directory(False, self._read_rules(relpath, above.rule_sets))
+        self._directories[relpath] = found
+        return found
+
+    def _read_rules(
+        self, relpath: str, above: tuple[tuple[int, tuple[_Rule, ...]], ...]
+    ) -> tuple[tuple[int, tuple[_Rule, ...]], ...]:
+        path = os.path.join(self._root, *relpath.split("/"), IGNORE_FILE)
+        try:
+            data = fs.read_file(path)
+        except StorageError:
+            if os.path.isdir(path):
+                return above
+            raise
+        if not data:
+            return above
+        text = data.decode("utf-8-sig", errors="surrogateescape")
+        rules = [rule for line in text.split("\n") if (rule := _parse(line)) is not None]
+        depth = relpath.count("/") + 1 if relpath else 0
+        return ((depth, tuple(reversed(rules))), *above) if rules else above
+
+
+def _decide(
+    rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...], relpath: str, is_dir: bool
+) -> bool:
+    parts = relpath.split("/")
+    for depth, rules in rule_sets:
+        below = parts[depth:]
+        for rule in rules:
+            if rule.fits(below, is_dir):
+                return not rule.brings_back
+    return False
+
+
+def _parse(line: str) -> _Rule | None:
+    line = _without_trailing_spaces(line.removesuffix("\r"))
+    if not line or line.startswith("#"):
+        return None
+    brings_back = line.startswith("!")
+    pattern = line[1:] if brings_back else line
+    only_directories = pattern.endswith("/")
+    pattern = pattern.removesuffix("/")
+    any_depth = "/" not in pattern
+    segments = pattern.removeprefix("/").split("/")
+    if segments == [""]:
+        return None
+    globs = tuple(None if segment == "**" else _glob(segment) for segment in segments)
+    return _Rule(brings_back, only_directories, any_depth, globs)
+
+
+def _without_trailing_spaces(line: str) -> str:
+    bare = line.rstrip(" ")
+    backslashes = len(bare) - len(bare.rstrip("\\"))
+    return bare + " " if backslashes % 2 and bare != line else bare
+
+
+def _glob(segment: str) -> _Glob:
+    if not any(c in segment for c in "*?[\\"):
+        return segment.__eq__
+    from pathspec import GitIgnoreSpec
+
+    # A slash before it makes `!` and `#` ordinary; a backslash keeps a space at the end.
+    if segment.endswith(" ") and not segment.endswith("\\ "):
+        segment = segment[:-1] + "\\ "
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `[[` in a pattern
+            patterns = list(GitIgnoreSpec.from_lines(["/" + segment]).patterns)
+    except ValueError:
+        return _never  # git, too, takes a broken pattern as one that fits nothing
+    if len(patterns) != 1 or patterns[0].include is None:
+        return _never
+    fits = patterns[0].match_file
+    return lambda name: fits(name) is not None
+
+
+def _never(name: str) -> bool:
+    return False
+
+
+def _fits(globs: tuple[_Glob | None, ...], parts: list[str]) -> bool:
+    """Whether each part is met by its glob, where None stands for any number of parts."""
+    for number, glob in enumerate(globs):
+        if glob is None:
+            rest = globs[number + 1 :]
+            if not rest:
+                return len(parts) > number
+            return any(_fits(rest, parts[skip:]) for skip in range(number, len(parts)))
+        if number >= len(parts) or not glob(parts[number]):
+            return False
+    return len(globs) == len(parts)

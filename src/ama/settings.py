@@ -1,0 +1,359 @@
+"""What the user has configured, in the environment, in the worktree and on this machine.
+
+This is the one module of the library that reads the environment, and what it finds is passed
+on as a value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ama import config
+from ama.errors import AlreadyExists, InvalidInput, NotFound, shown
+from ama.names import nearest
+from ama.storage.opening import check_url
+
+if TYPE_CHECKING:
+    from ama.results import RemoteInfo
+
+CONFIG_FILE = "config.toml"
+CONTROL_DIRECTORY = ".ama"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is configured. A URL of a directory is an absolute path.
+
+    Attributes:
+        data_dir: Where the store on this machine is, and what else must be kept.
+        cache_dir: What may be deleted at any time.
+        user_config_path: The user's own config file, which needn't exist.
+        user_name: As configured, or None.
+        user_email: As configured, or None.
+        remotes: The URL of each configured remote.
+        default_remote: The URL that is used where none is given; None: nothing is configured,
+            and `default_store` is used.
+        default_remote_name: Its name; None where the environment gives just a URL.
+        portable_names: Whether `add` refuses names that some system can't hold.
+        worktree_dir: The worktree that these settings are for, or None.
+    """
+
+    data_dir: Path
+    cache_dir: Path
+    user_config_path: Path
+    user_name: str | None = None
+    user_email: str | None = None
+    remotes: Mapping[str, str] = field(default_factory=dict)
+    default_remote: str | None = None
+    default_remote_name: str | None = None
+    portable_names: bool = True
+    worktree_dir: Path | None = None
+
+    @classmethod
+    def load(
+        cls, worktree_dir: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Read what is configured: the environment wins over the worktree, that over the user.
+
+        Args:
+            worktree_dir: The directory that has `.ama` in it, if there is one.
+            environ: Where `AMA_REMOTE` (a remote's name or a URL), `AMA_CONFIG_DIR`,
+                `AMA_CACHE_DIR` and `AMA_DATA_DIR` are looked up; None for the process's own.
+
+        Raises:
+            InvalidInput: A config file is broken, or the default remote isn't configured.
+            StorageError: A config file can't be read.
+
+        Example:
+            >>> environ = {"AMA_REMOTE": "memory://team", "AMA_CONFIG_DIR": "config"}
+            >>> Settings.load(environ=environ).default_remote
+            'memory://team'
+        """
+        environ = os.environ if environ is None else environ
+        user_path = user_config_path(environ)
+        user = config.load(user_path)
+        local_path = None if worktree_dir is None else worktree_config_path(worktree_dir)
+        local = {} if local_path is None else config.load(local_path)
+        remotes = {
+            **_remotes(user, user_path.parent),
+            **_remotes(local, worktree_dir or Path()),
+        }
+        name, url = _default_remote(environ.get("AMA_REMOTE", ""), local, user, remotes)
+        portable = _first("add.portable_names", local, user)
+        return cls(
+            data_dir=_directory("data", environ),
+            cache_dir=_directory("cache", environ),
+            user_config_path=user_path,
+            user_name=_text(_first("user.name", local, user)),
+            user_email=_text(_first("user.email", local, user)),
+            remotes=remotes,
+            default_remote=url,
+            default_remote_name=name,
+            portable_names=portable is not False,
+            worktree_dir=worktree_dir,
+        )
+
+    @property
+    def default_store(self) -> Path:
+        """The directory of the store on this machine, for when nothing is configured."""
+        return self.data_dir / "store"
+
+    def remote_url(self, remote: str | None = None) -> str:
+        """Return the URL of a remote.
+
+        Args:
+            remote: Its name, or a URL or path; None for the default one, which is the store on
+                this machine if nothing is configured.
+
+        Raises:
+            NotFound: No remote has that name.
+            InvalidInput: It can't be a URL that ama opens.
+
+        Example:
+            >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
+            >>> settings.remote_url("memory://team")
+            'memory://team'
+        """
+        if remote is None:
+            return self.default_remote or str(self.default_store)
+        return _find_remote(remote, self.remotes)[1]
+
+    def author(self) -> str:
+        """Say who makes an asset: as configured, else as git has it, else login and host.
+
+        Returns:
+            `Name <email>`, on one line.
+
+        Example:
+            >>> from dataclasses import replace
+            >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
+            >>> replace(settings, user_name="Ann", user_email="ann@example.org").author()
+            'Ann <ann@example.org>'
+        """
+        name, email = self.user_name, self.user_email
+        if not (name and email):
+            from_git = _ask_git(self.worktree_dir)
+            name = name or from_git.get("user.name")
+            email = email or from_git.get("user.email")
+        login = _login_at_host()
+        name = _one_line(name or (email or login).partition("@")[0])
+        return f"{name} <{_one_line(email or login)}>"
+
+
+def user_config_path(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the user's own config file is, or would be.
+
+    Example:
+        >>> user_config_path({"AMA_CONFIG_DIR": "/etc/ama"}).as_posix()
+        '/etc/ama/config.toml'
+    """
+    return _directory("config", os.environ if environ is None else environ) / CONFIG_FILE
+
+
+def worktree_config_path(worktree_dir: Path) -> Path:
+    """Return where a worktree's config file is, or would be.
+
+    Example:
+        >>> worktree_config_path(Path("/runs/7")).as_posix()
+        '/runs/7/.ama/config.toml'
+    """
+    return worktree_dir / CONTROL_DIRECTORY / CONFIG_FILE
+
+
+def add_remote(path: Path, name: str, url: str) -> None:
+    """Configure a remote; the first one in a config file becomes the default one.
+
+    Args:
+        path: The config file.
+        name: The new remote's name.
+        url: Where it is. A relative path is taken from the working directory.
+
+    Raises:
+        AlreadyExists: That config file has a remote of that name.
+        InvalidInput: The name or the URL can't be one.
+
+    Example:
+        >>> add_remote(Path("config.toml"), "team", "memory://team")
+    """
+    config.check_remote_name(name)
+    data = config.load(path)
+    old = _remotes(data, Path()).get(name)
+    if old is not None:
+        raise AlreadyExists(
+            f"remote '{name}' exists already: {shown(old)}",
+            hint="remove it first, or choose another name",
+        )
+    config.set_value(path, f"remotes.{name}.url", _absolute(url, Path()))
+    if config.get(data, "remote.default") is None:
+        config.set_value(path, "remote.default", name)
+
+
+def remove_remote(path: Path, name: str) -> None:
+    """Forget a remote. What is stored there stays.
+
+    Args:
+        path: The config file.
+        name: The remote's name.
+
+    Raises:
+        NotFound: That config file has no remote of that name.
+
+    Example:
+        >>> add_remote(Path("config.toml"), "old", "memory://old")
+        >>> remove_remote(Path("config.toml"), "old")
+    """
+    data = config.load(path)
+    remotes = _remotes(data, Path())
+    if name not in remotes:
+        raise _no_remote(name, remotes)
+    if config.get(data, "remote.default") == name:
+        config.unset(path, "remote.default")
+    config.unset(path, f"remotes.{name}.url")
+
+
+def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None = None) -> None:
+    """Make a remote the one that is used where none is given.
+
+    Args:
+        path: The config file.
+        name: A remote in that file, or in the user's own config file.
+        environ: Where `AMA_CONFIG_DIR` is looked up; None for the process's own.
+
+    Raises:
+        NotFound: There is no remote of that name.
+
+    Example:
+        >>> add_remote(Path("config.toml"), "bucket", "memory://bucket")
+        >>> set_default_remote(Path("config.toml"), "bucket")
+    """
+    remotes = _remotes(config.load(path), Path())
+    if name not in remotes:
+        remotes = {**_remotes(config.load(user_config_path(environ)), Path()), **remotes}
+    if name not in remotes:
+        raise _no_remote(name, remotes)
+    config.set_value(path, "remote.default", name)
+
+
+def list_remotes(settings: Settings) -> tuple[RemoteInfo, ...]:
+    """Return the configured remotes, by name.
+
+    Example:
+        >>> list_remotes(Settings.load(environ={"AMA_CONFIG_DIR": "no-such-directory"}))
+        ()
+    """
+    from ama.results import RemoteInfo
+
+    return tuple(
+        RemoteInfo(name=name, url=url, default=name == settings.default_remote_name)
+        for name, url in sorted(settings.remotes.items())
+    )
+
+
+def _directory(kind: str, environ: Mapping[str, str]) -> Path:
+    override = environ.get(f"AMA_{kind.upper()}_DIR", "")
+    if override:
+        return Path(os.path.abspath(os.path.expanduser(override)))
+    import platformdirs
+
+    find = {
+        "data": platformdirs.user_data_path,
+        "cache": platformdirs.user_cache_path,
+        "config": platformdirs.user_config_path,
+    }[kind]
+    return find("ama", appauthor=False)
+
+
+def _first(key: str, *sources: Mapping[str, object]) -> object | None:
+    return next((v for source in sources if (v := config.get(source, key)) is not None), None)
+
+
+def _text(value: object | None) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _remotes(data: Mapping[str, object], base: Path) -> dict[str, str]:
+    tables = config.get(data, "remotes")
+    names = list(tables) if isinstance(tables, Mapping) else []
+    urls = {name: config.get(data, f"remotes.{name}.url") for name in names}
+    return {name: _absolute(str(url), base) for name, url in urls.items()}
+
+
+def _absolute(url: str, base: Path) -> str:
+    """A URL as it is, and a path as seen from anywhere."""
+    if check_url(url) is not None:
+        return url
+    return os.path.abspath(os.path.join(base, os.path.expanduser(url)))
+
+
+def _default_remote(
+    wanted: str,
+    local: Mapping[str, object],
+    user: Mapping[str, object],
+    remotes: Mapping[str, str],
+) -> tuple[str | None, str | None]:
+    if wanted:
+        try:
+            return _find_remote(wanted, remotes)
+        except NotFound as error:
+            raise InvalidInput(f"AMA_REMOTE: {error.message}", hint=error.hint) from None
+    name = _text(_first("remote.default", local, user))
+    if name is None:
+        only = list(remotes.items())
+        return only[0] if len(only) == 1 else (None, None)
+    if name not in remotes:
+        raise InvalidInput(
+            f"the default remote is '{shown(name)}', and no such remote is configured",
+            hint="add it with `ama remote add`, or choose another with `ama remote default`",
+        )
+    return name, remotes[name]
+
+
+def _find_remote(wanted: str, remotes: Mapping[str, str]) -> tuple[str | None, str]:
+    """The name (None: it is a URL) and the URL of what a user called a remote."""
+    if wanted in remotes:
+        return wanted, remotes[wanted]
+    if "/" not in wanted and os.sep not in wanted and wanted[:1] not in ("", ".", "~"):
+        raise _no_remote(wanted, remotes)
+    return None, _absolute(wanted, Path())
+
+
+def _no_remote(name: str, remotes: Mapping[str, str]) -> NotFound:
+    known = nearest(name, remotes) or sorted(remotes)
+    hint = "there is " + ", ".join(known) if known else "add one with `ama remote add NAME URL`"
+    return NotFound(f"there is no remote '{shown(name)}'", hint=hint)
+
+
+def _ask_git(directory: Path | None) -> dict[str, str]:
+    """What git would call the author; empty where there is no git, or it doesn't know."""
+    import subprocess
+
+    command = ["git", "config", "--null", "--get-regexp", r"^user\.(name|email)$"]
+    try:
+        answer = subprocess.run(
+            command, cwd=directory, capture_output=True, timeout=5, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    lines = answer.decode("utf-8", errors="replace").split("\0")
+    pairs = (line.partition("\n") for line in lines if line)
+    return {key.lower(): value.strip() for key, _, value in pairs if value.strip()}
+
+
+def _login_at_host() -> str:
+    import getpass
+    import socket
+
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        login = "unknown"
+    return f"{login}@{socket.gethostname() or 'localhost'}"
+
+
+def _one_line(text: str) -> str:
+    kept = "".join(c if c.isprintable() else " " for c in text if c not in "<>")
+    return " ".join(kept.split()) or "unknown"

@@ -1,0 +1,95 @@
+"""A storage in this process's memory: for tests, for trying things out, for notebooks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from ama.errors import AlreadyExists
+from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+
+
+class MemoryStorage:
+    """Bytes under names, gone with the process.
+
+    Args:
+        name: What stands behind `memory://` in its URL.
+
+    Example:
+        >>> storage = MemoryStorage("example")
+        >>> storage.put("a", b"content")
+        >>> storage.sizes(["a", "b"])
+        [7, None]
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._held: dict[str, bytes] = {}
+
+    @property
+    def url(self) -> str:
+        """`memory://` and the name."""
+        return f"memory://{self._name}"
+
+    @property
+    def can_create(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        """Read a batch of ranges. See `Storage.read`."""
+        for wanted in ranges:
+            check_storage_name(wanted.name)
+        with self._lock:
+            held = [self._held.get(wanted.name) for wanted in ranges]
+        return [
+            None if data is None else _cut(data, wanted)
+            for data, wanted in zip(held, ranges, strict=True)
+        ]
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Write what is named by its content. See `Storage.put`."""
+        check_storage_name(name)
+        with self._lock:
+            if name not in self._held:
+                self._held[name] = bytes(data)
+
+    def create(self, name: str, data: Buffer) -> None:
+        """Write what must not be there yet. See `Storage.create`."""
+        check_storage_name(name)
+        with self._lock:
+            if name in self._held:
+                raise AlreadyExists(f"{self.url}/{name} exists already")
+            self._held[name] = bytes(data)
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Write what may be there. See `Storage.replace`."""
+        check_storage_name(name)
+        with self._lock:
+            self._held[name] = bytes(data)
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each name holds. See `Storage.sizes`."""
+        for name in names:
+            check_storage_name(name)
+        with self._lock:
+            return [len(self._held[name]) if name in self._held else None for name in names]
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Return the names that begin with `prefix`. See `Storage.list`."""
+        check_prefix(prefix)
+        with self._lock:
+            found = [(n, len(data)) for n, data in self._held.items() if n.startswith(prefix)]
+        return iter(found)
+
+    def delete(self, name: str) -> None:
+        """Make the name hold nothing. See `Storage.delete`."""
+        check_storage_name(name)
+        with self._lock:
+            self._held.pop(name, None)
+
+
+def _cut(data: bytes, wanted: Range) -> bytes:
+    end = None if wanted.length is None else wanted.start + wanted.length
+    return data[wanted.start : end]

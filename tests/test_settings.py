@@ -1,0 +1,251 @@
+"""What is configured: who wins over whom, where things are, and who the author is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ama import config
+from ama.errors import AlreadyExists, InvalidInput, NotFound
+from ama.results import RemoteInfo
+from ama.settings import (
+    Settings,
+    add_remote,
+    list_remotes,
+    remove_remote,
+    set_default_remote,
+    user_config_path,
+    worktree_config_path,
+)
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+@pytest.fixture
+def user(home: Path) -> Path:
+    """The user's own config file."""
+    return user_config_path()
+
+
+@pytest.fixture
+def worktree(tmp_path: Path) -> Path:
+    (tmp_path / "run" / ".ama").mkdir(parents=True)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def local(worktree: Path) -> Path:
+    """The worktree's config file."""
+    return worktree_config_path(worktree)
+
+
+def test_with_nothing_configured_everything_is_in_the_users_directories(home: Path) -> None:
+    settings = Settings.load(None)
+    assert (settings.user_name, settings.user_email) == (None, None)
+    assert (settings.default_remote, settings.default_remote_name) == (None, None)
+    assert settings.portable_names
+    assert list_remotes(settings) == ()
+    for path in (settings.data_dir, settings.cache_dir, settings.user_config_path):
+        assert home in path.parents
+        assert not path.exists()
+    assert settings.remote_url() == str(settings.default_store)
+    assert settings.default_store.parent == settings.data_dir
+
+
+def test_the_environment_moves_the_directories(tmp_path: Path) -> None:
+    environ = {f"AMA_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "CACHE", "DATA")}
+    settings = Settings.load(None, environ)
+    assert settings.user_config_path == tmp_path / "CONFIG" / "config.toml"
+    assert settings.cache_dir == tmp_path / "CACHE"
+    assert settings.default_store == tmp_path / "DATA" / "store"
+    relative = Settings.load(None, {**environ, "AMA_DATA_DIR": "here", "AMA_CACHE_DIR": "~/there"})
+    assert relative.data_dir == tmp_path / "here"
+    assert relative.cache_dir == Path.home() / "there"
+
+
+def test_the_worktree_wins_over_the_user(user: Path, local: Path, worktree: Path) -> None:
+    config.set_value(user, "user.name", "Ann")
+    config.set_value(user, "user.email", "ann@example.org")
+    config.set_value(user, "add.portable_names", "false")
+    config.set_value(local, "user.name", "Ann in this run")
+    assert Settings.load(None).user_name == "Ann"
+    settings = Settings.load(worktree)
+    assert (settings.user_name, settings.user_email) == ("Ann in this run", "ann@example.org")
+    assert not settings.portable_names
+    config.set_value(local, "add.portable_names", "true")
+    assert Settings.load(worktree).portable_names
+
+
+def test_the_environment_wins_over_the_worktree_and_that_over_the_user(
+    user: Path, local: Path, worktree: Path
+) -> None:
+    add_remote(user, "team", "/mnt/team")
+    add_remote(user, "shared", "/mnt/shared-by-user")
+    add_remote(local, "shared", "/mnt/shared-by-run")
+    set_default_remote(user, "team")
+    assert Settings.load(None).default_remote == "/mnt/team"
+    settings = Settings.load(worktree)
+    assert (settings.default_remote_name, settings.default_remote) == (
+        "shared",
+        "/mnt/shared-by-run",
+    )
+    assert settings.remotes == {"team": "/mnt/team", "shared": "/mnt/shared-by-run"}
+    by_name = Settings.load(worktree, {**os.environ, "AMA_REMOTE": "team"})
+    assert (by_name.default_remote_name, by_name.default_remote) == ("team", "/mnt/team")
+    by_url = Settings.load(worktree, {**os.environ, "AMA_REMOTE": "memory://x"})
+    assert (by_url.default_remote_name, by_url.default_remote) == (None, "memory://x")
+    unset = Settings.load(worktree, {**os.environ, "AMA_REMOTE": ""})
+    assert unset.default_remote == "/mnt/shared-by-run"
+
+
+def test_the_only_remote_is_the_default_one_and_of_several_none(user: Path) -> None:
+    config.set_value(user, "remotes.one.url", "/mnt/one")
+    assert Settings.load(None).default_remote_name == "one"
+    config.set_value(user, "remotes.two.url", "/mnt/two")
+    assert Settings.load(None).default_remote is None
+
+
+def test_the_first_remote_that_is_added_becomes_the_default_one(user: Path) -> None:
+    add_remote(user, "one", "/mnt/one")
+    add_remote(user, "two", "memory://two")
+    settings = Settings.load(None)
+    assert list_remotes(settings) == (
+        RemoteInfo("one", "/mnt/one", default=True),
+        RemoteInfo("two", "memory://two", default=False),
+    )
+    set_default_remote(user, "two")
+    assert Settings.load(None).remote_url() == "memory://two"
+    remove_remote(user, "two")
+    assert Settings.load(None).remote_url() == "/mnt/one"
+    remove_remote(user, "one")
+    assert Settings.load(None).default_remote is None
+
+
+def test_a_remote_by_name_or_url(user: Path, tmp_path: Path) -> None:
+    add_remote(user, "team", "/mnt/team")
+    settings = Settings.load(None)
+    assert settings.remote_url("team") == "/mnt/team"
+    assert settings.remote_url("memory://x") == "memory://x"
+    assert settings.remote_url("./team") == str(tmp_path / "team")
+    assert settings.remote_url("../store") == str(tmp_path.parent / "store")
+    assert settings.remote_url("~/store") == str(Path.home() / "store")
+    with pytest.raises(NotFound, match="there is no remote 'taem'") as caught:
+        settings.remote_url("taem")
+    assert "team" in (caught.value.hint or "")
+    for bad in ("", "s3://bucket/x", "file://host/x"):
+        with pytest.raises(InvalidInput):
+            settings.remote_url(bad)
+
+
+def test_relative_paths_are_those_of_their_file(user: Path, local: Path, worktree: Path) -> None:
+    config.set_value(local, "remotes.beside.url", "../store")
+    config.set_value(user, "remotes.own.url", "store")
+    remotes = Settings.load(worktree).remotes
+    assert remotes["beside"] == str(worktree.parent / "store")
+    assert remotes["own"] == str(user.parent / "store")
+
+
+def test_a_path_is_kept_as_it_was_meant(
+    local: Path, worktree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ama remote add x ../store` is typed in some directory, and used in others."""
+    (worktree / "deep").mkdir()
+    monkeypatch.chdir(worktree / "deep")
+    add_remote(local, "x", "../store")
+    monkeypatch.chdir(worktree.parent)
+    assert Settings.load(worktree).remote_url("x") == str(worktree / "store")
+
+
+@pytest.mark.parametrize("wanted", ["team", "AMA"])
+def test_a_default_that_is_not_configured_is_never_passed_over(
+    user: Path, worktree: Path, wanted: str
+) -> None:
+    """Else an upload would end in another store than was meant."""
+    config.set_value(user, "remote.default", "team")
+    with pytest.raises(InvalidInput, match="the default remote is 'team', and no such remote"):
+        Settings.load(worktree)
+    with pytest.raises(InvalidInput, match="AMA_REMOTE: there is no remote"):
+        Settings.load(worktree, {**os.environ, "AMA_REMOTE": wanted})
+
+
+def test_adding_and_removing_says_what_is_wrong(user: Path) -> None:
+    add_remote(user, "team", "/mnt/team")
+    with pytest.raises(AlreadyExists, match="remote 'team' exists already: /mnt/team"):
+        add_remote(user, "team", "/mnt/other")
+    with pytest.raises(InvalidInput, match="can't be a remote's name"):
+        add_remote(user, "a b", "/mnt/other")
+    with pytest.raises(InvalidInput, match="knows no s3:// storage"):
+        add_remote(user, "cloud", "s3://bucket")
+    for work in (remove_remote, set_default_remote):
+        with pytest.raises(NotFound, match="there is no remote 'taem'"):
+            work(user, "taem")
+    assert Settings.load(None).remotes == {"team": "/mnt/team"}
+
+
+def test_a_worktree_may_choose_one_of_the_users_remotes(
+    user: Path, local: Path, worktree: Path
+) -> None:
+    add_remote(user, "one", "/mnt/one")
+    add_remote(user, "two", "/mnt/two")
+    set_default_remote(local, "two")
+    assert Settings.load(worktree).default_remote == "/mnt/two"
+    assert Settings.load(None).default_remote == "/mnt/one"
+
+
+# ------------------------------------------------------------------------------ author
+
+
+def git_config(key: str, value: str, cwd: Path | None = None) -> None:
+    where = [] if cwd else ["--global"]
+    subprocess.run(["git", "config", *where, key, value], cwd=cwd, check=True)
+
+
+def test_the_author_as_configured(user: Path) -> None:
+    config.set_value(user, "user.name", "Ann Example")
+    config.set_value(user, "user.email", "ann@example.org")
+    assert Settings.load(None).author() == "Ann Example <ann@example.org>"
+
+
+@needs_git
+def test_the_author_as_git_knows_them(user: Path, worktree: Path) -> None:
+    git_config("user.name", "Ann of Git")
+    git_config("user.email", "ann@git.example")
+    assert Settings.load(None).author() == "Ann of Git <ann@git.example>"
+    subprocess.run(["git", "init", "-q", "."], cwd=worktree, check=True)
+    git_config("user.email", "ann@this.example", cwd=worktree)
+    assert Settings.load(worktree).author() == "Ann of Git <ann@this.example>"
+    config.set_value(user, "user.name", "Ann of ama")
+    assert Settings.load(worktree).author() == "Ann of ama <ann@this.example>"
+
+
+@needs_git
+def test_an_author_who_would_break_the_line_or_the_form(home: Path) -> None:
+    git_config("user.name", "Ann\n<admin@example.org>\tExample")
+    git_config("user.email", "<ann@example.org>")
+    assert Settings.load(None).author() == "Ann admin@example.org Example <ann@example.org>"
+
+
+def test_the_author_where_nobody_knows_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    monkeypatch.setenv("LOGNAME", "ann")
+    author = Settings.load(None).author()
+    assert author.startswith("ann <ann@")
+    assert author.endswith(">")
+
+
+def test_only_half_of_the_author_is_known(
+    user: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    monkeypatch.setenv("LOGNAME", "login")
+    config.set_value(user, "user.email", "ann@example.org")
+    assert Settings.load(None).author() == "ann <ann@example.org>"
+    config.unset(user, "user.email")
+    config.set_value(user, "user.name", "Ann")
+    assert Settings.load(None).author().startswith("Ann <login@")
