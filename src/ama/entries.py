@@ -1,0 +1,355 @@
+"""The log's entries: what they say, and their bytes.
+
+An entry is written once and never changed. Its bytes are a magic, canonical MessagePack and a
+seal; entry n carries the hash of entry n-1's bytes, so the log is a chain. docs/format.md is the
+specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ama import canonical
+from ama.errors import FormatError, IntegrityError
+from ama.hashing import ID_SIZE, blob_id, seal
+from ama.names import check_alias, check_class
+
+MAGIC = b"ama-log\n"
+VERSION = 1
+MAX_ENTRY = 4 * 1024 * 1024
+MAX_NEEDS = 16
+NONCE_SIZE = 16
+NUMBER_DIGITS = 12
+MAX_NUMBER = 10**NUMBER_DIGITS - 1
+MAX_TIME = 2**63 - 1
+
+ABSENT = b""
+"""An alias event that expects the alias not to exist."""
+
+Expected = bytes | None
+"""What an alias event expects the alias to point to: an asset's id, ABSENT, or None: anything."""
+
+StatusName = Literal["active", "deprecated", "deleted"]
+STATUSES: tuple[StatusName, ...] = ("active", "deprecated", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRef:
+    """An asset that a published one links to, and whether its content is in this store."""
+
+    asset: bytes
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """An asset gets the next number of its class.
+
+    `indexes` are added to the current ones, `needs` are those (at most 16) that together name all
+    of the asset's content, `refs` are the assets that it was made from, transitively.
+    """
+
+    name: ClassVar[str] = "publish"
+    asset: bytes
+    class_name: str
+    aliases: tuple[tuple[str, Expected], ...] = ()
+    indexes: tuple[bytes, ...] = ()
+    needs: tuple[bytes, ...] = ()
+    refs: tuple[HeldRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MoveAlias:
+    """An alias points to another asset of its class from now on, or (asset None) is removed."""
+
+    name: ClassVar[str] = "alias"
+    class_name: str
+    alias: str
+    asset: bytes | None
+    expected: Expected = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """An asset is active, deprecated or deleted from now on."""
+
+    name: ClassVar[str] = "status"
+    asset: bytes
+    class_name: str
+    status: StatusName
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gc:
+    """Indexes are replaced by others; packs and indexes are condemned: nobody uses them again."""
+
+    name: ClassVar[str] = "gc"
+    replaced: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]], ...] = ()
+    packs: tuple[bytes, ...] = ()
+    indexes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What was condemned is deleted now."""
+
+    name: ClassVar[str] = "purged"
+    packs: tuple[bytes, ...] = ()
+    indexes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Who reads or writes this store must know these features from now on."""
+
+    name: ClassVar[str] = "feature"
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An event of a later version of ama. One that isn't critical is skipped and kept."""
+
+    name: str
+    critical: bool
+    body: Mapping[str, Any]
+
+
+Event = Publish | MoveAlias | SetStatus | Gc | Purged | Feature | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the log. `at` is UTC microseconds, `previous` the hash of the entry before."""
+
+    number: int
+    nonce: bytes
+    previous: bytes
+    author: str
+    at: int
+    events: tuple[Event, ...]
+
+
+def entry_name(number: int) -> str:
+    """Return the name of entry `number` in a storage.
+
+    Example:
+        >>> entry_name(7)
+        'log/000000000007'
+    """
+    return f"log/{number:0{NUMBER_DIGITS}d}"
+
+
+def entry_hash(data: bytes) -> bytes:
+    """Return what the next entry's `previous` is: the BLAKE3 of this entry's bytes.
+
+    Example:
+        >>> len(entry_hash(b""))
+        32
+    """
+    return blob_id(data)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return the bytes of an entry.
+
+    Raises:
+        ValueError: a field that no entry may have, or an entry of more than 4 MiB.
+
+    Example:
+        >>> entry = Entry(1, bytes(16), bytes(32), "Ann", 0, (MoveAlias("models", "best", None),))
+        >>> decode_entry(encode_entry(entry)) == entry
+        True
+    """
+    events = [_encode_event(event) for event in entry.events]
+    fields = (VERSION, entry.number, entry.nonce, entry.previous, entry.author, entry.at, events)
+    body = MAGIC + canonical.encode(fields)
+    if len(body) > MAX_ENTRY:
+        raise ValueError("a log entry of more than 4 MiB")
+    return body + seal(body)
+
+
+def decode_entry(data: bytes, what: str = "log entry") -> Entry:
+    """Return the entry that these bytes are.
+
+    Raises:
+        IntegrityError: the bytes are damaged.
+        FormatError: the entry is of a newer version.
+
+    Example:
+        >>> entry = Entry(1, bytes(16), bytes(32), "Ann", 0, ())
+        >>> decode_entry(encode_entry(entry)).author
+        'Ann'
+    """
+    body, checksum = data[:-ID_SIZE], data[-ID_SIZE:]
+    if len(data) > MAX_ENTRY + ID_SIZE or not body.startswith(MAGIC) or seal(body) != checksum:
+        raise IntegrityError(f"{what} is damaged: its checksum does not match")
+    fields = canonical.decode(body[len(MAGIC) :], what)
+    try:
+        version, *rest = fields
+        if type(version) is int and version > VERSION:
+            raise FormatError(f"{what} has version {version}: upgrade ama to read this store")
+        entry = _entry(version, *rest)
+        # So that no two byte forms mean one entry, whatever a field may be mistaken for.
+        if encode_entry(entry) != data:
+            raise ValueError("a field of another type")
+    except (ValueError, TypeError, KeyError) as error:
+        raise IntegrityError(f"{what} is damaged: {error}") from error
+    return entry
+
+
+def _entry(
+    version: Any, number: Any, nonce: Any, previous: Any, author: Any, at: Any, events: Any
+) -> Entry:
+    if (type(version), version) != (int, VERSION):
+        raise ValueError("no version that ever was")
+    if type(number) is not int or not 1 <= number <= MAX_NUMBER:
+        raise ValueError("its number is impossible")
+    if type(at) is not int or not 0 <= at <= MAX_TIME:
+        raise ValueError("its time is impossible")
+    if type(nonce) is not bytes or len(nonce) != NONCE_SIZE or type(author) is not str:
+        raise ValueError("its nonce or author is impossible")
+    if type(events) is not tuple:
+        raise ValueError("no list of events")
+    return Entry(number, nonce, _id(previous), author, at, tuple(_decode_event(*e) for e in events))
+
+
+def _encode_event(event: Event) -> tuple[str, bool, Mapping[str, Any]]:
+    match event:
+        case Publish():
+            body: Mapping[str, Any] = {
+                "asset": event.asset,
+                "class": event.class_name,
+                "aliases": event.aliases,
+                "indexes": event.indexes,
+                "needs": event.needs,
+                "refs": [(ref.asset, ref.held) for ref in event.refs],
+            }
+        case MoveAlias():
+            body = {
+                "class": event.class_name,
+                "alias": event.alias,
+                "asset": event.asset,
+                "expected": event.expected,
+            }
+        case SetStatus():
+            body = {
+                "asset": event.asset,
+                "class": event.class_name,
+                "status": event.status,
+                "reason": event.reason,
+            }
+        case Gc():
+            body = {"replaced": event.replaced, "packs": event.packs, "indexes": event.indexes}
+        case Purged():
+            body = {"packs": event.packs, "indexes": event.indexes}
+        case Feature():
+            body = {"read": event.read, "write": event.write}
+        case Unknown():
+            return event.name, event.critical, dict(event.body)
+    return event.name, True, body
+
+
+def _decode_event(name: Any, critical: Any, body: Any) -> Event:
+    if type(name) is not str or type(critical) is not bool or type(body) is not dict:
+        raise ValueError("an event is not a name, a mark and a map")
+    decode = _DECODERS.get(name)
+    if decode is None:
+        return Unknown(name, critical, body)
+    event, keys = decode(body)
+    if set(body) != keys or not critical:
+        raise ValueError(f"a {name} event with other fields than it has")
+    return event
+
+
+def _publish(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    check_class(body["class"])
+    for alias, _ in body["aliases"]:
+        check_alias(alias)
+    if len(body["needs"]) > MAX_NEEDS:
+        raise ValueError("an asset that needs more than 16 indexes")
+    refs = tuple(HeldRef(_id(asset), _truth(held)) for asset, held in body["refs"])
+    event = Publish(
+        _id(body["asset"]),
+        body["class"],
+        tuple((alias, _expected(expected)) for alias, expected in body["aliases"]),
+        _ids(body["indexes"]),
+        _ids(body["needs"]),
+        refs,
+    )
+    return event, {"asset", "class", "aliases", "indexes", "needs", "refs"}
+
+
+def _move_alias(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    check_class(body["class"])
+    check_alias(body["alias"])
+    asset = None if body["asset"] is None else _id(body["asset"])
+    event = MoveAlias(body["class"], body["alias"], asset, _expected(body["expected"]))
+    return event, {"class", "alias", "asset", "expected"}
+
+
+def _set_status(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    check_class(body["class"])
+    if body["status"] not in STATUSES or type(body["reason"]) is not str:
+        raise ValueError("a status that there is not")
+    event = SetStatus(_id(body["asset"]), body["class"], body["status"], body["reason"])
+    return event, {"asset", "class", "status", "reason"}
+
+
+def _gc(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    replaced = tuple((_ids(old), _ids(new)) for old, new in body["replaced"])
+    gone = {*body["indexes"], *(index for old, _ in replaced for index in old)}
+    if not gone.isdisjoint(index for _, new in replaced for index in new):
+        raise ValueError("a gc event that condemns an index which it adds")
+    return Gc(replaced, _ids(body["packs"]), _ids(body["indexes"])), {
+        "replaced",
+        "packs",
+        "indexes",
+    }
+
+
+def _purged(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    return Purged(_ids(body["packs"]), _ids(body["indexes"])), {"packs", "indexes"}
+
+
+def _feature(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    read, write = body["read"], body["write"]
+    if not all(type(feature) is str for feature in (*read, *write)):
+        raise ValueError("a feature without a name")
+    return Feature(tuple(read), tuple(write)), {"read", "write"}
+
+
+_DECODERS = {
+    Publish.name: _publish,
+    MoveAlias.name: _move_alias,
+    SetStatus.name: _set_status,
+    Gc.name: _gc,
+    Purged.name: _purged,
+    Feature.name: _feature,
+}
+
+
+def _id(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != ID_SIZE:
+        raise ValueError("an id is not 32 bytes")
+    return value
+
+
+def _ids(values: Any) -> tuple[bytes, ...]:
+    if type(values) is not tuple:
+        raise ValueError("no list of ids")
+    return tuple(_id(value) for value in values)
+
+
+def _expected(value: Any) -> Expected:
+    return value if value is None or value == ABSENT else _id(value)
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("neither true nor false")
+    return value

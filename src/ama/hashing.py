@@ -1,0 +1,161 @@
+"""Object ids: BLAKE3-256, plain for a file's bytes, keyed by a context for everything else.
+
+A file's id is what `b3sum` prints of it. Trees, assets, recipes and log entries are hashed in
+BLAKE3's derive-key mode (BLAKE3 paper, section 2.3) with a context string each, so that no
+file's bytes can ever pose as one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from ama.errors import InvalidInput, NotFound, StorageError
+
+ID_SIZE = 32
+SHORT = 10
+SHORTEST_PREFIX = 7
+BLOCK = 4 * 1024 * 1024
+
+TREE_CONTEXT = "ama 2026-11-23 tree object version 1"
+ASSET_CONTEXT = "ama 2026-11-23 asset object version 1"
+SEAL_CONTEXT = "ama 2026-11-23 seal version 1"
+
+Buffer = bytes | bytearray | memoryview
+
+
+def blob_id(data: Buffer) -> bytes:
+    """Return the id of a file's bytes (or of a chunk's): 32 bytes.
+
+    Example:
+        >>> blob_id(b"").hex()[:10]
+        'af1349b9f5'
+    """
+    return blake3(data).digest()
+
+
+def tree_id(data: Buffer) -> bytes:
+    """Return the id of an encoded tree: 32 bytes.
+
+    Example:
+        >>> tree_id(b"") == blob_id(b"")
+        False
+    """
+    return blake3(data, derive_key_context=TREE_CONTEXT).digest()
+
+
+def asset_id(data: Buffer) -> bytes:
+    """Return the id of an encoded asset: 32 bytes.
+
+    Example:
+        >>> len(asset_id(b""))
+        32
+    """
+    return blake3(data, derive_key_context=ASSET_CONTEXT).digest()
+
+
+def seal(data: Buffer) -> bytes:
+    """Return the checksum that closes ama's own small files: 32 bytes.
+
+    Example:
+        >>> len(seal(b"log entry"))
+        32
+    """
+    return blake3(data, derive_key_context=SEAL_CONTEXT).digest()
+
+
+class HashingReader:
+    """A file read once: what passes through `readinto` is hashed and reported on the way.
+
+    Example:
+        >>> import io
+        >>> reader = HashingReader(io.BytesIO(b"abc"))
+        >>> reader.readinto(memoryview(bytearray(8)))
+        3
+        >>> reader.digest() == blob_id(b"abc")
+        True
+    """
+
+    def __init__(self, file: BinaryIO, advance: Callable[[int], None] | None = None) -> None:
+        self._file = file
+        self._hash = blake3()
+        self._advance = advance
+        self.size = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` from the file, and return how many bytes were read (0 at the end)."""
+        count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        if count:
+            self._hash.update(buffer[:count])
+            self.size += count
+            if self._advance:
+                self._advance(count)
+        return count
+
+    def digest(self) -> bytes:
+        """Return the id of all that was read: 32 bytes."""
+        return self._hash.digest()
+
+
+def hash_stream(file: BinaryIO, advance: Callable[[int], None] | None = None) -> tuple[bytes, int]:
+    """Return the id and the size in bytes of what is left in an open file.
+
+    Args:
+        file: a file opened for reading bytes.
+        advance: called with the number of bytes after each block.
+
+    Example:
+        >>> import io
+        >>> hash_stream(io.BytesIO(b"abc"))[1]
+        3
+    """
+    digest = blake3(max_threads=blake3.AUTO)
+    size = 0
+    buffer = memoryview(bytearray(BLOCK))
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(buffer[:count])
+        size += count
+        if advance:
+            advance(count)
+    return digest.digest(), size
+
+
+def hash_file(path: str | Path) -> str:
+    """Return what `b3sum` prints for a file: its id as 64 hex digits.
+
+    Args:
+        path: the file; its content is read once, in blocks.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it is a directory.
+        StorageError: it can't be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("empty.txt").write_bytes(b"")
+        >>> hash_file("empty.txt")[:10]
+        'af1349b9f5'
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return hash_stream(file)[0].hex()
+    except FileNotFoundError:
+        raise NotFound(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a directory, and only a file has a hash") from None
+    except OSError as error:
+        raise StorageError(f"{path} can't be read: {error.strerror}") from error
+
+
+def short(object_id: bytes) -> str:
+    """Return an id as people read it: its first 10 hex digits.
+
+    Example:
+        >>> short(bytes(32))
+        '0000000000'
+    """
+    return object_id.hex()[:SHORT]

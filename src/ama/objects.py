@@ -1,0 +1,370 @@
+"""The objects that packs hold beside plain bytes: trees, assets and recipes, and their codecs.
+
+Each is one canonical byte form per value (docs/format.md). Decoding refuses every other form,
+unknown versions and kinds, unsafe names and oversize input, because what a store holds is
+hostile until checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ama import canonical
+from ama.errors import FormatError, IntegrityError, InvalidInput
+from ama.hashing import ID_SIZE, asset_id, blob_id, seal, tree_id
+from ama.names import check_class, check_name
+
+if TYPE_CHECKING:
+    from ama.values import Scalar
+
+VERSION = 1
+MAX_TREE = 256 * 1024 * 1024
+MAX_ASSET = 1024 * 1024
+MAX_RECIPE = 256 * 1024 * 1024
+MAX_TEXT = 64 * 1024
+MAX_KEY = 200
+MAX_LINK = 4096
+MAX_SIZE = 2**63 - 1
+CHUNK_PROFILES = frozenset({1})
+MAX_CHUNK = 1024 * 1024
+
+
+class Kind(IntEnum):
+    """What a record of a pack is."""
+
+    DATA = 1
+    TREE = 2
+    ASSET = 3
+    RECIPE = 4
+
+
+class EntryKind(IntEnum):
+    """What an entry of a tree is."""
+
+    FILE = 0
+    EXECUTABLE = 1
+    SYMLINK = 2
+    TREE = 3
+
+
+class TreeEntry(NamedTuple):
+    """One name in a directory; `size` is bytes, for a tree the sum of all below it.
+
+    A tuple, for a directory may have a hundred thousand.
+    """
+
+    name: str
+    kind: EntryKind
+    id: bytes
+    size: int
+
+
+_ENTRY_KINDS = {int(kind): kind for kind in EntryKind}
+
+
+@dataclass(frozen=True, slots=True)
+class RefLink:
+    """An asset that another was made from, and what it was to it."""
+
+    asset: bytes
+    class_name: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """The commit-style object: what, from what, who, when (UTC microseconds), why."""
+
+    class_name: str
+    tree: bytes
+    parents: tuple[bytes, ...]
+    refs: tuple[RefLink, ...]
+    author: str
+    created_at: int
+    message: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a large object is put together: its chunks, as (id, size in bytes), in order."""
+
+    profile: int
+    kind: Kind
+    chunks: tuple[tuple[bytes, int], ...]
+
+    @property
+    def size(self) -> int:
+        """The whole object's size in bytes."""
+        return sum(size for _, size in self.chunks)
+
+
+def object_id(kind: Kind, data: bytes | bytearray | memoryview) -> bytes:
+    """Return the id of an object's bytes.
+
+    Example:
+        >>> object_id(Kind.DATA, b"x") == object_id(Kind.TREE, b"x")
+        False
+    """
+    if kind is Kind.DATA:
+        return blob_id(data)
+    if kind is Kind.TREE:
+        return tree_id(data)
+    if kind is Kind.ASSET:
+        return asset_id(data)
+    raise ValueError("a recipe is filed under the id of the object that it makes")
+
+
+def encode_tree(entries: list[TreeEntry]) -> bytes:
+    """Return the canonical bytes of a directory, whatever the order of the entries given.
+
+    Raises:
+        InvalidInput: a name that is unsafe, or there twice; a symlink or a directory that is too
+            large.
+
+    Example:
+        >>> decode_tree(encode_tree([]))
+        ()
+    """
+    ordered = sorted(entries, key=lambda entry: entry.name.encode("utf-8", "surrogatepass"))
+    for entry in ordered:
+        check_name(entry.name)
+        if entry.kind is EntryKind.SYMLINK and not 0 < entry.size <= MAX_LINK:
+            raise InvalidInput(f"symlink {entry.name!r} has a target of {entry.size} bytes")
+    for before, after in pairwise(ordered):
+        if before.name == after.name:
+            raise InvalidInput(f"{after.name!r} is twice in one directory")
+    rows = [(entry.name, int(entry.kind), entry.id, entry.size) for entry in ordered]
+    data = canonical.encode((VERSION, rows))
+    if len(data) > MAX_TREE:
+        raise InvalidInput(
+            f"a directory has {len(rows)} entries, which is too many",
+            hint="distribute them over directories of their own",
+        )
+    return data
+
+
+def decode_tree(data: bytes, what: str = "tree") -> tuple[TreeEntry, ...]:
+    """Return the entries of a directory, in the order of their names' bytes.
+
+    Raises:
+        IntegrityError: the bytes are not the canonical form of a tree.
+        FormatError: the tree is of a newer version.
+
+    Example:
+        >>> entry = TreeEntry("a.txt", EntryKind.FILE, bytes(32), 0)
+        >>> decode_tree(encode_tree([entry])) == (entry,)
+        True
+    """
+    (rows,) = _fields(data, 1, MAX_TREE, what)
+    _check(isinstance(rows, tuple), what, "no list of entries")
+    entries = tuple(_tree_entry(row, what) for row in rows)
+    names = [entry.name.encode() for entry in entries]
+    _check(all(a < b for a, b in pairwise(names)), what, "names out of order")
+    return entries
+
+
+def _tree_entry(row: Any, what: str) -> TreeEntry:
+    try:
+        name, kind, entry_id, size = row
+        if type(name) is not str or type(size) is not int or type(kind) is not int:
+            raise ValueError("a field of another type")
+        check_name(name)
+        entry = TreeEntry(name, _ENTRY_KINDS[kind], _id(entry_id), size)
+    except (ValueError, TypeError, KeyError) as error:
+        raise IntegrityError(f"{what} is damaged: {error}") from error
+    most = MAX_LINK if entry.kind is EntryKind.SYMLINK else MAX_SIZE
+    least = 1 if entry.kind is EntryKind.SYMLINK else 0
+    _check(least <= size <= most, what, f"{name!r} has an impossible size")
+    return entry
+
+
+def encode_asset(asset: Asset) -> bytes:
+    """Return the canonical bytes of an asset.
+
+    Raises:
+        InvalidInput: a field that no asset may have, such as nested metadata.
+
+    Example:
+        >>> asset = Asset("models", bytes(32), (), (), "Ann <ann@example.org>", 0)
+        >>> decode_asset(encode_asset(asset)) == asset
+        True
+    """
+    data = _asset_bytes(asset)
+    try:
+        decode_asset(data, "asset")
+    except IntegrityError as error:
+        raise InvalidInput(f"this can't be made an asset: {error.message}") from error
+    return data
+
+
+def _asset_bytes(asset: Asset) -> bytes:
+    refs = [(ref.asset, ref.class_name, ref.label) for ref in asset.refs]
+    fields = (
+        VERSION,
+        asset.class_name,
+        asset.tree,
+        list(asset.parents),
+        refs,
+        asset.author,
+        asset.created_at,
+        asset.message,
+        dict(asset.metadata),
+        dict(asset.extra),
+    )
+    try:
+        return canonical.encode(fields)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"this can't be made an asset: {error}") from error
+
+
+def decode_asset(data: bytes, what: str = "asset") -> Asset:
+    """Return the asset that these bytes are.
+
+    Raises:
+        IntegrityError: the bytes are not the canonical form of an asset.
+        FormatError: the asset is of a newer version.
+
+    Example:
+        >>> asset = Asset("models", bytes(32), (), (), "Ann <ann@example.org>", 0)
+        >>> decode_asset(encode_asset(asset)).class_name
+        'models'
+    """
+    fields = _fields(data, 9, MAX_ASSET, what)
+    try:
+        asset = _asset(fields)
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(f"{what} is damaged: {error}") from error
+    return asset
+
+
+def _asset(fields: tuple[Any, ...]) -> Asset:
+    class_name, tree, parents, refs, author, created_at, message, metadata, extra = fields
+    check_class(_text(class_name))
+    if (type(parents), type(refs), type(metadata), type(extra)) != (tuple, tuple, dict, dict):
+        raise ValueError("a field of another type")
+    links = tuple(_ref(*row) for row in refs)
+    parent_ids = tuple(_id(parent) for parent in parents)
+    if len(set(parent_ids)) < len(parent_ids) or len(set(links)) < len(links):
+        raise ValueError("a parent or ref is there twice")
+    if type(created_at) is not int or not 0 <= created_at <= MAX_SIZE:
+        raise ValueError("created_at is not a time")
+    for key, value in metadata.items():
+        check_metadata(key, value)
+    return Asset(
+        class_name,
+        _id(tree),
+        parent_ids,
+        links,
+        _text(author),
+        created_at,
+        _text(message),
+        metadata,
+        extra,
+    )
+
+
+def check_metadata(key: str, value: object) -> None:
+    """Refuse what can't be an asset's metadata.
+
+    Raises:
+        InvalidInput: the key is empty or has more than 200 bytes; the value is neither a text, a
+            number nor a truth value, or an integer of more than 64 bits.
+
+    Example:
+        >>> check_metadata("learning_rate", 0.001)
+    """
+    if type(key) is not str or not 0 < len(key.encode("utf-8", "replace")) <= MAX_KEY:
+        raise InvalidInput(f"metadata {key!r}: a name has 1 to {MAX_KEY} bytes")
+    if type(value) not in (str, int, float, bool):
+        raise InvalidInput(f"metadata {key!r} is neither a text, a number nor a truth value")
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise InvalidInput(f"metadata {key!r} is an integer of more than 64 bits")
+
+
+def _ref(asset: Any, class_name: Any, label: Any) -> RefLink:
+    check_class(_text(class_name))
+    return RefLink(_id(asset), class_name, _text(label))
+
+
+def encode_recipe(recipe: Recipe) -> bytes:
+    """Return the bytes of a recipe. They end in a seal, for no id covers them.
+
+    Raises:
+        InvalidInput: it has too many chunks: the file has about a terabyte.
+
+    Example:
+        >>> recipe = Recipe(1, Kind.DATA, ((bytes(32), 5), (bytes(32), 6)))
+        >>> decode_recipe(encode_recipe(recipe)).size
+        11
+    """
+    ids = b"".join(chunk for chunk, _ in recipe.chunks)
+    sizes = [size for _, size in recipe.chunks]
+    body = canonical.encode((VERSION, recipe.profile, int(recipe.kind), ids, sizes))
+    if len(body) + ID_SIZE > MAX_RECIPE:
+        raise InvalidInput(f"a file of {recipe.size} bytes is too large", hint="split it")
+    return body + seal(body)
+
+
+def decode_recipe(data: bytes, what: str = "recipe") -> Recipe:
+    """Return the recipe that these bytes are.
+
+    Raises:
+        IntegrityError: damaged, fewer than 2 chunks, or a chunk of an impossible size.
+        FormatError: the recipe is of a newer version.
+
+    Example:
+        >>> recipe = Recipe(1, Kind.DATA, ((bytes(32), 5), (bytes(32), 6)))
+        >>> decode_recipe(encode_recipe(recipe)) == recipe
+        True
+    """
+    body, checksum = data[:-ID_SIZE], data[-ID_SIZE:]
+    _check(seal(body) == checksum, what, "its checksum does not match")
+    profile, kind, ids, sizes = _fields(body, 4, MAX_RECIPE, what)
+    _check(type(profile) is int and type(kind) is int, what, "a field of another type")
+    if profile not in CHUNK_PROFILES:
+        raise FormatError(f"{what} is cut by profile {profile}, which this version does not know")
+    _check(kind in (Kind.DATA, Kind.TREE), what, "it makes neither a file nor a tree")
+    _check(type(ids) is bytes and type(sizes) is tuple, what, "a field of another type")
+    _check(len(sizes) >= 2 and len(ids) == ID_SIZE * len(sizes), what, "chunks are missing")
+    _check(all(type(s) is int and 0 < s <= MAX_CHUNK for s in sizes), what, "a chunk's size")
+    chunks = [ids[at : at + ID_SIZE] for at in range(0, len(ids), ID_SIZE)]
+    return Recipe(profile, Kind(kind), tuple(zip(chunks, sizes, strict=True)))
+
+
+def _fields(data: bytes, count: int, limit: int, what: str) -> tuple[Any, ...]:
+    """Return the fields after the version of an object that is a canonical sequence."""
+    _check(len(data) <= limit, what, f"larger than {limit} bytes")
+    value = canonical.decode(data, what)
+    _check(isinstance(value, tuple) and len(value) > 0, what, "not a list")
+    if type(value[0]) is int and value[0] > VERSION:
+        raise FormatError(
+            f"{what} has version {value[0]}, which this version of ama does not know",
+            hint="upgrade ama: pip install --upgrade ama",
+        )
+    _check(type(value[0]) is int and value[0] == VERSION, what, "no version that ever was")
+    _check(len(value) == count + 1, what, f"{len(value) - 1} fields, not {count}")
+    fields: tuple[Any, ...] = value[1:]
+    return fields
+
+
+def _id(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != ID_SIZE:
+        raise ValueError("an id is not 32 bytes")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or len(value.encode()) > MAX_TEXT:
+        raise ValueError("a text is no text, or longer than 64 KiB")
+    return value
+
+
+def _check(holds: bool, what: str, why: str) -> None:
+    if not holds:
+        raise IntegrityError(f"{what} is damaged: {why}")

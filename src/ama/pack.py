@@ -1,0 +1,226 @@
+"""The pack: one file of many objects, each a record that says what it is.
+
+    header (32)   magic, version, salt
+    records       header (64: marker, kind, codec, flags, sizes, id, checksum), stored bytes
+    trailer       a row (64) per record, so that a lost index can be rebuilt
+    footer (64)   where the trailer is, how many rows, its hash
+
+A pack's id is the BLAKE3 of the whole file. The salt makes the same objects packed again
+another pack: a pack that gc condemned never comes back under its old name. docs/format.md is
+the specification.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import NamedTuple
+
+from ama.compression import decompress
+from ama.errors import FormatError, IntegrityError
+from ama.hashing import ID_SIZE, Buffer, blob_id, short
+from ama.objects import MAX_ASSET, MAX_CHUNK, MAX_RECIPE, MAX_TREE, Kind, object_id
+
+MAGIC = b"ama-pack"
+VERSION = 1
+END_MAGIC = b"ama-pend"
+MARKER = b"arec"
+
+_HEADER = Struct("<8sII16s")
+_RECORD = Struct("<4sBBHQQ32s")
+_ROW = Struct("<32sB7xQQQ")
+_FOOTER = Struct("<8sQQQ32s")
+_KINDS = {int(kind): kind for kind in Kind}
+
+HEADER_SIZE = _HEADER.size
+_LARGEST = {
+    Kind.DATA: MAX_CHUNK,
+    Kind.TREE: MAX_TREE,
+    Kind.ASSET: MAX_ASSET,
+    Kind.RECIPE: MAX_RECIPE + ID_SIZE,
+}
+"""What a record of each kind decodes to at most, in bytes."""
+
+CHECKSUM_SIZE = 8
+RECORD_HEADER_SIZE = _RECORD.size + CHECKSUM_SIZE
+ROW_SIZE = _ROW.size
+FOOTER_SIZE = _FOOTER.size
+SALT_SIZE = 16
+
+
+class Record(NamedTuple):
+    """One record: what it is and where. `offset` is that of its header, `stored` excludes it.
+
+    A tuple, for there is one an object, and there may be millions.
+    """
+
+    id: bytes
+    kind: Kind
+    offset: int
+    stored: int
+    full: int
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte after the record."""
+        return self.offset + RECORD_HEADER_SIZE + self.stored
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPack:
+    """A finished pack: its id, its bytes, and what is in it."""
+
+    id: bytes
+    data: bytearray
+    records: tuple[Record, ...]
+
+
+class PackBuilder:
+    """Puts records one after another into a pack in memory.
+
+    Example:
+        >>> builder = PackBuilder()
+        >>> _ = builder.add(Kind.DATA, blob_id(b"abc"), 0, b"abc", 3)
+        >>> sealed = builder.seal()
+        >>> open_record(sealed.data[32:], sealed.records[0])
+        b'abc'
+    """
+
+    def __init__(self, salt: bytes | None = None) -> None:
+        self._data = bytearray(_HEADER.pack(MAGIC, VERSION, 0, salt or os.urandom(SALT_SIZE)))
+        self._records: list[Record] = []
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self._records)
+
+    def add(self, kind: Kind, object_id: bytes, codec: int, stored: Buffer, full: int) -> Record:
+        """Append a record of bytes that are encoded already."""
+        record = Record(object_id, kind, len(self._data), len(stored), full)
+        header = _RECORD.pack(MARKER, kind, codec, 0, len(stored), full, object_id)
+        self._data += header
+        self._data += blob_id(header)[:CHECKSUM_SIZE]
+        self._data += stored
+        self._records.append(record)
+        return record
+
+    def add_raw(self, record: Record, raw: Buffer) -> Record:
+        """Append a record as it lies in another pack, header and all."""
+        moved = Record(record.id, record.kind, len(self._data), record.stored, record.full)
+        self._data += raw
+        self._records.append(moved)
+        return moved
+
+    def seal(self) -> SealedPack:
+        """Close the pack with its trailer and return it."""
+        offset = len(self._data)
+        rows = _rows(self._records)
+        self._data += rows
+        self._data += _FOOTER.pack(END_MAGIC, offset, len(self._records), 0, blob_id(rows))
+        return SealedPack(blob_id(self._data), self._data, tuple(self._records))
+
+
+def open_record(raw: Buffer, record: Record) -> bytes:
+    """Return the verified bytes of a record as it lies in a pack (header and stored bytes).
+
+    A recipe's bytes are verified by their own seal, when they are decoded.
+
+    Raises:
+        IntegrityError: it isn't the record that `record` says, or its bytes don't have its id.
+    """
+    what = f"object {short(record.id)}"
+    size = RECORD_HEADER_SIZE + record.stored
+    if len(raw) < size:
+        raise IntegrityError(f"{what} is damaged: its pack ends in the middle of it")
+    if record.full > _LARGEST[record.kind]:
+        raise IntegrityError(f"{what} is damaged: no {record.kind.name.lower()} is so large")
+    view = memoryview(raw)[:size]
+    codec = _read_record_header(view, record, what)
+    data = decompress(codec, view[RECORD_HEADER_SIZE:], record.full, what)
+    if record.kind is not Kind.RECIPE and object_id(record.kind, data) != record.id:
+        raise IntegrityError(f"{what} is damaged: its bytes have another hash")
+    return data
+
+
+def _read_record_header(view: memoryview, record: Record, what: str) -> int:
+    header = view[: _RECORD.size]
+    marker, kind, codec, flags, stored, full, object_id = _RECORD.unpack(header)
+    found = (marker, kind, stored, full, object_id)
+    if found != (MARKER, record.kind, record.stored, record.full, record.id):
+        raise IntegrityError(f"{what} is damaged: its pack holds something else in its place")
+    if blob_id(header)[:CHECKSUM_SIZE] != view[_RECORD.size : RECORD_HEADER_SIZE]:
+        raise IntegrityError(f"{what} is damaged: its header's checksum does not match")
+    if flags:
+        raise FormatError(f"{what} has flags {flags}, which this version of ama does not know")
+    return int(codec)
+
+
+def check_header(data: Buffer, what: str) -> None:
+    """Check a pack's first bytes.
+
+    Raises:
+        IntegrityError: it isn't a pack.
+        FormatError: it is a pack of a newer version.
+    """
+    if len(data) < HEADER_SIZE:
+        raise IntegrityError(f"{what} is damaged: it is shorter than a pack's header")
+    magic, version, zero, _ = _HEADER.unpack(memoryview(data)[:HEADER_SIZE])
+    if magic != MAGIC or zero:
+        raise IntegrityError(f"{what} is damaged: it does not begin as a pack does")
+    if version != VERSION:
+        raise FormatError(f"{what} has pack version {version}: upgrade ama to read it")
+
+
+def read_trailer(data: Buffer, what: str) -> tuple[Record, ...]:
+    """Return the records that a whole pack's trailer lists.
+
+    Raises:
+        IntegrityError: the trailer is damaged (`scan_records` may still find the records).
+    """
+    check_header(data, what)
+    view = memoryview(data)
+    if len(view) < HEADER_SIZE + FOOTER_SIZE:
+        raise IntegrityError(f"{what} is damaged: it has no footer")
+    magic, offset, count, zero, digest = _FOOTER.unpack(view[-FOOTER_SIZE:])
+    if magic != END_MAGIC or zero or offset + count * ROW_SIZE + FOOTER_SIZE != len(view):
+        raise IntegrityError(f"{what} is damaged: its footer does not fit")
+    rows = view[offset : len(view) - FOOTER_SIZE]
+    if blob_id(rows) != digest:
+        raise IntegrityError(f"{what} is damaged: its trailer has another hash")
+    try:
+        records = tuple(Record(i, _KINDS[k], o, s, f) for i, k, o, s, f in _ROW.iter_unpack(rows))
+    except KeyError as error:
+        raise FormatError(f"{what} holds a kind of object that is not known: {error}") from error
+    ends = [HEADER_SIZE, *(record.end for record in records)]
+    if [*(record.offset for record in records), offset] != ends or _rows(records) != rows:
+        raise IntegrityError(f"{what} is damaged: its trailer names other records than it holds")
+    return records
+
+
+def _rows(records: Sequence[Record]) -> bytes:
+    return b"".join([_ROW.pack(r.id, r.kind, r.offset, r.stored, r.full) for r in records])
+
+
+def scan_records(data: Buffer) -> Iterator[Record]:
+    """Yield the records found by their headers, up to the first damage or the trailer."""
+    view = memoryview(data)
+    offset = HEADER_SIZE
+    while offset + RECORD_HEADER_SIZE <= len(view):
+        header = view[offset : offset + _RECORD.size]
+        checksum = view[offset + _RECORD.size : offset + RECORD_HEADER_SIZE]
+        marker, kind, _, _, stored, full, object_id = _RECORD.unpack(header)
+        if marker != MARKER or blob_id(header)[:CHECKSUM_SIZE] != checksum:
+            return
+        end = offset + RECORD_HEADER_SIZE + stored
+        if end > len(view):
+            return
+        # A kind of a later version is passed over: what lies after it may be known.
+        if kind in _KINDS:
+            yield Record(object_id, Kind(kind), offset, stored, full)
+        offset = end

@@ -1,0 +1,410 @@
+"""The golden store: bytes of format version 1 that every later version must read.
+
+Two readers look at it, ama's and one that was written from docs/format.md alone, and both at a
+store that today's code has just made.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import ama
+from ama.entries import decode_entry, encode_entry
+from ama.errors import NotFound
+from ama.hashing import blob_id, seal
+from ama.logfiles import HINT
+from ama.objects import (
+    Kind,
+    decode_asset,
+    decode_recipe,
+    decode_tree,
+    encode_asset,
+    encode_recipe,
+    encode_tree,
+)
+from ama.objectstore import index_name, pack_name
+from ama.pack import open_record, read_trailer, scan_records
+from ama.packindex import PackIndex
+from ama.remote import Remote, decode_format, encode_format
+from ama.state import (
+    AliasRecord,
+    decode_class_state,
+    decode_root,
+    encode_class_state,
+    encode_root,
+)
+from ama.storage.local import LocalStorage
+from ama.storage.protocol import Range
+from ama.storage.readonly import ReadOnlyStorage
+from conftest import Ama
+
+GOLDEN = Path(__file__).parent / "golden"
+V1 = GOLDEN / "v1"
+READER = GOLDEN / "reader.py"
+EXPECTED = json.loads((GOLDEN / "v1.json").read_text(encoding="utf-8"))
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def files_below(place: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes()
+        for path in sorted(place.rglob("*"))
+        if path.is_file()
+    }
+
+
+STORED = files_below(V1)
+
+
+def independent_listing(store: Path, directory: Path | None = None) -> Any:
+    """What the independent reader says, in a process that can't import ama's source."""
+    words = [str(store)] + ([str(directory)] if directory else [])
+    done = subprocess.run(
+        [sys.executable, "-I", READER, *words],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def ama_listing(place: Path) -> Any:
+    """The same by ama itself, without a cache and without a right to write."""
+    remote = Remote.open(ReadOnlyStorage(LocalStorage(place)), None)
+    store = ama.Store(remote, ama.Settings.load(None))
+    view = remote.view()
+    view.require_whole()
+    root = view.root
+    classes = {}
+    for name, state in view.class_states().items():
+        assets = []
+        for number, record in enumerate(state.assets, 1):
+            found: dict[str, Any] = {
+                "id": record.id.hex(),
+                "entry": record.entry,
+                "status": record.status,
+                "reason": record.reason,
+            }
+            if record.status != "deleted":
+                found |= ama_asset(store, f"{name}/{number}")
+            assets.append(found)
+        numbers = {record.id: number for number, record in enumerate(state.assets, 1)}
+        targets = {alias: state.target(alias) for alias in state.aliases}
+        classes[name] = {
+            "assets": assets,
+            "aliases": {alias: numbers[to] for alias, to in targets.items() if to is not None},
+            "moves": {alias: [*map(move, moves)] for alias, moves in state.aliases.items()},
+        }
+    numbers_of = [int(path.name) for path in place.glob("checkpoint/0*")]
+    return {
+        "id": remote.format.id,
+        "entries": view.number,
+        "last": view.entry_hash.hex(),
+        "checkpoints": [at for at in sorted(numbers_of) if remote.log.checkpoint_at(at)],
+        "indexes": [index.hex() for index in root.indexes],
+        "replaced": {old.hex(): [i.hex() for i in new] for old, new in root.replaced.items()},
+        "condemned_packs": sorted(pack.hex() for pack in root.condemned_packs),
+        "condemned_indexes": sorted(index.hex() for index in root.condemned_indexes),
+        "classes": classes,
+    }
+
+
+def move(record: AliasRecord) -> list[object]:
+    return [record.asset.hex() if record.asset else None, record.author, record.at, record.entry]
+
+
+def ama_asset(store: ama.Store, name: str) -> dict[str, Any]:
+    found = store.resolve(name)
+    view = store.remote.view()
+    asset_id = bytes.fromhex(found.info.id)
+    asset = store.remote.assets(view, [(found.info.class_name, asset_id)])[asset_id]
+    files = found.files()
+    for file in files:
+        assert blob_id(found.read(file.path)).hex() == file.id
+    return {
+        "tree": asset.tree.hex(),
+        "parents": [parent.hex() for parent in asset.parents],
+        "refs": [[ref.asset.hex(), ref.class_name, ref.label] for ref in asset.refs],
+        "author": asset.author,
+        "created_at": asset.created_at,
+        "message": asset.message,
+        "metadata": dict(asset.metadata),
+        "extra": json.loads(json.dumps(asset.extra)),
+        "files": [[file.path, file.kind, file.id, file.size] for file in files],
+    }
+
+
+def as_json(listing: Any) -> str:
+    """JSON tells 1 from 1.0 and from true, which Python's == does not."""
+    return json.dumps(listing, indent=1, sort_keys=True)
+
+
+class TestV1:
+    def test_it_is_small(self) -> None:
+        assert sum(len(data) for data in STORED.values()) < 300_000
+
+    def test_the_script_makes_the_same_bytes(self) -> None:
+        made = load(GOLDEN / "make_v1.py").make()
+        assert sorted(made) == sorted(STORED)
+        assert [name for name in made if made[name] != STORED[name]] == []
+
+    def test_ama_reads_what_it_holds(self) -> None:
+        assert as_json(ama_listing(V1)) == as_json(EXPECTED)
+
+    def test_the_independent_reader_reads_what_it_holds(self) -> None:
+        assert as_json(independent_listing(V1)) == as_json(EXPECTED)
+
+    def test_it_reads_on_without_what_is_derived(self, tmp_path: Path) -> None:
+        place = tmp_path / "store"
+        shutil.copytree(V1, place)
+        shutil.rmtree(place / "checkpoint")
+        (place / "log" / "HINT").unlink()
+        expected = as_json({**EXPECTED, "checkpoints": []})
+        assert as_json(ama_listing(place)) == expected
+        assert as_json(independent_listing(place)) == expected
+
+    def test_what_is_in_it(self) -> None:
+        models = EXPECTED["classes"]["models"]
+        datasets = EXPECTED["classes"]["datasets"]
+        assert models["aliases"] == {"best": 3, "nightly": 3}
+        assert datasets["aliases"] == {"digits": 2}
+        assert models["moves"]["candidate"][-1][0] is None
+        statuses = [asset["status"] for asset in datasets["assets"]]
+        assert statuses == ["active", "active", "deleted"]
+        first, second, third = models["assets"]
+        assert (first["status"], first["reason"]) == ("deprecated", "superseded by models/2")
+        types = {key: type(value) for key, value in first["metadata"].items()}
+        assert {*types.values()} == {str, int, float, bool}
+        assert types["steps"] is float
+        assert second["parents"] == [first["id"]]
+        assert [label for _, _, label in second["refs"]] == ["training data", "initial weights", ""]
+        assert second["extra"] == {"later": [1, None, {"deep": True}], "x": 0.5}
+        kinds = {path: kind for path, kind, *_ in datasets["assets"][0]["files"]}
+        assert kinds["prepare.sh"] == "executable"
+        assert kinds["latest.csv"] == "symlink"
+        sizes = {path: size for path, _, _, size in third["files"]}
+        assert sizes["model.bin"] > 1_200_000
+        assert EXPECTED["checkpoints"] == [64]
+        assert EXPECTED["entries"] == 70
+        assert STORED[HINT].startswith(b"68 ")
+
+    def test_the_public_face_reads_it(self, tmp_path: Path) -> None:
+        place = tmp_path / "store"
+        shutil.copytree(V1, place)
+        store = ama.Store.open(str(place))
+        assert [info.name for info in store.classes()] == ["datasets", "models"]
+        best = store.resolve("models@best")
+        assert best.info.number == 3
+        assert best.read("config/model.yml") == b"layers: [512, 256]\n"
+        assert store.resolve("models/2").parents()[0].info.number == 1
+        assert [ref.number for ref in store.resolve("models/2").info.refs] == [2, 1, None]
+        assert store.resolve("datasets").info.number == 2
+        with pytest.raises(NotFound, match="deleted"):
+            store.resolve("datasets/3").files()
+        assert store.fsck().problems == ()
+
+    def test_both_readers_write_the_same_files(self, tmp_path: Path, run: Ama) -> None:
+        place, theirs, ours = tmp_path / "store", tmp_path / "theirs", tmp_path / "ours"
+        shutil.copytree(V1, place)
+        independent_listing(place, theirs)
+        names = [f"{name}-{number}" for name in ("datasets", "models") for number in (1, 2)]
+        for name in [*names, "models-3"]:
+            asset = name.replace("-", "/")
+            run.ok("download", asset, "-o", ours / name, "--remote", place, cwd=tmp_path)
+            assert self.written(ours / name) == self.written(theirs / name)
+
+    def written(self, directory: Path) -> dict[str, tuple[bool, bool, bytes]]:
+        return {
+            path.relative_to(directory).as_posix(): (
+                path.is_symlink(),
+                os.access(path, os.X_OK),
+                path.read_bytes(),
+            )
+            for path in sorted(directory.rglob("*"))
+            if path.is_file() and ".ama" not in path.parts
+        }
+
+
+class TestEachFile:
+    """Every file of the golden store, by today's codecs: decoded, and encoded again as it was."""
+
+    def test_format_json(self) -> None:
+        assert (
+            encode_format(decode_format(STORED["format.json"], "golden")) == STORED["format.json"]
+        )
+
+    @pytest.mark.parametrize("name", [name for name in STORED if name.startswith("packs/")])
+    def test_a_pack(self, name: str) -> None:
+        data = STORED[name]
+        assert pack_name(blob_id(data)) == name
+        records = read_trailer(data, name)
+        assert tuple(scan_records(data)) == records
+        for record in records:
+            content = open_record(data[record.offset :], record)
+            if record.kind is Kind.TREE:
+                assert encode_tree([*decode_tree(content)]) == content
+            elif record.kind is Kind.ASSET:
+                assert encode_asset(decode_asset(content)) == content
+            elif record.kind is Kind.RECIPE:
+                assert encode_recipe(decode_recipe(content)) == content
+
+    @pytest.mark.parametrize("name", [name for name in STORED if name.startswith("index/")])
+    def test_an_index(self, name: str) -> None:
+        index = PackIndex(STORED[name])
+        index.validate()
+        assert index_name(index.id) == name
+        for pack, size in index.pack_sizes.items():
+            assert len(STORED[pack_name(pack)]) == size
+
+    def test_the_entries(self) -> None:
+        names = [name for name in STORED if name.startswith("log/0")]
+        assert len(names) == 70
+        for name in names:
+            assert encode_entry(decode_entry(STORED[name])) == STORED[name]
+
+    def test_the_checkpoint(self) -> None:
+        data = STORED["checkpoint/000000000064"]
+        root = decode_root(data)
+        assert encode_root(root) == data
+        for name, digest in root.classes.items():
+            state = STORED[f"checkpoint/state/{digest.hex()}"]
+            assert seal(state) == digest
+            assert decode_class_state(state).name == name
+            assert encode_class_state(decode_class_state(state)) == state
+        storage = LocalStorage(V1)
+        remote = Remote.open(ReadOnlyStorage(storage), None)
+        assert remote.log.checkpoint_at(64) == root
+        assert remote.log.checkpoint_holds(root)
+        assert storage.read([Range("log/000000000071")]) == [None]
+
+    def test_codecs_and_sizes(self) -> None:
+        """What the golden store is to show: both codecs, an empty file, a chunk that is shared."""
+        codecs = set()
+        for name, data in STORED.items():
+            if name.startswith("packs/"):
+                codecs |= {data[record.offset + 5] for record in read_trailer(data, name)}
+        assert codecs == {0, 1}
+        recipes = [
+            decode_recipe(open_record(data[record.offset :], record))
+            for name, data in STORED.items()
+            if name.startswith("packs/")
+            for record in read_trailer(data, name)
+            if record.kind is Kind.RECIPE
+        ]
+        first, second = recipes
+        assert {*first.chunks} & {*second.chunks}
+        assert len({*first.chunks}) < len(first.chunks)
+
+
+class TestTheIndependentReader:
+    reader = load(READER)
+
+    def test_it_knows_nothing_of_ama(self) -> None:
+        tree = ast.parse(READER.read_text(encoding="utf-8"))
+        imported = {
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in [getattr(node, "module", None) or node.names[0].name]
+        }
+        others = {name for name in imported if name not in sys.stdlib_module_names}
+        assert others == {"msgpack", "blake3", "zstandard"}
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "format.json",
+            "log/000000000001",
+            "log/000000000064",
+            "log/000000000070",
+            "checkpoint/000000000064",
+            next(name for name in STORED if name.startswith("checkpoint/state/")),
+            *[name for name in STORED if name.startswith(("packs/", "index/"))],
+        ],
+    )
+    @pytest.mark.parametrize("where", [0.1, 0.5, 0.98])
+    def test_it_sees_a_damaged_byte(self, name: str, where: float, tmp_path: Path) -> None:
+        place = tmp_path / "store"
+        shutil.copytree(V1, place)
+        data = bytearray(STORED[name])
+        data[int(len(data) * where)] ^= 0x20
+        (place / name).write_bytes(data)
+        with pytest.raises((self.reader.Damaged, self.reader.Newer, KeyError, ValueError)):
+            self.reader.Store(place).listing()
+
+    def test_it_sees_a_lost_and_a_hidden_entry(self, tmp_path: Path) -> None:
+        place = tmp_path / "store"
+        shutil.copytree(V1, place)
+        for number in (70, 69, 68):
+            (place / f"log/{number:012d}").unlink()
+        with pytest.raises(self.reader.Damaged, match="lost"):
+            self.reader.Store(place)
+        (place / HINT).unlink()
+        assert self.reader.Store(place).fold.number == 67
+        (place / "log/000000000060").unlink()
+        with pytest.raises(self.reader.Damaged, match="hole"):
+            self.reader.Store(place)
+
+
+def test_the_independent_reader_reads_a_store_of_today(training_runs: Path, tmp_path: Path) -> None:
+    """Several classes and versions, a large file, aliases past a checkpoint, refs, a directory."""
+    url = str(tmp_path / "store")
+    store = ama.Store.open(url, create=True)
+    large = bytearray(blob_id(b"large") * 80_000)  # 2.5 MB that compress
+    for number, name in enumerate(("base", "finetuned", "wide")):
+        training = training_runs / name
+        ama.settings.add_remote(training / ".ama" / "config.toml", "origin", url)
+        repo = ama.Repo.init(training, "inputs")
+        repo.add(["training.yml", "run_config_ckpt0.yml"])
+        repo.set(aliases=["latest"], metadata={"run": name, "number": number, "rate": 1e-3})
+        repo.upload(message=f"run {name}")
+        (training / "state").mkdir()
+        large[1_000_000 * number : 1_000_000 * number + 10] = os.urandom(10)
+        (training / "state" / "large.bin").write_bytes(bytes(large))
+        (training / "run.sh").write_text("#!/bin/sh\n", encoding="utf-8")
+        (training / "run.sh").chmod(0o755)
+        (training / "current").symlink_to("model.h5")
+        repo = ama.Repo.init(training, "models")
+        repo.add(["model.h5", "model.yml", "state", "run.sh", "current"])
+        repo.set(aliases=["best"])
+        repo.link("inputs@latest", label="inputs")
+        repo.upload()
+        repo.add(["meta.yml"])
+        repo.commit("with a description")
+        repo.push()
+    for number in range(60):
+        store.move_alias("models", "moving", str(1 + number % 6))
+    store.remove_alias("models", "moving")
+
+    listing = independent_listing(Path(url), tmp_path / "out")
+    assert as_json(listing) == as_json(ama_listing(Path(url)))
+    assert listing["entries"] > 64
+    assert listing["checkpoints"] == [64]
+    assert len(listing["classes"]["models"]["assets"]) == 6
+    newest = tmp_path / "out" / "models-6"
+    assert (newest / "state" / "large.bin").read_bytes() == bytes(large)
+    assert os.readlink(newest / "current") == "model.h5"
+    assert os.access(newest / "run.sh", os.X_OK)
