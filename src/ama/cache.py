@@ -1,0 +1,62 @@
+"""What this machine remembers of a store: immutable files by name, and nothing that must be true.
+
+Every file is checked by whoever reads it (by its id or its seal), so a cache that is damaged,
+deleted under a reader or written by many at once costs time and nothing else. A cache that
+can't be written is no error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from ama import fs
+from ama.errors import AmaError
+from ama.hashing import Buffer, blob_id
+
+
+class Cache:
+    """Files of one store in a directory of this machine.
+
+    Args:
+        directory: where; None remembers nothing.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+
+    @classmethod
+    def of_store(cls, cache_dir: Path | None, store_id: str, url: str) -> Cache:
+        """Return the cache of one store at one URL: a copy elsewhere may have gone another way."""
+        if cache_dir is None:
+            return cls(None)
+        return cls(cache_dir / "stores" / f"{store_id}-{blob_id(url.encode()).hex()[:16]}")
+
+    @classmethod
+    def of_urls(cls, cache_dir: Path | None) -> Cache:
+        """Return what is remembered of which store lies at which URL."""
+        return cls(None if cache_dir is None else cache_dir / "urls")
+
+    def get(self, name: str) -> bytes | None:
+        """Return a file's bytes, or None if it isn't remembered."""
+        if self._directory is None:
+            return None
+        try:
+            return (self._directory / name).read_bytes()
+        except OSError:
+            return None
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Remember a file, if that is possible."""
+        if self._directory is None:
+            return
+        path = self._directory / name
+        with contextlib.suppress(AmaError, OSError):
+            fs.make_directories(path.parent, sync=False)
+            fs.write_replace(path, data)
+
+    def drop(self, name: str) -> None:
+        """Forget a file."""
+        if self._directory is not None:
+            with contextlib.suppress(AmaError, OSError):
+                fs.remove(self._directory / name)

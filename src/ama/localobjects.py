@@ -1,0 +1,156 @@
+"""The objects that a worktree holds itself: packs and indexes below `.ama/objects`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ama import fs
+from ama.errors import IntegrityError
+from ama.hashing import short
+from ama.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
+from ama.objectstore import ObjectStore, index_name, pack_name
+from ama.packindex import PackIndex
+from ama.packwriter import PackWriter
+from ama.storage.local import LocalStorage
+
+SMALL_PACK = 4 * 1024 * 1024
+SWEEP_AFTER = 24 * 60 * 60
+MOST_LOOKS = 10
+RACY_WINDOW = 50_000_000
+"""A directory that changed so few nanoseconds ago may change again with the same time."""
+
+MANY = 24
+"""So many small packs are merged into one in passing."""
+
+
+class LocalObjects:
+    """A worktree's own packs.
+
+    Args:
+        directory: `.ama/objects`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.storage = LocalStorage(directory)
+        self._directory = directory
+        self._store: ObjectStore | None = None
+        self._seen: int | None = None
+
+    @property
+    def store(self) -> ObjectStore:
+        """All local objects; what another command adds is found where something is missing."""
+        if self._store is None:
+            self._store = ObjectStore(self.storage, self._load(), added=self._added)
+        return self._store
+
+    def _load(self) -> list[PackIndex]:
+        changed = self._changed_at()
+        settled = changed is not None and changed < time.time_ns() - RACY_WINDOW
+        self._seen = changed if settled else None
+        loaded: dict[str, PackIndex] = {}
+        for _ in range(MOST_LOOKS):
+            names = [name for name, _ in sorted(self.storage.list("index/"))]
+            fresh = {name: self._index(name) for name in names if name not in loaded}
+            loaded.update((name, index) for name, index in fresh.items() if index is not None)
+            if None not in fresh.values():
+                break
+            # Another command has merged some away since they were listed: what they named is in
+            # an index that the next listing shows.
+        return list(loaded.values())
+
+    def _index(self, name: str) -> PackIndex | None:
+        path = self._directory / name
+        data = fs.read_file(path)
+        if data is None:
+            return None
+        index = PackIndex(data, str(path))
+        if index_name(index.id) != name:
+            raise IntegrityError(f"{path} is damaged: it is another index than its name says")
+        return index
+
+    def _added(self) -> list[PackIndex]:
+        """Return the indexes again, unless none can have been written since they were loaded."""
+        changed = self._changed_at()
+        return self._load() if changed is not None and changed != self._seen else []
+
+    def _changed_at(self) -> int | None:
+        try:
+            return (self._directory / "index").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def reload(self) -> None:
+        """Look at the directory again at the next use."""
+        self._store = None
+
+    def __contains__(self, object_id: bytes) -> bool:
+        return self.store.holds(object_id)
+
+    @contextmanager
+    def writing(self, advance: Callable[[int], None] | None = None) -> Iterator[PackWriter]:
+        """Write objects: they count once the block is left without an error."""
+        with PackWriter(self.storage, advance=advance) as writer:
+            yield writer
+            for index in writer.finish():
+                self.store.add_index(index)
+
+    def asset(self, asset: bytes) -> Asset:
+        """Return an asset object.
+
+        Raises:
+            NotFound: it isn't here.
+            IntegrityError: it is damaged.
+        """
+        return decode_asset(self.store.read(asset, Kind.ASSET), f"asset {short(asset)}")
+
+    def tree(self, tree: bytes) -> tuple[TreeEntry, ...]:
+        """Return a directory's entries.
+
+        Raises:
+            NotFound: it isn't here.
+            IntegrityError: it is damaged.
+        """
+        return decode_tree(self.store.read(tree, Kind.TREE), f"tree {short(tree)}")
+
+    def merge_small(self) -> None:
+        """Merge small packs into one, if there are many.
+
+        The merged pack and its index are durable before the old indexes go, and the old packs
+        stay for a day, for another command may be reading them.
+        """
+        small = [
+            index
+            for index in self.store.indexes
+            if sum(index.pack_sizes.values()) + index.size < SMALL_PACK
+        ]
+        if len(small) < MANY:
+            return
+        locations = {at.record.id: at for index in small for at in index}
+        try:
+            with PackWriter(self.storage) as writer:
+                for at, raw in self.store.read_raw(locations.values()):
+                    writer.copy(at.record, raw)
+                writer.finish()
+        except IntegrityError:
+            # Whoever needs what is damaged will say so; merging can wait.
+            return
+        for pack in {pack for index in small for pack in index.pack_sizes}:
+            fs.touch(self._directory / pack_name(pack))
+        for index in small:
+            self.storage.delete(index_name(index.id))
+        self._sweep()
+        self.reload()
+
+    def _sweep(self) -> None:
+        """Delete packs that no index names, once nobody can be reading or writing them.
+
+        Their time is when they were written, or merged.
+        """
+        named = {pack_name(pack) for index in self._load() for pack in index.pack_sizes}
+        before = time.time() - SWEEP_AFTER
+        for name, _ in list(self.storage.list("packs/")):
+            if name not in named and (self._directory / name).stat().st_mtime < before:
+                self.storage.delete(name)

@@ -1,0 +1,416 @@
+"""Objects out of the packs of one storage: found through indexes, read in few ranges, verified.
+
+Whoever asks gets whole objects: recipes are followed here, every id is checked here, and a bad
+record is passed over where another place has a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from ama.errors import AmaError, IntegrityError, NotFound
+from ama.hashing import Buffer, short
+from ama.objects import Kind, Recipe, decode_recipe
+from ama.objects import object_id as id_of
+from ama.pack import RECORD_HEADER_SIZE, open_record
+from ama.packindex import Location, PackIndex
+from ama.parallel import in_chunks
+from ama.storage.protocol import Range, Storage
+
+RANGE_SIZE = 8 * 1024 * 1024
+"""A coalesced range is at most this many bytes (unless a single record is larger)."""
+
+BATCH_SIZE = 24 * 1024 * 1024
+"""What one batch of ranges holds in memory, in bytes."""
+
+GAP = 64 * 1024
+"""Bytes between two records that cost less to read than another request."""
+
+METADATA_BATCH = 8 * 1024 * 1024
+"""Metadata records up to this many bytes are read at once, before anyone asks."""
+
+
+Have = Callable[[bytes, int], bytes | None]
+"""Returns the bytes of a chunk (id, size) that this machine has elsewhere, verified, or None."""
+
+
+def pack_name(pack: bytes) -> str:
+    """Return a pack's name in a storage.
+
+    Example:
+        >>> pack_name(bytes(32))[:9]
+        'packs/00/'
+    """
+    text = pack.hex()
+    return f"packs/{text[:2]}/{text}.pack"
+
+
+def index_name(index: bytes) -> str:
+    """Return an index's name in a storage.
+
+    Example:
+        >>> index_name(bytes(32))[:8]
+        'index/00'
+    """
+    return f"index/{index.hex()}.idx"
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Neighbouring records of one pack, read by one range."""
+
+    pack: bytes
+    start: int
+    end: int
+    locations: tuple[Location, ...]
+
+
+class ObjectStore:
+    """The objects that a set of indexes names, in one storage.
+
+    Args:
+        storage: where the packs are.
+        indexes: what is looked up in; where several name an object, the first good one serves.
+        damage: why some objects that are there may not be found, if that is so.
+        added: returns indexes that others may have added since, where that can be.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        indexes: Iterable[PackIndex] = (),
+        damage: AmaError | None = None,
+        added: Callable[[], Iterable[PackIndex]] = tuple,
+    ) -> None:
+        self.storage = storage
+        self.damage = damage
+        self._added = added
+        self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
+        self._metadata: dict[bytes, tuple[Kind, bytes]] = {}
+
+    @property
+    def indexes(self) -> tuple[PackIndex, ...]:
+        """The indexes that objects are looked up in."""
+        return tuple(self._indexes.values())
+
+    def add_index(self, index: PackIndex) -> None:
+        """Look objects up in one more index."""
+        self._indexes[index.id] = index
+
+    def look_again(self) -> bool:
+        """Look for indexes that others have added since; whether there are some."""
+        found = [index for index in self._added() if index.id not in self._indexes]
+        for index in found:
+            self.add_index(index)
+        return bool(found)
+
+    def find(self, object_id: bytes) -> list[Location]:
+        """Return every place where an object is; none if no index names it."""
+        return [at for index in self._indexes.values() for at in index.find(object_id)]
+
+    def __contains__(self, object_id: bytes) -> bool:
+        return any(object_id in index for index in self._indexes.values())
+
+    def holds(self, object_id: bytes) -> bool:
+        """Whether an object is here with all its bytes, not only the recipe of a large one."""
+        places = self.find(object_id)
+        if any(at.record.kind is not Kind.RECIPE for at in places):
+            return True
+        try:
+            recipe = self.recipe(object_id) if places else None
+        except IntegrityError:
+            return False
+        return recipe is not None and all(chunk in self for chunk, _ in recipe.chunks)
+
+    def starting_with(self, prefix: str) -> set[bytes]:
+        """Return the ids whose hex digits begin with `prefix`."""
+        return {i for index in self._indexes.values() for i in index.starting_with(prefix)}
+
+    def read(self, object_id: bytes, kind: Kind) -> bytes:
+        """Return an object's whole, verified bytes.
+
+        Raises:
+            NotFound: no index names it.
+            IntegrityError: it is damaged, wherever it is.
+        """
+        return b"".join(self.stream(object_id, kind))
+
+    def recipe(self, object_id: bytes) -> Recipe | None:
+        """Return how a large object is put together, or None if it isn't known in chunks.
+
+        Raises:
+            NotFound: no index names the object.
+            IntegrityError: the recipe is damaged, wherever it is.
+        """
+        places = [at for at in self._places(object_id) if at.record.kind is Kind.RECIPE]
+        if not places:
+            return None
+        cached = self._metadata.get(object_id)
+        if cached and cached[0] is Kind.RECIPE:
+            data = cached[1]
+        else:
+            data = self._read_one(object_id, places)
+        return decode_recipe(data, f"recipe of {short(object_id)}")
+
+    def stream(self, object_id: bytes, kind: Kind, have: Have | None = None) -> Iterator[bytes]:
+        """Yield an object's bytes in order, in verified pieces.
+
+        The last piece comes only if the whole has the right id, so who wants the whole must read
+        to the end before showing it to anyone.
+
+        Args:
+            object_id: its id.
+            kind: what it is.
+            have: chunks for which it has bytes are not read from the storage.
+
+        Raises:
+            NotFound: no index names it.
+            IntegrityError: it is damaged.
+        """
+        cached = self._metadata.get(object_id)
+        if cached and cached[0] is kind:
+            yield cached[1]
+            return
+        places = self._places(object_id)
+        whole = [at for at in places if at.record.kind is kind]
+        if whole:
+            try:
+                yield self._read_one(object_id, whole)
+                return
+            except IntegrityError:
+                if len(whole) == len(places):
+                    raise
+        recipe = self.recipe(object_id)
+        if recipe is None or recipe.kind is not kind:
+            raise IntegrityError(f"object {short(object_id)} is damaged: of another kind")
+        yield from self.stream_recipe(object_id, recipe, have)
+
+    def stream_recipe(
+        self, whole: bytes, recipe: Recipe, have: Have | None = None
+    ) -> Iterator[bytes]:
+        """Yield what a recipe makes, in verified pieces; the last only if the whole is right.
+
+        Raises:
+            IntegrityError: a chunk is damaged, or the recipe makes something else.
+        """
+        if recipe.kind is not Kind.DATA:
+            # Trees are hashed with a context, and are small: put it together and check it.
+            parts = [data for _, data in self.read_in_order(recipe.chunks)]
+            joined = b"".join(parts)
+            _require_id(id_of(recipe.kind, joined), whole)
+            yield joined
+            return
+        digest = blake3()
+        held: bytes | None = None
+        for _, data in self.read_in_order(recipe.chunks, have):
+            if held is not None:
+                yield held
+            digest.update(data)
+            held = data
+        _require_id(digest.digest(), whole)
+        if held is not None:
+            yield held
+
+    def read_in_order(
+        self, chunks: Sequence[tuple[bytes, int]], have: Have | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (id, bytes) of chunks in the order given, each checked against its size."""
+        window: list[tuple[bytes, int]] = []
+        size = 0
+        for chunk in chunks:
+            window.append(chunk)
+            size += chunk[1]
+            if size >= BATCH_SIZE:
+                yield from self._read_window(window, have)
+                window, size = [], 0
+        yield from self._read_window(window, have)
+
+    def _read_window(
+        self, window: list[tuple[bytes, int]], have: Have | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        found: dict[bytes, bytes] = {}
+        if have is not None:
+            owned = {chunk: have(chunk, size) for chunk, size in window}
+            found = {chunk: data for chunk, data in owned.items() if data is not None}
+        missing = dict.fromkeys(chunk for chunk, _ in window if chunk not in found)
+        found.update(self.read_records(missing, Kind.DATA))
+        for chunk, size in window:
+            data = found[chunk]
+            if len(data) != size:
+                raise IntegrityError(f"chunk {short(chunk)} has another size than its recipe says")
+            yield chunk, data
+
+    def read_records(
+        self, ids: Iterable[bytes], kind: Kind | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (id, verified bytes) of objects that lie in one record each, as they lie.
+
+        The order is that of the packs. Neighbours come in one range, several ranges in one batch.
+        A recipe's record is yielded as it is, under the id of what it makes.
+
+        Args:
+            ids: the objects.
+            kind: what they must be; None: each what it is.
+
+        Raises:
+            NotFound: no index names one of them.
+            IntegrityError: one of them is damaged, wherever it is.
+        """
+        places: dict[bytes, list[Location]] = {}
+        for object_id in ids:
+            cached = self._metadata.get(object_id)
+            if cached and kind in (None, cached[0]):
+                yield object_id, cached[1]
+            else:
+                places[object_id] = self._alike(object_id, kind)
+        for location, raw in self._read_spans(found[0] for found in places.values()):
+            key = location.record.id
+            yield key, self._open(raw, location, places[key][1:])
+
+    def each_file(
+        self, ids: Iterable[bytes], work: Callable[[bytes, bytes], None]
+    ) -> Iterator[list[bytes]]:
+        """Call `work(id, bytes)` for files that lie in one record each, on a few threads.
+
+        Yields:
+            The ids that are done, some at a time.
+
+        Raises:
+            NotFound: no index names one of them.
+            IntegrityError: one of them is damaged, wherever it is, or is no file.
+        """
+        places = {object_id: self._alike(object_id, Kind.DATA) for object_id in ids}
+
+        def run(taken: list[tuple[Location, memoryview | None]]) -> list[bytes]:
+            for location, raw in taken:
+                key = location.record.id
+                work(key, self._open(raw, location, places[key][1:]))
+            return [location.record.id for location, _ in taken]
+
+        return in_chunks(run, self._read_spans(found[0] for found in places.values()))
+
+    def read_raw(self, locations: Iterable[Location]) -> Iterator[tuple[Location, memoryview]]:
+        """Yield records as they lie in their packs, header and all, each verified.
+
+        Raises:
+            IntegrityError: one of them is damaged.
+        """
+        for location, raw in self._read_spans(locations):
+            self._open(raw, location, [])
+            assert raw is not None
+            yield location, raw
+
+    def _read_spans(
+        self, locations: Iterable[Location]
+    ) -> Iterator[tuple[Location, memoryview | None]]:
+        """Yield each place with the bytes there (None: its pack is gone), neighbours together."""
+        for batch in _batches(_spans(locations)):
+            ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
+            for span, data in zip(batch, self.storage.read(ranges), strict=True):
+                view = None if data is None else memoryview(data)
+                for location in span.locations:
+                    start = location.record.offset - span.start
+                    end = start + RECORD_HEADER_SIZE + location.record.stored
+                    yield location, None if view is None else view[start:end]
+
+    def load_metadata(self) -> None:
+        """Read all trees, assets and recipes at once, if they are at most 8 MiB.
+
+        What is read is kept, so that walking a tree costs no request a directory. What is damaged
+        is passed over: whoever needs it will ask for it, and others needn't care.
+        """
+        locations = [at for index in self._indexes.values() for at in index.metadata()]
+        if sum(at.record.stored for at in locations) > METADATA_BATCH:
+            return
+        # Kinds in descending order: a whole record is preferred to a recipe.
+        locations.sort(key=lambda at: -at.record.kind)
+        wanted = {at.record.id: at for at in locations if at.record.id not in self._metadata}
+        for at, raw in self._read_spans(wanted.values()):
+            with suppress(IntegrityError):
+                self._metadata[at.record.id] = (at.record.kind, self._open(raw, at, []))
+
+    def _read_one(self, object_id: bytes, places: list[Location]) -> bytes:
+        first = places[0]
+        size = RECORD_HEADER_SIZE + first.record.stored
+        (data,) = self.storage.read([Range(pack_name(first.pack), first.record.offset, size)])
+        return self._open(data, first, places[1:])
+
+    def _open(self, raw: Buffer | None, location: Location, others: list[Location]) -> bytes:
+        """Return a record's verified bytes, from another place if this one is bad."""
+        try:
+            if raw is None:
+                raise IntegrityError(
+                    f"object {short(location.record.id)} is lost: its pack is gone"
+                )
+            data = open_record(raw, location.record)
+            if location.record.kind is Kind.RECIPE:
+                decode_recipe(data, f"recipe of {short(location.record.id)}")
+            return data
+        except IntegrityError as error:
+            if others:
+                return self._read_one(location.record.id, others)
+            where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
+            raise IntegrityError(where, hint="see what is touched: ama fsck") from error
+
+    def _alike(self, object_id: bytes, kind: Kind | None = None) -> list[Location]:
+        """Return the places of an object that are of a kind, by default that of the best one."""
+        found = self._places(object_id)
+        wanted = found[0].record.kind if kind is None else kind
+        alike = [at for at in found if at.record.kind is wanted]
+        if not alike:
+            raise IntegrityError(f"object {short(object_id)} is damaged: of another kind")
+        return alike
+
+    def _places(self, object_id: bytes) -> list[Location]:
+        places = self.find(object_id)
+        if not places and self.look_again():
+            places = self.find(object_id)
+        if not places and self.damage is not None:
+            raise self.damage
+        if not places:
+            raise NotFound(f"object {short(object_id)} is not in {self.storage.url}")
+        if len(places) == 1:
+            return places
+        # A whole record first: it is one request, a recipe is many.
+        return sorted(places, key=lambda place: place.record.kind is Kind.RECIPE)
+
+
+def _require_id(found: bytes, expected: bytes) -> None:
+    if found != expected:
+        raise IntegrityError(f"object {short(expected)} is damaged: its chunks make another")
+
+
+def _spans(locations: Iterable[Location]) -> Iterator[_Span]:
+    """Yield ranges that cover the locations, neighbours together."""
+    run: list[Location] = []
+    for location in sorted(locations, key=lambda at: (at.pack, at.record.offset)):
+        if run:
+            start, end = run[0].record.offset, run[-1].record.end
+            near = location.pack == run[0].pack and location.record.offset - end <= GAP
+            if not near or location.record.end - start > RANGE_SIZE:
+                yield _span(run)
+                run = []
+        run.append(location)
+    if run:
+        yield _span(run)
+
+
+def _span(run: list[Location]) -> _Span:
+    return _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
+
+
+def _batches(spans: Iterable[_Span]) -> Iterator[list[_Span]]:
+    batch: list[_Span] = []
+    size = 0
+    for span in spans:
+        if batch and size + span.end - span.start > BATCH_SIZE:
+            yield batch
+            batch, size = [], 0
+        batch.append(span)
+        size += span.end - span.start
+    if batch:
+        yield batch
