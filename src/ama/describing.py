@@ -1,0 +1,108 @@
+"""Assets as people see them: the object, and what a store's log says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ama.objects import Asset, RefLink
+from ama.values import AliasMove, AssetInfo, Ref
+
+if TYPE_CHECKING:
+    from ama.logview import LogView
+    from ama.state import AssetRecord, ClassState
+
+    _Class = tuple[ClassState | None, Mapping[bytes, int], Mapping[bytes, tuple[str, ...]]]
+
+
+def moment(microseconds: int) -> datetime:
+    """Return a time of the format (UTC microseconds) as a datetime.
+
+    Example:
+        >>> moment(0).year
+        1970
+    """
+    seconds, rest = divmod(microseconds, 1_000_000)
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    except (ValueError, OverflowError, OSError):
+        # A forged store may claim any time: show the last one that there is.
+        return datetime.max.replace(tzinfo=UTC)
+
+
+class Describer:
+    """Describes assets as of one view of a store's log.
+
+    Args:
+        view: the log; None where no store was ever seen.
+    """
+
+    def __init__(self, view: LogView | None) -> None:
+        self._view = view
+        self._classes: dict[str, _Class] = {}
+
+    def _class(self, name: str) -> _Class:
+        if self._view is None:
+            return None, {}, {}
+        if name not in self._classes:
+            state = self._view.class_state(name)
+            numbers = {record.id: at for at, record in enumerate(state.assets, 1)}
+            # In a log that is damaged, later entries may have moved every alias.
+            pointing = {} if self._view.damage else state.aliases_by_asset()
+            self._classes[name] = state, numbers, pointing
+        return self._classes[name]
+
+    def number(self, class_name: str, asset: bytes) -> int | None:
+        """Return an asset's number, None if it isn't published."""
+        return self._class(class_name)[1].get(asset)
+
+    def record(self, class_name: str, asset: bytes) -> AssetRecord | None:
+        """Return what the log says of an asset, None if it isn't published."""
+        state, numbers, _ = self._class(class_name)
+        number = numbers.get(asset)
+        return None if number is None or state is None else state.record(number)
+
+    def info(self, asset_id: bytes, asset: Asset, size: int | None = None) -> AssetInfo:
+        """Return everything about an asset but its files."""
+        record = self.record(asset.class_name, asset_id)
+        return AssetInfo(
+            id=asset_id.hex(),
+            class_name=asset.class_name,
+            tree=asset.tree.hex(),
+            author=asset.author,
+            created_at=moment(asset.created_at),
+            message=asset.message,
+            size=size,
+            number=self.number(asset.class_name, asset_id),
+            aliases=self._class(asset.class_name)[2].get(asset_id, ()),
+            parents=tuple(parent.hex() for parent in asset.parents),
+            refs=self.refs(asset.refs),
+            metadata=dict(asset.metadata),
+            status=record.status if record else "active",
+            status_reason=record.reason if record else "",
+        )
+
+    def ref(self, asset: bytes, class_name: str, label: str) -> Ref:
+        """Return a link to an asset as people see it."""
+        aliases = self._class(class_name)[2].get(asset, ())
+        return Ref(asset.hex(), class_name, label, self.number(class_name, asset), aliases)
+
+    def refs(self, links: Iterable[RefLink]) -> tuple[Ref, ...]:
+        """Return links as people see them."""
+        return tuple(self.ref(link.asset, link.class_name, link.label) for link in links)
+
+    def moves(self, class_name: str, alias: str) -> tuple[AliasMove, ...]:
+        """Return an alias's history, newest first."""
+        state, numbers, _ = self._class(class_name)
+        return tuple(
+            AliasMove(
+                class_name,
+                alias,
+                move.asset.hex() if move.asset else None,
+                numbers.get(move.asset) if move.asset else None,
+                move.author,
+                moment(move.at),
+            )
+            for move in reversed(state.aliases.get(alias, ()) if state else ())
+        )

@@ -1,0 +1,76 @@
+"""The small files beside a log's entries: HINT and the checkpoints, their names and their bytes."""
+
+from __future__ import annotations
+
+import re
+
+from ama.entries import NUMBER_DIGITS
+from ama.errors import IntegrityError
+from ama.hashing import seal
+from ama.state import ClassState, decode_class_state, encode_class_state
+
+HINT = "log/HINT"
+
+_HINT = re.compile(
+    rb"(?P<line>(?P<number>[1-9][0-9]{0,11}) (?P<hash>[0-9a-f]{64})\n)(?P<checksum>[0-9a-f]{64})\n"
+).fullmatch
+
+
+def checkpoint_name(number: int) -> str:
+    """Return the name of the folded state after entry `number`.
+
+    Example:
+        >>> checkpoint_name(64)
+        'checkpoint/000000000064'
+    """
+    return f"checkpoint/{number:0{NUMBER_DIGITS}d}"
+
+
+def state_name(digest: bytes) -> str:
+    """Return the name of a class's folded state.
+
+    Example:
+        >>> state_name(bytes(32))[:19]
+        'checkpoint/state/00'
+    """
+    return f"checkpoint/state/{digest.hex()}"
+
+
+def encode_hint(number: int, entry_hash: bytes) -> bytes:
+    """Return HINT's bytes, which name an entry that the log has reached, and end in a checksum.
+
+    Example:
+        >>> decode_hint(encode_hint(7, bytes(32)))[0]
+        7
+    """
+    line = f"{number} {entry_hash.hex()}\n".encode()
+    return line + seal(line).hex().encode() + b"\n"
+
+
+def decode_hint(data: bytes) -> tuple[int, bytes]:
+    """Return the number and entry hash that HINT names; (0, b"") where it is not sound."""
+    found = _HINT(data)
+    if found is None or seal(found["line"]).hex().encode() != found["checksum"]:
+        return 0, b""
+    return int(found["number"]), bytes.fromhex(found["hash"].decode())
+
+
+def read_class_state(name: str, digest: bytes, data: bytes | None) -> ClassState | None:
+    """Return a class's state, or None where the bytes are absent or not what the digest says."""
+    if data is None or seal(data) != digest:
+        return None
+    try:
+        state = decode_class_state(data)
+    except IntegrityError:
+        return None
+    return state if state.name == name else None
+
+
+def class_digest(state: ClassState) -> bytes:
+    """Return the digest of a class's state: 32 bytes.
+
+    Example:
+        >>> len(class_digest(ClassState("models")))
+        32
+    """
+    return seal(encode_class_state(state))

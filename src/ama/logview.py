@@ -1,0 +1,92 @@
+"""The log as seen at one moment: a folded state and the entries after it, classes on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from ama.entries import Entry
+from ama.errors import AmaError
+from ama.state import ClassState, Root, fold_class, fold_root, touched_classes
+
+Loader = Callable[[Root, Iterable[str]], Mapping[str, ClassState]]
+
+
+class LogView:
+    """The state of a store after entry `number`.
+
+    Args:
+        base: a folded state, whose classes are loaded when asked for.
+        tail: the entries after it with the hash of each one's bytes, in order.
+        load: returns the states of some of the base's classes.
+        damage: why the log can't be read beyond `number`, if it can't. What the log said up to
+            there stays true, but which asset is the newest is not known.
+    """
+
+    def __init__(
+        self,
+        base: Root,
+        tail: Iterable[tuple[Entry, bytes]],
+        load: Loader,
+        damage: AmaError | None = None,
+    ) -> None:
+        self.base = base
+        self.tail = tuple(tail)
+        self.damage = damage
+        self._load = load
+        self._states: dict[str, ClassState] = {}
+        root = base
+        for entry, entry_hash in self.tail:
+            root = fold_root(root, entry, entry_hash)
+        self.root = root
+        born = {name for entry, _ in self.tail for name in touched_classes(entry)}
+        self.class_names: tuple[str, ...] = tuple(sorted({*base.classes, *born}))
+
+    @property
+    def number(self) -> int:
+        """The number of the last entry; 0 where there is none."""
+        return self.root.number
+
+    @property
+    def entry_hash(self) -> bytes:
+        """The hash of the last entry's bytes."""
+        return self.root.entry_hash
+
+    def require_whole(self) -> None:
+        """Check that the log could be read to its end.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        if self.damage is not None:
+            raise self.damage
+
+    def class_state(self, name: str) -> ClassState:
+        """Return a class's state; an empty one where the store has no such class."""
+        return self.class_states([name])[name]
+
+    def class_states(self, names: Iterable[str] | None = None) -> dict[str, ClassState]:
+        """Return the states of some classes (all by default), loaded in one batch."""
+        wanted = list(self.class_names if names is None else names)
+        missing = [name for name in wanted if name not in self._states]
+        loaded = self._load(self.base, [name for name in missing if name in self.base.classes])
+        entries = [entry for entry, _ in self.tail]
+        for name in missing:
+            self._states[name] = fold_class(loaded.get(name, ClassState(name)), entries)
+        return {name: self._states[name] for name in wanted}
+
+    def entry(self, number: int) -> Entry | None:
+        """Return an entry of the tail, or None if it is in the base already."""
+        at = number - self.base.number - 1
+        return self.tail[at][0] if 0 <= at < len(self.tail) else None
+
+    def folded(self, digest: Callable[[ClassState], bytes]) -> Root:
+        """Return the whole state as one root.
+
+        Args:
+            digest: stores a class's state, and returns its digest.
+        """
+        touched = {name for entry, _ in self.tail for name in touched_classes(entry)}
+        states = self.class_states(sorted(touched))
+        classes = {**self.base.classes, **{name: digest(states[name]) for name in sorted(touched)}}
+        return replace(self.root, classes=classes)

@@ -1,0 +1,329 @@
+"""A store as seen from this machine: its format, its log and its objects, with what is cached."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ama.cache import Cache
+from ama.entries import Entry, Publish, entry_hash, entry_name
+from ama.errors import AlreadyExists, AmaError, FormatError, IntegrityError, NotFound
+from ama.hashing import asset_id, blob_id, short
+from ama.log import Log
+from ama.logfiles import HINT
+from ama.logview import LogView
+from ama.objects import Asset, decode_asset
+from ama.objectstore import ObjectStore, index_name
+from ama.packindex import PackIndex
+from ama.state import AssetRecord
+from ama.storage.protocol import Range, Storage
+
+FORMAT = "format.json"
+MAGIC = "ama store"
+VERSION = 1
+MAX_FORMAT = 64 * 1024
+
+_ID = re.compile("[0-9a-f]{32}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFormat:
+    """What a store's format.json says: its version, its random id, and features at creation."""
+
+    id: str
+    version: int = VERSION
+    read_features: tuple[str, ...] = ()
+    write_features: tuple[str, ...] = ()
+
+
+def encode_format(store: StoreFormat) -> bytes:
+    """Return the bytes of a format.json.
+
+    Example:
+        >>> decode_format(encode_format(StoreFormat("0" * 32)), "example").version
+        1
+    """
+    fields = {
+        "magic": MAGIC,
+        "version": store.version,
+        "id": store.id,
+        "features": {"read": list(store.read_features), "write": list(store.write_features)},
+    }
+    return json.dumps(fields, indent=2).encode() + b"\n"
+
+
+def decode_format(data: bytes, url: str) -> StoreFormat:
+    """Return what a format.json says.
+
+    Raises:
+        IntegrityError: it is damaged.
+        FormatError: the store is of a newer format, or needs features that aren't known.
+    """
+    try:
+        if len(data) > MAX_FORMAT:
+            raise ValueError(f"larger than {MAX_FORMAT} bytes")
+        fields: dict[str, Any] = json.loads(data)
+        if fields["magic"] != MAGIC or type(fields["version"]) is not int or fields["version"] < 1:
+            raise ValueError("not a store's")
+        if fields["version"] > VERSION:
+            raise FormatError(
+                f"{url} is a store of format {fields['version']}, and this version of ama knows"
+                f" formats up to {VERSION}",
+                hint="upgrade ama: pip install --upgrade ama",
+            )
+        if not _ID(fields["id"]):
+            raise ValueError("its id is not 32 hex digits")
+        features = fields["features"]
+        read, write = _texts(features["read"]), _texts(features["write"])
+        store = StoreFormat(fields["id"], fields["version"], read, write)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise IntegrityError(
+            f"{FORMAT} of {url} is damaged: {error}", hint="restore it from a backup or a copy"
+        ) from error
+    if store.read_features:
+        raise FormatError(
+            f"{url} has features that this version of ama does not know:"
+            f" {', '.join(store.read_features)}",
+            hint="upgrade ama: pip install --upgrade ama",
+        )
+    return store
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if type(values) is not list or any(type(value) is not str for value in values):
+        raise ValueError("a list of features is none")
+    return tuple(values)
+
+
+class Remote:
+    """An open store.
+
+    Args:
+        storage: where it is.
+        store: what its format.json says.
+        format_bytes: that file's bytes, which the log's first entry hangs on.
+        cache: what this machine remembers of it.
+        hint: HINT's bytes, where they were read along.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        store: StoreFormat,
+        format_bytes: bytes,
+        cache: Cache,
+        hint: bytes | None = None,
+    ) -> None:
+        self.storage = storage
+        self.format = store
+        self.cache = cache
+        self.log = Log(
+            storage,
+            entry_hash(format_bytes),
+            cache,
+            read_features=store.read_features,
+            write_features=store.write_features,
+        )
+        self._hint = hint
+        self._indexes: dict[bytes, PackIndex] = {}
+
+    @classmethod
+    def open(cls, storage: Storage, cache_dir: Path | None) -> Remote:
+        """Open the store in a storage.
+
+        Raises:
+            NotFound: there is none.
+            IntegrityError, FormatError: there is one that can't be read.
+        """
+        format_bytes, hint = storage.read([Range(FORMAT), Range(HINT)])
+        if format_bytes is None:
+            if hint is not None or storage.sizes([entry_name(1)]) != [None]:
+                raise IntegrityError(
+                    f"{FORMAT} of {storage.url} is missing, but its log is there",
+                    hint="restore it from a backup or a copy",
+                )
+            raise NotFound(
+                f"there is no ama store at {storage.url}",
+                hint="see what is configured: ama remote list",
+            )
+        store = decode_format(format_bytes, storage.url)
+        cache = Cache.of_store(cache_dir, store.id, storage.url)
+        urls = Cache.of_urls(cache_dir)
+        if urls.get(_url_file(storage.url)) != format_bytes:
+            urls.put(_url_file(storage.url), format_bytes)
+        return cls(storage, store, format_bytes, cache, hint or b"")
+
+    @classmethod
+    def remembered(cls, storage: Storage, cache_dir: Path | None) -> Remote | None:
+        """Return the store that this machine last saw in a storage, without asking for it."""
+        format_bytes = Cache.of_urls(cache_dir).get(_url_file(storage.url))
+        if format_bytes is None:
+            return None
+        try:
+            store = decode_format(format_bytes, storage.url)
+        except (IntegrityError, FormatError):
+            return None
+        cache = Cache.of_store(cache_dir, store.id, storage.url)
+        return cls(storage, store, format_bytes, cache)
+
+    @classmethod
+    def create(cls, storage: Storage, cache_dir: Path | None) -> tuple[Remote, bool]:
+        """Open the store in a storage, made first where there is none.
+
+        Returns:
+            The store, and whether this call made it.
+        """
+        try:
+            return cls.open(storage, cache_dir), False
+        except NotFound:
+            pass
+        if any(True for _ in storage.list("log/")):
+            raise IntegrityError(
+                f"{FORMAT} of {storage.url} is missing, but its log is there",
+                hint="restore it from a backup or a copy; nothing was written",
+            )
+        try:
+            storage.create(FORMAT, encode_format(StoreFormat(os.urandom(16).hex())))
+            created = True
+        except AlreadyExists:
+            created = False
+        return cls.open(storage, cache_dir), created
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self.storage.url
+
+    def view(self) -> LogView:
+        """Return the log as it is now."""
+        hint, self._hint = self._hint, None
+        return self.log.view(hint)
+
+    def record(self, view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
+        """Return what the log says of an asset, or None if it isn't published here."""
+        state = view.class_state(class_name)
+        return next((record for record in state.assets if record.id == asset), None)
+
+    def indexes(
+        self, ids: Iterable[bytes], damage: list[AmaError] | None = None
+    ) -> list[PackIndex]:
+        """Return indexes by id: from the cache, the others in one batch.
+
+        Args:
+            ids: the indexes.
+            damage: takes the errors about those that are lost or damaged, which are left out.
+
+        Raises:
+            IntegrityError: one is lost or damaged, and no `damage` was given.
+        """
+        wanted = list(dict.fromkeys(ids))
+        missing = []
+        for index in wanted:
+            if index not in self._indexes:
+                data = self.cache.get(index_name(index))
+                if data is None or not self._keep(index, data, required=False):
+                    missing.append(index)
+        ranges = [Range(index_name(index)) for index in missing]
+        answers = self.storage.read(ranges) if ranges else []
+        for index, data in zip(missing, answers, strict=True):
+            try:
+                if data is None:
+                    raise IntegrityError(
+                        f"{index_name(index)} of {self.url} is missing",
+                        hint="see what is touched: ama fsck",
+                    )
+                self._keep(index, data, required=True)
+                self.cache.put(index_name(index), data)
+            except (IntegrityError, FormatError) as error:
+                if damage is None:
+                    raise
+                damage.append(error)
+        return [self._indexes[index] for index in wanted if index in self._indexes]
+
+    def _keep(self, index: bytes, data: bytes, *, required: bool) -> bool:
+        name = index_name(index)
+        try:
+            # Its id first: what a damaged one says of its version means nothing.
+            if blob_id(data) != index:
+                raise IntegrityError(
+                    f"{name} of {self.url} is damaged: its bytes have another hash",
+                    hint="see what is touched: ama fsck",
+                )
+            self._indexes[index] = PackIndex(data, f"{name} of {self.url}")
+        except (IntegrityError, FormatError):
+            if required:
+                raise
+            return False
+        return True
+
+    def current(self, view: LogView) -> ObjectStore:
+        """Return all objects that the store's current indexes name.
+
+        A damaged index, or a damaged log, is an error only for who asks for what is not found.
+        """
+        damage = [] if view.damage is None else [view.damage]
+        indexes = self.indexes(view.root.indexes, damage)
+        return ObjectStore(self.storage, indexes, damage[0] if damage else None)
+
+    def publish_event(self, view: LogView, class_name: str, record: AssetRecord) -> Publish:
+        """Return the event that published an asset."""
+        entry: Entry = view.entry(record.entry) or self.log.read_entry(record.entry)
+        for event in entry.events:
+            if isinstance(event, Publish) and event.asset == record.id:
+                return event
+        raise IntegrityError(
+            f"log entry {record.entry} of {self.url} does not publish {short(record.id)} in"
+            f" {class_name}, though the log's checkpoint says so",
+            hint="see what is touched: ama fsck",
+        )
+
+    def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
+        """Return the objects that the indexes of one published asset name.
+
+        Its needs are enough. What else its entry added may be for others, and gone.
+        """
+        event = self.publish_event(view, class_name, record)
+        return ObjectStore(self.storage, self.indexes(view.root.current(event.needs)))
+
+    def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
+        """Return the asset objects of some assets, given as (class, id), in few requests.
+
+        They are remembered, so that listing a class again asks for the new ones only.
+
+        Raises:
+            NotFound: the store doesn't have one of them.
+            IntegrityError: one of them is damaged.
+        """
+        found: dict[bytes, Asset] = {}
+        missing = []
+        for _, asset in dict.fromkeys(wanted):
+            data = self.cache.get(_asset_file(asset))
+            if data is not None and asset_id(data) == asset:
+                found[asset] = decode_asset(data, f"asset {short(asset)}")
+            else:
+                missing.append(asset)
+        if missing:
+            objects = self.current(view)
+            for asset, data in objects.read_records(missing):
+                if asset_id(data) != asset:
+                    raise IntegrityError(f"asset {short(asset)} of {self.url} is of another kind")
+                found[asset] = decode_asset(data, f"asset {short(asset)}")
+                self.cache.put(_asset_file(asset), data)
+        return found
+
+    def remember_asset(self, asset: bytes, data: bytes) -> None:
+        """Keep an asset object that was read or written, for the next listing."""
+        self.cache.put(_asset_file(asset), data)
+
+
+def _url_file(url: str) -> str:
+    return entry_hash(url.encode()).hex()
+
+
+def _asset_file(asset: bytes) -> str:
+    return f"asset/{asset.hex()}"

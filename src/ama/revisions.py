@@ -1,0 +1,174 @@
+"""Ways to name an asset: `models/7`, `models@best`, `models`, an id's prefix, `HEAD`, with `~N`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ama.errors import InvalidInput, NotFound, shown
+from ama.hashing import SHORTEST_PREFIX, short
+from ama.logview import LogView
+from ama.names import check_alias, check_class, nearest
+from ama.state import ClassState
+
+_HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
+FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A parsed name. `back` is how many parents to go back from what the rest names."""
+
+    class_name: str | None = None
+    number: int | None = None
+    alias: str | None = None
+    prefix: str | None = None
+    head: bool = False
+    back: int = 0
+
+
+def parse_revision(text: str) -> Revision:
+    """Return what a name says.
+
+    Raises:
+        InvalidInput: it has none of the forms.
+
+    Example:
+        >>> parse_revision("models/7~2").number
+        7
+    """
+    name, tilde, count = text.partition("~")
+    if tilde and not (count.isascii() and (count.isdigit() or not count)):
+        raise InvalidInput(f"'{shown(text)}': after ~ stands how many parents to go back")
+    back = (int(count) if count else 1) if tilde else 0
+    if name == "HEAD":
+        return Revision(head=True, back=back)
+    if _HEX.fullmatch(name):
+        return Revision(prefix=name.lower(), back=back)
+    if "@" in name:
+        class_name, _, alias = name.partition("@")
+        return Revision(check_class(class_name), alias=check_alias(alias), back=back)
+    if "/" in name:
+        class_name, _, number = name.rpartition("/")
+        if not number.isascii() or not number.isdigit():
+            raise InvalidInput(f"'{shown(text)}' names no asset", hint=f"use {FORMS}")
+        return Revision(check_class(class_name), number=int(number), back=back)
+    return Revision(check_class(name), back=back)
+
+
+def find_asset(
+    view: LogView, revision: Revision, url: str, class_name: str | None = None
+) -> tuple[str, bytes]:
+    """Return the class and id of the asset that a name (without its `~N`) means in a store.
+
+    Args:
+        view: the store's log.
+        revision: the name; not HEAD.
+        url: the store's, for errors.
+        class_name: where the asset must be; None anywhere.
+
+    Raises:
+        NotFound: nothing has that name; the hint has the nearest.
+        InvalidInput: an id's prefix that several assets have.
+        IntegrityError: the log is damaged, and what the name means depends on the damaged part.
+    """
+    if revision.prefix is not None:
+        return _by_prefix(view, revision.prefix, url, class_name)
+    state = class_state(view, revision.class_name or class_name or "", url)
+    if revision.number is not None:
+        record = state.record(revision.number)
+        if record is None:
+            view.require_whole()
+            raise NotFound(
+                f"{state.name} has no asset {revision.number}; its newest is"
+                f" {state.name}/{len(state.assets)}",
+                hint=f"see them all: ama list {state.name}",
+            )
+        return state.name, record.id
+    # An alias, or the newest: what comes later may change what it means.
+    view.require_whole()
+    if revision.alias is not None:
+        target = state.target(revision.alias)
+        if target is None:
+            raise unknown_alias(state, revision.alias)
+        return state.name, target
+    live = [record for record in state.assets if record.status != "deleted"]
+    if not live:
+        raise NotFound(f"{state.name} has no asset", hint="see what there is: ama list")
+    return state.name, live[-1].id
+
+
+def class_state(view: LogView, name: str, url: str) -> ClassState:
+    """Return the state of a class that must be there.
+
+    Raises:
+        NotFound: the store has no such class; the hint has the nearest names.
+    """
+    if name in view.class_names:
+        return view.class_state(name)
+    view.require_whole()
+    near = nearest(name, view.class_names)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see what there is: ama list"
+    raise NotFound(f"there is no class {shown(name)} in {url}", hint=hint)
+
+
+def unknown_alias(state: ClassState, alias: str) -> NotFound:
+    """Return the error for an alias that a class doesn't have."""
+    known = [name for name in state.aliases if state.target(name) is not None]
+    near = nearest(alias, known)
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else f"see them: ama alias list {state.name}"
+    )
+    return NotFound(f"{state.name} has no alias {shown(alias)}", hint=hint)
+
+
+def find_alias(
+    view: LogView, alias: str, url: str, class_name: str | None = None
+) -> tuple[str, bytes]:
+    """Return the class and id of what an alias means, looked up in every class if none is given.
+
+    Raises:
+        NotFound: no class has it.
+        InvalidInput: several classes have it.
+    """
+    view.require_whole()
+    if class_name is not None:
+        revision = Revision(class_name, alias=check_alias(alias))
+        return find_asset(view, revision, url)
+    states = view.class_states()
+    found = [(name, state.target(alias)) for name, state in states.items()]
+    having = [(name, target) for name, target in found if target is not None]
+    if len(having) > 1:
+        names = ", ".join(f"{name}@{alias}" for name, _ in having)
+        raise InvalidInput(
+            f"several classes have an alias {shown(alias)}: {names}",
+            hint=f"say which: --class {having[0][0]}",
+        )
+    if not having:
+        known = {name for state in states.values() for name in state.aliases if state.target(name)}
+        near = nearest(alias, sorted(known))
+        hint = f"did you mean {' or '.join(near)}?" if near else "see what there is: ama alias list"
+        raise NotFound(f"no class in {url} has an alias {shown(alias)}", hint=hint)
+    return having[0][0], having[0][1] or b""
+
+
+def _by_prefix(view: LogView, prefix: str, url: str, class_name: str | None) -> tuple[str, bytes]:
+    found = [
+        (name, record.id, number)
+        for name, state in view.class_states().items()
+        for number, record in enumerate(state.assets, 1)
+        if record.id.hex().startswith(prefix) and class_name in (None, name)
+    ]
+    if len(found) > 1:
+        listed = ", ".join(f"{name}/{number} ({short(i)})" for name, i, number in found[:8])
+        raise InvalidInput(
+            f"{len(found)} assets have an id that begins with {prefix}: {listed}",
+            hint="give more of its digits",
+        )
+    if not found:
+        view.require_whole()
+        raise NotFound(
+            f"no asset in {url} has an id that begins with {prefix}",
+            hint="see what there is: ama list",
+        )
+    return found[0][0], found[0][1]
