@@ -1,0 +1,139 @@
+"""HEAD: which class a worktree makes assets of, and the asset that the next one comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ama import canonical
+from ama.errors import FormatError, IntegrityError
+from ama.generations import Generations
+from ama.hashing import ID_SIZE
+from ama.names import check_alias, check_class
+
+VERSION = 1
+NAME = "HEAD"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """A commit that no upload or push has published, and the aliases that it is to get.
+
+    `made` is False where the asset itself is published, and only the aliases wait.
+    """
+
+    asset: bytes
+    aliases: tuple[str, ...] = ()
+    made: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a worktree stands.
+
+    `asset` is None before the first commit of a class. `unpublished` are the commits that wait
+    for a push, oldest first. `origin` is the URL of the store that promises the content of what
+    is published, None before anything is. `alias` is the one that `pull` follows, and `number`
+    the asset's in `origin`, None if it isn't published there.
+    """
+
+    class_name: str
+    asset: bytes | None = None
+    origin: str | None = None
+    unpublished: tuple[Unpublished, ...] = ()
+    alias: str | None = None
+    number: int | None = None
+
+
+def encode_head(head: Head) -> bytes:
+    """Return HEAD's bytes.
+
+    Example:
+        >>> decode_head(encode_head(Head("models"))).class_name
+        'models'
+    """
+    waiting = [(commit.asset, commit.aliases, commit.made) for commit in head.unpublished]
+    return canonical.encode(
+        (VERSION, head.class_name, head.asset, head.origin, waiting, head.alias, head.number)
+    )
+
+
+def decode_head(data: bytes) -> Head:
+    """Return what HEAD's bytes say.
+
+    Raises:
+        IntegrityError: they are damaged.
+        FormatError: they are of a newer version.
+    """
+    fields = canonical.decode(data, NAME)
+    try:
+        version, *rest = fields
+        if type(version) is int and version > VERSION:
+            raise FormatError("HEAD is of a newer version of ama: upgrade ama to use it")
+        class_name, asset, origin, waiting, alias, number = rest
+        commits = tuple(
+            Unpublished(_id(commit), tuple(check_alias(name) for name in aliases), bool(made))
+            for commit, aliases, made in waiting
+        )
+        head = Head(
+            check_class(class_name),
+            None if asset is None else _id(asset),
+            None if origin is None else str(origin),
+            commits,
+            None if alias is None else check_alias(alias),
+            None if number is None else int(number),
+        )
+        if encode_head(head) != data:
+            raise ValueError("a field of another type")
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(f"HEAD is damaged: {error}") from error
+    return head
+
+
+def _id(value: object) -> bytes:
+    if type(value) is not bytes or len(value) != ID_SIZE:
+        raise ValueError("an id is not 32 bytes")
+    return value
+
+
+class HeadFile:
+    """HEAD in a worktree's control directory.
+
+    Args:
+        control: the `.ama` directory.
+    """
+
+    def __init__(self, control: Path) -> None:
+        self._file = Generations(control, NAME)
+        self._control = control
+
+    def read(self) -> tuple[int, Head]:
+        """Return HEAD and its generation.
+
+        Raises:
+            IntegrityError: it is missing or damaged.
+        """
+        found = self._file.read()
+        if found is None:
+            raise IntegrityError(
+                f"HEAD is missing in {self._control}",
+                hint="go on with what is staged: ama init CLASS; or get the asset again in another"
+                " directory: ama download CLASS --alias NAME",
+            )
+        return found[0], decode_head(found[1])
+
+    def exists(self) -> bool:
+        """Whether there is a HEAD."""
+        return self._file.read() is not None
+
+    def write(self, expected: int, head: Head) -> int:
+        """Replace HEAD, if nobody else has since, and return its new generation.
+
+        Args:
+            expected: the generation that was read; 0 where there was none.
+            head: what it says from now on.
+
+        Raises:
+            Conflict: another command changed it.
+        """
+        return self._file.write(expected, encode_head(head))

@@ -1,0 +1,226 @@
+"""The index, or staging area: what the next asset will hold, with a stat cache of the worktree.
+
+Beside the files it keeps what `set` and `link` noted. That part is bound to the HEAD it was noted
+on: once HEAD has moved on (a commit took it along), it no longer counts, so that a crash between
+the two writes can't use it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import msgpack
+
+from ama.errors import FormatError, IntegrityError, shown
+from ama.generations import Generations
+from ama.head import Head, HeadFile
+from ama.objects import EntryKind, RefLink
+from ama.values import Scalar
+
+VERSION = 1
+NAME = "index"
+RACY = -1
+"""The modification time of an entry whose file must be read again to know that it is unchanged."""
+
+
+class IndexEntry(NamedTuple):
+    """One path. A tuple, for there may be millions; times are nanoseconds, sizes bytes.
+
+    `stored` says that the content lies in the local packs (else it is staged by reference, or a
+    remote promises it), `skipped` that a partial worktree does not have the file here.
+    """
+
+    path: str
+    kind: EntryKind
+    id: bytes
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    stored: bool
+    skipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What `set` and `link` noted for the next asset."""
+
+    aliases: tuple[str, ...] = ()
+    message: str | None = None
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    refs: tuple[RefLink, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.aliases or self.message is not None or self.metadata or self.refs)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The staging area.
+
+    `include` and `exclude` are a partial worktree's patterns, `tree_of` is an asset that holds
+    exactly these files, where one is known: it spares comparing them, and is dropped with any
+    change.
+    """
+
+    entries: Mapping[str, IndexEntry] = field(default_factory=dict)
+    notes: Notes = Notes()
+    noted_on: tuple[str, bytes | None] = ("", None)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    metadata_only: bool = False
+    tree_of: bytes | None = None
+    written_at: int = 0
+
+    def notes_for(self, head: Head) -> Notes:
+        """Return what was noted on this HEAD; nothing, if it was noted on another."""
+        return self.notes if self.noted_on == (head.class_name, head.asset) else Notes()
+
+    def with_notes(self, head: Head, notes: Notes) -> Index:
+        """Return the index with these notes, noted on this HEAD."""
+        return replace(self, notes=notes, noted_on=(head.class_name, head.asset))
+
+    def without_notes(self, used: Index) -> Index:
+        """Return the index without the notes that another one had, which have taken effect."""
+        same = (self.notes, self.noted_on) == (used.notes, used.noted_on)
+        return replace(self, notes=Notes()) if same else self
+
+    def with_entries(self, changed: Iterable[IndexEntry], removed: Iterable[str] = ()) -> Index:
+        """Return the index with some entries set and some paths gone.
+
+        A file takes the place of what was below a directory of its name, and the other way.
+        """
+        changed, removed = tuple(changed), tuple(removed)
+        if not changed and not removed:
+            return self
+        entries = dict(self.entries)
+        for path in removed:
+            entries.pop(path, None)
+        added = {entry.path: entry for entry in changed}
+        parents = {parent for path in added for parent in _parents(path)}
+        shadowed = [path for path in parents if path in entries and path not in added]
+        for path in shadowed:
+            del entries[path]
+        fresh = [path for path in added if path not in entries]
+        if fresh and len(entries) > 0:
+            gone = set(fresh)
+            below = [path for path in entries if any(up in gone for up in _parents(path))]
+            for path in below:
+                del entries[path]
+        entries.update(added)
+        return replace(self, entries=entries, tree_of=None)
+
+    def known_as(self, asset: bytes, entries: Mapping[str, IndexEntry]) -> Index:
+        """Return the index with the note that `asset` holds these files, if it has them still."""
+        return replace(self, tree_of=asset) if self.entries == entries else self
+
+
+def _parents(path: str) -> Iterable[str]:
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+def encode_index(index: Index) -> bytes:
+    """Return the index's bytes.
+
+    Example:
+        >>> decode_index(encode_index(Index())).entries
+        {}
+    """
+    notes = index.notes
+    refs = [(ref.asset, ref.class_name, ref.label) for ref in notes.refs]
+    packed: bytes = msgpack.packb(
+        (
+            VERSION,
+            (notes.aliases, notes.message, dict(notes.metadata), refs),
+            index.noted_on,
+            (index.include, index.exclude, index.metadata_only, index.tree_of),
+            list(index.entries.values()),
+        ),
+        use_bin_type=True,
+    )
+    return packed
+
+
+_KINDS = {int(kind): kind for kind in EntryKind}
+
+
+def decode_index(data: bytes, written_at: int = 0) -> Index:
+    """Return what the index's bytes say.
+
+    Args:
+        data: the bytes, whose checksum was verified.
+        written_at: the index file's own modification time in nanoseconds.
+
+    Raises:
+        IntegrityError: they are damaged.
+        FormatError: they are of a newer version.
+    """
+    try:
+        value = msgpack.unpackb(data, raw=False, use_list=False)
+        if value[0] > VERSION:
+            raise FormatError("the index is of a newer version of ama: upgrade ama to use it")
+        _, (aliases, message, metadata, refs), noted_on, partial, rows = value
+        notes = Notes(aliases, message, metadata, tuple(RefLink(*ref) for ref in refs))
+        entries = {row[0]: IndexEntry(row[0], _KINDS[row[1]], *row[2:]) for row in rows}
+        include, exclude, metadata_only, tree_of = partial
+        return Index(entries, notes, noted_on, include, exclude, metadata_only, tree_of, written_at)
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
+        raise IntegrityError(f"the index is damaged: {error}") from error
+
+
+class IndexFile:
+    """The index in a worktree's control directory; several commands may change it at once.
+
+    Args:
+        control: the `.ama` directory.
+    """
+
+    def __init__(self, control: Path) -> None:
+        self._file = Generations(control, NAME)
+        self._control = control
+
+    def read(self, *, anew: bool = False) -> Index:
+        """Return the index; an empty one where there is no worktree yet.
+
+        Args:
+            anew: whether an empty one is returned as well where it is lost.
+
+        Raises:
+            IntegrityError: it is damaged, or missing beside a HEAD.
+        """
+        found = self._file.read()
+        if found is None:
+            self._require_new(anew)
+            return Index()
+        status = self._file.stat(found[0])
+        return decode_index(found[1], status.st_mtime_ns if status else 0)
+
+    def update(self, change: Callable[[Index], Index], *, anew: bool = False) -> Index:
+        """Change the index; `change` is called again where another command was faster.
+
+        Args:
+            change: returns the new index.
+            anew: see `read`.
+        """
+
+        def changed(data: bytes | None) -> bytes:
+            if data is None:
+                self._require_new(anew)
+            index = Index() if data is None else decode_index(data)
+            return encode_index(change(index))
+
+        return decode_index(self._file.update(changed))
+
+    def _require_new(self, anew: bool) -> None:
+        """Check that there was no index before: `init` and `download` write it before HEAD."""
+        if not anew and HeadFile(self._control).exists():
+            raise IntegrityError(
+                f"the index is missing in {shown(self._control)}, and with it what was staged",
+                hint="begin anew from HEAD: ama restore --staged .",
+            )

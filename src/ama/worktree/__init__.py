@@ -1,0 +1,1 @@
+"""A worktree's files: scanning, staging, comparing and checking out."""

@@ -1,0 +1,155 @@
+"""Content on its way into the worktree: fetched and verified in `.ama/incoming`, then placed.
+
+A file here is named after its id, so a try that was interrupted leaves something to the next one,
+which verifies it before use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from ama import fs
+from ama.chunking import THRESHOLD
+from ama.errors import InvalidInput, shown
+from ama.hashing import blob_id, hash_stream
+from ama.objects import EntryKind, Kind
+from ama.objectstore import Have
+from ama.progress import Progress
+from ama.sources import Sources
+from ama.worktree.layout import Worktree
+from ama.worktree.reading import stays_inside
+from ama.worktree.snapshot import Listed
+
+DIRECTORY = "incoming"
+
+
+def drop_incoming(tree: Worktree) -> None:
+    """Delete what was fetched and is placed, or not wanted any more."""
+    directory = tree.control / DIRECTORY
+    with suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            fs.remove(directory / name)
+    fs.remove_empty_directory(directory)
+
+
+def fetch(
+    tree: Worktree, wanted: Sequence[Listed], sources: Sources, progress: Progress
+) -> dict[str, str]:
+    """Bring content into files that nobody else sees, one a path, each verified.
+
+    Returns:
+        For each path its file; a symlink's holds its target.
+
+    Raises:
+        IntegrityError: content is damaged.
+        InvalidInput: a symlink leads out of the asset.
+    """
+    directory = os.path.join(tree.control, DIRECTORY)
+    fs.make_directories(directory)
+    earlier = {name.rpartition("-")[0]: name for name in os.listdir(directory)}
+    mine = os.urandom(4).hex()  # another command may be at work here, on files of its own
+    staged: dict[str, str] = {}
+    small: dict[bytes, list[Listed]] = {}
+    large: dict[bytes, list[Listed]] = {}
+    uses: dict[bytes, int] = {}
+    for item in wanted:
+        use = uses[item.id] = uses.get(item.id, 0) + 1
+        stem = f"{item.id.hex()}-{use}{'x' if item.kind is EntryKind.EXECUTABLE else ''}"
+        # A symlink is checked against its own path, so one of an earlier try doesn't count.
+        name = earlier.get(stem) if item.kind is not EntryKind.SYMLINK else None
+        if name is not None and _is_there(f"{directory}{os.sep}{name}", item):
+            staged[item.path] = f"{directory}{os.sep}{name}"
+            progress.advance(item.size)
+        else:
+            staged[item.path] = f"{directory}{os.sep}{stem}-{mine}"
+            by_id = small if item.size < THRESHOLD else large
+            by_id.setdefault(item.id, []).append(item)
+
+    def write(object_id: bytes, data: bytes) -> None:
+        for item in small[object_id]:
+            if item.kind is EntryKind.SYMLINK:
+                _check_link(item, data)
+            _write(staged[item.path], data, item)
+
+    for done in sources.each_file(small, write):
+        progress.advance(sum(item.size for object_id in done for item in small[object_id]))
+    for object_id, items in large.items():
+        _fetch_large(tree, object_id, items, staged, sources, progress)
+    return staged
+
+
+def _is_there(path: str, item: Listed) -> bool:
+    """Whether an earlier try, which was interrupted, has brought a file whole."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return hash_stream(file) == (item.id, item.size)
+    except OSError:
+        return False
+
+
+def _fetch_large(
+    tree: Worktree,
+    object_id: bytes,
+    items: Sequence[Listed],
+    staged: Mapping[str, str],
+    sources: Sources,
+    progress: Progress,
+) -> None:
+    first, *others = items
+    path = staged[first.path]
+    have = _chunks_here(tree, first, sources)
+    _write(path, _counted(sources.stream(object_id, Kind.DATA, have), progress), first)
+    for item in others:
+        with open(path, "rb", buffering=0) as file:
+            _write(staged[item.path], iter(lambda: file.read(4 << 20), b""), item)
+        progress.advance(item.size)
+
+
+def _counted(stream: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+    for data in stream:
+        yield data
+        progress.advance(len(data))
+
+
+def _chunks_here(tree: Worktree, item: Listed, sources: Sources) -> Have | None:
+    """Offer the chunks of the file that is at this path now, read and verified, if it has any."""
+    entry = tree.index.read().entries.get(item.path)
+    if entry is None or entry.size < THRESHOLD or entry.id not in sources:
+        return None
+    old = sources.recipe(entry.id)
+    if old is None or old.kind is not Kind.DATA:
+        return None
+    places: dict[bytes, int] = {}
+    offset = 0
+    for chunk, size in old.chunks:
+        places.setdefault(chunk, offset)
+        offset += size
+
+    def have(chunk: bytes, size: int) -> bytes | None:
+        at = places.get(chunk)
+        if at is None:
+            return None
+        try:
+            with open(tree.root / item.path, "rb", buffering=0) as file:
+                file.seek(at)
+                data = file.read(size)
+        except OSError:
+            return None
+        return data if blob_id(data) == chunk else None
+
+    return have
+
+
+def _write(path: str, data: bytes | Iterable[bytes], item: Listed) -> None:
+    fs.write_private(path, data, executable=item.kind is EntryKind.EXECUTABLE)
+
+
+def _check_link(item: Listed, data: bytes) -> None:
+    target = data.decode("utf-8", "replace")
+    if not stays_inside(item.path, target):
+        raise InvalidInput(
+            f"{shown(item.path)} is a symlink that leads out of the asset, to {shown(target)}",
+            hint=f"leave it out: --exclude '{shown(item.path)}'",
+        )

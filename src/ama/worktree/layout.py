@@ -1,0 +1,185 @@
+"""A worktree: where it is, what its `.ama` directory holds, and whether it is at rest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ama import fs
+from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
+from ama.head import HeadFile
+from ama.ignore import Ignore
+from ama.localobjects import LocalObjects
+from ama.staging import IndexFile
+
+CONTROL = ".ama"
+CONFIG = "config.toml"
+_STALE_AFTER_S = 24 * 60 * 60
+
+
+class Worktree:
+    """A directory with an `.ama` in it.
+
+    Args:
+        root: the directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.control = root / CONTROL
+        self.head = HeadFile(self.control)
+        self.index = IndexFile(self.control)
+        self.objects = LocalObjects(self.control / "objects")
+        self._ignore: Ignore | None = None
+
+    @classmethod
+    def find(cls, start: Path) -> Worktree:
+        """Return the worktree that a directory lies in.
+
+        Raises:
+            NotFound: it lies in none.
+            Conflict: it lies in one whose download was interrupted.
+        """
+        start = Path(os.path.abspath(start))
+        for directory in (start, *start.parents):
+            if (directory / CONTROL).is_dir():
+                tree = cls(directory)
+                tree.require_begun()
+                return tree
+        raise NotFound(
+            f"{shown(start)} is not in an ama worktree",
+            hint="make one here: ama init CLASS",
+        )
+
+    @classmethod
+    def make(cls, root: Path) -> Worktree:
+        """Return the worktree at a directory, whose `.ama` is made if it isn't there.
+
+        Raises:
+            InvalidInput: the directory lies inside another worktree.
+        """
+        root = Path(os.path.abspath(root))
+        if not (root / CONTROL).is_dir():
+            for parent in root.parents:
+                if (parent / CONTROL).is_dir():
+                    raise InvalidInput(
+                        f"{shown(root)} is inside another ama worktree, {shown(parent)}",
+                        hint="use a directory outside it, or work there",
+                    )
+            fs.make_directories(root / CONTROL)
+        return cls(root)
+
+    @property
+    def ignore(self) -> Ignore:
+        """What .amaignore leaves out."""
+        if self._ignore is None:
+            self._ignore = Ignore.load(self.root)
+        return self._ignore
+
+    @property
+    def config(self) -> Path:
+        """The worktree's own config file."""
+        return self.control / CONFIG
+
+    @property
+    def pending(self) -> Path:
+        """The directory of what an interrupted command has to finish."""
+        return self.control / "pending"
+
+    def relative(self, path: str | os.PathLike[str]) -> str:
+        """Return a path as it stands in the index; "" for the root itself.
+
+        Args:
+            path: absolute, or relative to the root.
+
+        Raises:
+            InvalidInput: it lies outside the worktree, in `.ama`, or beyond a symlink.
+        """
+        text = os.fspath(path)
+        if "\0" in text:
+            raise InvalidInput(f"{shown(text)} has a NUL character in it")
+        relative = os.path.relpath(os.path.join(self.root, text), self.root)
+        if relative == os.curdir:
+            return ""
+        parts = relative.split(os.sep)
+        if parts[0] == os.pardir or os.path.isabs(relative):
+            # The root may be known by another name: /tmp and /private/tmp on macOS.
+            real = os.path.join(os.path.realpath(os.path.dirname(os.path.join(self.root, text))))
+            relative = os.path.relpath(
+                os.path.join(real, os.path.basename(text)), os.path.realpath(self.root)
+            )
+            parts = relative.split(os.sep)
+            if parts[0] == os.pardir:
+                raise InvalidInput(
+                    f"{shown(text)} is outside the worktree {shown(self.root)}",
+                    hint="copy it into the worktree first",
+                )
+        if parts[0] == CONTROL:
+            raise InvalidInput(f"{shown(text)} is ama's own, and in no asset")
+        at = os.fspath(self.root)
+        for part in parts[:-1]:
+            at = os.path.join(at, part)
+            if os.path.islink(at):
+                raise InvalidInput(f"{shown(text)} is beyond a symlink, {shown(at)}")
+        return "/".join(parts)
+
+    # What was interrupted
+
+    def note(self, name: str, data: bytes, *, new: bool = False) -> None:
+        """Note durably what a command is about to do, so that a crash can be finished.
+
+        Raises:
+            FileExistsError: it must be `new`, and there is such a note.
+        """
+        fs.make_directories(self.pending)
+        for directory in (self.pending, self.control):
+            fs.remove_stale_temps(directory, _STALE_AFTER_S)
+        (fs.write_new if new else fs.write_replace)(self.pending / name, data)
+
+    def noted(self, name: str) -> bytes | None:
+        """Return what a command that was interrupted was about to do, or None."""
+        return fs.read_file(self.pending / name)
+
+    def forget(self, name: str) -> None:
+        """Forget a note: what it says is done."""
+        fs.remove(self.pending / name)
+
+    def require_settled(self) -> None:
+        """Check that no switch, pull or download was interrupted here.
+
+        Raises:
+            Conflict: one was, so the worktree is between two assets.
+        """
+        note = self.noted("checkout")
+        if note is not None:
+            target, _, command = note.decode("utf-8", "replace").partition("\n")
+            raise Conflict(
+                f"a switch to {shown(target[:10] if command else target)} was interrupted here",
+                hint=f"finish it first: ama {shown(command or f'switch {target}')}",
+            )
+
+    def require_begun(self) -> None:
+        """Check that this is not what a download into a new directory left when interrupted.
+
+        Raises:
+            Conflict: it is: there is no HEAD yet.
+        """
+        note = self.noted("checkout")
+        if note is not None and not self.head.exists():
+            target = shown(note.decode("utf-8", "replace"))
+            raise Conflict(
+                f"a download of {target} was interrupted here",
+                hint=f"finish it first: ama download {target} -o {shown(self.root)}",
+            )
+
+    def require_writable(self) -> None:
+        """Check that `.ama` can be written to, before any work is done.
+
+        Raises:
+            StorageError: it can't.
+        """
+        if not os.access(self.control, os.W_OK):
+            raise StorageError(
+                f"{shown(self.control)} is read-only",
+                hint="check its permissions, and those of its directory",
+            )

@@ -1,0 +1,186 @@
+"""Reading a worktree's file once, whole, and noticing if it changed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ama.chunking import PROFILE, THRESHOLD, chunks
+from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
+from ama.hashing import HashingReader, blob_id, hash_stream
+from ama.objects import EntryKind, Kind, Recipe, encode_recipe
+from ama.packwriter import PackWriter
+from ama.staging import RACY, IndexEntry
+from ama.worktree.scan import Found, look
+
+RACY_WINDOW = 50_000_000
+"""A file modified so few nanoseconds ago may be modified again with the same time."""
+
+_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def opened(root: Path, path: str) -> Iterator[BinaryIO]:
+    """Open a worktree's file for one whole read, and check at the end that it stayed the same.
+
+    Raises:
+        NotFound: there's no such file.
+        StorageError: it can't be read.
+        Conflict: it was changed during the read.
+    """
+    full = root / path
+    try:
+        with open(full, "rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            yield file
+            after = os.fstat(file.fileno())
+    except FileNotFoundError:
+        raise NotFound(f"{shown(path)}: no such file") from None
+    except OSError as error:
+        if type(error).__module__ != "builtins":
+            raise
+        raise storage_error(error, full, doing="read") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise _changed_meanwhile(path)
+
+
+def read_small(root: Path, path: str) -> bytes:
+    """Return a file's bytes. As `opened`, without what a context costs for each of many files.
+
+    Raises:
+        NotFound, StorageError, Conflict: see `opened`.
+    """
+    full = os.path.join(root, path)
+    try:
+        fd = os.open(full, _OPEN)
+        try:
+            before = os.fstat(fd)
+            data = os.read(fd, before.st_size + 1)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        raise NotFound(f"{shown(path)}: no such file") from None
+    except OSError as error:
+        raise storage_error(error, full, doing="read") from error
+    if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
+        raise _changed_meanwhile(path)
+    return data
+
+
+def _changed_meanwhile(path: str) -> Conflict:
+    return Conflict(
+        f"{shown(path)} was changed while it was read",
+        hint="run the same command again when it is written",
+    )
+
+
+def link_target(root: Path, path: str) -> str:
+    """Return what a symlink says, checked to stay within the worktree.
+
+    Raises:
+        InvalidInput: it leads out of the worktree, or to a name that isn't UTF-8.
+    """
+    target = os.readlink(root / path)
+    try:
+        target.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            f"{shown(path)} is a symlink to {shown(target)}, which isn't valid UTF-8",
+            hint="rename what it points to, or name it in .amaignore",
+        ) from None
+    if not stays_inside(path, target):
+        raise InvalidInput(
+            f"{shown(path)} is a symlink that leads out of the worktree, to {shown(target)}",
+            hint="copy what it points to into the worktree, or name it in .amaignore",
+        )
+    return target.replace(os.sep, "/")
+
+
+def stays_inside(path: str, target: str) -> bool:
+    """Whether a symlink at `path` (relative to a root) leads to somewhere below that root.
+
+    Example:
+        >>> stays_inside("a/link", "../b"), stays_inside("a/link", "../../b")
+        (True, False)
+    """
+    if not target or target.startswith(("/", "\\")) or "\0" in target or ":" in target[:2]:
+        return False
+    depth = path.count("/")
+    for part in target.replace("\\", "/").split("/"):
+        if part == "..":
+            depth -= 1
+        elif part not in ("", "."):
+            depth += 1
+        if depth < 0:
+            return False
+    return True
+
+
+def hash_found(root: Path, found: Found, advance: Advance | None = None) -> bytes:
+    """Return the id of what is at a path: of a symlink, that of its target's text."""
+    if found.kind is EntryKind.SYMLINK:
+        return blob_id(os.fsencode(os.readlink(root / found.path)))
+    with opened(root, found.path) as file:
+        return hash_stream(file, advance)[0]
+
+
+def store_large(root: Path, path: str, writer: PackWriter, advance: Advance | None = None) -> bytes:
+    """Cut a large file into chunks, write those and its recipe, and return its id.
+
+    The recipe is written last, once the whole file is known to have been read unchanged.
+    """
+    recipe, whole = cut(root, path, lambda chunk, data: writer.add(Kind.DATA, chunk, data), advance)
+    writer.add(Kind.RECIPE, whole, encode_recipe(recipe))
+    return whole
+
+
+def cut(
+    root: Path,
+    path: str,
+    write: Callable[[bytes, memoryview], None],
+    advance: Advance | None = None,
+) -> tuple[Recipe, bytes]:
+    """Read a large file once: cut it, hand each chunk to `write`, and hash the whole.
+
+    Returns:
+        Its recipe and its id.
+
+    Raises:
+        Conflict: it was changed during the read.
+    """
+    made: list[tuple[bytes, int]] = []
+    with opened(root, path) as file:
+        reader = HashingReader(file, advance)
+        for data in chunks(reader):
+            chunk = blob_id(data)
+            write(chunk, data)
+            made.append((chunk, len(data)))
+    if reader.size < THRESHOLD:
+        raise _changed_meanwhile(path)
+    return Recipe(PROFILE, Kind.DATA, tuple(made)), reader.digest()
+
+
+def entry_of(found: Found, object_id: bytes, size: int, *, stored: bool) -> IndexEntry:
+    """Return the index's entry for a file that was read just now."""
+    path, kind, _, mtime, ctime, inode = found
+    if time.time_ns() - mtime < RACY_WINDOW:
+        mtime = RACY
+    return IndexEntry(path, kind, object_id, size, mtime, ctime, inode, stored, False)
+
+
+def look_again(root: Path, found: Found) -> None:
+    """Check that what is at a path is still what was found there.
+
+    Raises:
+        Conflict: it was changed since.
+    """
+    now = look(root, found.path)
+    if now is None or now[1:4] != found[1:4]:
+        raise _changed_meanwhile(found.path)

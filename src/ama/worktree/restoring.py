@@ -1,0 +1,208 @@
+"""`restore`: files back to what is staged, or the staging area back to what an asset has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ama.chunking import THRESHOLD
+from ama.errors import Conflict, NotFound, shown
+from ama.hashing import blob_id
+from ama.objects import EntryKind, Kind, encode_recipe
+from ama.progress import Progress
+from ama.sources import Sources
+from ama.staging import RACY, Index, IndexEntry
+from ama.worktree.adding import summary
+from ama.worktree.checkout import (
+    Plan,
+    check_out,
+    content_of,
+    is_safe,
+    look_for_room,
+    require_clear,
+)
+from ama.worktree.incoming import drop_incoming
+from ama.worktree.layout import Worktree
+from ama.worktree.reading import entry_of, link_target, read_small
+from ama.worktree.scan import is_behind, look, obstacles
+from ama.worktree.snapshot import Listed, staged_files
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The paths that were brought back, and those that went because the source has none."""
+
+    restored: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+
+def choose(paths: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the known paths that some paths (files or directories) name.
+
+    Raises:
+        NotFound: one of them names none.
+    """
+    known = list(known)
+    chosen: dict[str, None] = {}
+    for path in paths:
+        below = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
+        if not below and path:
+            raise NotFound(f"{shown(path)} is not in this asset", hint="see what is: ama ls")
+        chosen.update(dict.fromkeys(below))
+    return list(chosen)
+
+
+def restore_staged(
+    tree: Worktree,
+    paths: Sequence[str],
+    source: Mapping[str, Listed],
+    sources: Sources,
+    *,
+    wanted: Callable[[Index], Callable[[str], bool]],
+    promised: Collection[bytes],
+) -> Restored:
+    """Set staged entries back to what an asset has; no file of the worktree is touched.
+
+    Args:
+        tree: the worktree.
+        paths: files or directories, relative to the root; "" for all.
+        source: the asset's files.
+        sources: where content comes from that HEAD's asset doesn't have.
+        wanted: returns, for an index, which paths are to be here in a partial worktree.
+        promised: the content that is published with HEAD's asset.
+    """
+    index = tree.index.read(anew=True)
+    chosen = choose(paths, dict.fromkeys([*index.entries, *source]))
+    back: list[IndexEntry] = []
+    gone: list[str] = []
+    is_wanted = wanted(index)
+    for path in chosen:
+        item, entry = source.get(path), index.entries.get(path)
+        if item is None:
+            gone.append(path)
+        elif entry is None or (entry.id, entry.kind) != (item.id, item.kind):
+            left_out = not is_wanted(path) if entry is None else entry.skipped
+            skipped = left_out and look(tree.root, path) is None
+            back.append(IndexEntry(path, item.kind, item.id, item.size, RACY, 0, 0, False, skipped))
+    lacking = {e.id: e.size for e in back if e.id not in tree.objects and e.id not in promised}
+    _fetch_content(tree, lacking, sources)
+    back = [entry._replace(stored=entry.id in tree.objects) for entry in back]
+    tree.index.update(lambda latest: latest.with_entries(back, gone), anew=True)
+    return Restored(tuple(entry.path for entry in back), tuple(gone))
+
+
+def restore_files(
+    tree: Worktree,
+    paths: Sequence[str],
+    source: Mapping[str, Listed] | None,
+    sources: Sources,
+    *,
+    stored: Mapping[str, bytes],
+    force: bool,
+    progress: Progress,
+) -> Restored:
+    """Set files of the worktree back to what is staged, or to what an asset has.
+
+    Args:
+        tree: the worktree.
+        paths: files or directories, relative to the root; "" for all.
+        source: the asset's files; None for what is staged.
+        sources: where content comes from.
+        stored: paths and ids whose content is stored elsewhere.
+        force: whether files whose content is stored nowhere are overwritten.
+        progress: is told of the bytes written.
+
+    Raises:
+        Conflict: a file's content is stored nowhere, and would be lost.
+    """
+    index = tree.index.read()
+    wanted = source if source is not None else staged_files(index)
+    known = dict.fromkeys([*wanted, *(index.entries if source is not None else ())])
+    chosen = choose(paths, known)
+    blocked = obstacles(tree.root, chosen)
+    leaving = {path for path in chosen if path not in wanted}
+    require_clear([path for path in chosen if path in wanted], blocked - leaving)
+    write, keep, delete, lost = [], [], [], []
+    for path in chosen:
+        item, entry = wanted.get(path), index.entries.get(path)
+        if item is not None:
+            found = look_for_room(tree, path, blocked, leaving)
+        else:
+            found = None if is_behind(path, blocked) else look(tree.root, path)
+        if found is None:
+            if item is not None:
+                write.append(item)
+            continue
+        content = content_of(tree, index, entry, found)
+        if item is not None and (content, found.kind) == (item.id, item.kind):
+            known_here = entry is not None and entry.id == content and entry.stored
+            keep.append(entry_of(found, content, item.size, stored=known_here))
+            continue
+        if item is not None:
+            write.append(item)
+        else:
+            delete.append(path)
+        if not is_safe(tree, path, content, item, stored):
+            lost.append(path)
+    if lost and not force:
+        raise Conflict(
+            f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
+            hint="keep it: ama add; or overwrite it all the same: --force",
+        )
+    gone = tuple(sorted(leaving))
+    plan = Plan(tuple(write), tuple(delete), tuple(keep), ())
+    # Each file is put back at once, and what is staged stays true meanwhile: a crash leaves
+    # nothing that must be finished first.
+    back = check_out(tree, plan, sources, target=None, progress=progress)
+    back = _keep_small(tree, back, set(stored.values()))
+    tree.index.update(lambda latest: latest.with_entries(back, gone))
+    drop_incoming(tree)
+    return Restored(tuple(item.path for item in write), gone)
+
+
+def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Sources) -> None:
+    """Store content here: what is staged must be in the local packs, the worktree or HEAD's asset.
+
+    Args:
+        tree: the worktree.
+        lacking: the ids of the files' content, and their sizes.
+        sources: where it comes from.
+    """
+    if not lacking:
+        return
+    small = [object_id for object_id, size in lacking.items() if size < THRESHOLD]
+    fetched: dict[bytes, bytes] = {}
+    with tree.objects.writing() as writer:
+        for done in sources.each_file(small, fetched.__setitem__):
+            for object_id in done:
+                writer.add(Kind.DATA, object_id, fetched.pop(object_id))
+        for object_id in lacking.keys() - set(small):
+            recipe = sources.recipe(object_id)
+            names = [object_id] if recipe is None else [chunk for chunk, _ in recipe.chunks]
+            for name, data in zip(names, sources.stream(object_id, Kind.DATA), strict=True):
+                writer.add(Kind.DATA, name, data)
+            if recipe is not None:
+                writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
+
+
+def _keep_small(
+    tree: Worktree, entries: Sequence[IndexEntry], promised: Collection[bytes]
+) -> list[IndexEntry]:
+    """Store small files that were just put back, as `add` would; large ones are here to be read."""
+    kept: dict[bytes, bytes] = {}
+    for entry in entries:
+        if entry.id not in promised and entry.size < THRESHOLD and entry.id not in tree.objects:
+            link = entry.kind is EntryKind.SYMLINK
+            data = (
+                link_target(tree.root, entry.path).encode()
+                if link
+                else read_small(tree.root, entry.path)
+            )
+            if blob_id(data) == entry.id:
+                kept[entry.id] = data
+    if not kept:
+        return list(entries)
+    with tree.objects.writing() as writer:
+        for object_id, data in kept.items():
+            writer.add(Kind.DATA, object_id, data)
+    return [entry._replace(stored=entry.stored or entry.id in kept) for entry in entries]

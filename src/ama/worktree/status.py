@@ -1,0 +1,130 @@
+"""What differs between the worktree, the staging area and HEAD."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ama.errors import NotFound, shown
+from ama.objects import EntryKind
+from ama.staging import Index, IndexEntry
+from ama.values import Change, FileKind
+from ama.worktree.layout import Worktree
+from ama.worktree.reading import hash_found
+from ama.worktree.scan import Found, look, scan, unchanged
+from ama.worktree.snapshot import Listed
+
+KIND_NAMES: dict[EntryKind, FileKind] = {
+    EntryKind.FILE: "file",
+    EntryKind.EXECUTABLE: "executable",
+    EntryKind.SYMLINK: "symlink",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WorktreeChanges:
+    """What differs from the staging area: changed since `add`, and never added."""
+
+    changed: tuple[Change, ...]
+    untracked: tuple[str, ...]
+
+
+def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
+    """Compare the worktree with the staging area, reading only files whose stat data differ."""
+    changes = []
+    untracked = []
+    entries = index.entries
+    written_at = index.written_at
+    seen = set()
+    for found in scan(tree.root, tree.ignore):
+        path = found[0]
+        entry = entries.get(path)
+        if entry is None:
+            untracked.append(path)
+            continue
+        seen.add(path)
+        if not unchanged(entry, found, written_at):
+            change = _changed(tree, entry, found)
+            if change is not None:
+                changes.append(change)
+    for path in entries.keys() - seen if len(seen) < len(entries) else ():
+        entry = entries[path]
+        if not entry.skipped:
+            changes.append(Change(path, "removed", entry.size, None, entry.id.hex(), None))
+    changes.sort(key=lambda change: change.path)
+    return WorktreeChanges(tuple(changes), _collapsed(untracked, entries))
+
+
+def _changed(tree: Worktree, entry: IndexEntry, found: Found) -> Change | None:
+    if entry.size == found.size or entry.kind is EntryKind.SYMLINK:
+        content = hash_found(tree.root, found)
+        if content == entry.id:
+            if entry.kind is found.kind:
+                return None
+            hexed = content.hex()
+            return Change(found.path, "mode", entry.size, found.size, hexed, hexed)
+        new_id: str | None = content.hex()
+    else:
+        new_id = None
+    return Change(found.path, "modified", entry.size, found.size, entry.id.hex(), new_id)
+
+
+def as_it_is(tree: Worktree, path: str) -> Listed:
+    """Return a file of the worktree with the id that it has now, which is read for that.
+
+    Raises:
+        NotFound: it is gone.
+    """
+    found = look(tree.root, path)
+    if found is None:
+        raise NotFound(f"{shown(path)}: no such file")
+    return Listed(path, found.kind, hash_found(tree.root, found), found.size)
+
+
+def _collapsed(untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, ...]:
+    """Name a directory that holds nothing staged once, instead of all that is in it."""
+    paths = sorted(untracked)
+    if not any("/" in path for path in paths):
+        return tuple(paths)
+    known = {""}
+    for path in tracked:
+        parent = path.rpartition("/")[0]
+        while parent not in known:
+            known.add(parent)
+            parent = parent.rpartition("/")[0]
+    named: dict[str, None] = {}
+    for path in paths:
+        at = path.find("/")
+        while at >= 0 and path[:at] in known:
+            at = path.find("/", at + 1)
+        named[path if at < 0 else path[: at + 1]] = None
+    return tuple(named)
+
+
+def compare_listings(
+    old: Mapping[str, Listed | IndexEntry], new: Mapping[str, Listed | IndexEntry]
+) -> tuple[Change, ...]:
+    """Return what differs between two listings of files, in the order of their paths."""
+    changes = []
+    for path in sorted(old.keys() | new.keys()):
+        before, after = old.get(path), new.get(path)
+        if before is None and after is not None:
+            changes.append(Change(path, "added", None, after.size, None, after.id.hex()))
+        elif after is None and before is not None:
+            changes.append(Change(path, "removed", before.size, None, before.id.hex(), None))
+        elif before is not None and after is not None:
+            if before.id == after.id and before.kind is after.kind:
+                continue
+            link = EntryKind.SYMLINK in (before.kind, after.kind)
+            mode = before.id == after.id and not link
+            changes.append(
+                Change(
+                    path,
+                    "mode" if mode else "modified",
+                    before.size,
+                    after.size,
+                    before.id.hex(),
+                    after.id.hex(),
+                )
+            )
+    return tuple(changes)
