@@ -1,0 +1,139 @@
+"""Aliases that a publication moves, and who may move them.
+
+An alias that was on what an asset was made from, and has moved on since, is not moved back: the
+upload is refused before anything is sent, as git refuses a push that isn't a fast-forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ama.entries import ABSENT, Event, Expected, MoveAlias
+from ama.errors import Conflict, InvalidInput, shown
+from ama.logview import LogView
+from ama.objects import Asset
+from ama.results import AliasChange
+from ama.state import ClassState
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An asset to publish, unless it is published already, and the aliases that it gets."""
+
+    asset: bytes
+    aliases: tuple[str, ...] = ()
+
+
+ReadAsset = Callable[[bytes], Asset]
+
+
+def alias_events(
+    view: LogView, jobs: Sequence[Job], read: ReadAsset
+) -> tuple[list[Event], list[AliasChange]]:
+    """Return the moves of the jobs' aliases, checked against who else moved them.
+
+    Raises:
+        Conflict: an alias has moved on from what the asset was made from.
+        InvalidInput: a class's or alias's name differs from another only in case.
+    """
+    events: list[Event] = []
+    changes: list[AliasChange] = []
+    targets: dict[tuple[str, str], bytes | None] = {}
+    fresh: dict[str, int] = {}
+    numbers: dict[bytes, int] = {}
+    for job in jobs:
+        name = read(job.asset).class_name
+        check_class_name(view, name)
+        state = view.class_state(name)
+        number = state.number(job.asset)
+        if number is None:
+            fresh[name] = fresh.get(name, 0) + 1
+            number = len(state.assets) + fresh[name]
+        numbers[job.asset] = number
+        for alias in job.aliases:
+            check_alias_name(state, alias, [known for n, known in targets if n == name])
+            key = (name, alias)
+            old = targets.get(key, state.target(alias))
+            if old == job.asset:
+                continue
+            if key not in targets:
+                _check_not_moved(view, state, alias, job.asset, read)
+            targets[key] = job.asset
+            expected: Expected = ABSENT if old is None else old
+            events.append(MoveAlias(name, alias, job.asset, expected))
+            old_number = None if old is None else numbers.get(old, state.number(old) or 0)
+            old_id = None if old is None else old.hex()
+            changes.append(AliasChange(name, alias, old_id, job.asset.hex(), old_number, number))
+    return events, changes
+
+
+def _check_not_moved(
+    view: LogView, state: ClassState, alias: str, asset: bytes, read: ReadAsset
+) -> None:
+    """Refuse if the alias was on what this asset was made from, and has moved on since."""
+    base = _published_base(view, asset, read)
+    moves = state.aliases.get(alias, ())
+    if base is None or not moves or moves[-1].asset == base:
+        return
+    if not any(move.asset == base for move in moves):
+        return
+    last = moves[-1]
+    gone = "was removed" if last.asset is None else f"is now /{state.number(last.asset)}"
+    raise Conflict(
+        f"{state.name}@{alias} {gone}, by {shown(last.author)}, {_when(last.at)}; what you"
+        f" upload was made from /{state.number(base)}",
+        hint=f"look at it (ama show {state.name}@{alias}), then: ama pull; or choose another"
+        " alias: ama set --alias NAME",
+    )
+
+
+def _published_base(view: LogView, asset: bytes, read: ReadAsset) -> bytes | None:
+    """Return the nearest ancestor (or the asset itself) that is published."""
+    at = asset
+    while view.class_state(read(at).class_name).number(at) is None:
+        parents = read(at).parents
+        if not parents:
+            return None
+        at = parents[0]
+    return at
+
+
+def check_class_name(view: LogView, name: str) -> None:
+    """Refuse a new class whose name differs from another's only in case.
+
+    Raises:
+        InvalidInput: there is such a class.
+    """
+    for other in view.class_names:
+        if other != name and other.casefold() == name.casefold():
+            raise InvalidInput(
+                f"there is a class {other} already, which differs from {name} only in case",
+                hint=f"use that one: ama init {other}",
+            )
+
+
+def check_alias_name(state: ClassState, alias: str, coming: Iterable[str] = ()) -> None:
+    """Refuse a new alias whose name differs from another's of the class only in case.
+
+    Args:
+        state: the class.
+        alias: the alias.
+        coming: those that the class gets at the same time.
+
+    Raises:
+        InvalidInput: there is such an alias.
+    """
+    for other in (*state.aliases, *coming):
+        if other != alias and other.casefold() == alias.casefold():
+            raise InvalidInput(
+                f"{state.name} has an alias {other} already, which differs from {alias} only in"
+                " case",
+                hint=f"use that one: ama set --alias {other}",
+            )
+
+
+def _when(at: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"

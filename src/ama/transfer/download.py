@@ -1,0 +1,216 @@
+"""An asset into a directory of its own: whole and verified, or finished by the next try."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ama import fs
+from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
+from ama.head import Head
+from ama.logview import LogView
+from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
+from ama.objectstore import ObjectStore
+from ama.progress import Progress
+from ama.remote import Remote
+from ama.sources import Sources
+from ama.staging import Index
+from ama.transfer.patterns import selector
+from ama.worktree.checkout import check_out, finish, plan_checkout
+from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.snapshot import Listed, trees_below, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files of an asset to have."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    metadata_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What a directory has now: how many files of how many bytes, of which how many bytes were
+    fetched just now, and how many files were left out. `whole` is the asset's size in bytes.
+    """
+
+    asset: Asset
+    whole: int
+    directory: Path
+    files: int
+    size: int
+    received: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A published asset: its class, id and number."""
+
+    class_name: str
+    asset: bytes
+    number: int
+
+    @property
+    def name(self) -> str:
+        """`class/number`."""
+        return f"{self.class_name}/{self.number}"
+
+
+def objects_of(remote: Remote, view: LogView, target: Target) -> ObjectStore:
+    """Return the objects of one asset, its metadata read in as few requests as can be."""
+    record = view.class_state(target.class_name).record(target.number)
+    if record is None or record.id != target.asset:
+        raise NotFound(f"{target.name} is not in {remote.url}")
+    if record.status == "deleted":
+        raise NotFound(
+            f"{target.name} was deleted from {remote.url}",
+            hint=f"see what there is: ama list {target.class_name}",
+        )
+    objects = remote.objects_of(view, target.class_name, record)
+    objects.load_metadata()
+    return objects
+
+
+def download(
+    remote: Remote,
+    view: LogView,
+    target: Target,
+    directory: Path,
+    selection: Selection,
+    *,
+    alias: str | None,
+    progress: Progress,
+) -> Downloaded:
+    """Write an asset's files into a directory, with what a worktree needs in its `.ama`.
+
+    A directory that holds this very asset already is completed; local changes in it stay.
+
+    Raises:
+        AlreadyExists: the directory holds something else.
+        IntegrityError: content is damaged; no file of the directory is.
+    """
+    objects = objects_of(remote, view, target)
+    sources = Sources(objects)
+    asset = sources.asset(target.asset)
+    listing = list(walk(asset.tree, sources.tree))
+    tree = _prepare(directory, target)
+    keep_metadata(tree, sources, target.asset)
+    index = tree.index.read()
+    _check_nothing_staged(directory, index, listing)
+    if index.entries and selection == Selection():
+        selection = Selection(index.include, index.exclude, index.metadata_only)
+    plan = plan_checkout(
+        tree,
+        index,
+        listing,
+        wanted=selector(
+            selection.include, selection.exclude, metadata_only=selection.metadata_only
+        ),
+        stored={item.path: item.id for item in listing},
+        base={item.path: item for item in listing} if index.entries else {},
+        force=False,
+    )
+    entries = check_out(tree, plan, sources, target=target.name, progress=progress)
+    fresh = Index(
+        {entry.path: entry for entry in sorted(entries)},
+        include=selection.include,
+        exclude=selection.exclude,
+        metadata_only=selection.metadata_only,
+        tree_of=target.asset,
+        notes=index.notes,
+        noted_on=index.noted_on,
+    )
+    tree.index.update(lambda latest: fresh)
+    generation, head = tree.head.read() if tree.head.exists() else (0, None)
+    if head is None or head.asset != target.asset:
+        tree.head.write(
+            generation, Head(target.class_name, target.asset, remote.url, (), alias, target.number)
+        )
+    elif alias and head.alias != alias:
+        tree.head.write(generation, replace(head, alias=alias))
+    finish(tree)
+    present = [entry for entry in entries if not entry.skipped]
+    size = sum(entry.size for entry in present)
+    whole = sum(item.size for item in listing)
+    skipped = len(entries) - len(present)
+    return Downloaded(asset, whole, directory, len(present), size, plan.size, skipped)
+
+
+def _prepare(directory: Path, target: Target) -> Worktree:
+    """Return the worktree to write into: new, this very asset's, or that of an interrupted try."""
+    directory = Path(os.path.abspath(directory))
+    if (directory / CONTROL).is_dir():
+        tree = Worktree(directory)
+        note = tree.noted("checkout")
+        if tree.head.exists():
+            head = tree.head.read()[1]
+            if head.asset != target.asset:
+                raise AlreadyExists(
+                    f"{shown(directory)} is a worktree of another asset of {head.class_name}",
+                    hint=f"bring it up to date (cd {shown(directory)} && ama pull), or choose"
+                    " another directory: -o DIR",
+                )
+            if note is not None and note.decode("utf-8", "replace") != target.name:
+                tree.require_settled()
+            return tree
+        if note is None:
+            if os.listdir(directory) != [CONTROL] or tree.index.read().entries:
+                raise _in_the_way(directory)
+            tree.note("checkout", target.name.encode())
+        elif note.decode("utf-8", "replace") != target.name:
+            raise _in_the_way(directory)
+        return tree
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise _in_the_way(directory)
+    if directory.is_dir() and any(directory.iterdir()):
+        raise _in_the_way(directory)
+    for parent in directory.parents:
+        if (parent / CONTROL).is_dir():
+            raise InvalidInput(
+                f"{shown(directory)} would be inside another ama worktree, {shown(parent)}",
+                hint="choose a directory outside it: -o DIR",
+            )
+    fs.make_directories(directory)
+    tree = Worktree.make(directory)
+    tree.note("checkout", target.name.encode())
+    return tree
+
+
+def _check_nothing_staged(directory: Path, index: Index, listing: Sequence[Listed]) -> None:
+    staged = {(path, entry.kind, entry.id) for path, entry in index.entries.items()}
+    if staged and staged != {(item.path, item.kind, item.id) for item in listing}:
+        raise Conflict(
+            f"{shown(directory)} has staged changes",
+            hint=f"commit them (cd {shown(directory)} && ama commit), or choose another"
+            " directory: -o DIR",
+        )
+
+
+def _in_the_way(directory: Path) -> AlreadyExists:
+    return AlreadyExists(
+        f"{shown(directory)} exists already, and is not this asset",
+        hint="choose another directory: -o DIR",
+    )
+
+
+def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
+    """Store an asset, its trees and its recipes in a worktree, for work without the remote."""
+    store = tree.objects
+    found = sources.asset(asset)
+    trees = dict(trees_below(found.tree, sources.tree))
+    if asset in store and all(below in store for below in trees):
+        return
+    files = {e.id for listed in trees.values() for e in listed if e.kind is not EntryKind.TREE}
+    with store.writing() as writer:
+        for below in trees:
+            writer.add(Kind.TREE, below, sources.read(below, Kind.TREE))
+        for object_id in files:
+            recipe = sources.recipe(object_id)
+            if recipe is not None:
+                writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
+        writer.add(Kind.ASSET, asset, encode_asset(found))

@@ -1,0 +1,172 @@
+"""The note of a publication, by which a crash between the entry and HEAD is settled.
+
+`.ama/pending/publish` holds the entry's bytes and where HEAD moves with it. It is durable before
+the first try to create the entry; whoever finds it later asks the store's log what became of it.
+
+HEAD is written anew right after the note, with what it holds already. Of several commands that
+saw the same HEAD only one can do so, and so only one publishes from it: no lock, and no asset that
+HEAD can't move to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ama import canonical
+from ama.entries import decode_entry
+from ama.errors import AmaError, Conflict, FormatError, NotFound, shown
+from ama.hashing import seal
+from ama.head import Head, decode_head, encode_head
+from ama.logview import LogView
+from ama.remote import Remote
+from ama.worktree.layout import Worktree
+
+NOTE = "publish"
+VERSION = 1
+
+
+class Claim:
+    """The right to publish from a worktree's HEAD, `head`.
+
+    Args:
+        tree: the worktree.
+        head: HEAD as it was read, with its generation.
+        remote: the store to publish to.
+    """
+
+    def __init__(self, tree: Worktree, head: tuple[int, Head], remote: Remote) -> None:
+        self._tree = tree
+        self._generation, self.head = head
+        self._remote = remote
+        self._note: bytes | None = None
+
+    def take(self, number: int, entry: bytes, moved: Head) -> None:
+        """Note an entry that is about to be created, and where HEAD moves with it.
+
+        Args:
+            number: the entry's.
+            entry: its bytes.
+            moved: HEAD once it is in the log.
+
+        Raises:
+            Conflict: another command publishes from here, or has moved HEAD.
+        """
+        heads = encode_head(self.head), encode_head(moved)
+        fields = (VERSION, self._remote.url, self._remote.format.id, number, entry, *heads)
+        body = canonical.encode(fields)
+        if self._tree.noted(NOTE) != self._note:
+            raise self._busy()
+        note = body + seal(body)
+        try:
+            self._tree.note(NOTE, note, new=self._note is None)
+        except FileExistsError:
+            raise self._busy() from None
+        self._note = note
+        try:
+            self._generation = self._tree.head.write(self._generation, self.head)
+        except Conflict:
+            generation, head = self._tree.head.read()
+            if replace(head, number=moved.number) != moved:
+                raise Conflict(
+                    "another command moved HEAD meanwhile, so nothing was published",
+                    hint="run the same command again",
+                ) from None
+            # It has found the note, and settled it.
+            self._generation = generation
+
+    def settle(self, head: Head) -> None:
+        """Move HEAD to what was published, and forget the note.
+
+        Raises:
+            Conflict: HEAD was moved by somebody who doesn't know of it.
+        """
+        if head != self.head:
+            self._generation = _move_head(self._tree, self._generation, head)
+            self.head = head
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Forget the note, if it is still ours: nothing came of it, or all is done."""
+        if self._note is not None and self._tree.noted(NOTE) == self._note:
+            self._tree.forget(NOTE)
+        self._note = None
+
+    def _busy(self) -> Conflict:
+        path = shown(self._tree.pending / NOTE)
+        return Conflict(
+            "another command is publishing from this worktree, or was interrupted and its store"
+            " isn't there now",
+            hint=f"run the same command again; to give up what was interrupted, delete {path}",
+        )
+
+
+def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
+    """Settle a publication that was interrupted between its note and HEAD.
+
+    The store's log tells: the entry is there (HEAD moves, as it would have), somebody else's is in
+    its place, or it is absent and still the next one (the same bytes are tried again).
+
+    Raises:
+        StorageError: the store can't be asked now.
+    """
+    note = tree.noted(NOTE)
+    if note is None:
+        return
+    try:
+        if seal(note[:-32]) != note[-32:]:
+            raise ValueError("damaged")
+        version, *fields = canonical.decode(note[:-32], "note")
+        if type(version) is int and version > VERSION:
+            raise FormatError("an upload of a newer version of ama was interrupted: upgrade ama")
+        url, store_id, number, data, *heads = fields
+        entry = decode_entry(data)
+        old, moved = (decode_head(head) for head in heads)
+    except FormatError:
+        raise
+    except (AmaError, ValueError, TypeError):
+        # Notes are written whole: what can't be read was tampered with.
+        tree.forget(NOTE)
+        return
+    try:
+        remote = open_remote(url)
+    except NotFound:
+        # The disk may not be mounted: the note waits until the store is there again.
+        return
+    if remote.format.id == store_id:
+        view = remote.view()
+        ours = view.number >= number and remote.log.read_entry(number) == entry
+        if view.number == number - 1 and view.entry_hash == entry.previous:
+            view.require_whole()
+            ours = remote.log.try_append(number, data)
+        generation, head = tree.head.read()
+        if ours and head == old != moved:
+            _move_head(tree, generation, numbered(moved, remote.view()))
+    if tree.noted(NOTE) == note:
+        # Else the command that wrote it is alive, and has lost that number and tries another.
+        tree.forget(NOTE)
+
+
+def numbered(head: Head, view: LogView) -> Head:
+    """Return HEAD with the number that its asset has in a store."""
+    number = view.class_state(head.class_name).number(head.asset) if head.asset else None
+    return replace(head, number=number)
+
+
+def _move_head(tree: Worktree, generation: int, head: Head) -> int:
+    """Move HEAD to what was published, unless another command that found the note did so.
+
+    Returns:
+        HEAD's generation then.
+    """
+    try:
+        return tree.head.write(generation, head)
+    except Conflict as error:
+        now, found = tree.head.read()
+        if found != head:
+            raise Conflict(
+                "another command moved HEAD at the same time; what was sent is published all the"
+                " same",
+                hint="see it: ama list",
+            ) from error
+        return now

@@ -1,0 +1,350 @@
+"""From a worktree's staging area to an asset that a store's log names: commit, upload, push.
+
+The order is what makes a crash harmless. The asset and its trees are durable here first; then the
+store gets content; then the entry's bytes are noted in `.ama/pending`; then the entry is created;
+and only then does HEAD move. Whoever comes after a crash finds the note, and settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ama.chunking import THRESHOLD
+from ama.errors import Conflict, InvalidInput, NotFound, shown
+from ama.hashing import asset_id
+from ama.head import Head, Unpublished
+from ama.logview import LogView
+from ama.objects import Asset, Kind, encode_asset, encode_recipe
+from ama.progress import Progress
+from ama.remote import Remote
+from ama.results import AliasChange
+from ama.sources import Sources
+from ama.staging import Index, IndexEntry, Notes
+from ama.transfer.aliasing import Job, check_class_name
+from ama.transfer.pending import Claim, numbered
+from ama.transfer.push import Push
+from ama.values import Scalar
+from ama.worktree.adding import summary
+from ama.worktree.layout import Worktree
+from ama.worktree.reading import store_large
+from ama.worktree.scan import look
+from ama.worktree.snapshot import build_trees
+
+BATCH = 500
+"""So many assets are published by one entry at most."""
+
+Now = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a push did: the assets that it published, oldest first, and what it moved."""
+
+    assets: tuple[bytes, ...]
+    aliases: tuple[AliasChange, ...]
+    view: LogView
+    bytes_sent: int
+    bytes_reused: int
+
+
+def make_asset(
+    tree: Worktree,
+    head: Head,
+    index: Index,
+    notes: Notes,
+    *,
+    author: str,
+    now: Now,
+) -> bytes | None:
+    """Make the asset that the staging area describes, durable in the local packs.
+
+    Returns:
+        Its id, or None if it would say nothing that HEAD's asset doesn't say.
+
+    Raises:
+        InvalidInput: nothing was ever added here.
+    """
+    base = tree.objects.asset(head.asset) if head.asset else None
+    if base is None and not index.entries and not notes.refs:
+        raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
+    root, trees = build_trees(index.entries.values())
+    if base is not None and root == base.tree and _says(base, notes):
+        return None
+    created = now()
+    asset = Asset(
+        head.class_name,
+        root,
+        (head.asset,) if head.asset else (),
+        notes.refs,
+        author,
+        created if base is None else max(created, base.created_at + 1),
+        notes.message or "",
+        notes.metadata,
+    )
+    data = encode_asset(asset)
+    with tree.objects.writing() as writer:
+        for object_id, encoded in trees.items():
+            if object_id not in tree.objects:
+                writer.add(Kind.TREE, object_id, encoded)
+        writer.add(Kind.ASSET, asset_id(data), data)
+    return asset_id(data)
+
+
+def _says(asset: Asset, notes: Notes) -> bool:
+    """Whether an asset says all that is noted: then it was made of these very notes, perhaps by
+    the same command, which was interrupted and is run again.
+    """
+    return (
+        notes.message in (None, "", asset.message)
+        and set(notes.refs) <= set(asset.refs)
+        and all(_same(asset.metadata.get(key), value) for key, value in notes.metadata.items())
+    )
+
+
+def _same(one: Scalar | None, other: Scalar) -> bool:
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
+
+def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
+    """Store every file that is staged by reference in the local packs.
+
+    Raises:
+        Conflict: one was changed since it was added.
+    """
+    waiting = by_reference(tree, index)
+    _check_unchanged(tree, waiting, "committed")
+    progress.start("Storing", sum(entry.size for entry in waiting))
+    try:
+        with tree.objects.writing() as writer:
+            for entry in waiting:
+                found = store_large(tree.root, entry.path, writer, progress.advance)
+                if found != entry.id:
+                    raise _changed([entry.path], "committed")
+    finally:
+        progress.finish()
+    if waiting:
+        stored = {entry.path: entry._replace(stored=True) for entry in waiting}
+
+        def mark(latest: Index) -> Index:
+            known = latest.entries
+            same = [e for e in stored.values() if known.get(e.path) == e._replace(stored=False)]
+            return latest.with_entries(same)
+
+        tree.index.update(mark)
+
+
+def by_reference(tree: Worktree, index: Index) -> list[IndexEntry]:
+    """Return the staged files whose content is neither stored here nor promised."""
+    return [
+        entry
+        for entry in index.entries.values()
+        if not entry.stored
+        and not entry.skipped
+        and entry.size >= THRESHOLD
+        and entry.id not in tree.objects
+    ]
+
+
+def commit(
+    tree: Worktree,
+    head: tuple[int, Head],
+    index: Index,
+    notes: Notes,
+    *,
+    author: str,
+    now: Now,
+    published: Callable[[bytes], bool],
+    progress: Progress,
+) -> bytes | None:
+    """Make an asset of what is staged and move HEAD to it; None where nothing is new.
+
+    Args:
+        tree: the worktree.
+        head: HEAD as it was read, with its generation.
+        index: the staging area.
+        notes: what is noted for the asset.
+        author: who.
+        now: the time in UTC microseconds.
+        published: whether the content of an object is in a remote that was seen.
+        progress: is told of the bytes stored.
+    """
+    generation, old = head
+    waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
+    store_staged(tree, replace(index, entries={e.path: e for e in waiting}), progress)
+    asset = make_asset(tree, old, index, notes, author=author, now=now)
+    if asset is None:
+        if notes.aliases and old.asset:
+            waiting_commits = _with_aliases(old.unpublished, old.asset, notes.aliases)
+            tree.head.write(generation, replace(old, unpublished=waiting_commits))
+        if notes:
+            tree.index.update(lambda latest: latest.without_notes(index))
+        return None
+    commits = (*old.unpublished, Unpublished(asset, notes.aliases))
+    tree.head.write(generation, replace(old, asset=asset, unpublished=commits))
+    return asset
+
+
+def _with_aliases(
+    commits: Sequence[Unpublished], asset: bytes, aliases: Sequence[str]
+) -> tuple[Unpublished, ...]:
+    for at, commit_ in enumerate(commits):
+        if commit_.asset == asset:
+            merged = tuple(dict.fromkeys((*commit_.aliases, *aliases)))
+            return (*commits[:at], replace(commit_, aliases=merged), *commits[at + 1 :])
+    return (*commits, Unpublished(asset, tuple(aliases), made=False))
+
+
+def publish(
+    tree: Worktree,
+    remote: Remote,
+    head: tuple[int, Head],
+    tip: bytes,
+    aliases: Sequence[Unpublished],
+    sources: Sources,
+    large_files: Sequence[IndexEntry],
+    *,
+    author: str,
+    now: Now,
+    progress: Progress,
+) -> Published:
+    """Publish an asset with all of its history that the store lacks, and move HEAD to it.
+
+    Args:
+        tree: the worktree.
+        remote: the store.
+        head: HEAD as it was read, with its generation.
+        tip: the asset; it is HEAD's, or one that was just made from it.
+        aliases: which assets get which aliases.
+        sources: where objects are read from.
+        large_files: the staged files whose content is read from the worktree itself.
+        author: who.
+        now: the time in UTC microseconds.
+        progress: is told of the bytes sent.
+
+    Raises:
+        Conflict: an alias has moved on, or a file was changed since it was added.
+    """
+    _, old = head
+    claim = Claim(tree, head, remote)
+    _check_unchanged(tree, large_files, "published")
+    view = remote.view()
+    view.require_whole()
+    check_class_name(view, old.class_name)
+    given: dict[bytes, tuple[str, ...]] = {}
+    for commit_ in aliases:
+        given[commit_.asset] = (*given.get(commit_.asset, ()), *commit_.aliases)
+    chain = [asset for asset in _unpublished_chain(view, sources, tip) if asset not in given]
+    jobs = [Job(asset) for asset in chain] + [Job(a, names) for a, names in given.items()]
+    order = {asset: at for at, asset in enumerate(_history(sources, tip))}
+    jobs.sort(key=lambda job: -order.get(job.asset, -1))
+    named = given.get(tip, ())
+    alias = named[-1] if named else old.alias
+    new_head = replace(old, asset=tip, origin=remote.url, unpublished=(), alias=alias)
+    published: list[bytes] = []
+    changes: list[AliasChange] = []
+    sent = reused = 0
+    for start in range(0, len(jobs), BATCH):
+        batch = jobs[start : start + BATCH]
+        last = start + BATCH >= len(jobs)
+        push = Push(
+            remote,
+            sources,
+            batch,
+            large_files={entry.id: entry.path for entry in large_files},
+            root=tree.root,
+            progress=progress,
+        )
+        moved = new_head if last else _without(claim.head, batch, remote.url)
+        before = {job.asset for job in batch if _is_published(view, sources, job.asset)}
+        note = partial(claim.take, moved=moved)
+        try:
+            appended = remote.log.append(push.events, author=author, now=now, before=note)
+        except (Conflict, InvalidInput):
+            # Somebody else's entry is in the place of the one that was noted.
+            claim.give_up()
+            raise
+        if appended is not None:
+            view = appended.view
+            published += [job.asset for job in batch if job.asset not in before]
+            changes += push.aliases
+        elif len(before) < len(batch):
+            view = remote.view()  # somebody else has published it meanwhile
+        sent, reused = sent + push.bytes_sent, reused + push.bytes_reused
+        _keep_recipes(tree, push)
+        for job in batch:
+            remote.remember_asset(job.asset, encode_asset(sources.asset(job.asset)))
+        claim.settle(numbered(moved, view))
+    if not jobs:
+        claim.settle(numbered(new_head, view))
+    return Published(tuple(published), tuple(changes), view, sent, reused)
+
+
+def _without(head: Head, batch: Sequence[Job], url: str) -> Head:
+    """Return HEAD where some of the commits that wait are published, with their aliases."""
+    gone = {job.asset for job in batch}
+    left = tuple(commit_ for commit_ in head.unpublished if commit_.asset not in gone)
+    return replace(head, unpublished=left, origin=head.origin or url)
+
+
+def _keep_recipes(tree: Worktree, push: Push) -> None:
+    """Note how large files were cut, so that the next version is compared without a request."""
+    fresh = {i: recipe for i, recipe in push.recipes.items() if i not in tree.objects.store}
+    if fresh:
+        with tree.objects.writing() as writer:
+            for object_id, recipe in fresh.items():
+                writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
+
+
+def _check_unchanged(tree: Worktree, large_files: Sequence[IndexEntry], verb: str) -> None:
+    """See at once, before anything is read, that a file is gone or has another size."""
+    changed = []
+    for entry in large_files:
+        found = look(tree.root, entry.path)
+        if found is None or found.size != entry.size:
+            changed.append(entry.path)
+    if changed:
+        raise _changed(changed, verb)
+
+
+def _changed(paths: Sequence[str], verb: str) -> Conflict:
+    was = "was" if len(paths) == 1 else "were"
+    return Conflict(
+        f"{summary(paths)} {was} changed since it was added, so nothing was {verb}",
+        hint=f"add it again: ama add {' '.join(shown(path) for path in paths[:3])}",
+    )
+
+
+def _history(sources: Sources, tip: bytes) -> Iterable[bytes]:
+    """Yield an asset and its ancestors that can be read, newest first."""
+    seen = {tip}
+    waiting = [tip]
+    while waiting:
+        asset = waiting.pop(0)
+        yield asset
+        try:
+            parents = sources.asset(asset).parents
+        except NotFound:
+            continue
+        for parent in parents:
+            if parent not in seen:
+                seen.add(parent)
+                waiting.append(parent)
+
+
+def _is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
+    return view.class_state(sources.asset(asset).class_name).number(asset) is not None
+
+
+def _unpublished_chain(view: LogView, sources: Sources, tip: bytes) -> list[bytes]:
+    """Return the asset and its ancestors that a store lacks, newest first."""
+    chain: list[bytes] = []
+    waiting = [tip]
+    while waiting:
+        asset = waiting.pop(0)
+        if asset in chain or _is_published(view, sources, asset):
+            continue
+        chain.append(asset)
+        waiting.extend(sources.asset(asset).parents)
+    return chain

@@ -1,0 +1,476 @@
+"""Publishing assets: what a store lacks is sent, then one entry of its log makes it visible.
+
+Packs first, then their indexes, then the entry: whoever sees the entry can read everything. What
+the store has already is counted on only through its current indexes, and looked up again if a
+lost race turns out to be a gc (design: "presence is as of the number that one wins").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, Purged
+from ama.errors import Conflict, IntegrityError, NotFound, shown
+from ama.hashing import blob_id, short
+from ama.logview import LogView
+from ama.objects import Asset, EntryKind, Kind, Recipe, encode_recipe
+from ama.objectstore import ObjectStore, index_name, pack_name
+from ama.packindex import Location, PackIndex, encode_index
+from ama.packwriter import PACK_SIZE, PackWriter
+from ama.progress import Progress
+from ama.remote import Remote
+from ama.results import AliasChange
+from ama.sources import Sources
+from ama.storage.protocol import Range
+from ama.transfer.aliasing import Job, alias_events
+from ama.transfer.presence import Presence
+from ama.worktree.reading import cut
+from ama.worktree.snapshot import trees_below
+
+
+@dataclass(slots=True)
+class _Closure:
+    """Everything below one asset: what kind each object is, and the whole size of each file."""
+
+    asset: Asset
+    metadata: dict[bytes, Kind] = field(default_factory=dict)
+    files: dict[bytes, int] = field(default_factory=dict)
+
+
+class Push:
+    """One publication: it sends, and says which events make what was sent visible.
+
+    Args:
+        remote: the store to publish to.
+        sources: where trees, assets and content are read from.
+        jobs: the assets, each after its parents.
+        large_files: files of the worktree that are staged by reference: their paths by id.
+        root: the worktree that those paths are in.
+        progress: is told of the bytes sent.
+        pack_size: see `PackWriter`.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        sources: Sources,
+        jobs: Sequence[Job],
+        *,
+        large_files: Mapping[bytes, str],
+        root: Path,
+        progress: Progress,
+        pack_size: int = PACK_SIZE,
+    ) -> None:
+        self.remote = remote
+        self.aliases: list[AliasChange] = []
+        self.recipes: dict[bytes, Recipe] = {}
+        self.bytes_sent = 0
+        self.bytes_reused = 0
+        self._sources = sources
+        self._jobs = jobs
+        self._large_files = large_files
+        self._root = root
+        self._progress = progress
+        self._pack_size = pack_size
+        self._own: ObjectStore | None = None
+        self._sent_at = 0
+        self._looked_up: set[bytes] = set()
+        self._relied: set[bytes] = set()
+        self._closures: dict[bytes, _Closure] = {}
+
+    def events(self, view: LogView) -> list[Event]:
+        """Return what publishes the jobs on a log as it is now, having sent what it lacks.
+
+        Raises:
+            Conflict: an alias has moved on, or a file staged by reference was changed.
+        """
+        new = [job for job in self._jobs if self._number(view, job.asset) is None]
+        events, self.aliases = alias_events(view, self._jobs, self._asset)
+        if not new:
+            return events
+        records = self._ref_records(view, new)
+        if self._own is None or not self._still_holds(view):
+            self._send(view, new, records)
+        return [*self._publish_events(view, new, records), *events]
+
+    # Names
+
+    def _number(self, view: LogView, asset: bytes) -> int | None:
+        return view.class_state(self._asset(asset).class_name).number(asset)
+
+    def _asset(self, asset: bytes) -> Asset:
+        if asset not in self._closures:
+            self._closures[asset] = _Closure(self._sources.asset(asset))
+        return self._closures[asset].asset
+
+    # Refs and parents: their records go along where the store lacks them
+
+    def _ref_records(self, view: LogView, new: Sequence[Job]) -> dict[bytes, dict[bytes, bool]]:
+        """Return for each new asset the assets it was made from, and whether their content is here.
+
+        Of one that isn't published here, all that it was made from counts too, transitively.
+        """
+        coming = {job.asset for job in new}
+        records: dict[bytes, dict[bytes, bool]] = {}
+        for job in new:
+            held: dict[bytes, bool] = {}
+            waiting = [ref.asset for ref in self._asset(job.asset).refs]
+            while waiting:
+                ref = waiting.pop()
+                if ref in held:
+                    continue
+                held[ref] = ref in coming or self._number(view, ref) is not None
+                if not held[ref]:
+                    asset = self._asset(ref)
+                    waiting += [*(link.asset for link in asset.refs), *asset.parents]
+            records[job.asset] = held
+        return records
+
+    # Sending
+
+    def _still_holds(self, view: LogView) -> bool:
+        """Whether all that was counted on, and all that was sent, may still be named."""
+        own = self._own.indexes if self._own else ()
+        return self._relied <= set(view.root.indexes) and len(self._usable_own(view)) == len(own)
+
+    def _send(
+        self, view: LogView, new: Sequence[Job], records: Mapping[bytes, Mapping[bytes, bool]]
+    ) -> None:
+        """Send every object of the new assets that no current index names."""
+        kept = self._usable_own(view)
+        present = Presence([*kept, *self.remote.indexes(view.root.indexes)])
+        metadata: dict[bytes, Kind] = {}
+        files: dict[bytes, int] = {}
+        for job in new:
+            closure = self._closure(job.asset)
+            metadata.update(closure.metadata)
+            files.update(closure.files)
+            held = records[job.asset]
+            metadata.update((ref, Kind.ASSET) for ref in held if not held[ref])
+        # Current indexes name a file's chunks with its recipe. Our own ones may have counted on
+        # others for them, which a gc has dropped since.
+        missing = {
+            i: size
+            for i, size in files.items()
+            if i not in present or (kept and not self._is_whole(i, present))
+        }
+        if sum(missing.values()) > self._pack_size:
+            for index in self._orphans(view):
+                present.add(index)
+            missing = {i: size for i, size in missing.items() if not self._is_whole(i, present)}
+        self.bytes_reused = sum(files.values()) - sum(missing.values())
+        wanted = [i for i in metadata if i not in present]
+        self._progress.start("Sending", sum(missing.values()))
+        try:
+            sent = self._write(view, present, wanted, missing)
+        finally:
+            self._progress.finish()
+        current = set(view.root.indexes)
+        used = [i for i in present.indexes if i.id in present.used and i.id not in current]
+        ours = [index for index in used if index in kept]
+        self._own = ObjectStore(self.remote.storage, [*ours, *sent])
+        if orphans := [index for index in used if index not in kept]:
+            # They may name trees and recipes whose other parts nobody sent: an index of our own
+            # names what this push needs of them, and all that is below it.
+            chunks = [c for i in files if i in self.recipes for c, _ in self.recipes[i].chunks]
+            ids = [*metadata, *files, *chunks]
+            self._consolidate(ids, Presence(orphans), self._own, view.root.condemned_indexes)
+        self._sent_at = view.number
+        self._looked_up = present.used & current
+
+    def _is_whole(self, object_id: bytes, present: Presence) -> bool:
+        """Whether an object is named with all its chunks: an orphan may name its recipe only."""
+        if object_id not in present or not present.only_recipe(object_id):
+            return object_id in present
+        try:
+            recipe = self._recipe(object_id, present)
+        except (IntegrityError, NotFound):
+            return False
+        # All of them, not up to the first that is missing: what is asked for counts as used.
+        named = [chunk in present for chunk, _ in recipe.chunks]
+        return all(named)
+
+    def _usable_own(self, view: LogView) -> list[PackIndex]:
+        """Return the indexes that this push has written, but those that a gc took since."""
+        own = self._own.indexes if self._own else ()
+        usable = [index for index in own if _usable(view, index)]
+        if not _may_be_purged(view, self._sent_at):
+            return usable
+        return [index for index in usable if self._is_there(index)]
+
+    def _is_there(self, index: PackIndex) -> bool:
+        """Whether an index and all of its packs lie in the storage."""
+        sizes = {index_name(index.id): index.size}
+        sizes.update((pack_name(pack), size) for pack, size in index.pack_sizes.items())
+        return self.remote.storage.sizes(list(sizes)) == list(sizes.values())
+
+    def _write(
+        self,
+        view: LogView,
+        present: Presence,
+        metadata: Sequence[bytes],
+        files: Mapping[bytes, int],
+    ) -> tuple[PackIndex, ...]:
+        condemned = view.root.condemned_packs.__contains__
+        own = self._write_packs(present, metadata, files, condemned)
+        if any(index.id in view.root.condemned_indexes for index in own):
+            # The same packs make the same index, and that name must not come back.
+            own = self._write_packs(present, metadata, files, lambda pack: True)
+        return own
+
+    def _write_packs(
+        self,
+        present: Presence,
+        metadata: Sequence[bytes],
+        files: Mapping[bytes, int],
+        condemned: Callable[[bytes], bool],
+    ) -> tuple[PackIndex, ...]:
+        advance = self._progress.advance
+        with PackWriter(self.remote.storage, pack_size=self._pack_size) as writer:
+            large = {i: self._large_files[i] for i in files if i in self._large_files}
+            for object_id, path in large.items():
+                self._send_large(writer, present, object_id, path, advance)
+            rest = [object_id for object_id in files if object_id not in large]
+            self._copy(writer, present, rest, condemned, advance)
+            self._copy(writer, present, metadata, condemned, lambda size: None)
+            own = writer.finish()
+            self.bytes_sent += writer.bytes_written
+        return own
+
+    def _send_large(
+        self,
+        writer: PackWriter,
+        present: Presence,
+        object_id: bytes,
+        path: str,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Cut and send a file that is staged by reference, if it still is what was added."""
+
+        def write(chunk: bytes, data: memoryview) -> None:
+            if chunk in present:
+                self.bytes_reused += len(data)
+            else:
+                writer.add(Kind.DATA, chunk, data)
+
+        recipe, whole = cut(self._root, path, write, advance)
+        if whole != object_id:
+            raise Conflict(
+                f"{shown(path)} was changed since it was added, so nothing was published",
+                hint=f"add it again: ama add {shown(path)}",
+            )
+        writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
+        self.recipes[object_id] = recipe
+
+    def _copy(
+        self,
+        writer: PackWriter,
+        present: Presence,
+        ids: Sequence[bytes],
+        condemned: Callable[[bytes], bool],
+        advance: Callable[[int], None],
+    ) -> None:
+        """Copy objects as they lie in their packs; a pack that is wanted whole goes as it is."""
+        by_store: dict[int, tuple[ObjectStore, dict[bytes, Location]]] = {}
+        for object_id in dict.fromkeys(ids):
+            try:
+                store = self._sources.holding(object_id)
+            except NotFound as error:
+                raise IntegrityError(
+                    f"object {short(object_id)} is lost: neither here nor in a remote seen before",
+                    hint="see what is touched: ama fsck",
+                ) from error
+            wanted = by_store.setdefault(id(store), (store, {}))[1]
+            places = store.find(object_id)
+            whole = [at for at in places if at.record.kind is not Kind.RECIPE]
+            if whole:
+                wanted[object_id] = whole[0]
+                continue
+            recipe = store.recipe(object_id) or self._recipe(object_id, present)
+            # A recipe after its chunks: it may be read as soon as it is there.
+            for chunk, _ in recipe.chunks:
+                if chunk not in present and chunk not in wanted:
+                    wanted[chunk] = store.find(chunk)[0]
+            wanted[object_id] = places[0]
+        for store, wanted in by_store.values():
+            rest = self._adopt(writer, store, wanted, condemned, advance)
+            for location, raw in store.read_raw(rest.values()):
+                writer.copy(location.record, raw)
+                advance(location.record.full)
+
+    def _adopt(
+        self,
+        writer: PackWriter,
+        store: ObjectStore,
+        wanted: Mapping[bytes, Location],
+        condemned: Callable[[bytes], bool],
+        advance: Callable[[int], None],
+    ) -> dict[bytes, Location]:
+        """Send packs of which every object is wanted as they are; return what is left.
+
+        A condemned pack must not come back under its name: its objects are packed anew.
+        """
+        if not wanted:
+            return {}
+        counts = Counter(location.pack for location in wanted.values())
+        whole = {
+            pack
+            for index in store.indexes
+            for pack, held in index.pack_counts().items()
+            if counts.get(pack) == held and not condemned(pack)
+        }
+        there = self.remote.storage.sizes([pack_name(pack) for pack in whole])
+        sent: set[bytes] = set()
+        for pack, size in zip(whole, there, strict=True):
+            (data,) = store.storage.read([Range(pack_name(pack))])
+            # One that was cut off there, by a broken disk, would not be written again.
+            if data is not None and blob_id(data) == pack and size in (None, len(data)):
+                writer.adopt(pack, data)
+                sent.add(pack)
+        for location in wanted.values():
+            if location.pack in sent:
+                advance(location.record.full)
+        return {i: location for i, location in wanted.items() if location.pack not in sent}
+
+    def _orphans(self, view: LogView) -> list[PackIndex]:
+        """Return the indexes of interrupted pushes whose packs are all there, whole."""
+        root = view.root
+        known = {index_name(i) for i in (*root.indexes, *root.condemned_indexes, *root.replaced)}
+        orphans = []
+        for name, _ in self.remote.storage.list("index/"):
+            if name in known:
+                continue
+            try:
+                (index,) = self.remote.indexes([bytes.fromhex(name[len("index/") : -len(".idx")])])
+                index.validate()
+            except (IntegrityError, ValueError):
+                continue
+            if _usable(view, index) and self._is_there(index):
+                orphans.append(index)
+        return orphans
+
+    def _closure(self, asset: bytes) -> _Closure:
+        self._asset(asset)
+        closure = self._closures[asset]
+        if not closure.metadata:
+            closure.metadata[asset] = Kind.ASSET
+            for tree, entries in trees_below(closure.asset.tree, self._sources.tree):
+                closure.metadata[tree] = Kind.TREE
+                closure.files.update(
+                    (entry.id, entry.size) for entry in entries if entry.kind is not EntryKind.TREE
+                )
+        return closure
+
+    # Events
+
+    def _publish_events(
+        self,
+        view: LogView,
+        new: Sequence[Job],
+        records: Mapping[bytes, Mapping[bytes, bool]],
+    ) -> list[Event]:
+        own = self._own
+        assert own is not None
+        current = self.remote.indexes(view.root.indexes)
+        condemned = view.root.condemned_indexes
+        needs: dict[bytes, tuple[bytes, ...]] = {}
+        for job in new:
+            needs[job.asset] = self._needs(job.asset, own, current, condemned)
+        added = tuple(index.id for index in own.indexes)
+        self._relied = self._looked_up | {i for ids in needs.values() for i in ids} - set(added)
+        events: list[Event] = []
+        for job in new:
+            held = records[job.asset]
+            events.append(
+                Publish(
+                    job.asset,
+                    self._asset(job.asset).class_name,
+                    (),
+                    added,
+                    needs[job.asset],
+                    tuple(HeldRef(ref, held[ref]) for ref in sorted(held)),
+                )
+            )
+            added = ()
+        return events
+
+    def _needs(
+        self,
+        asset: bytes,
+        own: ObjectStore,
+        current: Sequence[PackIndex],
+        condemned: Set[bytes],
+    ) -> tuple[bytes, ...]:
+        """Return the indexes that together name all of an asset's content, at most 16."""
+        present = Presence([*own.indexes, *current])
+        closure = self._closure(asset)
+        ids = [*closure.metadata, *closure.files]
+        for object_id in closure.files:
+            if present.only_recipe(object_id):
+                ids += [chunk for chunk, _ in self._recipe(object_id, present).chunks]
+        lacking = [object_id for object_id in ids if object_id not in present]
+        if lacking:
+            raise IntegrityError(
+                f"object {short(lacking[0])} is neither in {self.remote.url} nor was it sent",
+                hint="see what is damaged: ama fsck",
+            )
+        if len(present.used) <= MAX_NEEDS:
+            return tuple(sorted(present.used))
+        return (self._consolidate(ids, present, own, condemned),)
+
+    def _recipe(self, object_id: bytes, present: Presence) -> Recipe:
+        recipe = self.recipes.get(object_id)
+        if recipe is None and object_id in self._sources:
+            recipe = self._sources.recipe(object_id)
+        if recipe is None:
+            store = ObjectStore(self.remote.storage, present.indexes)
+            recipe = store.recipe(object_id)
+        if recipe is None:
+            raise IntegrityError(f"object {short(object_id)} has no recipe in {self.remote.url}")
+        self.recipes[object_id] = recipe
+        return recipe
+
+    def _consolidate(
+        self,
+        ids: Sequence[bytes],
+        present: Presence,
+        own: ObjectStore,
+        condemned: Set[bytes],
+    ) -> bytes:
+        """Write one index that names all of these objects where they lie, and return its id."""
+        locations = [at for object_id in dict.fromkeys(ids) for at in present.find(object_id)]
+        sizes: dict[bytes, int] = {}
+        for index in present.indexes:
+            sizes.update(index.pack_sizes)
+        data = encode_index(locations, sizes)
+        if blob_id(data) in condemned:
+            # One more place of the asset, in a pack of its own, makes it another index.
+            with PackWriter(self.remote.storage) as writer:
+                writer.add(Kind.ASSET, ids[0], self._sources.read(ids[0], Kind.ASSET))
+                (more,) = writer.finish()
+            own.add_index(more)
+            data = encode_index([*locations, *more], {**sizes, **more.pack_sizes})
+        index = PackIndex(data)
+        self.remote.storage.put(index_name(index.id), data)
+        self.bytes_sent += len(data)
+        own.add_index(index)
+        return index.id
+
+
+def _usable(view: LogView, index: PackIndex) -> bool:
+    """Whether no gc has condemned an index or one of its packs."""
+    root = view.root
+    return index.id not in root.condemned_indexes and not (
+        root.condemned_packs & index.pack_sizes.keys()
+    )
+
+
+def _may_be_purged(view: LogView, number: int) -> bool:
+    """Whether something was purged after entry `number`: it is gone, and not condemned any more."""
+    if view.base.number > number:
+        return True
+    later = (entry for entry, _ in view.tail if entry.number > number)
+    return any(isinstance(event, Purged) for entry in later for event in entry.events)
