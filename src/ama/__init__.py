@@ -1,0 +1,79 @@
+"""ama: a git-like, content-addressed repository for machine-learning assets.
+
+A directory of files becomes an asset: immutable, numbered, named by aliases, linked to the assets
+that it was made from. Start with `Repo` for a worktree and `Store` for a store at a URL.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ama.asset import Asset
+    from ama.errors import (
+        AlreadyExists,
+        AmaError,
+        Conflict,
+        FormatError,
+        IntegrityError,
+        InvalidInput,
+        NotFound,
+        StorageError,
+    )
+    from ama.hashing import hash_file
+    from ama.progress import Progress
+    from ama.repo import Repo
+    from ama.settings import Settings
+    from ama.store import Store
+    from ama.values import AssetInfo
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AlreadyExists": "errors",
+    "AmaError": "errors",
+    "Asset": "asset",
+    "AssetInfo": "values",
+    "Conflict": "errors",
+    "FormatError": "errors",
+    "IntegrityError": "errors",
+    "InvalidInput": "errors",
+    "NotFound": "errors",
+    "Progress": "progress",
+    "Repo": "repo",
+    "Settings": "settings",
+    "StorageError": "errors",
+    "Store": "store",
+    "hash_file": "hashing",
+}
+
+__all__ = [
+    "AlreadyExists",
+    "AmaError",
+    "Asset",
+    "AssetInfo",
+    "Conflict",
+    "FormatError",
+    "IntegrityError",
+    "InvalidInput",
+    "NotFound",
+    "Progress",
+    "Repo",
+    "Settings",
+    "StorageError",
+    "Store",
+    "__version__",
+    "hash_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing ama costs next to nothing; what is used is imported when it is.
+    if name in _HOMES:
+        return getattr(import_module(f"ama.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'ama' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

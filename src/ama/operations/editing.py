@@ -1,0 +1,189 @@
+"""init, add, rm, restore and set: changing what the next asset will be."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from ama.errors import Conflict, NotFound, shown
+from ama.head import Head
+from ama.names import check_alias
+from ama.objects import check_metadata
+from ama.operations.inspecting import staged_changes
+from ama.operations.session import Session
+from ama.operations.uploading import settle
+from ama.results import AddResult, RemoveResult, RestoreResult
+from ama.staging import Index, Notes
+from ama.transfer.patterns import selector
+from ama.transfer.pending import resume
+from ama.values import Scalar
+from ama.worktree import adding, restoring
+from ama.worktree.status import compare_listings
+
+PathLike = str | os.PathLike[str]
+Change = Callable[[Notes], Notes]
+
+
+def start(session: Session, class_name: str) -> None:
+    """Start an asset of a class, without a parent, and with nothing staged."""
+    tree = session.tree
+    if not tree.head.exists():
+        tree.require_begun()
+        # The index first: where there's a HEAD and none, it was lost.
+        tree.index.update(lambda latest: latest)
+        tree.head.write(0, Head(class_name))
+        return
+    settle(session)
+    generation, head = tree.head.read()
+    index = tree.index.read()
+    if head.unpublished:
+        raise Conflict(
+            f"{head.class_name} has commits here that are not published, and would be lost",
+            hint="publish them first: ama push",
+        )
+    # An empty index holds nothing to lose: it is what an init that was interrupted leaves.
+    if (index.entries and staged_changes(session, head, index)) or index.notes_for(head):
+        raise Conflict(
+            f"files, aliases or metadata are staged here for {head.class_name}, and would be lost",
+            hint="publish them first: ama upload; or unstage them: ama restore --staged .",
+        )
+    # The index first: nothing that was staged may ever be taken for the new class's.
+    tree.index.update(lambda latest: _emptied(latest, index))
+    tree.head.write(generation, Head(class_name, origin=head.origin))
+
+
+def _emptied(latest: Index, seen: Index) -> Index:
+    if latest.entries != seen.entries or latest.notes != seen.notes:
+        raise Conflict("files were staged here meanwhile", hint="see: ama status")
+    return Index()
+
+
+def add(session: Session, paths: Iterable[PathLike], *, copy: bool) -> AddResult:
+    """Stage files as they are now."""
+    tree = session.tree
+    tree.require_writable()
+    tree.require_settled()
+    done = adding.add(
+        tree,
+        _expanded(session, paths),
+        copy=copy,
+        portable=session.settings.portable_names,
+        progress=session.progress,
+    )
+    before = done.before.entries
+    after = {entry.path: entry for entry in done.entries}
+    old = {path: before[path] for path in (*after, *done.gone) if path in before}
+    return AddResult(compare_listings(old, after), done.unchanged, done.size, done.by_reference)
+
+
+def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
+    """Expand globs that name no file of their own."""
+    root = session.tree.root
+    found: list[PathLike] = []
+    for path in paths:
+        text = os.fspath(path)
+        if glob.has_magic(text) and not os.path.lexists(root / text):
+            matches = sorted(glob.glob(text, root_dir=root))
+            if not matches:
+                raise NotFound(f"{shown(text)} matches no file", hint="see: ama status")
+            found += matches
+        else:
+            found.append(path)
+    return found
+
+
+def remove(
+    session: Session, paths: Iterable[PathLike], *, keep_files: bool, force: bool
+) -> RemoveResult:
+    """Unstage files, and delete them here too unless `keep_files`."""
+    tree = session.tree
+    tree.require_settled()
+    _, head = tree.head.read()
+    stored = session.stored(head)
+    removed = adding.remove(tree, paths, keep_files=keep_files, stored=stored, force=force)
+    return RemoveResult(removed, not keep_files)
+
+
+def restore(
+    session: Session,
+    paths: Iterable[PathLike],
+    *,
+    staged: bool,
+    source: str | None,
+    force: bool,
+) -> RestoreResult:
+    """Bring files back to what is staged, or what is staged back to HEAD."""
+    tree = session.tree
+    tree.require_settled()
+    _, head = tree.head.read()
+    chosen = [tree.relative(path) for path in paths]
+    named = session.listing(session.resolve(source)) if source else None
+    if staged:
+        base = session.listing(head.asset) if named is None else named
+        done = restoring.restore_staged(
+            tree,
+            chosen,
+            base,
+            session.sources(),
+            wanted=_wanted,
+            promised=set(session.stored(head).values()),
+        )
+    else:
+        done = restoring.restore_files(
+            tree,
+            chosen,
+            named,
+            session.sources(),
+            stored=session.stored(head),
+            force=force,
+            progress=session.progress,
+        )
+    return RestoreResult(done.restored, done.deleted)
+
+
+def _wanted(index: Index) -> Callable[[str], bool]:
+    return selector(index.include, index.exclude, metadata_only=index.metadata_only)
+
+
+def set_notes(
+    session: Session,
+    aliases: Iterable[str],
+    message: str | None,
+    metadata: Mapping[str, Scalar],
+    unset: Iterable[str],
+) -> None:
+    """Note what the next asset gets."""
+    for alias in (aliases := tuple(aliases)):
+        check_alias(alias)
+    for key, value in metadata.items():
+        check_metadata(key, value)
+    drop = set(unset)
+
+    def change(notes: Notes) -> Notes:
+        known = {*notes.metadata, *(f"alias:{alias}" for alias in notes.aliases), "message"}
+        unknown = sorted(drop - known)
+        if unknown:
+            raise NotFound(f"{shown(unknown[0])} is not set", hint="see what is: ama status")
+        kept = [alias for alias in notes.aliases if f"alias:{alias}" not in drop]
+        old = {key: value for key, value in notes.metadata.items() if key not in drop}
+        text = None if "message" in drop else notes.message
+        return replace(
+            notes,
+            aliases=tuple(dict.fromkeys((*kept, *aliases))),
+            message=text if message is None else message,
+            metadata={**old, **metadata},
+        )
+
+    note(session, change)
+
+
+def note(session: Session, change: Change) -> None:
+    """Change what is noted for the next asset."""
+    tree = session.tree
+    tree.require_writable()
+    # Notes are bound to HEAD, which what was interrupted may move yet.
+    resume(tree, session.open)
+    _, head = tree.head.read()
+    tree.index.update(lambda latest: latest.with_notes(head, change(latest.notes_for(head))))

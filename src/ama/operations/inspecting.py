@@ -1,0 +1,141 @@
+"""status, diff and log of a worktree: looking, without changing anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ama.describing import Describer
+from ama.head import Head
+from ama.operations.session import Session
+from ama.staging import Index
+from ama.values import AssetInfo, Change, Status
+from ama.worktree.layout import Worktree
+from ama.worktree.snapshot import Listed, staged_files
+from ama.worktree.status import as_it_is, compare_listings, compare_worktree
+
+
+def head_info(session: Session, head: Head) -> AssetInfo | None:
+    """Return HEAD's asset as this machine knows it, without asking a store."""
+    if head.asset is None:
+        return None
+    return session.info(head.asset, session.describer(head, fresh=False))
+
+
+def _brief(session: Session, head: Head) -> AssetInfo | None:
+    """Return HEAD's asset as HEAD itself knows it: reading what is remembered of a log takes longer
+    than all the rest of a status.
+    """
+    if head.asset is None:
+        return None
+    return replace(session.info(head.asset, Describer(None)), number=head.number)
+
+
+def status(session: Session) -> Status:
+    """Compare the worktree, the staging area and HEAD; no store is asked."""
+    tree = session.tree
+    _, head = tree.head.read()
+    index = tree.index.read()
+    found = compare_worktree(tree, index)
+    notes = index.notes_for(head)
+    refs = session.describer(head, fresh=False).refs(notes.refs) if notes.refs else ()
+    waiting = [commit.asset for commit in head.unpublished]
+    skipped = sum(entry.skipped for entry in index.entries.values())
+    return Status(
+        root=str(tree.root),
+        class_name=head.class_name,
+        head=_brief(session, head),
+        follows=head.alias,
+        remote=session.url(None, head),
+        staged=staged_changes(session, head, index),
+        changed=found.changed,
+        untracked=found.untracked,
+        aliases=notes.aliases,
+        message=notes.message,
+        metadata=dict(notes.metadata),
+        refs=refs,
+        unpublished=tuple(session.info(asset, Describer(None), sized=False) for asset in waiting),
+        files=len(index.entries),
+        size=sum(entry.size for entry in index.entries.values()),
+        by_reference=_by_reference(session, head, index),
+        skipped=skipped,
+    )
+
+
+def _by_reference(session: Session, head: Head, index: Index) -> int:
+    """Count the staged files whose content is neither stored here nor published."""
+    waiting = [e for e in index.entries.values() if not e.stored and not e.skipped]
+    if not waiting or index.tree_of == head.asset is not None:
+        return 0
+    stored = set(session.stored(head).values())
+    return sum(entry.id not in stored for entry in waiting)
+
+
+def staged_changes(session: Session, head: Head, index: Index) -> tuple[Change, ...]:
+    """Return what the next commit or upload would change."""
+    if head.asset is not None and index.tree_of == head.asset:
+        return ()
+    return compare_listings(session.listing(head.asset), staged_files(index))
+
+
+def diff(
+    session: Session,
+    old: str | None,
+    new: str | None,
+    *,
+    staged: bool,
+    paths: Iterable[str | os.PathLike[str]],
+) -> tuple[Change, ...]:
+    """Return what differs between two assets, or an asset, the staging area and the worktree."""
+    tree = session.tree
+    _, head = tree.head.read()
+    index = tree.index.read()
+    if new is not None and old is not None:
+        changes = compare_listings(_named(session, old), _named(session, new))
+    elif staged and old is None:
+        changes = staged_changes(session, head, index)
+    elif staged and old is not None:
+        changes = compare_listings(_named(session, old), staged_files(index))
+    elif old is None:
+        changes = compare_worktree(tree, index).changed
+    else:
+        changes = _against_worktree(tree, _named(session, old), index)
+    wanted = [tree.relative(path) for path in paths]
+    return tuple(
+        change
+        for change in changes
+        if not wanted or any(_is_below(change.path, path) for path in wanted)
+    )
+
+
+def _named(session: Session, name: str) -> dict[str, Listed]:
+    return session.listing(session.resolve(name))
+
+
+def _against_worktree(
+    tree: Worktree, old: Mapping[str, Listed], index: Index
+) -> tuple[Change, ...]:
+    now: dict[str, Listed] = dict(staged_files(index))
+    for change in compare_worktree(tree, index).changed:
+        item = now.pop(change.path)
+        if change.kind != "removed":
+            now[change.path] = as_it_is(tree, item.path)
+    return compare_listings(old, now)
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return not directory or path == directory or path.startswith(f"{directory}/")
+
+
+def log(session: Session, name: str, limit: int | None) -> list[AssetInfo]:
+    """Return an asset and those that it came from, newest first."""
+    _, head = session.tree.head.read()
+    at: bytes | None = session.resolve(name)
+    describer = session.describer(head)
+    found: list[AssetInfo] = []
+    while at is not None and (limit is None or len(found) < limit):
+        info = session.info(at, describer, sized=False)
+        found.append(info)
+        at = bytes.fromhex(info.parents[0]) if info.parents else None
+    return found

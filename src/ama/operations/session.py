@@ -1,0 +1,267 @@
+"""What an operation needs at hand: the worktree, what is configured, and the stores in reach."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ama.describing import Describer
+from ama.errors import AmaError, IntegrityError, NotFound, StorageError
+from ama.head import Head
+from ama.objects import Kind
+from ama.objectstore import ObjectStore
+from ama.progress import Progress
+from ama.settings import Settings
+from ama.sources import Sources
+from ama.storage.opening import open_storage
+from ama.values import AssetInfo
+from ama.worktree.layout import Worktree
+from ama.worktree.snapshot import Listed, walk
+
+if TYPE_CHECKING:
+    from ama.logview import LogView
+    from ama.remote import Remote
+    from ama.revisions import Revision
+
+
+def now() -> int:
+    """Return the time in UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+class Session:
+    """One worktree and the stores that it knows.
+
+    Args:
+        tree: the worktree.
+        settings: what is configured.
+        progress: is told of long work.
+    """
+
+    def __init__(self, tree: Worktree, settings: Settings, progress: Progress) -> None:
+        self.tree = tree
+        self.settings = settings
+        self.progress = progress
+        self._remotes: dict[str, Remote] = {}
+        self._sources: Sources | None = None
+        self._seen: dict[str, bytes] = {}
+
+    # Stores
+
+    def url(self, remote: str | None, head: Head | None = None) -> str:
+        """Return the URL of a remote: the one named, else configured, else HEAD's origin."""
+        if remote is None and self.settings.default_remote is None and head and head.origin:
+            return head.origin
+        return self.settings.remote_url(remote)
+
+    def open(self, url: str) -> Remote:
+        """Open the store at a URL, once.
+
+        Raises:
+            NotFound: there is none.
+        """
+        from ama.remote import Remote
+
+        if url not in self._remotes:
+            self._remotes[url] = Remote.open(open_storage(url), self.settings.cache_dir)
+        return self._remotes[url]
+
+    def create(self, url: str) -> tuple[Remote, bool]:
+        """Open the store at a URL, made first if there is none; and whether it was."""
+        from ama.remote import Remote
+
+        remote, created = Remote.create(open_storage(url), self.settings.cache_dir)
+        self._remotes[url] = remote
+        return remote, created
+
+    def remembered_view(self, head: Head) -> LogView | None:
+        """Return the default remote's log as this machine saw it last, without a request."""
+        from ama.remote import Remote
+
+        with suppress(AmaError):
+            storage = open_storage(self.url(None, head))
+            remote = Remote.remembered(storage, self.settings.cache_dir)
+            return remote.log.cached_view() if remote else None
+        return None
+
+    def fresh_view(self, head: Head) -> LogView | None:
+        """Return the default remote's log as it is now; None where no store was made yet.
+
+        Raises:
+            StorageError: it can't be reached.
+        """
+        try:
+            return self.open(self.url(None, head)).view()
+        except NotFound:
+            return None
+
+    def view(self, head: Head) -> LogView | None:
+        """Return the default remote's log: as it is now, or as it was seen last if it's away."""
+        url = self.url(None, head)
+        try:
+            view = self.open(url).view()
+        except (NotFound, StorageError):
+            return self.remembered_view(head)
+        if self._seen.get(url) != view.entry_hash:
+            # Others have published: what was opened before doesn't know of it.
+            self._seen[url] = view.entry_hash
+            self._sources = None
+        return view
+
+    def describer(self, head: Head, *, fresh: bool = True) -> Describer:
+        """Return who describes assets with the default remote's numbers and aliases."""
+        return Describer(self.view(head) if fresh else self.remembered_view(head))
+
+    # Objects
+
+    def sources(self) -> Sources:
+        """Return where objects come from: the local packs, then the stores that promise them."""
+        if self._sources is None:
+            self._sources = Sources(self.tree.objects.store, self.openers())
+        return self._sources
+
+    def openers(self, first: str | None = None) -> list[Callable[[], ObjectStore]]:
+        """Return what opens the stores that may have an object: the likely ones first.
+
+        Any configured remote may promise what was published there before HEAD moved on.
+        """
+        _, head = self.tree.head.read()
+        others = self.settings.remotes.values()
+        urls = dict.fromkeys([first, head.origin, self.settings.remote_url(), *others])
+        return [self._opener(url) for url in urls if url]
+
+    def _opener(self, url: str) -> Callable[[], ObjectStore]:
+        def opened() -> ObjectStore:
+            try:
+                remote = self.open(url)
+                return remote.current(remote.view())
+            except NotFound:
+                return ObjectStore(open_storage(url))
+            except AmaError as error:
+                # Another store may have it; if none has, this is why.
+                return ObjectStore(open_storage(url), damage=error)
+
+        return opened
+
+    def use_sources(self, sources: Sources) -> None:
+        """Take objects from these from now on."""
+        self._sources = sources
+
+    def forget_sources(self) -> None:
+        """Look for objects anew: some have been stored or published since."""
+        self._sources = None
+        self.tree.objects.reload()
+
+    def listing(self, asset: bytes | None) -> dict[str, Listed]:
+        """Return an asset's files by path; none for no asset."""
+        if asset is None:
+            return {}
+        sources = self.sources()
+        found = sources.asset(asset)
+        return {item.path: item for item in walk(found.tree, sources.tree)}
+
+    def read(self, item: Listed) -> Iterator[bytes]:
+        """Yield a listed file's bytes in verified pieces."""
+        return self.sources().stream(item.id, Kind.DATA)
+
+    def stored(self, head: Head) -> dict[str, bytes]:
+        """Return the paths and ids of HEAD's files, if a remote was seen to have them."""
+        if head.asset is None:
+            return {}
+        waiting = {commit.asset for commit in head.unpublished if commit.made}
+        asset = head.asset
+        while asset in waiting:
+            parents = self.sources().asset(asset).parents
+            if not parents:
+                return {}
+            asset = parents[0]
+        return {path: item.id for path, item in self.listing(asset).items()}
+
+    # Names
+
+    def resolve(self, name: str, *, fresh: bool = False) -> bytes:
+        """Return the id of the asset that a name means.
+
+        Args:
+            name: in any of the forms.
+            fresh: whether the store must be asked; else, if it can't be reached, what this machine
+                saw last serves.
+
+        Raises:
+            NotFound, InvalidInput: see `ama.revisions`.
+        """
+        from ama.revisions import parse_revision
+
+        revision = parse_revision(name)
+        _, head = self.tree.head.read()
+        asset = self._start(revision, head, fresh=fresh)
+        for _ in range(revision.back):
+            parents = self.sources().asset(asset).parents
+            if not parents:
+                raise NotFound(f"{name} goes back further than there are parents")
+            asset = parents[0]
+        return asset
+
+    def _start(self, revision: Revision, head: Head, *, fresh: bool) -> bytes:
+        from ama.revisions import find_asset
+
+        if revision.head:
+            if head.asset is None:
+                raise NotFound(
+                    f"no asset of {head.class_name} was made here yet",
+                    hint="make one: ama add PATH, then ama upload",
+                )
+            return head.asset
+        url = self.url(None, head)
+        local = self._local(revision.prefix)
+        view = self.fresh_view(head) if fresh else self.view(head)
+        if view is None:
+            if len(local) == 1:
+                return local.pop()
+            raise NotFound(
+                f"there is no ama store at {url} yet, so only HEAD has a name",
+                hint="publish first: ama upload",
+            )
+        try:
+            return find_asset(view, revision, url)[1]
+        except NotFound:
+            if len(local) == 1:
+                return local.pop()
+            if revision.prefix is None or head.origin in (None, url):
+                raise
+        # An id is the same everywhere, and the store that HEAD came from has its ancestors.
+        return self._from_origin(head.origin or url, revision)
+
+    def _from_origin(self, url: str, revision: Revision) -> bytes:
+        from ama.revisions import find_asset
+
+        return find_asset(self.open(url).view(), revision, url)[1]
+
+    def _local(self, prefix: str | None) -> set[bytes]:
+        """Return the commits of this worktree whose id begins so."""
+        if prefix is None:
+            return set()
+        found = set()
+        for object_id in self.tree.objects.store.starting_with(prefix):
+            with suppress(AmaError):
+                self.tree.objects.asset(object_id)
+                found.add(object_id)
+        return found
+
+    def info(self, asset: bytes, describer: Describer, *, sized: bool = True) -> AssetInfo:
+        """Return everything about an asset but its files."""
+        found = self.sources().asset(asset)
+        size = None
+        if sized:
+            with suppress(NotFound, IntegrityError):
+                size = sum(entry.size for entry in self.sources().tree(found.tree))
+        return describer.info(asset, found, size)
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that stays valid whatever the working directory becomes."""
+    return Path(path).absolute()

@@ -1,0 +1,215 @@
+"""switch, pull and fetch: another asset in this worktree, or news of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from ama.describing import Describer
+from ama.errors import AmaError, Conflict, NotFound
+from ama.hashing import ID_SIZE
+from ama.head import Head
+from ama.logview import LogView
+from ama.operations.session import Session
+from ama.remote import Remote
+from ama.results import FetchResult, SwitchResult
+from ama.revisions import class_state
+from ama.sources import Sources
+from ama.staging import Index, Notes
+from ama.transfer.download import Target, keep_metadata, objects_of
+from ama.transfer.patterns import selector
+from ama.transfer.pending import resume
+from ama.worktree.checkout import check_out, finish, plan_checkout
+from ama.worktree.layout import Worktree
+from ama.worktree.snapshot import Listed, staged_files
+from ama.worktree.status import compare_listings
+
+
+def switch(session: Session, name: str, *, force: bool) -> SwitchResult:
+    """Make the worktree hold another asset. One that was interrupted is finished."""
+    tree = session.tree
+    tree.require_writable()
+    resume(tree, session.open)
+    at = tree.head.read()
+    begun, by = _begun(tree)
+    # `HEAD~1` means another asset once HEAD has moved.
+    asset = begun if begun and by == f"switch {name}" else session.resolve(name, fresh=True)
+    alias = name.partition("@")[2].partition("~")[0] if "~" not in name else ""
+    return _move(session, at, asset, alias or None, by=f"switch {name}", force=force)
+
+
+def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
+    """Move to what HEAD's alias points to now, or to the class's newest asset without one."""
+    session.tree.require_writable()
+    resume(session.tree, session.open)
+    at = session.tree.head.read()
+    _, head = at
+    store, view = _look(session, remote, head)
+    view.require_whole()
+    state = class_state(view, head.class_name, store.url)
+    target = state.target(head.alias) if head.alias else None
+    if target is None:
+        live = [record.id for record in state.assets if record.status != "deleted"]
+        if not live:
+            raise NotFound(f"{head.class_name} has no asset in {store.url}")
+        target = live[-1]
+    if head.unpublished and target != head.asset:
+        ancestors = {commit.asset for commit in head.unpublished}
+        if target not in ancestors and not _comes_from(session, head.asset, target):
+            raise Conflict(
+                f"HEAD has commits that are not published, and {head.class_name} has moved on",
+                hint="publish them first under another alias: ama set --alias NAME, ama upload",
+            )
+        describer = Describer(view)
+        now = session.info(head.asset, describer) if head.asset else None
+        if now is not None:
+            return SwitchResult(now, now, ())
+    return _move(session, at, target, head.alias, by="pull", force=force, origin=store.url)
+
+
+def fetch(session: Session, remote: str | None) -> FetchResult:
+    """Look at the store's log, and tell what is new of this worktree's class."""
+    _, head = session.tree.head.read()
+    before = session.remembered_view(head)
+    known = (
+        {record.id for record in before.class_state(head.class_name).assets} if before else set()
+    )
+    store, view = _look(session, remote, head)
+    view.require_whole()
+    describer = Describer(view)
+    records = view.class_state(head.class_name).assets
+    fresh = [(head.class_name, record.id) for record in records if record.id not in known]
+    assets = store.assets(view, fresh)
+    return FetchResult(store.url, tuple(describer.info(i, assets[i]) for _, i in fresh))
+
+
+def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
+    url = session.settings.remote_url(remote) if remote else session.url(None, head)
+    store = session.open(url)
+    return store, store.view()
+
+
+def _comes_from(session: Session, asset: bytes | None, ancestor: bytes) -> bool:
+    sources = session.sources()
+    while asset is not None:
+        if asset == ancestor:
+            return True
+        parents = sources.asset(asset).parents
+        asset = parents[0] if parents else None
+    return False
+
+
+def _move(
+    session: Session,
+    at: tuple[int, Head],
+    asset: bytes,
+    alias: str | None,
+    *,
+    by: str,
+    force: bool,
+    origin: str | None = None,
+) -> SwitchResult:
+    tree = session.tree
+    generation, head = at
+    index = tree.index.read()
+    begun, _ = _begun(tree)
+    sources, number = _sources_for(session, asset, origin or session.url(None, head))
+    session.use_sources(sources)
+    old_files = session.listing(head.asset)
+    if not force and begun is None:
+        _check_nothing_staged(index, head, old_files)
+    _check_kept(session, head, asset, force=force)
+    target = sources.asset(asset)
+    new_files = session.listing(asset)
+    plan = plan_checkout(
+        tree,
+        index,
+        new_files.values(),
+        wanted=selector(index.include, index.exclude, metadata_only=index.metadata_only),
+        stored=session.stored(head),
+        base=old_files,
+        force=force,
+        arriving=_arriving(session, begun),
+    )
+    keep_metadata(tree, sources, asset)
+    note = f"{asset.hex()}\n{by}"
+    entries = check_out(tree, plan, sources, target=note, progress=session.progress)
+    fresh = {entry.path: entry for entry in sorted(entries)}
+    # Notes that took effect earlier, on an asset that HEAD comes back to, must not do so again.
+    tree.index.update(lambda latest: replace(latest, entries=fresh, tree_of=asset, notes=Notes()))
+    moved = Head(
+        target.class_name,
+        asset,
+        origin or head.origin or session.url(None, head),
+        tuple(c for c in head.unpublished if _comes_from(session, asset, c.asset)),
+        alias,
+        number,
+    )
+    if moved != head:
+        tree.head.write(generation, moved)
+    finish(tree)
+    describer = session.describer(moved, fresh=False)
+    old = session.info(head.asset, describer) if head.asset else None
+    changes = compare_listings(old_files, new_files)
+    return SwitchResult(old, session.info(asset, describer), changes)
+
+
+def _begun(tree: Worktree) -> tuple[bytes | None, str]:
+    """Return which asset a checkout that was interrupted was bringing here, and the command.
+
+    Of a download, which is noted by a name, it is what HEAD says.
+    """
+    note = tree.noted("checkout")
+    if note is None:
+        return None, ""
+    asset, _, by = note.decode("utf-8", "replace").partition("\n")
+    with suppress(ValueError):
+        if len(found := bytes.fromhex(asset)) == ID_SIZE:
+            return found, by
+    return tree.head.read()[1].asset, ""
+
+
+def _arriving(session: Session, begun: bytes | None) -> dict[str, bytes]:
+    """Return the files that an interrupted checkout may have placed: they can be had again."""
+    with suppress(AmaError):
+        return {path: item.id for path, item in session.listing(begun).items()}
+    return {}
+
+
+def _check_nothing_staged(index: Index, head: Head, old_files: Mapping[str, Listed]) -> None:
+    staged = compare_listings(old_files, staged_files(index))
+    if staged or index.notes_for(head):
+        what = "changes" if staged else "a message, metadata, aliases or refs"
+        raise Conflict(
+            f"{what} are staged, and would be lost",
+            hint="make an asset of them first: ama commit; or drop them: --force",
+        )
+
+
+def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> None:
+    """Refuse to leave commits behind that are published nowhere."""
+    left = [c for c in head.unpublished if not _comes_from(session, asset, c.asset)]
+    if left and not force:
+        raise Conflict(
+            f"{len(left)} commit{'s' if len(left) > 1 else ''} here would be left behind, and"
+            " published nowhere",
+            hint="publish first: ama push; or leave them behind all the same: --force",
+        )
+
+
+def _sources_for(session: Session, asset: bytes, url: str) -> tuple[Sources, int | None]:
+    """Return sources in which an asset of this store costs few requests, and its number."""
+    store = session.tree.objects.store
+    try:
+        remote = session.open(url)
+        view = remote.view()
+    except NotFound:
+        return session.sources(), None
+    for name, state in view.class_states().items():
+        number = state.number(asset)
+        if number is not None:
+            of_asset = partial(objects_of, remote, view, Target(name, asset, number))
+            return Sources(store, [of_asset, *session.openers(url)]), number
+    return session.sources(), None

@@ -1,0 +1,132 @@
+"""upload, push and commit of a worktree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ama.errors import InvalidInput
+from ama.head import Head, Unpublished
+from ama.operations.session import Session, now
+from ama.results import CommitResult, UploadResult
+from ama.staging import Index, Notes
+from ama.transfer import publishing
+from ama.transfer.pending import resume
+
+
+def settle(session: Session) -> None:
+    """Finish or give up what a crash left behind; refuse if the worktree is between two assets."""
+    session.tree.require_writable()
+    resume(session.tree, session.open)
+    session.tree.require_settled()
+
+
+def commit(session: Session, message: str | None) -> CommitResult:
+    """Make an asset of what is staged, with all content stored here, and move HEAD to it."""
+    settle(session)
+    tree = session.tree
+    generation, head = tree.head.read()
+    index = tree.index.read()
+    notes = with_message(index.notes_for(head), message)
+    stored = set(session.stored(head).values())
+    made = publishing.commit(
+        tree,
+        (generation, head),
+        index,
+        notes,
+        author=session.settings.author(),
+        now=now,
+        published=stored.__contains__,
+        progress=session.progress,
+    )
+    session.forget_sources()
+    if made is not None:
+        tree.index.update(lambda latest: latest.known_as(made, index.entries))
+    asset = made or head.asset
+    if asset is None:
+        raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
+    describer = session.describer(head, fresh=False)
+    return CommitResult(session.info(asset, describer), made is not None)
+
+
+def upload(session: Session, remote: str | None, message: str | None) -> UploadResult:
+    """Make an asset of what is staged, if that is new, and publish it with all before it."""
+    settle(session)
+    tree = session.tree
+    generation, head = tree.head.read()
+    index = tree.index.read()
+    notes = with_message(index.notes_for(head), message)
+    made = publishing.make_asset(
+        tree, head, index, notes, author=session.settings.author(), now=now
+    )
+    tip = made or head.asset
+    if tip is None:
+        raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
+    session.forget_sources()
+    named = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
+    waiting = (*head.unpublished, *named)
+    result = _publish(session, remote, (generation, head), tip, waiting, index)
+    if made is not None:
+        tree.index.update(lambda latest: latest.known_as(made, index.entries))
+    elif notes:
+        tree.index.update(lambda latest: latest.without_notes(index))
+    return result
+
+
+def push(session: Session, remote: str | None) -> UploadResult:
+    """Publish the commits that are not published yet."""
+    settle(session)
+    generation, head = session.tree.head.read()
+    if head.asset is None:
+        raise InvalidInput(
+            f"no asset of {head.class_name} was made here yet",
+            hint="make one: ama add PATH, then ama commit or ama upload",
+        )
+    return _publish(session, remote, (generation, head), head.asset, head.unpublished, None)
+
+
+def _publish(
+    session: Session,
+    remote: str | None,
+    at: tuple[int, Head],
+    tip: bytes,
+    aliases: tuple[Unpublished, ...],
+    index: Index | None,
+) -> UploadResult:
+    tree = session.tree
+    generation, head = at
+    url = session.settings.remote_url(remote) if remote else session.url(None, head)
+    store, created = session.create(url)
+    large = publishing.by_reference(tree, index) if index else []
+    stored = set(session.stored(head).values()) if large else set()
+    done = publishing.publish(
+        tree,
+        store,
+        (generation, head),
+        tip,
+        aliases,
+        session.sources(),
+        [entry for entry in large if entry.id not in stored],
+        author=session.settings.author(),
+        now=now,
+        progress=session.progress,
+    )
+    from ama.describing import Describer
+
+    describer = Describer(done.view)
+    session.forget_sources()
+    default = session.settings.default_store
+    return UploadResult(
+        asset=session.info(tip, describer),
+        published=tuple(session.info(asset, describer) for asset in done.assets),
+        aliases=done.aliases,
+        remote=store.url,
+        bytes_sent=done.bytes_sent,
+        bytes_reused=done.bytes_reused,
+        store_created=created,
+        local_default=session.settings.default_remote is None and store.url == str(default),
+    )
+
+
+def with_message(notes: Notes, message: str | None) -> Notes:
+    """Return the notes with a message given on the spot, which wins over one noted before."""
+    return notes if message is None else replace(notes, message=message)

@@ -1,0 +1,605 @@
+"""The public face of a worktree. What its methods do stands in `ama.operations`.
+
+That is imported by each method when it is called: `ama status` must not wait for what only an
+upload needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ama.names import check_class
+from ama.operations.session import Session, absolute
+from ama.progress import NO_PROGRESS, Progress
+from ama.settings import Settings
+from ama.worktree.layout import Worktree
+
+if TYPE_CHECKING:
+    from ama.results import (
+        AddResult,
+        CommitResult,
+        FetchResult,
+        FsckReport,
+        RemoveResult,
+        RestoreResult,
+        SwitchResult,
+        UploadResult,
+    )
+    from ama.store import Store
+    from ama.values import AssetInfo, Change, File, Ref, Scalar, Staged, Status
+
+PathLike = str | os.PathLike[str]
+
+
+class Repo:
+    """A worktree: a directory whose files become assets.
+
+    Paths are absolute, or relative to the worktree's root.
+
+    Example:
+        >>> import ama
+        >>> from pathlib import Path
+        >>> _ = Path("model.txt").write_text("weights")
+        >>> repo = ama.Repo.init(".", "sequence_models")
+        >>> repo.add(["model.txt"]).changes[0].path
+        'model.txt'
+        >>> repo.set(aliases=["my_model"], metadata={"loss": 0.3}).aliases
+        ('my_model',)
+        >>> result = repo.upload()
+        >>> result.asset.number, result.asset.aliases
+        (1, ('my_model',))
+    """
+
+    def __init__(
+        self, tree: Worktree, settings: Settings, progress: Progress = NO_PROGRESS
+    ) -> None:
+        self._tree = tree
+        self._session = Session(tree, settings, progress)
+        self.settings = settings
+
+    @classmethod
+    def init(
+        cls,
+        path: PathLike = ".",
+        class_name: str = "",
+        *,
+        settings: Settings | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> Repo:
+        """Start an asset of a class in a directory.
+
+        In a directory that is a worktree already, another asset is started there, without a
+        parent: nothing is staged afterwards.
+
+        Args:
+            path: the directory, which is made if it isn't there.
+            class_name: the class; one that no store has yet is simply new.
+            settings: what is configured; read by default.
+            progress: is told of long work.
+
+        Raises:
+            InvalidInput: the name can't be a class's, or the directory is inside a worktree.
+            Conflict: something staged or committed there would be lost.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.init("run", "models").class_name
+            'models'
+        """
+        from ama.operations import editing
+
+        check_class(class_name)
+        tree = Worktree.make(absolute(path))
+        repo = cls(tree, settings or Settings.load(tree.root), progress)
+        editing.start(repo._session, class_name)
+        return repo
+
+    @classmethod
+    def open(
+        cls,
+        path: PathLike = ".",
+        *,
+        settings: Settings | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> Repo:
+        """Open the worktree that a directory lies in.
+
+        Args:
+            path: the directory.
+            settings: what is configured; read by default.
+            progress: is told of long work.
+
+        Raises:
+            NotFound: it lies in none.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").class_name
+            'models'
+        """
+        tree = Worktree.find(absolute(path))
+        return cls(tree, settings or Settings.load(tree.root), progress)
+
+    def __repr__(self) -> str:
+        return f"<ama.Repo {self.root}>"
+
+    # What there is
+
+    @property
+    def root(self) -> Path:
+        """The worktree's directory."""
+        return self._tree.root
+
+    @property
+    def class_name(self) -> str:
+        """The class that assets are made of here."""
+        return self._tree.head.read()[1].class_name
+
+    @property
+    def head(self) -> AssetInfo | None:
+        """The asset that the next one comes from; None before the first."""
+        from ama.operations import inspecting
+
+        return inspecting.head_info(self._session, self._tree.head.read()[1])
+
+    def status(self) -> Status:
+        """Compare the worktree, the staging area and HEAD; no store is asked.
+
+        Raises:
+            IntegrityError: HEAD or the index is damaged.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").status().clean
+            True
+        """
+        from ama.operations import inspecting
+
+        return inspecting.status(self._session)
+
+    def diff(
+        self,
+        old: str | None = None,
+        new: str | None = None,
+        *,
+        staged: bool = False,
+        paths: Iterable[PathLike] = (),
+    ) -> tuple[Change, ...]:
+        """Return what differs, file by file.
+
+        Args:
+            old: an asset. Without one: what is staged (with `staged`: HEAD).
+            new: an asset. Without one: the worktree (with `staged`: what is staged).
+            staged: whether the staging area takes the worktree's place.
+            paths: files or directories to look at; all by default.
+
+        Raises:
+            NotFound: there is no such asset.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").diff("HEAD")
+            ()
+        """
+        from ama.operations import inspecting
+
+        return inspecting.diff(self._session, old, new, staged=staged, paths=paths)
+
+    def log(self, asset: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
+        """Return an asset and those that it came from, newest first.
+
+        Args:
+            asset: its name, in any of the forms of `Store.resolve`, or HEAD.
+            limit: how many at most.
+
+        Raises:
+            NotFound: there is no such asset.
+
+        Example:
+            >>> import ama
+            >>> [info.number for info in ama.Repo.open("worktree").log()]
+            [1]
+        """
+        from ama.operations import inspecting
+
+        return inspecting.log(self._session, asset, limit)
+
+    def resolve(self, name: str) -> AssetInfo:
+        """Return what is known of the asset that a name means.
+
+        Args:
+            name: in any of the forms of `Store.resolve`, or HEAD.
+
+        Raises:
+            NotFound: there is none; the hint has the nearest names.
+            InvalidInput: the name has none of the forms, or several assets have it.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").resolve("HEAD").class_name
+            'models'
+        """
+        session = self._session
+        asset = session.resolve(name)
+        return session.info(asset, session.describer(self._tree.head.read()[1]))
+
+    def files(self, name: str = "HEAD") -> tuple[File, ...]:
+        """Return the files of an asset, in the order of their paths.
+
+        Args:
+            name: the asset's name.
+
+        Raises:
+            NotFound: there is no such asset.
+
+        Example:
+            >>> import ama
+            >>> [file.path for file in ama.Repo.open("worktree").files()]
+            ['model.txt']
+        """
+        from ama.listing import as_file
+
+        session = self._session
+        return tuple(as_file(item) for item in session.listing(session.resolve(name)).values())
+
+    def read(self, path: str, asset: str = "HEAD") -> Iterator[bytes]:
+        """Yield a file's bytes in pieces; the last one only if the whole is what was added.
+
+        Args:
+            path: POSIX, relative to the asset's root.
+            asset: the asset's name.
+
+        Raises:
+            NotFound: the asset has no such file.
+            IntegrityError: it is damaged.
+
+        Example:
+            >>> import ama
+            >>> b"".join(ama.Repo.open("worktree").read("model.txt"))
+            b'weights'
+        """
+        from ama.listing import find_file
+
+        session = self._session
+        files = session.listing(session.resolve(asset))
+        return session.read(find_file(files, path, asset))
+
+    # Staging
+
+    def add(self, paths: Iterable[PathLike], *, copy: bool = False) -> AddResult:
+        """Stage files as they are now. Nothing is staged unless everything can be.
+
+        Args:
+            paths: files, directories and globs.
+            copy: whether large files are stored here now; else they are read at the upload.
+
+        Raises:
+            NotFound: there is no such file.
+            InvalidInput: a file can't be in an asset.
+            Conflict: a file was changed while it was read.
+
+        Example:
+            >>> import ama
+            >>> from pathlib import Path
+            >>> _ = Path("worktree/notes.md").write_text("first try")
+            >>> [change.path for change in ama.Repo.open("worktree").add(["*.md"]).changes]
+            ['notes.md']
+        """
+        from ama.operations import editing
+
+        return editing.add(self._session, paths, copy=copy)
+
+    def remove(
+        self, paths: Iterable[PathLike], *, keep_files: bool = False, force: bool = False
+    ) -> RemoveResult:
+        """Unstage files, and delete them here too.
+
+        Args:
+            paths: staged files or directories.
+            keep_files: whether the files themselves stay.
+            force: whether files whose content is stored nowhere else are deleted too.
+
+        Raises:
+            NotFound: a path isn't staged.
+            Conflict: a file's content is stored nowhere else.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").remove(["model.txt"], keep_files=True).removed
+            ('model.txt',)
+        """
+        from ama.operations import editing
+
+        return editing.remove(self._session, paths, keep_files=keep_files, force=force)
+
+    def restore(
+        self,
+        paths: Iterable[PathLike],
+        *,
+        staged: bool = False,
+        source: str | None = None,
+        force: bool = False,
+    ) -> RestoreResult:
+        """Bring files back: the worktree's to what is staged, or what is staged to HEAD.
+
+        Args:
+            paths: files or directories.
+            staged: whether the staging area is brought back, and no file touched.
+            source: the asset to bring back from, instead.
+            force: whether files whose content is stored nowhere else are overwritten.
+
+        Raises:
+            NotFound: a path is in neither.
+            Conflict: a file's content is stored nowhere else, and would be lost.
+
+        Example:
+            >>> import ama
+            >>> from pathlib import Path
+            >>> Path("worktree/model.txt").unlink()
+            >>> ama.Repo.open("worktree").restore(["model.txt"]).restored
+            ('model.txt',)
+        """
+        from ama.operations import editing
+
+        return editing.restore(self._session, paths, staged=staged, source=source, force=force)
+
+    def set(
+        self,
+        *,
+        aliases: Iterable[str] = (),
+        message: str | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        unset: Iterable[str] = (),
+    ) -> Staged:
+        """Note what the next asset gets. It takes effect with the upload.
+
+        Args:
+            aliases: aliases that are to point to it.
+            message: why it was made.
+            metadata: names with texts, numbers or truth values.
+            unset: metadata names to take back; `alias:NAME` an alias, `message` the message.
+
+        Raises:
+            InvalidInput: an alias or a metadata value that can't be one.
+            NotFound: what is to be unset isn't set.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").set(message="a first model").message
+            'a first model'
+        """
+        from ama.operations import editing
+
+        editing.set_notes(self._session, aliases, message, metadata or {}, unset)
+        return self._noted()
+
+    def _noted(self) -> Staged:
+        from ama.values import Staged
+
+        notes = self._tree.index.read().notes_for(self._tree.head.read()[1])
+        return Staged(notes.aliases, notes.message, dict(notes.metadata), self.refs())
+
+    def link(
+        self,
+        asset: str,
+        *,
+        label: str = "",
+        class_name: str | None = None,
+        alias: bool = False,
+    ) -> Ref:
+        """Note that the next asset was made from another one, as that is now.
+
+        Args:
+            asset: its name in any of the forms of `Store.resolve`; or an alias, looked up in
+                every class.
+            label: what it was to this one, such as "training data".
+            class_name: the class in which the alias is looked up.
+            alias: whether `asset` is an alias, even if a class has the same name.
+
+        Raises:
+            NotFound: there is no such asset.
+            InvalidInput: several classes have the alias.
+            StorageError: the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> repo = ama.Repo.open("worktree")
+            >>> ama.Repo.init(repo.root, "reports").link("models@best", label="model").number
+            1
+        """
+        from ama.operations import linking
+
+        link = linking.link(self._session, asset, label, class_name, alias=alias)
+        return next(ref for ref in self.refs() if ref.asset == link.asset.hex())
+
+    def refs(self) -> tuple[Ref, ...]:
+        """Return what the next asset is noted to be made from.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").refs()
+            ()
+        """
+        _, head = self._tree.head.read()
+        notes = self._tree.index.read().notes_for(head)
+        if not notes.refs:
+            return ()
+        return self._session.describer(head, fresh=False).refs(notes.refs)
+
+    def unlink(self, asset: str) -> Ref:
+        """Take a link back that was noted for the next asset.
+
+        Args:
+            asset: the linked asset's name, id, class or alias.
+
+        Raises:
+            NotFound: no such link is noted.
+
+        Example:
+            >>> import ama
+            >>> repo = ama.Repo.init(ama.Repo.open("worktree").root, "reports")
+            >>> _ = repo.link("models@best")
+            >>> repo.unlink("models/1").class_name
+            'models'
+        """
+        from ama.operations import linking
+
+        return linking.take_back(self._session, self.refs(), asset)
+
+    # Publishing
+
+    def commit(self, message: str | None = None) -> CommitResult:
+        """Make an asset of what is staged, stored here whole; a push publishes it.
+
+        Args:
+            message: why it was made.
+
+        Raises:
+            InvalidInput: nothing was ever staged.
+            Conflict: a file was changed since it was added.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").commit("trained longer").created
+            True
+        """
+        from ama.operations import uploading
+
+        return uploading.commit(self._session, message)
+
+    def upload(self, *, remote: str | None = None, message: str | None = None) -> UploadResult:
+        """Make an asset of what is staged and publish it; with nothing new, do nothing.
+
+        Args:
+            remote: a remote's name, or a URL; by default the configured one, else the store on
+                this machine.
+            message: why it was made.
+
+        Raises:
+            InvalidInput: nothing was ever staged.
+            Conflict: a file was changed since it was added, or an alias has moved on meanwhile.
+            StorageError: the store can't be reached; nothing is lost, and the next try goes on.
+
+        Example:
+            >>> import ama
+            >>> repo = ama.Repo.open("worktree")
+            >>> repo.upload(message="trained longer").asset.number
+            2
+            >>> repo.upload().published
+            ()
+        """
+        from ama.operations import uploading
+
+        return uploading.upload(self._session, remote, message)
+
+    def push(self, *, remote: str | None = None) -> UploadResult:
+        """Publish the commits that a store lacks.
+
+        Args:
+            remote: see `upload`.
+
+        Raises:
+            Conflict, StorageError: see `upload`.
+
+        Example:
+            >>> import ama
+            >>> repo = ama.Repo.open("worktree")
+            >>> _ = repo.commit("again")
+            >>> [asset.number for asset in repo.push().published]
+            [2]
+        """
+        from ama.operations import uploading
+
+        return uploading.push(self._session, remote)
+
+    def fetch(self, *, remote: str | None = None) -> FetchResult:
+        """Look at a store, and tell which assets of this class are new there.
+
+        Args:
+            remote: see `upload`.
+
+        Raises:
+            NotFound: there is no store.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").fetch().new_assets
+            ()
+        """
+        from ama.operations import switching
+
+        return switching.fetch(self._session, remote)
+
+    def pull(self, *, remote: str | None = None, force: bool = False) -> SwitchResult:
+        """Bring the worktree to what HEAD's alias points to now, or to the class's newest asset.
+
+        Args:
+            remote: see `upload`.
+            force: see `switch`.
+
+        Raises:
+            Conflict: something would be lost, or there are commits that aren't published.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").pull().new.number
+            1
+        """
+        from ama.operations import switching
+
+        return switching.pull(self._session, remote, force=force)
+
+    def switch(self, asset: str, *, force: bool = False) -> SwitchResult:
+        """Make the worktree hold another asset.
+
+        Args:
+            asset: its name.
+            force: whether what is stored nowhere else may be lost.
+
+        Raises:
+            NotFound: there is no such asset.
+            Conflict: something would be lost.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").switch("models/1").changes
+            ()
+        """
+        from ama.operations import switching
+
+        return switching.switch(self._session, asset, force=force)
+
+    def store(self, remote: str | None = None) -> Store:
+        """Return the store that this worktree publishes to, or another one.
+
+        Args:
+            remote: see `upload`.
+
+        Raises:
+            NotFound: nothing was uploaded there yet.
+
+        Example:
+            >>> import ama
+            >>> [found.name for found in ama.Repo.open("worktree").store().classes()]
+            ['models']
+        """
+        from ama.store import Store
+
+        session = self._session
+        url = session.url(remote, self._tree.head.read()[1])
+        return Store(session.open(url), self.settings, session.progress)
+
+    def fsck(self) -> FsckReport:
+        """Verify everything that the worktree holds itself: HEAD, the index, its packs.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").fsck().ok
+            True
+        """
+        from ama.fsck import check_worktree
+
+        return check_worktree(self._tree, self._session.progress)

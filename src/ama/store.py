@@ -1,0 +1,486 @@
+"""The public face of a store: listing, resolving, reading and downloading, without a worktree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ama.asset import Asset
+from ama.describing import Describer
+from ama.entries import ABSENT, Event, MoveAlias
+from ama.errors import Conflict, NotFound
+from ama.logview import LogView
+from ama.names import check_alias, check_class
+from ama.operations.session import now
+from ama.progress import NO_PROGRESS, Progress
+from ama.remote import Remote
+from ama.results import AliasChange, DownloadResult, FsckReport
+from ama.revisions import class_state, find_alias, find_asset, parse_revision, unknown_alias
+from ama.settings import Settings
+from ama.storage.opening import open_storage
+from ama.transfer.aliasing import check_alias_name
+from ama.transfer.download import Downloaded, Selection, Target, download
+from ama.values import AliasMove, AssetInfo, ClassInfo, Ref
+
+
+class Store:
+    """A store at a URL.
+
+    Example:
+        >>> import ama
+        >>> store = ama.Store.open("store")
+        >>> [found.name for found in store.classes()]
+        ['models']
+        >>> store.resolve("models@best").info.number
+        1
+        >>> result = store.download("models@best", "copy")
+        >>> result.files
+        1
+    """
+
+    def __init__(
+        self, remote: Remote, settings: Settings, progress: Progress = NO_PROGRESS
+    ) -> None:
+        self.remote = remote
+        self.settings = settings
+        self._progress = progress
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        create: bool = False,
+        settings: Settings | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> Store:
+        """Open the store at a URL.
+
+        Args:
+            url: a directory's path, or a URL.
+            create: whether it is made if there is none.
+            settings: what is configured; by default read from the environment and the user's
+                config file.
+            progress: is told of long work.
+
+        Raises:
+            NotFound: there is no store.
+            FormatError: it is of a newer format.
+            IntegrityError: it is damaged.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("new-store", create=True).classes()
+            ()
+        """
+        settings = settings or Settings.load(None)
+        storage = open_storage(os.path.abspath(url) if "://" not in url else url)
+        if create:
+            return cls(Remote.create(storage, settings.cache_dir)[0], settings, progress)
+        return cls(Remote.open(storage, settings.cache_dir), settings, progress)
+
+    @classmethod
+    def default(
+        cls,
+        settings: Settings | None = None,
+        *,
+        remote: str | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> Store:
+        """Open the store that is configured, or else the one on this machine.
+
+        Args:
+            settings: what is configured; read by default.
+            remote: a configured remote's name, or a URL, to open instead.
+            progress: is told of long work.
+
+        Raises:
+            NotFound: nothing was uploaded there yet.
+
+        Example:
+            >>> import ama
+            >>> settings = ama.Repo.open("worktree").settings
+            >>> [found.name for found in ama.Store.default(settings).classes()]
+            ['models']
+        """
+        settings = settings or Settings.load(None)
+        storage = open_storage(settings.remote_url(remote))
+        return cls(Remote.open(storage, settings.cache_dir), settings, progress)
+
+    def __repr__(self) -> str:
+        return f"<ama.Store {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self.remote.url
+
+    @property
+    def id(self) -> str:
+        """The store's own random id: 32 hex digits."""
+        return self.remote.format.id
+
+    # What there is
+
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """Return the store's classes, in the order of their names.
+
+        Raises:
+            IntegrityError: the store's log is damaged.
+
+        Example:
+            >>> import ama
+            >>> [(found.name, found.assets) for found in ama.Store.open("store").classes()]
+            [('models', 1)]
+        """
+        view = self._whole_view()
+        states = view.class_states()
+        newest = {
+            name: live[-1]
+            for name, state in states.items()
+            if (live := [record.id for record in state.assets if record.status != "deleted"])
+        }
+        assets = self.remote.assets(view, list(newest.items()))
+        describer = Describer(view)
+        return tuple(
+            ClassInfo(
+                name,
+                sum(record.status != "deleted" for record in state.assets),
+                describer.info(newest[name], assets[newest[name]]) if name in newest else None,
+            )
+            for name, state in sorted(states.items())
+        )
+
+    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+        """Return the assets of a class, newest first, those that were deleted left out.
+
+        Raises:
+            NotFound: there's no such class; the hint has the nearest names.
+
+        Example:
+            >>> import ama
+            >>> [asset.aliases for asset in ama.Store.open("store").assets("models")]
+            [('best',)]
+        """
+        view = self._whole_view()
+        state = class_state(view, class_name, self.url)
+        live = [(class_name, r.id) for r in reversed(state.assets) if r.status != "deleted"]
+        assets = self.remote.assets(view, live)
+        describer = Describer(view)
+        return tuple(describer.info(asset, assets[asset]) for _, asset in live)
+
+    def resolve(self, name: str, *, class_name: str | None = None) -> Asset:
+        """Return the asset that a name means.
+
+        Args:
+            name: `class/7`, `class@alias`, `class` (the newest), or 7 or more hex digits of an
+                id; each with `~N` for the N-th parent. With `class_name`, also an alias alone.
+            class_name: where it must be.
+
+        Raises:
+            NotFound: there is none; the hint has the nearest names.
+            InvalidInput: the name has none of the forms, or several assets have it.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").resolve("models@best").info.number
+            1
+        """
+        view = self.remote.view()
+        return self._asset(view, self._target(view, name, class_name))
+
+    def log(self, name: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """Return an asset and those that it came from, newest first.
+
+        Args:
+            name: see `resolve`.
+            limit: how many at most.
+
+        Example:
+            >>> import ama
+            >>> len(ama.Store.open("store").log("models"))
+            1
+        """
+        asset: Asset | None = self.resolve(name)
+        found: list[AssetInfo] = []
+        while asset is not None and (limit is None or len(found) < limit):
+            found.append(asset.info)
+            parents = asset.parents()
+            asset = parents[0] if parents else None
+        return found
+
+    # Aliases
+
+    def aliases(self, class_name: str | None = None) -> tuple[AliasMove, ...]:
+        """Return where the aliases of a class (or of all) point to, and who moved them there.
+
+        Raises:
+            NotFound: there is no such class.
+
+        Example:
+            >>> import ama
+            >>> [move.alias for move in ama.Store.open("store").aliases("models")]
+            ['best']
+        """
+        view = self._whole_view()
+        names = view.class_names if class_name is None else (class_name,)
+        describer = Describer(view)
+        found = []
+        for name in names:
+            state = class_state(view, name, self.url)
+            found += [
+                describer.moves(name, alias)[0]
+                for alias in sorted(state.aliases)
+                if state.target(alias) is not None
+            ]
+        return tuple(found)
+
+    def alias_history(self, class_name: str, alias: str) -> tuple[AliasMove, ...]:
+        """Return every move of an alias, newest first.
+
+        Raises:
+            NotFound: the class never had it.
+
+        Example:
+            >>> import ama
+            >>> [move.number for move in ama.Store.open("store").alias_history("models", "best")]
+            [1]
+        """
+        view = self._whole_view()
+        state = class_state(view, class_name, self.url)
+        if alias not in state.aliases:
+            raise unknown_alias(state, alias)
+        return Describer(view).moves(class_name, alias)
+
+    def move_alias(self, class_name: str, alias: str, to: str) -> AliasChange:
+        """Make an alias point to an asset of its class.
+
+        Args:
+            class_name: the class.
+            alias: the alias, which may be new.
+            to: the asset's name, or its number in the class.
+
+        Raises:
+            NotFound: there is no such asset.
+            Conflict: somebody else moved the alias at the same time.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").move_alias("models", "production", "models/1").new_number
+            1
+        """
+        check_class(class_name)
+        check_alias(alias)
+        name = f"{class_name}/{to}" if to.isdigit() and len(to) < 7 else to
+        view = self._whole_view()
+        target = self._target(view, name, class_name)
+        return self._set_alias(view, class_name, alias, target.asset)
+
+    def remove_alias(self, class_name: str, alias: str) -> AliasChange:
+        """Remove an alias; its history stays.
+
+        Raises:
+            NotFound: the class doesn't have it.
+            Conflict: somebody else moved it at the same time.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").remove_alias("models", "best").new is None
+            True
+        """
+        view = self._whole_view()
+        state = class_state(view, class_name, self.url)
+        if state.target(alias) is None:
+            raise unknown_alias(state, alias)
+        return self._set_alias(view, class_name, alias, None)
+
+    def _set_alias(
+        self, view: LogView, class_name: str, alias: str, asset: bytes | None
+    ) -> AliasChange:
+        old = view.class_state(class_name).target(alias)
+
+        def events(latest: LogView) -> list[Event]:
+            state = latest.class_state(class_name)
+            if state.target(alias) != old:
+                last = state.aliases[alias][-1]
+                raise Conflict(
+                    f"{class_name}@{alias} was moved by {last.author} at the same time",
+                    hint=f"look where it is now: ama alias history {class_name}@{alias}",
+                )
+            if old == asset:
+                return []
+            if asset is not None:
+                check_alias_name(state, alias)
+            return [MoveAlias(class_name, alias, asset, ABSENT if old is None else old)]
+
+        self.remote.log.append(events, author=self.settings.author(), now=now)
+        describer = Describer(view)
+        return AliasChange(
+            class_name,
+            alias,
+            old.hex() if old else None,
+            asset.hex() if asset else None,
+            describer.number(class_name, old) if old else None,
+            describer.number(class_name, asset) if asset else None,
+        )
+
+    # Content
+
+    def download(
+        self,
+        name: str,
+        directory: str | Path | None = None,
+        *,
+        refs: bool = False,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        metadata_only: bool = False,
+        partial: bool = False,
+    ) -> DownloadResult:
+        """Write an asset into a new directory, whole and verified.
+
+        Args:
+            name: see `resolve`.
+            directory: where to; by default named after the alias that `name` has, else
+                `class-number`, in the working directory.
+            refs: whether all that it was made from comes too, transitively, each asset into
+                `class-number` beside it.
+            include: globs of the files to have; all by default.
+            exclude: globs of files to leave out.
+            metadata_only: whether no file comes, only what the asset says.
+            partial: whether refs whose content isn't in this store are left out, not an error.
+
+        Raises:
+            NotFound: there is no such asset, or (unless `partial`) a ref is not in this store.
+            AlreadyExists: the directory holds something else.
+            IntegrityError: content is damaged; no such file was written.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").download("models@best", "copy").files
+            1
+        """
+        view = self.remote.view()
+        target = self._target(view, name, None)
+        alias = parse_revision(name).alias if "~" not in name else None
+        named = directory or alias or f"{target.class_name}-{target.number}"
+        place = Path(os.path.abspath(named))
+        selection = Selection(tuple(include), tuple(exclude), metadata_only)
+        missing: tuple[Ref, ...] = ()
+        others: list[Target] = []
+        if refs:
+            others, missing = self._ref_closure(view, target)
+            if missing and not partial:
+                named = ", ".join(ref.name for ref in missing)
+                raise NotFound(
+                    f"{target.name} was made from {named}, whose content is not in {self.url}",
+                    hint="leave it out: --partial; or download it from the store that has it",
+                )
+        done = download(
+            self.remote, view, target, place, selection, alias=alias, progress=self._progress
+        )
+        found = [self._result(view, target, done, missing)]
+        for other in others:
+            beside = place.parent / f"{other.class_name}-{other.number}"
+            got = download(
+                self.remote, view, other, beside, selection, alias=None, progress=self._progress
+            )
+            found.append(self._result(view, other, got, ()))
+        first, *rest = found
+        return replace(first, refs=tuple(rest))
+
+    def _result(
+        self, view: LogView, target: Target, done: Downloaded, missing: tuple[Ref, ...]
+    ) -> DownloadResult:
+        return DownloadResult(
+            Describer(view).info(target.asset, done.asset, done.whole),
+            str(done.directory),
+            done.files,
+            done.size,
+            done.received,
+            done.skipped,
+            (),
+            missing,
+        )
+
+    def _ref_closure(self, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
+        """Return all that an asset was made from, transitively, and what of it isn't here."""
+        describer = Describer(view)
+        found: dict[bytes, Target] = {}
+        missing: dict[bytes, Ref] = {}
+        waiting = [(target.class_name, target.asset)]
+        while waiting:
+            assets = self.remote.assets(view, waiting)
+            links = [link for _, asset in waiting for link in assets[asset].refs]
+            waiting = []
+            for link in links:
+                if link.asset in found or link.asset in missing or link.asset == target.asset:
+                    continue
+                record = describer.record(link.class_name, link.asset)
+                number = describer.number(link.class_name, link.asset)
+                if record is None or number is None or record.status == "deleted":
+                    missing[link.asset] = describer.ref(link.asset, link.class_name, link.label)
+                else:
+                    found[link.asset] = Target(link.class_name, link.asset, number)
+                waiting.append((link.class_name, link.asset))
+        return list(found.values()), tuple(missing.values())
+
+    def fsck(self) -> FsckReport:
+        """Verify everything in the store: the log, its checkpoints, every index, pack and id.
+
+        Returns:
+            What is damaged, and which assets it touches.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").fsck().ok
+            True
+        """
+        from ama.fsck import check_store
+
+        return check_store(self.remote, self._progress)
+
+    # Names
+
+    def find_alias(self, alias: str, class_name: str | None = None) -> Asset:
+        """Return what an alias points to, looked up in every class if none is given.
+
+        Raises:
+            NotFound: no class has it.
+            InvalidInput: several classes have it.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").find_alias("best").info.class_name
+            'models'
+        """
+        view = self.remote.view()
+        name, asset = find_alias(view, alias, self.url, class_name)
+        number = view.class_state(name).number(asset) or 0
+        return self._asset(view, Target(name, asset, number))
+
+    def _asset(self, view: LogView, target: Target) -> Asset:
+        return Asset(self.remote, view, target, self.download)
+
+    def _whole_view(self) -> LogView:
+        view = self.remote.view()
+        view.require_whole()
+        return view
+
+    def _target(self, view: LogView, name: str, class_name: str | None) -> Target:
+        revision = parse_revision(name)
+        if revision.head:
+            raise NotFound("HEAD is a worktree's, and a store has none", hint="name a class")
+        found, asset = find_asset(view, revision, self.url, class_name)
+        for _ in range(revision.back):
+            parents = self.remote.assets(view, [(found, asset)])[asset].parents
+            if not parents:
+                raise NotFound(f"{name} goes back further than there are parents")
+            asset = parents[0]
+            found = self.remote.assets(view, [(found, asset)])[asset].class_name
+        number = view.class_state(found).number(asset)
+        if number is None:
+            raise NotFound(f"{name} is not published in {self.url}")
+        return Target(found, asset, number)

@@ -1,0 +1,305 @@
+"""The layers: a module imports only from strictly lower ranks, and some things have one place.
+
+A new module needs a line in LAYERS or INSIDE. Imports are read from the source, so those inside
+functions and under TYPE_CHECKING count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+# From the bottom. Modules of one layer never import each other.
+LAYERS: list[set[str]] = [
+    {"errors", "syscalls"},
+    {"values", "hashing", "canonical", "progress", "fs", "names", "parallel"},
+    {"results", "compression", "objects", "entries", "chunking", "ignore", "config", "generations"},
+    {"cache", "storage", "state", "pack", "head"},
+    {"settings", "packindex", "logview", "logfiles", "staging"},
+    {"objectstore", "log", "describing", "revisions"},
+    {"packwriter", "remote", "sources"},
+    {"localobjects"},
+    {"worktree"},
+    {"transfer"},
+    {"operations", "fsck", "listing"},
+    {"asset"},
+    {"store"},
+    {"repo"},
+    {"ama"},  # __init__, which exports them lazily
+    {"cli"},
+    {"__main__"},
+]
+
+# A package stands in LAYERS as a whole. Inside it the same rule holds, from the bottom; its
+# __init__ may import all of it.
+INSIDE: dict[str, list[set[str]]] = {
+    "storage": [{"protocol"}, {"local", "memory"}, {"counting", "readonly", "opening"}],
+    "worktree": [
+        {"scan", "snapshot"},
+        {"layout", "reading"},
+        {"adding", "status", "incoming"},
+        {"checkout"},
+        {"restoring"},
+    ],
+    "transfer": [
+        {"patterns", "aliasing", "presence", "pending"},
+        {"push", "download"},
+        {"publishing"},
+    ],
+    "operations": [
+        {"session"},
+        {"inspecting", "uploading", "switching"},
+        {"editing"},
+        {"linking"},
+    ],
+    "fsck": [{"findings"}, {"history", "packs"}, {"closure"}, {"stores", "worktrees"}],
+    "cli": [
+        {"output"},
+        {"rendering", "progress", "app"},
+        {"opening"},
+        {"completion"},
+        {"arguments", "configuring"},
+        {"work", "history", "care", "aliases", "refs", "remotes"},
+        {"sharing"},
+        {"running"},
+    ],
+}
+
+# The only modules that may import a package; every other third-party package is refused. fsspec
+# has no line as long as no storage needs it.
+WRAPPED: dict[str, set[str]] = {
+    "blake3": {"hashing", "objectstore"},
+    "msgpack": {"canonical", "staging"},
+    "pathspec": {"ignore", "transfer.patterns"},
+    "platformdirs": {"settings"},
+    "pyfastcdc": {"chunking"},
+    "rich": {"cli"},
+    "tomlkit": {"config"},
+    "typer": {"cli"},
+    "zstandard": {"compression"},
+}
+
+BANNED_NAMES = {"utils", "util", "core", "common", "base", "helpers", "helper", "manager", "misc"}
+
+LONGEST = 400  # lines of code; docstrings, comments and blank lines are free
+
+# What changes the disk: only `fs` calls it.
+DISK_CALLS = {
+    *("os." + name for name in "rename renames replace link symlink unlink remove rmdir".split()),
+    *("os." + name for name in "removedirs mkdir makedirs fsync fdatasync truncate utime".split()),
+    *("os." + name for name in "chmod write pwrite".split()),
+    *("shutil." + name for name in "copy copy2 copyfile copytree move rmtree".split()),
+}
+DISK_METHODS = {
+    *"unlink rmdir mkdir touch rename symlink_to hardlink_to write_bytes write_text".split(),
+}
+# What depends on the process that runs the library: only cli/ and `settings` may ask.
+SURROUNDINGS = {
+    *("os." + name for name in "environ environb getenv getcwd getcwdb chdir".split()),
+    *("sys." + name for name in "argv exit stdout stderr stdin".split()),
+    "Path.cwd",
+    "Path.home",
+    "exit",
+    "input",
+    "print",
+    "quit",
+}
+
+
+def code_lines(source: str) -> int:
+    """How many lines of a module are code: not blank, not a comment, not a docstring."""
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    code = [line.strip() for n, line in enumerate(source.splitlines(), 1) if n not in prose]
+    return sum(bool(line) and line[0] != "#" for line in code)
+
+
+def module_name(path: Path) -> str:
+    """`errors`, `storage.local`; a package is its own name, and the whole package is `ama`."""
+    parts = path.relative_to(SOURCE / "ama").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "ama"
+
+
+MODULES = {module_name(path): path for path in sorted((SOURCE / "ama").rglob("*.py"))}
+
+each_module = pytest.mark.parametrize("module", MODULES)
+
+
+@cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"), str(MODULES[module]))
+
+
+def imported_names(module: str) -> Iterator[tuple[str, int]]:
+    """Every absolute dotted name that is imported anywhere in a module, with its line."""
+    for node in ast.walk(parsed(module)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{MODULES[module]}:{node.lineno}: a relative import"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+        elif isinstance(node, ast.Call) and dotted(node.func) in {
+            "__import__",
+            "import_module",
+            "importlib.import_module",
+        }:
+            name = node.args[0]
+            if isinstance(name, ast.Constant):
+                yield str(name.value), node.lineno
+            else:  # a computed name could be anything
+                assert module in {"ama", "cli.app"}, f"{MODULES[module]}:{node.lineno}"
+
+
+def dotted(node: ast.AST) -> str:
+    """`os.rename` for the expression os.rename; empty for what isn't a dotted name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return ""
+
+
+def own_module(name: str) -> str | None:
+    """The module of ama that an imported dotted name is, or lies in."""
+    if name != "ama" and not name.startswith("ama."):
+        return None
+    inner = name.removeprefix("ama").removeprefix(".")
+    while inner and inner not in MODULES:
+        inner = inner.rpartition(".")[0]
+    return inner or "ama"
+
+
+def rank(module: str) -> tuple[int, int]:
+    """The layer, and the layer within the package (0 for a module that isn't in one)."""
+    top, _, inner = module.partition(".")
+    number = next((number for number, layer in enumerate(LAYERS) if top in layer), None)
+    if number is None:
+        pytest.fail(f"{module} stands in no layer: add it to LAYERS")
+    if top not in INSIDE:
+        assert not inner, f"the package {top} has no line in INSIDE"
+        return number, 0
+    if not inner:
+        return number, len(INSIDE[top])
+    for within, layer in enumerate(INSIDE[top]):
+        if inner in layer:
+            return number, within
+    pytest.fail(f"{module} stands in no layer of its package: add it to INSIDE")
+
+
+def within(module: str, places: set[str]) -> bool:
+    return module in places or module.partition(".")[0] in places
+
+
+def opens_to_write(call: ast.Call) -> bool:
+    """Whether this is `open(path, "wb")` or `path.open("w")`."""
+    if isinstance(call.func, ast.Attribute) and call.func.attr == "open":
+        position = 0
+    elif isinstance(call.func, ast.Name) and call.func.id == "open":
+        position = 1
+    else:
+        return False
+    modes = [*call.args[position : position + 1]]
+    modes += [keyword.value for keyword in call.keywords if keyword.arg == "mode"]
+    return any(
+        isinstance(mode, ast.Constant)
+        and isinstance(mode.value, str)
+        and set(mode.value) <= set("rwaxbt+")
+        and set(mode.value) & set("wax+")
+        for mode in modes
+    )
+
+
+def is_entry_point(module: str) -> bool:
+    return within(module, {"cli", "__main__"})
+
+
+@each_module
+def test_a_module_imports_only_from_lower_ranks(module: str) -> None:
+    here = rank(module)
+    wrong = []
+    for name, line in imported_names(module):
+        other = own_module(name)
+        if other is None or other == module:
+            continue
+        there = rank(other)
+        same_package = other.partition(".")[0] == module.partition(".")[0]
+        if there[0] > here[0] or (there[0] == here[0] and not (same_package and there < here)):
+            wrong.append(f"line {line}: {module} {here} imports {other} {there}")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_module
+def test_a_package_is_imported_only_where_it_is_wrapped(module: str) -> None:
+    wrong = []
+    for name, line in imported_names(module):
+        package = name.partition(".")[0]
+        if package == "ama" or package in sys.stdlib_module_names:
+            continue
+        if not within(module, WRAPPED.get(package, set())):
+            wrong.append(f"line {line}: {module} imports {package}")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_module
+def test_only_fs_changes_the_disk(module: str) -> None:
+    if module in {"fs", "syscalls"}:
+        return
+    assert "syscalls" not in {own_module(name) for name, _ in imported_names(module)}
+    wrong = []
+    for node in ast.walk(parsed(module)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        # `fs.mkdir(...)` is that module's, `repo.rename(...)` no path's; `path.mkdir(...)` counts.
+        method = isinstance(node.func, ast.Attribute) and node.func.attr in DISK_METHODS
+        owner = ast.unparse(node.func).rpartition(".")[0]
+        method = method and owner not in {"fs", "repo", "open_repo()"}
+        if name in DISK_CALLS or method or opens_to_write(node):
+            wrong.append(f"line {node.lineno}: {ast.unparse(node.func)}")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_module
+def test_only_the_command_line_and_settings_look_around(module: str) -> None:
+    if is_entry_point(module) or module == "settings":
+        return
+    wrong = [
+        f"line {node.lineno}: {dotted(node)}"
+        for node in ast.walk(parsed(module))
+        if isinstance(node, ast.Attribute | ast.Name) and dotted(node) in SURROUNDINGS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@each_module
+def test_a_module_has_one_subject(module: str) -> None:
+    words = set(module.replace("_", ".").split("."))
+    assert not words & BANNED_NAMES, f"{module} says nothing of what it is about"
+    lines = code_lines(MODULES[module].read_text(encoding="utf-8"))
+    assert lines <= LONGEST, f"{module} has {lines} lines of code: split it by subject"
+
+
+def test_the_table_names_only_modules_that_exist() -> None:
+    named = {name for layer in LAYERS for name in layer}
+    for package, layers in INSIDE.items():
+        named |= {f"{package}.{inner}" for layer in layers for inner in layer}
+    named |= {place for places in WRAPPED.values() for place in places}
+    assert sorted(named - MODULES.keys()) == []
+
+
+def test_no_module_stands_in_two_layers() -> None:
+    for layers in (LAYERS, *INSIDE.values()):
+        names = [name for layer in layers for name in layer]
+        assert len(names) == len(set(names))
