@@ -1,0 +1,325 @@
+"""The log from its first entry to its last, and what is derived from it: HINT and checkpoints.
+
+Where an entry is lost or damaged, what it said is not known, and so neither are the numbers of
+what was published after it; unless a later checkpoint, sound in itself, tells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from ama.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
+from ama.errors import IntegrityError
+from ama.fsck.findings import Fault, reason
+from ama.hashing import seal
+from ama.log import check_features
+from ama.logfiles import HINT, checkpoint_name, decode_hint, state_name
+from ama.remote import FORMAT, Remote, decode_format
+from ama.state import (
+    ClassState,
+    Root,
+    decode_class_state,
+    decode_root,
+    encode_class_state,
+    fold_class,
+    fold_root,
+    touched_classes,
+)
+from ama.storage.protocol import Range
+from ama.values import display_name
+
+AT_ONCE = 256
+DERIVED = "it is derived from the log, so readers do without it and nothing is lost: delete it"
+
+_ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
+_CHECKPOINT = re.compile(r"checkpoint/([0-9]{12})").fullmatch
+_STATE = re.compile(r"checkpoint/state/([0-9a-f]{64})").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An asset as an entry of the log publishes it; `needs` None: that entry can't be read."""
+
+    asset: bytes
+    class_name: str
+    entry: int
+    needs: tuple[bytes, ...] | None = None
+    refs: tuple[HeldRef, ...] = ()
+
+
+@dataclass(slots=True)
+class History:
+    """What the log says, as far as it can be read.
+
+    `states` are the classes after the last entry. Where that isn't known exactly, `numbered` are
+    those before the first entry that can't be read, which alone tell numbers.
+    """
+
+    root: Root
+    published: dict[bytes, Published] = field(default_factory=dict)
+    states: dict[str, ClassState] = field(default_factory=dict)
+    numbered: dict[str, ClassState] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    unknown_from: int | None = None
+    _numbers: dict[bytes, int] = field(default_factory=dict)
+    _deleted: set[bytes] = field(default_factory=set)
+
+    def close(self) -> None:
+        """Take in what is known at the end: numbers, status, and assets of unreadable entries."""
+        for state in self.numbered.values():
+            self._numbers.update({r.id: number for number, r in enumerate(state.assets, 1)})
+        for name, state in self.states.items():
+            for record in state.assets:
+                if record.status == "deleted":
+                    self._deleted.add(record.id)
+                self.published.setdefault(record.id, Published(record.id, name, record.entry))
+
+    def live(self) -> list[Published]:
+        """Return the assets that are published and not deleted, in the order of the log."""
+        found = [asset for asset in self.published.values() if asset.asset not in self._deleted]
+        return sorted(found, key=lambda asset: asset.entry)
+
+    def touched_by(self, fault: Fault) -> set[bytes]:
+        """Return the assets that can't be found without the entries of a fault."""
+        if fault.entries is None:
+            return set()
+        first, last = fault.entries
+        if self.unknown_from is not None and last >= self.unknown_from:
+            return {a.asset for a in self.published.values() if a.entry >= first}
+        return {a.asset for a in self.published.values() if first <= a.entry <= last}
+
+    def names(self, assets: Iterable[bytes]) -> tuple[str, ...]:
+        """Return the names of assets, in the order of their classes and numbers."""
+        known = [self.published[asset] for asset in assets if asset in self.published]
+        rows = sorted(
+            (asset.class_name, self._numbers.get(asset.asset, 0), asset.entry, asset.asset)
+            for asset in known
+        )
+        return tuple(display_name(name, n or None, asset.hex()) for name, n, _, asset in rows)
+
+
+def read_history(remote: Remote) -> History:
+    """Read and check the whole log.
+
+    Raises:
+        FormatError: an entry needs a newer version of ama.
+        StorageError: the storage can't be read.
+    """
+    return _Reader(remote).run()
+
+
+class _Reader:
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._storage = remote.storage
+        self._history = History(remote.log.empty)
+        self._previous: bytes | None = None
+        self._pending: list[Entry] = []
+        self._digests: dict[str, bytes] = {}
+        self._exact = True
+        self._hashes: dict[int, bytes] = {}
+        self._loaded: dict[bytes, bool] = {}
+
+    def run(self) -> History:
+        self._read_format()
+        # In the reverse order of writing, for somebody may be writing meanwhile.
+        (hint,) = self._storage.read([Range(HINT)])
+        reached, reached_hash = decode_hint(hint or b"")
+        names = [name for name, _ in self._storage.list("checkpoint/")]
+        checkpoints = {int(m[1]) for name in names if (m := _CHECKPOINT(name))}
+        listed = {int(m[1]) for name, _ in self._storage.list("log/") if (m := _ENTRY(name))}
+        waiting = iter(sorted(listed - {0}))
+        following = 1
+        while batch := list(islice(waiting, AT_ONCE)):
+            answers = self._storage.read([Range(entry_name(number)) for number in batch])
+            for number, data in zip(batch, answers, strict=True):
+                while following < number:
+                    following = self._look_again(following, number)
+                following = number + 1
+                self._take(number, data)
+                if number in checkpoints:
+                    self._check_checkpoint(number)
+                if number != reached:
+                    self._hashes.pop(number, None)
+            self._fold()
+        if reached >= following:
+            self._gap(following, reached, f"though {HINT} says that it was there")
+        self._check_hint(hint, reached, reached_hash)
+        for number in sorted(n for n in checkpoints if n > max(reached, following - 1)):
+            self._fault(checkpoint_name(number), f"there is no log entry {number}; {DERIVED}")
+        self._check_unnamed_states(names)
+        return self._finish()
+
+    def _finish(self) -> History:
+        self._fold()
+        if self._exact:
+            self._history.numbered = self._history.states
+            self._history.unknown_from = None
+        root = self._history.root
+        check_features(root.read_features, self._remote.url, "read")
+        self._history.close()
+        return self._history
+
+    def _fault(self, where: str, what: str, entries: tuple[int, int] | None = None) -> None:
+        self._history.faults.append(Fault(where, what, entries=entries))
+
+    # The entries
+
+    def _read_format(self) -> None:
+        (data,) = self._storage.read([Range(FORMAT)])
+        try:
+            if data is None:
+                raise IntegrityError("it is missing")
+            decode_format(data, self._remote.url)
+        except IntegrityError as error:
+            self._fault(FORMAT, reason(error))
+            return
+        self._previous = entry_hash(data)
+
+    def _look_again(self, first: int, later: int) -> int:
+        """Take an entry that was not listed, if it is there all the same; return the next."""
+        (data,) = self._storage.read([Range(entry_name(first))])
+        if data is None:
+            self._gap(first, later - 1, f"though entry {later} is there")
+            return later
+        self._take(first, data)
+        return first + 1
+
+    def _gap(self, first: int, last: int, why: str) -> None:
+        what = "it is missing" if first == last else f"it and all up to entry {last} are missing"
+        self._fault(entry_name(first), f"{what}, {why}", (first, last))
+        self._break(first)
+        self._previous = None
+
+    def _take(self, number: int, data: bytes | None) -> None:
+        """Check one entry, and fold it in."""
+        try:
+            if data is None:
+                raise IntegrityError("it is missing")
+            entry = decode_entry(data, f"log entry {number}")
+            if entry.number != number:
+                raise IntegrityError(f"it is entry {entry.number} under another name")
+        except IntegrityError as error:
+            what = f"{reason(error)}; what it said is not known"
+            self._fault(entry_name(number), what, (number, number))
+            self._break(number)
+            self._previous = None
+            return
+        if self._previous is not None and entry.previous != self._previous:
+            self._not_following(number)
+            self._break(number)
+        digest = self._previous = self._hashes[number] = entry_hash(data)
+        self._history.root = fold_root(self._history.root, entry, digest)
+        self._pending.append(entry)
+        for event in entry.events:
+            if isinstance(event, Publish):
+                found = Published(event.asset, event.class_name, number, event.needs, event.refs)
+                self._history.published.setdefault(event.asset, found)
+
+    def _not_following(self, number: int) -> None:
+        if number == 1:
+            what = "log entry 1 was written for another one: one of the two was changed"
+            self._fault(FORMAT, what, (1, 1))
+        else:
+            what = f"it does not follow entry {number - 1}: one of the two was changed"
+            self._fault(entry_name(number), what, (number - 1, number))
+
+    def _break(self, number: int) -> None:
+        """Note that from this entry on the state is not known exactly."""
+        if self._exact:
+            self._fold()
+            self._history.numbered = dict(self._history.states)
+            self._exact = False
+            self._history.unknown_from = number
+
+    def _fold(self) -> None:
+        """Take the entries that wait into the classes' states."""
+        states = self._history.states
+        touched = {name for entry in self._pending for name in touched_classes(entry)}
+        for name in touched:
+            states[name] = fold_class(states.get(name, ClassState(name)), self._pending)
+            self._digests[name] = b""
+        self._pending.clear()
+
+    def _check_hint(self, data: bytes | None, number: int, digest: bytes) -> None:
+        if data is None:
+            return
+        if not number:
+            self._fault(HINT, "it is damaged; the next upload writes it again")
+        elif number in self._hashes and self._hashes[number] != digest:
+            what = f"log entry {number} is not the one that {HINT} was written for"
+            self._fault(entry_name(number), what, (number, number))
+
+    # What is derived
+
+    def _check_checkpoint(self, number: int) -> None:
+        """Compare a checkpoint with the fold; if that isn't known, go on from the checkpoint."""
+        name = checkpoint_name(number)
+        (data,) = self._storage.read([Range(name)])
+        try:
+            root = decode_root(data or b"")
+        except IntegrityError as error:
+            self._fault(name, f"{reason(error)}; {DERIVED}")
+            return
+        if number not in self._hashes:
+            return
+        if (root.number, root.entry_hash) != (number, self._hashes[number]):
+            self._fault(name, f"it is not that of log entry {number}; {DERIVED}")
+            return
+        if self._exact and root != self._expected():
+            self._fault(name, f"it is not what the log adds up to; {DERIVED}")
+            return
+        states = self._check_states(root.classes)
+        if not self._exact and len(states) == len(root.classes):
+            self._pending.clear()
+            self._history.root = root
+            self._history.states = states
+            self._digests = dict(root.classes)
+            self._exact = True
+
+    def _expected(self) -> Root:
+        self._fold()
+        for name, digest in self._digests.items():
+            if not digest:
+                self._digests[name] = seal(encode_class_state(self._history.states[name]))
+        return replace(self._history.root, classes=self._digests)
+
+    def _check_states(self, classes: Mapping[str, bytes]) -> dict[str, ClassState]:
+        """Check the classes' states that a checkpoint names; return those that were read sound.
+
+        Each is checked once; what was checked is read again only where it is needed.
+        """
+        wanted = {
+            name: digest
+            for name, digest in classes.items()
+            if not self._exact or digest not in self._loaded
+        }
+        ranges = [Range(state_name(digest)) for digest in wanted.values()]
+        states = {}
+        for (name, digest), data in zip(wanted.items(), self._storage.read(ranges), strict=True):
+            why = "it is missing" if data is None else "its checksum does not match"
+            state = None
+            if data is not None and seal(data) == digest:
+                try:
+                    state = decode_class_state(data)
+                except IntegrityError as error:
+                    why = reason(error)
+            if state is not None and state.name == name:
+                states[name] = state
+            elif digest not in self._loaded:
+                self._fault(state_name(digest), f"{why}; {DERIVED}")
+            self._loaded[digest] = name in states
+        return states
+
+    def _check_unnamed_states(self, names: Iterable[str]) -> None:
+        """Check the states that no sound checkpoint names: their names say what they hold."""
+        digests = [bytes.fromhex(m[1]) for name in names if (m := _STATE(name))]
+        waiting = iter([digest for digest in digests if digest not in self._loaded])
+        while batch := list(islice(waiting, AT_ONCE)):
+            answers = self._storage.read([Range(state_name(digest)) for digest in batch])
+            for digest, data in zip(batch, answers, strict=True):
+                if data is not None and seal(data) != digest:
+                    self._fault(state_name(digest), f"its checksum does not match; {DERIVED}")

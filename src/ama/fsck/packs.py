@@ -1,0 +1,202 @@
+"""Indexes and the packs that they name: every byte read, every record opened."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ama.errors import AmaError, FormatError, IntegrityError
+from ama.fsck.findings import Fault, give_up, plural, reason, several
+from ama.hashing import blob_id
+from ama.objects import Kind, decode_asset, decode_recipe, decode_tree
+from ama.objectstore import index_name, pack_name
+from ama.pack import Record, open_record, read_trailer, scan_records
+from ama.packindex import Location, PackIndex
+from ama.progress import Progress
+from ama.storage.protocol import Range, Storage
+
+_Rows = tuple[bytes, "array[int]"]
+"""An index, and the numbers of those of its rows that name objects of one pack."""
+
+
+def read_indexes(storage: Storage, ids: Iterable[bytes]) -> tuple[list[PackIndex], list[Fault]]:
+    """Return the indexes that are sound, and what is wrong with the others."""
+    sound: list[PackIndex] = []
+    faults: list[Fault] = []
+    for index in ids:
+        name = index_name(index)
+        try:
+            (data,) = storage.read([Range(name)])
+            if data is None:
+                raise IntegrityError("it is missing")
+            if blob_id(data) != index:
+                raise IntegrityError("its bytes have another hash")
+            found = PackIndex(data, name)
+            found.validate()
+        except AmaError as error:
+            give_up(error)
+            faults.append(Fault(name, reason(error), indexes=frozenset([index])))
+        else:
+            sound.append(found)
+    return sound, faults
+
+
+class PackCheck:
+    """The check of all packs that some indexes name, one pack in memory at a time.
+
+    Args:
+        storage: where they are.
+        indexes: those that are sound.
+        progress: is told of the bytes read.
+
+    Attributes:
+        bad: the places where an index names an object and there is none.
+        recipes: the sizes in bytes of what sound recipes make, by id.
+        objects: how many records were opened.
+        size: how many bytes they are in.
+    """
+
+    def __init__(self, storage: Storage, indexes: Sequence[PackIndex], progress: Progress) -> None:
+        self._storage = storage
+        self._indexes = {index.id: index for index in indexes}
+        self._progress = progress
+        self.bad: set[Location] = set()
+        self.recipes: dict[bytes, int] = {}
+        self.faults: list[Fault] = []
+        self.objects = 0
+        self.size = 0
+
+    def run(self) -> None:
+        """Check every pack."""
+        sizes: dict[bytes, dict[int, bytes]] = defaultdict(dict)
+        rows: dict[bytes, list[_Rows]] = defaultdict(list)
+        for index in self._indexes.values():
+            for pack, size in index.pack_sizes.items():
+                sizes[pack].setdefault(size, index.id)
+            for pack, numbers in index.rows_by_pack().items():
+                rows[pack].append((index.id, numbers))
+        self._progress.start("Checking packs", sum(max(said) for said in sizes.values()))
+        try:
+            for pack, said in sizes.items():
+                self._check(pack, said, rows.pop(pack))
+                self._progress.advance(max(said))
+        finally:
+            self._progress.finish()
+
+    def is_bad(self, location: Location) -> bool:
+        """Whether there is no object at a place that an index names."""
+        return location in self.bad
+
+    def _rows(self, named: Sequence[_Rows]) -> Iterator[tuple[bytes, Record]]:
+        for index, numbers in named:
+            for location in self._indexes[index].locate(numbers):
+                yield index, location.record
+
+    def _check(
+        self,
+        pack: bytes,
+        said: Mapping[int, bytes],
+        named: Sequence[_Rows],
+    ) -> None:
+        try:
+            (data,) = self._storage.read([Range(pack_name(pack))])
+        except AmaError as error:
+            give_up(error)
+            self._all_lost(pack, named, error.message)
+            return
+        if data is None:
+            self._all_lost(pack, named, "it is missing")
+            return
+        self.size += len(data)
+        whole = blob_id(data) == pack
+        held, wrong = _records(data, whole)
+        if whole:
+            self._check_sizes(pack, len(data), said)
+            named = self._without_strangers(pack, held, named)
+        bad: set[bytes] = set()
+        opened: dict[Record, bool] = {}
+        for _, row in self._rows(named):
+            if row not in opened:
+                opened[row] = self._open(data, row)
+            if not opened[row]:
+                self.bad.add(Location(pack, row))
+                bad.add(row.id)
+        self.objects += len(opened)
+        unnamed = [row for row in held if row not in opened and not self._open(data, row)]
+        if bad:
+            of = f"{len(bad):,} of {plural(len(opened), 'object')} in it"
+            wrong.append(f"{of} can't be read: {several(bad)}")
+        elif unnamed:
+            wrong.append(
+                f"{plural(len(unnamed), 'object')} in it that no index names can't be read"
+            )
+        elif wrong:
+            wrong.append("every object in it is sound")
+        if wrong:
+            self.faults.append(Fault(pack_name(pack), "; ".join(wrong), frozenset(bad)))
+
+    def _check_sizes(self, pack: bytes, size: int, said: Mapping[int, bytes]) -> None:
+        """Check what indexes say of the size of a pack that is whole."""
+        for other, index in said.items():
+            if other != size:
+                what = f"it says that {pack_name(pack)} has {other:,} bytes, and it has {size:,}"
+                self.faults.append(Fault(index_name(index), what, indexes=frozenset([index])))
+
+    def _without_strangers(
+        self, pack: bytes, held: Iterable[Record], named: Sequence[_Rows]
+    ) -> list[_Rows]:
+        """Return the rows that name what a whole pack holds; the others are their index's fault."""
+        known = {record.offset: record for record in held}
+        kept = []
+        for index, numbers in named:
+            good = array("Q")
+            strangers = set()
+            rows = self._indexes[index].locate(numbers)
+            for number, (_, row) in zip(numbers, rows, strict=True):
+                if known.get(row.offset) == row:
+                    good.append(number)
+                else:
+                    strangers.add(row.id)
+                    self.bad.add(Location(pack, row))
+            kept.append((index, good))
+            if strangers:
+                what = f"it names {plural(len(strangers), 'object')} ({several(strangers)})"
+                where = index_name(index)
+                what = f"{what} otherwise than {pack_name(pack)} holds them"
+                self.faults.append(Fault(where, what, frozenset(strangers)))
+        return kept
+
+    def _open(self, data: bytes, record: Record) -> bool:
+        """Whether a record is what it is said to be, and can be decoded."""
+        try:
+            content = open_record(memoryview(data)[record.offset :], record)
+            if record.kind is Kind.TREE:
+                decode_tree(content)
+            elif record.kind is Kind.ASSET:
+                decode_asset(content)
+            elif record.kind is Kind.RECIPE:
+                self.recipes[record.id] = decode_recipe(content).size
+        except (IntegrityError, FormatError):
+            return False
+        return True
+
+    def _all_lost(self, pack: bytes, named: Sequence[_Rows], what: str) -> None:
+        lost = set()
+        for _, row in self._rows(named):
+            self.bad.add(Location(pack, row))
+            lost.add(row.id)
+        held = f"{what}; it held {plural(len(lost), 'object')}"
+        self.faults.append(Fault(pack_name(pack), held, frozenset(lost)))
+
+
+def _records(data: bytes, whole: bool) -> tuple[Sequence[Record], list[str]]:
+    """Return the records of a pack, and what is wrong with it as a file."""
+    wrong = [] if whole else ["its bytes have another hash"]
+    try:
+        return read_trailer(data, "pack"), wrong
+    except (IntegrityError, FormatError) as error:
+        # What a damaged one says of its version means nothing.
+        if whole or isinstance(error, IntegrityError):
+            wrong.append(reason(error))
+        return tuple(scan_records(data)), wrong

@@ -1,0 +1,230 @@
+"""The check of a whole store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from ama.entries import entry_name
+from ama.fsck.closure import Closure, by_lost, missing_faults, read_assets
+from ama.fsck.findings import Fault, plural, several
+from ama.fsck.history import History, Published, read_history
+from ama.fsck.packs import PackCheck, read_indexes
+from ama.hashing import short
+from ama.objects import Asset, Kind
+from ama.objectstore import ObjectStore, index_name, pack_name
+from ama.packindex import PackIndex
+from ama.progress import Progress
+from ama.remote import Remote
+from ama.results import FsckReport, Problem
+
+
+def check_store(remote: Remote, progress: Progress) -> FsckReport:
+    """Verify everything in a store.
+
+    That is its format.json, every entry of its log, HINT and the checkpoints, every current index,
+    every pack that those name with every record in it, and that of each asset all trees, files and
+    chunks are there, and the records of all that it was made from.
+
+    Args:
+        remote: the store. It is read past this machine's cache.
+        progress: is told of the bytes read.
+
+    Returns:
+        What is damaged, and which assets it touches.
+
+    Raises:
+        FormatError: the store needs a newer version of ama.
+        StorageError: the storage is away.
+    """
+    storage = remote.storage
+    history = read_history(remote)
+    current = _indexes_of(history)
+    indexes, index_faults = read_indexes(storage, current)
+    packs = PackCheck(storage, indexes, progress)
+    packs.run()
+    closure = Closure(ObjectStore(storage, indexes), packs, progress)
+    closure.check_recipes()
+    assets = _Assets(history, closure, indexes)
+    assets.check()
+    broken = frozenset(i for fault in index_faults for i in fault.indexes)
+    faults = [
+        *history.faults,
+        *index_faults,
+        *_condemned(history, indexes),
+        *packs.faults,
+        *closure.faults,
+        *assets.faults,
+        *missing_faults(assets.unexplained(broken)),
+    ]
+    return FsckReport(
+        remote.url,
+        packs.objects,
+        packs.size,
+        len(history.live()),
+        tuple(Problem(f.where, f.what, history.names(assets.touched(f))) for f in faults),
+        _orphans(remote, set(current), indexes),
+    )
+
+
+def _indexes_of(history: History) -> tuple[bytes, ...]:
+    """Return the current indexes; where the log can't tell them all, also what assets need."""
+    current = dict.fromkeys(history.root.indexes)
+    if history.unknown_from is not None:
+        needed = [index for asset in history.live() for index in asset.needs or ()]
+        current.update(dict.fromkeys(history.root.current(needed)))
+    return tuple(current)
+
+
+class _Assets:
+    """The check of every published asset, downwards."""
+
+    def __init__(self, history: History, closure: Closure, indexes: Sequence[PackIndex]) -> None:
+        self._history = history
+        self._closure = closure
+        self._sound = {index.id for index in indexes}
+        self._indexes = indexes
+        self._records: dict[bytes, Asset] = {}
+        self._lost: dict[bytes, set[bytes]] = {}
+        self._by_lost: dict[bytes, set[bytes]] = {}
+        self._needing: dict[bytes, set[bytes]] = defaultdict(set)
+        self.faults: list[Fault] = []
+
+    def check(self) -> None:
+        """Check all that the log publishes."""
+        live = self._history.live()
+        wanted = {asset.asset for asset in live}
+        self._records = read_assets(self._closure, wanted)
+        self._closure.trees(self._all_trees())
+        self._closure.trees(record.tree for record in self._records.values())
+        for asset in live:
+            record = self._records.get(asset.asset)
+            self._check_needs(asset)
+            if record is None:
+                self._lost[asset.asset] = set(self._closure.lacking(asset.asset))
+                continue
+            below = self._closure.tree(record.tree)
+            self._lost[asset.asset] = set(below.lost)
+            if record.class_name != asset.class_name:
+                what = f"it publishes {short(asset.asset)} in another class than it is of"
+                self._fault(asset, what)
+            self._check_named(asset, record, below.lost, below.used)
+        self._check_lineage(live)
+        self._by_lost = by_lost(self._lost.items())
+
+    def touched(self, fault: Fault) -> set[bytes]:
+        """Return the assets that a fault touches."""
+        found = {asset for lost in fault.objects for asset in self._by_lost.get(lost, ())}
+        found |= {asset for index in fault.indexes for asset in self._needing.get(index, ())}
+        return found | fault.assets | self._history.touched_by(fault)
+
+    def unexplained(self, broken: frozenset[bytes]) -> set[bytes]:
+        """Return the missing objects that weren't only named by an index that is damaged."""
+        if not broken:
+            return self._closure.missing
+        suffering = {asset for index in broken for asset in self._needing.get(index, ())}
+        return {i for i in self._closure.missing if self._by_lost.get(i, set()) - suffering}
+
+    def _fault(self, asset: Published, what: str) -> None:
+        where = entry_name(asset.entry)
+        self.faults.append(Fault(where, what, assets=frozenset([asset.asset])))
+
+    def _all_trees(self) -> Iterable[bytes]:
+        """Return every tree that an index names: it is named only if all below it is."""
+        for index in self._indexes:
+            for at in index.metadata():
+                if at.record.kind is Kind.TREE:
+                    yield at.record.id
+
+    # Through its own indexes alone
+
+    def _check_needs(self, asset: Published) -> None:
+        root = self._history.root
+        for index in root.current(asset.needs or ()):
+            self._needing[index].add(asset.asset)
+            if index not in root.indexes and self._history.unknown_from is None:
+                what = f"{short(asset.asset)} needs {index_name(index)}, which is not current"
+                self._fault(asset, what)
+
+    def _check_named(
+        self,
+        asset: Published,
+        record: Asset,
+        lost: frozenset[bytes],
+        used: frozenset[bytes],
+    ) -> None:
+        """Check that the indexes that an entry names are enough to read its asset."""
+        if asset.needs is None:
+            return
+        needs = set(self._history.root.current(asset.needs))
+        if not needs <= self._sound:
+            return
+        lacking = set()
+        if not any(asset.asset in index for index in self._indexes if index.id in needs):
+            lacking.add(asset.asset)
+        if not used <= needs:
+            lacking |= self._closure.lacking_in(needs, record.tree)
+        if lacking - lost:
+            what = f"the indexes that it names for {short(asset.asset)} lack"
+            self._fault(asset, f"{what} {plural(len(lacking), 'object')}: {several(lacking)}")
+
+    # What it was made from
+
+    def _check_lineage(self, live: Iterable[Published]) -> None:
+        """Check that the records of all parents and refs are here, transitively."""
+        linked: dict[bytes, set[bytes]] = defaultdict(set)
+        known = dict(self._records)
+        waiting = set()
+        for asset in live:
+            if asset.asset in known:
+                waiting |= self._links(asset, known[asset.asset], linked)
+        while waiting := {i for i in waiting if i not in known}:
+            found = read_assets(self._closure, waiting)
+            for lost in waiting - found.keys():
+                for asset_id in linked[lost]:
+                    self._lost.setdefault(asset_id, set()).update(self._closure.lacking(lost))
+            following: set[bytes] = set()
+            for asset_id, record in found.items():
+                for other in (*record.parents, *(ref.asset for ref in record.refs)):
+                    linked[other] |= linked[asset_id]
+                    following.add(other)
+            known.update(found)
+            waiting = following - waiting
+
+    def _links(
+        self, asset: Published, record: Asset, linked: Mapping[bytes, set[bytes]]
+    ) -> set[bytes]:
+        refs = {ref.asset for ref in record.refs}
+        others = {*record.parents, *refs, *(ref.asset for ref in asset.refs)}
+        for other in others:
+            linked[other].add(asset.asset)
+        if asset.needs is None:
+            return others
+        published = self._history.published
+        unsaid = refs - {ref.asset for ref in asset.refs}
+        absent = {ref.asset for ref in asset.refs if ref.held and ref.asset not in published}
+        absent |= {parent for parent in record.parents if parent not in published}
+        if unsaid:
+            what = f"it does not name what {short(asset.asset)} was made from"
+            self._fault(asset, f"{what}: {several(unsaid)}")
+        if absent and self._history.unknown_from is None:
+            what = f"it says that the log publishes what {short(asset.asset)} was made from"
+            self._fault(asset, f"{what}, and it does not: {several(absent)}")
+        return others
+
+
+def _condemned(history: History, indexes: Iterable[PackIndex]) -> list[Fault]:
+    faults = []
+    for index in indexes:
+        for pack in history.root.condemned_packs & index.pack_sizes.keys():
+            what = f"it names {pack_name(pack)}, which a gc has condemned"
+            faults.append(Fault(index_name(index.id), what, indexes=frozenset([index.id])))
+    return faults
+
+
+def _orphans(remote: Remote, current: set[bytes], indexes: Iterable[PackIndex]) -> int:
+    """Return how many packs and indexes nothing names: what interrupted uploads have left."""
+    known = {index_name(index) for index in current}
+    known |= {pack_name(pack) for index in indexes for pack in index.pack_sizes}
+    there = [name for below in ("index/", "packs/") for name, _ in remote.storage.list(below)]
+    return sum(name not in known for name in there)

@@ -1,0 +1,247 @@
+"""The check of what a worktree holds itself: HEAD, the index, its packs, and what it waits for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from ama.errors import AmaError, NotFound, shown
+from ama.fsck.closure import Closure, by_lost, read_assets
+from ama.fsck.findings import Fault, give_up
+from ama.fsck.packs import PackCheck, read_indexes
+from ama.hashing import seal, short
+from ama.head import Head
+from ama.objects import Asset, Kind, TreeEntry, decode_tree
+from ama.objectstore import ObjectStore, index_name, pack_name
+from ama.progress import Progress
+from ama.results import FsckReport, Problem
+from ama.staging import Index, IndexEntry
+from ama.transfer.pending import NOTE
+from ama.values import display_name
+from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.snapshot import Listed, walk
+
+OBJECTS = f"{CONTROL}/objects"
+LISTED = 50
+
+_INDEX = re.compile(r"index/([0-9a-f]{64})\.idx").fullmatch
+
+
+def check_worktree(tree: Worktree, progress: Progress) -> FsckReport:
+    """Verify what a worktree holds itself; no store is asked.
+
+    Content that is not here is promised by the store that HEAD names, and checked there. What must
+    be here is what is staged as stored, and all of every commit that is not published yet.
+
+    Args:
+        tree: the worktree.
+        progress: is told of the bytes read.
+
+    Returns:
+        What is damaged, the assets that it touches, and which work was interrupted.
+
+    Raises:
+        StorageError: the worktree can't be read.
+    """
+    check = _Check(tree, progress)
+    check.run()
+    return FsckReport(
+        str(tree.root),
+        check.packs.objects,
+        check.packs.size,
+        len(check.records),
+        tuple(check.problems),
+        check.orphans,
+        tuple(_interrupted(tree)),
+    )
+
+
+class _Check:
+    def __init__(self, tree: Worktree, progress: Progress) -> None:
+        self._tree = tree
+        self.problems: list[Problem] = []
+        self.orphans = 0
+        self._head = self._read_head()
+        self._index = self._read_index()
+        storage = tree.objects.storage
+        there = [name for name, _ in storage.list("index/")]
+        named = {name: bytes.fromhex(m[1]) for name in there if (m := _INDEX(name))}
+        self._faults = [
+            Fault(name, "it is not named as an index is") for name in there if name not in named
+        ]
+        indexes, faults = read_indexes(storage, named.values())
+        self._faults += faults
+        self._store = ObjectStore(storage, indexes)
+        self.packs = PackCheck(storage, indexes, progress)
+        self._closure = Closure(self._store, self.packs, progress)
+        self.records: dict[bytes, Asset] = {}
+        self._touched: dict[bytes, set[bytes]] = {}
+        self._reported: set[bytes] = set()
+
+    def run(self) -> None:
+        """Check everything, in an order such that each step may rely on the one before."""
+        self._check_note()
+        self.packs.run()
+        self._faults += self.packs.faults
+        self._closure.check_recipes()
+        self._read_history()
+        trees = (record.tree for record in self.records.values())
+        self._closure.trees(trees)
+        self._touched = by_lost((asset, self._lost_by(asset)) for asset in self._known())
+        for fault in self._faults:
+            self._add(f"{OBJECTS}/{fault.where}", fault)
+        for fault in self._closure.faults:
+            self._add(fault.where, fault)
+        self._check_commits()
+        self._check_staged()
+        known = {index_name(index.id) for index in self._store.indexes}
+        known |= {pack_name(p) for index in self._store.indexes for p in index.pack_sizes}
+        known |= {fault.where for fault in self._faults}
+        there = [name for name, _ in self._tree.objects.storage.list("")]
+        self.orphans = sum(name not in known for name in there)
+
+    def _problem(self, where: str, what: str, assets: Iterable[bytes] = ()) -> None:
+        names = sorted(
+            display_name(self.records[i].class_name, None, i.hex())
+            if i in self.records
+            else f"asset {short(i)}"
+            for i in assets
+        )
+        self.problems.append(Problem(where, what, tuple(names)))
+
+    def _add(self, where: str, fault: Fault) -> None:
+        assets = {asset for lost in fault.objects for asset in self._touched.get(lost, ())}
+        self._problem(where, fault.what, assets)
+
+    # HEAD, the index, and what was interrupted
+
+    def _read_head(self) -> Head | None:
+        try:
+            return self._tree.head.read()[1]
+        except AmaError as error:
+            give_up(error)
+            self._problem(f"{CONTROL}/HEAD", error.message)
+            return None
+
+    def _read_index(self) -> Index:
+        try:
+            return self._tree.index.read()
+        except AmaError as error:
+            give_up(error)
+            self._problem(f"{CONTROL}/index", error.message)
+            return Index()
+
+    def _check_note(self) -> None:
+        note = self._tree.noted(NOTE)
+        if note is not None and seal(note[:-32]) != note[-32:]:
+            what = "its checksum does not match: whether that upload was finished, ama log tells"
+            self._problem(f"{CONTROL}/pending/{NOTE}", what)
+
+    # Assets: HEAD, what waits for a push, and what they come from
+
+    def _known(self) -> list[bytes]:
+        """Return the assets that HEAD names."""
+        if self._head is None:
+            return []
+        named = [commit.asset for commit in self._head.unpublished]
+        if self._head.asset is not None:
+            named.append(self._head.asset)
+        return list(dict.fromkeys([*named, *self.records]))
+
+    def _read_history(self) -> None:
+        waiting = set(self._known())
+        while waiting:
+            found = read_assets(self._closure, waiting)
+            self.records.update(found)
+            parents = {parent for record in found.values() for parent in record.parents}
+            waiting = parents - self.records.keys()
+
+    def _lost_by(self, asset: bytes) -> Iterable[bytes]:
+        record = self.records.get(asset)
+        return [asset] if record is None else self._closure.tree(record.tree).lost
+
+    def _waiting(self) -> list[bytes]:
+        """Return the commits that no store has yet."""
+        return [] if self._head is None else [c.asset for c in self._head.unpublished if c.made]
+
+    def _check_commits(self) -> None:
+        """Check that each commit which waits for a push is here, or was published before."""
+        promised = self._promised()
+        for asset in self._waiting():
+            record = self.records.get(asset)
+            if record is None:
+                self._problem(f"commit {short(asset)}", "it can't be read", [asset])
+                continue
+            try:
+                listed = list(walk(record.tree, self._tree_entries))
+            except AmaError as error:
+                give_up(error)
+                self._problem(f"commit {short(asset)}", error.message, [asset])
+                continue
+            items = [item for item in listed if self._is_lost(item, promised)]
+            self._reported.update(item.id for item in items)
+            lost = [item.path for item in items]
+            for path in lost[:LISTED]:
+                what = f"its content in commit {short(asset)} is neither here nor published"
+                self._problem(shown(path), what, [asset])
+            self._count_rest(lost)
+
+    def _promised(self) -> set[bytes] | None:
+        """Return the files that the published asset under all commits has; None: not known."""
+        waiting = set(self._waiting())
+        at = self._head.asset if self._head else None
+        while at in waiting:
+            record = self.records.get(at)
+            if record is None or not record.parents:
+                return set()
+            at = record.parents[0]
+        if at is None:
+            return set()
+        record = self.records.get(at)
+        try:
+            return None if record is None else {i.id for i in walk(record.tree, self._tree_entries)}
+        except AmaError as error:
+            give_up(error)
+            return None
+
+    def _tree_entries(self, tree: bytes) -> tuple[TreeEntry, ...]:
+        for _, data in self._closure.read([tree], Kind.TREE):
+            return decode_tree(data)
+        raise NotFound(f"its tree {short(tree)} can't be read")
+
+    def _is_lost(self, item: Listed | IndexEntry, promised: set[bytes] | None) -> bool:
+        if promised is None or item.id in promised:
+            return False
+        return bool(self._closure.file(item.id, item.size, shown(item.path)).lost)
+
+    # What is staged
+
+    def _check_staged(self) -> None:
+        """Check that what is staged as stored is here."""
+        lost = [
+            entry.path
+            for entry in self._index.entries.values()
+            if entry.stored and not entry.skipped and self._is_lost(entry, self._reported)
+        ]
+        for path in lost[:LISTED]:
+            what = f"it is staged, and its content is not in {OBJECTS} or damaged there"
+            self._problem(shown(path), what)
+        self._count_rest(lost)
+
+    def _count_rest(self, lost: list[str]) -> None:
+        if len(lost) > LISTED:
+            self._problem("other files", f"the same is true of {len(lost) - LISTED:,} more")
+
+
+def _interrupted(tree: Worktree) -> Iterator[str]:
+    if tree.noted(NOTE) is not None:
+        yield "an upload or push was interrupted: run it again, and it is finished"
+    target = tree.noted("checkout")
+    if target is not None:
+        name, _, command = target.decode("utf-8", "replace").partition("\n")
+        how = f"finish it: ama {command}" if command else "run the same command again"
+        yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
+    incoming = tree.control / "incoming"
+    if target is None and incoming.is_dir() and os.listdir(incoming):
+        yield "a download or switch was interrupted before it changed anything: run it again"
