@@ -1,0 +1,149 @@
+"""What the words of a command line mean: files with commas and globs, assets, metadata."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.completion import complete_asset, complete_remote
+
+if TYPE_CHECKING:
+    from ama.values import Scalar
+
+AssetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ASSET",
+        autocompletion=complete_asset,
+        help="class/7, class@alias, class (the newest), an id, or HEAD; each with ~N.",
+    ),
+]
+RemoteOption = Annotated[
+    str | None,
+    typer.Option(
+        "--remote",
+        metavar="REMOTE",
+        autocompletion=complete_remote,
+        help="A remote by name or URL, instead of the default one.",
+    ),
+]
+MessageOption = Annotated[
+    str | None,
+    typer.Option("-m", "--message", metavar="TEXT", help="Why this asset was made."),
+]
+ForceOption = Annotated[
+    bool, typer.Option("-f", "--force", help="Overwrite files whose content is stored nowhere.")
+]
+
+_GLOB = re.compile(r"[*?[]")
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
+_FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
+
+
+def expand_paths(arguments: Iterable[str]) -> list[str]:
+    """Turn the words of a line into paths.
+
+    A word that names a file means that file, whatever it looks like. Else a comma at its end is
+    dropped, commas inside it separate files if all of them exist, and a glob that the shell left
+    alone is expanded.
+
+    Raises:
+        NotFound: A glob matches nothing.
+    """
+    paths: list[str] = []
+    for argument in arguments:
+        paths.extend(_expand(argument))
+    return list(dict.fromkeys(paths))
+
+
+def worktree_paths(arguments: Iterable[str]) -> list[str]:
+    """Turn the words of a line into absolute paths, for a worktree may begin above."""
+    # Not resolved: a symlink is a file of its own.
+    return [os.path.abspath(path) for path in expand_paths(arguments)]
+
+
+def _expand(argument: str) -> list[str]:
+    if os.path.lexists(argument) or not argument:
+        return [argument]
+    parts = [part for part in argument.split(",") if part]
+    if len(parts) > 1 and all(os.path.lexists(part) or _matches(part) for part in parts):
+        return [path for part in parts for path in _expand(part)]
+    if argument.endswith(","):
+        # Also where neither exists: what is missing is then named without the comma.
+        return _expand(argument.removesuffix(",")) if parts else []
+    if not _GLOB.search(argument):
+        return [argument]
+    found = _matches(argument)
+    if not found:
+        from ama.errors import NotFound
+
+        raise NotFound(f"no file matches '{argument}'", hint="`ama status` lists the files here")
+    return found
+
+
+def _matches(pattern: str) -> list[str]:
+    if not _GLOB.search(pattern):
+        return []
+    return sorted(glob.glob(pattern, recursive=True))
+
+
+def split_asset_path(word: str) -> tuple[str, str]:
+    """Split `ASSET:PATH`; without a colon it is a path of HEAD.
+
+    Example:
+        >>> split_asset_path("sequence_models/7:model.yml")
+        ('sequence_models/7', 'model.yml')
+    """
+    asset, colon, path = word.partition(":")
+    return (asset or "HEAD", path) if colon else ("HEAD", word)
+
+
+def parse_metadata(pairs: Sequence[str], literal: Sequence[str]) -> dict[str, Scalar]:
+    """Read `key=value` pairs.
+
+    Args:
+        pairs: Their values become an int, a float, or true and false, where they read as one.
+        literal: Their values stay text.
+
+    Raises:
+        InvalidInput: A pair has no `=`, or a key is given twice.
+    """
+    metadata: dict[str, Scalar] = {}
+    readers: tuple[tuple[Sequence[str], Callable[[str], Scalar]], ...]
+    readers = ((pairs, parse_scalar), (literal, str))
+    for words, read in readers:
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not (key and equals):
+                raise _bad_metadata(f"'{word}' isn't key=value")
+            if key in metadata:
+                raise _bad_metadata(f"metadata '{key}' is given twice")
+            metadata[key] = read(value)
+    return metadata
+
+
+def parse_scalar(text: str) -> Scalar:
+    """Read a metadata value: an int, a float, true or false, else the text itself.
+
+    Example:
+        >>> parse_scalar("1e-4"), parse_scalar("007"), parse_scalar("true")
+        (0.0001, '007', True)
+    """
+    if text in ("true", "false"):
+        return text == "true"
+    if _INTEGER.match(text):
+        return int(text)
+    if _FLOAT.match(text) and any(c.isdigit() for c in text.lower().partition("e")[0]):
+        return float(text)
+    return text
+
+
+def _bad_metadata(message: str) -> Exception:
+    from ama.errors import InvalidInput
+
+    return InvalidInput(message, hint="--meta learning_rate=0.001 --meta-str commit=00123456")

@@ -1,0 +1,77 @@
+"""The commands that check: hash and fsck."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.arguments import RemoteOption, expand_paths
+from ama.cli.opening import find_repo, open_store
+from ama.cli.output import console, count, size
+
+if TYPE_CHECKING:
+    from ama.results import FsckReport
+
+
+def hash_(
+    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, or quoted globs.")],
+) -> None:
+    """Print the BLAKE3 of files, as b3sum does.
+
+    It is the id that the file has in ama.
+
+    Example:
+        ama hash model.h5
+        ama hash *.yml > CHECKSUMS && b3sum --check CHECKSUMS
+    """
+    from ama import hash_file
+
+    hashes = []
+    for path in expand_paths(paths):
+        file_id = hash_file(path)
+        hashes.append({"path": path, "id": file_id})
+        console.line(_checksum_line(file_id, path))
+    console.report(hashes)
+
+
+def _checksum_line(file_id: str, path: str) -> str:
+    # b3sum marks a line whose name it had to escape with a backslash at its beginning.
+    escaped = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{chr(92) if escaped != path else ''}{file_id}  {escaped}"
+
+
+def fsck(remote: RemoteOption = None) -> None:
+    """Verify everything that is stored.
+
+    In a worktree it verifies what is kept there; with --remote, or elsewhere, a store. Every
+    object is read and its id computed again. Exits with 6 if something is damaged.
+
+    Example:
+        ama fsck
+        ama fsck --remote team
+    """
+    repo = find_repo() if remote is None else None
+    report = open_store(remote).fsck() if repo is None else repo.fsck()
+    if not console.report(report):
+        _print_report(report)
+    if not report.ok:
+        raise typer.Exit(6)
+
+
+def _print_report(report: FsckReport) -> None:
+    for problem in report.problems:
+        console.line(f"damaged: {problem.where}: {problem.what}", "red")
+        for asset in problem.assets:
+            console.line(f"  touches {asset}")
+    for work in report.interrupted:
+        console.line(f"interrupted: {work}", "yellow")
+    if report.orphans:
+        left = f"{count(report.orphans, 'file')} of other work that nothing names"
+        console.line(f"passed over {left}, which is no damage")
+    objects = f"{count(report.objects, 'object')}, {size(report.size)}"
+    verified = f"verified {objects} of {count(report.assets, 'asset')} in {report.where}"
+    if report.ok:
+        console.done(f"{verified}: all is well")
+    else:
+        console.line(f"{verified}: {count(len(report.problems), 'problem')}")

@@ -1,0 +1,214 @@
+"""The commands that look at assets: log, show, ls, cat, diff."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.arguments import AssetArgument, split_asset_path, worktree_paths
+from ama.cli.completion import complete_asset
+from ama.cli.opening import open_repo, open_source
+from ama.cli.output import console, first_line, plain, short, when
+from ama.cli.rendering import (
+    asset_text,
+    changes_summary,
+    files_text,
+    metadata_lines,
+    print_changes,
+    print_field,
+    print_fields,
+    print_files,
+    print_log_entry,
+    print_origin,
+)
+
+if TYPE_CHECKING:
+    from ama.cli.opening import Source
+    from ama.values import AssetInfo, File
+
+
+def log(
+    asset: AssetArgument = "HEAD",
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", min=1, help="Show at most so many.")
+    ] = None,
+    oneline: Annotated[bool, typer.Option("--oneline", help="One line for each asset.")] = False,
+) -> None:
+    """Show an asset and those that it came from.
+
+    Example:
+        ama log
+        ama log sequence_models@my_model -n 3
+    """
+    assets = open_source(asset).log(asset, limit=limit)
+    if console.report(assets):
+        return
+    if oneline:
+        console.columns(
+            (asset_text(info), when(info.created_at), first_line(info.message)) for info in assets
+        )
+        return
+    for number, info in enumerate(assets):
+        if number:
+            console.line()
+        print_log_entry(info)
+
+
+def show(
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ASSET[:PATH]",
+            autocompletion=complete_asset,
+            help="An asset by any of its names; with a path, a file of it.",
+        ),
+    ] = "HEAD",
+) -> None:
+    """Show everything about an asset.
+
+    With a path it prints that file, as `ama cat` does.
+
+    Example:
+        ama show sequence_models@my_model
+        ama show sequence_models/7:model.yml
+    """
+    name, colon, path = asset.partition(":")
+    name = name or "HEAD"
+    source = open_source(name)
+    if colon:
+        _write_bytes(source.read(path, name))
+        return
+    info = source.resolve(name)
+    files = source.files(info.id)
+    if console.json:
+        described = plain(info)
+        assert isinstance(described, dict)
+        console.print_json({**described, "files": files})
+        return
+    _print_asset(source, info, files)
+
+
+def _print_asset(source: Source, info: AssetInfo, files: tuple[File, ...]) -> None:
+    console.line(info.name, "bold")
+    print_field("Id", info.id)
+    if info.aliases:
+        print_field("Aliases", ", ".join(info.aliases))
+    print_origin(info)
+    print_fields("Parents", (_known_name(source, parent) for parent in info.parents))
+    print_fields("Metadata", metadata_lines(info.metadata))
+    print_fields("Message", info.message.strip().splitlines())
+    print_field("Files", files_text(len(files), sum(file.size for file in files)))
+    print_files(files, indent="  ")
+
+
+def _known_name(source: Source, asset_id: str) -> str:
+    from ama.errors import NotFound
+
+    try:
+        return source.resolve(asset_id).name
+    except NotFound:
+        return short(asset_id)
+
+
+def ls(
+    asset: AssetArgument = "HEAD",
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="Only this file, or what is below it.")
+    ] = None,
+) -> None:
+    """List the files of an asset.
+
+    Example:
+        ama ls
+        ama ls sequence_models/7 checkpoints
+    """
+    name, colon, inside = asset.partition(":")
+    path = inside if colon and path is None else path
+    files = open_source(name).files(name)
+    if path:
+        files = _below(files, path, name)
+    if not console.report(files):
+        print_files(files)
+
+
+def _below(files: tuple[File, ...], path: str, asset: str) -> tuple[File, ...]:
+    directory = path.rstrip("/")
+    found = tuple(
+        file for file in files if file.path == directory or file.path.startswith(f"{directory}/")
+    )
+    if not found:
+        from ama.errors import NotFound
+        from ama.names import nearest
+
+        near = nearest(directory, (file.path for file in files))
+        hint = f"did you mean {' or '.join(near)}?" if near else f"`ama ls {asset}` lists all"
+        raise NotFound(f"there is no file '{path}' in {asset}", hint=hint)
+    return found
+
+
+def cat(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ASSET:]PATH",
+            autocompletion=complete_asset,
+            help="A file of an asset; without an asset, of HEAD.",
+        ),
+    ],
+) -> None:
+    """Print a file of an asset.
+
+    Example:
+        ama cat model.yml
+        ama cat sequence_models/7:model.yml
+    """
+    asset, inside = split_asset_path(path)
+    _write_bytes(open_source(asset).read(inside, asset))
+
+
+def _write_bytes(pieces: Iterator[bytes]) -> None:
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def diff(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[OLD] [NEW] [-- PATH...]",
+            autocompletion=complete_asset,
+            help="Two assets; one: it and this directory; none: what is staged and this directory.",
+        ),
+    ] = None,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="HEAD, or OLD, and what is staged.")
+    ] = False,
+) -> None:
+    """Show which files differ.
+
+    Example:
+        ama diff
+        ama diff --staged
+        ama diff sequence_models/6 sequence_models/7 -- model.yml
+    """
+    paths = context.meta.get("ama.after_dashes", [])
+    assets = list(words or ())
+    if paths:
+        del assets[-len(paths) :]
+    if len(assets) > 2:
+        raise typer.BadParameter("at most two assets; paths go after --")
+    old, new, *_ = [*assets, None, None]
+    changes = open_repo().diff(old, new, staged=staged, paths=worktree_paths(paths))
+    if console.report(changes):
+        return
+    print_changes(changes)
+    if changes:
+        console.done(changes_summary(changes))
+    else:
+        console.note("no differences")

@@ -1,0 +1,121 @@
+"""Opening what a command works on: the worktree around it, a store, or whichever there is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ama.repo import Repo
+    from ama.settings import Settings
+    from ama.store import Store
+    from ama.values import AssetInfo, File
+
+
+def open_repo() -> Repo:
+    """Open the worktree that the working directory is in."""
+    from ama.cli.progress import terminal_progress
+    from ama.repo import Repo
+
+    return Repo.open(Path.cwd(), progress=terminal_progress())
+
+
+def find_repo() -> Repo | None:
+    """Open the worktree that the working directory is in, if it is in one."""
+    from ama.errors import NotFound
+
+    try:
+        return open_repo()
+    except NotFound:
+        return None
+
+
+def open_store(remote: str | None = None) -> Store:
+    """Open a remote by name or URL, or the default one, as seen from the working directory."""
+    repo = find_repo()
+    if repo is not None:
+        return repo.store(remote)
+    from ama.cli.progress import terminal_progress
+    from ama.settings import Settings
+    from ama.store import Store
+
+    return Store.default(Settings.load(None), progress=terminal_progress(), remote=remote)
+
+
+def config_path(user: bool) -> Path:
+    """The file that a change goes to: the worktree's, or the user's outside of every worktree."""
+    from ama.errors import NotFound
+    from ama.settings import user_config_path, worktree_config_path
+    from ama.worktree.layout import Worktree
+
+    if not user:
+        # Not by opening it: its settings may be what is to be repaired.
+        with contextlib.suppress(NotFound):
+            return worktree_config_path(Worktree.find(Path.cwd()).root)
+    return user_config_path()
+
+
+def load_settings() -> Settings:
+    """The settings that hold in the working directory."""
+    repo = find_repo()
+    if repo is not None:
+        return repo.settings
+    from ama.settings import Settings
+
+    return Settings.load(None)
+
+
+class Source(Protocol):
+    """Where assets are read from: a worktree with what it knows of its remotes, or a store."""
+
+    def resolve(self, name: str) -> AssetInfo:
+        """Find an asset by any of its names."""
+        ...
+
+    def files(self, name: str) -> tuple[File, ...]:
+        """List the files of an asset."""
+        ...
+
+    def read(self, path: str, asset: str) -> Iterator[bytes]:
+        """Read a file of an asset, verified."""
+        ...
+
+    def log(self, asset: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """List an asset and those that it came from, newest first."""
+        ...
+
+
+class StoreSource:
+    """A store as a source, for commands that run outside of every worktree."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def resolve(self, name: str) -> AssetInfo:
+        """Find an asset by any of its names."""
+        return self._store.resolve(name).info
+
+    def files(self, name: str) -> tuple[File, ...]:
+        """List the files of an asset."""
+        return self._store.resolve(name).files()
+
+    def read(self, path: str, asset: str) -> Iterator[bytes]:
+        """Read a file of an asset, verified."""
+        return self._store.resolve(asset).open(path)
+
+    def log(self, asset: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """List an asset and those that it came from, newest first."""
+        return self._store.log(asset, limit=limit)
+
+
+def open_source(name: str) -> Source:
+    """Open the worktree, or outside of every worktree the default store.
+
+    Args:
+        name: The name that will be asked for. `HEAD` needs a worktree.
+    """
+    if name.partition("~")[0] == "HEAD":
+        return open_repo()
+    return find_repo() or StoreSource(open_store())

@@ -1,0 +1,205 @@
+"""What the command prints: lines, tables and JSON, and how sizes, times and ids look in them.
+
+Results go to stdout, errors and progress to stderr. Names and messages come from stores that
+anybody may have written, so control characters in them are escaped before a terminal sees them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+from ama.errors import shown
+
+Style = Literal["bold", "dim", "red", "green", "yellow"]
+
+_CODES: Mapping[str, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+
+class Console:
+    """The two streams of this process, and how it was asked to use them."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self.quiet = False
+
+    def line(self, text: str = "", style: Style | None = None) -> None:
+        """Print a line that was asked for: a row of a report."""
+        if not self.json:
+            _write(sys.stdout, _styled(shown(text), style, sys.stdout))
+
+    def done(self, text: str, style: Style | None = None) -> None:
+        """Print a line that says what happened, unless `--quiet`."""
+        if not self.quiet:
+            self.line(text, style)
+
+    def next_step(self, command: str) -> None:
+        """Print the obvious next step, unless `--quiet`."""
+        self.done(f"next: {command}", "dim")
+
+    def note(self, text: str) -> None:
+        """Print a remark that is not part of a report to stderr, unless `--quiet`."""
+        if not (self.quiet or self.json):
+            _write(sys.stderr, _styled(shown(text), "dim", sys.stderr))
+
+    def report(self, value: object) -> bool:
+        """Print `value` as JSON if `--json` was given, and say whether it was."""
+        if self.json:
+            self.print_json(value)
+        return self.json
+
+    def print_json(self, value: object) -> None:
+        """Print `value` as JSON."""
+        import json
+
+        _write(sys.stdout, json.dumps(plain(value), indent=2, allow_nan=False))
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """Print an error and its hint to stderr, a line each."""
+        sys.stdout.flush()
+        _write(sys.stderr, _styled("error:", "red", sys.stderr) + " " + shown(message))
+        if hint:
+            _write(sys.stderr, _styled("hint:", "yellow", sys.stderr) + " " + shown(hint))
+
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        right: frozenset[int] = frozenset(),
+    ) -> None:
+        """Print rows in aligned columns below a header; `right` are those aligned to the right."""
+        self.columns([header, *rows], right=right, header=True)
+
+    def columns(
+        self,
+        rows: Iterable[Sequence[str]],
+        *,
+        right: frozenset[int] = frozenset(),
+        indent: str = "",
+        header: bool = False,
+    ) -> None:
+        """Print rows in aligned columns. On a terminal a line ends where the window does."""
+        cells = [[shown(cell) for cell in row] for row in rows]
+        if not cells:
+            return
+        widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+        limit = _terminal_width()
+        for number, row in enumerate(cells):
+            padded = (
+                cell.rjust(width) if column in right else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            text = indent + "  ".join(padded).rstrip()
+            if limit and len(text) > limit:
+                text = text[: limit - 1] + "…"
+            self.line(text, "bold" if header and number == 0 else None)
+
+
+console = Console()
+"""The console of this process."""
+
+
+def plain(value: object) -> object:
+    """Turn ama's values into what JSON holds: objects, arrays, and times in ISO 8601, UTC."""
+    if is_dataclass(value) and not isinstance(value, type):
+        data: dict[str, object] = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        name: Any = getattr(value, "name", None)
+        if isinstance(name, str):
+            data.setdefault("name", name)
+        return data
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and value - value != 0:
+        # JSON has no such number, and a metric may be one.
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def size(count: int | None) -> str:
+    """A size for people, in units of 1000 bytes.
+
+    Example:
+        >>> size(636_144)
+        '636.1 kB'
+    """
+    if count is None:
+        return "-"
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} PB"
+
+
+def when(moment: datetime) -> str:
+    """A time for people: UTC, to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def short(full_id: str) -> str:
+    """An object id as it is shown."""
+    return full_id[:10]
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    Example:
+        >>> count(2, "alias")
+        '2 aliases'
+    """
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def shown_path(path: str) -> str:
+    """A path as seen from the working directory, where that is shorter."""
+    try:
+        near = os.path.relpath(path)
+    except ValueError:  # another drive
+        return path
+    return path if near.startswith(os.pardir) else near
+
+
+def first_line(message: str) -> str:
+    """The first line of a message, as tables show it."""
+    return message.strip().partition("\n")[0].rstrip()
+
+
+def colour_wanted(stream: TextIO) -> bool:
+    """Whether a stream is a terminal whose user has not asked for plain text."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return False
+    return os.name != "nt" or "WT_SESSION" in os.environ
+
+
+def _styled(text: str, style: Style | None, stream: TextIO) -> str:
+    if style is None or not colour_wanted(stream):
+        return text
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+
+
+def _terminal_width() -> int | None:
+    if not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return max(shutil.get_terminal_size().columns, 40)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")

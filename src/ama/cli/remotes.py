@@ -1,0 +1,99 @@
+"""`ama remote`: the stores that this directory, or this user, publishes to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ama.cli.app import new_group, register
+from ama.cli.completion import complete_remote
+from ama.cli.configuring import UserOption
+from ama.cli.opening import config_path, load_settings
+from ama.cli.output import console
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=complete_remote, help="The remote's name.")
+]
+
+
+def list_() -> None:
+    """List the remotes.
+
+    Example:
+        ama remote list
+    """
+    from ama.settings import list_remotes
+
+    settings = load_settings()
+    remotes = list_remotes(settings)
+    if console.report(remotes):
+        return
+    if not remotes:
+        console.note("no remote is configured: uploads go to a store on this machine")
+        console.note("next: ama remote add NAME URL")
+        return
+    rows = [(remote.name, remote.url, "yes" if remote.default else "") for remote in remotes]
+    console.table(("Remote", "URL", "Default"), rows)
+
+
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A new name.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="A directory.")],
+    user: UserOption = False,
+) -> None:
+    """Add a remote; the first one becomes the default.
+
+    Example:
+        ama remote add team /mnt/shared/ama
+    """
+    from ama.settings import add_remote
+
+    add_remote(config_path(user), name, url)
+    _report(name, f"added remote {name}: {url}")
+    console.next_step("ama upload")
+
+
+def remove(name: NameArgument, user: UserOption = False) -> None:
+    """Remove a remote. What is stored there stays.
+
+    Example:
+        ama remote remove team
+    """
+    from ama.settings import remove_remote
+
+    remove_remote(config_path(user), name)
+    _report(name, f"removed remote {name}; what is stored there stays")
+
+
+def default(name: NameArgument, user: UserOption = False) -> None:
+    """Make a remote the one that commands use.
+
+    Example:
+        ama remote default team
+    """
+    from ama.settings import set_default_remote
+
+    set_default_remote(config_path(user), name)
+    _report(name, f"{name} is the default remote")
+
+
+def _report(name: str, text: str) -> None:
+    from ama.settings import list_remotes
+
+    if console.json:
+        remotes = list_remotes(load_settings())
+        console.print_json(next((remote for remote in remotes if remote.name == name), None))
+    else:
+        console.done(text)
+
+
+app = new_group(
+    "List, add and remove remotes.",
+    "ama remote add team /mnt/shared/ama",
+    "ama remote",
+)
+register(app, "list", list_)
+register(app, "add", add)
+register(app, "remove", remove)
+register(app, "default", default)

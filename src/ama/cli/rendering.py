@@ -1,0 +1,169 @@
+"""How assets, files, changes and aliases look in the terminal: the same in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ama.cli.output import Style, console, count, first_line, short, size, when
+
+if TYPE_CHECKING:
+    from ama.results import AliasChange
+    from ama.values import AssetInfo, Change, File, Ref, Scalar
+
+_STYLES: Mapping[str, Style] = {"added": "green", "removed": "red", "modified": "yellow"}
+_SOME = 10
+_FIELD_WIDTH = len("Created By:  ")
+
+
+def print_field(label: str, value: str) -> None:
+    """Print a line such as `Created By:  Ann <ann@example.com>`."""
+    console.line(f"{label + ':':{_FIELD_WIDTH}}{value}")
+
+
+def print_fields(label: str, values: Iterable[str]) -> None:
+    """Print a field of several lines, its label on the first only."""
+    for number, value in enumerate(values):
+        if number == 0:
+            print_field(label, value)
+        else:
+            console.line((" " * _FIELD_WIDTH + value).rstrip())
+
+
+def print_log_entry(asset: AssetInfo) -> None:
+    """Print an asset as `log` shows it."""
+    console.line(asset_text(asset), "bold")
+    print_origin(asset)
+    if asset.message:
+        console.line()
+        for line in asset.message.strip().splitlines():
+            console.line(f"    {line}".rstrip())
+
+
+def print_origin(asset: AssetInfo) -> None:
+    """Print who made an asset, when, and from which assets."""
+    print_field("Created By", asset.author)
+    print_field("Created At", when(asset.created_at))
+    if asset.status != "active":
+        reason = f": {asset.status_reason}" if asset.status_reason else ""
+        print_field("Status", asset.status + reason)
+    print_fields("Refs", map(ref_text, asset.refs))
+
+
+def asset_text(asset: AssetInfo | Ref) -> str:
+    """An asset on one line: its name and its aliases, as `models/7 (3f9a2c41d0) @best`."""
+    return " ".join((asset.name, *(f"@{alias}" for alias in asset.aliases)))
+
+
+def ref_text(ref: Ref) -> str:
+    """A ref on one line: the asset, its aliases, and the label."""
+    return f"{asset_text(ref)} as {ref.label}" if ref.label else asset_text(ref)
+
+
+def metadata_lines(metadata: Mapping[str, Scalar]) -> list[str]:
+    """Metadata as `key = value` lines, sorted by key."""
+    return [f"{key} = {scalar_text(value)}" for key, value in sorted(metadata.items())]
+
+
+def scalar_text(value: Scalar) -> str:
+    """A metadata value as it was typed."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def print_files(files: Sequence[File], *, indent: str = "") -> None:
+    """Print files with their sizes and ids."""
+    rows = [(size(file.size), short(file.id), _file_text(file)) for file in files]
+    console.columns(rows, right=frozenset({0}), indent=indent)
+
+
+def _file_text(file: File) -> str:
+    return file.path if file.kind == "file" else f"{file.path} ({file.kind})"
+
+
+def print_changes(changes: Sequence[Change], *, indent: str = "") -> None:
+    """Print changed paths with their kind and size."""
+    width = max((len(change.path) for change in changes), default=0)
+    width = min(width, 60)
+    for change in changes:
+        text = f"{indent}{change.kind:<8}  {change.path:<{width}}  {_sizes(change)}"
+        console.line(text.rstrip(), _STYLES.get(change.kind))
+
+
+def print_some_changes(changes: Sequence[Change]) -> None:
+    """Print the first changed paths of a command that made them, unless `--quiet`."""
+    if console.quiet:
+        return
+    print_changes(changes[:_SOME])
+    if len(changes) > _SOME:
+        console.done(f"... and {len(changes) - _SOME:,} more")
+
+
+def _sizes(change: Change) -> str:
+    if change.kind == "mode":
+        return "executable bit"
+    if change.old_size is None or change.new_size is None:
+        return size(change.new_size if change.old_size is None else change.old_size)
+    if change.old_size == change.new_size:
+        return size(change.new_size)
+    return f"{size(change.old_size)} -> {size(change.new_size)}"
+
+
+def changes_summary(changes: Sequence[Change]) -> str:
+    """How many files were changed in which way.
+
+    Example:
+        >>> changes_summary(())
+        'no changes'
+    """
+    kinds = [(kind, sum(change.kind == kind for change in changes)) for kind in _ORDER]
+    found = [f"{number:,} {_WORDS[kind]}" for kind, number in kinds if number]
+    return ", ".join(found) or "no changes"
+
+
+_ORDER = ("added", "modified", "removed", "mode")
+_WORDS = {"added": "added", "modified": "modified", "removed": "removed", "mode": "changed mode"}
+
+
+def print_asset_table(assets: Sequence[AssetInfo]) -> None:
+    """Print assets, one a line."""
+    rows = [
+        (
+            asset.name,
+            ", ".join(asset.aliases),
+            asset.author,
+            when(asset.created_at),
+            _message_cell(asset),
+        )
+        for asset in assets
+    ]
+    console.table(("Asset", "Aliases", "Created By", "Created At", "Message"), rows)
+
+
+def _message_cell(asset: AssetInfo) -> str:
+    message = first_line(asset.message)
+    return message if asset.status == "active" else f"[{asset.status}] {message}".rstrip()
+
+
+def alias_change_text(change: AliasChange) -> str:
+    """What happened to an alias, from where to where."""
+    name = f"alias {change.class_name}@{change.alias}"
+    old = _asset_text(change.class_name, change.old, change.old_number)
+    new = _asset_text(change.class_name, change.new, change.new_number)
+    if new is None:
+        return f"removed {name}, which was {old}"
+    if old is None:
+        return f"{name} is new: {new}"
+    return f"{name} stays at {new}" if old == new else f"{name} moved from {old} to {new}"
+
+
+def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> str | None:
+    if asset_id is None:
+        return None
+    from ama.values import display_name
+
+    return display_name(class_name, number, asset_id)
+
+
+def files_text(files: int, total: int) -> str:
+    """A number of files and their size, as `5 files, 636.1 kB`."""
+    return f"{count(files, 'file')}, {size(total)}"

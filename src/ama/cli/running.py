@@ -1,0 +1,146 @@
+"""Running one command line: its errors become one line, a hint and an exit code.
+
+What typer would do with an error (a usage text, a trace drawn with rich) is not what a script or a
+reader of a log wants, so this module runs typer's command itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from ama.cli.app import COMMANDS, PROGRAM, build
+from ama.cli.output import console
+from ama.errors import AmaError
+
+INTERNAL = 70
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+USAGE = 2
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# The base of typer's errors of usage; typer exports only this child of it.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is shown."""
+
+    code: str
+    exit_code: int
+    message: str
+    hint: str | None = None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. Everything it prints is written when it ends.
+
+    Args:
+        arguments: The words after `ama`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # a file name may hold what the stream's encoding can't
+            reconfigure(errors="backslashreplace")
+    try:
+        try:
+            code = _invoke(list(arguments))
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no error may reach the user as a trace
+            code = _show(failure_of(error, arguments), arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        _discard_output()
+        return BROKEN_PIPE
+    except OSError as error:  # nowhere to write: the disk behind `> file` is full
+        _discard_output()
+        failure = failure_of(error)
+        console.error(failure.message, failure.hint)
+        return failure.exit_code
+
+
+def _invoke(arguments: list[str]) -> int:
+    command = build()
+    if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
+        from ama.cli.completion import complete
+
+        return complete(command)
+    try:
+        with command.make_context(PROGRAM, arguments) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    except KeyboardInterrupt:
+        return _show(Failure("interrupted", INTERRUPTED, "interrupted"), arguments)
+    return 0
+
+
+def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
+    """Say what an exception means to the user who typed these arguments."""
+    if isinstance(error, AmaError):
+        return Failure(error.code, error.exit_code, error.message, error.hint)
+    if isinstance(error, _UsageError):
+        return _usage_failure(error, arguments)
+    if isinstance(error, OSError) and error.filename is None and error.errno in _DISK_FULL:
+        return Failure("storage", 8, f"can't write the output: {error.strerror}")
+    text = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    hint = "AMA_DEBUG=1 shows the trace; please report it"
+    return Failure("internal", INTERNAL, f"internal: {what}", hint)
+
+
+def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
+    context = error.ctx
+    words = (word for word in arguments if word in COMMANDS)
+    command = context.command_path if context else " ".join((PROGRAM, next(words, ""))).rstrip()
+    help_hint = f"see `{command} --help`"
+    wrong_option = getattr(error, "option_name", None)
+    if wrong_option is not None and hasattr(error, "possibilities"):
+        near = _nearest_option(wrong_option, context)
+        hint = f"did you mean {near}? {help_hint}" if near else help_hint
+        if command == PROGRAM and wrong_option == "--json":
+            hint = "--json goes behind the command, such as `ama list --json`"
+        return Failure("usage", USAGE, f"there is no option {wrong_option} in `{command}`", hint)
+    message = str(error.format_message()).strip().rstrip(".").replace("\n", " ")
+    return Failure("usage", USAGE, message[:1].lower() + message[1:], help_hint)
+
+
+def _nearest_option(wrong: str, context: Any) -> str | None:
+    from ama.names import nearest
+
+    if context is None:
+        return None
+    options = [option for param in context.command.get_params(context) for option in param.opts]
+    near = nearest(wrong, [option for option in options if option.startswith("--")])
+    return near[0] if near else None
+
+
+def _show(failure: Failure, arguments: Sequence[str]) -> int:
+    if os.environ.get("AMA_DEBUG") and sys.exc_info()[0] is not None:
+        import traceback
+
+        traceback.print_exc()
+    # A command line that could not be parsed may still have asked for JSON.
+    if console.json or "--json" in arguments:
+        shown = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+        console.print_json({"error": shown})
+    else:
+        console.error(failure.message, failure.hint)
+    return failure.exit_code
+
+
+def _discard_output() -> None:
+    # Python flushes stdout once more as it exits, and would complain about the same pipe again.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

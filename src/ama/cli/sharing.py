@@ -1,0 +1,241 @@
+"""The commands that reach a store: upload, download, push, pull, fetch, list, link."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.arguments import AssetArgument, ForceOption, MessageOption, RemoteOption
+from ama.cli.completion import complete_alias, complete_asset, complete_class
+from ama.cli.opening import open_repo, open_store
+from ama.cli.output import console, count, shown_path, size, when
+from ama.cli.rendering import alias_change_text, asset_text, files_text, print_asset_table
+from ama.cli.work import report_link, report_switch
+
+if TYPE_CHECKING:
+    from ama.results import DownloadResult, UploadResult
+
+
+def upload(remote: RemoteOption = None, message: MessageOption = None) -> None:
+    """Publish what is staged.
+
+    The asset gets its number, and the aliases that were set. Content that the remote has is not
+    sent again. Where no remote is configured it goes to a store on this machine.
+
+    Example:
+        ama add model.h5 model.yml
+        ama set --alias my_model
+        ama upload -m "wider layers"
+    """
+    _report_upload(open_repo().upload(remote=remote, message=message))
+
+
+def push(remote: RemoteOption = None) -> None:
+    """Publish commits that were made before.
+
+    Example:
+        ama commit -m "wider layers"
+        ama push
+    """
+    _report_upload(open_repo().push(remote=remote))
+
+
+def _report_upload(result: UploadResult) -> None:
+    if console.report(result):
+        return
+    for asset in result.published:
+        console.done(f"published {asset.name}")
+    for change in result.aliases:
+        console.done(alias_change_text(change))
+    if not (result.published or result.aliases):
+        where = f": {result.asset.name} is published" if result.asset is not None else ""
+        console.done(f"nothing new{where}")
+        return
+    if result.published:
+        new = "the new store " if result.store_created else ""
+        reused = f"; {size(result.bytes_reused)} were there already" if result.bytes_reused else ""
+        console.done(f"sent {size(result.bytes_sent)} to {new}{result.remote}{reused}")
+    if result.local_default:
+        console.done("no remote is configured: this store is on this machine only")
+        console.next_step("ama remote add NAME URL")
+
+
+def download(
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="CLASS|ASSET",
+            autocompletion=complete_asset,
+            help="A class (its newest asset), or an asset by any of its names.",
+        ),
+    ],
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias",
+            metavar="ALIAS",
+            autocompletion=complete_alias,
+            help="The asset of the class that has this alias.",
+        ),
+    ] = None,
+    refs: Annotated[
+        bool, typer.Option("--refs", help="Also every asset that it was made from.")
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="GLOB", help="Only files that match; repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="No files that match; repeatable."),
+    ] = None,
+    metadata_only: Annotated[
+        bool, typer.Option("--metadata-only", help="No files, only what is known about them.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out refs whose content is in another store.")
+    ] = False,
+    directory: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The directory to write into."),
+    ] = None,
+    remote: RemoteOption = None,
+) -> None:
+    """Download an asset into a new directory.
+
+    The directory is named after the alias, or else after the class and the number.
+
+    Example:
+        ama download sequence_models --alias my_model
+        ama download sequence_models@my_model --refs -o model
+        ama download sequence_models/7 --include '*.yml'
+    """
+    result = open_store(remote).download(
+        asset if alias is None else f"{asset}@{alias}",
+        directory,
+        refs=refs,
+        include=include or (),
+        exclude=exclude or (),
+        metadata_only=metadata_only,
+        partial=partial,
+    )
+    if console.report(result):
+        return
+    _print_download(result)
+    for ref in result.refs:
+        _print_download(ref)
+    for missing in result.missing_refs:
+        console.done(f"not in this store: {missing.name}")
+    received = sum(part.bytes_received for part in (result, *result.refs))
+    console.done(f"received {size(received)}")
+    if result.asset.refs and not refs:
+        made_from = count(len(result.asset.refs), "other asset")
+        console.done(f"made from {made_from}: add --refs to download all")
+
+
+def _print_download(result: DownloadResult) -> None:
+    skipped = f", {result.skipped:,} left out" if result.skipped else ""
+    files = files_text(result.files, result.size)
+    where = shown_path(result.directory)
+    console.done(f"downloaded {result.asset.name} to {where}: {files}{skipped}")
+
+
+def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:
+    """Fetch, and switch to where the alias points now.
+
+    That is the alias by which this asset was named in `download` or `switch`; without one, `pull`
+    switches to the newest asset of the class.
+
+    Example:
+        ama pull
+    """
+    report_switch(open_repo().pull(remote=remote, force=force))
+
+
+def fetch(remote: RemoteOption = None) -> None:
+    """See what was published since.
+
+    It changes no file. Without a remote, `log`, `show` and `list` know what was fetched last.
+
+    Example:
+        ama fetch
+        ama log sequence_models
+    """
+    result = open_repo().fetch(remote=remote)
+    if console.report(result):
+        return
+    for asset in result.new_assets:
+        console.line(asset_text(asset))
+    new = count(len(result.new_assets), "new asset") if result.new_assets else "nothing new"
+    console.done(f"{new} in {result.remote}")
+    if result.new_assets:
+        console.next_step("ama pull")
+
+
+def list_(
+    class_name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CLASS]",
+            autocompletion=complete_class,
+            help="List the assets of this class, newest first.",
+        ),
+    ] = None,
+    remote: RemoteOption = None,
+) -> None:
+    """List classes, or the assets of a class.
+
+    Example:
+        ama list
+        ama list sequence_models
+    """
+    store = open_store(remote)
+    if class_name is not None:
+        assets = store.assets(class_name)
+        if not console.report(assets):
+            print_asset_table(assets)
+        return
+    classes = store.classes()
+    if console.report(classes):
+        return
+    if not classes:
+        console.note(f"no classes yet in {store.url}")
+        return
+    rows = [
+        (
+            info.name,
+            f"{info.assets:,}",
+            info.newest.name if info.newest else "",
+            when(info.newest.created_at) if info.newest else "",
+        )
+        for info in classes
+    ]
+    console.table(("Class", "Assets", "Newest", "Created At"), rows, right=frozenset({1}))
+
+
+def link(
+    asset: AssetArgument,
+    label: Annotated[
+        str, typer.Option("--label", metavar="LABEL", help="What the linked asset is to this one.")
+    ] = "",
+    class_name: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            autocompletion=complete_class,
+            help="The class to look in, if ASSET is an alias that several classes have.",
+        ),
+    ] = None,
+) -> None:
+    """Link the asset that this one was made from.
+
+    The link is to that asset as it is now, and is part of this one from the next upload on.
+
+    Example:
+        ama link nlp_embeddings@my_training_inputs --label inputs
+        ama upload
+    """
+    report_link(open_repo().link(asset, label=label, class_name=class_name))

@@ -1,0 +1,356 @@
+"""The commands of everyday work: init, add, rm, restore, status, set, commit, switch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.arguments import (
+    AssetArgument,
+    ForceOption,
+    MessageOption,
+    parse_metadata,
+    worktree_paths,
+)
+from ama.cli.completion import complete_alias, complete_asset, complete_class
+from ama.cli.opening import open_repo
+from ama.cli.output import console, count, first_line
+from ama.cli.rendering import (
+    asset_text,
+    changes_summary,
+    files_text,
+    metadata_lines,
+    print_changes,
+    print_some_changes,
+    ref_text,
+)
+
+if TYPE_CHECKING:
+    from ama.results import SwitchResult
+    from ama.values import Change, Ref, Staged, Status
+
+PathArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Files, directories, or quoted globs."),
+]
+
+
+def init(
+    class_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="CLASS",
+            autocompletion=complete_class,
+            help="The family that the asset belongs to; a name that is not in use is a new one.",
+        ),
+    ],
+) -> None:
+    """Start an asset of a class in this directory.
+
+    In a directory that has one already, this starts another asset, which has no parent.
+
+    Example:
+        ama init sequence_models
+        ama add model.h5 model.yml
+    """
+    from ama.repo import Repo
+
+    repo = Repo.init(Path.cwd(), class_name)
+    if console.report({"root": repo.root, "class_name": repo.class_name}):
+        return
+    console.done(f"started an asset of {repo.class_name} in {repo.root}")
+    console.next_step("ama add FILE...")
+
+
+def add(
+    paths: PathArguments,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Keep a copy of large files now, not with the upload.")
+    ] = False,
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias",
+            metavar="ALIAS",
+            autocompletion=complete_alias,
+            help="With `ref` for a path: link the asset that has this alias now.",
+        ),
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            autocompletion=complete_class,
+            help="The class that the alias is in, if several have it.",
+        ),
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--label", metavar="LABEL", help="What the linked asset is to this one.")
+    ] = "",
+) -> None:
+    """Stage files for the next upload.
+
+    Directories are added with all that is in them. Commas between names are allowed.
+    `ama add ref --alias ALIAS` links an asset, as `ama link` does.
+
+    Example:
+        ama add model.h5 model.yml
+        ama add 'checkpoints/*.h5'
+        ama add ref --alias my_training_inputs
+    """
+    if alias is not None:
+        _add_ref(paths, alias, class_name, label)
+        return
+    if class_name is not None or label:
+        raise typer.BadParameter("--class and --label go with `ama add ref --alias ALIAS`")
+    result = open_repo().add(worktree_paths(paths), copy=copy)
+    if console.report(result):
+        return
+    if not result.changes:
+        console.done(f"nothing new in {files_text(result.unchanged, result.size)}")
+        return
+    print_some_changes(result.changes)
+    changed = sum(change.new_size or 0 for change in result.changes)
+    kinds = {change.kind for change in result.changes}
+    details = f": {changes_summary(result.changes)}" if kinds != {"added"} else ""
+    console.done(f"staged {files_text(len(result.changes), changed)}{details}")
+    console.next_step("ama upload")
+
+
+def _add_ref(paths: list[str], alias: str, class_name: str | None, label: str) -> None:
+    if [path.removesuffix(",") for path in paths] != ["ref"]:
+        raise typer.BadParameter("--alias goes with `ama add ref`; for files: `ama set --alias`")
+    link = open_repo().link(alias, label=label, class_name=class_name, alias=True)
+    report_link(link)
+
+
+def report_link(ref: Ref) -> None:
+    """Print that an asset was linked."""
+    if console.report(ref):
+        return
+    console.done(f"linked {ref_text(ref)}")
+    console.next_step("ama upload")
+
+
+def rm(
+    paths: PathArguments,
+    cached: Annotated[
+        bool, typer.Option("--cached", help="Keep the files, remove them from the asset only.")
+    ] = False,
+    force: ForceOption = False,
+) -> None:
+    """Delete files and stage their removal.
+
+    A file whose content is stored nowhere is kept, unless --force.
+
+    Example:
+        ama rm old_model.h5
+        ama rm --cached notes.txt
+    """
+    result = open_repo().remove(worktree_paths(paths), keep_files=cached, force=force)
+    if console.report(result):
+        return
+    what = count(len(result.removed), "file")
+    console.done(f"removed {what}" if result.files_deleted else f"removed {what}, kept on disk")
+    console.next_step("ama upload")
+
+
+def restore(
+    paths: PathArguments,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="Unstage: leave the files as they are.")
+    ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="ASSET",
+            autocompletion=complete_asset,
+            help="Take the files from this asset, not from what is staged.",
+        ),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Bring files back as they were.
+
+    They come back as staged; with --staged, what is staged comes back as in HEAD.
+
+    Example:
+        ama restore model.yml
+        ama restore --staged model.h5
+        ama restore --source sequence_models/3 model.yml
+    """
+    result = open_repo().restore(worktree_paths(paths), staged=staged, source=source, force=force)
+    if console.report(result):
+        return
+    restored, deleted = len(result.restored), len(result.deleted)
+    if staged:
+        console.done(f"unstaged {count(restored + deleted, 'file')}")
+        return
+    and_deleted = f", deleted {count(deleted, 'file')}" if deleted else ""
+    console.done(f"restored {count(restored, 'file')}{and_deleted}")
+
+
+def status() -> None:
+    """Show what is staged, changed and not published yet.
+
+    Example:
+        ama status
+    """
+    state = open_repo().status()
+    if console.report(state):
+        return
+    _print_head(state)
+    _print_section("staged:", state.staged)
+    _print_set(state)
+    _print_section("changed since add:", state.changed)
+    if state.untracked:
+        console.line("not added:", "bold")
+        for path in state.untracked:
+            console.line(f"  {path}")
+    if state.unpublished:
+        console.line("not published yet:", "bold")
+        for asset in state.unpublished:
+            console.line(f"  {asset_text(asset)}  {first_line(asset.message)}".rstrip())
+    if state.clean and not state.untracked:
+        console.done("nothing to upload")
+    _next_after_status(state)
+
+
+def _print_head(state: Status) -> None:
+    if state.head is None:
+        console.line(f"{state.class_name}, nothing committed yet", "bold")
+    else:
+        follows = f", following @{state.follows}" if state.follows else ""
+        console.line(asset_text(state.head) + follows, "bold")
+    parts = [files_text(state.files, state.size)]
+    if state.skipped:
+        parts.append(f"{state.skipped:,} not downloaded")
+    if state.remote is not None:
+        parts.append(f"remote {state.remote}")
+    console.line(", ".join(parts))
+
+
+def _print_section(title: str, changes: tuple[Change, ...]) -> None:
+    if changes:
+        console.line(title, "bold")
+        print_changes(changes, indent="  ")
+
+
+def _print_set(state: Status | Staged) -> None:
+    lines = [f"alias     {alias}" for alias in state.aliases]
+    if state.message:
+        lines.append(f"message   {first_line(state.message)}")
+    lines += [f"metadata  {line}" for line in metadata_lines(state.metadata)]
+    lines += [f"ref       {ref_text(ref)}" for ref in state.refs]
+    if lines:
+        console.line("set for the next upload:", "bold")
+        for line in lines:
+            console.line(f"  {line}")
+
+
+def _next_after_status(state: Status) -> None:
+    if state.staged or state.aliases or state.message or state.metadata or state.refs:
+        console.next_step("ama upload")
+    elif state.changed:
+        console.next_step("ama add FILE..., or ama restore FILE...")
+    elif state.unpublished:
+        console.next_step("ama push")
+    elif state.untracked:
+        console.next_step("ama add FILE...")
+
+
+def set_(
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alias",
+            metavar="ALIAS",
+            autocompletion=complete_alias,
+            help="A name that moves to the asset with the upload.",
+        ),
+    ] = None,
+    message: MessageOption = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--meta", metavar="KEY=VALUE", help="Metadata: a number, true or false, else text."
+        ),
+    ] = None,
+    meta_str: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--meta-str", metavar="KEY=TEXT", help="Metadata that is text, whatever it looks like."
+        ),
+    ] = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unset", metavar="KEY", help="Take back a metadata key, `alias:ALIAS`, or `message`."
+        ),
+    ] = None,
+) -> None:
+    """Set aliases, message and metadata of the next upload.
+
+    Every option but --message can be given several times.
+
+    Example:
+        ama set --alias my_model --message "wider layers"
+        ama set --meta learning_rate=0.001 --meta-str commit=00123456
+        ama set --unset learning_rate
+    """
+    metadata = parse_metadata(meta or (), meta_str or ())
+    staged = open_repo().set(
+        aliases=alias or (), message=message, metadata=metadata, unset=unset or ()
+    )
+    if console.report(staged):
+        return
+    if console.quiet:
+        return
+    _print_set(staged)
+    console.next_step("ama upload")
+
+
+def commit(message: MessageOption = None) -> None:
+    """Make an asset of what is staged, and keep it here.
+
+    `ama push` publishes it later; `ama upload` does both at once and keeps no copy.
+
+    Example:
+        ama commit -m "wider layers"
+        ama push
+    """
+    result = open_repo().commit(message)
+    if console.report(result):
+        return
+    if result.created:
+        console.done(f"committed {result.asset.name}")
+        console.next_step("ama push")
+    else:
+        console.done(f"nothing to commit: {result.asset.name} holds all that is staged")
+
+
+def switch(asset: AssetArgument, force: ForceOption = False) -> None:
+    """Make this directory hold another asset.
+
+    Files whose content is stored nowhere stop it, unless --force.
+
+    Example:
+        ama switch sequence_models/3
+        ama switch HEAD~1
+    """
+    report_switch(open_repo().switch(asset, force=force))
+
+
+def report_switch(result: SwitchResult) -> None:
+    """Print where HEAD went, and what that changed."""
+    if console.report(result):
+        return
+    if result.old is not None and result.old.id == result.new.id and not result.changes:
+        console.done(f"already at {result.new.name}")
+        return
+    print_some_changes(result.changes)
+    console.done(f"now at {result.new.name}: {changes_summary(result.changes)}")

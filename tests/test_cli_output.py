@@ -1,0 +1,210 @@
+"""How values look: sizes, times, tables, JSON, and the progress bar."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from ama.cli import progress
+from ama.cli.output import Console, console, count, first_line, plain, size, when
+from ama.cli.rendering import alias_change_text, changes_summary, metadata_lines, print_changes
+from ama.progress import NO_PROGRESS
+from ama.results import AliasChange
+from ama.values import AssetInfo, Change, Ref
+
+MOMENT = datetime(2026, 11, 23, 4, 24, 36, 120, tzinfo=timezone(timedelta(hours=1)))
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (636_144, "636.1 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (5 * 10**12, "5.0 TB"),
+        (5 * 10**15, "5.0 PB"),
+        (None, "-"),
+    ],
+)
+def test_size(number: int | None, text: str) -> None:
+    assert size(number) == text
+
+
+def test_words() -> None:
+    assert when(MOMENT) == "2026-11-23 03:24:36 UTC"
+    assert [count(n, "file") for n in (0, 1, 20_000)] == ["0 files", "1 file", "20,000 files"]
+    assert count(2, "alias") == "2 aliases"
+    assert first_line("\n one \ntwo") == "one"
+    assert metadata_lines({"b": True, "a": 0.5}) == ["a = 0.5", "b = true"]
+
+
+def test_json_of_values() -> None:
+    info = AssetInfo(
+        id="ab" * 32,
+        class_name="models",
+        tree="cd" * 32,
+        author="Ann",
+        created_at=MOMENT,
+        message="",
+        number=7,
+        refs=(Ref("ef" * 32, "data", "inputs"),),
+        metadata={"lr": 0.1},
+    )
+    shown = plain({"asset": info, "path": Path("x"), "list": [1, None]})
+    assert json.loads(json.dumps(shown)) == shown
+    assert isinstance(shown, dict)
+    assert shown["path"] == "x"
+    assert shown["asset"]["created_at"] == "2026-11-23T03:24:36.000120Z"
+    assert shown["asset"]["name"] == "models/7 (ababababab)"
+    assert shown["asset"]["metadata"] == {"lr": 0.1}
+    assert shown["asset"]["refs"][0]["name"] == "data (efefefefef)"
+
+
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().line("a\x1b[31mb\nc\u202e\x9b")
+    assert capsys.readouterr().out == "a\\x1b[31mb\\nc\\u202e\\x9b\n"
+    Console().columns([("a\n", "b"), ("ccc", "d")])
+    assert capsys.readouterr().out == "a\\n  b\nccc  d\n"
+
+
+def test_table(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().table(("Class", "Assets"), [("models", "12"), ("m", "3")], right=frozenset({1}))
+    assert capsys.readouterr().out == "Class   Assets\nmodels      12\nm            3\n"
+    Console().columns([])
+    assert capsys.readouterr().out == ""
+
+
+def test_json_mode_prints_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    own = Console()
+    own.json = True
+    own.line("line")
+    own.done("done")
+    own.note("note")
+    own.next_step("next")
+    assert own.report({"a": 1})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"a": 1}
+    assert captured.err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("WT_SESSION", "1")
+    for no_color, expected in (("", "\x1b[1mx\x1b[0m\n"), ("1", "x\n")):
+        monkeypatch.setenv("NO_COLOR", no_color)
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stdout", stream)
+        Console().line("x", "bold")
+        assert stream.getvalue() == expected
+
+
+def test_a_row_ends_with_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    Console().columns([("a" * 30, "b" * 30)])
+    (line,) = stream.getvalue().splitlines()
+    assert len(line) == 50
+    assert line.endswith("…")
+
+
+def test_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = (
+        Change("model.h5", "added", new_size=2000),
+        Change("a", "modified", 10, 1500),
+        Change("b", "modified", 10, 10),
+        Change("c", "removed", old_size=3),
+        Change("d", "mode", 3, 3),
+    )
+    print_changes(changes)
+    assert capsys.readouterr().out.splitlines() == [
+        "added     model.h5  2.0 kB",
+        "modified  a         10 B -> 1.5 kB",
+        "modified  b         10 B",
+        "removed   c         3 B",
+        "mode      d         executable bit",
+    ]
+    assert changes_summary(changes) == "1 added, 2 modified, 1 removed, 1 changed mode"
+    assert changes_summary(()) == "no changes"
+
+
+def test_alias_changes() -> None:
+    one, two = "1" * 64, "2" * 64
+    texts = [
+        alias_change_text(AliasChange("m", "best", *change))
+        for change in (
+            (None, one, None, 1),
+            (one, two, 1, 2),
+            (one, one, 1, 1),
+            (two, None, 2, None),
+        )
+    ]
+    assert texts == [
+        "alias m@best is new: m/1 (1111111111)",
+        "alias m@best moved from m/1 (1111111111) to m/2 (2222222222)",
+        "alias m@best stays at m/1 (1111111111)",
+        "removed alias m@best, which was m/2 (2222222222)",
+    ]
+
+
+def stderr_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Makes stderr a terminal; pytest sets stderr anew for each test, so no fixture can."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    return stream
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr_terminal(monkeypatch)
+    assert isinstance(progress.terminal_progress(), progress.TerminalProgress)
+    monkeypatch.setattr(console, "quiet", True)
+    assert progress.terminal_progress() is NO_PROGRESS
+    monkeypatch.setattr(console, "quiet", False)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert progress.terminal_progress() is NO_PROGRESS
+
+
+def test_short_work_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = stderr_terminal(monkeypatch)
+    bar = progress.TerminalProgress()
+    bar.start("hashing", 1000)
+    bar.advance(1000)
+    bar.finish()
+    assert terminal.getvalue() == ""
+
+
+def test_long_work_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = stderr_terminal(monkeypatch)
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(progress, "_REFRESH_S", 0.0)
+    bar = progress.TerminalProgress()
+    bar.start("hashing [red]", 3_000_000)
+    bar.advance(1_500_000)
+    bar.advance(500_000)
+    bar.finish()
+    drawn = terminal.getvalue()
+    assert "hashing [red]" in drawn
+    assert "2.0/3.0 MB" in drawn
+    bar.finish()
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(float("nan"), "NaN"), (float("inf"), "Infinity"), (-float("inf"), "-Infinity"), (0.5, 0.5)],
+)
+def test_a_metric_that_is_no_number_is_a_text_in_json(number: float, shown: object) -> None:
+    assert plain({"loss": number}) == {"loss": shown}

@@ -1,0 +1,328 @@
+"""upload, download, push, pull, fetch, list, link, ref, alias and remote by the real command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ama import Repo
+from ama.config import set_value
+from ama.settings import user_config_path
+from conftest import Ama
+
+
+@pytest.fixture
+def training(training_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A worktree whose inputs and model are published, the model linked to its inputs; the cwd."""
+    directory = training_runs / "base"
+    monkeypatch.chdir(directory)
+    config = user_config_path()
+    set_value(config, "user.name", "Ann Lee")
+    set_value(config, "user.email", "ann@example.com")
+    inputs = Repo.init(directory, "inputs")
+    inputs.add(["training.yml"])
+    inputs.set(aliases=["latest"])
+    inputs.upload()
+    model = Repo.init(directory, "models")
+    model.add(["model.h5", "model.yml"])
+    model.set(aliases=["best"], metadata={"lr": 0.1})
+    model.link("inputs@latest", label="data")
+    model.upload(message="first\n\nIt is small.")
+    return directory
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    directory = tmp_path / "elsewhere"
+    directory.mkdir()
+    return directory
+
+
+def test_upload_says_what_and_where(tmp_path: Path, home: Path, run: Ama) -> None:
+    (tmp_path / "a").write_text("a", encoding="utf-8")
+    run.ok("init", "models")
+    run.ok("add", "a")
+    run.ok("set", "--alias", "best")
+    lines = run.ok("upload").stdout.splitlines()
+    assert lines[0].startswith("published models/1 (")
+    assert lines[1].startswith("alias models@best is new: models/1 (")
+    assert "to the new store " in lines[2]
+    assert str(home) in lines[2]
+    assert lines[3] == "no remote is configured: this store is on this machine only"
+    assert lines[4] == "next: ama remote add NAME URL"
+    (line,) = run.ok("upload").stdout.splitlines()
+    assert line.startswith("nothing new: models/1 (")
+
+    (tmp_path / "a").write_text("b", encoding="utf-8")
+    run.ok("add", "a")
+    run.ok("set", "--alias", "best")
+    shown = run.ok("upload", "--json").json()
+    assert [asset["number"] for asset in shown["published"]] == [2]
+    (change,) = shown["aliases"]
+    assert (change["old_number"], change["new_number"]) == (1, 2)
+    assert shown["local_default"] is True
+    assert shown["store_created"] is False
+
+
+@pytest.mark.usefixtures("training")
+def test_log_show_ls_cat(training: Path, run: Ama) -> None:
+    said = run.ok("log").stdout.splitlines()
+    assert said[0].startswith("models/1 (")
+    assert said[0].endswith(" @best")
+    assert said[1] == "Created By:  Ann Lee <ann@example.com>"
+    assert said[2].startswith("Created At:  ")
+    assert said[2].endswith(" UTC")
+    assert said[3].startswith("Refs:        inputs/1 (")
+    assert said[3].endswith(" @latest as data")
+    assert said[4:] == ["", "    first", "", "    It is small."]
+
+    said = run.ok("show").stdout.splitlines()
+    fields = {line.partition(":")[0]: line.partition(":")[2].strip() for line in said}
+    assert fields["Aliases"] == "best"
+    assert fields["Created By"] == "Ann Lee <ann@example.com>"
+    assert fields["Metadata"] == "lr = 0.1"
+    assert fields["Message"] == "first"
+    assert fields["Files"].startswith("2 files, ")
+    assert len(fields["Id"]) == 64
+    assert any(line.endswith("  model.h5") for line in said)
+    shown = run.ok("show", "models@best", "--json").json()
+    assert shown["id"] == fields["Id"]
+    assert [file["path"] for file in shown["files"]] == ["model.h5", "model.yml"]
+
+    assert len(run.ok("ls").stdout.splitlines()) == 2
+    assert run.ok("ls", "models/1", "model.yml").stdout.endswith("  model.yml\n")
+    (file,) = run.ok("ls", "inputs", "--json").json()
+    assert file["path"] == "training.yml"
+    content = (training / "model.yml").read_text(encoding="utf-8")
+    for words in (
+        ("cat", "model.yml"),
+        ("cat", "models@best:model.yml"),
+        ("show", "models/1:model.yml"),
+        ("cat", ":model.yml"),
+    ):
+        assert run.ok(*words).stdout == content
+
+    missing = run("ls", "HEAD", "modl.yml")
+    assert missing.code == 3
+    assert "model.yml" in missing.stderr
+    missing = run("cat", "modl.yml")
+    assert missing.code == 3
+    assert missing.stdout == ""
+
+
+@pytest.mark.usefixtures("training")
+def test_a_store_is_read_from_outside_of_every_worktree(elsewhere: Path, run: Ama) -> None:
+    for words in (
+        ("log", "models@best"),
+        ("log", "models", "--oneline"),
+        ("show", "models/1"),
+        ("ls", "models"),
+        ("cat", "models:model.yml"),
+        ("list",),
+        ("list", "models"),
+        ("alias", "list"),
+        ("alias", "history", "models@best"),
+        ("fsck",),
+    ):
+        assert run.ok(*words, cwd=elsewhere).stdout
+    for words in (("status",), ("log",), ("cat", "model.yml"), ("upload",)):
+        result = run(*words, cwd=elsewhere)
+        assert result.code == 3
+        assert "ama init" in result.stderr
+
+
+@pytest.mark.usefixtures("training")
+def test_list(run: Ama) -> None:
+    lines = run.ok("list").stdout.splitlines()
+    assert lines[0].split() == ["Class", "Assets", "Newest", "Created", "At"]
+    assert [line.split()[:2] for line in lines[1:]] == [["inputs", "1"], ["models", "1"]]
+    lines = run.ok("list", "models").stdout.splitlines()
+    assert lines[0].startswith("Asset")
+    for told in ("models/1 (", "best", "Ann Lee <ann@example.com>", " UTC  first"):
+        assert told in lines[1]
+    assert run.ok("list", "models", "--json").json()[0]["aliases"] == ["best"]
+    assert [info["name"] for info in run.ok("list", "--json").json()] == ["inputs", "models"]
+    result = run("list", "modles")
+    assert result.code == 3
+    assert "models" in result.stderr
+
+
+def test_list_of_nothing(run: Ama) -> None:
+    result = run("list")
+    assert result.code == 3
+    assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("training")
+def test_download(elsewhere: Path, run: Ama) -> None:
+    lines = run.ok("download", "models", "--alias", "best", cwd=elsewhere).stdout.splitlines()
+    assert lines[0].startswith("downloaded models/1 (")
+    assert " to best: 2 files, " in lines[0] or "best: 2 files, " in lines[0]
+    assert lines[-1] == "made from 1 other asset: add --refs to download all"
+    assert (elsewhere / "best" / "model.h5").exists()
+
+    run.ok("download", "models/1", "-o", "mine", "--include", "*.yml", cwd=elsewhere)
+    assert not (elsewhere / "mine" / "model.h5").exists()
+    assert (elsewhere / "mine" / "model.yml").exists()
+    shown = run.ok(
+        "download", "models@best", "-o", "other", "--refs", "--json", cwd=elsewhere
+    ).json()
+    assert shown["asset"]["number"] == 1
+    assert [ref["asset"]["class_name"] for ref in shown["refs"]] == ["inputs"]
+
+
+@pytest.mark.usefixtures("training")
+def test_download_of_what_is_not_there(elsewhere: Path, run: Ama) -> None:
+    for words, near in (
+        (("modles",), "models"),
+        (("models", "--alias", "bets"), "best"),
+        (("models/7",), "models/1"),
+    ):
+        result = run("download", *words, cwd=elsewhere)
+        assert result.code == 3
+        assert len(result.stderr.splitlines()) == 2
+        assert near in result.stderr
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.usefixtures("training")
+def test_refs(run: Ama) -> None:
+    run.ok("init", "reports")
+    result = run.ok("ref", "list")
+    assert result.stdout == ""
+    assert "ama link" in result.stderr
+    run.ok("switch", "models/1")
+    run.ok("link", "inputs/1", "--label", "again")
+    lines = [line.split() for line in run.ok("ref").stdout.splitlines()]
+    assert lines[0] == ["Asset", "Ref", "Label", "Aliases"]
+    assert lines[1][0] == "models/1"
+    assert lines[1][2] == "inputs/1"
+    assert lines[1][-2:] == ["data", "latest"]
+    assert lines[2][:3] == ["next", "upload", "inputs/1"]
+    shown = run.ok("ref", "list", "--json").json()
+    assert [ref["label"] for ref in shown["head"]] == ["data"]
+    assert [ref["label"] for ref in shown["staged"]] == ["again"]
+    said = run.ok("ref", "remove", "inputs/1").stdout
+    assert said.startswith("removed ref inputs/1 (")
+    assert said.splitlines()[-1] == "next: ama upload"
+    assert run.ok("ref", "list", "--json").json()["staged"] == []
+    assert run("ref", "remove", "inputs/1").code == 3
+
+
+@pytest.mark.usefixtures("training")
+def test_add_ref_looks_in_all_classes(training: Path, run: Ama) -> None:
+    (training / "ref").write_text("a file\n", encoding="utf-8")
+    run.ok("init", "reports")
+    run.ok("add", "meta.yml")
+    said = run.ok("add", "ref", "--alias", "best", "--label", "about").stdout
+    assert said.startswith("linked models/1 (")
+    assert "as about" in said
+    # As soon as several classes have the alias, the class must be said.
+    run.ok("alias", "move", "inputs@best", "inputs/1")
+    run.ok("ref", "remove", "models/1")
+    result = run("add", "ref", "--alias", "best")
+    assert result.code != 0
+    assert "--class" in result.stderr
+    assert "inputs" in result.stderr
+    assert "models" in result.stderr
+    said = run.ok("add", "ref", "--alias", "best", "--class", "inputs").stdout
+    assert said.startswith("linked inputs/1 (")
+    run.ok("add", "ref")
+    staged = run.ok("status", "--json").json()["staged"]
+    assert [change["path"] for change in staged] == ["meta.yml", "ref"]
+
+
+@pytest.mark.usefixtures("training")
+def test_aliases(training: Path, run: Ama) -> None:
+    lines = run.ok("alias").stdout.splitlines()
+    assert lines[0].split() == ["Alias", "Asset", "Moved", "By", "Moved", "At"]
+    assert [line.split()[0] for line in lines[1:]] == ["inputs@latest", "models@best"]
+    assert len(run.ok("alias", "list", "models").stdout.splitlines()) == 2
+    (training / "model.yml").write_text("changed\n", encoding="utf-8")
+    run.ok("add", "model.yml")
+    run.ok("set", "--alias", "best")
+    run.ok("upload")
+    said = run.ok("alias", "move", "best", "models/1").stdout
+    assert said.startswith("alias models@best moved from models/2 (")
+    moves = run.ok("alias", "history", "models@best", "--json").json()
+    assert [move["number"] for move in moves] == [1, 2, 1]
+    said = run.ok("alias", "remove", "models@best").stdout
+    assert said.startswith("removed alias models@best, which was models/1 (")
+    assert "(removed)" in run.ok("alias", "history", "best").stdout.splitlines()[1]
+    assert run("alias", "history", "models@bset").code == 3
+    result = run("alias", "history", "best", cwd=training.parent)
+    assert result.code == 2
+    assert "CLASS@best" in result.stderr
+
+
+def test_remotes(tmp_path: Path, run: Ama) -> None:
+    (tmp_path / "w").mkdir()
+    worktree = tmp_path / "w"
+    (worktree / "a").write_text("a", encoding="utf-8")
+    run.ok("init", "models", cwd=worktree)
+    result = run.ok("remote", cwd=worktree)
+    assert result.stdout == ""
+    assert "ama remote add NAME URL" in result.stderr
+    assert run.ok("remote", "list", "--json", cwd=worktree).json() == []
+
+    team, other = tmp_path / "team", tmp_path / "other"
+    said = run.ok("remote", "add", "team", team, cwd=worktree).stdout
+    assert said.startswith("added remote team: ")
+    run.ok("remote", "add", "other", other, cwd=worktree)
+    assert run("remote", "add", "team", other, cwd=worktree).code == 4
+    run.ok("add", "a", cwd=worktree)
+    said = run.ok("upload", cwd=worktree).stdout
+    assert str(team) in said
+    assert "this machine" not in said
+    said = run.ok("push", "--remote", "other", cwd=worktree).stdout
+    assert "published models/1 (" in said
+    assert str(other) in said
+
+    run.ok("remote", "default", "other", cwd=worktree)
+    rows = run.ok("remote", "list", "--json", cwd=worktree).json()
+    assert [(row["name"], row["default"]) for row in rows] == [("other", True), ("team", False)]
+    run.ok("remote", "remove", "other", cwd=worktree)
+    assert (other / "format.json").exists()
+    assert run("remote", "remove", "other", cwd=worktree).code == 3
+    assert run.ok("list", "--remote", team, cwd=tmp_path).stdout
+    result = run("list", "--remote", "taem", cwd=worktree)
+    assert result.code == 3
+    assert "team" in result.stderr
+
+
+@pytest.mark.usefixtures("training")
+def test_fetch_and_pull(
+    training: Path, elsewhere: Path, run: Ama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.ok("download", "models", "-o", "copy", cwd=elsewhere)
+    copy = elsewhere / "copy"
+    # Somebody else's machine: what one has seen is shared by all of its worktrees.
+    monkeypatch.setenv("AMA_CACHE_DIR", str(elsewhere / "cache"))
+    run.ok("fetch", cwd=copy)
+    monkeypatch.delenv("AMA_CACHE_DIR")
+    (training / "model.yml").write_text("changed\n", encoding="utf-8")
+    run.ok("add", "model.yml")
+    run.ok("upload")
+    monkeypatch.setenv("AMA_CACHE_DIR", str(elsewhere / "cache"))
+    lines = run.ok("fetch", cwd=copy).stdout.splitlines()
+    assert lines[-1] == "next: ama pull"
+    assert lines[-2].startswith("1 new asset in ")
+    assert "nothing new" in run.ok("fetch", cwd=copy).stdout
+    said = run.ok("pull", cwd=copy).stdout
+    assert said.splitlines()[-1].startswith("now at models/2 (")
+    assert (copy / "model.yml").read_text(encoding="utf-8") == "changed\n"
+    assert run.ok("pull", cwd=copy).stdout.startswith("already at models/2 (")
+
+
+@pytest.mark.usefixtures("training")
+def test_every_report_is_json(run: Ama) -> None:
+    for words in (
+        *(("status",), ("diff",), ("log",), ("show",), ("ls",), ("list",), ("list", "models")),
+        *(("ref",), ("alias",), ("alias", "history", "best"), ("remote",), ("config",)),
+        *(("fsck",), ("fetch",), ("pull",), ("upload",), ("push",), ("commit",), ("set",)),
+        *(("hash", "model.yml"), ("switch", "HEAD"), ("add", "model.yml")),
+    ):
+        result = run.ok(*words, "--json")
+        result.json()
+        assert result.stderr == ""

@@ -1,0 +1,241 @@
+"""init, add, rm, restore, status, set, commit, switch and diff by the real command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from ama import Repo
+from conftest import Ama
+
+
+@pytest.fixture
+def models(training_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new worktree of class models with files that were never added; it is the cwd."""
+    directory = training_runs / "base"
+    monkeypatch.chdir(directory)
+    Repo.init(directory, "models")
+    return directory
+
+
+def staged(run: Ama) -> dict[str, str]:
+    return {
+        change["path"]: change["kind"] for change in run.ok("status", "--json").json()["staged"]
+    }
+
+
+def last_line(text: str) -> str:
+    return text.splitlines()[-1]
+
+
+def test_init_says_what_and_where(tmp_path: Path, run: Ama) -> None:
+    result = run.ok("init", "models")
+    assert "models" in result.stdout
+    assert str(tmp_path) in result.stdout
+    assert last_line(result.stdout).startswith("next: ama add")
+    shown = run.ok("init", "models", "--json").json()
+    assert shown == {"root": str(tmp_path), "class_name": "models"}
+
+
+def test_add_with_commas_globs_and_directories(models: Path, run: Ama) -> None:
+    (models / "sub").mkdir()
+    (models / "sub" / "notes.txt").write_text("x", encoding="utf-8")
+    result = run.ok("add", "meta.yml,", "model.yml,", "graph_version.txt")
+    assert result.stdout.splitlines()[-2].startswith("staged 3 files, ")
+    assert last_line(result.stdout) == "next: ama upload"
+    assert set(staged(run)) == {"meta.yml", "model.yml", "graph_version.txt"}
+    run.ok("add", "*ckpt0.yml", "sub")
+    assert set(staged(run)) == {
+        *("meta.yml", "model.yml", "graph_version.txt", "sub/notes.txt"),
+        *("git_commit_info_ckpt0.yml", "run_config_ckpt0.yml"),
+    }
+    assert "nothing new" in run.ok("add", "meta.yml").stdout
+
+
+def test_add_from_a_subdirectory(models: Path, run: Ama) -> None:
+    (models / "sub").mkdir()
+    (models / "sub" / "notes.txt").write_text("x", encoding="utf-8")
+    run.ok("add", "notes.txt,", "../meta.yml", cwd=models / "sub")
+    assert set(staged(run)) == {"meta.yml", "sub/notes.txt"}
+
+
+@pytest.mark.usefixtures("models")
+def test_add_of_what_is_missing(run: Ama) -> None:
+    result = run("add", "meta.yml,", "missing.yml,")
+    assert result.code == 3
+    assert "missing.yml" in result.stderr
+    assert "missing.yml," not in result.stderr
+    assert staged(run) == {}
+    assert run("add", "*.none").code == 3
+
+
+@pytest.mark.usefixtures("models")
+def test_add_json(run: Ama) -> None:
+    shown = run.ok("add", "meta.yml", "--json").json()
+    (change,) = shown["changes"]
+    assert (change["path"], change["kind"]) == ("meta.yml", "added")
+    assert shown["unchanged"] == 0
+
+
+def test_a_long_list_of_changes_is_cut(models: Path, run: Ama) -> None:
+    for number in range(25):
+        (models / f"{number}.txt").write_text(str(number), encoding="utf-8")
+    lines = run.ok("add", "*.txt").stdout.splitlines()
+    assert len(lines) < 15
+    assert any("more" in line for line in lines)
+
+
+def test_rm(models: Path, run: Ama) -> None:
+    run.ok("add", "meta.yml", "model.yml")
+    run.ok("commit")
+    result = run.ok("rm", "meta.yml,", "model.yml", "--cached")
+    assert "removed 2 files, kept on disk" in result.stdout
+    assert (models / "meta.yml").exists()
+    assert staged(run) == {"meta.yml": "removed", "model.yml": "removed"}
+    run.ok("restore", "--staged", ".")
+    result = run.ok("rm", "meta.yml")
+    assert "removed 1 file\n" in result.stdout
+    assert not (models / "meta.yml").exists()
+
+
+def test_restore(models: Path, run: Ama) -> None:
+    content = (models / "meta.yml").read_bytes()
+    run.ok("add", "meta.yml")
+    run.ok("commit")
+    (models / "meta.yml").unlink()
+    assert "restored 1 file" in run.ok("restore", "meta.yml,").stdout
+    assert (models / "meta.yml").read_bytes() == content
+    run.ok("add", "model.yml")
+    assert "unstaged 1 file" in run.ok("restore", "--staged", "model.yml").stdout
+    assert staged(run) == {}
+    assert (models / "model.yml").exists()
+
+
+def test_status_tells_everything(models: Path, run: Ama) -> None:
+    said = run.ok("status").stdout
+    assert said.splitlines()[0] == "models, nothing committed yet"
+    assert "not added:" in said
+    assert "  meta.yml" in said
+    run.ok("add", "meta.yml", "model.yml")
+    run.ok("set", "--alias", "best", "-m", "why", "--meta", "lr=0.1")
+    (models / "model.yml").write_text("changed", encoding="utf-8")
+    said = run.ok("status").stdout
+    for told in (
+        *("staged:", "added", "meta.yml", "changed since add:", "modified", "model.yml"),
+        *("set for the next upload:", "alias     best", "message   why", "metadata  lr = 0.1"),
+    ):
+        assert told in said
+    assert last_line(said) == "next: ama upload"
+    shown = run.ok("status", "--json").json()
+    assert shown["aliases"] == ["best"]
+    assert shown["metadata"] == {"lr": 0.1}
+    assert shown["head"] is None
+
+
+def test_status_when_there_is_nothing_to_do(tmp_path: Path, run: Ama) -> None:
+    (tmp_path / "a").write_text("a", encoding="utf-8")
+    run.ok("init", "models")
+    run.ok("add", "a")
+    run.ok("upload")
+    lines = run.ok("status").stdout.splitlines()
+    assert lines[0].startswith("models/1 (")
+    assert lines[1].startswith("1 file, 1 B")
+    assert lines[2:] == ["nothing to upload"]
+
+
+@pytest.mark.usefixtures("models")
+def test_set_reads_values_by_their_look(run: Ama) -> None:
+    run.ok("add", "meta.yml")
+    run.ok("set", "--meta", "n=3", "--meta", "ok=true", "--meta", "s=x=y", "--meta-str", "id=007e1")
+    said = run.ok("set", "--alias", "a", "--alias", "b", "--meta", "lr=1e-3").stdout
+    for line in ("alias     a", "alias     b", "metadata  n = 3", "metadata  lr = 0.001"):
+        assert line in said
+    assert last_line(said) == "next: ama upload"
+    shown = run.ok("set", "--unset", "n", "--json").json()
+    assert shown["metadata"] == {"ok": True, "s": "x=y", "id": "007e1", "lr": 0.001}
+    assert sorted(shown["aliases"]) == ["a", "b"]
+    assert run("set", "--alias", "no/good").code == 2
+
+
+@pytest.mark.usefixtures("models")
+def test_commit(run: Ama) -> None:
+    run.ok("add", "meta.yml")
+    said = run.ok("commit", "-m", "first").stdout
+    assert said.startswith("committed models (")
+    assert last_line(said) == "next: ama push"
+    assert run.ok("commit").stdout.startswith("nothing to commit")
+    assert "not published yet:" in run.ok("status").stdout
+    said = run.ok("push").stdout
+    assert "published models/1 (" in said
+
+
+@pytest.fixture
+def two_versions(models: Path, run: Ama) -> Path:
+    run.ok("add", "meta.yml", "model.yml")
+    run.ok("upload", "-m", "one")
+    (models / "meta.yml").write_text("changed\n", encoding="utf-8")
+    run.ok("add", "meta.yml", "graph_version.txt")
+    run.ok("rm", "model.yml", "--force")
+    run.ok("upload", "-m", "two")
+    return models
+
+
+def test_diff(two_versions: Path, run: Ama) -> None:
+    lines = run.ok("diff", "models/1", "models/2").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:-1]] == [
+        ["added", "graph_version.txt"],
+        ["modified", "meta.yml"],
+        ["removed", "model.yml"],
+    ]
+    assert lines[-1] == "1 added, 1 modified, 1 removed"
+    lines = run.ok("diff", "models/1", "HEAD", "--", "meta.yml").stdout.splitlines()
+    assert len(lines) == 2
+    shown = run.ok("diff", "HEAD~1", "HEAD", "--json").json()
+    assert [change["path"] for change in shown] == ["graph_version.txt", "meta.yml", "model.yml"]
+
+    result = run.ok("diff")
+    assert result.stdout == ""
+    assert result.stderr == "no differences\n"
+    (two_versions / "meta.yml").write_text("changed again\n", encoding="utf-8")
+    assert "modified  meta.yml" in run.ok("diff").stdout
+    assert run.ok("diff", "--staged").stdout == ""
+    assert run.ok("diff", "--", "graph_version.txt").stdout == ""
+    run.ok("add", "meta.yml")
+    assert "modified  meta.yml" in run.ok("diff", "--staged").stdout
+
+
+def test_switch(two_versions: Path, run: Ama) -> None:
+    said = run.ok("switch", "models/1").stdout
+    assert last_line(said).startswith("now at models/1 (")
+    assert (two_versions / "model.yml").exists()
+    assert run.ok("switch", "models/1").stdout.startswith("already at models/1 (")
+    run.ok("switch", "models")
+    assert not (two_versions / "model.yml").exists()
+
+
+def test_a_switch_that_would_lose_work_is_refused(two_versions: Path, run: Ama) -> None:
+    (two_versions / "meta.yml").write_text("precious\n", encoding="utf-8")
+    result = run("switch", "models/1")
+    assert result.code != 0
+    assert "meta.yml" in result.stderr
+    assert (two_versions / "meta.yml").read_text(encoding="utf-8") == "precious\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_a_name_can_not_write_to_the_terminal(models: Path, run: Ama) -> None:
+    (models / "evil\x1b[31m\nname").write_text("x", encoding="utf-8")
+    result = run.ok("status")
+    assert "\x1b" not in result.output
+    assert "evil\\x1b[31m\\nname" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems hold only Unicode names")
+def test_a_symlink_to_a_name_that_is_not_utf8_is_refused(models: Path, run: Ama) -> None:
+    os.symlink(b"caf\xe9", os.fsencode(models / "link"))
+    refused = run("add", ".")
+    assert refused.code == 2
+    assert "isn't valid UTF-8" in refused.stderr
+    assert staged(run) == {}
