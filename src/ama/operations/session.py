@@ -95,22 +95,30 @@ class Session:
             StorageError: it can't be reached.
         """
         try:
-            return self.open(self.url(None, head)).view()
+            return self.look_at(self.url(None, head))
         except NotFound:
             return None
 
-    def view(self, head: Head) -> LogView | None:
-        """Return the default remote's log: as it is now, or as it was seen last if it's away."""
-        url = self.url(None, head)
-        try:
-            view = self.open(url).view()
-        except (NotFound, StorageError):
-            return self.remembered_view(head)
+    def look_at(self, url: str) -> LogView:
+        """Return the log of the store at a URL as it is now.
+
+        Raises:
+            NotFound: there is no store.
+            StorageError: it can't be reached.
+        """
+        view = self.open(url).view()
         if self._seen.get(url) != view.entry_hash:
             # Others have published: what was opened before doesn't know of it.
             self._seen[url] = view.entry_hash
             self._sources = None
         return view
+
+    def view(self, head: Head) -> LogView | None:
+        """Return the default remote's log: as it is now, or as it was seen last if it's away."""
+        try:
+            return self.look_at(self.url(None, head))
+        except (NotFound, StorageError):
+            return self.remembered_view(head)
 
     def describer(self, head: Head, *, fresh: bool = True) -> Describer:
         """Return who describes assets with the default remote's numbers and aliases."""
@@ -239,7 +247,7 @@ class Session:
     def _from_origin(self, url: str, revision: Revision) -> bytes:
         from ama.revisions import find_asset
 
-        return find_asset(self.open(url).view(), revision, url)[1]
+        return find_asset(self.look_at(url), revision, url)[1]
 
     def _local(self, prefix: str | None) -> set[bytes]:
         """Return the commits of this worktree whose id begins so."""

@@ -87,8 +87,8 @@ def fetch(session: Session, remote: str | None) -> FetchResult:
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
     url = session.settings.remote_url(remote) if remote else session.url(None, head)
-    store = session.open(url)
-    return store, store.view()
+    view = session.look_at(url)
+    return session.open(url), view
 
 
 def _comes_from(session: Session, asset: bytes | None, ancestor: bytes) -> bool:
