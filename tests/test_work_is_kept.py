@@ -213,6 +213,29 @@ def test_what_is_staged_is_not_lost_by_a_switch(repo: Repo) -> None:
     refuses(repo, lambda: repo.switch("models/1"), "staged")
 
 
+def test_nothing_is_staged_or_noted_between_two_assets(repo: Repo) -> None:
+    """A switch was interrupted: what is noted now would be dropped when it is finished."""
+    note = repo.root / ".ama" / "pending" / "checkout"
+    note.parent.mkdir(exist_ok=True)
+    one = repo.resolve("models/1").id
+    note.write_text(f"{one}\nswitch models/1")
+    for act in (
+        lambda: repo.set(message="noted"),
+        lambda: repo.add(["a"]),
+        lambda: repo.remove(["a"]),
+        lambda: repo.restore(["."]),
+        lambda: repo.link("models/1"),
+        lambda: repo.commit(),
+        lambda: repo.upload(),
+    ):
+        with pytest.raises(Conflict, match="interrupted") as caught:
+            act()
+        assert caught.value.hint == "finish it first: ama switch models/1"
+    repo.switch("models/1")
+    assert (repo.root / "a").read_bytes() == b"one"
+    assert repo.status().clean
+
+
 def test_commits_are_not_left_behind(repo: Repo) -> None:
     (repo.root / "a").write_bytes(b"three")
     repo.add(["a"])

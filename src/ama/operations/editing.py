@@ -185,5 +185,6 @@ def note(session: Session, change: Change) -> None:
     tree.require_writable()
     # Notes are bound to HEAD, which what was interrupted may move yet.
     resume(tree, session.open)
+    tree.require_settled()
     _, head = tree.head.read()
     tree.index.update(lambda latest: latest.with_notes(head, change(latest.notes_for(head))))
