@@ -154,7 +154,7 @@ def test_a_pack_that_is_cut_off_or_extended_has_no_trailer(
 ) -> None:
     pack = pack_of(things)
     cut = pack.data[: data.draw(st.integers(0, len(pack.data) - 1))]
-    longer = pack.data + data.draw(st.binary(min_size=1, max_size=100))
+    longer = bytes(pack.data) + data.draw(st.binary(min_size=1, max_size=100))
     for bad in (cut, longer):
         with pytest.raises(IntegrityError):
             read_trailer(bad, "pack")

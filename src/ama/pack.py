@@ -70,15 +70,19 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SealedPack:
-    """A finished pack: its id, its bytes, and what is in it."""
+    """A finished pack: its id, its bytes (until its builder begins anew), and what is in it."""
 
     id: bytes
-    data: bytearray
+    data: memoryview
     records: tuple[Record, ...]
 
 
 class PackBuilder:
     """Puts records one after another into a pack in memory.
+
+    Args:
+        salt: what makes the pack's name its own; random where none is given.
+        expected: about how many bytes the pack will have; it grows beyond at some cost.
 
     Example:
         >>> builder = PackBuilder()
@@ -88,12 +92,21 @@ class PackBuilder:
         b'abc'
     """
 
-    def __init__(self, salt: bytes | None = None) -> None:
-        self._data = bytearray(_HEADER.pack(MAGIC, VERSION, 0, salt or os.urandom(SALT_SIZE)))
+    def __init__(self, salt: bytes | None = None, *, expected: int = 64 * 1024) -> None:
+        self._memory = memoryview(bytearray(expected))
+        self.begin(salt)
+
+    def begin(self, salt: bytes | None = None) -> None:
+        """Begin another pack in the memory of this one, which is cheaper than fresh memory.
+
+        Nobody may use the bytes of the one before any more.
+        """
+        self._size = 0
         self._records: list[Record] = []
+        self._append(_HEADER.pack(MAGIC, VERSION, 0, salt or os.urandom(SALT_SIZE)))
 
     def __len__(self) -> int:
-        return len(self._data)
+        return self._size
 
     @property
     def count(self) -> int:
@@ -102,28 +115,37 @@ class PackBuilder:
 
     def add(self, kind: Kind, object_id: bytes, codec: int, stored: Buffer, full: int) -> Record:
         """Append a record of bytes that are encoded already."""
-        record = Record(object_id, kind, len(self._data), len(stored), full)
+        record = Record(object_id, kind, self._size, len(stored), full)
         header = _RECORD.pack(MARKER, kind, codec, 0, len(stored), full, object_id)
-        self._data += header
-        self._data += blob_id(header)[:CHECKSUM_SIZE]
-        self._data += stored
+        self._append(header + blob_id(header)[:CHECKSUM_SIZE])
+        self._append(stored)
         self._records.append(record)
         return record
 
     def add_raw(self, record: Record, raw: Buffer) -> Record:
         """Append a record as it lies in another pack, header and all."""
-        moved = Record(record.id, record.kind, len(self._data), record.stored, record.full)
-        self._data += raw
+        moved = Record(record.id, record.kind, self._size, record.stored, record.full)
+        self._append(raw)
         self._records.append(moved)
         return moved
 
     def seal(self) -> SealedPack:
         """Close the pack with its trailer and return it."""
-        offset = len(self._data)
+        offset = self._size
         rows = _rows(self._records)
-        self._data += rows
-        self._data += _FOOTER.pack(END_MAGIC, offset, len(self._records), 0, blob_id(rows))
-        return SealedPack(blob_id(self._data), self._data, tuple(self._records))
+        self._append(rows)
+        self._append(_FOOTER.pack(END_MAGIC, offset, len(self._records), 0, blob_id(rows)))
+        data = self._memory[: self._size]
+        return SealedPack(blob_id(data), data, tuple(self._records))
+
+    def _append(self, data: Buffer) -> None:
+        end = self._size + len(data)
+        if end > len(self._memory):
+            larger = memoryview(bytearray(max(2 * len(self._memory), end)))
+            larger[: self._size] = self._memory[: self._size]
+            self._memory = larger
+        self._memory[self._size : end] = data
+        self._size = end
 
 
 def open_record(raw: Buffer, record: Record) -> bytes:

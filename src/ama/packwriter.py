@@ -1,8 +1,10 @@
 """Objects into the packs of one storage: packed in memory, stored whole, then indexed.
 
 Packs are about 32 MiB; content and metadata (trees, assets, recipes) go to packs of their own.
-One pack is filled while the one before is hashed and stored, so what a writer holds in memory is
-bounded by PACKS_IN_FLIGHT packs of each sort, whatever passes through.
+Three threads share the work: the caller's reads and hashes, a second compresses and fills packs, a
+third hashes and stores the full ones. What a writer holds in memory is bounded, whatever passes
+through: BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, and one of each sort that
+is being filled.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ PACKS_IN_FLIGHT = 2
 BATCH_SIZE = 1024 * 1024
 BATCHES_IN_FLIGHT = 3
 
-Compressed = tuple[Kind, bytes, int, Buffer, int]
-Sealed = tuple[bytes, int, tuple[Record, ...]]
+Job = tuple[Kind, Callable[[PackBuilder], Record]]
+Stored = tuple[bytes, int, tuple[Record, ...]]
 
 
 class PackWriter:
@@ -62,15 +64,16 @@ class PackWriter:
         self._advance = advance
         self._pack_size = pack_size
         self._index_every = index_every
-        self._content: PackBuilder | None = None
-        self._metadata: PackBuilder | None = None
+        # The packer alone has these, and the memory of those that are stored, to use again.
+        self._filling: dict[bool, PackBuilder] = {}
+        self._free: deque[PackBuilder] = deque()
         self._seen: set[bytes] = set()
-        self._batch: list[tuple[Kind, bytes, bytes]] = []
+        self._batch: list[Job] = []
         self._batch_size = 0
-        self._compressor = ThreadPoolExecutor(1, thread_name_prefix="ama-compress")
-        self._compressing: deque[Future[list[Compressed]]] = deque()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ama-pack")
-        self._waiting: deque[Future[Sealed]] = deque()
+        self._packer = ThreadPoolExecutor(1, thread_name_prefix="ama-pack")
+        self._packing: deque[Future[list[PackBuilder]]] = deque()
+        self._pool = ThreadPoolExecutor(PACKS_IN_FLIGHT, thread_name_prefix="ama-store")
+        self._waiting: deque[Future[Stored]] = deque()
         self._locations: list[Location] = []
         self._sizes: dict[bytes, int] = {}
         self._indexes: list[PackIndex] = []
@@ -85,7 +88,7 @@ class PackWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._compressor.shutdown(wait=True, cancel_futures=True)
+        self._packer.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __contains__(self, object_id: bytes) -> bool:
@@ -103,10 +106,9 @@ class PackWriter:
             return
         self._seen.add(object_id)
         # The caller may use its buffer again before this is compressed.
-        self._batch.append((kind, object_id, bytes(data)))
-        self._batch_size += len(data)
-        if self._batch_size >= BATCH_SIZE:
-            self._compress_batch()
+        kept = bytes(data)
+        size = len(kept)
+        self._later(kind, size, lambda pack: pack.add(kind, object_id, *compress(kept), size))
 
     def add_compressed(
         self, kind: Kind, object_id: bytes, codec: int, stored: Buffer, full: int
@@ -114,18 +116,15 @@ class PackWriter:
         """Write one object that the caller has compressed, unless this writer has it already."""
         if object_id not in self._seen:
             self._seen.add(object_id)
-            builder = self._builder(kind)
-            builder.add(kind, object_id, codec, stored, full)
-            self._close_full(builder)
+            self._later(
+                kind, len(stored), lambda pack: pack.add(kind, object_id, codec, stored, full)
+            )
 
     def copy(self, record: Record, raw: Buffer) -> None:
         """Write a verified record as it lies in another pack, header and all."""
-        if record.id in self._seen:
-            return
-        self._seen.add(record.id)
-        builder = self._builder(record.kind)
-        builder.add_raw(record, raw)
-        self._close_full(builder)
+        if record.id not in self._seen:
+            self._seen.add(record.id)
+            self._later(record.kind, len(raw), lambda pack: pack.add_raw(record, raw))
 
     def adopt(self, pack: bytes, data: bytes) -> None:
         """Store a whole verified pack of another storage as it is.
@@ -136,68 +135,78 @@ class PackWriter:
         """
         records = read_trailer(data, pack_name(pack))
         self._seen.update(record.id for record in records)
-        self._submit(lambda: (pack, data, records))
+        self._submit(lambda: self._store(pack, data, records))
 
     def finish(self) -> tuple[PackIndex, ...]:
         """Store what is left and its index, and return every index that was written."""
-        self._compress_batch()
-        self._pack_compressed(0)
-        for builder in (self._content, self._metadata):
-            if builder is not None and builder.count:
-                self._submit_builder(builder)
-        self._content = self._metadata = None
+        self._pack_batch()
+        self._take_full(0)
+        for builder in self._filling.values():
+            self._submit_builder(builder)
+        self._filling = {}
         self._drain(0)
         self._write_index()
         return tuple(self._indexes)
 
-    def _builder(self, kind: Kind) -> PackBuilder:
-        if kind is Kind.DATA:
-            self._content = self._content or PackBuilder()
-            return self._content
-        self._metadata = self._metadata or PackBuilder()
-        return self._metadata
+    def _later(self, kind: Kind, size: int, job: Callable[[PackBuilder], Record]) -> None:
+        """Have the packer do something to the pack that objects of a kind go to."""
+        self._batch.append((kind, job))
+        self._batch_size += size
+        if self._batch_size >= BATCH_SIZE:
+            self._pack_batch()
 
-    def _compress_batch(self) -> None:
-        """Compress what was added on another thread, while the caller reads on."""
+    def _pack_batch(self) -> None:
         if self._batch:
-            self._compressing.append(self._compressor.submit(_compressed, self._batch))
+            self._packing.append(self._packer.submit(self._pack, self._batch))
             self._batch, self._batch_size = [], 0
-        self._pack_compressed(BATCHES_IN_FLIGHT - 1)
+        self._take_full(BATCHES_IN_FLIGHT - 1)
 
-    def _pack_compressed(self, left: int) -> None:
-        """Put into packs what is compressed, until at most `left` batches are on their way."""
-        while len(self._compressing) > left:
-            for kind, object_id, codec, stored, full in self._compressing.popleft().result():
-                builder = self._builder(kind)
-                builder.add(kind, object_id, codec, stored, full)
-                self._close_full(builder)
+    def _pack(self, batch: list[Job]) -> list[PackBuilder]:
+        """Fill packs, on the packer's thread, and return those that are full."""
+        full = []
+        for kind, job in batch:
+            is_content = kind is Kind.DATA
+            builder = self._filling.get(is_content)
+            if builder is None:
+                builder = self._filling[is_content] = self._empty_builder()
+            job(builder)
+            if len(builder) >= self._pack_size:
+                full.append(self._filling.pop(is_content))
+        return full
 
-    def _close_full(self, builder: PackBuilder) -> None:
-        if len(builder) >= self._pack_size:
-            if builder is self._content:
-                self._content = None
-            else:
-                self._metadata = None
-            self._submit_builder(builder)
+    def _empty_builder(self) -> PackBuilder:
+        try:
+            builder = self._free.pop()
+        except IndexError:
+            # Room for the object that fills a pack, and for the trailer.
+            return PackBuilder(expected=self._pack_size * 17 // 16)
+        builder.begin()
+        return builder
+
+    def _take_full(self, left: int) -> None:
+        """Store the packs that are full, until at most `left` batches are on their way."""
+        while len(self._packing) > left:
+            for builder in self._packing.popleft().result():
+                self._submit_builder(builder)
 
     def _submit_builder(self, builder: PackBuilder) -> None:
-        def sealed() -> tuple[bytes, Buffer, tuple[Record, ...]]:
+        def store() -> Stored:
             pack = builder.seal()
-            return pack.id, pack.data, pack.records
+            stored = self._store(pack.id, pack.data, pack.records)
+            self._free.append(builder)
+            return stored
 
-        self._submit(sealed)
+        self._submit(store)
 
-    def _submit(self, sealed: Callable[[], tuple[bytes, Buffer, tuple[Record, ...]]]) -> None:
+    def _store(self, pack: bytes, data: Buffer, records: tuple[Record, ...]) -> Stored:
+        self._storage.put(pack_name(pack), data)
+        return pack, len(data), records
+
+    def _submit(self, store: Callable[[], Stored]) -> None:
         self._drain(PACKS_IN_FLIGHT - 1)
         if sum(self._sizes.values()) >= self._index_every:
             self._drain(0)
             self._write_index()
-
-        def store() -> Sealed:
-            pack, data, records = sealed()
-            self._storage.put(pack_name(pack), data)
-            return pack, len(data), records
-
         self._waiting.append(self._pool.submit(store))
 
     def _drain(self, left: int) -> None:
@@ -221,7 +230,3 @@ class PackWriter:
         self.bytes_written += size
         if self._advance:
             self._advance(size)
-
-
-def _compressed(batch: list[tuple[Kind, bytes, bytes]]) -> list[Compressed]:
-    return [(kind, key, *compress(data), len(data)) for kind, key, data in batch]

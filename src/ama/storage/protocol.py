@@ -38,8 +38,10 @@ class Storage(Protocol):
     """A directory, a bucket, a dictionary: where a store keeps its bytes.
 
     Names are POSIX, relative, and checked by every storage: no `..`, nothing absolute. A name
-    holds bytes, whole, or nothing. All methods may be called from several threads at once, and
-    each raises `StorageError` where the storage fails and `InvalidInput` for an unsafe name.
+    holds bytes, whole, or nothing. What is written may be changed by the caller as soon as the
+    method is done, by returning or by raising: none goes on reading it. All methods may be
+    called from several threads at once, and each raises `StorageError` where the storage fails
+    and `InvalidInput` for an unsafe name.
     """
 
     @property
