@@ -13,7 +13,6 @@ of that. Numbers are big-endian.
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -126,6 +125,8 @@ class Generations:
             with suppress(Conflict):
                 self.write(generation, new)
                 return new
+            import random  # slow to import, and hardly ever needed
+
             time.sleep(random.uniform(0, min(0.002 * (attempt + 1), 0.1)))
         raise self._conflict()
 

@@ -60,6 +60,9 @@ def scan(root: str | os.PathLike[str], ignore: Ignore, below: str = "") -> Itera
     """
     top = os.fspath(root)
     waiting = [below]
+    # There may be 100,000 files, and of what follows each is done once a file.
+    kinds: dict[int, EntryKind] = {}
+    make = tuple.__new__
     while waiting:
         directory = waiting.pop()
         full = os.path.join(top, directory) if directory else top
@@ -69,7 +72,7 @@ def scan(root: str | os.PathLike[str], ignore: Ignore, below: str = "") -> Itera
                 listed = list(entries)
         except OSError as error:
             raise storage_error(error, full, doing="read") from error
-        if directory and any(entry.name == ".ama" for entry in listed):
+        if directory and ".ama" in {entry.name for entry in listed}:
             continue
         free = not ignore.has_rules(directory)
         for entry in listed:
@@ -85,16 +88,15 @@ def scan(root: str | os.PathLike[str], ignore: Ignore, below: str = "") -> Itera
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            kind = _kind(status.st_mode)
-            if kind is not None:
-                yield Found(
-                    path,
-                    kind,
-                    status.st_size,
-                    status.st_mtime_ns,
-                    status.st_ctime_ns,
-                    status.st_ino,
-                )
+            mode = status.st_mode
+            kind = kinds.get(mode)
+            if kind is None:
+                kind = _kind(mode)
+                if kind is None:
+                    continue
+                kinds[mode] = kind
+            size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            yield make(Found, (path, kind, size, mtime, ctime, status.st_ino))
 
 
 def unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
