@@ -119,7 +119,7 @@ class Bench:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AMA_", "GIT_", "XDG_"))
+            if not name.startswith(("AMA_", "GIT_", "XDG_")) and name != "PYTHONDONTWRITEBYTECODE"
         }
         self.environment |= {
             "HOME": str(self.home),
@@ -292,10 +292,12 @@ def status_many(bench: Bench) -> Iterator[Row]:
     count = bench.sizes.many
     worktree = bench.data("small", count)
     bench.fresh_git(worktree)
-    bench.git("add", ".", worktree=worktree)
     (bench.scratch / "git" / "info" / "exclude").write_text(".ama\n", encoding="utf-8")
+    bench.git("add", ".", worktree=worktree)
+    bench.git("commit", "--quiet", "--message", "first", worktree=worktree)
     bench.fresh_ama(worktree)
     bench.ama("add", ".", cwd=worktree)
+    bench.ama("commit", "--message", "first", cwd=worktree)
     bench.ama("status", cwd=worktree)
     bench.git("status", worktree=worktree)
     pairs = bench.paired(
