@@ -592,13 +592,17 @@ def test_a_note_waits_while_its_store_is_away(team: Team) -> None:
     assert len(team.check()) == 1
 
 
-def test_a_damaged_note_is_forgotten(team: Team) -> None:
+def test_a_damaged_note_stops_an_upload_that_could_publish_twice(team: Team) -> None:
     repo = prepared(team)
     note = repo.root / ".ama" / "pending" / "publish"
     note.parent.mkdir(exist_ok=True)
     note.write_bytes(b"no note of ama's")
+    with pytest.raises(IntegrityError, match="publish is damaged") as caught:
+        repo.upload()
+    assert str(note) in (caught.value.hint or "")
+    assert not Path(team.url, "log").exists()
+    note.unlink()
     assert [asset.number for asset in repo.upload().published] == [1]
-    assert not note.exists()
 
 
 def test_another_process_settles_a_note_while_its_writer_lives(team: Team) -> None:

@@ -135,7 +135,7 @@ class _Check:
     def _check_note(self) -> None:
         note = self._tree.noted(NOTE)
         if note is not None and seal(note[:-32]) != note[-32:]:
-            what = "its checksum does not match: whether that upload was finished, ama log tells"
+            what = "its checksum does not match: whether that upload was finished, ama list tells"
             self._problem(f"{CONTROL}/pending/{NOTE}", what)
 
     # Assets: HEAD, what waits for a push, and what they come from

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ama import canonical
 from ama.entries import decode_entry
-from ama.errors import AmaError, Conflict, FormatError, NotFound, shown
+from ama.errors import AmaError, Conflict, FormatError, IntegrityError, NotFound, shown
 from ama.hashing import seal
 from ama.head import Head, decode_head, encode_head
 from ama.logview import LogView
@@ -109,6 +109,7 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
 
     Raises:
         StorageError: the store can't be asked now.
+        IntegrityError: the note is damaged, so nobody can tell what there is to settle.
     """
     note = tree.noted(NOTE)
     if note is None:
@@ -124,10 +125,13 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
         old, moved = (decode_head(head) for head in heads)
     except FormatError:
         raise
-    except (AmaError, ValueError, TypeError):
-        # Notes are written whole: what can't be read was tampered with.
-        tree.forget(NOTE)
-        return
+    except (AmaError, ValueError, TypeError) as error:
+        # Going on could publish the same work a second time.
+        path = shown(tree.pending / NOTE)
+        raise IntegrityError(
+            f"{path} is damaged, and it alone says whether the last upload was finished",
+            hint=f"see what is published: ama list CLASS; then delete {path}, and go on",
+        ) from error
     try:
         remote = open_remote(url)
     except NotFound:
