@@ -1,6 +1,7 @@
 # Needs make and Python 3.11 or newer with pip; everything else goes into .venv.
 #   make demo    the whole job on the bundled sample
 #   make test    linters, types and tests
+#   make servers what the tests of remotes need beside Python packages: else they are skipped
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,12 +19,13 @@ MEMORY := $(shell test -w /dev/shm && test "$$(df -Pk /dev/shm | awk 'NR == 2 {p
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint bench clean
+.PHONY: help venv dev demo test lint bench servers clean
 
 help:
 	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
 	@echo 'make test    ruff, mypy and pytest (PYTEST_ARGS="-k name")'
 	@echo 'make lint    ruff and mypy only'
+	@echo 'make servers servers for the tests of remotes; needs npm'
 	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
 	@echo 'make clean   remove what these made'
 
@@ -60,9 +62,18 @@ lint: $(VENV)/.dev
 test: lint
 	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
+# Azure's own emulator comes from npm. Debian's nginx-light and openssh-server are used if they are
+# there; .ci/run installs them.
+.servers/.installed:
+	@mkdir -p .servers
+	@npm install --silent --no-audit --no-fund --prefix .servers azurite@3.37.0
+	@touch $@
+
+servers: .servers/.installed
+
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) benchmarks/.scratch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) .servers benchmarks/.scratch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,97 @@
+"""Which kinds of URL there are beside directories, and what each of them needs and can do.
+
+Nothing here imports a client: what only asks whether a URL is possible must stay light.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Creates = Literal["itself", "rename", "never"]
+
+
+class Backend(NamedTuple):
+    """One kind of storage behind fsspec.
+
+    Attributes:
+        title: What people call it.
+        extra: The extra of ama that installs its client; None where that needs another package.
+        module: Where its client is.
+        client: The client's class there.
+        creates: How of several writers exactly one creates a name: the storage has a way "itself",
+            by a plain "rename" of a temporary file, or "never".
+        login: What a user does who has no permission.
+        needs_bucket: Whether a URL begins with the name of a bucket or container.
+    """
+
+    title: str
+    extra: str
+    module: str
+    client: str
+    creates: Creates
+    login: str
+    needs_bucket: bool = True
+
+
+GCS = Backend(
+    "Google Cloud Storage",
+    "gcs",
+    "gcsfs.core",
+    "GCSFileSystem",
+    "itself",
+    "log in: gcloud auth application-default login; or ask for access to the bucket",
+)
+S3 = Backend(
+    "S3",
+    "s3",
+    "s3fs.core",
+    "S3FileSystem",
+    "itself",
+    "log in: aws configure, or set AWS_PROFILE; or ask for access to the bucket",
+)
+AZURE = Backend(
+    "Azure Blob Storage",
+    "azure",
+    "adlfs.spec",
+    "AzureBlobFileSystem",
+    "itself",
+    "log in: az login, with AZURE_STORAGE_ACCOUNT_NAME set; or ask for access to the container",
+)
+SFTP = Backend(
+    "SFTP",
+    "sftp",
+    "sshfs.spec",
+    "SSHFileSystem",
+    "rename",
+    "try it: sftp HOST; your key must be in ~/.ssh, and the host in ~/.ssh/known_hosts",
+    needs_bucket=False,
+)
+HTTP = Backend(
+    "HTTP",
+    "http",
+    "fsspec.implementations.http",
+    "HTTPFileSystem",
+    "never",
+    "ask who runs the server for access",
+    needs_bucket=False,
+)
+
+BACKENDS: dict[str, Backend] = {
+    "gs": GCS,
+    "gcs": GCS,
+    "s3": S3,
+    "az": AZURE,
+    "abfs": AZURE,
+    "abfss": AZURE,
+    "sftp": SFTP,
+    "ssh": SFTP,
+    "http": HTTP,
+    "https": HTTP,
+}
+"""The kinds of URL, by scheme."""
+
+SECRET_OPTIONS = frozenset(
+    "account_key client_secret connection_string credential key passphrase password sas_token"
+    " secret session_token token".split()
+)
+"""Options of the clients that are credentials, and so are never written down."""

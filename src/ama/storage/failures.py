@@ -1,0 +1,181 @@
+"""What the clients of storages mean by their exceptions.
+
+Each client has its own, and what they say may hold credentials. So none of their text gets into
+ours: only the kind of error, and the status that the server answered with.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import errno
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ama.errors import StorageError, shown
+from ama.storage.backends import Backend
+
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_DENIED = frozenset({401, 403})
+_TAKEN = frozenset({409, 412})
+
+# The clients' classes by name: importing them takes most of a second.
+_PASSING = frozenset(
+    "TimeoutError ConnectionError ClientConnectionError ClientPayloadError HTTPClientError"
+    " ConnectionClosedError EndpointConnectionError ServiceRequestError ServiceResponseError"
+    " IncompleteReadError IncompleteRead ConnectionLost ChannelOpenError SFTPConnectionLost"
+    " SFTPNoConnection".split()
+)
+_NO_ACCESS = frozenset(
+    "PermissionError NoCredentialsError PartialCredentialsError ProfileNotFound"
+    " DefaultCredentialsError RefreshError ClientAuthenticationError CredentialUnavailableError"
+    " PermissionDenied HostKeyNotVerifiable SFTPPermissionDenied NoAuthInformation"
+    " CredentialRetrievalError TokenRetrievalError UnauthorizedSSOTokenError".split()
+)
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether an atomic create found that the name holds something."""
+    if isinstance(error, FileExistsError) or status_of(error) in _TAKEN:
+        return True
+    return _named(error, {"ResourceExistsError", "SFTPFileAlreadyExists"})
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether a request failed because its name holds nothing."""
+    if isinstance(error, StorageError):
+        return False
+    return (
+        isinstance(error, FileNotFoundError)
+        or status_of(error) == 404
+        or type(error).__name__ in ("SFTPNoSuchFile", "SFTPNoSuchPath")
+    )
+
+
+def is_past_end(error: BaseException) -> bool:
+    """Whether a range begins behind the end of what a name holds."""
+    return status_of(error) == 416
+
+
+def storage_failure(error: BaseException, where: str, doing: str, backend: Backend) -> StorageError:
+    """Say in one line what a client's exception means to a user.
+
+    Args:
+        error: The exception.
+        where: The URL that it is about, free of credentials.
+        doing: "read", "write", "list" or "delete".
+        backend: What kind of storage it is.
+
+    Returns:
+        The error to raise, `from` the other.
+
+    Example:
+        >>> from ama.storage.backends import BACKENDS
+        >>> str(storage_failure(PermissionError(), "s3://team/HINT", "read", BACKENDS["s3"]))
+        'no permission to read s3://team/HINT'
+    """
+    if isinstance(error, StorageError):
+        return error
+    place = shown(where)
+    status = status_of(error)
+    if _is_unknown_host(error):
+        return StorageError(f"{place}: there is no such host", hint="check the URL")
+    if status in _DENIED or _named(error, _NO_ACCESS):
+        return StorageError(f"no permission to {doing} {place}", hint=backend.login)
+    if is_absent(error):
+        what = "its bucket or container" if backend.needs_bucket else "its directory"
+        return StorageError(
+            f"{place} can't be reached to {doing}: {what} does not exist",
+            hint="check the URL, or make it first",
+        )
+    if status in _AGAIN or status == 409 or _named(error, _PASSING) or _is_busy(error):
+        reason = f"it answered {status}" if status else _reason(error)
+        return StorageError(
+            f"{place} could not be reached to {doing}: {reason}",
+            hint="run the same command again: what was sent or fetched is not lost",
+            retryable=True,
+        )
+    reason = f"it answered {status}" if status else _reason(error)
+    return StorageError(f"can't {doing} {place}: {reason}", hint="AMA_DEBUG=1 shows the trace")
+
+
+def retry_after(error: BaseException) -> float:
+    """Return the seconds that the server asked to wait before the next try; 0 if it didn't."""
+    for each in _chain(error):
+        headers = getattr(each, "headers", None) or getattr(
+            getattr(each, "response", None), "headers", None
+        )
+        if headers is None:
+            headers = _metadata(each).get("HTTPHeaders")
+        if isinstance(headers, Mapping):
+            value = headers.get("Retry-After") or headers.get("retry-after")
+            if value:
+                return max(0.0, _seconds(str(value)))
+    return 0.0
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that a client's exception carries, if it has one."""
+    for each in _chain(error):
+        for status in _statuses(each):
+            if str(status).isdigit() and 400 <= int(status) < 600:
+                return int(status)
+    return None
+
+
+def _statuses(error: BaseException) -> Iterator[Any]:
+    yield getattr(error, "status_code", None)
+    yield getattr(error, "status", None)
+    yield _metadata(error).get("HTTPStatusCode")
+    if type(error).__module__.startswith("gcsfs"):
+        yield getattr(error, "code", None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what it came from: clients wrap those of others."""
+    at: BaseException | None = error
+    for _ in range(6):
+        if at is None:
+            return
+        yield at
+        at = at.__cause__ or at.__context__
+
+
+def _metadata(error: BaseException) -> dict[str, Any]:
+    response = getattr(error, "response", None)
+    found = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _named(error: BaseException, names: frozenset[str] | set[str]) -> bool:
+    return any(kind.__name__ in names for each in _chain(error) for kind in type(each).__mro__)
+
+
+def _is_unknown_host(error: BaseException) -> bool:
+    return any(
+        isinstance(each, socket.gaierror) and each.errno == socket.EAI_NONAME
+        for each in _chain(error)
+    )
+
+
+def _is_busy(error: BaseException) -> bool:
+    busy = (errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE)
+    return isinstance(error, OSError) and error.errno in busy
+
+
+def _reason(error: BaseException) -> str:
+    if _named(error, {"TimeoutError"}):
+        return "it did not answer in time"
+    return type(error).__name__
+
+
+def _seconds(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, TypeError):
+        return 0.0

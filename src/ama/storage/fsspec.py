@@ -1,0 +1,483 @@
+"""A storage behind fsspec: buckets, SFTP servers and web servers. The only module that uses it.
+
+The clients are asynchronous and run on fsspec's one I/O thread; callers are threads that wait. Each
+request is limited in time, and made again where that may help: here, and not in a wrapper around
+the storage, since of a batch of many only what failed is to be asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from fsspec.asyn import get_loop
+
+from ama.errors import AlreadyExists, InvalidInput, StorageError
+from ama.fs import temp_name
+from ama.storage.backends import HTTP, SFTP, Backend
+from ama.storage.failures import (
+    is_absent,
+    is_past_end,
+    is_taken,
+    retry_after,
+    storage_failure,
+)
+from ama.storage.patience import Patience
+from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+
+REQUESTS = 64
+"""How many requests are under way at once, at most."""
+
+Result = TypeVar("Result")
+Results = list[Result]  # the class below has a method of that name
+
+
+class Client(Protocol):
+    """The few requests that a storage is made of. Paths are the client's own.
+
+    What is absent raises an error that `is_absent` knows, what is in the way of a create one that
+    `is_taken` knows.
+    """
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """Return bytes from `start` on, at most `length`."""
+
+    async def size(self, path: str) -> int | None:
+        """Return how many bytes a path holds; None where it is a directory."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a path, whole or not at all."""
+
+    async def create(self, path: str, data: bytes) -> None:
+        """Write a path that must not hold anything yet."""
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """Return the paths below a directory with their sizes."""
+
+    async def delete(self, path: str) -> None:
+        """Make a path hold nothing."""
+
+
+class FsspecStorage:
+    """Bytes under names behind a URL, through a client of fsspec's.
+
+    Nothing is imported or connected before the first request.
+
+    Args:
+        url: Where it is, free of credentials.
+        backend: What kind of storage the URL's scheme means.
+        options: What the client is told beside the URL, such as `endpoint_url`.
+        patience: How long a request is waited for, and how often it is made again.
+        single_writer: Whether the user has stated that nobody else ever writes there: then a
+            storage that can't create atomically may be written to all the same.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        backend: Backend,
+        options: Mapping[str, Any] | None = None,
+        *,
+        patience: Patience | None = None,
+        single_writer: bool = False,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._backend = backend
+        self._options = dict(options or {})
+        self._patience = patience or Patience()
+        self._single_writer = single_writer
+        self._opening = threading.Lock()
+        self._opened: tuple[Client, str] | None = None
+        self._gate: asyncio.Semaphore | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, as a user would type it."""
+        return self._url
+
+    @property
+    def can_create(self) -> bool:
+        """Whether it has an atomic create, or one writer only."""
+        return self._backend.creates != "never" or self._single_writer
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        """Read a batch of ranges, all at once. See `Storage.read`."""
+        for wanted in ranges:
+            check_storage_name(wanted.name)
+        return self._run(lambda: self._all([self._read(wanted) for wanted in ranges]))
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Write what is named by its content. See `Storage.put`."""
+        self._write(name, data)
+
+    def create(self, name: str, data: Buffer) -> None:
+        """Write what must not be there yet. See `Storage.create`.
+
+        It is not tried again here: after a lost answer it would find its own success in the way.
+        """
+        check_storage_name(name)
+        if not self.can_create:
+            raise StorageError(
+                f"{self._url} can't create a file only if it is absent",
+                hint="use another remote: ama remote add NAME URL",
+            )
+        kept = bytes(data)
+        client, root = self._client()
+        path = f"{root}/{name}"
+
+        async def attempt() -> None:
+            if self._backend.creates == "never" and await self._size(name) is not None:
+                raise FileExistsError
+            make = client.write if self._backend.creates == "never" else client.create
+            await asyncio.wait_for(make(path, kept), self._patience.limit(len(kept)))
+
+        try:
+            self._run(attempt)
+        except (AlreadyExists, InvalidInput):
+            raise
+        except Exception as error:
+            where = f"{self._url}/{name}"
+            if is_taken(error):
+                raise AlreadyExists(f"{where} exists already") from error
+            raise storage_failure(error, where, "write", self._backend) from error
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Write what may be there. See `Storage.replace`."""
+        self._write(name, data)
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each name holds. See `Storage.sizes`."""
+        for name in names:
+            check_storage_name(name)
+        return self._run(lambda: self._all([self._size(name) for name in names]))
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Return the names that begin with `prefix`. See `Storage.list`."""
+        check_prefix(prefix)
+        client, root = self._client()
+        directory = f"{root}/{prefix}".rpartition("/")[0]
+        none: dict[str, int] = {}
+        found = self._run(
+            lambda: self._tried("list", prefix, 0, lambda: client.find(directory), none)
+        )
+        names = ((path[len(root) + 1 :], size) for path, size in found.items())
+        return ((name, size) for name, size in names if name.startswith(prefix))
+
+    def delete(self, name: str) -> None:
+        """Make the name hold nothing. See `Storage.delete`."""
+        check_storage_name(name)
+        client, root = self._client()
+        path = f"{root}/{name}"
+        self._run(lambda: self._tried("delete", name, 0, lambda: client.delete(path), None))
+
+    def _write(self, name: str, data: Buffer) -> None:
+        check_storage_name(name)
+        kept = bytes(data)  # a request that is cut may be reading it yet
+        client, root = self._client()
+        path = f"{root}/{name}"
+        self._run(lambda: self._tried("write", name, len(kept), lambda: client.write(path, kept)))
+
+    async def _read(self, wanted: Range) -> bytes | None:
+        client, root = self._client()
+        path = f"{root}/{wanted.name}"
+        if wanted.length == 0:
+            return None if await self._size(wanted.name) is None else b""
+
+        async def attempt() -> bytes:
+            try:
+                return await client.read(path, wanted.start, wanted.length)
+            except Exception as error:
+                if is_past_end(error):
+                    return b""
+                raise
+
+        size = wanted.length or 0
+        data = await self._tried("read", wanted.name, size, attempt, None)
+        return data if data is None or wanted.length is None else data[: wanted.length]
+
+    async def _size(self, name: str) -> int | None:
+        client, root = self._client()
+        return await self._tried("read", name, 0, lambda: client.size(f"{root}/{name}"), None)
+
+    async def _tried(
+        self,
+        doing: str,
+        name: str,
+        size: int,
+        request: Callable[[], Awaitable[Result]],
+        *absent: Result,
+    ) -> Result:
+        """Make a request until it succeeds, or fails for good; `absent` is for what isn't there."""
+        limit = self._patience.limit(size)
+        pauses = self._patience.pauses()
+        while True:
+            try:
+                return await asyncio.wait_for(request(), limit)
+            except Exception as error:
+                if absent and is_absent(error):
+                    return absent[0]
+                where = f"{self._url}/{name}"
+                failure = storage_failure(error, where, doing, self._backend)
+                pause = next(pauses, None) if failure.retryable else None
+                if pause is None:
+                    raise failure from error
+                await asyncio.sleep(max(pause, retry_after(error)))
+
+    async def _all(self, requests: Iterable[Coroutine[Any, Any, Result]]) -> Results[Result]:
+        """Make requests side by side; the first that fails for good ends the others."""
+        gate = self._gate = self._gate or asyncio.Semaphore(REQUESTS)
+
+        async def admitted(request: Coroutine[Any, Any, Result]) -> Result:
+            async with gate:
+                return await request
+
+        tasks = [asyncio.ensure_future(admitted(request)) for request in requests]
+        try:
+            return [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Run requests on the I/O thread, and wait for them here."""
+        self._client()  # not on that thread: opening one waits for it
+        future = asyncio.run_coroutine_threadsafe(work(), get_loop())
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C among others: nothing goes on behind our back
+            future.cancel()
+            raise
+
+    def _client(self) -> tuple[Client, str]:
+        """Return the client, opened at its first use, and the path of the storage in it."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> tuple[Client, str]:
+        backend = self._backend
+        try:
+            kind = getattr(importlib.import_module(backend.module), backend.client)
+        except ImportError as error:
+            raise StorageError(
+                f"{self._url} needs a package that isn't installed: {error.name}",
+                hint=f"install it: pip install 'ama[{backend.extra}]'",
+            ) from error
+        found = kind._get_kwargs_from_urls(self._url)
+        # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.
+        settings = {"known_hosts": ()} if backend is SFTP else {"use_listings_cache": False}
+        # Unless the user asked for it, what a client logs is not for the terminal.
+        logging.getLogger(backend.module.partition(".")[0]).addHandler(logging.NullHandler())
+        root = str(kind._strip_protocol(self._url)).rstrip("/")
+        try:
+            fs = kind(skip_instance_cache=True, **{**settings, **found, **self._options})
+        except TypeError as error:
+            raise InvalidInput(
+                f"{self._url}: its options don't fit: {error}", hint="see: ama remote list"
+            ) from error
+        except Exception as error:
+            raise storage_failure(error, self._url, "open", backend) from error
+        if backend is SFTP:
+            return SftpClient(fs), root
+        return (HttpClient(fs) if backend is HTTP else BucketClient(fs)), root
+
+
+class BucketClient:
+    """A bucket: writes are whole by themselves, and an option makes them atomic creates."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """See `Client.read`."""
+        if not start and length is None:
+            return bytes(await self._fs._cat_file(path))
+        end = None if length is None else start + length
+        return bytes(await self._fs._cat_file(path, start=start, end=end))
+
+    async def size(self, path: str) -> int | None:
+        """See `Client.size`."""
+        info = await self._fs._info(path)
+        return None if info["type"] == "directory" else int(info["size"])
+
+    async def write(self, path: str, data: bytes) -> None:
+        """See `Client.write`."""
+        await self._fs._pipe_file(path, data)
+
+    async def create(self, path: str, data: bytes) -> None:
+        """See `Client.create`."""
+        await self._fs._pipe_file(path, data, mode="create")
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """See `Client.find`."""
+        found = await self._fs._find(directory, detail=True)
+        if not isinstance(found, dict):  # adlfs, of a directory that is none
+            return {}
+        return {path: int(info["size"]) for path, info in found.items()}
+
+    async def delete(self, path: str) -> None:
+        """See `Client.delete`."""
+        await self._fs._rm_file(path)
+
+
+class SftpClient:
+    """An SFTP server. Its files can be seen half written, so each is written under another name.
+
+    A plain rename never replaces a file, in OpenSSH's server by link(2): that is an atomic create.
+    """
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """See `Client.read`. The client's own reading knows no ranges."""
+        async with self._fs._pool.get() as channel:
+            try:
+                async with channel.open(path, "rb") as file:
+                    # Asked for all that follows, it doesn't stop at the end if that lies before.
+                    size = (await file.stat()).size if length is None else start + length
+                    return bytes(await file.read(size - start, start)) if size > start else b""
+            except Exception as error:
+                # The servers say "failure" for a directory, which holds no bytes itself.
+                if not is_absent(error) and await channel.isdir(path):
+                    raise FileNotFoundError(path) from error
+                raise
+
+    async def size(self, path: str) -> int | None:
+        """See `Client.size`."""
+        info = await self._fs._info(path)
+        return None if info["type"] == "directory" else int(info["size"])
+
+    async def write(self, path: str, data: bytes) -> None:
+        """See `Client.write`."""
+        temp = await self._write_temp(path, data)
+        async with self._fs._pool.get() as channel:
+            await channel.posix_rename(temp, path)
+
+    async def create(self, path: str, data: bytes) -> None:
+        """See `Client.create`."""
+        if await self._is_there(path):
+            raise FileExistsError(path)
+        temp = await self._write_temp(path, data)
+        async with self._fs._pool.get() as channel:
+            try:
+                await channel.rename(temp, path)
+            except Exception as error:
+                await channel.unlink(temp)
+                # The servers say "failure" for whatever is in the way.
+                if await self._is_there(path):
+                    raise FileExistsError(path) from error
+                raise
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """See `Client.find`."""
+        found: dict[str, int] = {}
+        waiting = [directory]
+        while waiting:
+            at = waiting.pop()
+            for info in await self._fs._ls(at, detail=True):
+                path = info["name"]
+                if info["type"] == "directory":
+                    waiting.append(path)
+                elif not is_temp_path(path):
+                    found[path] = int(info["size"])
+        return found
+
+    async def delete(self, path: str) -> None:
+        """See `Client.delete`."""
+        await self._fs._rm_file(path)
+
+    async def _is_there(self, path: str) -> bool:
+        try:
+            await self._fs._info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _write_temp(self, path: str, data: bytes) -> str:
+        directory = path.rpartition("/")[0]
+        temp = f"{directory}/{temp_name()}"
+        async with self._fs._pool.get() as channel:
+            try:
+                file = await channel.open(temp, "wb")
+            except Exception as error:
+                if not is_absent(error):
+                    raise
+                await channel.makedirs(directory, exist_ok=True)
+                file = await channel.open(temp, "wb")
+            async with file:
+                await file.write(data)
+                await _synced(file)
+        return temp
+
+
+class HttpClient:
+    """A web server, which can only be read. Not every one honours ranges, or says so."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """See `Client.read`."""
+        headers = {"Accept-Encoding": "identity"}
+        ranged = bool(start) or length is not None
+        if ranged:
+            headers["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+        session = await self._fs.set_session()
+        async with session.get(self._fs.encode_url(path), headers=headers) as answer:
+            answer.raise_for_status()
+            data = bytes(await answer.read())
+        if not ranged or answer.status == 206:
+            return data
+        return data[start:] if length is None else data[start : start + length]
+
+    async def size(self, path: str) -> int | None:
+        """See `Client.size`."""
+        session = await self._fs.set_session()
+        headers = {"Accept-Encoding": "identity"}
+        async with session.head(
+            self._fs.encode_url(path), headers=headers, allow_redirects=True
+        ) as answer:
+            answer.raise_for_status()
+            length = answer.headers.get("Content-Length")
+        return len(await self.read(path, 0, None)) if length is None else int(length)
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Refuse: see `Client.write`."""
+        raise StorageError(f"{path}: a web server can only be read", hint=_READ_ONLY)
+
+    create = write
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """Refuse: see `Client.find`."""
+        raise StorageError(f"{directory}: a web server does not list what it has", hint=_READ_ONLY)
+
+    async def delete(self, path: str) -> None:
+        """Refuse: see `Client.delete`."""
+        raise StorageError(f"{path}: a web server can only be read", hint=_READ_ONLY)
+
+
+_READ_ONLY = "use the URL of the bucket or directory that it serves"
+
+
+def is_temp_path(path: str) -> bool:
+    """Whether a path is one of a file that is not whole yet."""
+    from ama.fs import is_temp
+
+    return is_temp(os.path.basename(path))
+
+
+async def _synced(file: Any) -> None:
+    """Have an SFTP server write a file to its disk, if it knows how."""
+    try:
+        await file.fsync()
+    except Exception as error:
+        if "Unsupported" not in type(error).__name__:
+            raise
