@@ -17,6 +17,7 @@ from ama.settings import (
     add_remote,
     list_remotes,
     remove_remote,
+    rename_remote,
     set_default_remote,
     user_config_path,
     worktree_config_path,
@@ -136,7 +137,7 @@ def test_a_remote_by_name_or_url(user: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no remote 'taem'") as caught:
         settings.remote_url("taem")
     assert "team" in (caught.value.hint or "")
-    for bad in ("", "s3://bucket/x", "file://host/x"):
+    for bad in ("", "ftp://bucket/x", "file://host/x"):
         with pytest.raises(InvalidInput):
             settings.remote_url(bad)
 
@@ -178,8 +179,8 @@ def test_adding_and_removing_says_what_is_wrong(user: Path) -> None:
         add_remote(user, "team", "/mnt/other")
     with pytest.raises(InvalidInput, match="can't be a remote's name"):
         add_remote(user, "a b", "/mnt/other")
-    with pytest.raises(InvalidInput, match="knows no s3:// storage"):
-        add_remote(user, "cloud", "s3://bucket")
+    with pytest.raises(InvalidInput, match="knows no ftp:// storage"):
+        add_remote(user, "cloud", "ftp://bucket")
     for work in (remove_remote, set_default_remote):
         with pytest.raises(NotFound, match="there is no remote 'taem'"):
             work(user, "taem")
@@ -249,3 +250,38 @@ def test_only_half_of_the_author_is_known(
     config.unset(user, "user.email")
     config.set_value(user, "user.name", "Ann")
     assert Settings.load(None).author().startswith("Ann <login@")
+
+
+def test_a_remote_has_options_and_can_be_renamed(tmp_path: Path) -> None:
+    environ = {"AMA_CONFIG_DIR": str(tmp_path)}
+    user = user_config_path(environ)
+    options = {
+        "endpoint_url": "http://localhost:9000",
+        "client_kwargs.region_name": "eu",
+        "timeout": 5,
+    }
+    add_remote(user, "team", "s3://bucket/ama", options)
+    add_remote(user, "other", "/mnt/other")
+    rename_remote(user, "team", "archive")
+    settings = Settings.load(environ=environ)
+    assert settings.options == {"s3://bucket/ama": options}
+    assert settings.default_remote_name == "archive"
+    assert {remote.name: dict(remote.options) for remote in list_remotes(settings)} == {
+        "archive": options,
+        "other": {},
+    }
+    with pytest.raises(AlreadyExists, match="'other' exists already"):
+        rename_remote(user, "archive", "other")
+    with pytest.raises(NotFound, match="no remote 'team'"):
+        rename_remote(user, "team", "x")
+    remove_remote(user, "archive")
+    assert list(Settings.load(environ=environ).remotes) == ["other"]
+
+
+@pytest.mark.parametrize("name", ["secret", "token", "client_kwargs.password", "sas_token"])
+def test_no_credential_is_written_down(tmp_path: Path, name: str) -> None:
+    user = user_config_path({"AMA_CONFIG_DIR": str(tmp_path)})
+    with pytest.raises(InvalidInput, match="is a credential") as caught:
+        add_remote(user, "team", "s3://bucket/ama", {name: "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    assert not user.exists()

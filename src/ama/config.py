@@ -20,9 +20,12 @@ KNOWN_KEYS: Mapping[str, str] = {
 }
 """What can be set, and what it means."""
 
+Option = str | int | float | bool
+
 _FLAGS = frozenset(["add.portable_names"])
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch
+_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*").fullmatch
 _REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}").fullmatch
 
 
@@ -112,8 +115,82 @@ def set_value(path: Path, key: str, text: str) -> None:
             raise InvalidInput(f"'{part}' in {shown(path)} is a value, and {key} needs a table")
         table = inner
     table[last] = value
-    fs.make_directories(path.parent)
-    fs.write_replace(path, tomlkit.dumps(document).encode())
+    _write(path, tomlkit.dumps(document))
+
+
+def set_remote(path: Path, name: str, url: str, options: Mapping[str, Option]) -> None:
+    """Write a remote into a config file, which is made if there is none; one write, all or nothing.
+
+    Args:
+        path: The file.
+        name: The remote's name; what stands there under it is replaced.
+        url: Where it is.
+        options: What its client is told beside the URL; a name with dots means tables in tables.
+
+    Raises:
+        InvalidInput: The name can't be one, an option's name can't, or the file is broken.
+        StorageError: It can't be written; it is as it was.
+
+    Example:
+        >>> set_remote(Path("config.toml"), "team", "gs://bucket/models", {"project": "vision"})
+    """
+    check_remote_name(name)
+    load(path)
+    import tomlkit
+
+    document = tomlkit.parse(_read(path))
+    remotes = document.setdefault("remotes", tomlkit.table(is_super_table=True))
+    table = tomlkit.table()
+    table["url"] = url
+    if options:
+        table["options"] = _nested(options)
+    remotes[name] = table
+    _write(path, tomlkit.dumps(document))
+
+
+def rename_remote(path: Path, name: str, new: str) -> None:
+    """Give a remote of a config file another name, with all that is set for it.
+
+    Raises:
+        InvalidInput: The new name can't be one, or the file is broken.
+        StorageError: It can't be written; it is as it was.
+
+    Example:
+        >>> set_remote(Path("config.toml"), "old", "memory://old", {})
+        >>> rename_remote(Path("config.toml"), "old", "new")
+    """
+    check_remote_name(new)
+    default = get(load(path), "remote.default")
+    import tomlkit
+
+    document = tomlkit.parse(_read(path))
+    remotes = cast(MutableMapping[str, Any], document["remotes"])
+    remotes[new] = remotes.pop(name)
+    if default == name:
+        cast(MutableMapping[str, Any], document["remote"])["default"] = new
+    _write(path, tomlkit.dumps(document))
+
+
+def remote_options(data: Mapping[str, object], name: str) -> dict[str, Option]:
+    """Return a remote's options as `set_remote` takes them.
+
+    Example:
+        >>> set_remote(Path("config.toml"), "team", "s3://b", {"client_kwargs.region_name": "eu"})
+        >>> remote_options(load(Path("config.toml")), "team")
+        {'client_kwargs.region_name': 'eu'}
+    """
+    found: dict[str, Option] = {}
+
+    def collect(table: Mapping[str, object], prefix: str) -> None:
+        for key, value in table.items():
+            if isinstance(value, Mapping):
+                collect(value, f"{prefix}{key}.")
+            elif isinstance(value, str | int | float | bool):
+                found[prefix + key] = value
+
+    options = get(data, f"remotes.{name}.options")
+    collect(options if isinstance(options, Mapping) else {}, "")
+    return found
 
 
 def unset(path: Path, key: str) -> None:
@@ -167,6 +244,29 @@ def _delete(table: MutableMapping[str, Any], parts: list[str]) -> None:
     _delete(inner, parts[1:])
     if not inner:
         del table[parts[0]]
+
+
+def _nested(options: Mapping[str, Option]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if not _OPTION(name):
+            raise InvalidInput(
+                f"'{shown(name)}' can't be an option's name",
+                hint="such as endpoint_url=http://localhost:9000 or client_kwargs.region_name=eu",
+            )
+        *outer, last = name.split(".")
+        at = found
+        for part in outer:
+            at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                raise InvalidInput(f"option {part} is a value, and {name} needs a table")
+        at[last] = value
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    fs.make_directories(path.parent)
+    fs.write_replace(path, text.encode())
 
 
 def _read(path: Path) -> str:

@@ -5,7 +5,8 @@ They stand apart from `values` so that a command loads only what it reports.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ama.values import AssetInfo, Change, Ref
 
@@ -112,11 +113,12 @@ class FetchResult:
 
 @dataclass(frozen=True, slots=True)
 class RemoteInfo:
-    """A configured remote."""
+    """A configured remote; `options` are what its client is told beside the URL."""
 
     name: str
     url: str
     default: bool
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ama import config
 from ama.errors import AlreadyExists, InvalidInput, NotFound, shown
 from ama.names import nearest
-from ama.storage.opening import check_url
+from ama.storage.opening import check_options, check_url
 
 if TYPE_CHECKING:
     from ama.results import RemoteInfo
@@ -35,6 +35,7 @@ class Settings:
         user_name: As configured, or None.
         user_email: As configured, or None.
         remotes: The URL of each configured remote.
+        options: What is configured for the storage at a URL, by URL; see `open_storage`.
         default_remote: The URL that is used where none is given; None: nothing is configured,
             and `default_store` is used.
         default_remote_name: Its name; None where the environment gives just a URL.
@@ -48,6 +49,7 @@ class Settings:
     user_name: str | None = None
     user_email: str | None = None
     remotes: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, config.Option]] = field(default_factory=dict)
     default_remote: str | None = None
     default_remote_name: str | None = None
     portable_names: bool = True
@@ -82,6 +84,13 @@ class Settings:
             **_remotes(user, user_path.parent),
             **_remotes(local, worktree_dir or Path()),
         }
+        both = [(local, _remotes(local, worktree_dir or Path())), (user, _remotes(user, Path()))]
+        options = {
+            remotes[name]: found
+            for name in remotes
+            for data, named in both[::-1]
+            if name in named and (found := config.remote_options(data, name))
+        }
         name, url = _default_remote(environ.get("AMA_REMOTE", ""), local, user, remotes)
         portable = _first("add.portable_names", local, user)
         return cls(
@@ -91,6 +100,7 @@ class Settings:
             user_name=_text(_first("user.name", local, user)),
             user_email=_text(_first("user.email", local, user)),
             remotes=remotes,
+            options=options,
             default_remote=url,
             default_remote_name=name,
             portable_names=portable is not False,
@@ -164,17 +174,20 @@ def worktree_config_path(worktree_dir: Path) -> Path:
     return worktree_dir / CONTROL_DIRECTORY / CONFIG_FILE
 
 
-def add_remote(path: Path, name: str, url: str) -> None:
+def add_remote(
+    path: Path, name: str, url: str, options: Mapping[str, config.Option] | None = None
+) -> None:
     """Configure a remote; the first one in a config file becomes the default one.
 
     Args:
         path: The config file.
         name: The new remote's name.
         url: Where it is. A relative path is taken from the working directory.
+        options: What its client is told beside the URL; see `ama.storage.opening.open_storage`.
 
     Raises:
         AlreadyExists: That config file has a remote of that name.
-        InvalidInput: The name or the URL can't be one.
+        InvalidInput: The name or the URL can't be one, or an option is a credential.
 
     Example:
         >>> add_remote(Path("config.toml"), "team", "memory://team")
@@ -187,7 +200,7 @@ def add_remote(path: Path, name: str, url: str) -> None:
             f"remote '{name}' exists already: {shown(old)}",
             hint="remove it first, or choose another name",
         )
-    config.set_value(path, f"remotes.{name}.url", _absolute(url, Path()))
+    config.set_remote(path, name, _absolute(url, Path()), check_options(options or {}))
     if config.get(data, "remote.default") is None:
         config.set_value(path, "remote.default", name)
 
@@ -212,7 +225,35 @@ def remove_remote(path: Path, name: str) -> None:
         raise _no_remote(name, remotes)
     if config.get(data, "remote.default") == name:
         config.unset(path, "remote.default")
-    config.unset(path, f"remotes.{name}.url")
+    config.unset(path, f"remotes.{name}")
+
+
+def rename_remote(path: Path, name: str, new: str) -> None:
+    """Give a configured remote another name; what is set for it stays, also if it is the default.
+
+    Args:
+        path: The config file.
+        name: The remote's name.
+        new: Its new one.
+
+    Raises:
+        NotFound: That config file has no remote of that name.
+        AlreadyExists: It has one of the new name.
+        InvalidInput: The new name can't be one.
+
+    Example:
+        >>> add_remote(Path("config.toml"), "tmp", "memory://tmp")
+        >>> rename_remote(Path("config.toml"), "tmp", "team")
+    """
+    remotes = _remotes(config.load(path), Path())
+    if name not in remotes:
+        raise _no_remote(name, remotes)
+    if new in remotes:
+        raise AlreadyExists(
+            f"remote '{new}' exists already: {shown(remotes[new])}",
+            hint="remove it first, or choose another name",
+        )
+    config.rename_remote(path, name, new)
 
 
 def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None = None) -> None:
@@ -248,7 +289,12 @@ def list_remotes(settings: Settings) -> tuple[RemoteInfo, ...]:
     from ama.results import RemoteInfo
 
     return tuple(
-        RemoteInfo(name=name, url=url, default=name == settings.default_remote_name)
+        RemoteInfo(
+            name=name,
+            url=url,
+            default=name == settings.default_remote_name,
+            options=settings.options.get(url, {}),
+        )
         for name, url in sorted(settings.remotes.items())
     )
 

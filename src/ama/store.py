@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Store:
         *,
         create: bool = False,
         settings: Settings | None = None,
+        options: Mapping[str, str | int | float | bool] | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> Store:
         """Open the store at a URL.
@@ -63,6 +64,8 @@ class Store:
             create: whether it is made if there is none.
             settings: what is configured; by default read from the environment and the user's
                 config file.
+            options: what the storage's client is told beside the URL, such as `endpoint_url`; by
+                default what is configured for a remote at this URL.
             progress: is told of long work.
 
         Raises:
@@ -76,7 +79,8 @@ class Store:
             ()
         """
         settings = settings or Settings.load(None)
-        storage = open_storage(os.path.abspath(url) if "://" not in url else url)
+        place = os.path.abspath(url) if "://" not in url else url
+        storage = open_storage(place, settings.options.get(place) if options is None else options)
         if create:
             return cls(Remote.create(storage, settings.cache_dir)[0], settings, progress)
         return cls(Remote.open(storage, settings.cache_dir), settings, progress)
@@ -106,7 +110,8 @@ class Store:
             ['models']
         """
         settings = settings or Settings.load(None)
-        storage = open_storage(settings.remote_url(remote))
+        url = settings.remote_url(remote)
+        storage = open_storage(url, settings.options.get(url))
         return cls(Remote.open(storage, settings.cache_dir), settings, progress)
 
     def __repr__(self) -> str:

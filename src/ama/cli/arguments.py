@@ -127,6 +127,26 @@ def parse_metadata(pairs: Sequence[str], literal: Sequence[str]) -> dict[str, Sc
     return metadata
 
 
+def parse_options(pairs: Sequence[str]) -> dict[str, Scalar]:
+    """Read `key=value` pairs that are a remote's options; values as in `parse_metadata`.
+
+    Raises:
+        InvalidInput: A pair has no `=`, or a key is given twice.
+    """
+    from ama.errors import InvalidInput
+
+    options: dict[str, Scalar] = {}
+    for word in pairs:
+        key, equals, value = word.partition("=")
+        if not (key and equals) or key in options:
+            what = "is given twice" if key in options else "isn't key=value"
+            raise InvalidInput(
+                f"option '{key}' {what}", hint="--option endpoint_url=http://localhost:9000"
+            )
+        options[key] = parse_scalar(value)
+    return options
+
+
 def parse_scalar(text: str) -> Scalar:
     """Read a metadata value: an int, a float, true or false, else the text itself.
 

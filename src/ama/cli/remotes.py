@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ama.cli.app import new_group, register
+from ama.cli.arguments import parse_options
 from ama.cli.completion import complete_remote
 from ama.cli.configuring import UserOption
 from ama.cli.opening import config_path, load_settings
@@ -39,17 +40,28 @@ def list_() -> None:
 
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A new name.")],
-    url: Annotated[str, typer.Argument(metavar="URL", help="A directory.")],
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="A directory, gs://, s3://, az://, sftp://, https://."),
+    ],
     user: UserOption = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="KEY=VALUE",
+            help="What its client is told beside the URL, such as endpoint_url; never a secret.",
+        ),
+    ] = None,
 ) -> None:
     """Add a remote; the first one becomes the default.
 
     Example:
-        ama remote add team /mnt/shared/ama
+        ama remote add team gs://our-models/ama
     """
     from ama.settings import add_remote
 
-    add_remote(config_path(user), name, url)
+    add_remote(config_path(user), name, url, parse_options(options or []))
     _report(name, f"added remote {name}: {url}")
     console.next_step("ama upload")
 
@@ -64,6 +76,22 @@ def remove(name: NameArgument, user: UserOption = False) -> None:
 
     remove_remote(config_path(user), name)
     _report(name, f"removed remote {name}; what is stored there stays")
+
+
+def rename(
+    name: NameArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
+    user: UserOption = False,
+) -> None:
+    """Give a remote another name.
+
+    Example:
+        ama remote rename team archive
+    """
+    from ama.settings import rename_remote
+
+    rename_remote(config_path(user), name, new)
+    _report(new, f"renamed remote {name} to {new}")
 
 
 def default(name: NameArgument, user: UserOption = False) -> None:
@@ -95,5 +123,6 @@ app = new_group(
 )
 register(app, "list", list_)
 register(app, "add", add)
+register(app, "rename", rename)
 register(app, "remove", remove)
 register(app, "default", default)

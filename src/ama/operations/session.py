@@ -18,6 +18,7 @@ from ama.progress import Progress
 from ama.settings import Settings
 from ama.sources import Sources
 from ama.storage.opening import open_storage
+from ama.storage.protocol import Storage
 from ama.values import AssetInfo
 from ama.worktree.layout import Worktree
 from ama.worktree.snapshot import Listed, walk
@@ -58,6 +59,10 @@ class Session:
             return head.origin
         return self.settings.remote_url(remote)
 
+    def storage(self, url: str) -> Storage:
+        """Return the storage at a URL, with what is configured for it."""
+        return open_storage(url, self.settings.options.get(url))
+
     def open(self, url: str) -> Remote:
         """Open the store at a URL, once.
 
@@ -67,14 +72,14 @@ class Session:
         from ama.remote import Remote
 
         if url not in self._remotes:
-            self._remotes[url] = Remote.open(open_storage(url), self.settings.cache_dir)
+            self._remotes[url] = Remote.open(self.storage(url), self.settings.cache_dir)
         return self._remotes[url]
 
     def create(self, url: str) -> tuple[Remote, bool]:
         """Open the store at a URL, made first if there is none; and whether it was."""
         from ama.remote import Remote
 
-        remote, created = Remote.create(open_storage(url), self.settings.cache_dir)
+        remote, created = Remote.create(self.storage(url), self.settings.cache_dir)
         self._remotes[url] = remote
         return remote, created
 
@@ -83,7 +88,7 @@ class Session:
         from ama.remote import Remote
 
         with suppress(AmaError):
-            storage = open_storage(self.url(None, head))
+            storage = self.storage(self.url(None, head))
             remote = Remote.remembered(storage, self.settings.cache_dir)
             return remote.log.cached_view() if remote else None
         return None
@@ -148,10 +153,10 @@ class Session:
                 remote = self.open(url)
                 return remote.current(remote.view())
             except NotFound:
-                return ObjectStore(open_storage(url))
+                return ObjectStore(self.storage(url))
             except AmaError as error:
                 # Another store may have it; if none has, this is why.
-                return ObjectStore(open_storage(url), damage=error)
+                return ObjectStore(self.storage(url), damage=error)
 
         return opened
 
