@@ -43,7 +43,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "storage": [
         {"protocol", "backends", "patience"},
         {"local", "memory", "failures"},
-        {"counting", "readonly", "fsspec"},
+        {"counting", "readonly", "fsspec", "checking"},
         {"opening"},
     ],
     "worktree": [

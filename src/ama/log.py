@@ -429,7 +429,7 @@ class Log:
             Conflict: others won every race.
             StorageError: the storage has no atomic create, or failed.
         """
-        if not self._storage.can_create:
+        if self._storage.can_create is False:
             raise StorageError(
                 f"{self._storage.url} can't create a file only if it is absent, so publishing to"
                 " it is not safe",

@@ -187,6 +187,9 @@ class Remote:
                 f"{FORMAT} of {storage.url} is missing, but its log is there",
                 hint="restore it from a backup or a copy; nothing was written",
             )
+        from ama.storage.checking import require_races_with_one_winner
+
+        require_races_with_one_winner(storage)
         try:
             storage.create(FORMAT, encode_format(StoreFormat(os.urandom(16).hex())))
             created = True

@@ -61,7 +61,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "link": Entry("sharing", "link", "Link the asset that this one was made from."),
         "ref": Entry("refs", "app", "List and remove links to assets."),
         "alias": Entry("aliases", "app", "List, move and remove aliases."),
-        "remote": Entry("remotes", "app", "List, add and remove remotes."),
+        "remote": Entry("remotes", "app", "List, add, check and remove remotes."),
     },
     "Care": {
         "hash": Entry("care", "hash_", "Print the BLAKE3 of files, as b3sum does."),

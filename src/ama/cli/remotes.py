@@ -17,6 +17,15 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_remote, help="The remote's name.")
 ]
 
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="What its client is told beside the URL, such as endpoint_url; never a secret.",
+    ),
+]
+
 
 def list_() -> None:
     """List the remotes.
@@ -45,14 +54,7 @@ def add(
         typer.Argument(metavar="URL", help="A directory, gs://, s3://, az://, sftp://, https://."),
     ],
     user: UserOption = False,
-    options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            metavar="KEY=VALUE",
-            help="What its client is told beside the URL, such as endpoint_url; never a secret.",
-        ),
-    ] = None,
+    options: OptionsOption = None,
 ) -> None:
     """Add a remote; the first one becomes the default.
 
@@ -94,6 +96,46 @@ def rename(
     _report(new, f"renamed remote {name} to {new}")
 
 
+def check(
+    remote: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REMOTE]",
+            autocompletion=complete_remote,
+            help="A remote's name, a URL or a directory; by default the default remote.",
+        ),
+    ] = None,
+    options: OptionsOption = None,
+) -> None:
+    """Find out what a storage can do, and whether publishing to it is safe.
+
+    It writes some files below check/ there, lets 8 writers race for one name, and deletes what it
+    wrote.
+
+    Example:
+        ama remote check gs://our-models/ama
+    """
+    from ama.errors import StorageError
+    from ama.storage.checking import check_storage
+    from ama.storage.opening import open_storage
+
+    settings = load_settings()
+    url = settings.remote_url(remote)
+    storage = open_storage(url, {**settings.options.get(url, {}), **parse_options(options or [])})
+    report = check_storage(storage)
+    if not console.report(report):
+        rows = [(found.what, "yes" if found.ok else "NO", found.seen) for found in report.findings]
+        console.table(("Can it", "", "Seen"), rows)
+        if report.can_publish:
+            console.done(f"{report.url} is safe to publish to, from many machines at once")
+        elif report.can_read and storage.can_create is False:
+            console.done(f"{report.url} can be read, and is not one to publish to")
+    if not report.can_publish and not (report.can_read and storage.can_create is False):
+        bad = next(found for found in report.findings if not found.ok)
+        what = "is not safe to publish to" if report.can_read else "can't be reached"
+        raise StorageError(f"{report.url} {what}: {bad.seen}")
+
+
 def default(name: NameArgument, user: UserOption = False) -> None:
     """Make a remote the one that commands use.
 
@@ -117,7 +159,7 @@ def _report(name: str, text: str) -> None:
 
 
 app = new_group(
-    "List, add and remove remotes.",
+    "List, add, check and remove remotes.",
     "ama remote add team /mnt/shared/ama",
     "ama remote",
 )
@@ -126,3 +168,4 @@ register(app, "add", add)
 register(app, "rename", rename)
 register(app, "remove", remove)
 register(app, "default", default)
+register(app, "check", check)

@@ -50,7 +50,7 @@ class CountingStorage:
         return self.inner.url
 
     @property
-    def can_create(self) -> bool:
+    def can_create(self) -> bool | None:
         """As the other storage has it."""
         return self.inner.can_create
 

@@ -81,7 +81,7 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
     status = status_of(error)
     if _is_unknown_host(error):
         return StorageError(f"{place}: there is no such host", hint="check the URL")
-    if status in _DENIED or _named(error, _NO_ACCESS):
+    if status in _DENIED or _named(error, _NO_ACCESS) or _is_forbidden(error):
         return StorageError(f"no permission to {doing} {place}", hint=backend.login)
     if is_absent(error):
         what = "its bucket or container" if backend.needs_bucket else "its directory"
@@ -157,6 +157,11 @@ def _is_unknown_host(error: BaseException) -> bool:
         isinstance(each, socket.gaierror) and each.errno == socket.EAI_NONAME
         for each in _chain(error)
     )
+
+
+def _is_forbidden(error: BaseException) -> bool:
+    """Whether this is how gcsfs says 403: in words only."""
+    return any(type(e) is OSError and str(e).startswith("Forbidden") for e in _chain(error))
 
 
 def _is_busy(error: BaseException) -> bool:

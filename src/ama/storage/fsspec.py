@@ -19,7 +19,7 @@ from fsspec.asyn import get_loop
 
 from ama.errors import AlreadyExists, InvalidInput, StorageError
 from ama.fs import temp_name
-from ama.storage.backends import HTTP, SFTP, Backend
+from ama.storage.backends import HTTP, S3, SFTP, Backend
 from ama.storage.failures import (
     is_absent,
     is_past_end,
@@ -101,9 +101,11 @@ class FsspecStorage:
         return self._url
 
     @property
-    def can_create(self) -> bool:
-        """Whether it has an atomic create, or one writer only."""
-        return self._backend.creates != "never" or self._single_writer
+    def can_create(self) -> bool | None:
+        """Whether it has an atomic create, or one writer only: servers that look alike differ."""
+        if self._single_writer:
+            return True
+        return False if self._backend.creates == "never" else None
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges, all at once. See `Storage.read`."""
@@ -121,7 +123,7 @@ class FsspecStorage:
         It is not tried again here: after a lost answer it would find its own success in the way.
         """
         check_storage_name(name)
-        if not self.can_create:
+        if self.can_create is False:
             raise StorageError(
                 f"{self._url} can't create a file only if it is absent",
                 hint="use another remote: ama remote add NAME URL",
@@ -131,9 +133,11 @@ class FsspecStorage:
         path = f"{root}/{name}"
 
         async def attempt() -> None:
-            if self._backend.creates == "never" and await self._size(name) is not None:
-                raise FileExistsError
-            make = client.write if self._backend.creates == "never" else client.create
+            make = client.create
+            if self._single_writer:
+                make = client.write
+                if await self._size(name) is not None:
+                    raise FileExistsError
             await asyncio.wait_for(make(path, kept), self._patience.limit(len(kept)))
 
         try:
@@ -166,7 +170,7 @@ class FsspecStorage:
             lambda: self._tried("list", prefix, 0, lambda: client.find(directory), none)
         )
         names = ((path[len(root) + 1 :], size) for path, size in found.items())
-        return ((name, size) for name, size in names if name.startswith(prefix))
+        return ((name, size) for name, size in names if name and name.startswith(prefix))
 
     def delete(self, name: str) -> None:
         """Make the name hold nothing. See `Storage.delete`."""
@@ -272,7 +276,10 @@ class FsspecStorage:
             ) from error
         found = kind._get_kwargs_from_urls(self._url)
         # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.
+        settings: dict[str, Any]
         settings = {"known_hosts": ()} if backend is SFTP else {"use_listings_cache": False}
+        if backend is S3:  # which would try ten times over, at each of our tries
+            settings["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
         # Unless the user asked for it, what a client logs is not for the terminal.
         logging.getLogger(backend.module.partition(".")[0]).addHandler(logging.NullHandler())
         root = str(kind._strip_protocol(self._url)).rstrip("/")
@@ -294,6 +301,7 @@ class BucketClient:
 
     def __init__(self, fs: Any) -> None:
         self._fs = fs
+        fs.retries = 1  # ours know when to stop
 
     async def read(self, path: str, start: int, length: int | None) -> bytes:
         """See `Client.read`."""
@@ -320,7 +328,8 @@ class BucketClient:
         found = await self._fs._find(directory, detail=True)
         if not isinstance(found, dict):  # adlfs, of a directory that is none
             return {}
-        return {path: int(info["size"]) for path, info in found.items()}
+        # Some servers keep an empty thing for each directory.
+        return {p: int(info["size"]) for p, info in found.items() if info["type"] == "file"}
 
     async def delete(self, path: str) -> None:
         """See `Client.delete`."""

@@ -49,8 +49,11 @@ class Storage(Protocol):
         """Where it is, as a user would type it."""
 
     @property
-    def can_create(self) -> bool:
-        """Whether `create` is atomic here; if not, a store in it can't be published to."""
+    def can_create(self) -> bool | None:
+        """Whether `create` is atomic here; if not, a store in it can't be published to.
+
+        None: it says that it is, and must prove it before a store is made there (`checking`).
+        """
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges, in one round trip.

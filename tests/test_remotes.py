@@ -1,0 +1,321 @@
+"""Stores on real servers: the whole job, what goes wrong on the way, and what may not get lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ama
+import proxy
+import servers
+from ama.entries import MoveAlias
+from ama.errors import AlreadyExists, StorageError
+from ama.remote import Remote
+from ama.storage.backends import BACKENDS
+from ama.storage.checking import RECORD, check_storage, race
+from ama.storage.fsspec import FsspecStorage
+from ama.storage.local import LocalStorage
+from ama.storage.patience import Patience
+from ama.storage.protocol import Range, Storage
+from conftest import Ama
+
+QUICK = Patience(timeout=2, retries=3, first_pause=0.01, longest_pause=0.05)
+
+
+@pytest.fixture(params=servers.WRITABLE)
+def server(request: pytest.FixtureRequest) -> servers.Server:
+    return servers.start(request.param)
+
+
+@pytest.fixture
+def bad_network() -> Iterator[proxy.Proxy]:
+    """GCS's emulator behind a network that does as it is told."""
+    endpoint = servers.start("gcs").options["endpoint_url"]
+    with proxy.before(endpoint) as between:
+        yield between
+
+
+def behind(between: proxy.Proxy, name: str | None = None) -> FsspecStorage:
+    """A storage behind it."""
+    options = {"endpoint_url": between.url, "token": "anon"}
+    url = f"gs://bucket/tests/{name or os.urandom(8).hex()}"
+    return FsspecStorage(url, BACKENDS["gs"], options, patience=QUICK)
+
+
+def read(storage: Storage, name: str) -> bytes | None:
+    return storage.read([Range(name)])[0]
+
+
+# ------------------------------------------------------------------------------ the whole job
+
+
+def test_the_whole_job_on_a_server(server: servers.Server, tmp_path: Path, run: Ama) -> None:
+    """As `AMA_REMOTE=gs://bucket/prefix ama upload`, with a colleague elsewhere."""
+    url = f"{server.url}/{os.urandom(8).hex()}/ama"
+    env = server.environ
+    work, colleague = tmp_path / "w", tmp_path / "c"
+    work.mkdir()
+    colleague.mkdir()
+    (work / "model.h5").write_bytes(os.urandom(3_000_000))
+    (work / "meta.yml").write_text("lr: 0.1\n")
+    options = [w for k, v in server.options.items() for w in ("--option", f"{k}={v}")]
+    run.ok("remote", "add", "--user", "team", url, *options, cwd=work)
+    run.ok("init", "models", cwd=work)
+    run.ok("add", ".", cwd=work)
+    run.ok("set", "--alias", "best", cwd=work)
+    told = run.ok("upload", cwd=work, env=env)
+    assert "published models/1" in told.stdout
+    assert f"to the new store {url}" in told.stdout
+    assert "nothing new" in run.ok("upload", cwd=work, env=env).stdout
+    run.ok("download", "models", "--alias", "best", cwd=colleague, env=env)
+    for name in ("model.h5", "meta.yml"):
+        assert (colleague / "best" / name).read_bytes() == (work / name).read_bytes()
+    assert "all is well" in run.ok("fsck", "--remote", "team", cwd=colleague, env=env).stdout
+
+
+@pytest.mark.parametrize("kind", servers.READ_ONLY)
+def test_a_store_on_a_web_server_is_downloaded_without_a_listing(
+    kind: str, tmp_path: Path, run: Ama
+) -> None:
+    server = servers.start(kind)
+    assert server.files is not None
+    name = os.urandom(8).hex()
+    work = tmp_path / "w"
+    work.mkdir()
+    (work / "model.h5").write_bytes(os.urandom(2_000_000))
+    (work / "a b").mkdir()
+    (work / "a b" / "ü.txt").write_text("x")
+    repo = ama.Repo.init(work, "models")
+    repo.add(["."])
+    repo.set(aliases=["best"])
+    repo.upload(remote=str(server.files / name))
+    told = run.ok(
+        "download", "models", "--alias", "best", "--remote", f"{server.url}/{name}", cwd=tmp_path
+    )
+    assert "2 files" in told.stdout
+    assert (tmp_path / "best" / "model.h5").read_bytes() == (work / "model.h5").read_bytes()
+    refused = run("upload", "--remote", f"{server.url}/{name}", "-m", "x", cwd=work)
+    assert refused.code == 8
+    assert "Traceback" not in refused.stderr
+
+
+# ------------------------------------------------------------------------------ a bad network
+
+
+def test_a_busy_server_is_asked_again(bad_network: proxy.Proxy) -> None:
+    storage = behind(bad_network)
+    bad_network.rule = lambda asked: "error" if asked.seen < 2 else "pass"
+    storage.put("a", b"content")
+    assert read(storage, "a") == b"content"
+    assert storage.sizes(["a"]) == [7]
+
+
+@pytest.mark.parametrize("action", ["drop", "cut"])
+def test_a_broken_connection_is_made_again(bad_network: proxy.Proxy, action: proxy.Action) -> None:
+    storage = behind(bad_network)
+    storage.put("a", bytes(100_000))
+    bad_network.rule = lambda asked: action if asked.seen == 0 and asked.method == "GET" else "pass"
+    assert read(storage, "a") == bytes(100_000)
+
+
+def test_of_a_batch_only_what_failed_is_asked_again(bad_network: proxy.Proxy) -> None:
+    storage = behind(bad_network)
+    names = [f"n{number}" for number in range(20)]
+    for name in names:
+        storage.put(name, name.encode())
+    bad_network.requests.clear()
+    bad_network.rule = lambda asked: "error" if asked.number % 5 == 0 else "pass"
+    assert storage.read([Range(name) for name in names]) == [name.encode() for name in names]
+    assert len(bad_network.requests) <= 20 + 6
+
+
+def test_what_stands_still_is_cut_and_made_again(bad_network: proxy.Proxy) -> None:
+    storage = behind(bad_network)
+    storage.put("a", b"content")
+    bad_network.rule = lambda asked: "stall" if asked.seen == 0 else "pass"
+    assert read(storage, "a") == b"content"
+
+
+def test_a_server_that_never_answers_is_given_up(bad_network: proxy.Proxy) -> None:
+    storage = FsspecStorage(
+        "gs://bucket/x",
+        BACKENDS["gs"],
+        {"endpoint_url": bad_network.url, "token": "anon"},
+        patience=Patience(timeout=0.3, retries=1, first_pause=0.01),
+    )
+    bad_network.rule = lambda asked: "stall"
+    with pytest.raises(StorageError, match="did not answer in time") as caught:
+        read(storage, "a")
+    assert caught.value.retryable
+    assert len(bad_network.requests) == 2
+
+
+def test_no_permission_is_told_at_once(bad_network: proxy.Proxy) -> None:
+    storage = behind(bad_network)
+    bad_network.rule = lambda asked: "denied"
+    for request in (
+        lambda: storage.put("a", b"x"),
+        lambda: storage.create("a", b"x"),
+        lambda: read(storage, "a"),
+    ):
+        bad_network.requests.clear()
+        with pytest.raises(StorageError, match="no permission") as caught:
+            request()
+        assert not caught.value.retryable
+        assert "gcloud" in (caught.value.hint or "")
+        assert len(bad_network.requests) == 1
+
+
+def test_no_such_bucket_is_told_at_once(server: servers.Server) -> None:
+    if server.kind == "sftp":
+        pytest.skip("an SFTP server has no buckets")
+    storage = FsspecStorage(
+        server.url.replace("bucket", "absent") + "/x",
+        BACKENDS[server.url.partition(":")[0]],
+        {**server.options, **server.secrets},
+        patience=QUICK,
+    )
+    with pytest.raises(StorageError, match="does not exist") as caught:
+        storage.put("a", b"x")
+    assert not caught.value.retryable
+
+
+def test_a_lost_answer_is_no_conflict(bad_network: proxy.Proxy, tmp_path: Path) -> None:
+    """The server creates the entry, and the answer is lost: we won, and publish nothing twice."""
+    storage = behind(bad_network)
+    remote, _ = Remote.create(storage, None)
+    lost: list[str] = []
+
+    def lose_entries(asked: proxy.Request) -> proxy.Action:
+        if asked.method == "POST" and not lost:
+            lost.append(asked.path)
+            return "lose"
+        return "pass"
+
+    bad_network.rule = lose_entries
+    appended = remote.log.append(
+        lambda view: [MoveAlias("models", "best", None)] if not view.number else [],
+        author="Ann <ann@example.org>",
+        now=lambda: 1,
+    )
+    assert lost
+    assert appended is not None
+    assert appended.number == 1
+    bad_network.rule = lambda asked: "pass"
+    assert Remote.open(behind(bad_network, storage.url.rpartition("/")[2]), None).view().number == 1
+
+
+# ------------------------------------------------------------------------------ races
+
+
+# The S3 server of moto forgets now and then who was first, if it is busy: another stands in.
+@pytest.mark.parametrize(
+    ("kind", "writers"), [("gcs", 16), ("seaweed", 16), ("azure", 6), ("sftp", 6)]
+)
+def test_many_writers_lose_nothing(kind: str, writers: int) -> None:
+    """Each a process's worth of state: a log of its own over a storage of its own."""
+    server = servers.start(kind)
+    name = os.urandom(8).hex()
+    Remote.create(server.storage(name), None)
+    failed: list[BaseException] = []
+    numbers: list[int] = []
+
+    def publish(number: int) -> None:
+        try:
+            remote = Remote.open(server.storage(name), None)
+            done = remote.log.append(
+                lambda view: [MoveAlias("models", f"a{number}", None)],
+                author=f"{number}",
+                now=lambda: number,
+            )
+            assert done is not None
+            numbers.append(done.number)
+        except BaseException as error:  # noqa: BLE001 - of whatever kind
+            failed.append(error)
+
+    threads = [threading.Thread(target=publish, args=(n,)) for n in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert sorted(numbers) == list(range(1, writers + 1))
+    view = Remote.open(server.storage(name), None).view()
+    assert view.number == writers
+    assert {entry.author for entry, _ in view.tail} == {str(n) for n in range(writers)}
+
+
+# ------------------------------------------------------------------------------ remote check
+
+
+def test_a_check_finds_what_a_server_can_do(server: servers.Server) -> None:
+    storage = server.storage(os.urandom(8).hex())
+    report = check_storage(storage)
+    assert [found for found in report.findings if not found.ok] == []
+    assert report.can_publish
+    assert list(storage.list("")) == []
+
+
+@pytest.fixture
+def look_alike() -> Iterator[Callable[..., FsspecStorage]]:
+    """An S3 server that ignores If-None-Match, as several do: the proxy takes it away."""
+    server = servers.start("s3")
+    with proxy.before(server.options["endpoint_url"]) as between:
+        between.without_headers = frozenset({"if-none-match"})
+        name = os.urandom(8).hex()
+
+        def make(**options: Any) -> FsspecStorage:
+            return FsspecStorage(
+                f"s3://bucket/{name}",
+                BACKENDS["s3"],
+                {"endpoint_url": between.url, **server.secrets},
+                patience=QUICK,
+                **options,
+            )
+
+        yield make
+
+
+def test_a_server_that_overwrites_is_found_out(look_alike: Callable[..., FsspecStorage]) -> None:
+    storage = look_alike()
+    assert set(race(storage, rounds=2)) != {1}
+    report = check_storage(storage)
+    assert report.can_read
+    assert not report.can_publish
+    assert [found.what for found in report.findings if not found.ok] == ["create once"]
+
+
+def test_no_store_is_made_where_creates_overwrite(
+    look_alike: Callable[..., FsspecStorage],
+) -> None:
+    with pytest.raises(StorageError, match="could lose assets") as caught:
+        Remote.create(look_alike(), None)
+    assert "single_writer" in (caught.value.hint or "")
+    assert read(look_alike(), "format.json") is None
+    alone = look_alike(single_writer=True)
+    remote, created = Remote.create(alone, None)
+    assert created
+    with pytest.raises(AlreadyExists):
+        alone.create("format.json", b"other")
+    assert remote.view().number == 0
+
+
+def test_what_a_first_publication_found_is_recorded(server: servers.Server) -> None:
+    storage = server.storage(os.urandom(8).hex())
+    Remote.create(storage, None)
+    record = json.loads(read(storage, RECORD) or b"")
+    assert record["writers"] == 8
+    remote = Remote.open(storage, None)
+    assert remote.view().number == 0
+
+
+def test_a_directory_needs_no_proof(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "store")
+    Remote.create(storage, None)
+    assert [name for name, _ in storage.list("")] == ["format.json"]
