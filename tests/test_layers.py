@@ -56,7 +56,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "transfer": [
         {"patterns", "aliasing", "presence", "pending"},
         {"push", "download"},
-        {"publishing"},
+        {"publishing", "copying"},
     ],
     "operations": [
         {"session"},
@@ -71,7 +71,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"opening"},
         {"completion"},
         {"arguments", "configuring"},
-        {"work", "history", "care", "aliases", "refs", "remotes"},
+        {"work", "history", "care", "aliases", "refs", "remotes", "copying"},
         {"sharing"},
         {"running"},
     ],

@@ -319,3 +319,93 @@ def test_a_directory_needs_no_proof(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "store")
     Remote.create(storage, None)
     assert [name for name, _ in storage.list("")] == ["format.json"]
+
+
+# ------------------------------------------------------------------------------ from store to store
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> ama.Store:
+    """A store with models/2, which comes from models/1 and was made from inputs/1; and others."""
+    work = tmp_path / "w"
+    work.mkdir()
+    store = str(tmp_path / "store")
+
+    def publish(class_name: str, files: dict[str, bytes], **options: Any) -> None:
+        for path in work.iterdir():
+            if path.is_file():
+                path.unlink()
+        for name, data in files.items():
+            (work / name).write_bytes(data)
+        repo.add(["."])
+        for asset in options.get("refs", ()):
+            repo.link(asset)
+        repo.set(aliases=options.get("aliases", ()))
+        repo.upload(remote=store)
+
+    repo = ama.Repo.init(work, "inputs")
+    publish("inputs", {"data.csv": os.urandom(3_000_000)}, aliases=["raw"])
+    repo = ama.Repo.init(work, "other")
+    publish("other", {"unrelated": os.urandom(100_000)})
+    repo = ama.Repo.init(work, "models")
+    weights = os.urandom(2_000_000)
+    publish("models", {"model.h5": weights})
+    publish("models", {"model.h5": weights, "meta.yml": b"x"}, refs=["inputs@raw"])
+    return ama.Store.open(store)
+
+
+@pytest.mark.parametrize("kind", ["local", *servers.WRITABLE])
+def test_a_copy_brings_what_an_asset_rests_on_and_nothing_else(
+    kind: str, linked: ama.Store, tmp_path: Path
+) -> None:
+    if kind == "local":
+        storage: Storage = LocalStorage(tmp_path / "archive")
+    else:
+        storage = servers.start(kind).storage(os.urandom(8).hex())
+    archive = ama.Store(Remote.create(storage, tmp_path / "cache")[0], linked.settings)
+    result = linked.copy("models/2", archive, ["best"])
+    assert {(a.class_name, a.number) for a in result.published} == {
+        ("inputs", 1),
+        ("models", 1),
+        ("models", 2),
+    }
+    assert [change.alias for change in result.aliases] == ["best"]
+    assert archive.resolve("models@best").info.id == linked.resolve("models/2").info.id
+    archive.download("models@best", tmp_path / "out", refs=True)
+    assert (tmp_path / "inputs-1" / "data.csv").stat().st_size == 3_000_000
+    report = archive.fsck()
+    assert report.ok
+    again = linked.copy("models/2", archive, ["best"])
+    assert (again.published, again.aliases, again.bytes_sent) == ((), (), 0)
+
+
+def test_a_copy_moves_only_what_is_lacking(linked: ama.Store, tmp_path: Path) -> None:
+    archive = ama.Store.open(str(tmp_path / "archive"), create=True)
+    first = linked.copy("models/1", archive)
+    second = linked.copy("models/2", archive)
+    assert first.bytes_sent > 2_000_000
+    assert 3_000_000 < second.bytes_sent < 3_100_000
+    assert [found.name for found in archive.classes()] == ["inputs", "models"]
+
+
+def test_a_copy_of_what_is_not_there_copies_nothing(linked: ama.Store, tmp_path: Path) -> None:
+    archive = ama.Store.open(str(tmp_path / "archive"), create=True)
+    with pytest.raises(ama.NotFound):
+        linked.copy("models/9", archive)
+    assert archive.classes() == ()
+
+
+def test_the_copy_command(linked: ama.Store, tmp_path: Path, run: Ama) -> None:
+    archive = tmp_path / "archive"
+    source = linked.url
+    told = run.ok(
+        "copy", "models/2", "--from", source, "--to", archive, "--alias", "best", cwd=tmp_path
+    )
+    assert "published models/2" in told.stdout
+    assert "alias models@best is new" in told.stdout
+    again = run.ok("copy", "models/2", "--from", source, "--to", archive, cwd=tmp_path)
+    assert "nothing new" in again.stdout
+    document = run.ok(
+        "copy", "models/2", "--from", source, "--to", archive, "--json", cwd=tmp_path
+    ).json()
+    assert document["published"] == []

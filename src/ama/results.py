@@ -78,6 +78,22 @@ class UploadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What `copy` did: the assets that it published, oldest first, and the aliases that it moved.
+
+    `bytes_sent` is what went to the target, `bytes_reused` the content that was there before.
+    """
+
+    asset: AssetInfo
+    published: tuple[AssetInfo, ...]
+    aliases: tuple[AliasChange, ...]
+    source: str
+    target: str
+    bytes_sent: int
+    bytes_reused: int
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadResult:
     """What `download` wrote: one directory, and one for each asset of the closure of its refs.
 

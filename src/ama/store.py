@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ama.names import check_alias, check_class
 from ama.operations.session import now
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
-from ama.results import AliasChange, DownloadResult, FsckReport
+from ama.results import AliasChange, CopyResult, DownloadResult, FsckReport
 from ama.revisions import class_state, find_alias, find_asset, parse_revision, unknown_alias
 from ama.settings import Settings
 from ama.storage.opening import open_storage
@@ -282,6 +282,50 @@ class Store:
         view = self._whole_view()
         target = self._target(view, name, class_name)
         return self._set_alias(view, class_name, alias, target.asset)
+
+    def copy(self, name: str, to: Store, aliases: Sequence[str] = ()) -> CopyResult:
+        """Publish an asset of this store in another, with its ancestors and all it was made from.
+
+        Only what the other store lacks is moved. Numbers are a store's own: it may get another.
+
+        Args:
+            name: the asset's name.
+            to: the store that it comes to.
+            aliases: the aliases that it gets there; those that it has here stay here.
+
+        Raises:
+            NotFound: there is no such asset, or its content is not in this store.
+            Conflict: an alias has moved on in the other store.
+            StorageError: one of the stores can't be reached.
+
+        Example:
+            >>> import ama
+            >>> archive = ama.Store.open("archive", create=True)
+            >>> result = ama.Store.open("store").copy("models/1", archive, ["best"])
+            >>> [asset.number for asset in result.published]
+            [1]
+        """
+        from ama.transfer.copying import copy_asset
+
+        asset = self.resolve(name)
+        done = copy_asset(
+            self.remote,
+            to.remote,
+            bytes.fromhex(asset.info.id),
+            [aliases] if isinstance(aliases, str) else aliases,
+            author=self.settings.author(),
+            now=now,
+            progress=self._progress,
+        )
+        return CopyResult(
+            asset=to.resolve(asset.info.id).info,
+            published=tuple(to.resolve(found.hex()).info for found in done.assets),
+            aliases=done.aliases,
+            source=self.url,
+            target=to.url,
+            bytes_sent=done.bytes_sent,
+            bytes_reused=done.bytes_reused,
+        )
 
     def remove_alias(self, class_name: str, alias: str) -> AliasChange:
         """Remove an alias; its history stays.

@@ -57,6 +57,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "push": Entry("sharing", "push", "Publish commits that were made before."),
         "pull": Entry("sharing", "pull", "Fetch, and switch to where the alias points now."),
         "fetch": Entry("sharing", "fetch", "See what was published since."),
+        "copy": Entry("copying", "copy", "Copy an asset from one store to another."),
         "list": Entry("sharing", "list_", "List classes, or the assets of a class."),
         "link": Entry("sharing", "link", "Link the asset that this one was made from."),
         "ref": Entry("refs", "app", "List and remove links to assets."),
