@@ -86,7 +86,7 @@ class Team:
             Path(self.url), None if meanwhile is None else lambda: self._unwatched(meanwhile)
         )
 
-        def opened(url: str) -> Storage:
+        def opened(url: str, options: object = None) -> Storage:
             return storage if url == self.url else open_storage(url)
 
         self._patch.setattr(ama.operations.session, "open_storage", opened)

@@ -64,7 +64,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counters:
     """Every storage that is opened counts; by its URL, all of them together."""
     made: dict[str, CountingStorage] = {}
 
-    def opened(url: str) -> CountingStorage:
+    def opened(url: str, options: object = None) -> CountingStorage:
         return made.setdefault(url, CountingStorage(open_storage(url)))
 
     for module in ("ama.store", "ama.operations.session"):

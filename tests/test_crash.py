@@ -756,7 +756,7 @@ def test_a_call_of_the_storage_may_be_the_last_or_fail(
 ) -> None:
     @contextmanager
     def live(life: Life) -> Iterator[None]:
-        def opened(url: str) -> Storage:
+        def opened(url: str, options: object = None) -> Storage:
             return kind(open_storage(url), life, after=after)
 
         with monkeypatch.context() as patch:
