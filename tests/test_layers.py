@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"settings", "packindex", "logview", "logfiles", "staging"},
     {"objectstore", "log", "describing", "revisions"},
     {"packwriter", "remote", "sources"},
-    {"localobjects"},
+    {"localobjects", "founding"},
     {"worktree"},
     {"transfer"},
     {"operations", "fsck", "listing"},

@@ -163,7 +163,7 @@ class Team:
         """From now on, worktrees use the store through this."""
         storage = HookedStorage(LocalStorage(Path(self.url)), hook)
 
-        def opened(url: str) -> Storage:
+        def opened(url: str, options: object = None) -> Storage:
             return storage if url == self.url else open_storage(url)
 
         self._patch.setattr(ama.operations.session, "open_storage", opened)
@@ -1282,7 +1282,7 @@ def test_caches_are_of_one_store(team: Team) -> None:
     first = Store.open(team.url)
     first.classes()
     os.rename(team.url, team.root / "moved")
-    second = Store.open(team.url, create=True)
+    second = Store.open(team.url, create=True, new_store=True)
     assert second.id != first.id
     assert second.classes() == ()
     assert Cache.of_store(team.root, first.id, "a") is not None

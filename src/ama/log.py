@@ -387,7 +387,7 @@ class Log:
             return None
 
     def _remember(self, view: LogView) -> None:
-        if view.damage is not None:
+        if view.damage is not None or not view.number:
             return
         if len(view.tail) > 2 * CHECKPOINT_EVERY:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,15 @@ from typing import Any
 
 from ama.cache import Cache
 from ama.entries import Entry, Publish, entry_hash, entry_name
-from ama.errors import AlreadyExists, AmaError, FormatError, IntegrityError, NotFound
+from ama.errors import (
+    AlreadyExists,
+    AmaError,
+    FormatError,
+    IntegrityError,
+    NotFound,
+    StorageError,
+    shown,
+)
 from ama.hashing import asset_id, blob_id, short
 from ama.log import Log
 from ama.logfiles import HINT
@@ -133,13 +142,32 @@ class Remote:
         self._indexes: dict[bytes, PackIndex] = {}
 
     @classmethod
+    def of(
+        cls,
+        storage: Storage,
+        format_bytes: bytes,
+        cache_dir: Path | None,
+        hint: bytes | None = None,
+    ) -> Remote:
+        """Return the store of which format.json's bytes are known, without asking for it.
+
+        Raises:
+            IntegrityError, FormatError: they can't be read.
+        """
+        store = decode_format(format_bytes, storage.url)
+        cache = Cache.of_store(cache_dir, store.id, storage.url)
+        return cls(storage, store, format_bytes, cache, hint)
+
+    @classmethod
     def open(cls, storage: Storage, cache_dir: Path | None) -> Remote:
         """Open the store in a storage.
 
         Raises:
             NotFound: there is none.
+            StorageError: it can't be reached, or this machine has seen one there that is gone.
             IntegrityError, FormatError: there is one that can't be read.
         """
+        seen = _seen(storage, cache_dir)  # before it is asked: another process may be making it
         format_bytes, hint = storage.read([Range(FORMAT), Range(HINT)])
         if format_bytes is None:
             if hint is not None or storage.sizes([entry_name(1)]) != [None]:
@@ -147,29 +175,37 @@ class Remote:
                     f"{FORMAT} of {storage.url} is missing, but its log is there",
                     hint="restore it from a backup or a copy",
                 )
+            if seen is not None:
+                raise gone(storage.url)
             raise NotFound(
                 f"there is no ama store at {storage.url}",
                 hint="see what is configured: ama remote list",
             )
-        store = decode_format(format_bytes, storage.url)
-        cache = Cache.of_store(cache_dir, store.id, storage.url)
-        urls = Cache.of_urls(cache_dir)
-        if urls.get(_url_file(storage.url)) != format_bytes:
-            urls.put(_url_file(storage.url), format_bytes)
-        return cls(storage, store, format_bytes, cache, hint or b"")
+        remote = cls.of(storage, format_bytes, cache_dir, hint or b"")
+        if seen != format_bytes:
+            cls.remember(storage, cache_dir, format_bytes)
+        return remote
 
     @classmethod
     def remembered(cls, storage: Storage, cache_dir: Path | None) -> Remote | None:
         """Return the store that this machine last saw in a storage, without asking for it."""
-        format_bytes = Cache.of_urls(cache_dir).get(_url_file(storage.url))
+        format_bytes = _seen(storage, cache_dir)
         if format_bytes is None:
             return None
         try:
-            store = decode_format(format_bytes, storage.url)
+            return cls.of(storage, format_bytes, cache_dir)
         except (IntegrityError, FormatError):
             return None
-        cache = Cache.of_store(cache_dir, store.id, storage.url)
-        return cls(storage, store, format_bytes, cache)
+
+    @staticmethod
+    def remember(storage: Storage, cache_dir: Path | None, format_bytes: bytes) -> None:
+        """Note which store this machine has seen in a storage."""
+        Cache.of_urls(cache_dir).put(_url_file(storage.url), format_bytes)
+
+    @staticmethod
+    def forget(storage: Storage, cache_dir: Path | None) -> None:
+        """Forget that this machine has seen a store in a storage."""
+        Cache.of_urls(cache_dir).drop(_url_file(storage.url))
 
     @classmethod
     def create(cls, storage: Storage, cache_dir: Path | None) -> tuple[Remote, bool]:
@@ -322,6 +358,26 @@ class Remote:
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object that was read or written, for the next listing."""
         self.cache.put(_asset_file(asset), data)
+
+
+def gone(url: str) -> StorageError:
+    """Say that a store that was seen is there no more: its disk may be away, and come back."""
+    return StorageError(
+        f"the store at {shown(url)} is gone: one was seen there before (is its disk mounted?)",
+        hint="bring it back; or, if it was deleted on purpose, publish to a new one there: run"
+        " ama upload or ama push with --new-store",
+        errno=errno.ENOENT,
+    )
+
+
+def _seen(storage: Storage, cache_dir: Path | None) -> bytes | None:
+    """Return the format.json that this machine saw last in a storage.
+
+    What is in the memory of a process ends with it, so there another's is nothing to miss.
+    """
+    if storage.url.startswith("memory://"):
+        return None
+    return Cache.of_urls(cache_dir).get(_url_file(storage.url))
 
 
 def _url_file(url: str) -> str:

@@ -470,18 +470,27 @@ class Repo:
 
         return uploading.commit(self._session, message)
 
-    def upload(self, *, remote: str | None = None, message: str | None = None) -> UploadResult:
+    def upload(
+        self,
+        *,
+        remote: str | None = None,
+        message: str | None = None,
+        new_store: bool = False,
+    ) -> UploadResult:
         """Make an asset of what is staged and publish it; with nothing new, do nothing.
 
         Args:
             remote: a remote's name, or a URL; by default the configured one, else the store on
                 this machine.
             message: why it was made.
+            new_store: whether a store is made even where one was seen before, which was deleted
+                on purpose.
 
         Raises:
-            InvalidInput: nothing was ever staged.
+            InvalidInput: nothing was ever staged, or no store can be made there.
             Conflict: a file was changed since it was added, or an alias has moved on meanwhile.
-            StorageError: the store can't be reached; nothing is lost, and the next try goes on.
+            StorageError: the store can't be reached, or is gone; nothing is lost, and the next try
+                goes on.
 
         Example:
             >>> import ama
@@ -493,16 +502,16 @@ class Repo:
         """
         from ama.operations import uploading
 
-        return uploading.upload(self._session, remote, message)
+        return uploading.upload(self._session, remote, message, new_store=new_store)
 
-    def push(self, *, remote: str | None = None) -> UploadResult:
+    def push(self, *, remote: str | None = None, new_store: bool = False) -> UploadResult:
         """Publish the commits that a store lacks.
 
         Args:
-            remote: see `upload`.
+            remote, new_store: see `upload`.
 
         Raises:
-            Conflict, StorageError: see `upload`.
+            InvalidInput, Conflict, StorageError: see `upload`.
 
         Example:
             >>> import ama
@@ -513,7 +522,7 @@ class Repo:
         """
         from ama.operations import uploading
 
-        return uploading.push(self._session, remote)
+        return uploading.push(self._session, remote, new_store=new_store)
 
     def fetch(self, *, remote: str | None = None) -> FetchResult:
         """Look at a store, and tell which assets of this class are new there.

@@ -53,6 +53,7 @@ class Store:
         url: str,
         *,
         create: bool = False,
+        new_store: bool = False,
         settings: Settings | None = None,
         options: Mapping[str, str | int | float | bool] | None = None,
         progress: Progress = NO_PROGRESS,
@@ -62,6 +63,8 @@ class Store:
         Args:
             url: a directory's path, or a URL.
             create: whether it is made if there is none.
+            new_store: whether `create` makes one even where this machine has seen one before,
+                which was deleted on purpose.
             settings: what is configured; by default read from the environment and the user's
                 config file.
             options: what the storage's client is told beside the URL, such as `endpoint_url`; by
@@ -70,6 +73,8 @@ class Store:
 
         Raises:
             NotFound: there is no store.
+            InvalidInput: none can be made there: it is no empty directory, or lies in a worktree.
+            StorageError: it can't be reached, or one was seen there before and is gone.
             FormatError: it is of a newer format.
             IntegrityError: it is damaged.
 
@@ -82,7 +87,9 @@ class Store:
         place = os.path.abspath(url) if "://" not in url else url
         storage = open_storage(place, settings.options.get(place) if options is None else options)
         if create:
-            return cls(Remote.create(storage, settings.cache_dir)[0], settings, progress)
+            from ama.founding import create as make
+
+            return cls(make(storage, settings, new_store=new_store), settings, progress)
         return cls(Remote.open(storage, settings.cache_dir), settings, progress)
 
     @classmethod

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ama.results import DownloadResult, UploadResult
 
 
-def upload(remote: RemoteOption = None, message: MessageOption = None) -> None:
+NewStoreOption = Annotated[
+    bool,
+    typer.Option("--new-store", help="Make a store where one was that is deleted for good."),
+]
+
+
+def upload(
+    remote: RemoteOption = None, message: MessageOption = None, new_store: NewStoreOption = False
+) -> None:
     """Publish what is staged.
 
     The asset gets its number, and the aliases that were set. Content that the remote has is not
@@ -29,17 +37,17 @@ def upload(remote: RemoteOption = None, message: MessageOption = None) -> None:
         ama set --alias my_model
         ama upload -m "wider layers"
     """
-    _report_upload(open_repo().upload(remote=remote, message=message))
+    _report_upload(open_repo().upload(remote=remote, message=message, new_store=new_store))
 
 
-def push(remote: RemoteOption = None) -> None:
+def push(remote: RemoteOption = None, new_store: NewStoreOption = False) -> None:
     """Publish commits that were made before.
 
     Example:
         ama commit -m "wider layers"
         ama push
     """
-    _report_upload(open_repo().push(remote=remote))
+    _report_upload(open_repo().push(remote=remote, new_store=new_store))
 
 
 def _report_upload(result: UploadResult) -> None:

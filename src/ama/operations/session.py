@@ -68,20 +68,44 @@ class Session:
 
         Raises:
             NotFound: there is none.
+            StorageError: it can't be reached, or it is gone.
         """
-        from ama.remote import Remote
+        from ama.remote import Remote, gone
 
         if url not in self._remotes:
-            self._remotes[url] = Remote.open(self.storage(url), self.settings.cache_dir)
+            storage = self.storage(url)
+            try:
+                self._remotes[url] = Remote.open(storage, self.settings.cache_dir)
+            except NotFound:
+                # What this machine remembers may be deleted, and HEAD may come from another one.
+                if self._origin() == storage.url:
+                    raise gone(storage.url) from None
+                raise
         return self._remotes[url]
 
-    def create(self, url: str) -> tuple[Remote, bool]:
-        """Open the store at a URL, made first if there is none; and whether it was."""
-        from ama.remote import Remote
+    def prepare(self, url: str, *, new_store: bool = False) -> Remote:
+        """Open the store at a URL; if there is none, one that the first write will make.
 
-        remote, created = Remote.create(self.storage(url), self.settings.cache_dir)
-        self._remotes[url] = remote
-        return remote, created
+        Args:
+            url: where.
+            new_store: whether one may be made where one was seen before.
+
+        Raises:
+            InvalidInput: there is none, and none may be made there.
+            StorageError: it can't be reached, or it is gone.
+        """
+        from ama.founding import prepare
+
+        self._remotes.pop(url, None)
+        if not new_store:
+            with suppress(NotFound):
+                return self.open(url)
+        return prepare(self.storage(url), self.settings, new_store=new_store)
+
+    def _origin(self) -> str | None:
+        with suppress(AmaError):
+            return self.tree.head.read()[1].origin
+        return None
 
     def remembered_view(self, head: Head) -> LogView | None:
         """Return the default remote's log as this machine saw it last, without a request."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ama.errors import InvalidInput
+from ama.errors import Conflict, InvalidInput
+from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.operations.session import Session, now
 from ama.results import CommitResult, UploadResult
@@ -48,7 +49,9 @@ def commit(session: Session, message: str | None) -> CommitResult:
     return CommitResult(session.info(asset, describer), made is not None)
 
 
-def upload(session: Session, remote: str | None, message: str | None) -> UploadResult:
+def upload(
+    session: Session, remote: str | None, message: str | None, *, new_store: bool = False
+) -> UploadResult:
     """Make an asset of what is staged, if that is new, and publish it with all before it."""
     settle(session)
     tree = session.tree
@@ -64,7 +67,7 @@ def upload(session: Session, remote: str | None, message: str | None) -> UploadR
     session.forget_sources()
     named = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
     waiting = (*head.unpublished, *named)
-    result = _publish(session, remote, (generation, head), tip, waiting, index)
+    result = _publish(session, remote, (generation, head), tip, waiting, index, new_store)
     if made is not None:
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
     elif notes:
@@ -72,7 +75,7 @@ def upload(session: Session, remote: str | None, message: str | None) -> UploadR
     return result
 
 
-def push(session: Session, remote: str | None) -> UploadResult:
+def push(session: Session, remote: str | None, *, new_store: bool = False) -> UploadResult:
     """Publish the commits that are not published yet."""
     settle(session)
     generation, head = session.tree.head.read()
@@ -81,7 +84,8 @@ def push(session: Session, remote: str | None) -> UploadResult:
             f"no asset of {head.class_name} was made here yet",
             hint="make one: ama add PATH, then ama commit or ama upload",
         )
-    return _publish(session, remote, (generation, head), head.asset, head.unpublished, None)
+    at = (generation, head)
+    return _publish(session, remote, at, head.asset, head.unpublished, None, new_store)
 
 
 def _publish(
@@ -91,25 +95,34 @@ def _publish(
     tip: bytes,
     aliases: tuple[Unpublished, ...],
     index: Index | None,
+    new_store: bool,
 ) -> UploadResult:
     tree = session.tree
-    generation, head = at
+    _, head = at
     url = session.settings.remote_url(remote) if remote else session.url(None, head)
-    store, created = session.create(url)
+    store = session.prepare(url, new_store=new_store)
+    unmade = store.storage if isinstance(store.storage, Unmade) else None
     large = publishing.by_reference(tree, index) if index else []
     stored = set(session.stored(head).values()) if large else set()
-    done = publishing.publish(
-        tree,
-        store,
-        (generation, head),
-        tip,
-        aliases,
-        session.sources(),
-        [entry for entry in large if entry.id not in stored],
-        author=session.settings.author(),
-        now=now,
-        progress=session.progress,
-    )
+    try:
+        done = publishing.publish(
+            tree,
+            store,
+            at,
+            tip,
+            aliases,
+            session.sources(),
+            [entry for entry in large if entry.id not in stored],
+            author=session.settings.author(),
+            now=now,
+            progress=session.progress,
+        )
+    except Conflict:
+        if unmade is None or not unmade.overtaken:
+            raise
+        # Two made the store at the same time, and nothing was sent yet: publish to the other's.
+        session.forget_sources()
+        return _publish(session, remote, at, tip, aliases, index, False)
     from ama.describing import Describer
 
     describer = Describer(done.view)
@@ -122,7 +135,7 @@ def _publish(
         remote=store.url,
         bytes_sent=done.bytes_sent,
         bytes_reused=done.bytes_reused,
-        store_created=created,
+        store_created=unmade is not None and unmade.made,
         local_default=session.settings.default_remote is None and store.url == str(default),
     )
 

@@ -10,12 +10,21 @@ HEAD can't move to.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 
 from ama import canonical
 from ama.entries import decode_entry
-from ama.errors import AmaError, Conflict, FormatError, IntegrityError, NotFound, shown
+from ama.errors import (
+    AmaError,
+    Conflict,
+    FormatError,
+    IntegrityError,
+    NotFound,
+    StorageError,
+    shown,
+)
 from ama.hashing import seal
 from ama.head import Head, decode_head, encode_head
 from ama.logview import LogView
@@ -132,9 +141,8 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
             f"{path} is damaged, and it alone says whether the last upload was finished",
             hint=f"see what is published: ama list CLASS; then delete {path}, and go on",
         ) from error
-    try:
-        remote = open_remote(url)
-    except NotFound:
+    remote = _open(open_remote, url)
+    if remote is None:
         # The disk may not be mounted: the note waits until the store is there again.
         return
     if remote.format.id == store_id:
@@ -149,6 +157,18 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
     if tree.noted(NOTE) == note:
         # Else the command that wrote it is alive, and has lost that number and tries another.
         tree.forget(NOTE)
+
+
+def _open(open_remote: Callable[[str], Remote], url: str) -> Remote | None:
+    """Open a store; None where there is none, or none any more."""
+    try:
+        return open_remote(url)
+    except NotFound:
+        return None
+    except StorageError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
 
 
 def numbered(head: Head, view: LogView) -> Head:

@@ -1,0 +1,168 @@
+"""Making a store: where one may be made, and not before there is something to put into it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
+from ama.fs import is_temp
+from ama.remote import FORMAT, Remote, StoreFormat, encode_format
+from ama.settings import CONTROL_DIRECTORY, Settings
+from ama.storage.local import LocalStorage
+from ama.storage.protocol import Buffer, Range, Storage
+
+_OF_THE_DISK = "lost+found"
+
+
+def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:
+    """Open the store in a storage; where there is none, one that the first write will make.
+
+    Args:
+        storage: where it is, or will be.
+        settings: what is configured.
+        new_store: whether one may be made where this machine has seen one before.
+
+    Raises:
+        InvalidInput: there is none, and none may be made there.
+        StorageError: there was one, and it is gone.
+    """
+    if new_store:
+        Remote.forget(storage, settings.cache_dir)
+    try:
+        return Remote.open(storage, settings.cache_dir)
+    except NotFound:
+        check_place(storage, settings)
+    data = encode_format(StoreFormat(os.urandom(16).hex()))
+
+    def remember() -> None:
+        Remote.remember(storage, settings.cache_dir, data)
+
+    unmade = Unmade(storage, data, remember)
+    return Remote.of(unmade, data, settings.cache_dir)
+
+
+def create(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:
+    """Open the store in a storage, made at once where there is none. See `prepare`."""
+    remote = prepare(storage, settings, new_store=new_store)
+    if isinstance(remote.storage, Unmade):
+        return Remote.create(storage, settings.cache_dir)[0]
+    return remote
+
+
+def check_place(storage: Storage, settings: Settings) -> None:
+    """Refuse to make a store where it would mix with other files.
+
+    The store on this machine is ama's own, wherever the user's directories lie.
+
+    Raises:
+        InvalidInput: the storage is a directory with something else in it, or one in a worktree.
+    """
+    if not isinstance(storage, LocalStorage) or storage.url == str(settings.default_store):
+        return
+    place = Path(os.path.realpath(storage.url))
+    elsewhere = "give a directory of its own, such as "
+    for directory in (place, *place.parents):
+        if (directory / CONTROL_DIRECTORY).is_dir():
+            beside = directory.parent / "ama-store"
+            raise InvalidInput(
+                f"{shown(place)} is in the worktree {shown(directory)}, and a store is no part of"
+                " what it holds",
+                hint=f"{elsewhere}{shown(beside)}",
+            )
+    try:
+        names = [name for name in os.listdir(place) if not is_temp(name) and name != _OF_THE_DISK]
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InvalidInput(
+            f"{shown(place)} is no directory, so no store can be made there",
+            hint="give a directory",
+        ) from None
+    except OSError:
+        return  # whoever writes there will hear why
+    if names and FORMAT not in names:  # else somebody has just made one
+        raise InvalidInput(
+            f"{shown(place)} has other files in it and is no ama store, so none is made there",
+            hint=f"{elsewhere}{shown(place / 'ama-store')}",
+        )
+
+
+class Unmade:
+    """The storage of a store that isn't there yet: the first write into it makes the store.
+
+    So a publication that is refused before it sends anything leaves nothing behind.
+
+    Args:
+        inner: the storage that does the work.
+        format_bytes: the new store's format.json.
+        made: is called when it is there.
+    """
+
+    def __init__(self, inner: Storage, format_bytes: bytes, made: Callable[[], None]) -> None:
+        self.inner = inner
+        self.made = False
+        self.overtaken = False
+        self._format = format_bytes
+        self._tell = made
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """The other storage's."""
+        return self.inner.url
+
+    @property
+    def can_create(self) -> bool:
+        """The other storage's."""
+        return self.inner.can_create
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        """Read a batch of ranges. See `Storage.read`."""
+        return self.inner.read(ranges)
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Write what is named by its content. See `Storage.put`."""
+        self._make()
+        self.inner.put(name, data)
+
+    def create(self, name: str, data: Buffer) -> None:
+        """Write what must not be there yet. See `Storage.create`."""
+        self._make()
+        self.inner.create(name, data)
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Write what may be there. See `Storage.replace`."""
+        self._make()
+        self.inner.replace(name, data)
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each name holds. See `Storage.sizes`."""
+        return self.inner.sizes(names)
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Return the names that begin with `prefix`. See `Storage.list`."""
+        return self.inner.list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Make the name hold nothing. See `Storage.delete`."""
+        self.inner.delete(name)
+
+    def _make(self) -> None:
+        with self._lock:
+            if self.made:
+                return
+            try:
+                self.inner.create(FORMAT, self._format)
+            except AlreadyExists:
+                # It may be our own, of which the answer was lost.
+                if self.inner.read([Range(FORMAT)]) != [self._format]:
+                    self.overtaken = True
+                    raise Conflict(
+                        f"somebody else has made the store at {self.url} meanwhile",
+                        hint="run the same command again",
+                    ) from None
+            self._tell()
+            self.made = True
