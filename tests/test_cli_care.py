@@ -101,7 +101,7 @@ def test_config(tmp_path: Path, run: Ama) -> None:
     assert run("config", "add.portable_names", "maybe").code == 2
 
 
-def test_config_repairs_what_keeps_the_worktree_from_opening(run: Ama) -> None:
+def test_config_repairs_what_keeps_the_worktree_from_opening(home: Path, run: Ama) -> None:
     run.ok("init", "models")
     config = Path(".ama", "config.toml")
     config.write_text('[remote]\ndefault = "gone"\n', encoding="utf-8")
@@ -109,8 +109,21 @@ def test_config_repairs_what_keeps_the_worktree_from_opening(run: Ama) -> None:
     run.ok("config", "unset", "remote.default")
     run.ok("status")
     config.write_text('[remote]\ndefault = "gone"\n', encoding="utf-8")
-    run.ok("remote", "add", "gone", "store")
+    run.ok("remote", "add", "gone", home / "store")
     run.ok("status")
+
+
+def test_no_url_is_set_that_cannot_be_opened(tmp_path: Path, run: Ama) -> None:
+    run.ok("init", "models")
+    run.ok("remote", "add", "r1", tmp_path.parent / "team")
+    assert run("config", "set", "remotes.r1.url", "ftp://x").code == 2
+    run.ok("status")
+    run.ok("config", "unset", "remotes.r1.url")
+    run.ok("status")
+    assert run("list", env={"AMA_REMOTE": "nonexname"}).code == 3
+    Path("letter").write_text("x", encoding="utf-8")
+    assert run("remote", "add", "file", "letter").code == 2
+    assert run("remote", "add", "inside", "store").code == 2
 
 
 def test_config_outside_of_a_worktree_is_the_users(home: Path, run: Ama) -> None:

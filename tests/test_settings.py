@@ -167,10 +167,36 @@ def test_a_default_that_is_not_configured_is_never_passed_over(
 ) -> None:
     """Else an upload would end in another store than was meant."""
     config.set_value(user, "remote.default", "team")
+    found = Settings.load(worktree)
     with pytest.raises(InvalidInput, match="the default remote is 'team', and no such remote"):
-        Settings.load(worktree)
-    with pytest.raises(InvalidInput, match="AMA_REMOTE: there is no remote"):
-        Settings.load(worktree, {**os.environ, "AMA_REMOTE": wanted})
+        found.remote_url()
+    assert found.remote_url("/mnt/other") == "/mnt/other"
+    found = Settings.load(worktree, {**os.environ, "AMA_REMOTE": wanted})
+    with pytest.raises(NotFound, match="AMA_REMOTE: there is no remote"):
+        found.remote_url()
+
+
+def test_a_remote_that_cannot_be_opened_stops_nobody_else(user: Path) -> None:
+    config.set_value(user, "remotes.r1.url", "ftp://x")
+    config.set_value(user, "remotes.r2.url", "/mnt/two")
+    config.set_value(user, "remote.default", "r1")
+    found = Settings.load(None)
+    with pytest.raises(InvalidInput, match=r"^remotes\.r1\.url: 'ftp://x'") as caught:
+        found.remote_url()
+    assert "ama remote remove r1" in str(caught.value.hint)
+    assert found.remote_url("r2") == "/mnt/two"
+    assert found.urls() == ["/mnt/two"]
+    set_default_remote(user, "r2")
+    remove_remote(user, "r1")
+    assert Settings.load(None).remotes == {"r2": "/mnt/two"}
+
+
+@pytest.mark.parametrize("url", ["host:/path", "ann@host:path"])
+def test_a_path_of_another_machine_is_no_directory(user: Path, url: str) -> None:
+    with pytest.raises(InvalidInput, match="neither a directory's path") as caught:
+        add_remote(user, "scp", url)
+    assert f"sftp://{url.partition(':')[0]}/path" in str(caught.value.hint)
+    add_remote(user, "here", f"./{url}")
 
 
 def test_adding_and_removing_says_what_is_wrong(user: Path) -> None:

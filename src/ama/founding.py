@@ -12,6 +12,7 @@ from ama.fs import is_temp
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
+from ama.storage.opening import check_url, open_storage
 from ama.storage.protocol import Buffer, Range, Storage
 
 _OF_THE_DISK = "lost+found"
@@ -50,6 +51,22 @@ def create(storage: Storage, settings: Settings, *, new_store: bool = False) -> 
     if isinstance(remote.storage, Unmade):
         return Remote.create(storage, settings.cache_dir)[0]
     return remote
+
+
+def is_there(url: str, settings: Settings) -> bool:
+    """Whether there may be a store at a URL that a user wants as a remote; no network is asked.
+
+    Raises:
+        InvalidInput: there is none, and none may be made there.
+    """
+    check_url(url)
+    if "://" in url and not url.startswith("file:"):
+        return True
+    storage = open_storage(os.path.abspath(os.path.expanduser(url)) if "://" not in url else url)
+    if storage.sizes([FORMAT]) != [None]:
+        return True
+    check_place(storage, settings)
+    return False
 
 
 def check_place(storage: Storage, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama import config
-from ama.errors import AlreadyExists, InvalidInput, NotFound, shown
+from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, shown
 from ama.names import nearest
 from ama.storage.opening import check_options, check_url
 
@@ -39,6 +39,8 @@ class Settings:
         default_remote: The URL that is used where none is given; None: nothing is configured,
             and `default_store` is used.
         default_remote_name: Its name; None where the environment gives just a URL.
+        default_error: Why there is no default remote, though one is configured: `remote_url`
+            raises it, so that only who needs the default stumbles over it.
         portable_names: Whether `add` refuses names that some system can't hold.
         worktree_dir: The worktree that these settings are for, or None.
     """
@@ -52,6 +54,7 @@ class Settings:
     options: Mapping[str, Mapping[str, config.Option]] = field(default_factory=dict)
     default_remote: str | None = None
     default_remote_name: str | None = None
+    default_error: AmaError | None = None
     portable_names: bool = True
     worktree_dir: Path | None = None
 
@@ -67,7 +70,7 @@ class Settings:
                 `AMA_CACHE_DIR` and `AMA_DATA_DIR` are looked up; None for the process's own.
 
         Raises:
-            InvalidInput: A config file is broken, or the default remote isn't configured.
+            InvalidInput: A config file is broken.
             StorageError: A config file can't be read.
 
         Example:
@@ -91,7 +94,11 @@ class Settings:
             for data, named in both[::-1]
             if name in named and (found := config.remote_options(data, name))
         }
-        name, url = _default_remote(environ.get("AMA_REMOTE", ""), local, user, remotes)
+        name, url, error = None, None, None
+        try:
+            name, url = _default_remote(environ.get("AMA_REMOTE", ""), local, user, remotes)
+        except AmaError as found_error:
+            error = found_error
         portable = _first("add.portable_names", local, user)
         return cls(
             data_dir=_directory("data", environ),
@@ -103,6 +110,7 @@ class Settings:
             options=options,
             default_remote=url,
             default_remote_name=name,
+            default_error=error,
             portable_names=portable is not False,
             worktree_dir=worktree_dir,
         )
@@ -121,7 +129,7 @@ class Settings:
 
         Raises:
             NotFound: No remote has that name.
-            InvalidInput: It can't be a URL that ama opens.
+            InvalidInput: It can't be a URL that ama opens, or the default one isn't configured.
 
         Example:
             >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
@@ -129,8 +137,20 @@ class Settings:
             'memory://team'
         """
         if remote is None:
+            if self.default_error is not None:
+                raise self.default_error
             return self.default_remote or str(self.default_store)
         return _find_remote(remote, self.remotes)[1]
+
+    def urls(self) -> list[str]:
+        """Return the URLs of all stores that can be opened: the default one, then the others.
+
+        Example:
+            >>> Settings.load(environ={"AMA_REMOTE": "memory://a"}).urls()
+            ['memory://a']
+        """
+        found = [] if self.default_error is not None else [self.remote_url()]
+        return found + [url for url in self.remotes.values() if _is_sound(url)]
 
     def author(self) -> str:
         """Say who makes an asset: as configured, else as git has it, else login and host.
@@ -279,6 +299,23 @@ def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None 
     config.set_value(path, "remote.default", name)
 
 
+def set_remote_url(path: Path, name: str, url: str) -> None:
+    """Set where a remote of a config file is; what else is set for it stays.
+
+    Args:
+        path: The config file.
+        name: The remote's name; it needn't be there yet.
+        url: Where it is. A relative path is taken from the working directory.
+
+    Raises:
+        InvalidInput: The name or the URL can't be one.
+
+    Example:
+        >>> set_remote_url(Path("config.toml"), "moved", "memory://moved")
+    """
+    config.set_value(path, f"remotes.{name}.url", _absolute(url, Path()))
+
+
 def list_remotes(settings: Settings) -> tuple[RemoteInfo, ...]:
     """Return the configured remotes, by name.
 
@@ -325,7 +362,20 @@ def _remotes(data: Mapping[str, object], base: Path) -> dict[str, str]:
     tables = config.get(data, "remotes")
     names = list(tables) if isinstance(tables, Mapping) else []
     urls = {name: config.get(data, f"remotes.{name}.url") for name in names}
-    return {name: _absolute(str(url), base) for name, url in urls.items()}
+    # One that can't be opened stays as it is: it can be listed and removed.
+    return {n: _absolute(u, base) if _is_sound(u) else u for n, u in _texts(urls).items()}
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
+
+
+def _is_sound(url: str) -> bool:
+    try:
+        check_url(url)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _absolute(url: str, base: Path) -> str:
@@ -344,23 +394,33 @@ def _default_remote(
     if wanted:
         try:
             return _find_remote(wanted, remotes)
-        except NotFound as error:
-            raise InvalidInput(f"AMA_REMOTE: {error.message}", hint=error.hint) from None
+        except (NotFound, InvalidInput) as error:
+            raise type(error)(f"AMA_REMOTE: {error.message}", hint=error.hint) from None
     name = _text(_first("remote.default", local, user))
     if name is None:
-        only = list(remotes.items())
-        return only[0] if len(only) == 1 else (None, None)
+        if len(remotes) != 1:
+            return None, None
+        (name,) = remotes
     if name not in remotes:
         raise InvalidInput(
             f"the default remote is '{shown(name)}', and no such remote is configured",
-            hint="add it with `ama remote add`, or choose another with `ama remote default`",
+            hint=f"choose another: ama remote default NAME; or add it: ama remote add {shown(name)}"
+            " URL",
         )
-    return name, remotes[name]
+    return _find_remote(name, remotes)
 
 
 def _find_remote(wanted: str, remotes: Mapping[str, str]) -> tuple[str | None, str]:
     """The name (None: it is a URL) and the URL of what a user called a remote."""
     if wanted in remotes:
+        try:
+            check_url(remotes[wanted])
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"remotes.{wanted}.url: {error.message}",
+                hint=f"correct it: ama config set remotes.{wanted}.url URL; or remove it:"
+                f" ama remote remove {wanted}",
+            ) from None
         return wanted, remotes[wanted]
     if "/" not in wanted and os.sep not in wanted and wanted[:1] not in ("", ".", "~"):
         raise _no_remote(wanted, remotes)

@@ -75,6 +75,10 @@ def set_(
 
         # A default that isn't there would stop every other command.
         set_default_remote(path, value)
+    elif remote := _remote_of(key):
+        from ama.settings import set_remote_url
+
+        set_remote_url(path, remote, value)
     else:
         set_value(path, key, value)
     if not console.report({"key": key, "value": value, "where": path}):
@@ -90,9 +94,21 @@ def unset(key: KeyArgument, user: UserOption = False) -> None:
     from ama.config import unset as unset_value
 
     path = config_path(user)
-    unset_value(path, key)
+    if remote := _remote_of(key):
+        from ama.settings import remove_remote
+
+        # A remote is nothing without it, and neither is a default that names it.
+        remove_remote(path, remote)
+    else:
+        unset_value(path, key)
     if not console.report({"key": key, "where": path}):
         console.done(f"unset {key} in {path}")
+
+
+def _remote_of(key: str) -> str | None:
+    """The remote whose URL a key is."""
+    is_url = key.startswith("remotes.") and key.endswith(".url") and key.count(".") == 2
+    return key.split(".")[1] if is_url else None
 
 
 def _entries() -> dict[str, tuple[object, str]]:

@@ -61,11 +61,23 @@ def add(
     Example:
         ama remote add team gs://our-models/ama
     """
+    from ama.founding import is_there
     from ama.settings import add_remote
 
-    add_remote(config_path(user), name, url, parse_options(options or []))
-    _report(name, f"added remote {name}: {url}")
-    console.next_step("ama upload")
+    path = config_path(user)
+    found = is_there(url, load_settings())
+    add_remote(path, name, url, parse_options(options or []))
+    settings = load_settings()
+    place = settings.remotes.get(name, url)
+    for_user = path == settings.user_config_path
+    whose = "for this user, in all directories: " if for_user else ""
+    _report(name, f"added remote {name}: {whose}{place}")
+    if not found and not console.json:
+        console.note(f"no store is there yet: the first upload makes one at {place}")
+    is_default = settings.default_remote_name == name
+    console.next_step(
+        "ama upload" if is_default else f"ama upload --remote {name}, or ama remote default {name}"
+    )
 
 
 def remove(name: NameArgument, user: UserOption = False) -> None:

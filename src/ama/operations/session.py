@@ -55,9 +55,11 @@ class Session:
 
     def url(self, remote: str | None, head: Head | None = None) -> str:
         """Return the URL of a remote: the one named, else configured, else HEAD's origin."""
-        if remote is None and self.settings.default_remote is None and head and head.origin:
-            return head.origin
-        return self.settings.remote_url(remote)
+        if remote is not None:
+            return self.settings.remote_url(remote)
+        url = self.settings.remote_url()
+        unset = self.settings.default_remote is None
+        return head.origin if unset and head and head.origin else url
 
     def storage(self, url: str) -> Storage:
         """Return the storage at a URL, with what is configured for it."""
@@ -167,8 +169,7 @@ class Session:
         Any configured remote may promise what was published there before HEAD moved on.
         """
         _, head = self.tree.head.read()
-        others = self.settings.remotes.values()
-        urls = dict.fromkeys([first, head.origin, self.settings.remote_url(), *others])
+        urls = dict.fromkeys([first, head.origin, *self.settings.urls()])
         return [self._opener(url) for url in urls if url]
 
     def _opener(self, url: str) -> Callable[[], ObjectStore]:

@@ -17,6 +17,8 @@ from ama.storage.protocol import Storage
 
 # Two characters at least: `C:` is a drive.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://").match
+# As scp has it: host:/path or user@host:path.
+_SCP = re.compile(r"([\w.-]{2,}(?=:/)|[\w.-]+@[\w.-]+(?=:)):").match
 _SUPPORTED = "a directory's path, gs://, s3://, az://, sftp:// or https://"
 
 Option = str | int | float | bool
@@ -132,6 +134,12 @@ def check_url(url: str) -> str | None:
         )
     found = _SCHEME(url)
     if found is None:
+        if scp := _SCP(url):
+            raise InvalidInput(
+                f"'{shown(url)}' is neither a directory's path nor a URL",
+                hint=f"for a directory of another machine: sftp://{shown(scp.group(1))}/path; for"
+                f" one of this: ./{shown(url)}",
+            )
         return None
     scheme = found.group(1).lower()
     if scheme == "file":
