@@ -219,6 +219,8 @@ def test_a_worktree_may_choose_one_of_the_users_remotes(
     add_remote(user, "one", "/mnt/one")
     add_remote(user, "two", "/mnt/two")
     set_default_remote(local, "two")
+    with pytest.raises(NotFound, match="'two' is configured for this user"):
+        remove_remote(local, "two")
     assert Settings.load(worktree).default_remote == "/mnt/two"
     assert Settings.load(None).default_remote == "/mnt/one"
 

@@ -242,7 +242,7 @@ def remove_remote(path: Path, name: str) -> None:
     data = config.load(path)
     remotes = _remotes(data, Path())
     if name not in remotes:
-        raise _no_remote(name, remotes)
+        raise _not_in(path, name, remotes)
     if config.get(data, "remote.default") == name:
         config.unset(path, "remote.default")
     config.unset(path, f"remotes.{name}")
@@ -267,7 +267,7 @@ def rename_remote(path: Path, name: str, new: str) -> None:
     """
     remotes = _remotes(config.load(path), Path())
     if name not in remotes:
-        raise _no_remote(name, remotes)
+        raise _not_in(path, name, remotes)
     if new in remotes:
         raise AlreadyExists(
             f"remote '{new}' exists already: {shown(remotes[new])}",
@@ -425,6 +425,16 @@ def _find_remote(wanted: str, remotes: Mapping[str, str]) -> tuple[str | None, s
     if "/" not in wanted and os.sep not in wanted and wanted[:1] not in ("", ".", "~"):
         raise _no_remote(wanted, remotes)
     return None, _absolute(wanted, Path())
+
+
+def _not_in(path: Path, name: str, remotes: Mapping[str, str]) -> NotFound:
+    user = user_config_path()
+    if path != user and name in _remotes(config.load(user), Path()):
+        return NotFound(
+            f"remote '{name}' is configured for this user, not for this worktree",
+            hint="run the same command with --user",
+        )
+    return _no_remote(name, remotes)
 
 
 def _no_remote(name: str, remotes: Mapping[str, str]) -> NotFound:
