@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
 from ama.fs import is_temp
-from ama.remote import FORMAT, Remote, StoreFormat, encode_format
+from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
 from ama.storage.opening import check_url, open_storage
@@ -132,7 +132,7 @@ class Unmade:
         return self.inner.url
 
     @property
-    def can_create(self) -> bool:
+    def can_create(self) -> bool | None:
         """The other storage's."""
         return self.inner.can_create
 
@@ -171,6 +171,7 @@ class Unmade:
         with self._lock:
             if self.made:
                 return
+            require_fit(self.inner)
             try:
                 self.inner.create(FORMAT, self._format)
             except AlreadyExists:

@@ -218,14 +218,7 @@ class Remote:
             return cls.open(storage, cache_dir), False
         except NotFound:
             pass
-        if any(True for _ in storage.list("log/")):
-            raise IntegrityError(
-                f"{FORMAT} of {storage.url} is missing, but its log is there",
-                hint="restore it from a backup or a copy; nothing was written",
-            )
-        from ama.storage.checking import require_races_with_one_winner
-
-        require_races_with_one_winner(storage)
+        require_fit(storage)
         try:
             storage.create(FORMAT, encode_format(StoreFormat(os.urandom(16).hex())))
             created = True
@@ -378,6 +371,23 @@ def _seen(storage: Storage, cache_dir: Path | None) -> bytes | None:
     if storage.url.startswith("memory://"):
         return None
     return Cache.of_urls(cache_dir).get(_url_file(storage.url))
+
+
+def require_fit(storage: Storage) -> None:
+    """Refuse a storage in which no store may be made.
+
+    Raises:
+        IntegrityError: there is the log of a store that has lost its format.json.
+        StorageError: several writers can create the same file there, or it can't be written to.
+    """
+    from ama.storage.checking import require_races_with_one_winner
+
+    if any(True for _ in storage.list("log/")):
+        raise IntegrityError(
+            f"{FORMAT} of {storage.url} is missing, but its log is there",
+            hint="restore it from a backup or a copy; nothing was written",
+        )
+    require_races_with_one_winner(storage)
 
 
 def _url_file(url: str) -> str:
