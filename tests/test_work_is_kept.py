@@ -15,7 +15,7 @@ import pytest
 
 import ama.fs
 from ama import Repo, Store
-from ama.errors import AmaError, Conflict, InvalidInput, NotFound
+from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
 from ama.syscalls import System
 
 LARGE = bytes(range(256)) * 6000
@@ -99,6 +99,72 @@ def refuses(repo: Repo, act: Callable[[], object], *said: str) -> None:
     again = Repo.open(repo.root)
     assert again.status() == status
     assert not (repo.root / ".ama" / "pending" / "checkout").exists()
+
+
+# What is ignored, and what can't be read
+
+
+def test_a_tracked_file_stays_tracked_when_it_is_ignored(repo: Repo) -> None:
+    write(repo.root, {"logs/a": b"a", "logs/b": b"b", "deep/er/c": b"c", "m.yml": b"m"})
+    repo.add(["."])
+    (repo.root / ".amaignore").write_text("logs/\n*.yml\ndeep\n")
+    write(repo.root, {"logs/new": b"new", "new.yml": b"new", "deep/new/x": b"new"})
+    repo = Repo.open(repo.root)
+    assert repo.status().changed == ()
+    assert repo.status().untracked == (".amaignore",)
+    write(repo.root, {"logs/a": b"changed", "deep/er/c": b"changed", "m.yml": b"changed"})
+    (repo.root / "logs" / "b").unlink()
+    changed = {"deep/er/c": "modified", "logs/a": "modified", "logs/b": "removed"}
+    changed["m.yml"] = "modified"
+    assert {c.path: c.kind for c in repo.status().changed} == changed
+    done = repo.add(["logs"]).changes
+    assert {c.path: c.kind for c in done} == {"logs/a": "modified", "logs/b": "removed"}
+    done = repo.add(["."]).changes
+    assert {c.path for c in done} == {".amaignore", "deep/er/c", "m.yml"}
+    assert repo.status().changed == ()
+
+
+def test_an_unreadable_directory_is_told_and_its_files_are_not_removed(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(repo.root, {"shut/a": b"a", "shut/in/b": b"b"})
+    repo.add(["."])
+    repo.upload()
+    (repo.root / "a").write_bytes(b"changed")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path) == repo.root / "shut":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    status = repo.status()
+    assert [c.path for c in status.changed] == ["a"]
+    assert status.unreadable == ("shut",)
+    for act in (lambda: repo.add(["."]), lambda: repo.add(["shut"]), repo.diff):
+        with pytest.raises(StorageError, match=r"no permission to read .*shut"):
+            act()
+    assert Repo.open(repo.root).status().staged == ()
+
+
+def test_what_can_not_be_a_file_is_not_there(repo: Repo) -> None:
+    for name in ("x" * 300, "x" * 300 + "/y", "same/" + "x" * 300):
+        with pytest.raises(NotFound, match="no such file"):
+            repo.add([name])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions there")
+def test_add_of_an_unreadable_directory(repo: Repo) -> None:
+    write(repo.root, {"shut/a": b"a"})
+    (repo.root / "shut").chmod(0)
+    try:
+        if os.access(repo.root / "shut", os.R_OK):
+            pytest.skip("this user may do anything")
+        with pytest.raises(StorageError, match=r"no permission to read .*shut"):
+            repo.add(["shut"])
+    finally:
+        (repo.root / "shut").chmod(0o755)
 
 
 # What stands where a file is to come

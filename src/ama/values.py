@@ -114,8 +114,9 @@ class Status:
     No store is asked, so `head` has no aliases; `follows` is the alias that `pull` follows.
     `staged` is what the next commit or upload changes, `changed` what differs in the worktree
     since `add`, `untracked` what was never added (a directory ends in `/`), `unpublished` the
-    commits that no upload or push has published yet, oldest first, and `skipped` how many files
-    of a partial worktree are not here.
+    commits that no upload or push has published yet, oldest first, `skipped` how many files of a
+    partial worktree are not here, and `unreadable` what may not be read here, so that nothing is
+    said of what is in it.
     """
 
     root: str
@@ -135,6 +136,7 @@ class Status:
     size: int
     by_reference: int
     skipped: int
+    unreadable: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:

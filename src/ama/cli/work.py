@@ -211,6 +211,10 @@ def status() -> None:
         console.line("not added:", "bold")
         for path in state.untracked:
             console.line(f"  {path}")
+    if state.unreadable:
+        console.line("can't be read, so not compared:", "bold")
+        for path in state.unreadable:
+            console.line(f"  {path}")
     if state.unpublished:
         console.line("not published yet:", "bold")
         for asset in state.unpublished:

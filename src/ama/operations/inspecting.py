@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ama.describing import Describer
+from ama.errors import StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
 from ama.staging import Index
@@ -60,6 +61,7 @@ def status(session: Session) -> Status:
         size=sum(entry.size for entry in index.entries.values()),
         by_reference=_by_reference(session, head, index),
         skipped=skipped,
+        unreadable=found.unreadable,
     )
 
 
@@ -98,7 +100,7 @@ def diff(
     elif staged and old is not None:
         changes = compare_listings(_named(session, old), staged_files(index))
     elif old is None:
-        changes = compare_worktree(tree, index).changed
+        changes = _since_add(tree, index)
     else:
         changes = _against_worktree(tree, _named(session, old), index)
     wanted = [tree.relative(path) for path in paths]
@@ -117,11 +119,21 @@ def _against_worktree(
     tree: Worktree, old: Mapping[str, Listed], index: Index
 ) -> tuple[Change, ...]:
     now: dict[str, Listed] = dict(staged_files(index))
-    for change in compare_worktree(tree, index).changed:
+    for change in _since_add(tree, index):
         item = now.pop(change.path)
         if change.kind != "removed":
             now[change.path] = as_it_is(tree, item.path)
     return compare_listings(old, now)
+
+
+def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
+    found = compare_worktree(tree, index)
+    if found.unreadable:
+        raise StorageError(
+            f"no permission to read {shown(tree.root / found.unreadable[0])}",
+            hint="check its permissions; `ama status` compares the rest",
+        )
+    return found.changed
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -53,16 +53,18 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
     for given in paths:
         path = tree.relative(given)
         full = tree.root / path
-        if full.is_dir() and not full.is_symlink():
-            if path and (full / CONTROL).exists():
+        # Unlike Path's methods, these are False for what may not be looked at.
+        if os.path.isdir(full) and not os.path.islink(full):
+            if path and os.path.exists(full / CONTROL):
                 raise InvalidInput(
                     f"{shown(path)} is another ama worktree",
                     hint="link its asset instead: ama link CLASS/NUMBER",
                 )
-            here = {item.path: item for item in scan(tree.root, tree.ignore, path)}
+            below = scan(tree.root, tree.ignore, path, tracked=index.entries)
+            here = {item.path: item for item in below}
             found.update(here)
             prefix = f"{path}/" if path else ""
-            staged = (known for known in index.entries if known.startswith(prefix))
+            staged = [known for known in index.entries if known.startswith(prefix)]
             gone.update(dict.fromkeys(known for known in staged if known not in here))
             continue
         item = look(tree.root, path)
@@ -73,10 +75,10 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
                     hint="change the line in .amaignore that names it",
                 )
             found[path] = item
-        elif full.exists():
+        elif os.path.exists(full):
             raise InvalidInput(f"{shown(path)} is neither a file, a directory nor a symlink")
-        elif below := [p for p in index.entries if p == path or p.startswith(f"{path}/")]:
-            gone.update(dict.fromkeys(below))
+        elif staged := [p for p in index.entries if p == path or p.startswith(f"{path}/")]:
+            gone.update(dict.fromkeys(staged))
         else:
             raise _no_such(tree, path)
     skipped = {path for path, entry in index.entries.items() if entry.skipped}
@@ -84,7 +86,7 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
 
 
 def _no_such(tree: Worktree, path: str) -> NotFound:
-    here = [item.path for item in islice(scan(tree.root, tree.ignore), 5000)]
+    here = [item.path for item in islice(scan(tree.root, tree.ignore, unreadable=[]), 5000)]
     near = nearest(path, here)
     hint = f"did you mean {', '.join(near)}?" if near else "see what is here: ama status"
     return NotFound(f"{shown(path)}: no such file", hint=hint)

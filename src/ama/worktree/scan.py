@@ -40,7 +40,8 @@ def look(root: str | os.PathLike[str], path: str) -> Found | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if error.errno == errno.ELOOP:  # behind a symlink that leads to itself
+        # Behind a symlink that leads to itself, or by a name that no file can have.
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
             return None
         raise storage_error(error, full, doing="read") from error
     kind = _kind(status.st_mode)
@@ -49,16 +50,32 @@ def look(root: str | os.PathLike[str], path: str) -> Found | None:
     return Found(path, kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def scan(root: str | os.PathLike[str], ignore: Ignore, below: str = "") -> Iterator[Found]:
-    """Yield every file and symlink below a directory that isn't ignored.
+def scan(
+    root: str | os.PathLike[str],
+    ignore: Ignore,
+    below: str = "",
+    *,
+    tracked: Collection[str] = (),
+    unreadable: list[str] | None = None,
+) -> Iterator[Found]:
+    """Yield every file and symlink below a directory that is tracked, or isn't ignored.
 
     A directory that is a worktree itself is not entered; what is neither a file, a directory nor
     a symlink is passed over.
+
+    Args:
+        root: the worktree's directory.
+        ignore: what is left alone, unless it is tracked.
+        below: the directory, relative to the root.
+        tracked: the paths that are tracked.
+        unreadable: gets the paths that can't be read, which are passed over; without it they are
+            an error. The directory itself always is.
 
     Raises:
         StorageError: a directory can't be read.
     """
     top = os.fspath(root)
+    kept = _Tracked(tracked)
     waiting = [below]
     # There may be 100,000 files, and of what follows each is done once a file.
     kinds: dict[int, EntryKind] = {}
@@ -70,23 +87,31 @@ def scan(root: str | os.PathLike[str], ignore: Ignore, below: str = "") -> Itera
         try:
             with os.scandir(full) as entries:
                 listed = list(entries)
+            free = not ignore.has_rules(directory)
         except OSError as error:
-            raise storage_error(error, full, doing="read") from error
+            if directory == below:
+                raise storage_error(error, full, doing="read") from error
+            _pass_over(full, directory, error, unreadable)
+            continue
         if directory and ".ama" in {entry.name for entry in listed}:
             continue
-        free = not ignore.has_rules(directory)
         for entry in listed:
             name = entry.name
             path = prefix + name
             is_directory = entry.is_dir(follow_symlinks=False)
-            if (name[0] == "." or not free) and ignore.ignores(path, is_directory):
+            if (
+                (name[0] == "." or not free)
+                and ignore.ignores(path, is_directory)
+                and not kept.has(path, is_directory)
+            ):
                 continue
             if is_directory:
                 waiting.append(path)
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
+            except OSError as error:
+                _pass_over(entry.path, path, error, unreadable)
                 continue
             mode = status.st_mode
             kind = kinds.get(mode)
@@ -97,6 +122,46 @@ def scan(root: str | os.PathLike[str], ignore: Ignore, below: str = "") -> Itera
                 kinds[mode] = kind
             size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
             yield make(Found, (path, kind, size, mtime, ctime, status.st_ino))
+
+
+def _pass_over(full: str, path: str, error: OSError, unreadable: list[str] | None) -> None:
+    """Note what can't be read; what has gone since it was listed is simply not there."""
+    if isinstance(error, FileNotFoundError):
+        return
+    if unreadable is None:
+        raise storage_error(error, full, doing="read") from error
+    unreadable.append(path)
+
+
+class _Tracked:
+    """The tracked paths, and the directories above them."""
+
+    def __init__(self, paths: Collection[str]) -> None:
+        self._paths = paths
+        self._above: set[str] | None = None  # made at the first directory that is ignored
+
+    def has(self, path: str, is_directory: bool) -> bool:
+        if not is_directory:
+            return path in self._paths
+        if self._above is None:
+            self._above = directories_of(self._paths)
+        return path in self._above
+
+
+def directories_of(paths: Iterable[str]) -> set[str]:
+    """Return every directory that stands above one of these paths, but the root.
+
+    Example:
+        >>> sorted(directories_of(["a/b/c", "d"]))
+        ['a', 'a/b']
+    """
+    found = {""}
+    for path in paths:
+        parent = path.rpartition("/")[0]
+        while parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found - {""}
 
 
 def unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
@@ -131,15 +196,9 @@ def obstacles(root: str | os.PathLike[str], paths: Iterable[str]) -> frozenset[s
     What is behind a symlink is not the worktree's: nobody may look, write or delete there.
     """
     top = os.fspath(root)
-    parents: set[str] = set()
-    for path in paths:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in parents:
-            parents.add(parent)
-            parent = parent.rpartition("/")[0]
     found: set[str] = set()
     # The upper ones first: what is behind one of them counts for nothing.
-    for parent in sorted(parents):
+    for parent in sorted(directories_of(paths)):
         if not is_behind(parent, found) and _is_no_directory(os.path.join(top, parent)):
             found.add(parent)
     return frozenset(found)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ama.errors import NotFound, shown
+from ama.errors import NotFound, StorageError, shown
 from ama.objects import EntryKind
 from ama.staging import Index, IndexEntry
 from ama.values import Change, FileKind
 from ama.worktree.layout import Worktree
 from ama.worktree.reading import hash_found
-from ama.worktree.scan import Found, look, scan, unchanged
+from ama.worktree.scan import Found, directories_of, is_behind, look, scan, unchanged
 from ama.worktree.snapshot import Listed
 
 KIND_NAMES: dict[EntryKind, FileKind] = {
@@ -23,20 +23,25 @@ KIND_NAMES: dict[EntryKind, FileKind] = {
 
 @dataclass(frozen=True, slots=True)
 class WorktreeChanges:
-    """What differs from the staging area: changed since `add`, and never added."""
+    """What differs from the staging area: changed since `add`, never added, and can't be read."""
 
     changed: tuple[Change, ...]
     untracked: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
-    """Compare the worktree with the staging area, reading only files whose stat data differ."""
+    """Compare the worktree with the staging area, reading only files whose stat data differ.
+
+    A file that can't be read, or is in a directory that can't, doesn't count as changed.
+    """
     changes = []
     untracked = []
+    unreadable: list[str] = []
     entries = index.entries
     written_at = index.written_at
     seen = set()
-    for found in scan(tree.root, tree.ignore):
+    for found in scan(tree.root, tree.ignore, tracked=entries, unreadable=unreadable):
         path = found[0]
         entry = entries.get(path)
         if entry is None:
@@ -44,15 +49,21 @@ def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
             continue
         seen.add(path)
         if not unchanged(entry, found, written_at):
-            change = _changed(tree, entry, found)
+            try:
+                change = _changed(tree, entry, found)
+            except StorageError:
+                unreadable.append(path)
+                continue
             if change is not None:
                 changes.append(change)
+    hidden = frozenset(unreadable)
     for path in entries.keys() - seen if len(seen) < len(entries) else ():
         entry = entries[path]
-        if not entry.skipped:
+        if not (entry.skipped or path in hidden or is_behind(path, hidden)):
             changes.append(Change(path, "removed", entry.size, None, entry.id.hex(), None))
     changes.sort(key=lambda change: change.path)
-    return WorktreeChanges(tuple(changes), _collapsed(untracked, entries))
+    named = _collapsed(untracked, entries)
+    return WorktreeChanges(tuple(changes), named, tuple(sorted(unreadable)))
 
 
 def _changed(tree: Worktree, entry: IndexEntry, found: Found) -> Change | None:
@@ -86,12 +97,7 @@ def _collapsed(untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, .
     paths = sorted(untracked)
     if not any("/" in path for path in paths):
         return tuple(paths)
-    known = {""}
-    for path in tracked:
-        parent = path.rpartition("/")[0]
-        while parent not in known:
-            known.add(parent)
-            parent = parent.rpartition("/")[0]
+    known = directories_of(tracked)
     named: dict[str, None] = {}
     for path in paths:
         at = path.find("/")
