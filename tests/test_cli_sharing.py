@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -170,6 +173,109 @@ def test_download(elsewhere: Path, run: Ama) -> None:
     ).json()
     assert shown["asset"]["number"] == 1
     assert [ref["asset"]["class_name"] for ref in shown["refs"]] == ["inputs"]
+
+
+@pytest.mark.usefixtures("training")
+def test_download_into_what_was_downloaded_before(elsewhere: Path, run: Ama) -> None:
+    copy = elsewhere / "copy"
+    words = ("download", "models", "-o", "copy")
+    said = run.ok(*words, "--include", "*.yml", cwd=elsewhere).stdout
+    assert "copy: 1 file, 244 B, 1 left out" in said
+    said = run.ok(*words, "--include", "*.yml", cwd=elsewhere).stdout
+    assert "copy already: 1 file, 244 B, 1 left out" in said
+    assert "received" not in said
+    said = run.ok(*words, cwd=elsewhere).stdout
+    assert said.startswith("downloaded models/1 (")
+    assert "left out" not in said
+    assert (copy / "model.h5").exists()
+    assert run.ok("status", "--json", cwd=copy).json()["skipped"] == 0
+    said = run.ok(*words, "--include", "*.yml", cwd=elsewhere).stdout
+    assert "copy already: 2 files, " in said
+    assert "left out" not in said
+
+    (copy / "model.yml").write_text("mine", encoding="utf-8")
+    said = run.ok(*words, cwd=elsewhere).stdout
+    assert "changed there, so left as it is: model.yml" in said
+    assert (copy / "model.yml").read_text(encoding="utf-8") == "mine"
+    assert run.ok(*words, "--json", cwd=elsewhere).json()["changed"] == ["model.yml"]
+
+
+@pytest.mark.usefixtures("training")
+def test_what_was_restored_is_not_left_out(elsewhere: Path, run: Ama) -> None:
+    copy = elsewhere / "copy"
+    run.ok("download", "models", "-o", "copy", "--include", "*.yml", cwd=elsewhere)
+    run.ok("restore", ".", cwd=copy)
+    said = run.ok("download", "models", "-o", "copy", "--include", "*.yml", cwd=elsewhere).stdout
+    assert "copy already: 2 files, " in said
+    assert "left out" not in said
+
+
+@pytest.mark.usefixtures("training")
+def test_a_download_that_matches_nothing(elsewhere: Path, run: Ama) -> None:
+    done = run.ok("download", "models", "--include", "*.nope", cwd=elsewhere)
+    assert done.stderr == "no file matches --include '*.nope'\n"
+    refused = run("download", "models", "--metadata-only", "--include", "*.yml", cwd=elsewhere)
+    assert refused.code == 2
+    assert "exclude each other" in refused.stderr
+
+
+@pytest.mark.usefixtures("training")
+def test_download_where_another_asset_is(elsewhere: Path, run: Ama) -> None:
+    run.ok("download", "models/1", "-o", "m y", cwd=elsewhere)
+    run.ok("set", "-m", "two")
+    run.ok("upload")
+    refused = run("download", "models/2", "-o", "m y", cwd=elsewhere)
+    assert refused.code == 4
+    hint = refused.stderr.splitlines()[-1]
+    assert hint == (
+        f"hint: switch it: cd '{elsewhere / 'm y'}' && ama switch models/2;"
+        " or choose another directory: -o DIR"
+    )
+    run.ok("switch", "models/2", cwd=elsewhere / "m y")
+
+
+@pytest.mark.usefixtures("training")
+def test_all_places_of_a_download_with_refs_are_checked_first(elsewhere: Path, run: Ama) -> None:
+    (elsewhere / "inputs-1").mkdir()
+    (elsewhere / "inputs-1" / "mine").touch()
+    refused = run("download", "models", "--refs", "-o", "m", cwd=elsewhere)
+    assert refused.code == 4
+    assert "inputs-1 exists already" in refused.stderr
+    assert refused.stderr.splitlines()[-1] == "hint: choose another parent directory: -o DIR/m"
+    assert not (elsewhere / "m").exists()
+    run.ok("download", "models", "--refs", "-o", "x/m", cwd=elsewhere)
+
+
+@pytest.mark.usefixtures("training")
+def test_the_hint_of_an_interrupted_download_finishes_it(elsewhere: Path, run: Ama) -> None:
+    copy = elsewhere / "a copy"
+    pending = copy / ".ama" / "pending"
+    stop = (
+        "import sys, ama.transfer.download as d\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "d.check_out = stop\n"
+        "from ama.cli import main\n"
+        "main()"
+    )
+    words = ["download", "models", "--include", "*.yml", "-o", str(copy)]
+    done = subprocess.run(
+        [sys.executable, "-c", stop, *words], cwd=elsewhere, capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == [
+        "error: interrupted",
+        f"hint: go on with it: ama {shlex.join(words)}",
+    ]
+    assert (pending / "checkout").exists()
+    refused = run("status", cwd=copy)
+    assert refused.code == 5
+    hint = refused.stderr.splitlines()[-1]
+    assert hint.startswith("hint: finish it first: ama download models/1 --include '*.yml' ")
+    # From inside it, and where nothing is configured.
+    run.ok(*shlex.split(hint.partition("ama ")[2]), cwd=copy)
+    assert (copy / "model.yml").exists()
+    assert not (copy / "model.h5").exists()
+    run.ok("status", cwd=copy)
 
 
 @pytest.mark.usefixtures("training")

@@ -97,7 +97,9 @@ class CopyResult:
 class DownloadResult:
     """What `download` wrote: one directory, and one for each asset of the closure of its refs.
 
-    `missing_refs` are those whose content is not in this store (only with `partial`).
+    `missing_refs` are those whose content is not in this store (only with `partial`). `already`
+    says that all of it was there before, and `changed` are the files that were changed there since
+    and stay so.
     """
 
     asset: AssetInfo
@@ -108,6 +110,8 @@ class DownloadResult:
     skipped: int
     refs: tuple[DownloadResult, ...] = ()
     missing_refs: tuple[Ref, ...] = ()
+    already: bool = False
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from ama.asset import Asset
 from ama.describing import Describer
 from ama.entries import ABSENT, Event, MoveAlias
-from ama.errors import Conflict, NotFound
+from ama.errors import Conflict, InvalidInput, NotFound
 from ama.logview import LogView
 from ama.names import check_alias, check_class
 from ama.operations.session import now
@@ -21,7 +22,7 @@ from ama.revisions import class_state, find_alias, find_asset, parse_revision, u
 from ama.settings import Settings
 from ama.storage.opening import open_storage
 from ama.transfer.aliasing import check_alias_name
-from ama.transfer.download import Downloaded, Selection, Target, download
+from ama.transfer.download import Downloaded, Selection, Target, check_place, download
 from ama.values import AliasMove, AssetInfo, ClassInfo, Ref
 
 
@@ -395,7 +396,9 @@ class Store:
         metadata_only: bool = False,
         partial: bool = False,
     ) -> DownloadResult:
-        """Write an asset into a new directory, whole and verified.
+        """Write an asset into a directory, whole and verified.
+
+        One that has this very asset is completed: what is there stays, also what was changed.
 
         Args:
             name: see `resolve`.
@@ -411,6 +414,7 @@ class Store:
         Raises:
             NotFound: there is no such asset, or (unless `partial`) a ref is not in this store.
             AlreadyExists: the directory holds something else.
+            InvalidInput: `metadata_only` goes with no choice of files.
             IntegrityError: content is damaged; no such file was written.
 
         Example:
@@ -418,12 +422,17 @@ class Store:
             >>> ama.Store.open("store").download("models@best", "copy").files
             1
         """
+        selection = Selection(tuple(include), tuple(exclude), metadata_only)
+        if metadata_only and (selection.include or selection.exclude):
+            raise InvalidInput(
+                "metadata only, and a choice of files, exclude each other",
+                hint="leave out --metadata-only, or --include and --exclude",
+            )
         view = self.remote.view()
         target = self._target(view, name, None)
         alias = parse_revision(name).alias if "~" not in name else None
         named = directory or alias or f"{target.class_name}-{target.number}"
         place = Path(os.path.abspath(named))
-        selection = Selection(tuple(include), tuple(exclude), metadata_only)
         missing: tuple[Ref, ...] = ()
         others: list[Target] = []
         if refs:
@@ -434,14 +443,19 @@ class Store:
                     f"{target.name} was made from {named}, whose content is not in {self.url}",
                     hint="leave it out: --partial; or download it from the store that has it",
                 )
+        beside = [place.parent / f"{other.class_name}-{other.number}" for other in others]
+        if others:
+            check_place(place, target)
+            parent = f"choose another parent directory: -o DIR/{shlex.quote(place.name)}"
+            for there, other in zip(beside, others, strict=True):
+                check_place(there, other, parent)
         done = download(
             self.remote, view, target, place, selection, alias=alias, progress=self._progress
         )
         found = [self._result(view, target, done, missing)]
-        for other in others:
-            beside = place.parent / f"{other.class_name}-{other.number}"
+        for there, other in zip(beside, others, strict=True):
             got = download(
-                self.remote, view, other, beside, selection, alias=None, progress=self._progress
+                self.remote, view, other, there, selection, alias=None, progress=self._progress
             )
             found.append(self._result(view, other, got, ()))
         first, *rest = found
@@ -459,6 +473,8 @@ class Store:
             done.skipped,
             (),
             missing,
+            done.already,
+            done.changed,
         )
 
     def _ref_closure(self, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:

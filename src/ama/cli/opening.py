@@ -34,7 +34,12 @@ def find_repo() -> Repo | None:
 
 def open_store(remote: str | None = None) -> Store:
     """Open a remote by name or URL, or the default one, as seen from the working directory."""
-    repo = find_repo()
+    from ama.errors import Conflict
+
+    try:
+        repo = find_repo()
+    except Conflict:  # an interrupted download, which must be finished from inside it too
+        repo = None
     if repo is not None:
         return repo.store(remote)
     from ama.cli.progress import terminal_progress

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ INTERNAL = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 USAGE = 2
+
+# What the same command line goes on with, where it was interrupted.
+_RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -81,7 +85,9 @@ def _invoke(arguments: list[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except KeyboardInterrupt:
-        return _show(Failure("interrupted", INTERRUPTED, "interrupted"), arguments)
+        again = f"go on with it: {shlex.join([PROGRAM, *arguments])}"
+        hint = again if _RESUMED.intersection(arguments[:1]) else None
+        return _show(Failure("interrupted", INTERRUPTED, "interrupted", hint), arguments)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ from ama.cli.work import report_link, report_switch
 
 if TYPE_CHECKING:
     from ama.results import DownloadResult, UploadResult
+
+_SOME = 10
 
 
 NewStoreOption = Annotated[
@@ -131,13 +134,15 @@ def download(
     )
     if console.report(result):
         return
-    _print_download(result)
-    for ref in result.refs:
-        _print_download(ref)
+    for part in (result, *result.refs):
+        _print_download(part)
+    if include and not any(part.files for part in (result, *result.refs)):
+        console.note(f"no file matches --include {' '.join(map(shlex.quote, include))}")
     for missing in result.missing_refs:
         console.done(f"not in this store: {missing.name}")
     received = sum(part.bytes_received for part in (result, *result.refs))
-    console.done(f"received {size(received)}")
+    if received or not result.already:
+        console.done(f"received {size(received)}")
     if result.asset.refs and not refs:
         made_from = count(len(result.asset.refs), "other asset")
         console.done(f"made from {made_from}: add --refs to download all")
@@ -147,7 +152,13 @@ def _print_download(result: DownloadResult) -> None:
     skipped = f", {result.skipped:,} left out" if result.skipped else ""
     files = files_text(result.files, result.size)
     where = shown_path(result.directory)
-    console.done(f"downloaded {result.asset.name} to {where}: {files}{skipped}")
+    what = result.asset.name
+    done = f"{what} is in {where} already" if result.already else f"downloaded {what} to {where}"
+    console.done(f"{done}: {files}{skipped}")
+    for path in result.changed[:_SOME]:
+        console.done(f"changed there, so left as it is: {path}")
+    if len(result.changed) > _SOME:
+        console.done(f"... and {len(result.changed) - _SOME:,} more")
 
 
 def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,11 +32,24 @@ class Selection:
     exclude: tuple[str, ...] = ()
     metadata_only: bool = False
 
+    def beside(self, other: Selection) -> Selection:
+        """Return what a directory is to have that has this, and is completed by another."""
+        if other.metadata_only or self == Selection():
+            return self
+        if self.metadata_only or not (self.include and other.include):
+            return other
+        return Selection(
+            tuple(dict.fromkeys((*self.include, *other.include))),
+            tuple(dict.fromkeys((*self.exclude, *other.exclude))),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
     """What a directory has now: how many files of how many bytes, of which how many bytes were
-    fetched just now, and how many files were left out. `whole` is the asset's size in bytes.
+    fetched just now, and how many files were left out. `whole` is the asset's size in bytes,
+    `already` says that nothing was to be done, and `changed` are the files that differ from the
+    asset's and were left so.
     """
 
     asset: Asset
@@ -45,6 +59,8 @@ class Downloaded:
     size: int
     received: int
     skipped: int
+    already: bool
+    changed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,7 @@ def download(
 ) -> Downloaded:
     """Write an asset's files into a directory, with what a worktree needs in its `.ama`.
 
-    A directory that holds this very asset already is completed; local changes in it stay.
+    A directory that holds this very asset already is completed; what is in it stays.
 
     Raises:
         AlreadyExists: the directory holds something else.
@@ -98,24 +114,26 @@ def download(
     sources = Sources(objects)
     asset = sources.asset(target.asset)
     listing = list(walk(asset.tree, sources.tree))
-    tree = _prepare(directory, target)
+    note = f"{target.name}\n{_command(remote, target, directory, selection)}"
+    tree = _prepare(directory, target, note)
+    began = tree.head.exists()
     keep_metadata(tree, sources, target.asset)
     index = tree.index.read()
     _check_nothing_staged(directory, index, listing)
-    if index.entries and selection == Selection():
-        selection = Selection(index.include, index.exclude, index.metadata_only)
+    chosen = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
+    here = {path for path, entry in index.entries.items() if not entry.skipped}
     plan = plan_checkout(
         tree,
         index,
         listing,
-        wanted=selector(
-            selection.include, selection.exclude, metadata_only=selection.metadata_only
-        ),
+        wanted=lambda path: path in here or chosen(path),
         stored={item.path: item.id for item in listing},
         base={item.path: item for item in listing} if index.entries else {},
         force=False,
     )
-    entries = check_out(tree, plan, sources, target=target.name, progress=progress)
+    entries = check_out(tree, plan, sources, target=note, progress=progress)
+    if index.entries:
+        selection = Selection(index.include, index.exclude, index.metadata_only).beside(selection)
     fresh = Index(
         {entry.path: entry for entry in sorted(entries)},
         include=selection.include,
@@ -138,47 +156,90 @@ def download(
     size = sum(entry.size for entry in present)
     whole = sum(item.size for item in listing)
     skipped = len(entries) - len(present)
-    return Downloaded(asset, whole, directory, len(present), size, plan.size, skipped)
+    already = began and not plan.write
+    return Downloaded(
+        asset, whole, directory, len(present), size, plan.size, skipped, already, plan.edited
+    )
 
 
-def _prepare(directory: Path, target: Target) -> Worktree:
+def _command(remote: Remote, target: Target, directory: Path, selection: Selection) -> str:
+    """Return what finishes a download that was interrupted, wherever one stands."""
+    words = ["download", target.name]
+    for option, globs in (("--include", selection.include), ("--exclude", selection.exclude)):
+        words += [word for glob in globs for word in (option, glob)]
+    if selection.metadata_only:
+        words.append("--metadata-only")
+    return shlex.join([*words, "--remote", remote.url, "-o", os.path.abspath(directory)])
+
+
+def _prepare(directory: Path, target: Target, note: str) -> Worktree:
     """Return the worktree to write into: new, this very asset's, or that of an interrupted try."""
+    tree = check_place(directory, target)
+    if tree is None:
+        directory = Path(os.path.abspath(directory))
+        fs.make_directories(directory)
+        tree = Worktree.make(directory)
+    if not tree.head.exists():
+        tree.note("checkout", note.encode())
+    return tree
+
+
+def check_place(
+    directory: Path, target: Target, elsewhere: str = "choose another directory: -o DIR"
+) -> Worktree | None:
+    """Check that an asset can be written into a directory; nothing is changed.
+
+    Args:
+        directory: the directory.
+        target: the asset.
+        elsewhere: the hint where it can't.
+
+    Returns:
+        The worktree that is there: this very asset's, or that of an interrupted try.
+
+    Raises:
+        AlreadyExists: the directory holds something else.
+        InvalidInput: it is inside another worktree.
+    """
     directory = Path(os.path.abspath(directory))
+    in_the_way = AlreadyExists(
+        f"{shown(directory)} exists already, and is not this asset", hint=elsewhere
+    )
     if (directory / CONTROL).is_dir():
         tree = Worktree(directory)
         note = tree.noted("checkout")
+        name = None if note is None else note.decode("utf-8", "replace").partition("\n")[0]
         if tree.head.exists():
-            head = tree.head.read()[1]
-            if head.asset != target.asset:
-                raise AlreadyExists(
-                    f"{shown(directory)} is a worktree of another asset of {head.class_name}",
-                    hint=f"bring it up to date (cd {shown(directory)} && ama pull), or choose"
-                    " another directory: -o DIR",
-                )
-            if note is not None and note.decode("utf-8", "replace") != target.name:
+            _check_asset(tree, target, elsewhere)
+            if name not in (None, target.name):
                 tree.require_settled()
-            return tree
-        if note is None:
+        elif name is None:
             if os.listdir(directory) != [CONTROL] or tree.index.read().entries:
-                raise _in_the_way(directory)
-            tree.note("checkout", target.name.encode())
-        elif note.decode("utf-8", "replace") != target.name:
-            raise _in_the_way(directory)
+                raise in_the_way
+        elif name != target.name:
+            raise in_the_way
         return tree
-    if os.path.lexists(directory) and not directory.is_dir():
-        raise _in_the_way(directory)
-    if directory.is_dir() and any(directory.iterdir()):
-        raise _in_the_way(directory)
+    if os.path.lexists(directory) and (not directory.is_dir() or any(directory.iterdir())):
+        raise in_the_way
     for parent in directory.parents:
         if (parent / CONTROL).is_dir():
             raise InvalidInput(
                 f"{shown(directory)} would be inside another ama worktree, {shown(parent)}",
                 hint="choose a directory outside it: -o DIR",
             )
-    fs.make_directories(directory)
-    tree = Worktree.make(directory)
-    tree.note("checkout", target.name.encode())
-    return tree
+    return None
+
+
+def _check_asset(tree: Worktree, target: Target, elsewhere: str) -> None:
+    head = tree.head.read()[1]
+    if head.asset == target.asset:
+        return
+    if head.class_name == target.class_name:
+        there = shown(shlex.quote(os.fspath(tree.root)))
+        elsewhere = f"switch it: cd {there} && ama switch {target.name}; or {elsewhere}"
+    raise AlreadyExists(
+        f"{shown(tree.root)} is a worktree of another asset of {head.class_name}", hint=elsewhere
+    )
 
 
 def _check_nothing_staged(directory: Path, index: Index, listing: Sequence[Listed]) -> None:
@@ -189,13 +250,6 @@ def _check_nothing_staged(directory: Path, index: Index, listing: Sequence[Liste
             hint=f"commit them (cd {shown(directory)} && ama commit), or choose another"
             " directory: -o DIR",
         )
-
-
-def _in_the_way(directory: Path) -> AlreadyExists:
-    return AlreadyExists(
-        f"{shown(directory)} exists already, and is not this asset",
-        hint="choose another directory: -o DIR",
-    )
 
 
 def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:

@@ -33,12 +33,16 @@ from ama.worktree.snapshot import Listed
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a checkout does: files to write, paths to delete, entries that are right already."""
+    """What a checkout does: files to write, paths to delete, entries that are right already.
+
+    `edited` are those of the files that were changed here and stay so.
+    """
 
     write: tuple[Listed, ...]
     delete: tuple[str, ...]
     keep: tuple[IndexEntry, ...]
     skipped: tuple[IndexEntry, ...]
+    edited: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -81,7 +85,7 @@ def plan_checkout(
     leaving = {p for p, entry in index.entries.items() if p not in listed and not entry.skipped}
     require_clear([path for path in listed if wanted(path)], blocked - leaving)
     known = (stored, arriving or {})
-    write, keep, skipped, lost = [], [], [], []
+    write, keep, skipped, lost, edited = [], [], [], [], []
     for path, item in listed.items():
         entry = index.entries.get(path)
         if not wanted(path):
@@ -98,6 +102,7 @@ def plan_checkout(
             continue
         if base.get(path) == item and not force and entry is not None:
             keep.append(entry._replace(mtime=RACY))
+            edited.append(path)
             continue
         write.append(item)
         if not is_safe(tree, path, content, item, *known):
@@ -116,7 +121,7 @@ def plan_checkout(
             f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
             hint="keep it: ama add and ama commit; or overwrite it all the same: --force",
         )
-    return Plan(tuple(write), tuple(delete), tuple(keep), tuple(skipped))
+    return Plan(tuple(write), tuple(delete), tuple(keep), tuple(skipped), tuple(edited))
 
 
 def require_clear(paths: Iterable[str], blocked: Collection[str]) -> None:

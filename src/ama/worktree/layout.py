@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from ama import fs
@@ -153,8 +154,10 @@ class Worktree:
         note = self.noted("checkout")
         if note is not None:
             target, _, command = note.decode("utf-8", "replace").partition("\n")
+            download = command.startswith("download ")
+            what = f"download of {target}" if download else f"switch to {target[:10]}"
             raise Conflict(
-                f"a switch to {shown(target[:10] if command else target)} was interrupted here",
+                f"a {shown(what if command else f'switch to {target}')} was interrupted here",
                 hint=f"finish it first: ama {shown(command or f'switch {target}')}",
             )
 
@@ -166,10 +169,11 @@ class Worktree:
         """
         note = self.noted("checkout")
         if note is not None and not self.head.exists():
-            target = shown(note.decode("utf-8", "replace"))
+            target, _, command = note.decode("utf-8", "replace").partition("\n")
+            command = command or shlex.join(["download", target, "-o", os.fspath(self.root)])
             raise Conflict(
-                f"a download of {target} was interrupted here",
-                hint=f"finish it first: ama download {target} -o {shown(self.root)}",
+                f"a download of {shown(target)} was interrupted here",
+                hint=f"finish it first: ama {shown(command)}",
             )
 
     def require_writable(self) -> None:
