@@ -422,6 +422,25 @@ def test_fetch_and_pull(
 
 
 @pytest.mark.usefixtures("training")
+def test_pull_does_not_go_back_from_what_is_ahead(elsewhere: Path, run: Ama) -> None:
+    run.ok("download", "models@best", "-o", "copy", cwd=elsewhere)
+    copy = elsewhere / "copy"
+    (copy / "model.yml").write_text("better", encoding="utf-8")
+    run.ok("add", "model.yml", cwd=copy)
+    run.ok("upload", cwd=copy)
+    said = run.ok("pull", cwd=copy).stdout
+    assert said.startswith("models/2 (")
+    assert " is ahead of models/1 (" in said
+    assert said.endswith(" @best\n")
+    assert (copy / "model.yml").read_text(encoding="utf-8") == "better"
+    assert run.ok("pull", "--json", cwd=copy).json()["ahead_of"]["number"] == 1
+    # Moved back on purpose, it is followed.
+    run.ok("alias", "move", "models@best", "models/2", cwd=copy)
+    run.ok("alias", "move", "models@best", "models/1", cwd=copy)
+    assert "now at models/1 (" in run.ok("pull", cwd=copy).stdout
+
+
+@pytest.mark.usefixtures("training")
 def test_every_report_is_json(run: Ama) -> None:
     for words in (
         *(("status",), ("diff",), ("log",), ("show",), ("ls",), ("list",), ("list", "models")),

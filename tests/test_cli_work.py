@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -239,3 +240,158 @@ def test_a_symlink_to_a_name_that_is_not_utf8_is_refused(models: Path, run: Ama)
     assert refused.code == 2
     assert "isn't valid UTF-8" in refused.stderr
     assert staged(run) == {}
+
+
+def test_a_glob_takes_what_is_staged(models: Path, run: Ama) -> None:
+    sub = models / "m[1]"
+    for name in ("model.bin", "more.bin", "not.added"):
+        (models / name).write_text(name, encoding="utf-8")
+        (sub / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
+        (sub / "deep" / name).write_text(name, encoding="utf-8")
+    run.ok("add", "model.bin", "m[1]")
+    run.ok("commit")
+    (models / "model.bin").unlink()
+    (sub / "deep" / "more.bin").unlink()
+    run.ok("restore", "model.b*")
+    run.ok("restore", "de*/mo*", cwd=sub)
+    assert run.ok("status", "--json").json()["changed"] == []
+    assert "removed 1 file\n" in run.ok("rm", "mo*.bin").stdout
+    assert (models / "more.bin").exists()
+    assert "removed 2 files" in run.ok("rm", "**/mo*", cwd=sub).stdout
+    refused = run("rm", "mo*.bin")
+    assert refused.code == 3
+    assert "mo*.bin is not staged" in refused.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nobody can delete where someone stands there")
+def test_the_directory_that_one_stands_in_is_kept(models: Path, run: Ama) -> None:
+    here = models / "sub" / "deep"
+    here.mkdir(parents=True)
+    (here / "f").write_text("f", encoding="utf-8")
+    (models / "sub" / "other").mkdir()
+    (models / "sub" / "other" / "g").write_text("g", encoding="utf-8")
+    run.ok("add", "meta.yml", "sub")
+    run.ok("upload")
+    run.ok("rm", "f", "../other/g", cwd=here)
+    assert here.is_dir()
+    assert not (models / "sub" / "other").exists()
+    run.ok("upload", cwd=here)
+    run.ok("switch", "HEAD~1", cwd=here)
+    run.ok("switch", "models/2", cwd=here)
+    assert here.is_dir()
+    run.ok("switch", "models/1")
+    run.ok("rm", "sub")
+    assert not (models / "sub").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nobody can delete where someone stands there")
+@pytest.mark.parametrize("line", ["status", "init models", "add f", "download models", "config"])
+def test_in_a_deleted_directory(tmp_path: Path, ama_on_path: Path, line: str) -> None:
+    script = f"mkdir gone && cd gone && rmdir ../gone && '{ama_on_path / 'ama'}' {line}"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    # Before it the shell itself may complain.
+    assert done.stderr.endswith("error: this directory was deleted\nhint: go to another one: cd\n")
+
+
+def test_restore_of_what_was_removed_or_never_kept(models: Path, run: Ama) -> None:
+    (models / "s b").mkdir()
+    (models / "s b" / "new").write_text("new", encoding="utf-8")
+    run.ok("add", "s b")
+    run.ok("upload")
+    run.ok("rm", "s b/new")
+    (models / "s b").mkdir(exist_ok=True)
+    refused = run("restore", "new", cwd=models / "s b")
+    assert refused.code == 3
+    assert refused.stderr.splitlines() == [
+        "error: s b/new is not staged any more: its removal is",
+        "hint: take that back: ama restore --staged new",
+    ]
+    run.ok("restore", "--staged", "new", cwd=models / "s b")
+    run.ok("restore", "s b/new")
+
+    (models / "b.bin").write_bytes(bytes(2_000_000))
+    run.ok("add", "b.bin")
+    (models / "b.bin").unlink()
+    refused = run("restore", "b.bin")
+    assert refused.code == 3
+    assert "b.bin was deleted, and its content as it was added was never kept" in refused.stderr
+    assert refused.stderr.splitlines()[-1] == "hint: take it out: ama rm b.bin"
+    refused = run("upload", cwd=models / "s b")
+    assert refused.code == 5
+    assert "b.bin was deleted, and its content never kept" in refused.stderr
+    assert refused.stderr.splitlines()[-1].endswith("or take it out: ama rm ../b.bin")
+    run.ok("rm", "../b.bin", cwd=models / "s b")
+    assert "nothing new" in run.ok("upload").stdout
+
+
+def test_paths_are_shown_from_where_one_stands(models: Path, run: Ama) -> None:
+    sub = models / "sub"
+    (sub / "deep").mkdir(parents=True)
+    for name in ("sub/f", "sub/deep/g", "h"):
+        (models / name).write_text(name, encoding="utf-8")
+    assert "added     ../h " in run.ok("add", "f", "deep", "../h", cwd=sub).stdout
+    said = run.ok("status", cwd=sub).stdout
+    for line in ("  added     f ", "  added     deep/g ", "  added     ../h ", "  ../meta.yml\n"):
+        assert line in said
+    run.ok("commit")
+    for name in ("sub/f", "h"):
+        (models / name).write_text("changed", encoding="utf-8")
+    (sub / "deep" / "new").touch()
+    (sub / "fresh").mkdir()
+    (sub / "fresh" / "x").touch()
+    said = run.ok("status", cwd=sub / "deep").stdout
+    for line in ("  modified  ../f ", "  modified  ../../h ", "  new\n", "  ../fresh/\n"):
+        assert line in said
+    said = run.ok("diff", cwd=sub).stdout
+    assert "modified  f " in said
+    assert "modified  ../h " in said
+    shown = run.ok("diff", "--json", cwd=sub).json()
+    assert [change["path"] for change in shown] == ["h", "sub/f"]
+    run.ok("restore", "f", "../h", "--force", cwd=sub)
+    assert run.ok("diff", cwd=sub).stdout == ""
+
+
+def test_paths_of_an_asset_from_where_one_stands(models: Path, run: Ama) -> None:
+    sub = models / "sub"
+    sub.mkdir()
+    (sub / "f").write_text("inner", encoding="utf-8")
+    (models / "f").write_text("outer", encoding="utf-8")
+    run.ok("add", "f", "sub")
+    run.ok("upload")
+    assert run.ok("cat", "f", cwd=sub).stdout == "outer"
+    assert run.ok("cat", "./f", cwd=sub).stdout == "inner"
+    assert run.ok("cat", "../f", cwd=sub).stdout == "outer"
+    assert run.ok("cat", "models/1:./f", cwd=sub).stdout == "inner"
+    assert run.ok("show", "HEAD:./f", cwd=sub).stdout == "inner"
+    for words in (("HEAD", "."), ("HEAD:./f",)):
+        assert [f["path"] for f in run.ok("ls", *words, "--json", cwd=sub).json()] == ["sub/f"]
+    assert len(run.ok("ls", "HEAD", "..", "--json", cwd=sub).json()) == 2
+    assert run("cat", "../../f", cwd=sub).code == 3
+
+
+@pytest.mark.usefixtures("models")
+def test_diff_of_a_path_that_names_nothing(run: Ama) -> None:
+    run.ok("add", "meta.yml")
+    run.ok("commit")
+    assert run.ok("diff", "--", "meta.yml").stderr == "no differences\n"
+    assert run.ok("diff", "--", "model.yml").stderr == "no differences\n"
+    refused = run("diff", "--", "meta.yaml")
+    assert refused.code == 3
+    assert "meta.yaml is neither here nor in what is compared" in refused.stderr
+    run.ok("rm", "--cached", "meta.yml")
+    assert "removed   meta.yml" in run.ok("diff", "--staged", "--", "met*").stdout
+
+
+def test_a_long_status_is_cut(models: Path, run: Ama) -> None:
+    (models / "many").mkdir()
+    for number in range(100):
+        (models / f"{number}.txt").touch()
+        (models / "many" / f"{number}.txt").touch()
+    run.ok("add", "many")
+    said = run.ok("status").stdout
+    assert "  ... and 70 more\nnot added:" in said
+    assert len(said.splitlines()) < 70
+    shown = run.ok("status", "--json").json()
+    assert len(shown["staged"]) == 100
+    assert len(shown["untracked"]) > 100

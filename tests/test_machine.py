@@ -829,6 +829,22 @@ class Machine(RuleBasedStateMachine):
                 pulled()
                 assert self.state(tree) == before
             return
+        known, moves = (
+            model.classes[tree.class_name],
+            model.moves.get((tree.class_name, tree.alias or "")),
+        )
+        made_from_it = target != tree.head and self.comes_from(tree.head, target)
+        if (
+            moves
+            and moves[-1] == target
+            and tree.head not in moves
+            and tree.head in known
+            and made_from_it
+        ):
+            before = self.state(tree)
+            pulled()
+            assert self.state(tree) == before
+            return
         self.move(tree, target, tree.alias, force, pulled)
 
     @rule(pick=ANY, class_name=st.sampled_from(CLASSES))

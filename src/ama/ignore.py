@@ -140,6 +140,26 @@ class Ignore:
         return ((depth, tuple(reversed(rules))), *above) if rules else above
 
 
+def matching(pattern: str) -> Callable[[str], bool]:
+    """Return whether a path, or a directory above it, fits a glob that begins at the root.
+
+    Args:
+        pattern: POSIX; `*` stays within a name, `**` goes across directories.
+
+    Example:
+        >>> fits = matching("run/mod*")
+        >>> fits("run/model.h5"), fits("run/models/a"), fits("model.h5")
+        (True, True, False)
+    """
+    globs = tuple(None if part == "**" else _glob(part) for part in pattern.split("/"))
+
+    def fits(path: str) -> bool:
+        parts = path.split("/")
+        return any(_fits(globs, parts[: depth + 1]) for depth in range(len(parts)))
+
+    return fits
+
+
 def _decide(
     rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...], relpath: str, is_dir: bool
 ) -> bool:

@@ -174,10 +174,10 @@ class Repo:
             old: an asset. Without one: what is staged (with `staged`: HEAD).
             new: an asset. Without one: the worktree (with `staged`: what is staged).
             staged: whether the staging area takes the worktree's place.
-            paths: files or directories to look at; all by default.
+            paths: files, directories or globs to look at; all by default.
 
         Raises:
-            NotFound: there is no such asset.
+            NotFound: there is no such asset, or nothing of the name of a path.
 
         Example:
             >>> import ama
@@ -298,7 +298,7 @@ class Repo:
         """Unstage files, and delete them here too.
 
         Args:
-            paths: staged files or directories.
+            paths: staged files, directories, or globs of them.
             keep_files: whether the files themselves stay.
             force: whether files whose content is stored nowhere else are deleted too.
 
@@ -326,7 +326,7 @@ class Repo:
         """Bring files back: the worktree's to what is staged, or what is staged to HEAD.
 
         Args:
-            paths: files or directories.
+            paths: files, directories, or globs.
             staged: whether the staging area is brought back, and no file touched.
             source: the asset to bring back from, instead.
             force: whether files whose content is stored nowhere else are overwritten.
@@ -544,6 +544,8 @@ class Repo:
 
     def pull(self, *, remote: str | None = None, force: bool = False) -> SwitchResult:
         """Bring the worktree to what HEAD's alias points to now, or to the class's newest asset.
+
+        Where HEAD was made from that asset, nothing is done (`ahead_of` says so).
 
         Args:
             remote: see `upload`.

@@ -116,11 +116,16 @@ class DownloadResult:
 
 @dataclass(frozen=True, slots=True)
 class SwitchResult:
-    """What `switch` or `pull` did: where HEAD was, where it is, and what that changed."""
+    """What `switch` or `pull` did: where HEAD was, where it is, and what that changed.
+
+    `ahead_of` is where the alias points that `pull` follows, if HEAD comes from there, so that
+    nothing was to be done.
+    """
 
     old: AssetInfo | None
     new: AssetInfo
     changes: tuple[Change, ...]
+    ahead_of: AssetInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,38 +45,43 @@ _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
 
 
-def expand_paths(arguments: Iterable[str]) -> list[str]:
+def expand_paths(arguments: Iterable[str], *, globs: bool = True) -> list[str]:
     """Turn the words of a line into paths.
 
     A word that names a file means that file, whatever it looks like. Else a comma at its end is
     dropped, commas inside it separate files if all of them exist, and a glob that the shell left
-    alone is expanded.
+    alone is expanded, unless what it matches is not what is here (`globs`).
 
     Raises:
         NotFound: A glob matches nothing.
     """
     paths: list[str] = []
     for argument in arguments:
-        paths.extend(_expand(argument))
+        paths.extend(_expand(argument, globs))
     return list(dict.fromkeys(paths))
 
 
-def worktree_paths(arguments: Iterable[str]) -> list[str]:
-    """Turn the words of a line into absolute paths, for a worktree may begin above."""
+def worktree_paths(arguments: Iterable[str], *, globs: bool = True) -> list[str]:
+    """Turn the words of a line into absolute paths, for a worktree may begin above.
+
+    Args:
+        arguments: The words.
+        globs: Whether globs are expanded to what is here; else the worktree matches them.
+    """
     # Not resolved: a symlink is a file of its own.
-    return [os.path.abspath(path) for path in expand_paths(arguments)]
+    return [os.path.abspath(path) for path in expand_paths(arguments, globs=globs)]
 
 
-def _expand(argument: str) -> list[str]:
+def _expand(argument: str, globs: bool) -> list[str]:
     if os.path.lexists(argument) or not argument:
         return [argument]
     parts = [part for part in argument.split(",") if part]
     if len(parts) > 1 and all(os.path.lexists(part) or _matches(part) for part in parts):
-        return [path for part in parts for path in _expand(part)]
+        return [path for part in parts for path in _expand(part, globs)]
     if argument.endswith(","):
         # Also where neither exists: what is missing is then named without the comma.
-        return _expand(argument.removesuffix(",")) if parts else []
-    if not _GLOB.search(argument):
+        return _expand(argument.removesuffix(","), globs) if parts else []
+    if not (globs and _GLOB.search(argument)):
         return [argument]
     found = _matches(argument)
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +11,10 @@ import typer
 
 from ama.cli.arguments import AssetArgument, split_asset_path, worktree_paths
 from ama.cli.completion import complete_asset
-from ama.cli.opening import open_repo, open_source
+from ama.cli.opening import open_repo, open_source, path_in_asset
 from ama.cli.output import console, first_line, plain, short, when
 from ama.cli.rendering import (
+    as_seen_from_here,
     asset_text,
     changes_summary,
     files_text,
@@ -79,7 +81,7 @@ def show(
     name = name or "HEAD"
     source = open_source(name)
     if colon:
-        _write_bytes(source.read(path, name))
+        _write_bytes(source.read(path_in_asset(path), name))
         return
     info = source.resolve(name)
     files = source.files(info.id)
@@ -121,6 +123,8 @@ def ls(
 ) -> None:
     """List the files of an asset.
 
+    Paths are relative to its top; one that begins with ./ or ../ is relative to where you are.
+
     Example:
         ama ls
         ama ls sequence_models/7 checkpoints
@@ -128,8 +132,8 @@ def ls(
     name, colon, inside = asset.partition(":")
     path = inside if colon and path is None else path
     files = open_source(name).files(name)
-    if path:
-        files = _below(files, path, name)
+    if path and (wanted := path_in_asset(path)) != os.curdir:
+        files = _below(files, wanted, name)
     if not console.report(files):
         print_files(files)
 
@@ -161,12 +165,14 @@ def cat(
 ) -> None:
     """Print a file of an asset.
 
+    The path is relative to the asset's top, or with ./ or ../ before it to where you are.
+
     Example:
         ama cat model.yml
         ama cat sequence_models/7:model.yml
     """
     asset, inside = split_asset_path(path)
-    _write_bytes(open_source(asset).read(inside, asset))
+    _write_bytes(open_source(asset).read(path_in_asset(inside), asset))
 
 
 def _write_bytes(pieces: Iterator[bytes]) -> None:
@@ -192,6 +198,8 @@ def diff(
 ) -> None:
     """Show which files differ.
 
+    Paths are relative to where you are; with --json to the top.
+
     Example:
         ama diff
         ama diff --staged
@@ -204,10 +212,11 @@ def diff(
     if len(assets) > 2:
         raise typer.BadParameter("at most two assets; paths go after --")
     old, new, *_ = [*assets, None, None]
-    changes = open_repo().diff(old, new, staged=staged, paths=worktree_paths(paths))
+    repo = open_repo()
+    changes = repo.diff(old, new, staged=staged, paths=worktree_paths(paths, globs=False))
     if console.report(changes):
         return
-    print_changes(changes)
+    print_changes(changes, near=as_seen_from_here(repo.root))
     if changes:
         console.done(changes_summary(changes))
     else:

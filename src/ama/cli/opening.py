@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +31,15 @@ def find_repo() -> Repo | None:
         return open_repo()
     except NotFound:
         return None
+
+
+def path_in_asset(path: str) -> str:
+    """A path of an asset: relative to its top or, if it begins with a dot as in `./a` or `../a`,
+    to the working directory's place in the worktree.
+    """
+    if path.split("/")[0] not in (os.curdir, os.pardir):
+        return path
+    return os.path.relpath(path, open_repo().root).replace(os.sep, "/")
 
 
 def open_store(remote: str | None = None) -> Store:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ama.cli.output import Style, console, count, first_line, short, size, when
@@ -80,22 +82,54 @@ def _file_text(file: File) -> str:
     return file.path if file.kind == "file" else f"{file.path} ({file.kind})"
 
 
-def print_changes(changes: Sequence[Change], *, indent: str = "") -> None:
-    """Print changed paths with their kind and size."""
-    width = max((len(change.path) for change in changes), default=0)
-    width = min(width, 60)
-    for change in changes:
-        text = f"{indent}{change.kind:<8}  {change.path:<{width}}  {_sizes(change)}"
+def print_changes(
+    changes: Sequence[Change],
+    *,
+    near: Callable[[str], str] = str,
+    indent: str = "",
+    limit: int | None = None,
+) -> None:
+    """Print changed paths with their kind and size.
+
+    Args:
+        changes: What changed.
+        near: How a path is shown: see `as_seen_from_here`.
+        indent: What each line begins with.
+        limit: How many are printed; the others are only counted.
+    """
+    paths = [near(change.path) for change in changes[:limit]]
+    width = min(max(map(len, paths), default=0), 60)
+    for change, path in zip(changes, paths, strict=False):
+        text = f"{indent}{change.kind:<8}  {path:<{width}}  {_sizes(change)}"
         console.line(text.rstrip(), _STYLES.get(change.kind))
+    print_rest(len(changes) - len(paths), indent=indent)
 
 
-def print_some_changes(changes: Sequence[Change]) -> None:
+def print_rest(number: int, *, indent: str = "") -> None:
+    """Count what was not printed of a long list."""
+    if number:
+        console.line(f"{indent}... and {number:,} more")
+
+
+def print_some_changes(changes: Sequence[Change], near: Callable[[str], str] = str) -> None:
     """Print the first changed paths of a command that made them, unless `--quiet`."""
-    if console.quiet:
-        return
-    print_changes(changes[:_SOME])
-    if len(changes) > _SOME:
-        console.done(f"... and {len(changes) - _SOME:,} more")
+    if not console.quiet:
+        print_changes(changes, near=near, limit=_SOME)
+
+
+def as_seen_from_here(root: str | os.PathLike[str]) -> Callable[[str], str]:
+    """Return how a worktree's paths are shown: relative to the working directory, as in git.
+
+    So what is printed can be given to the next command. A directory keeps the slash at its end.
+    """
+    here = os.path.relpath(os.getcwd(), root).replace(os.sep, "/")
+    if here == os.curdir:
+        return str
+
+    def near(path: str) -> str:
+        return posixpath.relpath(path, here) + ("/" if path.endswith("/") else "")
+
+    return near
 
 
 def _sizes(change: Change) -> str:

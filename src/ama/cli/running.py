@@ -99,6 +99,8 @@ def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
         return _usage_failure(error, arguments)
     if isinstance(error, OSError) and error.filename is None and error.errno in _DISK_FULL:
         return Failure("storage", 8, f"can't write the output: {error.strerror}")
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # what os.getcwd() raises
+        return Failure("not-found", 3, "this directory was deleted", "go to another one: cd")
     text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     hint = "AMA_DEBUG=1 shows the trace; please report it"

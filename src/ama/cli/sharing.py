@@ -170,7 +170,8 @@ def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:
     Example:
         ama pull
     """
-    report_switch(open_repo().pull(remote=remote, force=force))
+    repo = open_repo()
+    report_switch(repo.pull(remote=remote, force=force), repo.root)
 
 
 def fetch(remote: RemoteOption = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +19,13 @@ from ama.cli.completion import complete_alias, complete_asset, complete_class
 from ama.cli.opening import open_repo
 from ama.cli.output import console, count, first_line
 from ama.cli.rendering import (
+    as_seen_from_here,
     asset_text,
     changes_summary,
     files_text,
     metadata_lines,
     print_changes,
+    print_rest,
     print_some_changes,
     ref_text,
 )
@@ -30,6 +33,9 @@ from ama.cli.rendering import (
 if TYPE_CHECKING:
     from ama.results import SwitchResult
     from ama.values import Change, Ref, Staged, Status
+
+_LONGEST = 30
+"""So many lines `status` shows of a list."""
 
 PathArguments = Annotated[
     list[str],
@@ -106,13 +112,14 @@ def add(
         return
     if class_name is not None or label:
         raise typer.BadParameter("--class and --label go with `ama add ref --alias ALIAS`")
-    result = open_repo().add(worktree_paths(paths), copy=copy)
+    repo = open_repo()
+    result = repo.add(worktree_paths(paths), copy=copy)
     if console.report(result):
         return
     if not result.changes:
         console.done(f"nothing new in {files_text(result.unchanged, result.size)}")
         return
-    print_some_changes(result.changes)
+    print_some_changes(result.changes, as_seen_from_here(repo.root))
     changed = sum(change.new_size or 0 for change in result.changes)
     kinds = {change.kind for change in result.changes}
     details = f": {changes_summary(result.changes)}" if kinds != {"added"} else ""
@@ -150,7 +157,7 @@ def rm(
         ama rm old_model.h5
         ama rm --cached notes.txt
     """
-    result = open_repo().remove(worktree_paths(paths), keep_files=cached, force=force)
+    result = open_repo().remove(worktree_paths(paths, globs=False), keep_files=cached, force=force)
     if console.report(result):
         return
     what = count(len(result.removed), "file")
@@ -183,7 +190,9 @@ def restore(
         ama restore --staged model.h5
         ama restore --source sequence_models/3 model.yml
     """
-    result = open_repo().restore(worktree_paths(paths), staged=staged, source=source, force=force)
+    result = open_repo().restore(
+        worktree_paths(paths, globs=False), staged=staged, source=source, force=force
+    )
     if console.report(result):
         return
     restored, deleted = len(result.restored), len(result.deleted)
@@ -197,24 +206,22 @@ def restore(
 def status() -> None:
     """Show what is staged, changed and not published yet.
 
+    Paths are relative to where you are, and of long lists only the beginning is shown; --json has
+    all, relative to the top.
+
     Example:
         ama status
     """
     state = open_repo().status()
     if console.report(state):
         return
+    near = as_seen_from_here(state.root)
     _print_head(state)
-    _print_section("staged:", state.staged)
+    _print_section("staged:", state.staged, near)
     _print_set(state)
-    _print_section("changed since add:", state.changed)
-    if state.untracked:
-        console.line("not added:", "bold")
-        for path in state.untracked:
-            console.line(f"  {path}")
-    if state.unreadable:
-        console.line("can't be read, so not compared:", "bold")
-        for path in state.unreadable:
-            console.line(f"  {path}")
+    _print_section("changed since add:", state.changed, near)
+    _print_paths("not added:", state.untracked, near)
+    _print_paths("can't be read, so not compared:", state.unreadable, near)
     if state.unpublished:
         console.line("not published yet:", "bold")
         for asset in state.unpublished:
@@ -238,10 +245,18 @@ def _print_head(state: Status) -> None:
     console.line(", ".join(parts))
 
 
-def _print_section(title: str, changes: tuple[Change, ...]) -> None:
+def _print_section(title: str, changes: tuple[Change, ...], near: Callable[[str], str]) -> None:
     if changes:
         console.line(title, "bold")
-        print_changes(changes, indent="  ")
+        print_changes(changes, near=near, indent="  ", limit=_LONGEST)
+
+
+def _print_paths(title: str, paths: tuple[str, ...], near: Callable[[str], str]) -> None:
+    if paths:
+        console.line(title, "bold")
+        for path in paths[:_LONGEST]:
+            console.line(f"  {near(path)}")
+        print_rest(len(paths[_LONGEST:]), indent="  ")
 
 
 def _print_set(state: Status | Staged) -> None:
@@ -346,15 +361,19 @@ def switch(asset: AssetArgument, force: ForceOption = False) -> None:
         ama switch sequence_models/3
         ama switch HEAD~1
     """
-    report_switch(open_repo().switch(asset, force=force))
+    repo = open_repo()
+    report_switch(repo.switch(asset, force=force), repo.root)
 
 
-def report_switch(result: SwitchResult) -> None:
-    """Print where HEAD went, and what that changed."""
+def report_switch(result: SwitchResult, root: Path) -> None:
+    """Print where HEAD of the worktree at `root` went, and what that changed."""
     if console.report(result):
+        return
+    if result.ahead_of is not None:
+        console.done(f"{result.new.name} is ahead of {asset_text(result.ahead_of)}")
         return
     if result.old is not None and result.old.id == result.new.id and not result.changes:
         console.done(f"already at {result.new.name}")
         return
-    print_some_changes(result.changes)
+    print_some_changes(result.changes, as_seen_from_here(root))
     console.done(f"now at {result.new.name}: {changes_summary(result.changes)}")

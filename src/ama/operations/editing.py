@@ -136,6 +136,7 @@ def restore(
             chosen,
             named,
             session.sources(),
+            base=session.listing(head.asset),
             stored=session.stored(head),
             force=force,
             progress=session.progress,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ama.describing import Describer
-from ama.errors import StorageError, shown
+from ama.errors import NotFound, StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
 from ama.staging import Index
@@ -93,26 +93,32 @@ def diff(
     tree = session.tree
     _, head = tree.head.read()
     index = tree.index.read()
+    wanted = [tree.relative(path) for path in paths]
+    before = {} if old is None else session.listing(session.resolve(old))
+    after = {} if new is None else session.listing(session.resolve(new))
     if new is not None and old is not None:
-        changes = compare_listings(_named(session, old), _named(session, new))
+        changes = compare_listings(before, after)
     elif staged and old is None:
         changes = staged_changes(session, head, index)
-    elif staged and old is not None:
-        changes = compare_listings(_named(session, old), staged_files(index))
+    elif staged:
+        changes = compare_listings(before, staged_files(index))
     elif old is None:
         changes = _since_add(tree, index)
     else:
-        changes = _against_worktree(tree, _named(session, old), index)
-    wanted = [tree.relative(path) for path in paths]
-    return tuple(
-        change
-        for change in changes
-        if not wanted or any(_is_below(change.path, path) for path in wanted)
-    )
-
-
-def _named(session: Session, name: str) -> dict[str, Listed]:
-    return session.listing(session.resolve(name))
+        changes = _against_worktree(tree, before, index)
+    if not wanted:
+        return changes
+    known = {change.path for change in changes} | before.keys() | after.keys()
+    chosen: set[str] = set()
+    for path in wanted:
+        found = tree.named(path, known | index.entries.keys())
+        if path and not found and not os.path.lexists(tree.root / path):
+            raise NotFound(
+                f"{shown(path)} is neither here nor in what is compared",
+                hint="see what differs: ama diff without paths",
+            )
+        chosen.update(found)
+    return tuple(change for change in changes if change.path in chosen)
 
 
 def _against_worktree(
@@ -134,10 +140,6 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
             hint="check its permissions; `ama status` compares the rest",
         )
     return found.changed
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return not directory or path == directory or path.startswith(f"{directory}/")
 
 
 def log(session: Session, name: str, limit: int | None) -> list[AssetInfo]:

@@ -18,6 +18,7 @@ from ama.results import FetchResult, SwitchResult
 from ama.revisions import class_state
 from ama.sources import Sources
 from ama.staging import Index, Notes
+from ama.state import ClassState
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.patterns import selector
 from ama.transfer.pending import resume
@@ -55,6 +56,10 @@ def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         if not live:
             raise NotFound(f"{head.class_name} has no asset in {store.url}")
         target = live[-1]
+    elif _is_ahead(session, state, head, target):
+        describer = Describer(view)
+        here = session.info(head.asset or target, describer)
+        return SwitchResult(here, here, (), session.info(target, describer))
     if head.unpublished and target != head.asset:
         ancestors = {commit.asset for commit in head.unpublished}
         if target not in ancestors and not _comes_from(session, head.asset, target):
@@ -65,8 +70,21 @@ def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         describer = Describer(view)
         now = session.info(head.asset, describer) if head.asset else None
         if now is not None:
-            return SwitchResult(now, now, ())
+            return SwitchResult(now, now, (), session.info(target, describer))
     return _move(session, at, target, head.alias, by="pull", force=force, origin=store.url)
+
+
+def _is_ahead(session: Session, state: ClassState, head: Head, target: bytes) -> bool:
+    """Whether HEAD was made from what its alias points to, and the alias was never at HEAD."""
+    asset = head.asset
+    if asset == target or any(m.asset == asset for m in state.aliases.get(head.alias or "", ())):
+        return False
+    # A parent is published before its children, so nothing is read where the target is newer.
+    numbers = {record.id: at for at, record in enumerate(state.assets)}
+    while asset is not None and numbers.get(asset, -1) > numbers[target]:
+        parents = session.sources().asset(asset).parents
+        asset = parents[0] if parents else None
+    return asset == target
 
 
 def fetch(session: Session, remote: str | None) -> FetchResult:

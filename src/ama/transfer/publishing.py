@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ama.chunking import THRESHOLD
-from ama.errors import Conflict, InvalidInput, NotFound, shown
+from ama.errors import Conflict, InvalidInput, NotFound
 from ama.hashing import asset_id
 from ama.head import Head, Unpublished
 from ama.logview import LogView
@@ -121,7 +121,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
             for entry in waiting:
                 found = store_large(tree.root, entry.path, writer, progress.advance)
                 if found != entry.id:
-                    raise _changed([entry.path], "committed")
+                    raise _changed(tree, [entry.path], "committed")
     finally:
         progress.finish()
     if waiting:
@@ -299,20 +299,28 @@ def _keep_recipes(tree: Worktree, push: Push) -> None:
 
 def _check_unchanged(tree: Worktree, large_files: Sequence[IndexEntry], verb: str) -> None:
     """See at once, before anything is read, that a file is gone or has another size."""
-    changed = []
+    gone, changed = [], []
     for entry in large_files:
         found = look(tree.root, entry.path)
-        if found is None or found.size != entry.size:
+        if found is None:
+            gone.append(entry.path)
+        elif found.size != entry.size:
             changed.append(entry.path)
+    if gone:
+        was, its = ("was", "its") if len(gone) == 1 else ("were", "their")
+        raise Conflict(
+            f"{summary(gone)} {was} deleted, and {its} content never kept, so nothing was {verb}",
+            hint=f"put back what was added, or take it out: ama rm {tree.words(gone)}",
+        )
     if changed:
-        raise _changed(changed, verb)
+        raise _changed(tree, changed, verb)
 
 
-def _changed(paths: Sequence[str], verb: str) -> Conflict:
+def _changed(tree: Worktree, paths: Sequence[str], verb: str) -> Conflict:
     was = "was" if len(paths) == 1 else "were"
     return Conflict(
         f"{summary(paths)} {was} changed since it was added, so nothing was {verb}",
-        hint=f"add it again: ama add {' '.join(shown(path) for path in paths[:3])}",
+        hint=f"add it again: ama add {tree.words(paths)}",
     )
 
 

@@ -28,7 +28,7 @@ from ama.worktree.reading import (
     read_small,
     store_large,
 )
-from ama.worktree.scan import Found, is_behind, look, obstacles, scan, unchanged
+from ama.worktree.scan import Found, directories_of, is_behind, look, obstacles, scan, unchanged
 
 _Read = tuple[Found, bytes, int, tuple[int, Buffer] | None]
 
@@ -258,7 +258,7 @@ def remove(
 
     Args:
         tree: the worktree.
-        paths: staged files, or directories of them.
+        paths: staged files, directories of them, or globs.
         keep_files: whether the files themselves stay.
         stored: paths and ids whose content is stored elsewhere (the published HEAD's).
         force: whether files whose content is stored nowhere are deleted too.
@@ -274,7 +274,7 @@ def remove(
     chosen: dict[str, IndexEntry] = {}
     for given in paths:
         path = tree.relative(given)
-        below = [p for p in index.entries if not path or p == path or p.startswith(f"{path}/")]
+        below = tree.named(path, index.entries)
         if not below:
             raise NotFound(f"{shown(path)} is not staged", hint="see what is: ama ls, ama status")
         chosen.update((p, index.entries[p]) for p in below)
@@ -311,8 +311,8 @@ def is_kept(tree: Worktree, index: Index, entry: IndexEntry, stored: dict[str, b
 
 
 def remove_empty_parents(tree: Worktree, paths: Iterable[str]) -> None:
-    """Delete the directories that removing these paths left empty."""
-    parents = {parent for path in paths for parent in _with_parents(path) if parent != path}
+    """Delete the directories that removing these paths left empty, but not where someone stands."""
+    parents = directories_of(paths) - {tree.start}
     for parent in sorted(parents, key=len, reverse=True):
         fs.remove_empty_directory(tree.root / parent)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import shlex
+from collections.abc import Iterable
+from glob import has_magic
 from pathlib import Path
 
 from ama import fs
 from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
 from ama.head import HeadFile
-from ama.ignore import Ignore
+from ama.ignore import Ignore, matching
 from ama.localobjects import LocalObjects
 from ama.staging import IndexFile
 
@@ -23,10 +26,13 @@ class Worktree:
 
     Args:
         root: the directory.
+        start: the directory in it that it was opened from, relative to the root and POSIX; "" for
+            the root. It is kept though it be empty: someone stands there.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, start: str = "") -> None:
         self.root = root
+        self.start = start
         self.control = root / CONTROL
         self.head = HeadFile(self.control)
         self.index = IndexFile(self.control)
@@ -44,7 +50,7 @@ class Worktree:
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
             if (directory / CONTROL).is_dir():
-                tree = cls(directory)
+                tree = cls(directory, "/".join(start.relative_to(directory).parts))
                 tree.require_begun()
                 return tree
         raise NotFound(
@@ -123,6 +129,31 @@ class Worktree:
             if os.path.islink(at):
                 raise InvalidInput(f"{shown(text)} is beyond a symlink, {shown(at)}")
         return "/".join(parts)
+
+    def named(self, path: str, known: Iterable[str]) -> list[str]:
+        """Return the known paths that one names: a file, a directory, or a glob that is neither.
+
+        Args:
+            path: relative to the root; "" for all.
+            known: staged paths, or those of an asset.
+        """
+        known = list(known)
+        found = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
+        if found or not has_magic(path):
+            return found
+        # The name of the directory that one stands in is no glob, whatever it looks like.
+        start = f"{self.start}/" if path.startswith(f"{self.start}/") else ""
+        fits = matching(path.removeprefix(start))
+        return [k for k in known if k.startswith(start) and fits(k.removeprefix(start))]
+
+    def words(self, paths: Iterable[str]) -> str:
+        """Return paths as the words of a command line that is typed where this was opened from.
+
+        Args:
+            paths: as they stand in the index.
+        """
+        start = self.start or os.curdir
+        return shown(shlex.join(posixpath.relpath(path, start) for path in paths))
 
     # What was interrupted
 

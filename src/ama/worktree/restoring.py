@@ -36,8 +36,16 @@ class Restored:
     deleted: tuple[str, ...]
 
 
-def choose(paths: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the known paths that some paths (files or directories) name.
+def choose(
+    tree: Worktree, paths: Iterable[str], known: Iterable[str], removed: Iterable[str] = ()
+) -> list[str]:
+    """Return the known paths that some paths (files, directories, globs) name.
+
+    Args:
+        tree: the worktree.
+        paths: relative to the root; "" for all.
+        known: what may be named.
+        removed: what was known before its removal was staged.
 
     Raises:
         NotFound: one of them names none.
@@ -45,8 +53,13 @@ def choose(paths: Iterable[str], known: Iterable[str]) -> list[str]:
     known = list(known)
     chosen: dict[str, None] = {}
     for path in paths:
-        below = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
+        below = tree.named(path, known)
         if not below and path:
+            if tree.named(path, removed):
+                raise NotFound(
+                    f"{shown(path)} is not staged any more: its removal is",
+                    hint=f"take that back: ama restore --staged {tree.words([path])}",
+                )
             raise NotFound(f"{shown(path)} is not in this asset", hint="see what is: ama ls")
         chosen.update(dict.fromkeys(below))
     return list(chosen)
@@ -72,7 +85,7 @@ def restore_staged(
         promised: the content that is published with HEAD's asset.
     """
     index = tree.index.read(anew=True)
-    chosen = choose(paths, dict.fromkeys([*index.entries, *source]))
+    chosen = choose(tree, paths, dict.fromkeys([*index.entries, *source]))
     back: list[IndexEntry] = []
     gone: list[str] = []
     is_wanted = wanted(index)
@@ -97,6 +110,7 @@ def restore_files(
     source: Mapping[str, Listed] | None,
     sources: Sources,
     *,
+    base: Collection[str],
     stored: Mapping[str, bytes],
     force: bool,
     progress: Progress,
@@ -108,17 +122,19 @@ def restore_files(
         paths: files or directories, relative to the root; "" for all.
         source: the asset's files; None for what is staged.
         sources: where content comes from.
+        base: the paths of HEAD's asset.
         stored: paths and ids whose content is stored elsewhere.
         force: whether files whose content is stored nowhere are overwritten.
         progress: is told of the bytes written.
 
     Raises:
         Conflict: a file's content is stored nowhere, and would be lost.
+        NotFound: a path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
     wanted = source if source is not None else staged_files(index)
     known = dict.fromkeys([*wanted, *(index.entries if source is not None else ())])
-    chosen = choose(paths, known)
+    chosen = choose(tree, paths, known, base if source is None else ())
     blocked = obstacles(tree.root, chosen)
     leaving = {path for path in chosen if path not in wanted}
     require_clear([path for path in chosen if path in wanted], blocked - leaving)
@@ -149,6 +165,8 @@ def restore_files(
             f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
             hint="keep it: ama add; or overwrite it all the same: --force",
         )
+    if source is None:
+        _check_kept(tree, index, write, sources, set(stored.values()))
     gone = tuple(sorted(leaving))
     plan = Plan(tuple(write), tuple(delete), tuple(keep), ())
     # Each file is put back at once, and what is staged stays true meanwhile: a crash leaves
@@ -158,6 +176,33 @@ def restore_files(
     tree.index.update(lambda latest: latest.with_entries(back, gone))
     drop_incoming(tree)
     return Restored(tuple(item.path for item in write), gone)
+
+
+def _check_kept(
+    tree: Worktree,
+    index: Index,
+    write: Iterable[Listed],
+    sources: Sources,
+    promised: Collection[bytes],
+) -> None:
+    """Check that staged files whose content may be kept nowhere can be had.
+
+    Raises:
+        NotFound: a large file was only noted by `add`, and is not there any more.
+    """
+    for item in write:
+        if index.entries[item.path].stored or item.id in promised:
+            continue
+        try:
+            sources.holding(item.id)
+        except NotFound:
+            there = look(tree.root, item.path) is not None
+            verb, what = ("add", "stage it as it is") if there else ("rm", "take it out")
+            raise NotFound(
+                f"{shown(item.path)} was {'changed' if there else 'deleted'}, and its content as it"
+                " was added was never kept",
+                hint=f"{what}: ama {verb} {tree.words([item.path])}",
+            ) from None
 
 
 def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Sources) -> None:
