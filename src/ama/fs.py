@@ -34,6 +34,8 @@ PIECE = 128 * 1024
 """Bytes are written in pieces of this size: the kernel copies large ones many times slower, for it
 takes fresh memory for each instead of what is at hand (seen with ext4 on Linux 6)."""
 
+_HELD = (_NEW & ~(os.O_EXCL | os.O_WRONLY)) | os.O_RDWR
+
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _NO_SYNC = (*_UNSUPPORTED, errno.EINVAL, errno.EBADF)
 _OVER = (_NEW & ~os.O_EXCL) | os.O_TRUNC
@@ -279,6 +281,57 @@ def set_executable(path: AnyPath, executable: bool) -> None:
         new = old | (old & 0o444) >> 2 if executable else old & ~0o111
         if new != old:
             _os.chmod(os.fspath(path), new)
+
+
+def hold(path: AnyPath) -> int | None:
+    """Make a file, and hold it until its descriptor is closed or the process ends, however.
+
+    Others see by it that somebody is at work. Nothing may rest on it: where the file system has no
+    locks, everyone holds it.
+
+    Args:
+        path: Where; it may exist.
+
+    Returns:
+        Its descriptor; None if another holds it, or has just deleted it or its directory.
+
+    Raises:
+        StorageError: The disk refused.
+
+    Example:
+        >>> descriptor = hold("lock")
+        >>> hold("lock") is None
+        True
+        >>> os.close(descriptor)
+    """
+    target = os.fspath(path)
+    with _explained(target, unless=(errno.ENOENT,)):
+        fd = _os.open(target, _HELD, 0o666)
+        try:
+            held = _lock(fd) and os.path.samestat(os.fstat(fd), os.lstat(target))
+        except BaseException:
+            os.close(fd)
+            raise
+        if held:
+            return fd
+        os.close(fd)
+    return None
+
+
+def _lock(fd: int) -> bool:
+    """Lock a file, unless another has; also True where there are no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
 
 
 def touch(path: AnyPath) -> None:
