@@ -786,12 +786,15 @@ class Machine(RuleBasedStateMachine):
         if self.may_refuse(tree, work):
             return
         target = self.assets[asset]
+        # Those that were added although they are outside a partial worktree's patterns stay here.
+        added = {path for path in old_index if path not in tree.skipped}
+        here = {path for path in target.files if tree.wanted(path) or path in added}
         expected = dict(old_work)
         for path in old_index:
             if path not in target.files and path not in tree.skipped:
                 expected.pop(path, None)
         for path, item in target.files.items():
-            if not tree.wanted(path):
+            if path not in here:
                 continue
             kept = base.get(path) == item and not force and path in old_index
             if path not in old_work or not kept:
@@ -803,7 +806,7 @@ class Machine(RuleBasedStateMachine):
         tree.head = asset
         tree.alias = alias
         tree.index = dict(target.files)
-        tree.skipped = {path for path in target.files if not tree.wanted(path)}
+        tree.skipped = target.files.keys() - here
         tree.notes = Notes()
         tree.unpublished = [c for c in tree.unpublished if self.comes_from(asset, c[0])]
 

@@ -10,13 +10,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ama.fs
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
+from ama.names import fold_name
 from ama.syscalls import System
+from ama.worktree import checkout
+from ama.worktree.checkout import Checkout
+from ama.worktree.incoming import Incoming
 
 LARGE = bytes(range(256)) * 6000
 
@@ -348,6 +353,244 @@ def test_a_large_file_that_changes_after_add_is_not_published(repo: Repo) -> Non
     assert (repo.root / "large").read_bytes() == LARGE + b"added"
 
 
+# What is written while content is fetched
+
+
+@pytest.fixture
+def during(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Have something done when a command has fetched all content, and places none of it yet."""
+
+    def arrange(act: Callable[[], object]) -> None:
+        real = Incoming.fetch
+        acts = [act]
+
+        def fetch(self: Incoming, *args: Any) -> dict[str, str]:
+            staged = real(self, *args)
+            while acts:
+                acts.pop()()
+            return staged
+
+        monkeypatch.setattr(Incoming, "fetch", fetch)
+
+    return arrange
+
+
+During = Callable[[Callable[[], object]], None]
+
+
+def put(path: Path, data: bytes) -> Callable[[], object]:
+    return lambda: path.write_bytes(data)
+
+
+def untouched(repo: Repo, command: Callable[[], object], changed: dict[str, object]) -> None:
+    """Check that a command refuses, and leaves everything but what changed meanwhile."""
+    expected = {**seen(repo.root), **changed}
+    with pytest.raises(Conflict, match=r"meanwhile|in the way") as caught:
+        command()
+    assert caught.value.hint
+    assert seen(repo.root) == expected
+    assert not (repo.root / ".ama" / "pending" / "checkout").exists()
+    assert repo.head is not None
+    assert repo.head.number == 2
+
+
+@pytest.mark.parametrize("name", ["a", "new", "data"])
+def test_what_is_written_during_a_switch_stays(repo: Repo, during: During, name: str) -> None:
+    """A file to be overwritten, one to be deleted, and one where a directory is to come."""
+    during(put(repo.root / name, b"precious"))
+    untouched(repo, lambda: repo.switch("models/1"), {name: (b"precious", 0)})
+    (repo.root / name).write_bytes({"a": b"two", "new": b"new"}.get(name, b""))
+    if name == "data":
+        (repo.root / name).unlink()
+    repo.switch("models/1")
+    assert repo.status().clean
+
+
+def test_what_is_written_during_a_restore_stays(repo: Repo, during: During) -> None:
+    for name in ("a", "new"):
+        (repo.root / name).unlink()
+    during(put(repo.root / "a", b"precious"))
+    untouched(repo, lambda: repo.restore(["."]), {"a": (b"precious", 0)})
+
+
+def test_what_is_written_during_a_download_stays(
+    repo: Repo, tmp_path: Path, during: During
+) -> None:
+    copy = tmp_path / "copy"
+    during(put(copy / "a", b"precious"))
+    with pytest.raises(Conflict, match="a was changed meanwhile"):
+        Store.open(str(tmp_path / "store")).download("models/2", copy)
+    assert seen(copy) == {"a": (b"precious", 0)}
+
+
+def test_what_is_staged_or_noted_during_a_switch_stays(repo: Repo, during: During) -> None:
+    def stage() -> None:
+        write(repo.root, {"results": b"precious"})
+        Repo.open(repo.root).add(["results"])
+
+    during(stage)
+    untouched(repo, lambda: repo.switch("models/1"), {"results": (b"precious", 0)})
+    assert [change.path for change in repo.status().staged] == ["results"]
+    repo.restore(["."], staged=True)
+    during(lambda: Repo.open(repo.root).set(message="noted"))
+    untouched(repo, lambda: repo.switch("models/1"), {})
+    assert repo.status().message == "noted"
+
+
+def test_what_is_staged_during_a_restore_stays(repo: Repo, during: During) -> None:
+    (repo.root / "a").unlink()
+
+    def stage() -> None:
+        Repo.open(repo.root).remove(["a"])
+
+    during(stage)
+    untouched(repo, lambda: repo.restore(["a", "new"]), {})
+    assert [change.path for change in repo.status().staged] == ["a"]
+
+
+def test_each_file_is_looked_at_before_it_is_replaced(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkout._make_parents
+
+    def make(*args: Any) -> None:
+        (repo.root / "a").write_bytes(b"precious")
+        real(*args)
+
+    monkeypatch.setattr(checkout, "_make_parents", make)
+    with pytest.raises(Conflict, match="a was changed meanwhile"):
+        repo.switch("models/1")
+    assert (repo.root / "a").read_bytes() == b"precious"
+    with pytest.raises(Conflict, match="interrupted"):
+        repo.add(["a"])
+    with pytest.raises(Conflict, match="stored nowhere else") as caught:
+        repo.switch("models/1")
+    assert "move it elsewhere" in (caught.value.hint or "")
+    monkeypatch.setattr(checkout, "_make_parents", real)
+    (repo.root / "a").unlink()
+    repo.switch("models/1")
+    assert repo.status().clean
+
+
+def test_two_names_of_one_file_are_replaced(repo: Repo) -> None:
+    """With the first of them, the ctime of the other changes."""
+    for name in ("x", "y"):
+        write(repo.root, {f"twin-{name}": b"before"})
+    (repo.root / "twin-y").unlink()
+    (repo.root / "twin-y").hardlink_to(repo.root / "twin-x")
+    repo.add(["."])
+    repo.upload()
+    repo.switch("models/2")
+    assert repo.status().clean
+    assert not (repo.root / "twin-x").exists()
+
+
+# A partial worktree
+
+
+def test_a_file_added_outside_the_patterns_follows_a_pull(repo: Repo, tmp_path: Path) -> None:
+    """It stayed old and was taken for skipped, and the next `add .` published it."""
+    store = Store.open(str(tmp_path / "store"))
+    store.download("models", tmp_path / "part", include=["a"])
+    part = Repo.open(tmp_path / "part")
+    write(part.root, {"notes": b"mine"})
+    part.add(["notes"])
+    part.upload()
+    repo.pull()
+    write(repo.root, {"notes": b"a colleague's", "large": LARGE + b"more"})
+    repo.add(["."])
+    repo.upload()
+    part.pull()
+    assert seen(part.root) == {"a": (b"two", 0), "notes": (b"a colleague's", 0)}
+    assert part.status().skipped == 3
+    part.add(["."])
+    assert part.status().clean
+    (part.root / "notes").unlink()
+    store.download("models/4", tmp_path / "part", include=["new"])
+    assert set(seen(part.root)) == {"a", "notes", "new"}
+    assert part.status().clean
+
+
+# File systems that take several names for one
+
+
+@pytest.fixture
+def blind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which names that differ in case or Unicode's form are one name."""
+    top = tmp_path / "blind"
+    top.mkdir()
+    listdir = os.listdir
+
+    def found(path: Any) -> Any:
+        """The name that is really there."""
+        if isinstance(path, int) or not os.path.isabs(path):
+            return path
+        path = Path(path)
+        if top not in path.parents:
+            return path
+        at = top
+        for part in path.relative_to(top).parts:
+            names = listdir(at) if os.path.stat.S_ISDIR(stat(at).st_mode) else []  # type: ignore[attr-defined]
+            same = [n for n in names if fold_name(n) == fold_name(part)]
+            at /= part if part in names or not same else same[0]
+            if not same:
+                at = at.joinpath(*path.relative_to(top).parts[len(at.relative_to(top).parts) :])
+                break
+        return os.fspath(at)
+
+    stat = os.stat
+    for name in ("lstat", "stat", "open", "unlink", "mkdir", "rmdir", "readlink", "scandir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda p, *a, _r=real, **k: _r(found(p), *a, **k))
+    for name in ("replace", "link"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda p, q, *a, _r=real, **k: _r(found(p), found(q), *a, **k)
+        )
+    opened = open
+    monkeypatch.setattr("builtins.open", lambda p, *a, **k: opened(found(p), *a, **k))
+    monkeypatch.setattr(os, "listdir", lambda p=".": listdir(found(p)))
+    monkeypatch.setattr(os.path, "lexists", lambda p: _is(lambda: os.lstat(p)))
+    monkeypatch.setattr(os.path, "exists", lambda p: _is(lambda: os.stat(p)))
+    return top
+
+
+def _is(look: Callable[[], object]) -> bool:
+    with suppress(OSError):
+        look()
+        return True
+    return False
+
+
+CASES = [("Readme", "README"), ("Dir/f", "dir/f"), ("caf\u00e9", "cafe\u0301")]
+
+
+@pytest.mark.parametrize(("old", "new"), CASES)
+@pytest.mark.parametrize("how", ["switch", "restore"])
+def test_a_file_that_is_only_spelled_anew_stays(
+    tmp_path: Path, blind: Path, old: str, new: str, how: str
+) -> None:
+    """Both names are one file there, and it was deleted as the one that leaves."""
+    source = tmp_path / "source"
+    write(source, {old: b"content", "other": b"other"})
+    repo = Repo.init(source, "models")
+    repo.add(["."])
+    repo.upload()
+    repo.remove([old])
+    write(source, {new: b"content"})
+    repo.add(["."])
+    repo.upload()
+    Store.open(str(tmp_path / "store")).download("models/1", blind / "copy")
+    copy = Repo.open(blind / "copy")
+    for number, name in ((2, new), (1, old)):
+        if how == "switch":
+            copy.switch(f"models/{number}")
+            assert copy.status().clean
+        else:
+            copy.restore(["."], source=f"models/{number}")
+        assert seen(copy.root) == {name: (b"content", 0), "other": (b"other", 0)}
+
+
 # Content that is promised by a store
 
 
@@ -446,6 +689,92 @@ def test_two_downloads_into_one_directory(repo: Repo, tmp_path: Path) -> None:
         Store.open(str(tmp_path / "store")).download("models/2", tmp_path / "copy")
         assert seen(tmp_path / "copy") == expected
         assert Repo.open(tmp_path / "copy").status().clean
+
+
+def test_of_two_switches_at_once_one_wins(repo: Repo, during: During) -> None:
+    """The other one stops, with nothing touched and nothing of the winner's gone."""
+
+    def second() -> None:
+        Repo.open(repo.root).switch("models/1")
+
+    during(second)
+    with pytest.raises(Conflict, match=r"meanwhile|same time"):
+        repo.switch("models/2", force=True)
+    assert (repo.root / "a").read_bytes() == b"one"
+    assert repo.head is not None
+    assert repo.head.number == 1
+    assert repo.status().clean
+    assert list((repo.root / ".ama" / "incoming").iterdir()) == []
+
+
+def test_a_switch_during_another_one_is_refused(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is placing its files; it isn't taken for one that was interrupted."""
+    real = checkout._make_parents
+    refused: list[str] = []
+
+    def make(*args: Any) -> None:
+        fetched = sorted((repo.root / ".ama" / "incoming").rglob("*"))
+        with pytest.raises(Conflict) as caught:
+            Repo.open(repo.root).switch("models/2", force=True)
+        refused.append(caught.value.message)
+        assert sorted((repo.root / ".ama" / "incoming").rglob("*")) == fetched
+        real(*args)
+
+    monkeypatch.setattr(checkout, "_make_parents", make)
+    repo.switch("models/1")
+    assert "another command" in refused[0]
+    assert repo.status().clean
+    assert (repo.root / "data" / "x").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("moment", ["placing", "done"])
+def test_a_switch_that_another_takes_over_is_not_finished(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Where a file system has no locks, nobody can tell that the first is alive."""
+    monkeypatch.setattr(ama.fs, "_lock", lambda fd: True)
+    real = checkout._make_parents if moment == "placing" else Checkout.finish
+
+    def take_over(*args: Any) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(ama.fs, "_lock", lambda fd: True)
+        generation, head = repo._tree.head.read()
+        repo._tree.head.write(generation, head)
+        repo._tree.note("checkout", b"the other's")
+        real(*args)
+
+    if moment == "placing":
+        monkeypatch.setattr(checkout, "_make_parents", take_over)
+    else:
+        monkeypatch.setattr(Checkout, "finish", take_over)
+    staged = repo._tree.index.read().entries
+    with pytest.raises(Conflict, match="another command"):
+        repo.switch("models/1")
+    assert repo._tree.noted("checkout") == b"the other's"
+    assert repo._tree.index.read().entries == staged
+    assert moment == "done" or (repo.root / "a").read_bytes() == b"two"
+
+
+def test_what_a_dead_switch_fetched_is_used_again(
+    repo: Repo, tmp_path: Path, during: During
+) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    during(die)
+    with pytest.raises(KeyboardInterrupt):
+        repo.switch("models/1")
+    incoming = repo.root / ".ama" / "incoming"
+    assert len(list(incoming.iterdir())) == 1
+    # What it brought isn't asked for again.
+    before = {path: path.stat().st_ino for path in incoming.rglob("*-*")}
+    assert len(before) == 4
+    repo.switch("models/1")
+    assert {path.stat().st_ino for path in repo.root.rglob("[axy]")} <= set(before.values())
+    assert list(incoming.iterdir()) == []
+    assert repo.status().clean
 
 
 def test_commands_that_say_the_same_again_make_nothing_new(repo: Repo) -> None:

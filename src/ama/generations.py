@@ -71,6 +71,10 @@ class Generations:
                 return generation, self._payload(generation, data)
         raise self._conflict()
 
+    def generation(self) -> int:
+        """Return the newest generation's number; 0 if nothing was ever written."""
+        return self._newest()
+
     def write(self, expected: int, payload: bytes) -> int:
         """Replace the content, unless somebody else has.
 

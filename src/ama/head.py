@@ -126,6 +126,10 @@ class HeadFile:
         """Whether there is a HEAD."""
         return self._file.read() is not None
 
+    def generation(self) -> int:
+        """Return HEAD's generation; 0 if there is none."""
+        return self._file.generation()
+
     def write(self, expected: int, head: Head) -> int:
         """Replace HEAD, if nobody else has since, and return its new generation.
 

@@ -237,11 +237,11 @@ class _Check:
 def _interrupted(tree: Worktree) -> Iterator[str]:
     if tree.noted(NOTE) is not None:
         yield "an upload or push was interrupted: run it again, and it is finished"
-    target = tree.noted("checkout")
-    if target is not None:
-        name, _, command = target.decode("utf-8", "replace").partition("\n")
+    begun = tree.begun()
+    if begun is not None:
+        name, command, _ = begun
         how = f"finish it: ama {command}" if command else "run the same command again"
         yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
     incoming = tree.control / "incoming"
-    if target is None and incoming.is_dir() and os.listdir(incoming):
+    if begun is None and incoming.is_dir() and os.listdir(incoming):
         yield "a download or switch was interrupted before it changed anything: run it again"

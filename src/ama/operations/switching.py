@@ -22,8 +22,8 @@ from ama.state import ClassState
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.patterns import selector
 from ama.transfer.pending import resume
-from ama.worktree.checkout import check_out, finish, plan_checkout
-from ama.worktree.layout import Worktree
+from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
+from ama.worktree.layout import Begun, Worktree
 from ama.worktree.snapshot import Listed, staged_files
 from ama.worktree.status import compare_listings
 
@@ -130,33 +130,13 @@ def _move(
     origin: str | None = None,
 ) -> SwitchResult:
     tree = session.tree
-    generation, head = at
-    index = tree.index.read()
-    begun, _ = _begun(tree)
+    _, head = at
     sources, number = _sources_for(session, asset, origin or session.url(None, head))
     session.use_sources(sources)
     old_files = session.listing(head.asset)
-    if not force and begun is None:
-        _check_nothing_staged(index, head, old_files)
     _check_kept(session, head, asset, force=force)
     target = sources.asset(asset)
     new_files = session.listing(asset)
-    plan = plan_checkout(
-        tree,
-        index,
-        new_files.values(),
-        wanted=selector(index.include, index.exclude, metadata_only=index.metadata_only),
-        stored=session.stored(head),
-        base=old_files,
-        force=force,
-        arriving=_arriving(session, begun),
-    )
-    keep_metadata(tree, sources, asset)
-    note = f"{asset.hex()}\n{by}"
-    entries = check_out(tree, plan, sources, target=note, progress=session.progress)
-    fresh = {entry.path: entry for entry in sorted(entries)}
-    # Notes that took effect earlier, on an asset that HEAD comes back to, must not do so again.
-    tree.index.update(lambda latest: replace(latest, entries=fresh, tree_of=asset, notes=Notes()))
     moved = Head(
         target.class_name,
         asset,
@@ -165,9 +145,39 @@ def _move(
         alias,
         number,
     )
-    if moved != head:
-        tree.head.write(generation, moved)
-    finish(tree)
+    with Checkout(tree, at) as checkout:
+        begun, _ = _begun(tree)
+        index = tree.index.read()
+        if not force and begun is None:
+            _check_nothing_staged(index, head, old_files)
+        plan = plan_checkout(
+            tree,
+            index,
+            new_files.values(),
+            wanted=selector(index.include, index.exclude, metadata_only=index.metadata_only),
+            stored=session.stored(head),
+            base=old_files,
+            force=force,
+            arriving=_arriving(session, begun),
+        )
+        keep_metadata(tree, sources, asset)
+        entries = checkout.place(
+            plan,
+            sources,
+            begun=Begun(asset.hex(), by),
+            unmoved=partial(is_staged_as, seen=index),
+            progress=session.progress,
+        )
+        fresh = {entry.path: entry for entry in sorted(entries)}
+
+        def changed(latest: Index) -> Index:
+            if not is_staged_as(latest, index):
+                raise staged_meanwhile()
+            # Notes that took effect earlier, on an asset that HEAD comes back to, must not do so
+            # again.
+            return replace(latest, entries=fresh, tree_of=asset, notes=Notes())
+
+        checkout.finish(changed, moved)
     describer = session.describer(moved, fresh=False)
     old = session.info(head.asset, describer) if head.asset else None
     changes = compare_listings(old_files, new_files)
@@ -179,13 +189,12 @@ def _begun(tree: Worktree) -> tuple[bytes | None, str]:
 
     Of a download, which is noted by a name, it is what HEAD says.
     """
-    note = tree.noted("checkout")
-    if note is None:
+    begun = tree.begun()
+    if begun is None:
         return None, ""
-    asset, _, by = note.decode("utf-8", "replace").partition("\n")
     with suppress(ValueError):
-        if len(found := bytes.fromhex(asset)) == ID_SIZE:
-            return found, by
+        if len(found := bytes.fromhex(begun.target)) == ID_SIZE:
+            return found, begun.command
     return tree.head.read()[1].asset, ""
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ama import fs
@@ -19,8 +20,8 @@ from ama.remote import Remote
 from ama.sources import Sources
 from ama.staging import Index
 from ama.transfer.patterns import selector
-from ama.worktree.checkout import check_out, finish, plan_checkout
-from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
+from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
 from ama.worktree.snapshot import Listed, trees_below, walk
 
 
@@ -114,44 +115,55 @@ def download(
     sources = Sources(objects)
     asset = sources.asset(target.asset)
     listing = list(walk(asset.tree, sources.tree))
-    note = f"{target.name}\n{_command(remote, target, directory, selection)}"
-    tree = _prepare(directory, target, note)
-    began = tree.head.exists()
+    begun = Begun(target.name, _command(remote, target, directory, selection))
+    tree = _prepare(directory, target, begun)
     keep_metadata(tree, sources, target.asset)
-    index = tree.index.read()
-    _check_nothing_staged(directory, index, listing)
-    chosen = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
-    here = {path for path, entry in index.entries.items() if not entry.skipped}
-    plan = plan_checkout(
-        tree,
-        index,
-        listing,
-        wanted=lambda path: path in here or chosen(path),
-        stored={item.path: item.id for item in listing},
-        base={item.path: item for item in listing} if index.entries else {},
-        force=False,
-    )
-    entries = check_out(tree, plan, sources, target=note, progress=progress)
-    if index.entries:
-        selection = Selection(index.include, index.exclude, index.metadata_only).beside(selection)
-    fresh = Index(
-        {entry.path: entry for entry in sorted(entries)},
-        include=selection.include,
-        exclude=selection.exclude,
-        metadata_only=selection.metadata_only,
-        tree_of=target.asset,
-        notes=index.notes,
-        noted_on=index.noted_on,
-    )
-    tree.index.update(lambda latest: fresh)
-    generation, head = tree.head.read() if tree.head.exists() else (0, None)
-    if head is None or head.asset != target.asset:
-        tree.head.write(
-            generation, Head(target.class_name, target.asset, remote.url, (), alias, target.number)
+    at = tree.head.read() if tree.head.exists() else (0, None)
+    began = at[1] is not None
+    with Checkout(tree, at) as checkout:
+        index = tree.index.read()
+        _check_nothing_staged(directory, index, listing)
+        plan = plan_checkout(
+            tree,
+            index,
+            listing,
+            wanted=selector(
+                selection.include, selection.exclude, metadata_only=selection.metadata_only
+            ),
+            stored={item.path: item.id for item in listing},
+            base={item.path: item for item in listing} if index.entries else {},
+            force=False,
         )
-    elif alias and head.alias != alias:
-        tree.head.write(generation, replace(head, alias=alias))
-    finish(tree)
+        entries = checkout.place(
+            plan,
+            sources,
+            begun=begun,
+            unmoved=partial(is_staged_as, seen=index),
+            progress=progress,
+        )
+        if index.entries:
+            selection = Selection(index.include, index.exclude, index.metadata_only).beside(
+                selection
+            )
+        fresh = Index(
+            {entry.path: entry for entry in sorted(entries)},
+            include=selection.include,
+            exclude=selection.exclude,
+            metadata_only=selection.metadata_only,
+            tree_of=target.asset,
+            notes=index.notes,
+            noted_on=index.noted_on,
+        )
+
+        def changed(latest: Index) -> Index:
+            if not is_staged_as(latest, index):
+                raise staged_meanwhile()
+            return fresh
+
+        head = at[1]
+        if head is None or head.asset != target.asset:
+            head = Head(target.class_name, target.asset, remote.url, (), alias, target.number)
+        checkout.finish(changed, replace(head, alias=alias) if alias else head)
     present = [entry for entry in entries if not entry.skipped]
     size = sum(entry.size for entry in present)
     whole = sum(item.size for item in listing)
@@ -172,15 +184,15 @@ def _command(remote: Remote, target: Target, directory: Path, selection: Selecti
     return shlex.join([*words, "--remote", remote.url, "-o", os.path.abspath(directory)])
 
 
-def _prepare(directory: Path, target: Target, note: str) -> Worktree:
+def _prepare(directory: Path, target: Target, begun: Begun) -> Worktree:
     """Return the worktree to write into: new, this very asset's, or that of an interrupted try."""
     tree = check_place(directory, target)
     if tree is None:
         directory = Path(os.path.abspath(directory))
         fs.make_directories(directory)
         tree = Worktree.make(directory)
-    if not tree.head.exists():
-        tree.note("checkout", note.encode())
+    if not tree.head.exists() and tree.begun() is None:
+        _begin(tree, begun)
     return tree
 
 
@@ -207,16 +219,15 @@ def check_place(
     )
     if (directory / CONTROL).is_dir():
         tree = Worktree(directory)
-        note = tree.noted("checkout")
-        name = None if note is None else note.decode("utf-8", "replace").partition("\n")[0]
+        begun = tree.begun()
         if tree.head.exists():
             _check_asset(tree, target, elsewhere)
-            if name not in (None, target.name):
+            if begun is not None and begun.target != target.name:
                 tree.require_settled()
-        elif name is None:
+        elif begun is None:
             if os.listdir(directory) != [CONTROL] or tree.index.read().entries:
                 raise in_the_way
-        elif name != target.name:
+        elif begun.target != target.name:
             raise in_the_way
         return tree
     if os.path.lexists(directory) and (not directory.is_dir() or any(directory.iterdir())):
@@ -240,6 +251,19 @@ def _check_asset(tree: Worktree, target: Target, elsewhere: str) -> None:
     raise AlreadyExists(
         f"{shown(tree.root)} is a worktree of another asset of {head.class_name}", hint=elsewhere
     )
+
+
+def _begin(tree: Worktree, begun: Begun) -> None:
+    """Note what is downloaded into a new directory, unless another command was faster."""
+    try:
+        tree.note(CHECKOUT, "\n".join(begun).encode(), new=True)
+    except FileExistsError:
+        other = tree.begun()
+        if other is not None and other.target != begun.target:
+            raise AlreadyExists(
+                f"{shown(tree.root)} is where {shown(other.target)} is downloaded to just now",
+                hint="choose another directory: -o DIR",
+            ) from None
 
 
 def _check_nothing_staged(directory: Path, index: Index, listing: Sequence[Listed]) -> None:

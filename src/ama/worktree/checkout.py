@@ -3,9 +3,12 @@
 1. compare: which files are to be written and deleted;
 2. guard: refuse if that would lose content that is stored nowhere;
 3. fetch: every new file, verified, into `.ama/incoming`, where a second try finds it again;
-4. place: note the target durably, then delete, rename into place, and write the index.
+4. look again: refuse if a file, or what is staged, isn't what was compared;
+5. claim: note the target durably, and write HEAD anew;
+6. place: delete, rename into place, each path once more looked at; write the index, then HEAD.
 
-A crash before 4 changes nothing; a crash within 4 is finished by the same command.
+A crash before 5 changes nothing; a crash after it is finished by the same command. Of several
+commands that saw the same HEAD only one can write it anew, and so only one places anything.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from ama import fs
 from ama.errors import Conflict, InvalidInput, StorageError, shown, storage_error
+from ama.head import Head
 from ama.names import fold_name, unportable_reason
 from ama.objects import EntryKind
 from ama.parallel import in_chunks
@@ -24,8 +28,8 @@ from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
 from ama.worktree.adding import remove_empty_parents, summary
-from ama.worktree.incoming import drop_incoming, fetch
-from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.incoming import Incoming
+from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
 from ama.worktree.reading import entry_of, hash_found
 from ama.worktree.scan import Found, is_behind, look, obstacles, unchanged
 from ama.worktree.snapshot import Listed
@@ -42,7 +46,11 @@ class Plan:
     delete: tuple[str, ...]
     keep: tuple[IndexEntry, ...]
     skipped: tuple[IndexEntry, ...]
+    seen: Mapping[str, Found | None]
+    """What was at each path to be written or deleted when that was decided."""
+
     edited: tuple[str, ...] = ()
+    """Those of `keep` that were changed here, and stay so."""
 
     @property
     def size(self) -> int:
@@ -67,7 +75,8 @@ def plan_checkout(
         tree: the worktree.
         index: what is staged there now.
         target: the files it is to hold.
-        wanted: whether a path is to be here; others are noted as skipped.
+        wanted: whether a path is to be here; others, unless they are here already, are noted as
+            skipped.
         stored: paths and ids whose content is stored elsewhere.
         base: the files of the asset that the worktree is at: a file that was changed here but
             is the same in both assets stays as it is.
@@ -79,20 +88,31 @@ def plan_checkout(
         InvalidInput: this system can't hold a name.
     """
     listed = {item.path: item for item in target}
-    _check_names(tree.control, [path for path in listed if wanted(path)])
-    nothing_here = not index.entries and os.listdir(tree.root) == [CONTROL]
-    blocked = frozenset() if nothing_here else obstacles(tree.root, [*listed, *index.entries])
-    leaving = {p for p, entry in index.entries.items() if p not in listed and not entry.skipped}
-    require_clear([path for path in listed if wanted(path)], blocked - leaving)
+    entries = index.entries
+
+    def here(path: str) -> bool:
+        entry = entries.get(path)
+        return wanted(path) or (entry is not None and not entry.skipped)
+
+    placed = [path for path in listed if here(path)]
+    _check_names(tree.control, placed)
+    nothing_here = not entries and _is_empty(tree)
+    blocked = frozenset() if nothing_here else obstacles(tree.root, [*listed, *entries])
+    leaving = {p for p, entry in entries.items() if p not in listed and not entry.skipped}
+    require_clear(placed, blocked - leaving)
+    respelled = respellings(tree, leaving, [path for path in placed if path not in entries])
     known = (stored, arriving or {})
-    write, keep, skipped, lost, edited = [], [], [], [], []
-    for path, item in listed.items():
-        entry = index.entries.get(path)
-        if not wanted(path):
-            skipped.append(_skipped(item))
+    write, keep, lost, edited = [], [], [], []
+    skipped = [_skipped(item) for path, item in listed.items() if not here(path)]
+    seen: dict[str, Found | None] = {}
+    for path in placed:
+        item, entry = listed[path], entries.get(path)
+        if path in respelled:
+            write.append(item)
             continue
         found = None if nothing_here else look_for_room(tree, path, blocked, leaving)
         if found is None:
+            seen[path] = None
             write.append(item)
             continue
         content = content_of(tree, index, entry, found)
@@ -104,24 +124,59 @@ def plan_checkout(
             keep.append(entry._replace(mtime=RACY))
             edited.append(path)
             continue
+        seen[path] = found
         write.append(item)
         if not is_safe(tree, path, content, item, *known):
             lost.append(path)
-    delete = []
-    for path, entry in index.entries.items():
-        if path in listed or entry.skipped or is_behind(path, blocked):
-            continue
-        found = look(tree.root, path)
-        if found is not None:
-            delete.append(path)
-            if not is_safe(tree, path, content_of(tree, index, entry, found), None, *known):
-                lost.append(path)
+    gone = look_at_leaving(tree, [path for path in entries if path in leaving], blocked)
+    again = {old: listed[path] for path, old in respelled.items()}
+    for path, found in gone.items():
+        content = content_of(tree, index, entries[path], found)
+        if not is_safe(tree, path, content, again.get(path), *known):
+            lost.append(path)
     if lost and not force:
+        # While a checkout isn't finished, nothing can be added.
+        keep_it = "move it elsewhere" if tree.begun() else "ama add and ama commit"
         raise Conflict(
             f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
-            hint="keep it: ama add and ama commit; or overwrite it all the same: --force",
+            hint=f"keep it: {keep_it}; or overwrite it all the same: --force",
         )
-    return Plan(tuple(write), tuple(delete), tuple(keep), tuple(skipped), tuple(edited))
+    return Plan(
+        tuple(write), tuple(gone), tuple(keep), tuple(skipped), {**seen, **gone}, tuple(edited)
+    )
+
+
+def _is_empty(tree: Worktree) -> bool:
+    return os.listdir(tree.root) == [CONTROL]
+
+
+def look_at_leaving(
+    tree: Worktree, leaving: Iterable[str], blocked: Collection[str]
+) -> dict[str, Found]:
+    """Return what is at the paths that are to leave the worktree, of those where anything is."""
+    looked = {path: look(tree.root, path) for path in leaving if not is_behind(path, blocked)}
+    return {path: found for path, found in looked.items() if found is not None}
+
+
+def respellings(tree: Worktree, leaving: Iterable[str], arriving: Iterable[str]) -> dict[str, str]:
+    """Return which arriving paths are the very file of a leaving one: by case, or Unicode's forms.
+
+    Where the file system takes both for one name, deleting the one would delete the other.
+
+    Returns:
+        For each of these arriving paths the leaving one.
+    """
+    folded = {fold_name(path): path for path in leaving}
+    pairs = {path: folded.get(fold_name(path)) for path in arriving} if folded else {}
+    found = {path: old for path, old in pairs.items() if old is not None}
+    if not found or not (fs.is_case_blind(tree.control) or fs.normalizes_names(tree.control)):
+        return {}
+    return {path: old for path, old in found.items() if _is_one(tree, path, old)}
+
+
+def _is_one(tree: Worktree, path: str, other: str) -> bool:
+    one, two = look(tree.root, path), look(tree.root, other)
+    return one is not None and two is not None and one[1:] == two[1:]
 
 
 def require_clear(paths: Iterable[str], blocked: Collection[str]) -> None:
@@ -214,62 +269,210 @@ def _check_names(control: Path, paths: Sequence[str]) -> None:
             )
 
 
-def check_out(
-    tree: Worktree,
-    plan: Plan,
-    sources: Sources,
-    *,
-    target: str | None,
-    progress: Progress,
-) -> list[IndexEntry]:
-    """Fetch what a plan writes, then place it.
+class Checkout:
+    """One checkout, from what it begins with to its end; a context, in which it holds `incoming`.
 
     Args:
         tree: the worktree.
-        plan: what to write and delete.
-        sources: where content comes from.
-        target: the asset's name, for who finds an interrupted checkout; None where one that is
-            interrupted leaves nothing to be finished.
-        progress: is told of the bytes written.
+        at: HEAD and its generation, as they were read; None where HEAD is to stay as it is, and an
+            interruption leaves nothing to be finished; with None for HEAD where there is none yet.
 
-    Returns:
-        The index's entries, all of them.
+    Raises:
+        Conflict: another checkout is under way here.
     """
-    progress.start("Fetching", plan.size)
-    try:
-        staged = fetch(tree, plan.write, sources, progress)
-    finally:
-        progress.finish()
-    if target is not None:
-        tree.note("checkout", target.encode())
-    for path in plan.delete:
-        fs.remove(tree.root / path)
-    remove_empty_parents(tree, plan.delete)
-    return [*plan.keep, *plan.skipped, *_place(tree, plan.write, staged)]
+
+    def __init__(self, tree: Worktree, at: tuple[int, Head | None] | None) -> None:
+        self._tree = tree
+        self._generation, self._head = at or (0, None)
+        self._claims = at is not None
+        self._incoming = Incoming(tree)
+        self._note: bytes | None = None
+
+    def __enter__(self) -> Checkout:
+        self._incoming.__enter__()
+        self._note = self._tree.noted(CHECKOUT)
+        begun = self._tree.begun()
+        if begun is not None and begun.incoming and self._incoming.is_others(begun.incoming):
+            self.__exit__()
+            raise _busy()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._incoming.__exit__()
+
+    def place(
+        self,
+        plan: Plan,
+        sources: Sources,
+        *,
+        begun: Begun | None,
+        unmoved: Callable[[Index], bool],
+        progress: Progress,
+    ) -> list[IndexEntry]:
+        """Fetch what a plan writes, then place it.
+
+        Args:
+            plan: what to write and delete.
+            sources: where content comes from.
+            begun: what is noted, for who finds this interrupted; None if nothing has to be.
+            unmoved: whether what is staged is still what was planned from.
+            progress: is told of the bytes written.
+
+        Returns:
+            The index's entries, all of them.
+
+        Raises:
+            Conflict: something changed since the plan, and unless that was in the last moment,
+                nothing was touched.
+        """
+        progress.start("Fetching", plan.size)
+        try:
+            staged = self._incoming.fetch(plan.write, sources, progress)
+        finally:
+            progress.finish()
+        self._look_again(plan)
+        if not unmoved(self._tree.index.read()):
+            raise staged_meanwhile()
+        if begun is not None:
+            self._claim("\n".join(begun._replace(incoming=self._incoming.name)).encode())
+        else:
+            self._tree.require_settled()
+        for path in plan.delete:
+            _require_same(os.fspath(self._tree.root), path, plan.seen)
+            fs.remove(self._tree.root / path)
+        remove_empty_parents(self._tree, plan.delete)
+        return [*plan.keep, *plan.skipped, *self._place(plan, staged)]
+
+    def finish(self, change: Callable[[Index], Index], head: Head | None = None) -> None:
+        """Write the index and HEAD, and forget the note and what was fetched.
+
+        Args:
+            change: returns the new index.
+            head: where HEAD moves; None where it stays.
+
+        Raises:
+            Conflict: another command took over. Its files are here too, so the note stays.
+        """
+        self._require_ours()
+        self._tree.index.update(change)
+        if head is not None and head != self._head:
+            self._tree.head.write(self._generation, head)
+        self._incoming.drop()
+        if self._claims and self._tree.noted(CHECKOUT) == self._note:
+            self._tree.forget(CHECKOUT)
+
+    def _look_again(self, plan: Plan) -> None:
+        tree = self._tree
+        if _is_empty(tree) and not any(plan.seen.values()):
+            return
+        blocked = obstacles(tree.root, plan.seen)
+        leaving = set(plan.delete)
+        require_clear([item.path for item in plan.write], blocked - leaving)
+        for path, found in plan.seen.items():
+            if path in leaving:
+                now = None if is_behind(path, blocked) else look(tree.root, path)
+            else:
+                now = look_for_room(tree, path, blocked, leaving)
+            if now != found:
+                raise _changed(path)
+
+    def _claim(self, note: bytes) -> None:
+        tree, found = self._tree, self._note
+        if tree.noted(CHECKOUT) != found:
+            raise _busy()
+        if found is not None:
+            # Of those who go on with what was interrupted, only one may replace its note.
+            self._write_head()
+        try:
+            tree.note(CHECKOUT, note, new=found is None)
+        except FileExistsError:
+            raise _busy() from None
+        self._note = note
+        try:
+            self._write_head()
+        except Conflict:
+            if tree.noted(CHECKOUT) == note:
+                tree.forget(CHECKOUT) if found is None else tree.note(CHECKOUT, found)
+            raise
+
+    def _write_head(self) -> None:
+        if self._head is not None:
+            try:
+                self._generation = self._tree.head.write(self._generation, self._head)
+            except Conflict:
+                raise _busy() from None
+
+    def _require_ours(self) -> None:
+        if self._claims and self._tree.head.generation() != self._generation:
+            raise _busy()
+
+    def _place(self, plan: Plan, staged: Mapping[str, str]) -> Iterator[IndexEntry]:
+        made: set[str] = {""}
+        for item in plan.write:
+            parent = item.path.rpartition("/")[0]
+            if parent not in made:
+                _make_parents(self._tree, parent, made)
+        root = os.fspath(self._tree.root)
+        local = self._tree.objects
+
+        def place(items: list[Listed]) -> list[IndexEntry]:
+            self._require_ours()
+            placed = []
+            for item in items:
+                _require_same(root, item.path, plan.seen)
+                placed.append(_placed(root, item, staged[item.path], item.id in local))
+            return placed
+
+        for entries in in_chunks(place, plan.write):
+            yield from entries
 
 
-def finish(tree: Worktree) -> None:
-    """Forget an interrupted checkout and what it fetched: index and HEAD are written."""
-    drop_incoming(tree)
-    tree.forget("checkout")
+def is_staged_as(latest: Index, seen: Index) -> bool:
+    """Whether what is staged, and what is noted, is the same in both."""
+    if (latest.notes, latest.noted_on) != (seen.notes, seen.noted_on):
+        return False
+    if latest.entries == seen.entries:
+        return True
+    now, then = (
+        {path: (entry.kind, entry.id, entry.skipped) for path, entry in index.entries.items()}
+        for index in (latest, seen)
+    )
+    return now == then
 
 
-def _place(
-    tree: Worktree, wanted: Sequence[Listed], staged: Mapping[str, str]
-) -> Iterator[IndexEntry]:
-    made: set[str] = {""}
-    for item in wanted:
-        parent = item.path.rpartition("/")[0]
-        if parent not in made:
-            _make_parents(tree, parent, made)
-    root = os.fspath(tree.root)
-    local = tree.objects
+def staged_meanwhile() -> Conflict:
+    """Return the error of a checkout during which something was staged."""
+    return Conflict(
+        "something was staged or noted here meanwhile",
+        hint="see it: ama status; then run the same command again",
+    )
 
-    def place(items: list[Listed]) -> list[IndexEntry]:
-        return [_placed(root, item, staged[item.path], item.id in local) for item in items]
 
-    for entries in in_chunks(place, wanted):
-        yield from entries
+def _require_same(root: str, path: str, seen: Mapping[str, Found | None]) -> None:
+    """Check that at a path, which is changed next, there still is what the plan was made with."""
+    found, now = seen.get(path), look(root, path)
+    if (found is None) != (now is None) or (found and now and _lasting(found) != _lasting(now)):
+        raise _changed(path)
+
+
+def _lasting(found: Found) -> tuple[object, ...]:
+    """What stays when another of a file's names goes, and all of them may be paths here."""
+    _, kind, size, mtime, _, inode = found
+    return kind, size, mtime, inode
+
+
+def _changed(path: str) -> Conflict:
+    return Conflict(
+        f"{shown(path)} was changed meanwhile",
+        hint="see it: ama status; then run the same command again",
+    )
+
+
+def _busy() -> Conflict:
+    return Conflict(
+        "another command brings files here, or has moved HEAD, at the same time",
+        hint="run the same command again when it is done",
+    )
 
 
 def _placed(root: str, item: Listed, staged: str, stored: bool) -> IndexEntry:

@@ -1,14 +1,14 @@
 """Content on its way into the worktree: fetched and verified in `.ama/incoming`, then placed.
 
-A file here is named after its id, so a try that was interrupted leaves something to the next one,
-which verifies it before use.
+Each command has a directory of its own there, and holds the file `lock` in it. One that nobody
+holds was left by a command that is dead: the next one takes it over, and what it finds there, each
+file named after its id, it verifies before use.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
 from ama import fs
 from ama.chunking import THRESHOLD
@@ -25,31 +25,110 @@ from ama.worktree.snapshot import Listed
 DIRECTORY = "incoming"
 
 
-def drop_incoming(tree: Worktree) -> None:
-    """Delete what was fetched and is placed, or not wanted any more."""
-    directory = tree.control / DIRECTORY
-    with suppress(FileNotFoundError):
-        for name in os.listdir(directory):
-            fs.remove(directory / name)
-    fs.remove_empty_directory(directory)
+LOCK = "lock"
 
 
-def fetch(
-    tree: Worktree, wanted: Sequence[Listed], sources: Sources, progress: Progress
-) -> dict[str, str]:
-    """Bring content into files that nobody else sees, one a path, each verified.
+class Incoming:
+    """The directories in `.ama/incoming` that are this command's, while the context lasts.
 
-    Returns:
-        For each path its file; a symlink's holds its target.
-
-    Raises:
-        IntegrityError: content is damaged.
-        InvalidInput: a symlink leads out of the asset.
+    Args:
+        tree: the worktree.
     """
-    directory = os.path.join(tree.control, DIRECTORY)
-    fs.make_directories(directory)
-    earlier = {name.rpartition("-")[0]: name for name in os.listdir(directory)}
-    mine = os.urandom(4).hex()  # another command may be at work here, on files of its own
+
+    def __init__(self, tree: Worktree) -> None:
+        self._tree = tree
+        self._top = os.path.join(tree.control, DIRECTORY)
+        self._held: dict[str, int] = {}
+
+    def __enter__(self) -> Incoming:
+        fs.make_directories(self._top)
+        try:
+            for name in sorted(os.listdir(self._top)):
+                self._hold(name)
+            while not self._held:
+                name = os.urandom(8).hex()
+                fs.make_directories(os.path.join(self._top, name))
+                self._hold(name)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            for name in [n for n in self._held if os.listdir(os.path.join(self._top, n)) == [LOCK]]:
+                self._remove(name)
+        finally:
+            for descriptor in self._held.values():
+                os.close(descriptor)
+            self._held.clear()
+
+    def _hold(self, name: str) -> None:
+        path = os.path.join(self._top, name)
+        held = fs.hold(os.path.join(path, LOCK)) if os.path.isdir(path) else None
+        if held is not None:
+            self._held[name] = held
+
+    @property
+    def name(self) -> str:
+        """The directory for what is fetched: no other command that is alive has it."""
+        return next(iter(self._held))
+
+    def is_others(self, name: str) -> bool:
+        """Whether a directory is that of another command, which is alive."""
+        return name not in self._held and os.path.isdir(os.path.join(self._top, name))
+
+    def fetch(
+        self, wanted: Sequence[Listed], sources: Sources, progress: Progress
+    ) -> dict[str, str]:
+        """Bring content into files that nobody else sees, one a path, each verified.
+
+        Returns:
+            For each path its file; a symlink's holds its target.
+
+        Raises:
+            IntegrityError: content is damaged.
+            InvalidInput: a symlink leads out of the asset.
+        """
+        earlier = {}
+        for name in self._held:
+            directory = os.path.join(self._top, name)
+            for file in os.listdir(directory):
+                earlier[file.rpartition("-")[0]] = os.path.join(directory, file)
+        return _fetch(
+            self._tree, os.path.join(self._top, self.name), earlier, wanted, sources, progress
+        )
+
+    def drop(self) -> None:
+        """Delete what was fetched and is placed, or not wanted any more."""
+        for name in list(self._held):
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        path = os.path.join(self._top, name)
+        for file in os.listdir(path):
+            if file != LOCK:
+                fs.remove(os.path.join(path, file))
+        descriptor = self._held.pop(name)
+        if os.name == "nt":  # there a file that is open can't be deleted
+            os.close(descriptor)
+        try:
+            fs.remove(os.path.join(path, LOCK))
+            fs.remove_empty_directory(path)
+        finally:
+            if os.name != "nt":
+                os.close(descriptor)
+
+
+def _fetch(
+    tree: Worktree,
+    directory: str,
+    earlier: Mapping[str, str],
+    wanted: Sequence[Listed],
+    sources: Sources,
+    progress: Progress,
+) -> dict[str, str]:
+    mine = os.urandom(4).hex()  # what an earlier try left may be another's by its name
     staged: dict[str, str] = {}
     small: dict[bytes, list[Listed]] = {}
     large: dict[bytes, list[Listed]] = {}
@@ -58,9 +137,9 @@ def fetch(
         use = uses[item.id] = uses.get(item.id, 0) + 1
         stem = f"{item.id.hex()}-{use}{'x' if item.kind is EntryKind.EXECUTABLE else ''}"
         # A symlink is checked against its own path, so one of an earlier try doesn't count.
-        name = earlier.get(stem) if item.kind is not EntryKind.SYMLINK else None
-        if name is not None and _is_there(f"{directory}{os.sep}{name}", item):
-            staged[item.path] = f"{directory}{os.sep}{name}"
+        there = earlier.get(stem) if item.kind is not EntryKind.SYMLINK else None
+        if there is not None and _is_there(there, item):
+            staged[item.path] = there
             progress.advance(item.size)
         else:
             staged[item.path] = f"{directory}{os.sep}{stem}-{mine}"

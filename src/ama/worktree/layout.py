@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable
 from glob import has_magic
 from pathlib import Path
+from typing import NamedTuple
 
 from ama import fs
 from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
@@ -18,7 +19,19 @@ from ama.staging import IndexFile
 
 CONTROL = ".ama"
 CONFIG = "config.toml"
+CHECKOUT = "checkout"
 _STALE_AFTER_S = 24 * 60 * 60
+
+
+class Begun(NamedTuple):
+    """The note of a checkout: what it brings here, the command, and its directory in `incoming`.
+
+    The target is an asset's id, or of a download the asset's name.
+    """
+
+    target: str
+    command: str = ""
+    incoming: str = ""
 
 
 class Worktree:
@@ -176,15 +189,22 @@ class Worktree:
         """Forget a note: what it says is done."""
         fs.remove(self.pending / name)
 
+    def begun(self) -> Begun | None:
+        """Return which switch, pull or download has begun here and isn't done, or None."""
+        note = self.noted(CHECKOUT)
+        if note is None:
+            return None
+        return Begun(*[*note.decode("utf-8", "replace").split("\n"), "", ""][:3])
+
     def require_settled(self) -> None:
         """Check that no switch, pull or download was interrupted here.
 
         Raises:
             Conflict: one was, so the worktree is between two assets.
         """
-        note = self.noted("checkout")
-        if note is not None:
-            target, _, command = note.decode("utf-8", "replace").partition("\n")
+        begun = self.begun()
+        if begun is not None:
+            target, command, _ = begun
             download = command.startswith("download ")
             what = f"download of {target}" if download else f"switch to {target[:10]}"
             raise Conflict(
@@ -198,9 +218,9 @@ class Worktree:
         Raises:
             Conflict: it is: there is no HEAD yet.
         """
-        note = self.noted("checkout")
-        if note is not None and not self.head.exists():
-            target, _, command = note.decode("utf-8", "replace").partition("\n")
+        begun = self.begun()
+        if begun is not None and not self.head.exists():
+            target, command, _ = begun
             command = command or shlex.join(["download", target, "-o", os.fspath(self.root)])
             raise Conflict(
                 f"a download of {shown(target)} was interrupted here",

@@ -14,17 +14,19 @@ from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
 from ama.worktree.adding import summary
 from ama.worktree.checkout import (
+    Checkout,
     Plan,
-    check_out,
     content_of,
     is_safe,
+    look_at_leaving,
     look_for_room,
     require_clear,
+    respellings,
+    staged_meanwhile,
 )
-from ama.worktree.incoming import drop_incoming
 from ama.worktree.layout import Worktree
 from ama.worktree.reading import entry_of, link_target, read_small
-from ama.worktree.scan import is_behind, look, obstacles
+from ama.worktree.scan import Found, look, obstacles
 from ama.worktree.snapshot import Listed, staged_files
 
 
@@ -138,44 +140,65 @@ def restore_files(
     blocked = obstacles(tree.root, chosen)
     leaving = {path for path in chosen if path not in wanted}
     require_clear([path for path in chosen if path in wanted], blocked - leaving)
-    write, keep, delete, lost = [], [], [], []
-    for path in chosen:
-        item, entry = wanted.get(path), index.entries.get(path)
-        if item is not None:
-            found = look_for_room(tree, path, blocked, leaving)
-        else:
-            found = None if is_behind(path, blocked) else look(tree.root, path)
+    respelled = respellings(tree, leaving, [path for path in chosen if path in wanted])
+    again = {old: wanted[path] for path, old in respelled.items()}
+    write, keep, lost = [], [], []
+    seen: dict[str, Found | None] = {}
+    for path in [path for path in chosen if path in wanted]:
+        item, entry = wanted[path], index.entries.get(path)
+        if path in respelled:
+            write.append(item)
+            continue
+        found = seen[path] = look_for_room(tree, path, blocked, leaving)
         if found is None:
-            if item is not None:
-                write.append(item)
+            write.append(item)
             continue
         content = content_of(tree, index, entry, found)
-        if item is not None and (content, found.kind) == (item.id, item.kind):
+        if (content, found.kind) == (item.id, item.kind):
             known_here = entry is not None and entry.id == content and entry.stored
             keep.append(entry_of(found, content, item.size, stored=known_here))
+            del seen[path]
             continue
-        if item is not None:
-            write.append(item)
-        else:
-            delete.append(path)
+        write.append(item)
         if not is_safe(tree, path, content, item, stored):
             lost.append(path)
-    if lost and not force:
-        raise Conflict(
-            f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
-            hint="keep it: ama add; or overwrite it all the same: --force",
-        )
+    delete = look_at_leaving(tree, sorted(leaving), blocked)
+    for path, found in delete.items():
+        content = content_of(tree, index, index.entries[path], found)
+        if not is_safe(tree, path, content, again.get(path), stored):
+            lost.append(path)
+    if not force:
+        _require_none_lost(lost)
     if source is None:
         _check_kept(tree, index, write, sources, set(stored.values()))
     gone = tuple(sorted(leaving))
-    plan = Plan(tuple(write), tuple(delete), tuple(keep), ())
-    # Each file is put back at once, and what is staged stays true meanwhile: a crash leaves
-    # nothing that must be finished first.
-    back = check_out(tree, plan, sources, target=None, progress=progress)
-    back = _keep_small(tree, back, set(stored.values()))
-    tree.index.update(lambda latest: latest.with_entries(back, gone))
-    drop_incoming(tree)
+    plan = Plan(tuple(write), tuple(delete), tuple(keep), (), {**seen, **delete})
+
+    def unmoved(latest: Index) -> bool:
+        pairs = ((latest.entries.get(path), index.entries.get(path)) for path in chosen)
+        return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
+
+    def changed(latest: Index) -> Index:
+        if not unmoved(latest):
+            raise staged_meanwhile()
+        return latest.with_entries(back, gone)
+
+    with Checkout(tree, None) as checkout:
+        # Each file is put back at once, and what is staged stays true meanwhile: a crash leaves
+        # nothing that must be finished first.
+        back = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
+        back = _keep_small(tree, back, set(stored.values()))
+        checkout.finish(changed)
     return Restored(tuple(item.path for item in write), gone)
+
+
+def _require_none_lost(lost: Iterable[str]) -> None:
+    paths = sorted(lost)
+    if paths:
+        raise Conflict(
+            f"the content of {summary(paths)} is stored nowhere else, and would be lost",
+            hint="keep it: ama add; or overwrite it all the same: --force",
+        )
 
 
 def _check_kept(
