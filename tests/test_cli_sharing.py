@@ -253,7 +253,7 @@ def test_the_hint_of_an_interrupted_download_finishes_it(elsewhere: Path, run: A
     stop = (
         "import sys, ama.transfer.download as d\n"
         "def stop(*_, **__): raise KeyboardInterrupt\n"
-        "d.check_out = stop\n"
+        "d.plan_checkout = stop\n"
         "from ama.cli import main\n"
         "main()"
     )

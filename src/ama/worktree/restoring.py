@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ama.chunking import THRESHOLD
 from ama.errors import Conflict, NotFound, shown
@@ -174,9 +175,7 @@ def restore_files(
     gone = tuple(sorted(leaving))
     plan = Plan(tuple(write), tuple(delete), tuple(keep), (), {**seen, **delete})
 
-    def unmoved(latest: Index) -> bool:
-        pairs = ((latest.entries.get(path), index.entries.get(path)) for path in chosen)
-        return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
+    unmoved = partial(_staged_alike, index, paths=tuple(chosen))
 
     def changed(latest: Index) -> Index:
         if not unmoved(latest):
@@ -190,6 +189,12 @@ def restore_files(
         back = _keep_small(tree, back, set(stored.values()))
         checkout.finish(changed)
     return Restored(tuple(item.path for item in write), gone)
+
+
+def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
+    """Whether two indexes have the same content staged at some paths."""
+    pairs = ((one.entries.get(path), other.entries.get(path)) for path in paths)
+    return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
 
 
 def _require_none_lost(lost: Iterable[str]) -> None:
