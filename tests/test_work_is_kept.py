@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,10 +19,12 @@ import ama.fs
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
 from ama.names import fold_name
+from ama.pack import read_trailer
 from ama.syscalls import System
-from ama.worktree import checkout
+from ama.worktree import adding, checkout
 from ama.worktree.checkout import Checkout
 from ama.worktree.incoming import Incoming
+from ama.worktree.scan import Found, look, scan
 
 LARGE = bytes(range(256)) * 6000
 
@@ -795,3 +798,159 @@ def test_a_store_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> Non
     with pytest.raises(NotFound):
         Store.open(str(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
+
+
+# What is stored is damaged
+
+
+def packs(root: Path) -> list[Path]:
+    return sorted((root / ".ama" / "objects" / "packs").rglob("*.pack"))
+
+
+def lose(pack: Path) -> None:
+    pack.unlink()
+
+
+def cut(pack: Path) -> None:
+    pack.chmod(0o644)
+    pack.write_bytes(pack.read_bytes()[:40])
+
+
+def flip(pack: Path) -> None:
+    """Change each record's last byte: lengths stay as they are."""
+    pack.chmod(0o644)
+    data = bytearray(pack.read_bytes())
+    for record in read_trailer(bytes(data), "pack"):
+        data[record.end - 1] ^= 1
+    pack.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [lose, cut, flip])
+@pytest.mark.parametrize("data", [b"the only copy", LARGE], ids=["small", "large"])
+def test_a_damaged_pack_keeps_no_content(
+    repo: Repo, data: bytes, damage: Callable[[Path], None]
+) -> None:
+    before = packs(repo.root)
+    write(repo.root, {"mine": data})
+    repo.add(["mine"], copy=True)
+    for pack in packs(repo.root):
+        if pack not in before:
+            damage(pack)
+    repo = Repo.open(repo.root)
+    refuses(repo, lambda: repo.remove(["mine"]), "mine", "stored nowhere else")
+    refuses(repo, lambda: repo.restore(["mine"], source="HEAD"), "mine", "stored nowhere else")
+    # Whoever refuses has `add` look again, and that writes what is damaged anew.
+    repo = Repo.open(repo.root)
+    repo.add(["mine"])
+    repo.remove(["mine"])
+    assert not (repo.root / "mine").exists()
+
+
+@pytest.mark.parametrize("damage", [lose, cut])
+@pytest.mark.parametrize("data", [b"the only copy", LARGE], ids=["small", "large"])
+def test_adding_again_mends_a_lost_pack(
+    repo: Repo, data: bytes, damage: Callable[[Path], None]
+) -> None:
+    before = packs(repo.root)
+    write(repo.root, {"mine": data})
+    os.utime(repo.root / "mine", (1, 1))
+    repo.add(["mine"], copy=True)
+    for pack in packs(repo.root):
+        if pack not in before:
+            damage(pack)
+    repo = Repo.open(repo.root)
+    repo.add(["mine"])
+    (repo.root / "mine").unlink()
+    repo.restore(["mine"])
+    assert (repo.root / "mine").read_bytes() == data
+    repo.upload()
+    assert b"".join(repo.read("mine")) == data
+
+
+# Times that do not tell
+
+
+def unseen(path: Path, data: bytes) -> None:
+    """Write as through a memory map whose page is dirty: the file gets no new time."""
+    was = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change through a memory map can't be made in a test on any disk: ctime isn't looked at."""
+
+    def timeless(found: Found | None) -> Found | None:
+        return found and found._replace(ctime=found.mtime)
+
+    for module in ("adding", "checkout", "reading", "restoring", "scan"):
+        monkeypatch.setattr(
+            f"ama.worktree.{module}.look", lambda root, path: timeless(look(root, path))
+        )
+    monkeypatch.setattr(
+        "ama.worktree.adding.scan", lambda *given: (timeless(found) for found in scan(*given))
+    )
+
+
+@pytest.mark.usefixtures("blind")
+@pytest.mark.parametrize("command", ["rm", "restore", "upload", "commit"])
+def test_a_change_without_a_new_time(repo: Repo, command: str) -> None:
+    mine = repo.root / "large"
+    changed = b"LOST" + LARGE[4:]
+    write(repo.root, {"large": LARGE[::-1]})
+    recently = time.time_ns() - 10**9 + 1
+    os.utime(mine, ns=(recently, recently))
+    repo.add(["large"])
+    if command == "rm":
+        repo.add(["large"], copy=True)
+    unseen(mine, changed)
+    assert repo.add(["large"]).changes == ()
+    act = {
+        "rm": lambda: repo.remove(["large"]),
+        "restore": lambda: repo.restore(["large"], source="models/1"),
+        "upload": repo.upload,
+        "commit": repo.commit,
+    }[command]
+    with pytest.raises(Conflict):
+        act()
+    assert mine.read_bytes() == changed
+    # Whoever has noticed tells `add`, which believed the times before.
+    assert [change.path for change in repo.add(["large"]).changes] == ["large"]
+    repo.upload()
+    assert b"".join(repo.read("large")) == changed
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_change_within_one_step_of_a_coarse_time(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The times of some file systems are whole seconds, and reading may take longer than one."""
+    mine = repo.root / "a"
+    mine.write_bytes(b"first")
+    second = time.time_ns() // 10**9 * 10**9 - 10**9
+    os.utime(mine, ns=(second, second))
+    real = adding.read_small
+
+    def slow(root: Path, path: str) -> bytes:
+        data = real(root, path)
+        unseen(mine, b"later")
+        time.sleep(1.2)
+        return data
+
+    monkeypatch.setattr(adding, "read_small", slow)
+    monkeypatch.setattr(adding.time, "time_ns", lambda: second + 300_000_000)
+    repo.add(["a"])
+    monkeypatch.undo()
+    assert [change.path for change in repo.status().changed] == ["a"]
+    assert [change.path for change in repo.add(["a"]).changes] == ["a"]
+
+
+def test_a_file_that_changed_the_case_of_its_name(tmp_path: Path) -> None:
+    repo = Repo.init(tmp_path / "cased", "models")
+    write(repo.root, {"Readme": b"read me", "Data/x": b"x"})
+    repo.add(["."])
+    (repo.root / "Readme").rename(repo.root / "README")
+    (repo.root / "Data").rename(repo.root / "data")
+    repo.add(["."])
+    assert {change.path for change in repo.status().staged} == {"README", "data/x"}

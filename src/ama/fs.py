@@ -35,6 +35,10 @@ PIECE = 128 * 1024
 takes fresh memory for each instead of what is at hand (seen with ext4 on Linux 6)."""
 
 _HELD = (_NEW & ~(os.O_EXCL | os.O_WRONLY)) | os.O_RDWR
+FINE_STEP = 50_000_000
+COARSE_STEP = 2_000_000_000
+COARSE_TIME = 10_000_000
+"""A time that is a multiple of so many nanoseconds is likely one of a coarse file system."""
 
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _NO_SYNC = (*_UNSUPPORTED, errno.EINVAL, errno.EBADF)
@@ -332,6 +336,19 @@ def _lock(fd: int) -> bool:
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
     return True
+
+
+def is_settled(changed_at: int, seen_at: int) -> bool:
+    """Whether a change after `seen_at` gets another time than one at `changed_at`, in nanoseconds.
+
+    Some file systems note times in steps of 10 milliseconds, of one or of two seconds.
+
+    Example:
+        >>> is_settled(1_000_000_001, 1_060_000_001), is_settled(1_000_000_000, 1_060_000_000)
+        (True, False)
+    """
+    step = COARSE_STEP if changed_at % COARSE_TIME == 0 else FINE_STEP
+    return seen_at - changed_at >= step
 
 
 def touch(path: AnyPath) -> None:

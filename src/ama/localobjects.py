@@ -19,9 +19,6 @@ from ama.storage.local import LocalStorage
 SMALL_PACK = 4 * 1024 * 1024
 SWEEP_AFTER = 24 * 60 * 60
 MOST_LOOKS = 10
-RACY_WINDOW = 50_000_000
-"""A directory that changed so few nanoseconds ago may change again with the same time."""
-
 MANY = 24
 """So many small packs are merged into one in passing."""
 
@@ -47,8 +44,9 @@ class LocalObjects:
         return self._store
 
     def _load(self) -> list[PackIndex]:
+        now = time.time_ns()
         changed = self._changed_at()
-        settled = changed is not None and changed < time.time_ns() - RACY_WINDOW
+        settled = changed is not None and fs.is_settled(changed, now)
         self._seen = changed if settled else None
         loaded: dict[str, PackIndex] = {}
         for _ in range(MOST_LOOKS):
@@ -87,7 +85,11 @@ class LocalObjects:
         self._store = None
 
     def __contains__(self, object_id: bytes) -> bool:
-        return self.store.holds(object_id)
+        return self.store.is_there(object_id)
+
+    def is_sound(self, object_id: bytes) -> bool:
+        """Whether a file's content can be had from here: all of it is read and verified."""
+        return self.store.is_sound(object_id)
 
     @contextmanager
     def writing(self, advance: Callable[[int], None] | None = None) -> Iterator[PackWriter]:

@@ -6,7 +6,7 @@ record is passed over where another place has a good one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -90,6 +90,8 @@ class ObjectStore:
         self.damage = damage
         self._added = added
         self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
+        self._unchecked: list[PackIndex] = list(self._indexes.values())
+        self._broken: set[bytes] = set()
         self._metadata: dict[bytes, tuple[Kind, bytes]] = {}
 
     @property
@@ -100,6 +102,7 @@ class ObjectStore:
     def add_index(self, index: PackIndex) -> None:
         """Look objects up in one more index."""
         self._indexes[index.id] = index
+        self._unchecked.append(index)
 
     def look_again(self) -> bool:
         """Look for indexes that others have added since; whether there are some."""
@@ -116,15 +119,53 @@ class ObjectStore:
         return any(object_id in index for index in self._indexes.values())
 
     def holds(self, object_id: bytes) -> bool:
-        """Whether an object is here with all its bytes, not only the recipe of a large one."""
+        """Whether an object is named with all its bytes, not only the recipe of a large one."""
+        return self._holds(object_id, frozenset())
+
+    def is_there(self, object_id: bytes) -> bool:
+        """Whether an object is here with all its bytes, in packs that are all there, whole.
+
+        Asks the storage for the size of each pack once.
+        """
+        return self._holds(object_id, self.broken_packs())
+
+    def _holds(self, object_id: bytes, broken: Set[bytes]) -> bool:
         places = self.find(object_id)
+        if broken:
+            places = [at for at in places if at.pack not in broken]
         if any(at.record.kind is not Kind.RECIPE for at in places):
             return True
         try:
             recipe = self.recipe(object_id) if places else None
         except IntegrityError:
             return False
-        return recipe is not None and all(chunk in self for chunk, _ in recipe.chunks)
+        if recipe is None:
+            return False
+        if not broken:
+            return all(chunk in self for chunk, _ in recipe.chunks)
+        return all(any(at.pack not in broken for at in self.find(c)) for c, _ in recipe.chunks)
+
+    def is_sound(self, object_id: bytes) -> bool:
+        """Whether a file's content can be had from here: all of it is read and verified.
+
+        What lets a user's only other copy go asks this, for an index promises nothing of its packs.
+        """
+        try:
+            for _ in self.stream(object_id, Kind.DATA):
+                pass
+        except AmaError:
+            return False
+        return True
+
+    def broken_packs(self) -> Set[bytes]:
+        """Return the packs that indexes name and that are gone, or not as long as they say."""
+        if self._unchecked:
+            sizes = {p: size for index in self._unchecked for p, size in index.pack_sizes.items()}
+            there = self.storage.sizes([pack_name(pack) for pack in sizes])
+            found = zip(sizes.items(), there, strict=True)
+            self._broken |= {pack for (pack, size), length in found if length != size}
+            self._unchecked = []
+        return self._broken
 
     def starting_with(self, prefix: str) -> set[bytes]:
         """Return the ids whose hex digits begin with `prefix`."""
@@ -296,13 +337,29 @@ class ObjectStore:
     def read_raw(self, locations: Iterable[Location]) -> Iterator[tuple[Location, memoryview]]:
         """Yield records as they lie in their packs, header and all, each verified.
 
+        For one that is damaged another place serves, where there is one.
+
         Raises:
-            IntegrityError: one of them is damaged.
+            IntegrityError: one of them is damaged, wherever it is.
         """
         for location, raw in self._read_spans(locations):
-            self._open(raw, location, [])
+            try:
+                self._open(raw, location, [])
+            except IntegrityError as error:
+                yield self._raw_elsewhere(location, error)
+                continue
             assert raw is not None
             yield location, raw
+
+    def _raw_elsewhere(self, bad: Location, error: IntegrityError) -> tuple[Location, memoryview]:
+        kind, object_id = bad.record.kind, bad.record.id
+        others = [at for at in self.find(object_id) if at != bad and at.record.kind is kind]
+        for location, raw in self._read_spans(others):
+            with suppress(IntegrityError):
+                self._open(raw, location, [])
+                assert raw is not None
+                return location, raw
+        raise error
 
     def _read_spans(
         self, locations: Iterable[Location]

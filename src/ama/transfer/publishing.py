@@ -26,7 +26,7 @@ from ama.transfer.aliasing import Job, check_class_name
 from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
 from ama.values import Scalar
-from ama.worktree.adding import summary
+from ama.worktree.adding import read_again, summary
 from ama.worktree.layout import Worktree
 from ama.worktree.reading import store_large
 from ama.worktree.scan import look
@@ -121,6 +121,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
             for entry in waiting:
                 found = store_large(tree.root, entry.path, writer, progress.advance)
                 if found != entry.id:
+                    read_again(tree, [entry.path])
                     raise _changed(tree, [entry.path], "committed")
     finally:
         progress.finish()
@@ -264,6 +265,7 @@ def publish(
         except (Conflict, InvalidInput):
             # Somebody else's entry is in the place of the one that was noted.
             claim.give_up()
+            read_again(tree, push.changed)
             raise
         if appended is not None:
             view = appended.view

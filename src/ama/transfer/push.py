@@ -66,6 +66,7 @@ class Push:
     ) -> None:
         self.remote = remote
         self.aliases: list[AliasChange] = []
+        self.changed: list[str] = []
         self.recipes: dict[bytes, Recipe] = {}
         self.bytes_sent = 0
         self.bytes_reused = 0
@@ -258,6 +259,7 @@ class Push:
 
         recipe, whole = cut(self._root, path, write, advance)
         if whole != object_id:
+            self.changed.append(path)
             raise Conflict(
                 f"{shown(path)} was changed since it was added, so nothing was published",
                 hint=f"add it again: ama add {shown(path)}",

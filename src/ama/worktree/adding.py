@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,21 +15,30 @@ from ama.errors import Conflict, InvalidInput, NotFound, shown
 from ama.hashing import Buffer, blob_id, hash_stream
 from ama.names import check_name, fold_name, nearest, unportable_reason
 from ama.objects import EntryKind, Kind
-from ama.objectstore import ObjectStore
 from ama.packwriter import PackWriter
 from ama.parallel import in_chunks
 from ama.progress import Progress
-from ama.staging import Index, IndexEntry
+from ama.staging import RACY, Index, IndexEntry
 from ama.worktree.layout import CONTROL, Worktree
 from ama.worktree.reading import (
     entry_of,
+    hash_found,
     link_target,
     look_again,
     opened,
     read_small,
     store_large,
 )
-from ama.worktree.scan import Found, directories_of, is_behind, look, obstacles, scan, unchanged
+from ama.worktree.scan import (
+    Found,
+    directories_of,
+    is_behind,
+    look,
+    obstacles,
+    scan,
+    surely_unchanged,
+    unchanged,
+)
 
 _Read = tuple[Found, bytes, int, tuple[int, Buffer] | None]
 
@@ -92,8 +102,16 @@ def _no_such(tree: Worktree, path: str) -> NotFound:
     return NotFound(f"{shown(path)}: no such file", hint=hint)
 
 
-def check_names(index: Index, added: Sequence[str], *, portable: bool) -> None:
+def check_names(
+    index: Index, added: Sequence[str], gone: Collection[str] = (), *, portable: bool
+) -> None:
     """Check that all new paths can be in one asset, on any system if `portable`.
+
+    Args:
+        index: what is staged.
+        added: the new paths.
+        gone: what is unstaged together with them.
+        portable: whether a name that some system can't hold is refused.
 
     Raises:
         InvalidInput: a name is unsafe, or (if `portable`) some system can't hold it.
@@ -111,7 +129,8 @@ def check_names(index: Index, added: Sequence[str], *, portable: bool) -> None:
                 hint="rename it, or allow such names: ama config set add.portable_names false",
             )
     folded: dict[str, str] = {}
-    paths = dict.fromkeys((*index.entries, *added))
+    leaving = frozenset(gone)
+    paths = dict.fromkeys((*(path for path in index.entries if path not in leaving), *added))
     parents = {path.rpartition("/")[0] for path in paths}
     for path in (*parents, *paths):
         for name in _with_parents(path) if path in parents else (path,):
@@ -161,14 +180,21 @@ def add(
         progress: is told of the bytes read.
     """
     index = tree.index.read()
+    since = time.time_ns()
     selection = select(tree, index, paths)
     new = [item.path for item in selection.found if item.path not in index.entries]
     if new:
-        check_names(index, new, portable=portable)
-    work = [item for item in selection.found if _needs_reading(item, index, copy=copy)]
+        check_names(index, new, selection.gone, portable=portable)
+    damaged = bool(tree.objects.store.broken_packs())
+    work = [
+        item
+        for item in selection.found
+        if _needs_reading(item, index, copy=copy)
+        or (damaged and _is_lost(tree, index.entries[item.path]))
+    ]
     progress.start("Adding", sum(item.size for item in work))
     try:
-        entries = _stage(tree, work, copy=copy, progress=progress)
+        entries = _stage(tree, index, work, since, copy=copy, progress=progress)
     finally:
         progress.finish()
     tree.index.update(lambda latest: latest.with_entries(entries, selection.gone))
@@ -190,20 +216,30 @@ def _needs_reading(item: Found, index: Index, *, copy: bool) -> bool:
     return copy and not entry.stored
 
 
+def _is_lost(tree: Worktree, entry: IndexEntry) -> bool:
+    """Whether content that `add` has stored is not here any more."""
+    return entry.stored and entry.id not in tree.objects
+
+
 def _differs(entry: IndexEntry, before: IndexEntry | None) -> bool:
     return before is None or (entry.kind, entry.id) != (before.kind, before.id)
 
 
 def _stage(
-    tree: Worktree, work: Sequence[Found], *, copy: bool, progress: Progress
+    tree: Worktree,
+    index: Index,
+    work: Sequence[Found],
+    since: int,
+    *,
+    copy: bool,
+    progress: Progress,
 ) -> list[IndexEntry]:
     entries: list[IndexEntry] = []
     if not work:
         return entries
-    local = tree.objects.store
 
     def read(items: list[Found]) -> list[_Read]:
-        return [_read(tree, item, local) for item in items]
+        return [_read(tree, item, index.entries.get(item.path)) for item in items]
 
     small = [item for item in work if item.kind is EntryKind.SYMLINK or item.size < THRESHOLD]
     large = [item for item in work if item.kind is not EntryKind.SYMLINK and item.size >= THRESHOLD]
@@ -212,16 +248,19 @@ def _stage(
             for item, object_id, size, compressed in done:
                 if compressed is not None:
                     writer.add_compressed(Kind.DATA, object_id, *compressed, size)
-                entries.append(entry_of(item, object_id, size, stored=True))
+                entries.append(entry_of(item, object_id, size, stored=True, since=since))
             progress.advance(sum(item.size for item, _, _, _ in done))
         for item in large:
-            entries.append(_stage_large(tree, item, writer, copy=copy, progress=progress))
+            entries.append(_stage_large(tree, item, writer, since, copy=copy, progress=progress))
     tree.objects.merge_small()
     return entries
 
 
-def _read(tree: Worktree, item: Found, local: ObjectStore) -> _Read:
-    """Read a small file or a symlink's target; compress it unless it is stored already."""
+def _read(tree: Worktree, item: Found, before: IndexEntry | None) -> _Read:
+    """Read a small file or a symlink's target; compress it unless it is stored already.
+
+    One that has to be read again and is the same may be so because what is stored is damaged.
+    """
     if item.kind is EntryKind.SYMLINK:
         data = link_target(tree.root, item.path).encode()
     else:
@@ -229,21 +268,32 @@ def _read(tree: Worktree, item: Found, local: ObjectStore) -> _Read:
         if len(data) != item.size:
             look_again(tree.root, item)
     object_id = blob_id(data)
-    return item, object_id, len(data), None if object_id in local else compress(data)
+    same = before is not None and before.id == object_id
+    kept = tree.objects.is_sound(object_id) if same else object_id in tree.objects
+    return item, object_id, len(data), None if kept else compress(data)
 
 
 def _stage_large(
-    tree: Worktree, item: Found, writer: PackWriter, *, copy: bool, progress: Progress
+    tree: Worktree,
+    item: Found,
+    writer: PackWriter,
+    since: int,
+    *,
+    copy: bool,
+    progress: Progress,
 ) -> IndexEntry:
-    """Hash a large file, and store it if it is to be copied."""
-    if copy:
-        object_id = store_large(tree.root, item.path, writer, progress.advance)
-    else:
+    """Hash a large file, and store it if it is to be copied, or was and is damaged."""
+    stored = copy
+    if not copy:
         with opened(tree.root, item.path) as file:
             object_id, _ = hash_stream(file, progress.advance)
+        stored = tree.objects.store.holds(object_id)
+        if stored and not tree.objects.is_sound(object_id):
+            copy = True
+    if copy:
+        object_id = store_large(tree.root, item.path, writer, progress.advance)
     look_again(tree.root, item)
-    stored = copy or object_id in tree.objects
-    return entry_of(item, object_id, item.size, stored=stored)
+    return entry_of(item, object_id, item.size, stored=stored, since=since)
 
 
 def remove(
@@ -283,6 +333,7 @@ def remove(
     if not keep_files and not force:
         lost = [path for path in here if not is_kept(tree, index, chosen[path], stored)]
         if lost:
+            read_again(tree, lost)
             raise Conflict(
                 f"the content of {summary(lost)} is stored nowhere else, and would be lost",
                 hint="keep the files: ama rm --cached; or delete them all the same: --force",
@@ -297,17 +348,30 @@ def remove(
 
 
 def is_kept(tree: Worktree, index: Index, entry: IndexEntry, stored: dict[str, bytes]) -> bool:
-    """Whether deleting a staged file of the worktree would lose nothing."""
-    from ama.worktree.reading import hash_found
+    """Whether deleting a staged file of the worktree would lose nothing.
 
+    Neither times that may lie nor an index's word are enough for that: both are looked into.
+    """
     found = look(tree.root, entry.path)
     if found is None:
         return True
-    if unchanged(entry, found, index.written_at):
+    if surely_unchanged(entry, found, index.written_at):
         content = entry.id
     else:
         content = hash_found(tree.root, found)
-    return content in tree.objects or stored.get(entry.path) == content
+    return stored.get(entry.path) == content or tree.objects.is_sound(content)
+
+
+def read_again(tree: Worktree, paths: Iterable[str]) -> None:
+    """Have the next `add` read these files whatever their times say: they aren't as was staged."""
+    named = tuple(paths)
+
+    def doubt(latest: Index) -> Index:
+        known = latest.entries
+        doubted = [known[path]._replace(mtime=RACY) for path in named if path in known]
+        return latest.with_entries(doubted)
+
+    tree.index.update(doubt)
 
 
 def remove_empty_parents(tree: Worktree, paths: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ commands that saw the same HEAD only one can write it anew, and so only one plac
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,18 @@ from ama.parallel import in_chunks
 from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
-from ama.worktree.adding import remove_empty_parents, summary
+from ama.worktree.adding import read_again, remove_empty_parents, summary
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
 from ama.worktree.reading import entry_of, hash_found
-from ama.worktree.scan import Found, is_behind, look, obstacles, unchanged
+from ama.worktree.scan import (
+    Found,
+    is_behind,
+    look,
+    obstacles,
+    surely_unchanged,
+    unchanged,
+)
 from ama.worktree.snapshot import Listed
 
 
@@ -87,6 +95,7 @@ def plan_checkout(
         Conflict: that would lose content.
         InvalidInput: this system can't hold a name.
     """
+    since = time.time_ns()
     listed = {item.path: item for item in target}
     entries = index.entries
 
@@ -118,7 +127,7 @@ def plan_checkout(
         content = content_of(tree, index, entry, found)
         if content == item.id and found.kind is item.kind:
             stays = entry is not None and entry.id == content and entry.stored
-            keep.append(entry_of(found, content, item.size, stored=stays))
+            keep.append(entry_of(found, content, item.size, stored=stays, since=since))
             continue
         if base.get(path) == item and not force and entry is not None:
             keep.append(entry._replace(mtime=RACY))
@@ -126,15 +135,18 @@ def plan_checkout(
             continue
         seen[path] = found
         write.append(item)
+        content = content_of(tree, index, entry, found, content)
         if not is_safe(tree, path, content, item, *known):
             lost.append(path)
     gone = look_at_leaving(tree, [path for path in entries if path in leaving], blocked)
     again = {old: listed[path] for path, old in respelled.items()}
     for path, found in gone.items():
         content = content_of(tree, index, entries[path], found)
+        content = content_of(tree, index, entries[path], found, content)
         if not is_safe(tree, path, content, again.get(path), *known):
             lost.append(path)
     if lost and not force:
+        read_again(tree, lost)
         # While a checkout isn't finished, nothing can be added.
         keep_it = "move it elsewhere" if tree.begun() else "ama add and ama commit"
         raise Conflict(
@@ -196,20 +208,41 @@ def require_clear(paths: Iterable[str], blocked: Collection[str]) -> None:
             parent = parent.rpartition("/")[0]
 
 
-def content_of(tree: Worktree, index: Index, entry: IndexEntry | None, found: Found) -> bytes:
-    """Return the id of what is at a path, read only if the staging area doesn't know it."""
+def content_of(
+    tree: Worktree,
+    index: Index,
+    entry: IndexEntry | None,
+    found: Found,
+    leaving: bytes | None = None,
+) -> bytes:
+    """Return the id of what is at a path, read only if the staging area doesn't know it.
+
+    Args:
+        tree: the worktree.
+        index: what is staged.
+        entry: what is staged at the path.
+        found: what is there.
+        leaving: the id as this has returned it before, now that the content is to leave the path:
+            then it takes more to believe the staging area.
+    """
     if entry is not None and unchanged(entry, found, index.written_at):
-        return entry.id
+        if leaving is None or surely_unchanged(entry, found, index.written_at):
+            return entry.id
+    elif leaving is not None:
+        return leaving
     return hash_found(tree.root, found)
 
 
 def is_safe(
     tree: Worktree, path: str, content: bytes, item: Listed | None, *stored: Mapping[str, bytes]
 ) -> bool:
-    """Whether content may leave a path: it is stored, or is what will be there again."""
+    """Whether content may leave a path: it is stored, or is what will be there again.
+
+    What is stored here is read for that, whole: an index promises nothing of its packs.
+    """
     if item is not None and item.id == content:
         return True
-    return any(known.get(path) == content for known in stored) or content in tree.objects
+    return any(known.get(path) == content for known in stored) or tree.objects.is_sound(content)
 
 
 def look_for_room(
@@ -485,10 +518,12 @@ def _placed(root: str, item: Listed, staged: str, stored: bool) -> IndexEntry:
             raise
         remove_directories(target)
         _place_one(item, staged, target)
+    since = time.time_ns()
     found = look(root, item.path)
     if found is None:
         raise Conflict(f"{shown(item.path)} disappeared right after it was written")
-    return entry_of(found._replace(kind=item.kind), item.id, item.size, stored=stored)
+    found = found._replace(kind=item.kind)
+    return entry_of(found, item.id, item.size, stored=stored, since=since, placed=True)
 
 
 def _place_one(item: Listed, staged: str, target: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ama import fs
 from ama.chunking import PROFILE, THRESHOLD, chunks
 from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
 from ama.hashing import HashingReader, blob_id, hash_stream
@@ -16,9 +16,6 @@ from ama.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.packwriter import PackWriter
 from ama.staging import RACY, IndexEntry
 from ama.worktree.scan import Found, look
-
-RACY_WINDOW = 50_000_000
-"""A file modified so few nanoseconds ago may be modified again with the same time."""
 
 _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -167,10 +164,22 @@ def cut(
     return Recipe(PROFILE, Kind.DATA, tuple(made)), reader.digest()
 
 
-def entry_of(found: Found, object_id: bytes, size: int, *, stored: bool) -> IndexEntry:
-    """Return the index's entry for a file that was read just now."""
+def entry_of(
+    found: Found, object_id: bytes, size: int, *, stored: bool, since: int, placed: bool = False
+) -> IndexEntry:
+    """Return the index's entry for a file whose content is known.
+
+    Args:
+        found: the file, as it was looked at.
+        object_id: its content's id.
+        size: its content's size.
+        stored: whether the content lies in the local packs.
+        since: a moment before it was looked at and read, in nanoseconds: a file that was changed
+            so shortly before that may have been changed again with the same times.
+        placed: whether it was ama that put it there, which is what its ctime says.
+    """
     path, kind, _, mtime, ctime, inode = found
-    if time.time_ns() - mtime < RACY_WINDOW:
+    if not fs.is_settled(mtime, since) or not (placed or fs.is_settled(ctime, since)):
         mtime = RACY
     return IndexEntry(path, kind, object_id, size, mtime, ctime, inode, stored, False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from ama.objects import EntryKind, Kind, encode_recipe
 from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
-from ama.worktree.adding import summary
+from ama.worktree.adding import read_again, summary
 from ama.worktree.checkout import (
     Checkout,
     Plan,
@@ -135,6 +136,7 @@ def restore_files(
         NotFound: a path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
+    since = time.time_ns()
     wanted = source if source is not None else staged_files(index)
     known = dict.fromkeys([*wanted, *(index.entries if source is not None else ())])
     chosen = choose(tree, paths, known, base if source is None else ())
@@ -157,19 +159,21 @@ def restore_files(
         content = content_of(tree, index, entry, found)
         if (content, found.kind) == (item.id, item.kind):
             known_here = entry is not None and entry.id == content and entry.stored
-            keep.append(entry_of(found, content, item.size, stored=known_here))
+            keep.append(entry_of(found, content, item.size, stored=known_here, since=since))
             del seen[path]
             continue
         write.append(item)
+        content = content_of(tree, index, entry, found, content)
         if not is_safe(tree, path, content, item, stored):
             lost.append(path)
     delete = look_at_leaving(tree, sorted(leaving), blocked)
     for path, found in delete.items():
         content = content_of(tree, index, index.entries[path], found)
+        content = content_of(tree, index, index.entries[path], found, content)
         if not is_safe(tree, path, content, again.get(path), stored):
             lost.append(path)
     if not force:
-        _require_none_lost(lost)
+        _require_none_lost(tree, lost)
     if source is None:
         _check_kept(tree, index, write, sources, set(stored.values()))
     gone = tuple(sorted(leaving))
@@ -197,9 +201,10 @@ def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
     return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
 
 
-def _require_none_lost(lost: Iterable[str]) -> None:
+def _require_none_lost(tree: Worktree, lost: Iterable[str]) -> None:
     paths = sorted(lost)
     if paths:
+        read_again(tree, paths)
         raise Conflict(
             f"the content of {summary(paths)} is stored nowhere else, and would be lost",
             hint="keep it: ama add; or overwrite it all the same: --force",

@@ -13,6 +13,9 @@ from ama.ignore import Ignore
 from ama.objects import EntryKind
 from ama.staging import RACY, IndexEntry
 
+MAPPED_WINDOW = 60_000_000_000
+"""In so many nanoseconds a system has written a dirty page: Linux takes up to 35 seconds."""
+
 
 class Found(NamedTuple):
     """A file or symlink in the worktree. Times are nanoseconds, the size bytes."""
@@ -181,6 +184,16 @@ def unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
         and mtime < index_written_at
         and mtime != RACY
     )
+
+
+def surely_unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
+    """As `unchanged`, for who is about to delete a file or to write over it.
+
+    What is written through a memory map gives a file no new time as long as the page is dirty,
+    so of a file that was modified shortly before the index was written, times say nothing.
+    """
+    modified = max(found.mtime, found.ctime)
+    return unchanged(entry, found, index_written_at) and modified < index_written_at - MAPPED_WINDOW
 
 
 def _kind(mode: int) -> EntryKind | None:
