@@ -18,9 +18,11 @@ import pytest
 import ama.fs
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
+from ama.hashing import blob_id
 from ama.names import fold_name
 from ama.pack import read_trailer
 from ama.syscalls import System
+from ama.transfer import push
 from ama.worktree import adding, checkout
 from ama.worktree.checkout import Checkout
 from ama.worktree.incoming import Incoming
@@ -878,7 +880,7 @@ def unseen(path: Path, data: bytes) -> None:
 
 
 @pytest.fixture
-def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+def unstamped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change through a memory map can't be made in a test on any disk: ctime isn't looked at."""
 
     def timeless(found: Found | None) -> Found | None:
@@ -893,7 +895,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.usefixtures("blind")
+@pytest.mark.usefixtures("unstamped")
 @pytest.mark.parametrize("command", ["rm", "restore", "upload", "commit"])
 def test_a_change_without_a_new_time(repo: Repo, command: str) -> None:
     mine = repo.root / "large"
@@ -921,7 +923,7 @@ def test_a_change_without_a_new_time(repo: Repo, command: str) -> None:
     assert b"".join(repo.read("large")) == changed
 
 
-@pytest.mark.usefixtures("blind")
+@pytest.mark.usefixtures("unstamped")
 def test_a_change_within_one_step_of_a_coarse_time(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -954,3 +956,53 @@ def test_a_file_that_changed_the_case_of_its_name(tmp_path: Path) -> None:
     (repo.root / "Data").rename(repo.root / "data")
     repo.add(["."])
     assert {change.path for change in repo.status().staged} == {"README", "data/x"}
+
+
+# What a store says it has
+
+
+def stored_packs(store: Path, larger: int) -> list[Path]:
+    return [p for p in (store / "packs").rglob("*.pack") if p.stat().st_size > larger]
+
+
+@pytest.mark.parametrize("damage", [lose, cut])
+def test_what_a_store_has_lost_is_sent_again(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    mine = b"".join(blob_id(b"%d" % n) for n in range(70_000))
+    first = Repo.init(tmp_path / "first", "models")
+    write(first.root, {"w.bin": mine, "a": b"a"})
+    first.add(["."])
+    first.upload()
+    for pack in stored_packs(tmp_path / "store", 1_000_000):
+        damage(pack)
+    second = Repo.init(tmp_path / "second", "data")
+    write(second.root, {"w.bin": mine})
+    second.add(["."])
+    assert second.upload().bytes_sent > len(mine)
+    second.remove(["w.bin"])
+    Store.open(str(tmp_path / "store")).download("data/1", tmp_path / "copy")
+    assert (tmp_path / "copy" / "w.bin").read_bytes() == mine
+
+
+def test_what_an_interrupted_push_left_is_read_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = b"".join(blob_id(b"%d" % n) for n in range(70_000))
+    monkeypatch.setitem(push.Push.__init__.__kwdefaults__, "pack_size", 100_000)
+    repo = Repo.init(tmp_path / "work", "models")
+    write(repo.root, {"w.bin": mine})
+    repo.add(["."])
+    with monkeypatch.context() as patched:
+        patched.setattr(push.Push, "_publish_events", die)
+        with pytest.raises(KeyboardInterrupt):
+            repo.upload()
+    for pack in stored_packs(tmp_path / "store", 100_000)[:1]:
+        flip(pack)
+    repo.upload()
+    Store.open(str(tmp_path / "store")).download("models/1", tmp_path / "copy")
+    assert (tmp_path / "copy" / "w.bin").read_bytes() == mine
+
+
+def die(*given: object) -> None:
+    raise KeyboardInterrupt

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from ama.hashing import blob_id
+from ama.objectstore import pack_name
 from ama.packindex import Location, PackIndex
+from ama.storage.protocol import Range, Storage
+
+
+class Lost(Exception):
+    """Indexes that were counted on, and whose packs are not all there."""
+
+    def __init__(self, indexes: set[bytes]) -> None:
+        super().__init__(indexes)
+        self.indexes = indexes
 
 
 class Presence:
@@ -13,14 +24,20 @@ class Presence:
     def __init__(self, indexes: Iterable[PackIndex]) -> None:
         self.indexes = list(indexes)
         self.used: set[bytes] = set()
+        self._doubted: dict[bytes, Callable[[PackIndex], bool]] = {}
 
-    def add(self, index: PackIndex) -> None:
-        """Ask one more index, last."""
+    def add(self, index: PackIndex, believe: Callable[[PackIndex], bool]) -> None:
+        """Ask one more index, last; once it names something, only if `believe` says so."""
         self.indexes.append(index)
+        self._doubted[index.id] = believe
 
     def __contains__(self, object_id: bytes) -> bool:
-        for at, index in enumerate(self.indexes):
+        for at, index in enumerate(tuple(self.indexes)):
             if object_id in index:
+                believe = self._doubted.pop(index.id, None)
+                if believe is not None and not believe(index):
+                    self.indexes.remove(index)
+                    return object_id in self
                 self.used.add(index.id)
                 if at:
                     self.indexes.insert(0, self.indexes.pop(at))
@@ -38,3 +55,12 @@ class Presence:
             if places:
                 return places
         return []
+
+
+def reads_back(storage: Storage, index: PackIndex) -> bool:
+    """Whether every pack of an index is sound, where no log entry vouches for it yet."""
+    for pack in index.pack_sizes:
+        (data,) = storage.read([Range(pack_name(pack))])
+        if data is None or blob_id(data) != pack:
+            return False
+    return True

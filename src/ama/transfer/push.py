@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, Purged
@@ -26,7 +27,7 @@ from ama.results import AliasChange
 from ama.sources import Sources
 from ama.storage.protocol import Range
 from ama.transfer.aliasing import Job, alias_events
-from ama.transfer.presence import Presence
+from ama.transfer.presence import Lost, Presence, reads_back
 from ama.worktree.reading import cut
 from ama.worktree.snapshot import trees_below
 
@@ -78,6 +79,8 @@ class Push:
         self._pack_size = pack_size
         self._own: ObjectStore | None = None
         self._sent_at = 0
+        self._lost: set[bytes] = set()
+        self._checked: set[bytes] = set()
         self._looked_up: set[bytes] = set()
         self._relied: set[bytes] = set()
         self._closures: dict[bytes, _Closure] = {}
@@ -93,9 +96,15 @@ class Push:
         if not new:
             return events
         records = self._ref_records(view, new)
-        if self._own is None or not self._still_holds(view):
-            self._send(view, new, records)
-        return [*self._publish_events(view, new, records), *events]
+        while True:
+            if self._own is None or not self._still_holds(view):
+                self._send(view, new, records)
+            try:
+                return [*self._publish_events(view, new, records), *events]
+            except Lost as found:
+                # What these indexes name doesn't count as there: it is sent again.
+                self._lost |= found.indexes
+                self._send(view, new, records)
 
     # Names
 
@@ -142,7 +151,7 @@ class Push:
     ) -> None:
         """Send every object of the new assets that no current index names."""
         kept = self._usable_own(view)
-        present = Presence([*kept, *self.remote.indexes(view.root.indexes)])
+        present = Presence([*kept, *self._current(view)])
         metadata: dict[bytes, Kind] = {}
         files: dict[bytes, int] = {}
         for job in new:
@@ -156,11 +165,11 @@ class Push:
         missing = {
             i: size
             for i, size in files.items()
-            if i not in present or (kept and not self._is_whole(i, present))
+            if i not in present or ((kept or self._lost) and not self._is_whole(i, present))
         }
         if sum(missing.values()) > self._pack_size:
             for index in self._orphans(view):
-                present.add(index)
+                present.add(index, partial(reads_back, self.remote.storage))
             missing = {i: size for i, size in missing.items() if not self._is_whole(i, present)}
         self.bytes_reused = sum(files.values()) - sum(missing.values())
         wanted = [i for i in metadata if i not in present]
@@ -202,11 +211,23 @@ class Push:
             return usable
         return [index for index in usable if self._is_there(index)]
 
+    def _current(self, view: LogView) -> list[PackIndex]:
+        """Return the current indexes, but those that lack a pack."""
+        return [i for i in self.remote.indexes(view.root.indexes) if i.id not in self._lost]
+
     def _is_there(self, index: PackIndex) -> bool:
         """Whether an index and all of its packs lie in the storage."""
         sizes = {index_name(index.id): index.size}
         sizes.update((pack_name(pack), size) for pack, size in index.pack_sizes.items())
         return self.remote.storage.sizes(list(sizes)) == list(sizes.values())
+
+    def _check(self, indexes: Sequence[PackIndex]) -> None:
+        """Check once that the packs which are counted on are there: an index may outlive them."""
+        new = [index for index in indexes if index.id not in self._checked]
+        broken = ObjectStore(self.remote.storage, new).broken_packs()
+        if broken:
+            raise Lost({index.id for index in new if broken & index.pack_sizes.keys()})
+        self._checked.update(index.id for index in new)
 
     def _write(
         self,
@@ -235,8 +256,7 @@ class Push:
             for object_id, path in large.items():
                 self._send_large(writer, present, object_id, path, advance)
             rest = [object_id for object_id in files if object_id not in large]
-            self._copy(writer, present, rest, condemned, advance)
-            self._copy(writer, present, metadata, condemned, lambda size: None)
+            self._copy(writer, present, [*rest, *metadata], condemned, advance)
             own = writer.finish()
             self.bytes_sent += writer.bytes_written
         return own
@@ -301,7 +321,7 @@ class Push:
             rest = self._adopt(writer, store, wanted, condemned, advance)
             for location, raw in store.read_raw(rest.values()):
                 writer.copy(location.record, raw)
-                advance(location.record.full)
+                advance(location.record.full if location.record.kind is Kind.DATA else 0)
 
     def _adopt(
         self,
@@ -324,7 +344,7 @@ class Push:
             for pack, held in index.pack_counts().items()
             if counts.get(pack) == held and not condemned(pack)
         }
-        there = self.remote.storage.sizes([pack_name(pack) for pack in whole])
+        there = self.remote.storage.sizes([pack_name(pack) for pack in whole]) if whole else []
         sent: set[bytes] = set()
         for pack, size in zip(whole, there, strict=True):
             (data,) = store.storage.read([Range(pack_name(pack))])
@@ -333,7 +353,7 @@ class Push:
                 writer.adopt(pack, data)
                 sent.add(pack)
         for location in wanted.values():
-            if location.pack in sent:
+            if location.pack in sent and location.record.kind is Kind.DATA:
                 advance(location.record.full)
         return {i: location for i, location in wanted.items() if location.pack not in sent}
 
@@ -376,7 +396,7 @@ class Push:
     ) -> list[Event]:
         own = self._own
         assert own is not None
-        current = self.remote.indexes(view.root.indexes)
+        current = self._current(view)
         condemned = view.root.condemned_indexes
         needs: dict[bytes, tuple[bytes, ...]] = {}
         for job in new:
@@ -419,6 +439,7 @@ class Push:
                 f"object {short(lacking[0])} is neither in {self.remote.url} nor was it sent",
                 hint="see what is damaged: ama fsck",
             )
+        self._check([i for i in current if i.id in present.used])
         if len(present.used) <= MAX_NEEDS:
             return tuple(sorted(present.used))
         return (self._consolidate(ids, present, own, condemned),)
