@@ -171,6 +171,10 @@ def test_commit(run: Ama) -> None:
     assert "not published yet:" in run.ok("status").stdout
     said = run.ok("push").stdout
     assert "published models/1 (" in said
+    assert run.ok("status").stdout.startswith("models/1 (")
+    run.ok("commit", "-m", "second")
+    said = run.ok("status").stdout
+    assert said.startswith("models ("), "its parent's number is not its own"
 
 
 @pytest.fixture

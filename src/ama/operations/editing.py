@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ama.errors import Conflict, NotFound, shown
-from ama.head import Head
+from ama.head import Head, Unpublished
 from ama.names import check_alias
 from ama.objects import check_metadata
 from ama.operations.inspecting import staged_changes
@@ -17,7 +17,6 @@ from ama.operations.uploading import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
 from ama.staging import Index, Notes
 from ama.transfer.patterns import selector
-from ama.transfer.pending import resume
 from ama.values import Scalar
 from ama.worktree import adding, restoring
 from ama.worktree.status import compare_listings
@@ -161,9 +160,12 @@ def set_notes(
     for key, value in metadata.items():
         check_metadata(key, value)
     drop = set(unset)
+    generation, head = _settled_head(session)
+    # Aliases also wait on commits that no push has published.
+    waiting = _alias_keys(alias for commit in head.unpublished for alias in commit.aliases)
 
     def change(notes: Notes) -> Notes:
-        known = {*notes.metadata, *(f"alias:{alias}" for alias in notes.aliases), "message"}
+        known = {*notes.metadata, *_alias_keys(notes.aliases), *waiting, "message"}
         unknown = sorted(drop - known)
         if unknown:
             raise NotFound(f"{shown(unknown[0])} is not set", hint="see what is: ama status")
@@ -177,15 +179,38 @@ def set_notes(
             metadata={**old, **metadata},
         )
 
-    note(session, change)
+    _note_on(session, head, change)
+    if drop & waiting:
+        left = tuple(_without_aliases(head.unpublished, drop))
+        session.tree.head.write(generation, replace(head, unpublished=left))
+
+
+def _alias_keys(aliases: Iterable[str]) -> set[str]:
+    """Return what `unset` takes for these aliases."""
+    return {f"alias:{alias}" for alias in aliases}
+
+
+def _without_aliases(commits: Iterable[Unpublished], drop: set[str]) -> Iterator[Unpublished]:
+    """Yield commits without some of their aliases; one that waits for nothing more is left out."""
+    for commit in commits:
+        kept = tuple(alias for alias in commit.aliases if f"alias:{alias}" not in drop)
+        if kept or commit.made:
+            yield replace(commit, aliases=kept)
 
 
 def note(session: Session, change: Change) -> None:
     """Change what is noted for the next asset."""
-    tree = session.tree
-    tree.require_writable()
-    # Notes are bound to HEAD, which what was interrupted may move yet.
-    resume(tree, session.open)
-    tree.require_settled()
-    _, head = tree.head.read()
-    tree.index.update(lambda latest: latest.with_notes(head, change(latest.notes_for(head))))
+    _, head = _settled_head(session)
+    _note_on(session, head, change)
+
+
+def _settled_head(session: Session) -> tuple[int, Head]:
+    """Return HEAD with its generation; notes are bound to it, and what was interrupted may yet
+    move it.
+    """
+    settle(session)
+    return session.tree.head.read()
+
+
+def _note_on(session: Session, head: Head, change: Change) -> None:
+    session.tree.index.update(lambda last: last.with_notes(head, change(last.notes_for(head))))

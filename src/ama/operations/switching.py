@@ -65,7 +65,7 @@ def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         if target not in ancestors and not _comes_from(session, head.asset, target):
             raise Conflict(
                 f"HEAD has commits that are not published, and {head.class_name} has moved on",
-                hint="publish them first under another alias: ama set --alias NAME, ama upload",
+                hint="publish them first: ama push",
             )
         describer = Describer(view)
         now = session.info(head.asset, describer) if head.asset else None

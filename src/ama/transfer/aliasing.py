@@ -83,8 +83,9 @@ def _check_not_moved(
     raise Conflict(
         f"{state.name}@{alias} {gone}, by {shown(last.author)}, {_when(last.at)}; what you"
         f" upload was made from /{state.number(base)}",
-        hint=f"look at it (ama show {state.name}@{alias}), then: ama pull; or choose another"
-        " alias: ama set --alias NAME",
+        hint=f"look at it: ama alias history {state.name}@{alias}; publish without it: ama set"
+        f" --unset alias:{alias}, and again; then it can be moved: ama alias move"
+        f" {state.name}@{alias} {state.name}",
     )
 
 

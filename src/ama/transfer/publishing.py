@@ -183,7 +183,7 @@ def commit(
             tree.index.update(lambda latest: latest.without_notes(index))
         return None
     commits = (*old.unpublished, Unpublished(asset, notes.aliases))
-    tree.head.write(generation, replace(old, asset=asset, unpublished=commits))
+    tree.head.write(generation, replace(old, asset=asset, unpublished=commits, number=None))
     return asset
 
 
