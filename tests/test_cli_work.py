@@ -177,6 +177,23 @@ def test_commit(run: Ama) -> None:
     assert said.startswith("models ("), "its parent's number is not its own"
 
 
+def test_what_was_changed_and_not_added_is_said(models: Path, run: Ama) -> None:
+    run.ok("add", "meta.yml", "model.yml")
+    said = run.ok("upload").stdout
+    assert "not added" not in said
+    (models / "model.yml").write_text("layers: 9\n", encoding="utf-8")
+    told = "1 file changed but not added: model.yml; ama add model.yml"
+    assert told in run.ok("upload").stdout.splitlines(), "also where nothing new is published"
+    assert told in run.ok("upload", "-m", "fix").stdout.splitlines()
+    assert told in run.ok("commit", "-m", "fix again").stdout.splitlines()
+    (models / "sub").mkdir()
+    shown = run.ok("commit", "-m", "and again", cwd=models / "sub").stdout
+    assert "ama add ../model.yml" in shown or "ama add " + str(models / "model.yml") in shown
+    assert run.ok("commit", "--json").json()["not_added"] == ["model.yml"]
+    run.ok(*told.partition("; ama ")[2].split())
+    assert "not added" not in run.ok("commit").stdout
+
+
 @pytest.fixture
 def two_versions(models: Path, run: Ama) -> Path:
     run.ok("add", "meta.yml", "model.yml")

@@ -39,10 +39,14 @@ class RestoreResult:
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What `commit` made; `created` is False where there was nothing to commit."""
+    """What `commit` made; `created` is False where there was nothing to commit.
+
+    `not_added` are the asset's files that are no longer as they were added.
+    """
 
     asset: AssetInfo
     created: bool
+    not_added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ class UploadResult:
     `published` are the assets that this call published, oldest first (none where there was
     nothing new); `bytes_sent` is what went to the remote, `bytes_reused` the content that was
     there before. `local_default` says that no remote is configured and the store on this machine
-    was used, `store_created` that this call made the store.
+    was used, `store_created` that this call made the store. `follows` is the alias that `pull`
+    follows now, and `followed` the one before. `not_added` are the asset's files that are no longer
+    as they were added (an upload looks, a push doesn't).
     """
 
     asset: AssetInfo | None
@@ -75,6 +81,9 @@ class UploadResult:
     bytes_reused: int
     store_created: bool
     local_default: bool
+    follows: str | None = None
+    followed: str | None = None
+    not_added: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ama.cli.output import Style, console, count, first_line, short, size, when
+from ama.cli.output import Style, console, count, first_line, short, shown_path, size, when
 
 if TYPE_CHECKING:
     from ama.results import AliasChange
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _STYLES: Mapping[str, Style] = {"added": "green", "removed": "red", "modified": "yellow"}
 _SOME = 10
+_NAMED = 3
 _FIELD_WIDTH = len("Created By:  ")
 
 
@@ -196,6 +198,17 @@ def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> st
     from ama.values import display_name
 
     return display_name(class_name, number, asset_id)
+
+
+def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
+    """Say which files of an asset are no longer as they were added, if any are."""
+    if not paths:
+        return
+    named = [shown_path(os.path.join(root, path)) for path in paths]
+    rest = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    step = "ama status" if rest else f"ama add {shlex.join(named)}"
+    what = f"{count(len(named), 'file')} changed but not added"
+    console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
 
 
 def files_text(files: int, total: int) -> str:

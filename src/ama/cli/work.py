@@ -25,6 +25,7 @@ from ama.cli.rendering import (
     files_text,
     metadata_lines,
     print_changes,
+    print_not_added,
     print_rest,
     print_some_changes,
     ref_text,
@@ -342,9 +343,11 @@ def commit(message: MessageOption = None) -> None:
         ama commit -m "wider layers"
         ama push
     """
-    result = open_repo().commit(message)
+    repo = open_repo()
+    result = repo.commit(message)
     if console.report(result):
         return
+    print_not_added(repo.root, result.not_added)
     if result.created:
         console.done(f"committed {result.asset.name}")
         console.next_step("ama push")

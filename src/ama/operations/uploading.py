@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
-from ama.errors import Conflict, InvalidInput
+from ama.errors import AmaError, Conflict, InvalidInput
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.operations.session import Session, now
@@ -12,6 +13,7 @@ from ama.results import CommitResult, UploadResult
 from ama.staging import Index, Notes
 from ama.transfer import publishing
 from ama.transfer.pending import resume
+from ama.worktree.status import compare_worktree
 
 
 def settle(session: Session) -> None:
@@ -46,7 +48,8 @@ def commit(session: Session, message: str | None) -> CommitResult:
     if asset is None:
         raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
     describer = session.describer(head, fresh=False)
-    return CommitResult(session.info(asset, describer), made is not None)
+    info = session.info(asset, describer)
+    return CommitResult(info, made is not None, _not_added(session, index))
 
 
 def upload(
@@ -72,7 +75,14 @@ def upload(
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
     elif notes:
         tree.index.update(lambda latest: latest.without_notes(index))
-    return result
+    return replace(result, not_added=_not_added(session, index))
+
+
+def _not_added(session: Session, index: Index) -> tuple[str, ...]:
+    """Return the files that were changed since they were added, which this asset hasn't got so."""
+    with suppress(AmaError):  # the work is done, whatever lies around here
+        return tuple(change.path for change in compare_worktree(session.tree, index).changed)
+    return ()
 
 
 def push(session: Session, remote: str | None, *, new_store: bool = False) -> UploadResult:
@@ -137,6 +147,8 @@ def _publish(
         bytes_reused=done.bytes_reused,
         store_created=unmade is not None and unmade.made,
         local_default=session.settings.default_remote is None and store.url == str(default),
+        follows=tree.head.read()[1].alias,
+        followed=head.alias,
     )
 
 
