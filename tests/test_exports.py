@@ -125,6 +125,23 @@ class TestApiPage:
         ]
         assert not missing
 
+    @pytest.mark.parametrize("name", ["Repo", "Store", "Asset"])
+    def test_its_signatures_are_those_of_the_methods(self, name: str) -> None:
+        """But for `settings` and `progress`, which the text says once for all that open."""
+        _, _, section = self.text.partition(f"\n## {name}\n")
+        section = section.partition("\n## ")[0]
+        found = re.findall(rf"`(?:{name}\.)?([a-z_]+)(\([^`]*\))", section)
+        assert found
+        wrong = []
+        for method, said in found:
+            there = inspect.signature(getattr(getattr(ama, name), method)).parameters.values()
+            known = {"self", "settings", "progress"}
+            left = [p.replace(annotation=p.empty) for p in there if p.name not in known]
+            expected = str(inspect.Signature(left)).replace("'", '"')
+            if " ".join(said.split()) != expected:
+                wrong.append(f"{method}{said} is {method}{expected}")
+        assert not wrong, "\n".join(wrong)
+
     def test_it_names_nothing_that_is_not_there(self) -> None:
         wrong = []
         for owner, member in re.findall(r"\b(ama|Repo|Store|Asset)\.([a-z_A-Z]+)\b", self.text):
@@ -136,3 +153,52 @@ class TestApiPage:
         # `ama.errors` and the like are modules, which need not be imported yet.
         modules = {f"ama.{path.stem}" for path in (PROJECT / "src" / "ama").iterdir()}
         assert sorted(set(wrong) - modules) == []
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> ama.Repo:
+    """A worktree of two files, and nothing staged."""
+    made = ama.Repo.init(tmp_path / "work", "models")
+    for name in ("a.txt", "b.bin"):
+        (made.root / name).write_text(name)
+    return made
+
+
+def test_a_text_or_a_path_alone_is_one(repo: ama.Repo, tmp_path: Path) -> None:
+    """And not its letters, of which each would be a file, a glob or an alias of its own."""
+    assert [change.path for change in repo.add("a.txt").changes] == ["a.txt"]
+    assert [change.path for change in repo.add(Path("b.bin")).changes] == ["b.bin"]
+    assert repo.set(aliases="best", metadata={"loss": 1}).aliases == ("best",)
+    assert dict(repo.set(unset="loss").metadata) == {}
+    repo.upload()
+    (repo.root / "a.txt").write_text("changed")
+    assert [change.path for change in repo.diff(paths="a.txt")] == ["a.txt"]
+    assert repo.diff(paths=Path("b.bin")) == ()
+    assert repo.restore(Path("a.txt"), force=True).restored == ("a.txt",)
+    assert repo.remove("b.bin").removed == ("b.bin",)
+    store = repo.store()
+    assert store.download("models@best", tmp_path / "1", include="*.txt").files == 1
+    assert store.download("models@best", tmp_path / "2", exclude="*.txt").files == 1
+    assert store.resolve("models").download(tmp_path / "3", include="*.bin").files == 1
+
+
+def test_a_log_of_no_asset_is_refused(repo: ama.Repo) -> None:
+    repo.add(".")
+    repo.upload()
+    for limit in (0, -1):
+        with pytest.raises(ama.InvalidInput, match="leaves nothing"):
+            repo.log(limit=limit)
+        with pytest.raises(ama.InvalidInput, match="leaves nothing"):
+            repo.store().log("models", limit=limit)
+    assert len(repo.log(limit=1)) == len(repo.store().log("models", limit=1)) == 1
+
+
+def test_an_alias_alone_is_looked_up_in_the_class_that_is_given(repo: ama.Repo) -> None:
+    repo.add(".")
+    repo.set(aliases="best")
+    repo.upload()
+    store = repo.store()
+    assert store.resolve("best", class_name="models").info.number == 1
+    assert store.resolve("models", class_name="models").info.number == 1
+    with pytest.raises(ama.NotFound, match="there is no class datasets"):
+        store.resolve("best", class_name="datasets")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ama.describing import Describer
@@ -123,8 +123,8 @@ class Asset:
         directory: str | Path | None = None,
         *,
         refs: bool = False,
-        include: tuple[str, ...] = (),
-        exclude: tuple[str, ...] = (),
+        include: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
         metadata_only: bool = False,
         partial: bool = False,
     ) -> DownloadResult:

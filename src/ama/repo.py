@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.names import check_class
-from ama.operations.session import Session, absolute
+from ama.operations.session import Session, absolute, at_least_one, several
 from ama.progress import NO_PROGRESS, Progress
 from ama.settings import Settings
 from ama.worktree.layout import Worktree
@@ -37,7 +37,8 @@ PathLike = str | os.PathLike[str]
 class Repo:
     """A worktree: a directory whose files become assets.
 
-    Paths are absolute, or relative to the worktree's root.
+    Paths are absolute, or relative to the worktree's root. Where several may be given, one may
+    stand alone.
 
     Example:
         >>> import ama
@@ -63,8 +64,8 @@ class Repo:
     @classmethod
     def init(
         cls,
-        path: PathLike = ".",
-        class_name: str = "",
+        path: PathLike,
+        class_name: str,
         *,
         settings: Settings | None = None,
         progress: Progress = NO_PROGRESS,
@@ -166,7 +167,7 @@ class Repo:
         new: str | None = None,
         *,
         staged: bool = False,
-        paths: Iterable[PathLike] = (),
+        paths: PathLike | Iterable[PathLike] = (),
     ) -> tuple[Change, ...]:
         """Return what differs, file by file.
 
@@ -186,17 +187,18 @@ class Repo:
         """
         from ama.operations import inspecting
 
-        return inspecting.diff(self._session, old, new, staged=staged, paths=paths)
+        return inspecting.diff(self._session, old, new, staged=staged, paths=several(paths))
 
     def log(self, asset: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and those that it came from, newest first.
 
         Args:
             asset: its name, in any of the forms of `Store.resolve`, or HEAD.
-            limit: how many at most.
+            limit: how many at most; at least 1.
 
         Raises:
             NotFound: there is no such asset.
+            InvalidInput: the limit is below 1.
 
         Example:
             >>> import ama
@@ -205,7 +207,7 @@ class Repo:
         """
         from ama.operations import inspecting
 
-        return inspecting.log(self._session, asset, limit)
+        return inspecting.log(self._session, asset, at_least_one(limit))
 
     def resolve(self, name: str) -> AssetInfo:
         """Return what is known of the asset that a name means.
@@ -269,7 +271,7 @@ class Repo:
 
     # Staging
 
-    def add(self, paths: Iterable[PathLike], *, copy: bool = False) -> AddResult:
+    def add(self, paths: PathLike | Iterable[PathLike], *, copy: bool = False) -> AddResult:
         """Stage files as they are now. Nothing is staged unless everything can be.
 
         Args:
@@ -290,10 +292,10 @@ class Repo:
         """
         from ama.operations import editing
 
-        return editing.add(self._session, paths, copy=copy)
+        return editing.add(self._session, several(paths), copy=copy)
 
     def remove(
-        self, paths: Iterable[PathLike], *, keep_files: bool = False, force: bool = False
+        self, paths: PathLike | Iterable[PathLike], *, keep_files: bool = False, force: bool = False
     ) -> RemoveResult:
         """Unstage files, and delete them here too.
 
@@ -313,11 +315,12 @@ class Repo:
         """
         from ama.operations import editing
 
-        return editing.remove(self._session, paths, keep_files=keep_files, force=force)
+        chosen = several(paths)
+        return editing.remove(self._session, chosen, keep_files=keep_files, force=force)
 
     def restore(
         self,
-        paths: Iterable[PathLike],
+        paths: PathLike | Iterable[PathLike],
         *,
         staged: bool = False,
         source: str | None = None,
@@ -344,15 +347,16 @@ class Repo:
         """
         from ama.operations import editing
 
-        return editing.restore(self._session, paths, staged=staged, source=source, force=force)
+        chosen = several(paths)
+        return editing.restore(self._session, chosen, staged=staged, source=source, force=force)
 
     def set(
         self,
         *,
-        aliases: Iterable[str] = (),
+        aliases: str | Iterable[str] = (),
         message: str | None = None,
         metadata: Mapping[str, Scalar] | None = None,
-        unset: Iterable[str] = (),
+        unset: str | Iterable[str] = (),
     ) -> Staged:
         """Note what the next asset gets. It takes effect with the upload.
 
@@ -373,7 +377,8 @@ class Repo:
         """
         from ama.operations import editing
 
-        editing.set_notes(self._session, aliases, message, metadata or {}, unset)
+        names, dropped = several(aliases), several(unset)
+        editing.set_notes(self._session, names, message, metadata or {}, dropped)
         return self._noted()
 
     def _noted(self) -> Staged:

@@ -14,11 +14,18 @@ from ama.entries import ABSENT, Event, MoveAlias
 from ama.errors import Conflict, InvalidInput, NotFound
 from ama.logview import LogView
 from ama.names import check_alias, check_class
-from ama.operations.session import now
+from ama.operations.session import at_least_one, now, several
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
 from ama.results import AliasChange, CopyResult, DownloadResult, FsckReport
-from ama.revisions import class_state, find_alias, find_asset, parse_revision, unknown_alias
+from ama.revisions import (
+    Revision,
+    class_state,
+    find_alias,
+    find_asset,
+    parse_revision,
+    unknown_alias,
+)
 from ama.settings import Settings
 from ama.storage.opening import open_storage
 from ama.transfer.aliasing import check_alias_name
@@ -194,7 +201,8 @@ class Store:
 
         Raises:
             NotFound: there is none; the hint has the nearest names.
-            InvalidInput: the name has none of the forms, or several assets have it.
+            InvalidInput: the name has none of the forms, several assets have it, or it is that of
+                an asset of another class.
 
         Example:
             >>> import ama
@@ -209,13 +217,18 @@ class Store:
 
         Args:
             name: see `resolve`.
-            limit: how many at most.
+            limit: how many at most; at least 1.
+
+        Raises:
+            NotFound, InvalidInput: see `resolve`.
+            InvalidInput: the limit is below 1.
 
         Example:
             >>> import ama
             >>> len(ama.Store.open("store").log("models"))
             1
         """
+        at_least_one(limit)
         asset: Asset | None = self.resolve(name)
         found: list[AssetInfo] = []
         while asset is not None and (limit is None or len(found) < limit):
@@ -276,7 +289,8 @@ class Store:
             to: the asset's name, or its number in the class.
 
         Raises:
-            NotFound: there is no such asset.
+            NotFound: there is no such class or asset.
+            InvalidInput: it is an asset of another class.
             Conflict: somebody else moved the alias at the same time.
 
         Example:
@@ -288,6 +302,7 @@ class Store:
         check_alias(alias)
         name = f"{class_name}/{to}" if to.isdigit() and len(to) < 7 else to
         view = self._whole_view()
+        class_state(view, class_name, self.url)
         target = self._target(view, name, class_name)
         return self._set_alias(view, class_name, alias, target.asset)
 
@@ -320,7 +335,7 @@ class Store:
             self.remote,
             to.remote,
             bytes.fromhex(asset.info.id),
-            [aliases] if isinstance(aliases, str) else aliases,
+            several(aliases),
             author=self.settings.author(),
             now=now,
             progress=self._progress,
@@ -391,8 +406,8 @@ class Store:
         directory: str | Path | None = None,
         *,
         refs: bool = False,
-        include: Iterable[str] = (),
-        exclude: Iterable[str] = (),
+        include: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
         metadata_only: bool = False,
         partial: bool = False,
     ) -> DownloadResult:
@@ -422,7 +437,7 @@ class Store:
             >>> ama.Store.open("store").download("models@best", "copy").files
             1
         """
-        selection = Selection(tuple(include), tuple(exclude), metadata_only)
+        selection = Selection(several(include), several(exclude), metadata_only)
         if metadata_only and (selection.include or selection.exclude):
             raise InvalidInput(
                 "metadata only, and a choice of files, exclude each other",
@@ -545,6 +560,8 @@ class Store:
         revision = parse_revision(name)
         if revision.head:
             raise NotFound("HEAD is a worktree's, and a store has none", hint="name a class")
+        if class_name is not None and revision == Revision(name) and name != class_name:
+            revision = Revision(class_name, alias=check_alias(name))
         found, asset = find_asset(view, revision, self.url, class_name)
         for _ in range(revision.back):
             parents = self.remote.assets(view, [(found, asset)])[asset].parents
@@ -552,6 +569,11 @@ class Store:
                 raise NotFound(f"{name} goes back further than there are parents")
             asset = parents[0]
             found = self.remote.assets(view, [(found, asset)])[asset].class_name
+        if class_name not in (None, found):
+            raise InvalidInput(
+                f"{name} is an asset of {found}, not of {class_name}",
+                hint=f"see its assets: ama list {class_name}",
+            )
         number = view.class_state(found).number(asset)
         if number is None:
             raise NotFound(f"{name} is not published in {self.url}")

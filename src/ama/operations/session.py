@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
-from ama.errors import AmaError, IntegrityError, NotFound, StorageError
+from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError
 from ama.head import Head
 from ama.objects import Kind
 from ama.objectstore import ObjectStore
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ama.logview import LogView
     from ama.remote import Remote
     from ama.revisions import Revision
+
+
+T = TypeVar("T", bound=str | os.PathLike[str])
 
 
 def now() -> int:
@@ -298,6 +301,29 @@ class Session:
             with suppress(NotFound, IntegrityError):
                 size = sum(entry.size for entry in self.sources().tree(found.tree))
         return describer.info(asset, found, size)
+
+
+def several(given: T | Iterable[T]) -> tuple[T, ...]:
+    """Return what was given where one or several may be: a text is one, and not its letters.
+
+    Example:
+        >>> several("model.h5"), several(["model.h5", "model.yml"])
+        (('model.h5',), ('model.h5', 'model.yml'))
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return (given,)
+    return tuple(given)
+
+
+def at_least_one(limit: int | None) -> int | None:
+    """Refuse a limit that leaves nothing.
+
+    Raises:
+        InvalidInput: it is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise InvalidInput(f"a limit of {limit} leaves nothing", hint="give 1 or more, or None")
+    return limit
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
