@@ -362,6 +362,37 @@ def test_aliases(training: Path, run: Ama) -> None:
     assert "CLASS@best" in result.stderr
 
 
+def test_an_alias_is_moved_within_its_class_only(training: Path, run: Ama) -> None:
+    result = run("alias", "move", "modles@stable", "models/1")
+    assert result.code == 3
+    assert "did you mean models?" in result.stderr
+    result = run("alias", "move", "inputs@stable", "models/1")
+    assert result.code == 2
+    assert "models/1 is an asset of models, not of inputs" in result.stderr
+    assert run("alias", "move", "inputs@stable", "models").code != 0
+    assert {info["name"] for info in run.ok("list", "--json").json()} == {"inputs", "models"}
+    assert len(run.ok("alias", "list", "--json").json()) == 2
+
+
+def test_head_is_what_the_worktree_says(training: Path, elsewhere: Path, run: Ama) -> None:
+    assert "models@stable is new: models/1 (" in run.ok("alias", "move", "stable", "HEAD").stdout
+    run.ok("download", "HEAD", "-o", elsewhere / "copy")
+    assert (elsewhere / "copy" / "model.yml").exists()
+    run.ok("commit", "-m", "more")
+    result = run("alias", "move", "stable", "HEAD")
+    assert result.code == 3
+    assert "HEAD is not published yet" in result.stderr
+    assert "models@stable stays at" in run.ok("alias", "move", "stable", "HEAD~1").stdout
+
+
+def test_an_upload_says_that_it_changes_what_is_followed(training: Path, run: Ama) -> None:
+    run.ok("set", "--alias", "brandnew")
+    said = run.ok("upload").stdout
+    assert "pull follows @brandnew from now on, not @best" in said
+    run.ok("set", "--alias", "brandnew", "-m", "again")
+    assert "follows" not in run.ok("upload").stdout
+
+
 def test_remotes(tmp_path: Path, run: Ama) -> None:
     (tmp_path / "w").mkdir()
     worktree = tmp_path / "w"

@@ -9,7 +9,7 @@ import typer
 from ama.cli.app import new_group, register
 from ama.cli.arguments import AssetArgument, RemoteOption
 from ama.cli.completion import complete_asset, complete_class
-from ama.cli.opening import find_repo, open_store
+from ama.cli.opening import find_repo, name_in_store, open_store
 from ama.cli.output import console, when
 from ama.cli.rendering import alias_change_text
 from ama.values import AliasMove, display_name
@@ -65,7 +65,7 @@ def move(alias: AliasArgument, to: AssetArgument, remote: RemoteOption = None) -
         ama alias move sequence_models@my_model sequence_models/3
     """
     class_name, name = _split(alias)
-    change = open_store(remote).move_alias(class_name, name, to)
+    change = open_store(remote).move_alias(class_name, name, name_in_store(to, remote))
     if not console.report(change):
         console.done(alias_change_text(change))
 

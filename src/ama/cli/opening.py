@@ -59,6 +59,18 @@ def open_store(remote: str | None = None) -> Store:
     return Store.default(Settings.load(None), progress=terminal_progress(), remote=remote)
 
 
+def name_in_store(name: str, remote: str | None = None) -> str:
+    """Turn HEAD, a word of the worktree that the working directory is in, into a store's."""
+    if name.partition("~")[0] != "HEAD":
+        return name
+    from ama.errors import NotFound
+
+    found = open_repo().resolve(name)
+    if found.number is None and remote is None:
+        raise NotFound(f"{name} is not published yet", hint="publish it first: ama upload")
+    return found.id
+
+
 def config_path(user: bool) -> Path:
     """The file that a change goes to: the worktree's, or the user's outside of every worktree."""
     from ama.errors import NotFound

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ama.cli.app import PROGRAM
 from ama.cli.arguments import AssetArgument, ForceOption, MessageOption, RemoteOption
 from ama.cli.completion import complete_alias, complete_asset, complete_class
-from ama.cli.opening import open_repo, open_store
+from ama.cli.opening import name_in_store, open_repo, open_store
 from ama.cli.output import console, count, shown_path, size, when
-from ama.cli.rendering import alias_change_text, asset_text, files_text, print_asset_table
+from ama.cli.rendering import (
+    alias_change_text,
+    asset_text,
+    files_text,
+    print_asset_table,
+    print_not_added,
+)
 from ama.cli.work import report_link, report_switch
 
 if TYPE_CHECKING:
@@ -40,7 +47,10 @@ def upload(
         ama set --alias my_model
         ama upload -m "wider layers"
     """
-    _report_upload(open_repo().upload(remote=remote, message=message, new_store=new_store))
+    repo = open_repo()
+    result = repo.upload(remote=remote, message=message, new_store=new_store)
+    print_not_added(repo.root, result.not_added)
+    _report_upload(result)
 
 
 def push(remote: RemoteOption = None, new_store: NewStoreOption = False) -> None:
@@ -60,6 +70,8 @@ def _report_upload(result: UploadResult) -> None:
         console.done(f"published {asset.name}")
     for change in result.aliases:
         console.done(alias_change_text(change))
+    if result.followed not in (None, result.follows):
+        console.done(f"pull follows @{result.follows} from now on, not @{result.followed}")
     if not (result.published or result.aliases):
         where = f": {result.asset.name} is published" if result.asset is not None else ""
         console.done(f"nothing new{where}")
@@ -124,7 +136,7 @@ def download(
         ama download sequence_models/7 --include '*.yml'
     """
     result = open_store(remote).download(
-        asset if alias is None else f"{asset}@{alias}",
+        name_in_store(asset, remote) if alias is None else _with_alias(asset, alias),
         directory,
         refs=refs,
         include=include or (),
@@ -146,6 +158,16 @@ def download(
     if result.asset.refs and not refs:
         made_from = count(len(result.asset.refs), "other asset")
         console.done(f"made from {made_from}: add --refs to download all")
+
+
+def _with_alias(class_name: str, alias: str) -> str:
+    for mark in "@/~:":
+        class_name, found, _ = class_name.partition(mark)
+        if found:
+            raise typer.BadParameter(
+                f"--alias goes with a class alone: {PROGRAM} download {class_name} --alias {alias}"
+            )
+    return f"{class_name}@{alias}"
 
 
 def _print_download(result: DownloadResult) -> None:
