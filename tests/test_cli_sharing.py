@@ -374,6 +374,80 @@ def test_an_alias_is_moved_within_its_class_only(training: Path, run: Ama) -> No
     assert len(run.ok("alias", "list", "--json").json()) == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("show latest", "did you mean inputs@latest?"),
+        ("download bset -o x", "did you mean models@best?"),
+        ("show models/best", "did you mean models@best? use CLASS/NUMBER"),
+        ("show models@1", "did you mean models/1? use CLASS/NUMBER"),
+        ("switch 1", "did you mean inputs/1 or models/1"),
+        ("link modles", "did you mean models?"),
+        ("link 1", "did you mean inputs/1 or models/1"),
+        ("add ref --alias models@bset", "did you mean best?"),
+        ("add ref --alias latst", "did you mean inputs@latest?"),
+        ("show HEAD~5", "see what there is: ama log HEAD"),
+        ("diff model.yml", "paths go after --: ama diff -- model.yml"),
+        ("diff HEAD model.yml", "paths go after --: ama diff HEAD -- model.yml"),
+        ("init other", "take them back: ama set --unset alias:new --unset message --unset a"),
+    ],
+)
+def test_the_hint_says_what_was_meant(line: str, meant: str, training: Path, run: Ama) -> None:
+    run.ok("set", "--alias", "new", "-m", "why", "--meta", "a=1")
+    result = run(*line.split())
+    assert result.code != 0
+    assert f"hint: {meant}" in result.stderr
+
+
+def test_too_few_digits_of_an_id(training: Path, run: Ama) -> None:
+    short = run.ok("show", "models/1", "--json").json()["id"][:5]
+    said = run("show", short).stderr
+    assert "did you mean models/1? an id needs its first 7 digits" in said
+
+
+def test_what_is_set_is_taken_back_as_the_hint_says(training: Path, run: Ama) -> None:
+    run.ok("set", "--alias", "new", "-m", "why", "--meta", "a b=1")
+    run.ok("link", "inputs/1", "--label", "data")
+    assert "as data" in run.ok("link", "inputs/1").stdout, "the label is kept"
+    hint = run("init", "other").stderr.partition("hint: take them back: ")[2]
+    for command in hint.strip().split("; "):
+        run.ok(*shlex.split(command)[1:])
+    run.ok("init", "other")
+    assert "next: ama add FILE..." in run.ok("set", "--alias", "a").stdout
+    assert run.ok("status").stdout.endswith("next: ama add FILE...\n")
+    run.ok("set", "--unset", "alias:a")
+    run.ok("add", "meta.yml")
+    said = run.ok("rm", "--cached", "-r", "meta.yml").stdout
+    assert "upload" not in said, "there is nothing to upload"
+    run.ok("add", "ref", "--alias", "inputs@latest")
+    assert "next: ama upload" in run.ok("status").stdout
+    run.ok("upload")
+
+
+def test_a_file_of_an_asset_in_json(training: Path, run: Ama) -> None:
+    shown = run.ok("show", "HEAD:model.yml", "--json").json()
+    assert shown["path"] == "model.yml"
+    assert shown["size"] == (training / "model.yml").stat().st_size
+
+
+def test_a_named_remote_is_looked_at(training: Path, elsewhere: Path, run: Ama) -> None:
+    other = elsewhere / "store"
+    (training / "model.yml").write_text("other\n", encoding="utf-8")
+    run.ok("add", "model.yml")
+    run.ok("upload", "--remote", other)
+    assert run.ok("cat", "models:model.yml", "--remote", other).stdout == "other\n"
+    assert run.ok("show", "--remote", other).stdout.startswith("models/2 (")
+    assert "models/2" in run.ok("log", "--oneline", "--remote", other).stdout
+    assert "model.yml" in run.ok("ls", "models/2", "--remote", other).stdout
+    line = ("diff", "models/1", "models/2", "--remote", other)
+    assert "modified  model.yml" in run.ok(*line).stdout
+    assert "modified" not in run.ok(*line, "--", "model.h5").stdout
+    outside = run.ok(*line, "--", "model.yml", cwd=elsewhere)
+    assert "modified  model.yml" in outside.stdout
+    for words in (("log",), ("cat", "models/1")):
+        assert "hint: make one" not in run(*words, cwd=elsewhere).stderr
+
+
 def test_head_is_what_the_worktree_says(training: Path, elsewhere: Path, run: Ama) -> None:
     assert "models@stable is new: models/1 (" in run.ok("alias", "move", "stable", "HEAD").stdout
     run.ok("download", "HEAD", "-o", elsewhere / "copy")

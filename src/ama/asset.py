@@ -9,11 +9,12 @@ from ama.describing import Describer
 from ama.listing import as_file, find_file
 from ama.logview import LogView
 from ama.objects import Kind
+from ama.operations.session import several
 from ama.remote import Remote
 from ama.results import DownloadResult
 from ama.sources import Sources
 from ama.transfer.download import Target, objects_of
-from ama.values import AssetInfo, File
+from ama.values import AssetInfo, Change, File
 from ama.worktree.snapshot import Listed, walk
 
 Download = Callable[..., DownloadResult]
@@ -144,6 +145,21 @@ class Asset:
             metadata_only=metadata_only,
             partial=partial,
         )
+
+    def changes_from(self, old: Asset, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
+        """Return what differs in this asset from another one; see `Store.diff`.
+
+        Example:
+            >>> import ama
+            >>> asset = ama.Store.open("store").resolve("models")
+            >>> asset.changes_from(asset)
+            ()
+        """
+        from ama.operations.inspecting import below
+        from ama.worktree.status import compare_listings
+
+        changes = compare_listings(old._files(), self._files())
+        return below(changes, [path.rstrip("/") for path in several(paths)])
 
     def refs(self) -> tuple[Asset, ...]:
         """Return the assets that this one was made from, as far as they are in this store.

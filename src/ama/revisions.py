@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
-from ama.errors import InvalidInput, NotFound, shown
+from ama.errors import AmaError, InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, short
 from ama.logview import LogView
 from ama.names import check_alias, check_class, nearest
 from ama.state import ClassState
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
+_SHORT_HEX = re.compile(rf"[0-9a-fA-F]{{4,{SHORTEST_PREFIX - 1}}}").fullmatch
+_NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
 FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
 
 
@@ -47,13 +52,24 @@ def parse_revision(text: str) -> Revision:
         return Revision(prefix=name.lower(), back=back)
     if "@" in name:
         class_name, _, alias = name.partition("@")
+        if _NUMBER(alias):
+            _refuse(text, f"{class_name}/{alias}")
         return Revision(check_class(class_name), alias=check_alias(alias), back=back)
     if "/" in name:
         class_name, _, number = name.rpartition("/")
-        if not number.isascii() or not number.isdigit():
-            raise InvalidInput(f"'{shown(text)}' names no asset", hint=f"use {FORMS}")
+        if not _NUMBER(number):
+            _refuse(text, f"{class_name}@{number}")
         return Revision(check_class(class_name), number=int(number), back=back)
     return Revision(check_class(name), back=back)
+
+
+def _refuse(text: str, meant: str) -> NoReturn:
+    """Refuse a name of none of the forms, and say what it may have been meant to be."""
+    hint = f"use {FORMS}"
+    with suppress(InvalidInput):
+        parse_revision(meant)
+        hint = f"did you mean {meant}? {hint}"
+    raise InvalidInput(f"'{shown(text)}' names no asset", hint=hint)
 
 
 def find_asset(
@@ -108,8 +124,46 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
         return view.class_state(name)
     view.require_whole()
     near = nearest(name, view.class_names)
+    with suppress(AmaError):  # what the classes have can't be asked for
+        near = _meant(view.class_states(), name)
     hint = f"did you mean {' or '.join(near)}?" if near else "see what there is: ama list"
+    if _SHORT_HEX(name) and near:
+        hint += f" an id needs its first {SHORTEST_PREFIX} digits"
     raise NotFound(f"there is no class {shown(name)} in {url}", hint=hint)
+
+
+def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
+    """Return what a word that names no class may have been meant to be: at most three names."""
+    found = [f"{name}@{word}" for name, state in states.items() if state.target(word) is not None]
+    if _NUMBER(word):
+        found += [f"{name}/{word}" for name, state in states.items() if state.record(int(word))]
+    if _SHORT_HEX(word):
+        found += [
+            f"{name}/{number}"
+            for name, state in states.items()
+            for number, record in enumerate(state.assets, 1)
+            if record.id.hex().startswith(word.lower())
+        ]
+    return (found or [*nearest(word, states), *_near_aliases(states, word)])[:3]
+
+
+def _near_aliases(states: Mapping[str, ClassState], word: str) -> list[str]:
+    """Return the nearest aliases of all classes, each with its class."""
+    known: dict[str, str] = {}
+    for name, state in states.items():
+        for alias in state.aliases:
+            if state.target(alias) is not None:
+                known.setdefault(alias, f"{name}@{alias}")
+    return [known[alias] for alias in nearest(word, known)]
+
+
+def too_far_back(name: str) -> NotFound:
+    """Return the error for a name whose `~N` is more than there are parents."""
+    start = name.partition("~")[0]
+    return NotFound(
+        f"{shown(name)} goes back further than there are parents",
+        hint=f"see what there is: ama log {shown(start)}",
+    )
 
 
 def unknown_alias(state: ClassState, alias: str) -> NotFound:
@@ -123,9 +177,16 @@ def unknown_alias(state: ClassState, alias: str) -> NotFound:
 
 
 def find_alias(
-    view: LogView, alias: str, url: str, class_name: str | None = None
+    view: LogView, alias: str, url: str, class_name: str | None = None, *, or_class: bool = False
 ) -> tuple[str, bytes]:
     """Return the class and id of what an alias means, looked up in every class if none is given.
+
+    Args:
+        view: the store's log.
+        alias: the alias.
+        url: the store's, for errors.
+        class_name: the class.
+        or_class: whether a class may have been meant as well, which the hint then names.
 
     Raises:
         NotFound: no class has it.
@@ -145,8 +206,7 @@ def find_alias(
             hint=f"say which: --class {having[0][0]}",
         )
     if not having:
-        known = {name for state in states.values() for name in state.aliases if state.target(name)}
-        near = nearest(alias, sorted(known))
+        near = _meant(states, alias) if or_class else _near_aliases(states, alias)
         hint = f"did you mean {' or '.join(near)}?" if near else "see what there is: ama alias list"
         raise NotFound(f"no class in {url} has an alias {shown(alias)}", hint=hint)
     return having[0][0], having[0][1] or b""

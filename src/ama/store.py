@@ -24,13 +24,14 @@ from ama.revisions import (
     find_alias,
     find_asset,
     parse_revision,
+    too_far_back,
     unknown_alias,
 )
 from ama.settings import Settings
 from ama.storage.opening import open_storage
 from ama.transfer.aliasing import check_alias_name
 from ama.transfer.download import Downloaded, Selection, Target, check_place, download
-from ama.values import AliasMove, AssetInfo, ClassInfo, Ref
+from ama.values import AliasMove, AssetInfo, Change, ClassInfo, Ref
 
 
 class Store:
@@ -236,6 +237,24 @@ class Store:
             parents = asset.parents()
             asset = parents[0] if parents else None
         return found
+
+    def diff(self, old: str, new: str, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
+        """Return what differs between two assets, file by file.
+
+        Args:
+            old: an asset, see `resolve`.
+            new: another one.
+            paths: files or directories to look at, relative to the assets' root; all by default.
+
+        Raises:
+            NotFound, InvalidInput: see `resolve`.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").diff("models/1", "models@best")
+            ()
+        """
+        return self.resolve(new).changes_from(self.resolve(old), paths=paths)
 
     # Aliases
 
@@ -566,7 +585,7 @@ class Store:
         for _ in range(revision.back):
             parents = self.remote.assets(view, [(found, asset)])[asset].parents
             if not parents:
-                raise NotFound(f"{name} goes back further than there are parents")
+                raise too_far_back(name)
             asset = parents[0]
             found = self.remote.assets(view, [(found, asset)])[asset].class_name
         if class_name not in (None, found):

@@ -76,6 +76,35 @@ COMMANDS: Mapping[str, Entry] = {
 }
 
 
+# What git, other tools and other commands of ama call what is called otherwise here.
+_MEANT: Mapping[str, str] = {
+    "ama branch": "ama set --alias ALIAS",
+    "ama checkout": "ama switch",
+    "ama clone": "ama download",
+    "ama delete": "ama rm",
+    "ama get": "ama download",
+    "ama help": "ama --help",
+    "ama info": "ama show",
+    "ama publish": "ama upload",
+    "ama remove": "ama rm",
+    "ama reset": "ama restore --staged",
+    "ama tag": "ama set --alias ALIAS",
+    "ama unlink": "ama ref remove",
+    "ama unset": "ama set --unset",
+    "ama alias add": "ama alias move",
+    "ama alias create": "ama alias move",
+    "ama alias delete": "ama alias remove",
+    "ama alias rm": "ama alias remove",
+    "ama alias set": "ama alias move",
+    "ama alias show": "ama alias history",
+    "ama ref add": "ama link",
+    "ama ref delete": "ama ref remove",
+    "ama ref rm": "ama ref remove",
+    "ama remote delete": "ama remote remove",
+    "ama remote rm": "ama remote remove",
+}
+
+
 class Program(TyperGroup):
     """`ama` itself: finds a command in the table, and builds it when it is used."""
 
@@ -91,7 +120,7 @@ class Program(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command of a line; an unknown one is an error with the nearest names."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise unknown_command(f"there is no command `{PROGRAM} {args[0]}`", args[0], COMMANDS)
+            raise unknown_command(PROGRAM, args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -116,8 +145,7 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command of a line; an unknown one is an error with the nearest names."""
         if args[0] not in self.commands and not args[0].startswith("-"):
-            message = f"there is no command `{ctx.command_path} {args[0]}`"
-            raise unknown_command(message, args[0], self.commands)
+            raise unknown_command(ctx.command_path, args[0], self.commands)
         return super().resolve_command(ctx, args)
 
 
@@ -164,14 +192,16 @@ def build() -> Any:
     return command_of(app)
 
 
-def unknown_command(message: str, wrong: str, known: Mapping[str, object]) -> Exception:
-    """The error for a command that does not exist."""
+def unknown_command(path: str, wrong: str, known: Mapping[str, object]) -> Exception:
+    """The error for a command that does not exist below `path`."""
     from ama.errors import InvalidInput
     from ama.names import nearest
 
-    near = nearest(wrong, known)
+    words = f"{path} {wrong}"
+    meant = _MEANT.get(words)
+    near = nearest(wrong, known) if meant is None else [f"`{meant}`"]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    return InvalidInput(message, hint=hint)
+    return InvalidInput(f"there is no command `{words}`", hint=hint)
 
 
 def _root(

@@ -40,6 +40,14 @@ ForceOption = Annotated[
     bool, typer.Option("-f", "--force", help="Overwrite files whose content is stored nowhere.")
 ]
 
+
+def positive(value: int | None) -> int | None:
+    """Refuse a number below 1; a callback of options."""
+    if value is not None and value < 1:
+        raise typer.BadParameter(f"{value} is less than 1")
+    return value
+
+
 _GLOB = re.compile(r"[*?[]")
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
@@ -164,7 +172,14 @@ def parse_scalar(text: str) -> Scalar:
     if _INTEGER.match(text):
         return int(text)
     if _FLOAT.match(text) and any(c.isdigit() for c in text.lower().partition("e")[0]):
-        return float(text)
+        number = float(text)
+        if number - number != 0:
+            from ama.errors import InvalidInput
+
+            raise InvalidInput(
+                f"{text} is too large for a number", hint=f"as a text: --meta-str KEY={text}"
+            )
+        return number
     return text
 
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.arguments import AssetArgument, split_asset_path, worktree_paths
+from ama.cli.arguments import (
+    AssetArgument,
+    RemoteOption,
+    positive,
+    split_asset_path,
+    worktree_paths,
+)
 from ama.cli.completion import complete_asset
-from ama.cli.opening import open_repo, open_source, path_in_asset
+from ama.cli.opening import (
+    find_repo,
+    name_in_store,
+    open_repo,
+    open_source,
+    open_store,
+    path_in_asset,
+)
 from ama.cli.output import console, first_line, plain, short, when
 from ama.cli.rendering import (
     as_seen_from_here,
@@ -29,15 +43,19 @@ from ama.cli.rendering import (
 
 if TYPE_CHECKING:
     from ama.cli.opening import Source
-    from ama.values import AssetInfo, File
+    from ama.values import AssetInfo, Change, File
 
 
 def log(
     asset: AssetArgument = "HEAD",
     limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, help="Show at most so many.")
+        int | None,
+        typer.Option(
+            "-n", "--limit", metavar="NUMBER", callback=positive, help="Show at most so many."
+        ),
     ] = None,
     oneline: Annotated[bool, typer.Option("--oneline", help="One line for each asset.")] = False,
+    remote: RemoteOption = None,
 ) -> None:
     """Show an asset and those that it came from.
 
@@ -45,7 +63,7 @@ def log(
         ama log
         ama log sequence_models@my_model -n 3
     """
-    assets = open_source(asset).log(asset, limit=limit)
+    assets = open_source(remote).log(asset, limit=limit)
     if console.report(assets):
         return
     if oneline:
@@ -68,10 +86,11 @@ def show(
             help="An asset by any of its names; with a path, a file of it.",
         ),
     ] = "HEAD",
+    remote: RemoteOption = None,
 ) -> None:
     """Show everything about an asset.
 
-    With a path it prints that file, as `ama cat` does.
+    With a path it prints that file, as `ama cat` does; with --json, its kind, id and size.
 
     Example:
         ama show sequence_models@my_model
@@ -79,9 +98,13 @@ def show(
     """
     name, colon, path = asset.partition(":")
     name = name or "HEAD"
-    source = open_source(name)
+    source = open_source(remote)
     if colon:
-        _write_bytes(source.read(path_in_asset(path), name))
+        path = path_in_asset(path)
+        if console.json:  # of bytes there is no JSON, but of what is known about them
+            console.print_json(_file(source.files(name), path, name))
+        else:
+            _write_bytes(source.read(path, name))
         return
     info = source.resolve(name)
     files = source.files(info.id)
@@ -120,6 +143,7 @@ def ls(
     path: Annotated[
         str | None, typer.Argument(metavar="PATH", help="Only this file, or what is below it.")
     ] = None,
+    remote: RemoteOption = None,
 ) -> None:
     """List the files of an asset.
 
@@ -131,11 +155,20 @@ def ls(
     """
     name, colon, inside = asset.partition(":")
     path = inside if colon and path is None else path
-    files = open_source(name).files(name)
+    files = open_source(remote).files(name)
     if path and (wanted := path_in_asset(path)) != os.curdir:
         files = _below(files, wanted, name)
     if not console.report(files):
         print_files(files)
+
+
+def _file(files: tuple[File, ...], path: str, asset: str) -> File:
+    found = _below(files, path, asset)
+    if found[0].path != path:
+        from ama.errors import InvalidInput
+
+        raise InvalidInput(f"{path} is a directory", hint=f"list it: ama ls {asset} {path}")
+    return found[0]
 
 
 def _below(files: tuple[File, ...], path: str, asset: str) -> tuple[File, ...]:
@@ -162,6 +195,7 @@ def cat(
             help="A file of an asset; without an asset, of HEAD.",
         ),
     ],
+    remote: RemoteOption = None,
 ) -> None:
     """Print a file of an asset.
 
@@ -172,7 +206,14 @@ def cat(
         ama cat sequence_models/7:model.yml
     """
     asset, inside = split_asset_path(path)
-    _write_bytes(open_source(asset).read(path_in_asset(inside), asset))
+    if ":" not in path and remote is None and find_repo() is None:
+        from ama.errors import InvalidInput
+
+        raise InvalidInput(
+            f"'{path}' names no file of an asset",
+            hint="write ASSET:PATH, such as CLASS:model.yml; `ama ls ASSET` lists the files",
+        )
+    _write_bytes(open_source(remote).read(path_in_asset(inside), asset))
 
 
 def _write_bytes(pieces: Iterator[bytes]) -> None:
@@ -195,6 +236,7 @@ def diff(
     staged: Annotated[
         bool, typer.Option("--staged", help="HEAD, or OLD, and what is staged.")
     ] = False,
+    remote: RemoteOption = None,
 ) -> None:
     """Show which files differ.
 
@@ -212,12 +254,35 @@ def diff(
     if len(assets) > 2:
         raise typer.BadParameter("at most two assets; paths go after --")
     old, new, *_ = [*assets, None, None]
-    repo = open_repo()
-    changes = repo.diff(old, new, staged=staged, paths=worktree_paths(paths, globs=False))
+    changes = _diff(old, new, staged, paths, remote)
     if console.report(changes):
         return
-    print_changes(changes, near=as_seen_from_here(repo.root))
+    repo = find_repo() if remote is None else None
+    print_changes(changes, near=str if repo is None else as_seen_from_here(repo.root))
     if changes:
         console.done(changes_summary(changes))
     else:
         console.note("no differences")
+
+
+def _diff(
+    old: str | None, new: str | None, staged: bool, paths: list[str], remote: str | None
+) -> tuple[Change, ...]:
+    from ama.errors import InvalidInput, NotFound
+
+    if remote is not None and (old is None or new is None or staged):
+        raise typer.BadParameter("--remote goes with two assets, which are compared there")
+    repo = find_repo() if remote is None else None
+    if repo is None and old is not None and new is not None and not staged:
+        names = (name_in_store(name, remote) for name in (old, new))
+        return open_store(remote).diff(*names, paths=paths)
+    try:
+        named_paths = worktree_paths(paths, globs=False)
+        return (repo or open_repo()).diff(old, new, staged=staged, paths=named_paths)
+    except (InvalidInput, NotFound) as error:
+        named = [word for word in (old, new) if word is not None and os.path.lexists(word)]
+        if not named:
+            raise
+        asset = old if named != [old] and len(named) == 1 else None
+        words = ["ama", "diff", *([asset] if asset else []), "--", *named]
+        raise type(error)(error.message, hint=f"paths go after --: {shlex.join(words)}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from ama.asset import Asset
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
@@ -65,7 +66,13 @@ def name_in_store(name: str, remote: str | None = None) -> str:
         return name
     from ama.errors import NotFound
 
-    found = open_repo().resolve(name)
+    repo = find_repo()
+    if repo is None:
+        raise NotFound(
+            f"{name} is a worktree's, and there is none here",
+            hint="name an asset instead: ama list shows what there is; or go to a worktree",
+        )
+    found = repo.resolve(name)
     if found.number is None and remote is None:
         raise NotFound(f"{name} is not published yet", hint="publish it first: ama upload")
     return found.id
@@ -115,34 +122,37 @@ class Source(Protocol):
 
 
 class StoreSource:
-    """A store as a source, for commands that run outside of every worktree."""
+    """A store as a source, for commands that run outside of every worktree, or name a remote."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, remote: str | None = None) -> None:
         self._store = store
+        self._remote = remote
+
+    def _asset(self, name: str) -> Asset:
+        return self._store.resolve(name_in_store(name, self._remote))
 
     def resolve(self, name: str) -> AssetInfo:
         """Find an asset by any of its names."""
-        return self._store.resolve(name).info
+        return self._asset(name).info
 
     def files(self, name: str) -> tuple[File, ...]:
         """List the files of an asset."""
-        return self._store.resolve(name).files()
+        return self._asset(name).files()
 
     def read(self, path: str, asset: str) -> Iterator[bytes]:
         """Read a file of an asset, verified."""
-        return self._store.resolve(asset).open(path)
+        return self._asset(asset).open(path)
 
     def log(self, asset: str, *, limit: int | None = None) -> list[AssetInfo]:
         """List an asset and those that it came from, newest first."""
-        return self._store.log(asset, limit=limit)
+        return self._store.log(name_in_store(asset, self._remote), limit=limit)
 
 
-def open_source(name: str) -> Source:
-    """Open the worktree, or outside of every worktree the default store.
+def open_source(remote: str | None = None) -> Source:
+    """Open the remote that is named, else the worktree, else the default store.
 
     Args:
-        name: The name that will be asked for. `HEAD` needs a worktree.
+        remote: A remote by name or URL.
     """
-    if name.partition("~")[0] == "HEAD":
-        return open_repo()
-    return find_repo() or StoreSource(open_store())
+    repo = find_repo() if remote is None else None
+    return repo or StoreSource(open_store(remote), remote)

@@ -6,7 +6,7 @@ from ama.cli.app import new_group, register
 from ama.cli.arguments import AssetArgument
 from ama.cli.opening import open_repo
 from ama.cli.output import console
-from ama.cli.rendering import ref_text
+from ama.cli.rendering import next_upload, ref_text
 
 
 def list_() -> None:
@@ -37,11 +37,12 @@ def remove(asset: AssetArgument) -> None:
         ama link nlp_embeddings/3
         ama ref remove nlp_embeddings/3
     """
-    ref = open_repo().unlink(asset)
+    repo = open_repo()
+    ref = repo.unlink(asset)
     if console.report(ref):
         return
     console.done(f"removed ref {ref_text(ref)}")
-    console.next_step("ama upload")
+    next_upload(repo)
 
 
 app = new_group(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ama.cli.output import Style, console, count, first_line, short, shown_path, size, when
 
 if TYPE_CHECKING:
+    from ama.repo import Repo
     from ama.results import AliasChange
     from ama.values import AssetInfo, Change, File, Ref, Scalar
 
@@ -209,6 +210,14 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     step = "ama status" if rest else f"ama add {shlex.join(named)}"
     what = f"{count(len(named), 'file')} changed but not added"
     console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
+
+
+def next_upload(repo: Repo) -> None:
+    """Name the next step: an upload, if files or links are there that it would publish."""
+    if repo.refs() or repo.diff(staged=True):
+        console.next_step("ama upload")
+    elif repo.head is None:
+        console.next_step("ama add FILE...")
 
 
 def files_text(files: int, total: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ USAGE = 2
 _RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_EXTRA = re.compile(r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", re.DOTALL).match
 
 # The base of typer's errors of usage; typer exports only this child of it.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -118,8 +121,13 @@ def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
         hint = f"did you mean {near}? {help_hint}" if near else help_hint
         if command == PROGRAM and wrong_option == "--json":
             hint = "--json goes behind the command, such as `ama list --json`"
+        if command != PROGRAM and wrong_option in ("-C", "--version"):
+            hint = f"it goes before the command: {PROGRAM} {wrong_option} ..."
         return Failure("usage", USAGE, f"there is no option {wrong_option} in `{command}`", hint)
     message = str(error.format_message()).strip().rstrip(".").replace("\n", " ")
+    extra = _EXTRA(message)
+    if extra:
+        message = f"`{command}` takes no further words: {extra[1]}"
     return Failure("usage", USAGE, message[:1].lower() + message[1:], help_hint)
 
 

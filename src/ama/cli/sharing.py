@@ -135,8 +135,9 @@ def download(
         ama download sequence_models@my_model --refs -o model
         ama download sequence_models/7 --include '*.yml'
     """
+    name = name_in_store(asset, remote) if alias is None else _with_alias(asset, alias)
     result = open_store(remote).download(
-        name_in_store(asset, remote) if alias is None else _with_alias(asset, alias),
+        name,
         directory,
         refs=refs,
         include=include or (),

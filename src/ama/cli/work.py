@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from ama.cli.rendering import (
     changes_summary,
     files_text,
     metadata_lines,
+    next_upload,
     print_changes,
     print_not_added,
     print_rest,
@@ -72,7 +74,10 @@ def init(
 
 
 def add(
-    paths: PathArguments,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Files, directories, or quoted globs."),
+    ] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Keep a copy of large files now, not with the upload.")
     ] = False,
@@ -108,11 +113,16 @@ def add(
         ama add 'checkpoints/*.h5'
         ama add ref --alias my_training_inputs
     """
+    if not paths:
+        meant = "; for an alias: `ama set --alias`, or `ama add ref --alias`" if alias else ""
+        raise typer.BadParameter(f"say what to add: PATH...{meant}")
     if alias is not None:
         _add_ref(paths, alias, class_name, label)
         return
     if class_name is not None or label:
         raise typer.BadParameter("--class and --label go with `ama add ref --alias ALIAS`")
+    if paths == ["ref"] and not os.path.lexists("ref"):
+        raise typer.BadParameter("`ama add ref` needs --alias ALIAS; by any name: `ama link ASSET`")
     repo = open_repo()
     result = repo.add(worktree_paths(paths), copy=copy)
     if console.report(result):
@@ -148,7 +158,10 @@ def rm(
     cached: Annotated[
         bool, typer.Option("--cached", help="Keep the files, remove them from the asset only.")
     ] = False,
-    force: ForceOption = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Delete files whose content is stored nowhere.")
+    ] = False,
+    _recursive: Annotated[bool, typer.Option("-r", "--recursive", hidden=True)] = False,
 ) -> None:
     """Delete files and stage their removal.
 
@@ -158,12 +171,13 @@ def rm(
         ama rm old_model.h5
         ama rm --cached notes.txt
     """
-    result = open_repo().remove(worktree_paths(paths, globs=False), keep_files=cached, force=force)
+    repo = open_repo()
+    result = repo.remove(worktree_paths(paths, globs=False), keep_files=cached, force=force)
     if console.report(result):
         return
     what = count(len(result.removed), "file")
     console.done(f"removed {what}" if result.files_deleted else f"removed {what}, kept on disk")
-    console.next_step("ama upload")
+    next_upload(repo)
 
 
 def restore(
@@ -273,13 +287,14 @@ def _print_set(state: Status | Staged) -> None:
 
 
 def _next_after_status(state: Status) -> None:
-    if state.staged or state.aliases or state.message or state.metadata or state.refs:
+    noted = state.aliases or state.message or state.metadata
+    if state.staged or state.refs or (noted and state.head is not None):
         console.next_step("ama upload")
     elif state.changed:
         console.next_step("ama add FILE..., or ama restore FILE...")
     elif state.unpublished:
         console.next_step("ama push")
-    elif state.untracked:
+    elif state.untracked or noted:
         console.next_step("ama add FILE...")
 
 
@@ -323,15 +338,19 @@ def set_(
         ama set --unset learning_rate
     """
     metadata = parse_metadata(meta or (), meta_str or ())
-    staged = open_repo().set(
-        aliases=alias or (), message=message, metadata=metadata, unset=unset or ()
-    )
+    if not (alias or meta or meta_str or unset) and message is None:
+        raise typer.BadParameter("say what to set: --alias, --message, --meta, --meta-str, --unset")
+    repo = open_repo()
+    staged = repo.set(aliases=alias or (), message=message, metadata=metadata, unset=unset or ())
     if console.report(staged):
         return
     if console.quiet:
         return
     _print_set(staged)
-    console.next_step("ama upload")
+    if repo.head is not None and (staged.aliases or staged.message or staged.metadata):
+        console.next_step("ama upload")
+    else:
+        next_upload(repo)
 
 
 def commit(message: MessageOption = None) -> None:

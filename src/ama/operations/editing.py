@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ama.errors import Conflict, NotFound, shown
+from ama.hashing import short
 from ama.head import Head, Unpublished
 from ama.names import check_alias
 from ama.objects import check_metadata
@@ -43,14 +45,32 @@ def start(session: Session, class_name: str) -> None:
             hint="publish them first: ama push",
         )
     # An empty index holds nothing to lose: it is what an init that was interrupted leaves.
-    if (index.entries and staged_changes(session, head, index)) or index.notes_for(head):
+    if index.entries and staged_changes(session, head, index):
         raise Conflict(
-            f"files, aliases or metadata are staged here for {head.class_name}, and would be lost",
+            f"files are staged here for {head.class_name}, and would be lost",
             hint="publish them first: ama upload; or unstage them: ama restore --staged .",
+        )
+    notes = index.notes_for(head)
+    if notes:
+        raise Conflict(
+            "aliases, a message, metadata or refs are set here for the next asset of"
+            f" {head.class_name}, and would be lost",
+            hint=f"take them back: {'; '.join(_taking_back(notes))}",
         )
     # The index first: nothing that was staged may ever be taken for the new class's.
     tree.index.update(lambda latest: _emptied(latest, index))
     tree.head.write(generation, Head(class_name, origin=head.origin))
+
+
+def _taking_back(notes: Notes) -> Iterator[str]:
+    """Yield the commands that take back all that is noted."""
+    keys = [f"alias:{alias}" for alias in notes.aliases]
+    keys += ["message"] if notes.message is not None else []
+    keys += notes.metadata
+    if keys:
+        yield shlex.join(["ama", "set", *(word for key in keys for word in ("--unset", key))])
+    for ref in notes.refs:
+        yield f"ama ref remove {short(ref.asset)}"
 
 
 def _emptied(latest: Index, seen: Index) -> Index:

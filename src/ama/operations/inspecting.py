@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ama.describing import Describer
@@ -119,6 +119,19 @@ def diff(
             )
         chosen.update(found)
     return tuple(change for change in changes if change.path in chosen)
+
+
+def below(changes: tuple[Change, ...], paths: Sequence[str]) -> tuple[Change, ...]:
+    """Return the changes of some files, and of what is below some directories; all of no path."""
+    return tuple(
+        change
+        for change in changes
+        if not paths or any(_is_below(change.path, path) for path in paths)
+    )
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return not directory or path == directory or path.startswith(f"{directory}/")
 
 
 def _against_worktree(

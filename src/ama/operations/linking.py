@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ama.errors import AmaError, InvalidInput, NotFound, shown
-from ama.names import check_alias
 from ama.objects import Kind, RefLink, encode_asset
 from ama.operations.editing import note
 from ama.operations.session import Session
@@ -49,11 +48,11 @@ def find(session: Session, name: str, class_name: str | None, *, alias: bool) ->
     _, head = session.tree.head.read()
     view = session.fresh_view(head)
     url = session.url(None, head)
-    if view is not None and (alias or class_name is not None):
+    if view is not None and "@" not in name and (alias or class_name is not None):
         return find_alias(view, name, url, class_name)[1]
     plain = not any(mark in name for mark in "/@~") and name != "HEAD"
     if view is not None and plain and name not in view.class_names and not _is_id(name):
-        return find_alias(view, check_alias(name), url)[1]
+        return find_alias(view, name, url, or_class=True)[1]
     return session.resolve(name, fresh=True)
 
 
@@ -86,8 +85,12 @@ def take(session: Session, asset: bytes, label: str) -> RefLink:
 
 
 def with_ref(refs: Sequence[RefLink], link: RefLink) -> tuple[RefLink, ...]:
-    """Return the refs with one more; a link to the same asset is replaced by it."""
-    return (*(ref for ref in refs if ref.asset != link.asset), link)
+    """Return the refs with one more; a link to the same asset is replaced by it, but without a
+    label it keeps the one that it had.
+    """
+    labels = [ref.label for ref in refs if ref.asset == link.asset] if not link.label else []
+    made = replace(link, label=labels[0]) if labels else link
+    return (*(ref for ref in refs if ref.asset != link.asset), made)
 
 
 def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:

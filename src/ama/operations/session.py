@@ -235,7 +235,7 @@ class Session:
         Raises:
             NotFound, InvalidInput: see `ama.revisions`.
         """
-        from ama.revisions import parse_revision
+        from ama.revisions import parse_revision, too_far_back
 
         revision = parse_revision(name)
         _, head = self.tree.head.read()
@@ -243,7 +243,7 @@ class Session:
         for _ in range(revision.back):
             parents = self.sources().asset(asset).parents
             if not parents:
-                raise NotFound(f"{name} goes back further than there are parents")
+                raise too_far_back(name)
             asset = parents[0]
         return asset
 
