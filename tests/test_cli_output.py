@@ -121,6 +121,22 @@ def test_a_row_ends_with_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.endswith("…")
 
 
+def test_a_text_without_room_goes_below_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("models/1", "first training"), ("models/2", "")]
+    header = ("Asset", "Message")
+    printed = []
+    for columns in ("80", "45", "40"):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stdout", stream)
+        wide = [("models/1" + " " * 24, "first training"), ("models/2", "")]
+        Console().table(header, rows if columns == "80" else wide, spill=True)
+        printed.append([line.rstrip() for line in stream.getvalue().splitlines()])
+    assert printed[0] == ["Asset     Message", "models/1  first training", "models/2"]
+    below = ["Asset", "    Message", "models/1", "    first training", "models/2"]
+    assert printed[1] == printed[2] == below
+
+
 def test_changes(capsys: pytest.CaptureFixture[str]) -> None:
     changes = (
         Change("model.h5", "added", new_size=2000),

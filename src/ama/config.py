@@ -211,7 +211,7 @@ def unset(path: Path, key: str) -> None:
     """
     if get(load(path), key) is None:
         _check_key(key)
-        raise NotFound(f"{key} isn't set in {shown(path)}")
+        raise NotFound(f"{key} isn't set in {shown(path)}", hint="see what is: ama config list")
     import tomlkit
 
     document = tomlkit.parse(_read(path))

@@ -71,9 +71,10 @@ class Console:
         rows: Iterable[Sequence[str]],
         *,
         right: frozenset[int] = frozenset(),
+        spill: bool = False,
     ) -> None:
-        """Print rows in aligned columns below a header; `right` are those aligned to the right."""
-        self.columns([header, *rows], right=right, header=True)
+        """Print rows in aligned columns below a header; see `columns`."""
+        self.columns([header, *rows], right=right, header=True, spill=spill)
 
     def columns(
         self,
@@ -82,22 +83,36 @@ class Console:
         right: frozenset[int] = frozenset(),
         indent: str = "",
         header: bool = False,
+        spill: bool = False,
     ) -> None:
-        """Print rows in aligned columns. On a terminal a line ends where the window does."""
+        """Print rows in aligned columns. On a terminal a line ends where the window does.
+
+        Args:
+            rows: their cells.
+            right: the columns that are aligned to the right.
+            indent: what stands before each line.
+            header: whether the first row is one.
+            spill: whether the last column, a text, goes below its row where it has no room.
+        """
         cells = [[shown(cell) for cell in row] for row in rows]
         if not cells:
             return
         widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
         limit = _terminal_width()
+        if spill and limit and len(indent) + sum(widths) + 2 * len(widths) - 2 > limit:
+            *widths, _ = widths
+            below = [row.pop() for row in cells]
+        else:
+            below = [""] * len(cells)
         for number, row in enumerate(cells):
             padded = (
                 cell.rjust(width) if column in right else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
-            text = indent + "  ".join(padded).rstrip()
-            if limit and len(text) > limit:
-                text = text[: limit - 1] + "…"
-            self.line(text, "bold" if header and number == 0 else None)
+            style: Style | None = "bold" if header and number == 0 else None
+            self.line(_fitted(indent + "  ".join(padded).rstrip(), limit), style)
+            if below[number]:
+                self.line(_fitted(f"{indent}    {below[number]}", limit), style)
 
 
 console = Console()
@@ -150,6 +165,11 @@ def when(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def when_short(moment: datetime) -> str:
+    """A time for a table, whose header says that it is UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
 def short(full_id: str) -> str:
     """An object id as it is shown."""
     return full_id[:10]
@@ -185,6 +205,10 @@ def colour_wanted(stream: TextIO) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return False
     return os.name != "nt" or "WT_SESSION" in os.environ
+
+
+def _fitted(text: str, limit: int | None) -> str:
+    return text[: limit - 1] + "…" if limit and len(text) > limit else text
 
 
 def _styled(text: str, style: Style | None, stream: TextIO) -> str:

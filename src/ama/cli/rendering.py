@@ -8,7 +8,17 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ama.cli.output import Style, console, count, first_line, short, shown_path, size, when
+from ama.cli.output import (
+    Style,
+    console,
+    count,
+    first_line,
+    short,
+    shown_path,
+    size,
+    when,
+    when_short,
+)
 
 if TYPE_CHECKING:
     from ama.repo import Repo
@@ -162,18 +172,19 @@ _WORDS = {"added": "added", "modified": "modified", "removed": "removed", "mode"
 
 
 def print_asset_table(assets: Sequence[AssetInfo]) -> None:
-    """Print assets, one a line."""
+    """Print assets, one a line; in a narrow window each message goes below its asset."""
     rows = [
         (
             asset.name,
             ", ".join(asset.aliases),
-            asset.author,
-            when(asset.created_at),
+            asset.author.partition(" <")[0],
+            when_short(asset.created_at),
             _message_cell(asset),
         )
         for asset in assets
     ]
-    console.table(("Asset", "Aliases", "Created By", "Created At", "Message"), rows)
+    header = ("Asset", "Aliases", "Created By", "Created At (UTC)", "Message")
+    console.table(header, rows, spill=True)
 
 
 def _message_cell(asset: AssetInfo) -> str:
