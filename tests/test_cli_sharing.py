@@ -142,7 +142,7 @@ def test_list(run: Ama) -> None:
     assert [line.split()[:2] for line in lines[1:]] == [["inputs", "1"], ["models", "1"]]
     lines = run.ok("list", "models").stdout.splitlines()
     assert lines[0].startswith("Asset")
-    for told in ("models/1 (", "best", "Ann Lee <ann@example.com>", " UTC  first"):
+    for told in ("models/1 (", "best", "Ann Lee  ", "  first"):
         assert told in lines[1]
     assert run.ok("list", "models", "--json").json()[0]["aliases"] == ["best"]
     assert [info["name"] for info in run.ok("list", "--json").json()] == ["inputs", "models"]
@@ -311,7 +311,7 @@ def test_refs(run: Ama) -> None:
     assert [ref["label"] for ref in shown["staged"]] == ["again"]
     said = run.ok("ref", "remove", "inputs/1").stdout
     assert said.startswith("removed ref inputs/1 (")
-    assert said.splitlines()[-1] == "next: ama upload"
+    assert "next:" not in said, "there is nothing to upload"
     assert run.ok("ref", "list", "--json").json()["staged"] == []
     assert run("ref", "remove", "inputs/1").code == 3
 
@@ -444,8 +444,8 @@ def test_a_named_remote_is_looked_at(training: Path, elsewhere: Path, run: Ama) 
     assert "modified" not in run.ok(*line, "--", "model.h5").stdout
     outside = run.ok(*line, "--", "model.yml", cwd=elsewhere)
     assert "modified  model.yml" in outside.stdout
-    for words in (("log",), ("cat", "models/1")):
-        assert "hint: make one" not in run(*words, cwd=elsewhere).stderr
+    for words, hint in ((("log",), "name an asset ("), (("cat", "models/1"), "write ASSET:PATH; ")):
+        assert f"hint: {hint}" in run(*words, cwd=elsewhere).stderr
 
 
 def test_head_is_what_the_worktree_says(training: Path, elsewhere: Path, run: Ama) -> None:

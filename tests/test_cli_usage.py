@@ -127,7 +127,6 @@ def test_version(run: Ama) -> None:
         ("add ref", "`ama add ref` needs --alias ALIAS", "see `ama add --help`"),
         ("download a/1 --alias b", "ama download a --alias b", "see `ama download --help`"),
         ("download a@b --alias c", "ama download a --alias c", "see `ama download --help`"),
-        ("cat a/1", "'a/1' names no file of an asset", "write ASSET:PATH"),
         ("diff a --remote x", "--remote goes with two assets", "see `ama diff --help`"),
         ("log --limit", "option '--limit' requires an argument", "see `ama log --help`"),
         ("log -n none", "invalid value for '-n' / '--limit'", "see `ama log --help`"),

@@ -207,11 +207,11 @@ def cat(
     """
     asset, inside = split_asset_path(path)
     if ":" not in path and remote is None and find_repo() is None:
-        from ama.errors import InvalidInput
+        from ama.errors import NotFound
 
-        raise InvalidInput(
-            f"'{path}' names no file of an asset",
-            hint="write ASSET:PATH, such as CLASS:model.yml; `ama ls ASSET` lists the files",
+        raise NotFound(
+            f"'{path}' names no asset, and there is no worktree here whose HEAD could be meant",
+            hint="write ASSET:PATH; its files: ama ls ASSET; or start here: ama init CLASS",
         )
     _write_bytes(open_source(remote).read(path_in_asset(inside), asset))
 

@@ -70,7 +70,7 @@ def name_in_store(name: str, remote: str | None = None) -> str:
     if repo is None:
         raise NotFound(
             f"{name} is a worktree's, and there is none here",
-            hint="name an asset instead: ama list shows what there is; or go to a worktree",
+            hint="name an asset (ama list shows what there is); or make a worktree: ama init CLASS",
         )
     found = repo.resolve(name)
     if found.number is None and remote is None:
