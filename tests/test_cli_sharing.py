@@ -550,8 +550,16 @@ def test_every_report_is_json(run: Ama) -> None:
     for words in (
         *(("status",), ("diff",), ("log",), ("show",), ("ls",), ("list",), ("list", "models")),
         *(("ref",), ("alias",), ("alias", "history", "best"), ("remote",), ("config",)),
-        *(("fsck",), ("fetch",), ("pull",), ("upload",), ("push",), ("commit",), ("set",)),
-        *(("hash", "model.yml"), ("switch", "HEAD"), ("add", "model.yml")),
+        *(
+            ("fsck",),
+            ("fetch",),
+            ("pull",),
+            ("upload",),
+            ("push",),
+            ("commit",),
+            ("set", "-m", "x"),
+        ),
+        *(("hash", "model.yml"), ("switch", "HEAD"), ("add", "model.yml"), ("set", "-m", "x")),
     ):
         result = run.ok(*words, "--json")
         result.json()

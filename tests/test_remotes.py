@@ -216,7 +216,7 @@ def test_a_lost_answer_is_no_conflict(bad_network: proxy.Proxy, tmp_path: Path) 
 
 # The S3 server of moto forgets now and then who was first, if it is busy: another stands in.
 @pytest.mark.parametrize(
-    ("kind", "writers"), [("gcs", 16), ("seaweed", 16), ("azure", 6), ("sftp", 6)]
+    ("kind", "writers"), [("gcs", 16), ("seaweed", 16), ("azure", 4), ("sftp", 4)]
 )
 def test_many_writers_lose_nothing(kind: str, writers: int) -> None:
     """Each a process's worth of state: a log of its own over a storage of its own."""

@@ -293,7 +293,7 @@ RACING = [*(make for make in WRITABLE if make.__name__ != "s3"), remote("seaweed
 def test_of_eight_threads_exactly_one_creates(make: Callable[[Path], Case], tmp_path: Path) -> None:
     writable = make(tmp_path).storage
     # The losers wait for seconds in some servers.
-    for round_ in range(20 if make in (local, memory, counting) else 4):
+    for round_ in range(20 if make in (local, memory, counting) else 2):
         name = f"log/{round_}"
         won: list[int] = []
         start = threading.Barrier(8)

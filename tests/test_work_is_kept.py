@@ -891,7 +891,8 @@ def unstamped(monkeypatch: pytest.MonkeyPatch) -> None:
             f"ama.worktree.{module}.look", lambda root, path: timeless(look(root, path))
         )
     monkeypatch.setattr(
-        "ama.worktree.adding.scan", lambda *given: (timeless(found) for found in scan(*given))
+        "ama.worktree.adding.scan",
+        lambda *given, **more: (timeless(found) for found in scan(*given, **more)),
     )
 
 

@@ -121,7 +121,6 @@ class Unmade:
     def __init__(self, inner: Storage, format_bytes: bytes, made: Callable[[], None]) -> None:
         self.inner = inner
         self.made = False
-        self.overtaken = False
         self._format = format_bytes
         self._tell = made
         self._lock = threading.Lock()
@@ -167,6 +166,10 @@ class Unmade:
         """Make the name hold nothing. See `Storage.delete`."""
         self.inner.delete(name)
 
+    def is_overtaken(self) -> bool:
+        """Whether somebody else has made the store meanwhile, so that this one never will be."""
+        return not self.made and self.inner.read([Range(FORMAT)]) not in ([None], [self._format])
+
     def _make(self) -> None:
         with self._lock:
             if self.made:
@@ -177,7 +180,6 @@ class Unmade:
             except AlreadyExists:
                 # It may be our own, of which the answer was lost.
                 if self.inner.read([Range(FORMAT)]) != [self._format]:
-                    self.overtaken = True
                     raise Conflict(
                         f"somebody else has made the store at {self.url} meanwhile",
                         hint="run the same command again",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from ama.errors import AmaError, Conflict, InvalidInput
+from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.operations.session import Session, now
@@ -127,8 +127,9 @@ def _publish(
             now=now,
             progress=session.progress,
         )
-    except Conflict:
-        if unmade is None or not unmade.overtaken:
+    except (Conflict, IntegrityError):
+        # The other's log doesn't follow what would have been our format.json.
+        if unmade is None or not unmade.is_overtaken():
             raise
         # Two made the store at the same time, and nothing was sent yet: publish to the other's.
         session.forget_sources()
