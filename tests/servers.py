@@ -166,6 +166,8 @@ def _weed(weed: str, files: Path) -> Iterator[str]:
     ports = free_ports(2 * len(names))
     argv: list[str | Path] = [weed, "server", "-s3", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1"]
     argv += [f"-dir={files}", "-volume.max", "0", "-master.volumeSizeLimitMB", "64"]
+    # Ports that are the same for every server else, and news of it for somebody far away.
+    argv += ["-s3.port.iceberg", "0", "-s3.port.lance", "0", "-master.telemetry=false"]
     for at, name in enumerate(names):
         argv += [f"-{name}.port", str(ports[2 * at]), f"-{name}.port.grpc", str(ports[2 * at + 1])]
     port = ports[2 * names.index("s3")]

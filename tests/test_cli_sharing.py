@@ -550,15 +550,7 @@ def test_every_report_is_json(run: Ama) -> None:
     for words in (
         *(("status",), ("diff",), ("log",), ("show",), ("ls",), ("list",), ("list", "models")),
         *(("ref",), ("alias",), ("alias", "history", "best"), ("remote",), ("config",)),
-        *(
-            ("fsck",),
-            ("fetch",),
-            ("pull",),
-            ("upload",),
-            ("push",),
-            ("commit",),
-            ("set", "-m", "x"),
-        ),
+        *(("fsck",), ("fetch",), ("pull",), ("upload",), ("push",), ("commit",)),
         *(("hash", "model.yml"), ("switch", "HEAD"), ("add", "model.yml"), ("set", "-m", "x")),
     ):
         result = run.ok(*words, "--json")
