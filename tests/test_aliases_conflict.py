@@ -261,6 +261,18 @@ def test_a_push_of_commits_whose_alias_has_moved_on_is_refused(
     assert len(ann.status().unpublished) == 2
 
 
+def test_publishing_without_the_alias_first_is_no_way_around(
+    team: Team, moved_on: tuple[Repo, Repo]
+) -> None:
+    ann, _ = moved_on
+    stage(ann, "mine").upload()
+    ann.set(aliases=["best"])
+    refused(team, ann.upload, "models@best is now /2", "Bob", "/1")
+    stage(ann, "mine again", "best")
+    refused(team, ann.upload, "models@best is now /2", "Bob", "/1")
+    assert team.numbers("best") == [2, 1]
+
+
 def test_another_alias_is_a_way_out(team: Team, moved_on: tuple[Repo, Repo]) -> None:
     ann, _ = moved_on
     stage(ann, "mine", "best")

@@ -16,6 +16,9 @@ from ama.objects import Asset
 from ama.results import AliasChange
 from ama.state import ClassState
 
+MOST_ANCESTORS = 100
+"""So many are looked at for one that an alias was on: each may take a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -71,12 +74,21 @@ def alias_events(
 def _check_not_moved(
     view: LogView, state: ClassState, alias: str, asset: bytes, read: ReadAsset
 ) -> None:
-    """Refuse if the alias was on what this asset was made from, and has moved on since."""
-    base = _published_base(view, asset, read)
+    """Refuse if the alias was on what this asset was made from, and has moved on since.
+
+    What counts is the nearest ancestor that it ever was on: publishing without it in between
+    changes nothing.
+    """
     moves = state.aliases.get(alias, ())
-    if base is None or not moves or moves[-1].asset == base:
-        return
-    if not any(move.asset == base for move in moves):
+    named = {move.asset for move in moves}
+    # Ancestors have lower numbers: beyond the lowest that it was on there's nothing to find.
+    lowest = min((state.number(i) or 0 for i in named if i is not None), default=0)
+    base = _published_base(view, asset, read)
+    for _ in range(MOST_ANCESTORS):
+        if base is None or base in named or (state.number(base) or 0) <= lowest:
+            break
+        base = next(iter(read(base).parents), None)
+    if base is None or base not in named or moves[-1].asset == base:
         return
     last = moves[-1]
     gone = "was removed" if last.asset is None else f"is now /{state.number(last.asset)}"
