@@ -56,7 +56,8 @@ INSIDE: dict[str, list[set[str]]] = {
     "transfer": [
         {"patterns", "aliasing", "presence", "pending"},
         {"push", "download"},
-        {"publishing", "copying"},
+        {"publishing"},
+        {"copying"},
     ],
     "operations": [
         {"session"},

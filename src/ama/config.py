@@ -143,7 +143,7 @@ def set_remote(path: Path, name: str, url: str, options: Mapping[str, Option]) -
     table = tomlkit.table()
     table["url"] = url
     if options:
-        table["options"] = _nested(options)
+        table["options"] = nested(options)
     remotes[name] = table
     _write(path, tomlkit.dumps(document))
 
@@ -246,7 +246,16 @@ def _delete(table: MutableMapping[str, Any], parts: list[str]) -> None:
         del table[parts[0]]
 
 
-def _nested(options: Mapping[str, Option]) -> dict[str, Any]:
+def nested(options: Mapping[str, Option]) -> dict[str, Any]:
+    """Turn options with dots in their names into tables in tables, as a client wants them.
+
+    Raises:
+        InvalidInput: a name can't be one, or is both a value and a table.
+
+    Example:
+        >>> nested({"client_kwargs.region_name": "eu"})
+        {'client_kwargs': {'region_name': 'eu'}}
+    """
     found: dict[str, Any] = {}
     for name, value in options.items():
         if not _OPTION(name):

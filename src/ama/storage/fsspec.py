@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -18,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from fsspec.asyn import get_loop
 
 from ama.errors import AlreadyExists, InvalidInput, StorageError
-from ama.fs import temp_name
+from ama.fs import is_temp, temp_name
 from ama.storage.backends import HTTP, S3, SFTP, Backend
 from ama.storage.failures import (
     is_absent,
@@ -395,7 +394,7 @@ class SftpClient:
                 path = info["name"]
                 if info["type"] == "directory":
                     waiting.append(path)
-                elif not is_temp_path(path):
+                elif not is_temp(path.rpartition("/")[2]):
                     found[path] = int(info["size"])
         return found
 
@@ -474,13 +473,6 @@ class HttpClient:
 
 
 _READ_ONLY = "use the URL of the bucket or directory that it serves"
-
-
-def is_temp_path(path: str) -> bool:
-    """Whether a path is one of a file that is not whole yet."""
-    from ama.fs import is_temp
-
-    return is_temp(os.path.basename(path))
 
 
 async def _synced(file: Any) -> None:

@@ -7,8 +7,8 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from ama.config import Option, nested
 from ama.errors import InvalidInput, shown
 from ama.storage.backends import BACKENDS, SECRET_OPTIONS
 from ama.storage.local import LocalStorage
@@ -20,8 +20,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://").match
 # As scp has it: host:/path or user@host:path.
 _SCP = re.compile(r"([\w.-]{2,}(?=:/)|[\w.-]+@[\w.-]+(?=:)):").match
 _SUPPORTED = "a directory's path, gs://, s3://, az://, sftp:// or https://"
-
-Option = str | int | float | bool
 
 _memories: dict[str, MemoryStorage] = {}
 _memories_lock = threading.Lock()
@@ -68,7 +66,7 @@ def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Stora
     return FsspecStorage(
         url,
         BACKENDS[scheme],
-        _nested({name: value for name, value in options.items() if name not in _OWN}),
+        nested({name: value for name, value in options.items() if name not in _OWN}),
         patience=patience,
         single_writer=options.get("single_writer") is True,
     )
@@ -171,18 +169,6 @@ def _check_place(url: str, scheme: str) -> None:
     if not host:
         what = "bucket" if BACKENDS[scheme].needs_bucket else "host"
         raise InvalidInput(f"'{shown(url)}' names no {what}", hint=f"write {scheme}://NAME/PATH")
-
-
-def _nested(options: Mapping[str, Option]) -> dict[str, Any]:
-    """Turn `client_kwargs.region_name` into a map in a map, which is how the clients want it."""
-    found: dict[str, Any] = {}
-    for name, value in options.items():
-        *outer, last = name.split(".")
-        at = found
-        for part in outer:
-            at = at.setdefault(part, {})
-        at[last] = value
-    return found
 
 
 def _file_path(url: str) -> str:

@@ -12,10 +12,8 @@ from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
 from ama.transfer.aliasing import Job
+from ama.transfer.publishing import BATCH, is_published
 from ama.transfer.push import Push
-
-BATCH = 500
-"""So many assets are published by one entry at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def copy_asset(
     sources = Sources(source.current(source.view()))
     view = target.view()
     view.require_whole()
-    wanted = [found for found in _closure(sources, asset) if not _is_in(view, sources, found)]
+    wanted = [found for found in _closure(sources, asset) if not is_published(view, sources, found)]
     jobs = [Job(found, tuple(aliases) if found == asset else ()) for found in wanted]
     if aliases and asset not in wanted:
         jobs.append(Job(asset, tuple(aliases)))
@@ -95,7 +93,3 @@ def _closure(sources: Sources, asset: bytes) -> list[bytes]:
         below = [*value.parents, *(ref.asset for ref in value.refs)]
         waiting += [(other, False) for other in below if other not in order]
     return list(order)
-
-
-def _is_in(view: LogView, sources: Sources, asset: bytes) -> bool:
-    return view.class_state(sources.asset(asset).class_name).number(asset) is not None

@@ -258,7 +258,7 @@ def publish(
             progress=progress,
         )
         moved = new_head if last else _without(claim.head, batch, remote.url)
-        before = {job.asset for job in batch if _is_published(view, sources, job.asset)}
+        before = {job.asset for job in batch if is_published(view, sources, job.asset)}
         note = partial(claim.take, moved=moved)
         try:
             appended = remote.log.append(push.events, author=author, now=now, before=note)
@@ -343,7 +343,8 @@ def _history(sources: Sources, tip: bytes) -> Iterable[bytes]:
                 waiting.append(parent)
 
 
-def _is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
+def is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
+    """Whether a store's log has published an asset."""
     return view.class_state(sources.asset(asset).class_name).number(asset) is not None
 
 
@@ -353,7 +354,7 @@ def _unpublished_chain(view: LogView, sources: Sources, tip: bytes) -> list[byte
     waiting = [tip]
     while waiting:
         asset = waiting.pop(0)
-        if asset in chain or _is_published(view, sources, asset):
+        if asset in chain or is_published(view, sources, asset):
             continue
         chain.append(asset)
         waiting.extend(sources.asset(asset).parents)
