@@ -211,3 +211,16 @@ def test_in_bash() -> None:
         ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "m2\n"
+
+
+def test_hash_of_a_name_that_is_almost_right(tmp_path: Path, run: Ama) -> None:
+    (tmp_path / "model.h5").write_bytes(b"x")
+    told = run("hash", "modle.h5")
+    assert told.code == 3
+    assert "did you mean model.h5?" in told.stderr
+
+
+def test_a_name_with_an_email_in_it_is_not_half_kept(run: Ama) -> None:
+    told = run("config", "set", "user.name", "Ann <ann@example.com>")
+    assert told.code == 2
+    assert "user.email" in told.stderr

@@ -556,3 +556,32 @@ def test_every_report_is_json(run: Ama) -> None:
         result = run.ok(*words, "--json")
         result.json()
         assert result.stderr == ""
+
+
+def test_a_push_says_which_refs_a_store_lacks(training: Path, home: Path, run: Ama) -> None:
+    """And how to bring them there."""
+    first = home / ".local" / "share" / "ama" / "store"
+    second = training.parent / "second"
+    told = run.ok("upload", "--remote", str(second), "-m", "again").stdout
+    line = next(line for line in told.splitlines() if line.startswith("made from"))
+    assert "inputs" in line
+    assert "not in this store" in line
+    copy = line.partition("; ")[2].replace("--from REMOTE", f"--from {first}")
+    assert "published inputs/1" in run.ok(*shlex.split(copy)[1:]).stdout
+    assert "not in this store" not in run.ok("upload", "-m", "2", "--remote", str(second)).stdout
+
+
+def test_remote_list_names_where_a_download_came_from(
+    training: Path, tmp_path: Path, run: Ama
+) -> None:
+    assert str(tmp_path) not in run.ok("remote", "list").stderr
+    store = tmp_path / "team"
+    run.ok("upload", "--remote", str(store), "-m", "again")
+    run.ok("download", "models", "-o", str(tmp_path / "d"), "--remote", str(store))
+    assert str(store) in run.ok("remote", "list", cwd=tmp_path / "d").stderr
+
+
+def test_remote_remove_reports_what_it_was(tmp_path: Path, run: Ama) -> None:
+    run.ok("remote", "add", "old", str(tmp_path / "s"))
+    removed = run.ok("remote", "remove", "old", "--json").json()
+    assert (removed["name"], removed["url"]) == ("old", str(tmp_path / "s"))

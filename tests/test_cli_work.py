@@ -416,3 +416,25 @@ def test_a_long_status_is_cut(models: Path, run: Ama) -> None:
     shown = run.ok("status", "--json").json()
     assert len(shown["staged"]) == 100
     assert len(shown["untracked"]) > 100
+
+
+@pytest.mark.parametrize("name", ["a,b", "[x]"])
+def test_what_is_staged_keeps_its_name_though_it_is_gone(
+    name: str, tmp_path: Path, run: Ama
+) -> None:
+    """It stands for itself, not for a list or a glob of others that are here."""
+    for file in (name, "a", "b", "x"):
+        (tmp_path / file).write_text(file, encoding="utf-8")
+    run.ok("init", "models")
+    run.ok("add", ".")
+    run.ok("commit", "-m", "first")
+    (tmp_path / name).unlink()
+    assert run.ok("diff", "--json", "--", name).json()[0]["path"] == name
+    run.ok("restore", name)
+    assert (tmp_path / name).read_text(encoding="utf-8") == name
+    (tmp_path / name).unlink()
+    assert run.ok("rm", name, "--json").json()["removed"] == [name]
+    assert staged(run) == {name: "removed"}
+    run.ok("restore", "--staged", name)
+    assert [c["path"] for c in run.ok("add", name, "--json").json()["changes"]] == [name]
+    assert sorted(file.name for file in tmp_path.glob("?")) == ["a", "b", "x"]

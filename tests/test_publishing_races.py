@@ -579,12 +579,20 @@ def test_a_note_waits_while_its_store_is_away(team: Team) -> None:
     away = team.root / "away"
     os.rename(team.url, away)
     repo = team.again("w")
-    with pytest.raises(AmaError):
-        repo.switch("models/1")
-    with pytest.raises(Conflict, match="was interrupted") as caught:
-        repo.upload(remote=str(team.root / "elsewhere"))
-    assert "pending" in (caught.value.hint or "")
+    commands: list[Callable[[], object]] = [
+        lambda: repo.upload(remote=str(team.root / "elsewhere")),
+        lambda: repo.commit("would be a sibling of what was published"),
+        lambda: repo.set(message="would be lost with the old HEAD"),
+        lambda: repo.switch("models/1"),
+        repo.pull,
+        repo.push,
+    ]
+    for command in commands:
+        with pytest.raises(Conflict, match="was interrupted") as caught:
+            command()
+        assert "pending" in (caught.value.hint or "")
     assert not list(team.root.glob("elsewhere/log/*"))
+    assert repo.head is None
     assert (repo.root / ".ama" / "pending" / "publish").exists()
     os.rename(away, team.url)
     repo = team.again("w")

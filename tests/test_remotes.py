@@ -409,3 +409,26 @@ def test_the_copy_command(linked: ama.Store, tmp_path: Path, run: Ama) -> None:
         "copy", "models/2", "--from", source, "--to", archive, "--json", cwd=tmp_path
     ).json()
     assert document["published"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "package"),
+    [
+        ("gs://b/x", "gcsfs", "gcsfs"),
+        ("s3://b/x", "s3fs", "s3fs"),
+        ("az://b/x", "adlfs", "adlfs"),
+        ("sftp://h/x", "sshfs", "sshfs"),
+        ("https://h/x", "aiohttp", "aiohttp"),
+    ],
+)
+def test_a_missing_client_is_named_with_what_installs_it(
+    url: str, module: str, package: str, tmp_path: Path, run: Ama
+) -> None:
+    broken = tmp_path / "without" / f"{module}.py"
+    broken.parent.mkdir()
+    broken.write_text(f"raise ModuleNotFoundError('no', name={module!r})\n")
+    env = {"PYTHONPATH": os.pathsep.join([str(broken.parent), os.environ.get("PYTHONPATH", "")])}
+    told = run("list", "--remote", url, env=env)
+    assert told.code == 8
+    assert f"pip install {package}" in told.stderr
+    assert "Traceback" not in told.stderr

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from ama.errors import FormatError, IntegrityError
+from ama.errors import UPGRADE, FormatError, IntegrityError
 from ama.hashing import Buffer
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def decompress(codec: int, stored: Buffer, full_size: int, what: str) -> bytes:
     else:
         raise FormatError(
             f"{what} is stored with codec {codec}, which this version of ama does not know",
-            hint="upgrade ama: pip install --upgrade ama",
+            hint=UPGRADE,
         )
     if len(data) != full_size:
         raise IntegrityError(f"{what} is damaged: {len(data)} bytes, not {full_size}")

@@ -26,6 +26,7 @@ _FLAGS = frozenset(["add.portable_names"])
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*").fullmatch
+_ANGLES = re.compile(r"[<>]").search
 _REMOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}").fullmatch
 
 
@@ -304,6 +305,11 @@ def _parse(key: str, text: str) -> str | bool:
     if key not in _FLAGS:
         if not text.strip() or not text.isprintable():
             raise InvalidInput(f"'{shown(text)}' can't be the value of {key}")
+        if key.startswith("user.") and _ANGLES(text):
+            raise InvalidInput(
+                f"'{text}' can't be the value of {key}: '<' and '>' stand around the email",
+                hint="set each by itself: ama config set user.name, and user.email",
+            )
         return text
     word = text.strip().lower()
     if word not in _TRUE + _FALSE:

@@ -112,6 +112,10 @@ class StorageError(AmaError, OSError):
         return again, (self.message,)
 
 
+UPGRADE = "install a newer version of ama, the way you installed this one"
+"""The hint where data is of a version that this one doesn't know."""
+
+
 def shown(text: object) -> str:
     r"""A name or path as a message shows it: on one line, and safe to print anywhere.
 

@@ -25,6 +25,7 @@ from ama.entries import (
     entry_name,
 )
 from ama.errors import (
+    UPGRADE,
     AlreadyExists,
     AmaError,
     Conflict,
@@ -507,7 +508,7 @@ def check_features(features: Iterable[str], url: str, verb: str) -> None:
         raise FormatError(
             f"{url} has features that this version of ama does not know: {', '.join(unknown)};"
             f" it can't {verb} this store",
-            hint="upgrade ama: pip install --upgrade ama",
+            hint=UPGRADE,
         )
 
 

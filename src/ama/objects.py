@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ama import canonical
-from ama.errors import FormatError, IntegrityError, InvalidInput
+from ama.errors import UPGRADE, FormatError, IntegrityError, InvalidInput
 from ama.hashing import ID_SIZE, asset_id, blob_id, seal, tree_id
 from ama.names import check_class, check_name
 
@@ -345,7 +345,7 @@ def _fields(data: bytes, count: int, limit: int, what: str) -> tuple[Any, ...]:
     if type(value[0]) is int and value[0] > VERSION:
         raise FormatError(
             f"{what} has version {value[0]}, which this version of ama does not know",
-            hint="upgrade ama: pip install --upgrade ama",
+            hint=UPGRADE,
         )
     _check(type(value[0]) is int and value[0] == VERSION, what, "no version that ever was")
     _check(len(value) == count + 1, what, f"{len(value) - 1} fields, not {count}")

@@ -14,6 +14,7 @@ from typing import Any
 from ama.cache import Cache
 from ama.entries import Entry, Publish, entry_hash, entry_name
 from ama.errors import (
+    UPGRADE,
     AlreadyExists,
     AmaError,
     FormatError,
@@ -83,7 +84,7 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
             raise FormatError(
                 f"{url} is a store of format {fields['version']}, and this version of ama knows"
                 f" formats up to {VERSION}",
-                hint="upgrade ama: pip install --upgrade ama",
+                hint=UPGRADE,
             )
         if not _ID(fields["id"]):
             raise ValueError("its id is not 32 hex digits")
@@ -98,7 +99,7 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
         raise FormatError(
             f"{url} has features that this version of ama does not know:"
             f" {', '.join(store.read_features)}",
-            hint="upgrade ama: pip install --upgrade ama",
+            hint=UPGRADE,
         )
     return store
 

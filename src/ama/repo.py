@@ -140,6 +140,11 @@ class Repo:
         return self._tree.head.read()[1].class_name
 
     @property
+    def remote_url(self) -> str:
+        """Where the store is that this worktree publishes to, where no other one is named."""
+        return self._session.url(None, self._tree.head.read()[1])
+
+    @property
     def head(self) -> AssetInfo | None:
         """The asset that the next one comes from; None before the first."""
         from ama.operations import inspecting
@@ -270,6 +275,21 @@ class Repo:
         return session.read(find_file(files, path, asset))
 
     # Staging
+
+    def is_tracked(self, path: PathLike) -> bool:
+        """Whether a file is staged under this very name, or in HEAD's asset; it may not be here.
+
+        Args:
+            path: the file's.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").is_tracked("model.txt")
+            True
+        """
+        from ama.operations import inspecting
+
+        return inspecting.is_tracked(self._session, path)
 
     def add(self, paths: PathLike | Iterable[PathLike], *, copy: bool = False) -> AddResult:
         """Stage files as they are now. Nothing is staged unless everything can be.

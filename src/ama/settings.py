@@ -225,27 +225,35 @@ def add_remote(
         config.set_value(path, "remote.default", name)
 
 
-def remove_remote(path: Path, name: str) -> None:
+def remove_remote(path: Path, name: str) -> RemoteInfo:
     """Forget a remote. What is stored there stays.
 
     Args:
         path: The config file.
         name: The remote's name.
 
+    Returns:
+        What it was.
+
     Raises:
         NotFound: That config file has no remote of that name.
 
     Example:
         >>> add_remote(Path("config.toml"), "old", "memory://old")
-        >>> remove_remote(Path("config.toml"), "old")
+        >>> remove_remote(Path("config.toml"), "old").url
+        'memory://old'
     """
+    from ama.results import RemoteInfo
+
     data = config.load(path)
     remotes = _remotes(data, Path())
     if name not in remotes:
         raise _not_in(path, name, remotes)
-    if config.get(data, "remote.default") == name:
+    default = config.get(data, "remote.default") == name
+    if default:
         config.unset(path, "remote.default")
     config.unset(path, f"remotes.{name}")
+    return RemoteInfo(name, remotes[name], default, config.remote_options(data, name))
 
 
 def rename_remote(path: Path, name: str, new: str) -> None:

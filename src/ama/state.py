@@ -25,7 +25,7 @@ from ama.entries import (
     StatusName,
     Unknown,
 )
-from ama.errors import FormatError, IntegrityError
+from ama.errors import UPGRADE, FormatError, IntegrityError
 from ama.hashing import ID_SIZE, seal
 from ama.names import check_alias, check_class
 
@@ -152,7 +152,7 @@ def _fold_event(root: Root, event: Event, number: int) -> Root:
             raise FormatError(
                 f"log entry {number} holds a {event.name!r} event, which this version of ama"
                 " does not know and must not pass over",
-                hint="upgrade ama: pip install --upgrade ama",
+                hint=UPGRADE,
             )
     return root
 

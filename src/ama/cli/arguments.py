@@ -13,6 +13,7 @@ import typer
 from ama.cli.completion import complete_asset, complete_remote
 
 if TYPE_CHECKING:
+    from ama.repo import Repo
     from ama.values import Scalar
 
 AssetArgument = Annotated[
@@ -53,42 +54,57 @@ _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
 
 
-def expand_paths(arguments: Iterable[str], *, globs: bool = True) -> list[str]:
+def expand_paths(
+    arguments: Iterable[str],
+    *,
+    globs: bool = True,
+    known: Callable[[str], bool] = os.path.lexists,
+) -> list[str]:
     """Turn the words of a line into paths.
 
     A word that names a file means that file, whatever it looks like. Else a comma at its end is
     dropped, commas inside it separate files if all of them exist, and a glob that the shell left
     alone is expanded, unless what it matches is not what is here (`globs`).
 
+    Args:
+        arguments: The words.
+        globs: Whether globs are expanded to what is here.
+        known: Whether there is a file of a name.
+
     Raises:
         NotFound: A glob matches nothing.
     """
     paths: list[str] = []
     for argument in arguments:
-        paths.extend(_expand(argument, globs))
+        paths.extend(_expand(argument, globs, known))
     return list(dict.fromkeys(paths))
 
 
-def worktree_paths(arguments: Iterable[str], *, globs: bool = True) -> list[str]:
+def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) -> list[str]:
     """Turn the words of a line into absolute paths, for a worktree may begin above.
 
     Args:
         arguments: The words.
+        repo: The worktree: also what it tracks has a name, be it here or not.
         globs: Whether globs are expanded to what is here; else the worktree matches them.
     """
+
+    def known(word: str) -> bool:
+        return os.path.lexists(word) or repo.is_tracked(os.path.abspath(word))
+
     # Not resolved: a symlink is a file of its own.
-    return [os.path.abspath(path) for path in expand_paths(arguments, globs=globs)]
+    return [os.path.abspath(path) for path in expand_paths(arguments, globs=globs, known=known)]
 
 
-def _expand(argument: str, globs: bool) -> list[str]:
-    if os.path.lexists(argument) or not argument:
+def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[str]:
+    if not argument or known(argument):
         return [argument]
     parts = [part for part in argument.split(",") if part]
-    if len(parts) > 1 and all(os.path.lexists(part) or _matches(part) for part in parts):
-        return [path for part in parts for path in _expand(part, globs)]
+    if len(parts) > 1 and all(known(part) or _matches(part) for part in parts):
+        return [path for part in parts for path in _expand(part, globs, known)]
     if argument.endswith(","):
         # Also where neither exists: what is missing is then named without the comma.
-        return _expand(argument.removesuffix(","), globs) if parts else []
+        return _expand(argument.removesuffix(","), globs, known) if parts else []
     if not (globs and _GLOB.search(argument)):
         return [argument]
     found = _matches(argument)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from ama.cli.opening import find_repo, open_store
 from ama.cli.output import console, count, size
 
 if TYPE_CHECKING:
+    from ama.errors import AmaError
     from ama.results import FsckReport
 
 
@@ -29,10 +31,28 @@ def hash_(
 
     hashes = []
     for path in expand_paths(paths):
+        if not os.path.lexists(path):
+            raise _no_such(path)
         file_id = hash_file(path)
         hashes.append({"path": path, "id": file_id})
         console.line(_checksum_line(file_id, path))
     console.report(hashes)
+
+
+def _no_such(path: str) -> AmaError:
+    from ama.errors import NotFound, shown
+    from ama.names import nearest
+
+    directory, name = os.path.split(path)
+    try:
+        near = nearest(name, os.listdir(directory or os.curdir))
+    except OSError:
+        near = []
+    hint = " or ".join(os.path.join(directory, found) for found in near)
+    return NotFound(
+        f"{shown(path)}: no such file",
+        hint=f"did you mean {shown(hint)}?" if near else "name a file: ama hash model.h5",
+    )
 
 
 def _checksum_line(file_id: str, path: str) -> str:

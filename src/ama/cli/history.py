@@ -277,8 +277,9 @@ def _diff(
         names = (name_in_store(name, remote) for name in (old, new))
         return open_store(remote).diff(*names, paths=paths)
     try:
-        named_paths = worktree_paths(paths, globs=False)
-        return (repo or open_repo()).diff(old, new, staged=staged, paths=named_paths)
+        repo = repo or open_repo()
+        named_paths = worktree_paths(paths, repo, globs=False)
+        return repo.diff(old, new, staged=staged, paths=named_paths)
     except (InvalidInput, NotFound) as error:
         named = [word for word in (old, new) if word is not None and os.path.lexists(word)]
         if not named:

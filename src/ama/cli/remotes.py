@@ -10,7 +10,7 @@ from ama.cli.app import new_group, register
 from ama.cli.arguments import parse_options
 from ama.cli.completion import complete_remote
 from ama.cli.configuring import UserOption
-from ama.cli.opening import config_path, load_settings
+from ama.cli.opening import config_path, find_repo, load_settings
 from ama.cli.output import console
 
 NameArgument = Annotated[
@@ -40,7 +40,12 @@ def list_() -> None:
     if console.report(remotes):
         return
     if not remotes:
-        console.note("no remote is configured: uploads go to a store on this machine")
+        repo = find_repo()
+        if repo is None or repo.remote_url == str(settings.default_store):
+            console.note("no remote is configured: uploads go to a store on this machine")
+        else:
+            where = f"where this directory's asset came from, {repo.remote_url}"
+            console.note(f"no remote is configured: uploads go {where}")
         console.note("next: ama remote add NAME URL")
         return
     rows = [(remote.name, remote.url, "yes" if remote.default else "") for remote in remotes]
@@ -88,8 +93,10 @@ def remove(name: NameArgument, user: UserOption = False) -> None:
     """
     from ama.settings import remove_remote
 
-    remove_remote(config_path(user), name)
-    _report(name, f"removed remote {name}; what is stored there stays")
+    path = config_path(user)
+    removed = remove_remote(path, name)
+    if not console.report(removed):
+        console.done(f"removed remote {name}; what is stored there stays")
 
 
 def rename(

@@ -12,13 +12,14 @@ from ama.cli.app import PROGRAM
 from ama.cli.arguments import AssetArgument, ForceOption, MessageOption, RemoteOption
 from ama.cli.completion import complete_alias, complete_asset, complete_class
 from ama.cli.opening import name_in_store, open_repo, open_store
-from ama.cli.output import console, count, shown_path, size, when
+from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
     alias_change_text,
     asset_text,
     files_text,
     print_asset_table,
     print_not_added,
+    ref_text,
 )
 from ama.cli.work import report_link, report_switch
 
@@ -80,6 +81,10 @@ def _report_upload(result: UploadResult) -> None:
         new = "the new store " if result.store_created else ""
         reused = f"; {size(result.bytes_reused)} were there already" if result.bytes_reused else ""
         console.done(f"sent {size(result.bytes_sent)} to {new}{result.remote}{reused}")
+    for ref in {ref.asset: ref for asset in result.published for ref in asset.refs}.values():
+        if ref.number is None:
+            copy = f"ama copy {short(ref.asset)} --from REMOTE --to {shlex.quote(result.remote)}"
+            console.done(f"made from {ref_text(ref)}, which is not in this store; {copy}")
     if result.local_default:
         console.done("no remote is configured: this store is on this machine only")
         console.next_step("ama remote add NAME URL")

@@ -124,7 +124,7 @@ def add(
     if paths == ["ref"] and not os.path.lexists("ref"):
         raise typer.BadParameter("`ama add ref` needs --alias ALIAS; by any name: `ama link ASSET`")
     repo = open_repo()
-    result = repo.add(worktree_paths(paths), copy=copy)
+    result = repo.add(worktree_paths(paths, repo), copy=copy)
     if console.report(result):
         return
     if not result.changes:
@@ -172,7 +172,8 @@ def rm(
         ama rm --cached notes.txt
     """
     repo = open_repo()
-    result = repo.remove(worktree_paths(paths, globs=False), keep_files=cached, force=force)
+    chosen = worktree_paths(paths, repo, globs=False)
+    result = repo.remove(chosen, keep_files=cached, force=force)
     if console.report(result):
         return
     what = count(len(result.removed), "file")
@@ -205,9 +206,9 @@ def restore(
         ama restore --staged model.h5
         ama restore --source sequence_models/3 model.yml
     """
-    result = open_repo().restore(
-        worktree_paths(paths, globs=False), staged=staged, source=source, force=force
-    )
+    repo = open_repo()
+    chosen = worktree_paths(paths, repo, globs=False)
+    result = repo.restore(chosen, staged=staged, source=source, force=force)
     if console.report(result):
         return
     restored, deleted = len(result.restored), len(result.deleted)

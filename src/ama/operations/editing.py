@@ -13,7 +13,7 @@ from ama.hashing import short
 from ama.head import Head, Unpublished
 from ama.names import check_alias
 from ama.objects import check_metadata
-from ama.operations.inspecting import staged_changes
+from ama.operations.inspecting import is_tracked, staged_changes
 from ama.operations.session import Session
 from ama.operations.uploading import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
@@ -98,12 +98,13 @@ def add(session: Session, paths: Iterable[PathLike], *, copy: bool) -> AddResult
 
 
 def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
-    """Expand globs that name no file of their own."""
+    """Expand globs that name no file of their own, here or staged."""
     root = session.tree.root
     found: list[PathLike] = []
     for path in paths:
         text = os.fspath(path)
-        if glob.has_magic(text) and not os.path.lexists(root / text):
+        is_name = os.path.lexists(root / text)
+        if glob.has_magic(text) and not (is_name or is_tracked(session, text)):
             matches = sorted(glob.glob(text, root_dir=root))
             if not matches:
                 raise NotFound(f"{shown(text)} matches no file", hint="see: ama status")

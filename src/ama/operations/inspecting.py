@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ama.describing import Describer
-from ama.errors import NotFound, StorageError, shown
+from ama.errors import InvalidInput, NotFound, StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
 from ama.staging import Index
@@ -22,6 +22,17 @@ def head_info(session: Session, head: Head) -> AssetInfo | None:
     if head.asset is None:
         return None
     return session.info(head.asset, session.describer(head, fresh=False))
+
+
+def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
+    """Whether a file is staged under this very name, or HEAD's asset has it."""
+    tree = session.tree
+    try:
+        relative = tree.relative(path)
+    except InvalidInput:
+        return False
+    head = tree.head.read()[1]
+    return relative in tree.index.read().entries or relative in session.listing(head.asset)
 
 
 def _brief(session: Session, head: Head) -> AssetInfo | None:

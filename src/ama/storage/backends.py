@@ -15,7 +15,7 @@ class Backend(NamedTuple):
 
     Attributes:
         title: What people call it.
-        extra: The extra of ama that installs its client; None where that needs another package.
+        package: What installs its client; an extra of ama asks for the same.
         module: Where its client is.
         client: The client's class there.
         creates: How of several writers exactly one creates a name: the storage has a way "itself",
@@ -25,7 +25,7 @@ class Backend(NamedTuple):
     """
 
     title: str
-    extra: str
+    package: str
     module: str
     client: str
     creates: Creates
@@ -35,7 +35,7 @@ class Backend(NamedTuple):
 
 GCS = Backend(
     "Google Cloud Storage",
-    "gcs",
+    "gcsfs",
     "gcsfs.core",
     "GCSFileSystem",
     "itself",
@@ -43,7 +43,7 @@ GCS = Backend(
 )
 S3 = Backend(
     "S3",
-    "s3",
+    "s3fs",
     "s3fs.core",
     "S3FileSystem",
     "itself",
@@ -51,7 +51,7 @@ S3 = Backend(
 )
 AZURE = Backend(
     "Azure Blob Storage",
-    "azure",
+    "adlfs",
     "adlfs.spec",
     "AzureBlobFileSystem",
     "itself",
@@ -59,7 +59,7 @@ AZURE = Backend(
 )
 SFTP = Backend(
     "SFTP",
-    "sftp",
+    "sshfs",
     "sshfs.spec",
     "SSHFileSystem",
     "rename",
@@ -68,7 +68,7 @@ SFTP = Backend(
 )
 HTTP = Backend(
     "HTTP",
-    "http",
+    "aiohttp",
     "fsspec.implementations.http",
     "HTTPFileSystem",
     "never",

@@ -271,7 +271,7 @@ class FsspecStorage:
         except ImportError as error:
             raise StorageError(
                 f"{self._url} needs a package that isn't installed: {error.name}",
-                hint=f"install it: pip install 'ama[{backend.extra}]'",
+                hint=f"install it: pip install {backend.package}",
             ) from error
         found = kind._get_kwargs_from_urls(self._url)
         # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.

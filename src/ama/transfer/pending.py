@@ -104,8 +104,7 @@ class Claim:
     def _busy(self) -> Conflict:
         path = shown(self._tree.pending / NOTE)
         return Conflict(
-            "another command is publishing from this worktree, or was interrupted and its store"
-            " isn't there now",
+            "another command is publishing from this worktree, or was interrupted",
             hint=f"run the same command again; to give up what was interrupted, delete {path}",
         )
 
@@ -118,6 +117,7 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
 
     Raises:
         StorageError: the store can't be asked now.
+        Conflict: the store isn't there now.
         IntegrityError: the note is damaged, so nobody can tell what there is to settle.
     """
     note = tree.noted(NOTE)
@@ -143,8 +143,13 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
         ) from error
     remote = _open(open_remote, url)
     if remote is None:
-        # The disk may not be mounted: the note waits until the store is there again.
-        return
+        # What comes next hangs on whether it was published: nothing is made on a guess.
+        raise Conflict(
+            f"an upload to {shown(url)} was interrupted, and there is no store there now (is its"
+            " disk mounted?)",
+            hint="bring it back, and run the same command again; to give that upload up, delete"
+            f" {shown(tree.pending / NOTE)}",
+        )
     if remote.format.id == store_id:
         view = remote.view()
         ours = view.number >= number and remote.log.read_entry(number) == entry
