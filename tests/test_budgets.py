@@ -20,7 +20,7 @@ from ama import fs
 from ama.chunking import LARGEST
 from ama.entries import MAX_NEEDS, Publish, decode_entry
 from ama.hashing import asset_id, blob_id, tree_id
-from ama.log import CHECKPOINT_EVERY, PROBES
+from ama.logreader import CHECKPOINT_EVERY, PROBES
 from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
 from ama.objectstore import RANGE_SIZE, pack_name
 from ama.pack import read_trailer
@@ -175,6 +175,33 @@ def test_a_second_upload_of_an_unchanged_tree_sends_nothing(
     assert (result.bytes_sent, result.published, result.aliases) == (0, (), ())
     assert wrote_nothing(storage)
     assert storage.round_trips <= 4
+
+
+def test_nor_asks_for_more_than_the_end_of_the_log(tmp_path: Path, counted: Counters) -> None:
+    """Where this machine remembers the store: what is in memory only, it never does."""
+    place = tmp_path / "store"
+    fill(tmp_path / "work", FILES)
+    repo = ama.Repo.init(
+        tmp_path / "work", "models", settings=settings_with(str(place), tmp_path / "cache")
+    )
+    repo.add(["."])
+    repo.upload()
+    storage = counted(str(place))
+    storage.reset()
+    assert repo.upload().published == ()
+    assert wrote_nothing(storage)
+    assert (storage.round_trips, storage.requests) == (1, 2)
+
+
+def test_nor_does_one_after_others_have_published(
+    repo: ama.Repo, counted: Counters, url: str
+) -> None:
+    """What this machine remembers is not the end of the log any more: that is looked for."""
+    others(counted(url).inner, 1, ["others"])
+    counted(url).reset()
+    assert repo.upload().published == ()
+    assert wrote_nothing(counted(url))
+    assert counted(url).round_trips <= 4
 
 
 def test_nor_does_one_of_files_that_were_only_touched(

@@ -17,7 +17,7 @@ from ama import (
     compression,
     entries,
     hashing,
-    log,
+    logreader,
     names,
     objects,
     pack,
@@ -278,9 +278,9 @@ def test_the_limits_are_those_of_the_document() -> None:
         (snapshot, "MAX_DEPTH"): 512,
         (remote, "MAX_FORMAT"): 65_536,
         (chunking, "THRESHOLD"): mib,
-        (log, "CHECKPOINT_EVERY"): 64,
-        (log, "PROBES"): (1, 2, 4, 8, 16, 32, 64),
-        (log, "GALLOP"): tuple(2**power for power in range(1, 24)),
+        (logreader, "CHECKPOINT_EVERY"): 64,
+        (logreader, "PROBES"): (1, 2, 4, 8, 16, 32, 64),
+        (logreader, "GALLOP"): tuple(2**power for power in range(1, 24)),
     }
     found = {(module, name): getattr(module, name) for module, name in limits}
     assert found == limits

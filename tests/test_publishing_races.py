@@ -46,8 +46,8 @@ from ama.errors import (
     IntegrityError,
     StorageError,
 )
-from ama.log import CHECKPOINT_EVERY
 from ama.logfiles import HINT, checkpoint_name, state_name
+from ama.logreader import CHECKPOINT_EVERY
 from ama.objectstore import index_name, pack_name
 from ama.packwriter import PackWriter
 from ama.remote import FORMAT, Remote

@@ -15,8 +15,8 @@ from ama.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry
 from ama.errors import IntegrityError
 from ama.fsck.findings import Fault, reason
 from ama.hashing import seal
-from ama.log import check_features
 from ama.logfiles import HINT, checkpoint_name, decode_hint, state_name
+from ama.logreader import check_features
 from ama.remote import FORMAT, Remote, decode_format
 from ama.state import (
     ClassState,

@@ -50,6 +50,7 @@ class Session:
         self.tree = tree
         self.settings = settings
         self.progress = progress
+        self._storages: dict[str, Storage] = {}
         self._remotes: dict[str, Remote] = {}
         self._sources: Sources | None = None
         self._seen: dict[str, bytes] = {}
@@ -65,8 +66,10 @@ class Session:
         return head.origin if unset and head and head.origin else url
 
     def storage(self, url: str) -> Storage:
-        """Return the storage at a URL, with what is configured for it."""
-        return open_storage(url, self.settings.options.get(url))
+        """Return the storage at a URL, with what is configured for it: one, for one connection."""
+        if url not in self._storages:
+            self._storages[url] = open_storage(url, self.settings.options.get(url))
+        return self._storages[url]
 
     def open(self, url: str) -> Remote:
         """Open the store at a URL, once.
@@ -88,6 +91,11 @@ class Session:
                 raise
         return self._remotes[url]
 
+    def forget(self, url: str) -> None:
+        """Open the store at a URL anew at the next use: it may have gone, or come."""
+        self._storages.pop(url, None)
+        self._remotes.pop(url, None)
+
     def prepare(self, url: str, *, new_store: bool = False) -> Remote:
         """Open the store at a URL; if there is none, one that the first write will make.
 
@@ -101,7 +109,6 @@ class Session:
         """
         from ama.founding import prepare
 
-        self._remotes.pop(url, None)
         if not new_store:
             with suppress(NotFound):
                 return self.open(url)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+from ama.describing import Describer
 from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
+from ama.logview import LogView
 from ama.operations.session import Session, now
+from ama.remote import Remote
 from ama.results import CommitResult, UploadResult
 from ama.staging import Index, Notes
+from ama.storage.protocol import Storage
 from ama.transfer import publishing
 from ama.transfer.pending import resume
+from ama.transfer.publishing import Published
 from ama.worktree.status import compare_worktree
 
 
@@ -110,6 +115,12 @@ def _publish(
     tree = session.tree
     _, head = at
     url = session.settings.remote_url(remote) if remote else session.url(None, head)
+    session.forget(url)
+    if tip == head.asset and not (aliases or new_store):
+        storage = session.storage(url)
+        view = _where_published(session, storage, head)
+        if view is not None:
+            return _result(session, Published((), (), view, 0, 0), storage.url, tip, head.alias)
     store = session.prepare(url, new_store=new_store)
     unmade = store.storage if isinstance(store.storage, Unmade) else None
     large = publishing.by_reference(tree, index) if index else []
@@ -134,22 +145,41 @@ def _publish(
         # Two made the store at the same time, and nothing was sent yet: publish to the other's.
         session.forget_sources()
         return _publish(session, remote, at, tip, aliases, index, False)
-    from ama.describing import Describer
-
-    describer = Describer(done.view)
     session.forget_sources()
+    result = _result(session, done, store.url, tip, head.alias)
+    return replace(result, store_created=unmade is not None and unmade.made)
+
+
+def _where_published(session: Session, storage: Storage, head: Head) -> LogView | None:
+    """Return a store's log if HEAD's asset is in it, and nothing happened there since it was seen.
+
+    Then nothing is to be done, and the two requests that this takes are all that are made.
+    """
+    if head.asset is None or head.origin != storage.url or head.unpublished:
+        return None
+    remote = Remote.remembered(storage, session.settings.cache_dir)
+    view = remote.log.confirmed_view() if remote else None
+    if view is None or view.class_state(head.class_name).number(head.asset) is None:
+        return None
+    return view
+
+
+def _result(
+    session: Session, done: Published, url: str, tip: bytes, followed: str | None
+) -> UploadResult:
+    describer = Describer(done.view)
     default = session.settings.default_store
     return UploadResult(
         asset=session.info(tip, describer),
         published=tuple(session.info(asset, describer) for asset in done.assets),
         aliases=done.aliases,
-        remote=store.url,
+        remote=url,
         bytes_sent=done.bytes_sent,
         bytes_reused=done.bytes_reused,
-        store_created=unmade is not None and unmade.made,
-        local_default=session.settings.default_remote is None and store.url == str(default),
-        follows=tree.head.read()[1].alias,
-        followed=head.alias,
+        store_created=False,
+        local_default=session.settings.default_remote is None and url == str(default),
+        follows=session.tree.head.read()[1].alias,
+        followed=followed,
     )
 
 

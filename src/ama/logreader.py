@@ -1,0 +1,419 @@
+"""Reading the log of a store: finding its end, and what it says, from checkpoints where it can.
+
+No listing is needed: numbers are asked for, several at once. What this machine saw is remembered,
+and counts only if the store still has the entry that it ended with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ama import canonical
+from ama.cache import Cache
+from ama.entries import (
+    Entry,
+    decode_entry,
+    encode_entry,
+    entry_hash,
+    entry_name,
+)
+from ama.errors import (
+    UPGRADE,
+    AmaError,
+    FormatError,
+    IntegrityError,
+)
+from ama.hashing import seal
+from ama.logfiles import (
+    HINT,
+    checkpoint_name,
+    class_digest,
+    decode_hint,
+    read_class_state,
+    state_name,
+)
+from ama.logview import LogView
+from ama.state import (
+    ClassState,
+    Root,
+    decode_root,
+    encode_class_state,
+    encode_root,
+)
+from ama.storage.protocol import Range, Storage
+
+CHECKPOINT_EVERY = 64
+PROBES = (1, 2, 4, 8, 16, 32, 64)
+"""How far past the first absent number a hole is looked for."""
+
+GALLOP = tuple(2**power for power in range(1, 24))
+"""Numbers that are asked for where nothing tells how long the log is."""
+
+MOST_ENTRIES = 1024
+"""So many entries are asked for at once at most, however far HINT says that the log reaches."""
+
+KNOWN_FEATURES: frozenset[str] = frozenset()
+
+
+class LogReader:
+    """The log in one storage, to read.
+
+    Args:
+        storage: where it is.
+        genesis: what entry 1 carries as the hash of the entry before it.
+        cache: what this machine remembers of it.
+        read_features: what one must know to read the store since its creation.
+        write_features: what one must know to write to it since then.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        genesis: bytes,
+        cache: Cache,
+        *,
+        read_features: Iterable[str] = (),
+        write_features: Iterable[str] = (),
+    ) -> None:
+        self._storage = storage
+        self._genesis = genesis
+        self._cache = cache
+        self.empty = Root(
+            0,
+            genesis,
+            read_features=tuple(sorted(set(read_features))),
+            write_features=tuple(sorted(set(write_features))),
+        )
+
+    # Reading
+
+    def view(self, hint: bytes | None = None) -> LogView:
+        """Return the log as it is now.
+
+        Args:
+            hint: HINT's bytes, where the caller has just read them.
+
+        Raises:
+            IntegrityError: the log has a hole, or is not the one that this machine saw before.
+            FormatError: the store needs a newer version of ama.
+        """
+        if hint is None:
+            (found,) = self._storage.read([Range(HINT)])
+            hint = found or b""
+        reached = decode_hint(hint)
+        known = self._remembered()
+        if known is None or reached[0] - known.number > 2 * CHECKPOINT_EVERY:
+            view = self._read_cold(reached[0], known)
+        else:
+            view = self._read_after(known, reached[0])
+        self._check_reached(view, reached)
+        if known is None or (known.number, known.base) != (view.number, view.base):
+            self._remember(view)
+        return view
+
+    def cached_view(self) -> LogView | None:
+        """Return the log as this machine saw it last, without asking the storage."""
+        return self._remembered()
+
+    def confirmed_view(self) -> LogView | None:
+        """Return the log as this machine saw it last, if it still ends so; else None.
+
+        This asks for its last entry and the next one, and not for what may lie past a hole: who
+        decides something asks for `view`.
+        """
+        known = self._remembered()
+        if known is None or known.number == 0:
+            return None
+        names = [entry_name(number) for number in (known.number, known.number + 1)]
+        last, following = self._storage.read([Range(name) for name in names])
+        if self._changed(known, last) is not None or following is not None:
+            return None
+        return known
+
+    def read_entry(self, number: int) -> Entry:
+        """Return one entry.
+
+        Raises:
+            IntegrityError: it is absent or damaged.
+        """
+        (data,) = self._storage.read([Range(entry_name(number))])
+        if data is None:
+            raise _lost(number, self._storage.url)
+        return self._decode(number, data)
+
+    def _read_cold(self, reached: int, known: LogView | None) -> LogView:
+        """Read from the newest checkpoint that HINT promises, or failing that, gallop."""
+        if reached == 0:
+            names = [entry_name(number) for number in GALLOP]
+            sizes = self._storage.sizes(names)
+            reached = max([n for n, size in zip(GALLOP, sizes, strict=True) if size], default=0)
+        at = reached - reached % CHECKPOINT_EVERY
+        places = [number for number in (at, at - CHECKPOINT_EVERY) if number > 0]
+        numbers = _window(max(at, 1), reached)
+        ranges = [Range(checkpoint_name(number)) for number in places]
+        ranges += [Range(entry_name(number)) for number in numbers]
+        answers = self._storage.read(ranges)
+        found = dict(zip(numbers, answers[len(places) :], strict=True))
+        for number, data in zip(places, answers, strict=False):
+            base = self._usable_root(number, data, found)
+            if base is not None:
+                view = self._extend(LogView(base, (), self._load_classes), found, reached)
+                if known is not None and known.number:
+                    (last,) = self._storage.read([Range(entry_name(known.number))])
+                    view.damage = view.damage or self._changed(known, last)
+                return view
+        start = known or LogView(self.empty, (), self._load_classes)
+        return self._extend(start, found, reached)
+
+    def _read_after(self, known: LogView, reached: int) -> LogView:
+        """Read what came after what this machine knows, having checked that it still holds."""
+        first = max(known.number, 1)
+        numbers = _window(first, max(reached, known.number))
+        answers = self._storage.read([Range(entry_name(number)) for number in numbers])
+        found = dict(zip(numbers, answers, strict=True))
+        damage = self._changed(known, found.get(known.number))
+        if damage is not None:
+            return LogView(known.base, known.tail, self._load_classes, damage)
+        return self._extend(known, found, reached)
+
+    def _changed(self, known: LogView, last: bytes | None) -> AmaError | None:
+        """Return why the log is not the one that this machine knew, or None if it is."""
+        if known.number == 0:
+            return None
+        if last is None:
+            return _lost(known.number, self._storage.url)
+        if entry_hash(last) != known.entry_hash:
+            return _rewritten(known.number, self._storage.url)
+        return None
+
+    def _extend(self, view: LogView, found: dict[int, bytes | None], reached: int) -> LogView:
+        """Return the view with every entry after it, asking for more until the end is certain."""
+        tail = list(view.tail)
+        number, previous = view.number, view.entry_hash
+        damage: AmaError | None = None
+        while True:
+            following = number + 1
+            if following not in found:
+                last = max(reached, following + CHECKPOINT_EVERY // 4)
+                asked = _window(following, min(last, following + MOST_ENTRIES))
+                answers = self._storage.read([Range(entry_name(n)) for n in asked])
+                found.update(zip(asked, answers, strict=True))
+            data = found[following]
+            if data is None:
+                later = [n for n in found if n > following and found[n] is not None]
+                if not later and all(following + probe in found for probe in PROBES):
+                    break
+                if not self._settle(following, found):
+                    later = [n for n in found if n > following and found[n] is not None]
+                    if later:
+                        damage = _hole(following, min(later), self._storage.url)
+                    break
+                continue
+            try:
+                entry = self._decode(following, data)
+                if entry.previous != previous:
+                    before = f"entry {number}" if number else "format.json"
+                    raise IntegrityError(
+                        f"log entry {following} of {self._storage.url} does not follow {before}:"
+                        " one of them is not the one that was written",
+                        hint="see what is touched: ama fsck",
+                    )
+            except IntegrityError as error:
+                damage = error
+                break
+            number, previous = following, entry_hash(data)
+            tail.append((entry, previous))
+        extended = LogView(view.base, tail, self._load_classes, damage)
+        check_features(extended.root.read_features, self._storage.url, "read")
+        return extended
+
+    def _settle(self, number: int, found: dict[int, bytes | None]) -> bool:
+        """Ask once more for an absent entry and what may lie past it; whether it is there now.
+
+        An entry may have been written after we asked for it and before we asked for the next.
+        """
+        asked = [number, *(number + probe for probe in PROBES)]
+        answers = self._storage.read([Range(entry_name(n)) for n in asked])
+        present = dict(zip(asked, answers, strict=True))
+        if present[number] is None and any(present.values()):
+            # The later one was written before this answer, so this one must be there by now.
+            (present[number],) = self._storage.read([Range(entry_name(number))])
+        found.update(present)
+        return present[number] is not None
+
+    def _decode(self, number: int, data: bytes) -> Entry:
+        what = f"log entry {number} of {self._storage.url}"
+        try:
+            entry = decode_entry(data, what)
+        except IntegrityError as error:
+            raise IntegrityError(error.message, hint="see what is touched: ama fsck") from error
+        if entry.number != number:
+            raise IntegrityError(
+                f"{what} is damaged: it is entry {entry.number} under another name",
+                hint="see what is touched: ama fsck",
+            )
+        return entry
+
+    def _check_reached(self, view: LogView, reached: tuple[int, bytes]) -> None:
+        """HINT is written after the entry that it names: one beyond the end is an entry lost."""
+        number, hint_hash = reached
+        if view.damage is None and number > view.number:
+            view.damage = _lost(number, self._storage.url)
+        if number == view.number and number and hint_hash != view.entry_hash:
+            view.damage = _rewritten(number, self._storage.url)
+
+    # Checkpoints: derived, and never trusted where they don't fit
+
+    def _usable_root(
+        self, number: int, data: bytes | None, entries: Mapping[int, bytes | None]
+    ) -> Root | None:
+        if data is None:
+            return None
+        try:
+            root = decode_root(data)
+        except IntegrityError:
+            return None
+        last = entries.get(number)
+        if last is None:
+            (last,) = self._storage.read([Range(entry_name(number))])
+        fits = root.number == number and last is not None and entry_hash(last) == root.entry_hash
+        return root if fits else None
+
+    def _load_classes(self, base: Root, names: Iterable[str]) -> dict[str, ClassState]:
+        """Return states of a base's classes: from the cache, the storage, or folded anew."""
+        states: dict[str, ClassState] = {}
+        missing = []
+        for name in names:
+            digest = base.classes[name]
+            state = read_class_state(name, digest, self._cache.get(state_name(digest)))
+            if state is None:
+                missing.append(name)
+            else:
+                states[name] = state
+        if missing:
+            ranges = [Range(state_name(base.classes[name])) for name in missing]
+            for name, data in zip(missing, self._storage.read(ranges), strict=True):
+                state = read_class_state(name, base.classes[name], data)
+                if state is None:
+                    state = self.refold(base.number).class_state(name)
+                else:
+                    self._cache.put(state_name(base.classes[name]), data or b"")
+                states[name] = state
+        return states
+
+    def refold(self, number: int) -> LogView:
+        """Return the view after entry `number`, folded from the first entry on.
+
+        Raises:
+            IntegrityError: an entry is lost or damaged.
+        """
+        tail: list[tuple[Entry, bytes]] = []
+        previous = self._genesis
+        for start in range(1, number + 1, 256):
+            numbers = range(start, min(start + 256, number + 1))
+            answers = self._storage.read([Range(entry_name(n)) for n in numbers])
+            for at, data in zip(numbers, answers, strict=True):
+                if data is None:
+                    raise _lost(at, self._storage.url)
+                entry = self._decode(at, data)
+                if entry.previous != previous:
+                    raise _rewritten(at, self._storage.url)
+                previous = entry_hash(data)
+                tail.append((entry, previous))
+        return LogView(self.empty, tail, self._load_classes)
+
+    def checkpoint_at(self, number: int) -> Root | None:
+        """Return the store's folded state after entry `number`, if it has a sound one."""
+        (data,) = self._storage.read([Range(checkpoint_name(number))])
+        return self._usable_root(number, data, {})
+
+    def checkpoint_holds(self, root: Root) -> bool:
+        """Whether a checkpoint is what the one before it and the entries since add up to."""
+        before = root.number - CHECKPOINT_EVERY
+        base = self.checkpoint_at(before) if before > 0 else None
+        try:
+            if base is None:
+                view = self.refold(root.number)
+            else:
+                numbers = range(base.number + 1, root.number + 1)
+                answers = self._storage.read([Range(entry_name(n)) for n in numbers])
+                tail = [
+                    (self._decode(n, data or b""), entry_hash(data or b""))
+                    for n, data in zip(numbers, answers, strict=True)
+                ]
+                view = LogView(base, tail, self._load_classes)
+            return view.folded(class_digest) == root
+        except IntegrityError:
+            return False
+
+    # What this machine remembers
+
+    def _remembered(self) -> LogView | None:
+        try:
+            data = self._cache.get("view")
+            if data is None:
+                return None
+            if seal(data[:-32]) != data[-32:]:
+                return None
+            root, entries = canonical.decode(data[:-32], "cache")
+            base = decode_root(root)
+            tail = [(decode_entry(raw), entry_hash(raw)) for raw in entries]
+            return LogView(base, tail, self._load_classes)
+        except (AmaError, ValueError, TypeError):
+            return None
+
+    def _remember(self, view: LogView) -> None:
+        if view.damage is not None or not view.number:
+            return
+        if len(view.tail) > 2 * CHECKPOINT_EVERY:
+            try:
+                view = LogView(view.folded(self._cache_class), (), self._load_classes)
+            except AmaError:
+                return  # what can't be folded isn't remembered; who needs it will hear why
+        raw = [encode_entry(entry) for entry, _ in view.tail]
+        body = canonical.encode((encode_root(view.base), raw))
+        self._cache.put("view", body + seal(body))
+
+    def _cache_class(self, state: ClassState) -> bytes:
+        data = encode_class_state(state)
+        self._cache.put(state_name(seal(data)), data)
+        return seal(data)
+
+
+def _window(first: int, reached: int) -> list[int]:
+    """Return the numbers from `first` to past `reached`, and those where a hole would show."""
+    absent = reached + 1
+    return [*range(first, absent + 1), *(absent + probe for probe in PROBES)]
+
+
+def check_features(features: Iterable[str], url: str, verb: str) -> None:
+    """Refuse a store that needs to "read" or "write to" it what this version does not know."""
+    unknown = sorted(set(features) - KNOWN_FEATURES)
+    if unknown:
+        raise FormatError(
+            f"{url} has features that this version of ama does not know: {', '.join(unknown)};"
+            f" it can't {verb} this store",
+            hint=UPGRADE,
+        )
+
+
+def _lost(number: int, url: str) -> IntegrityError:
+    return IntegrityError(
+        f"log entry {number} of {url} is missing, though it was there before",
+        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+    )
+
+
+def _rewritten(number: int, url: str) -> IntegrityError:
+    return IntegrityError(
+        f"log entry {number} of {url} is not the one that was there before: its history"
+        " was changed",
+        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+    )
+
+
+def _hole(number: int, later: int, url: str) -> IntegrityError:
+    return IntegrityError(
+        f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
+        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+    )
