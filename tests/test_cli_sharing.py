@@ -585,3 +585,41 @@ def test_remote_remove_reports_what_it_was(tmp_path: Path, run: Ama) -> None:
     run.ok("remote", "add", "old", str(tmp_path / "s"))
     removed = run.ok("remote", "remove", "old", "--json").json()
     assert (removed["name"], removed["url"]) == ("old", str(tmp_path / "s"))
+
+
+def test_a_commit_of_an_alias_alone_says_what_waits(training: Path, run: Ama) -> None:
+    run.ok("set", "--alias", "cand")
+    told = run.ok("commit").stdout
+    assert "alias cand waits for a push" in told
+    assert "@cand" in run.ok("status").stdout
+    assert "models@cand is new" in run.ok("push").stdout
+
+
+def test_the_alias_that_is_followed_stays_so_if_it_is_set_too(training: Path, run: Ama) -> None:
+    run.ok("set", "--alias", "best", "--alias", "nightly")
+    run.ok("upload", "-m", "again")
+    assert "following @best" in run.ok("status").stdout
+
+
+def test_init_leaves_a_mistake_behind_if_it_is_forced(training: Path, run: Ama) -> None:
+    run.ok("init", "resnt")
+    run.ok("add", "meta.yml")
+    run.ok("commit", "-m", "a typo")
+    refused = run("init", "resnet")
+    assert refused.code == 5
+    assert "ama init --force" in refused.stderr
+    run.ok("init", "resnet", "--force")
+    run.ok("add", "meta.yml")
+    run.ok("upload")
+    assert "resnt" not in run.ok("list").stdout
+
+
+def test_a_message_for_what_was_not_added_publishes_nothing(training: Path, run: Ama) -> None:
+    """`add` was forgotten: an asset that differs in nothing but its message can't be undone."""
+    (training / "model.yml").write_text("layers: [512]\n", encoding="utf-8")
+    refused = run("upload", "-m", "my tuned")
+    assert refused.code == 5
+    assert "ama add model.yml" in refused.stderr
+    run.ok("add", "model.yml")
+    assert "published models/2" in run.ok("upload", "-m", "my tuned").stdout
+    assert "published models/3" in run.ok("upload", "-m", "a message is news as well").stdout

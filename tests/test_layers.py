@@ -61,7 +61,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"copying"},
     ],
     "operations": [
-        {"session"},
+        {"session", "noted"},
         {"inspecting", "uploading", "switching"},
         {"editing"},
         {"linking"},

@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ import pytest
 import ama.fs
 import ama.operations.session
 import ama.transfer.publishing
-from ama import Repo, Settings, Store
+from ama import Repo, Settings, Store, canonical
 from ama.cache import Cache
 from ama.entries import (
     Entry,
@@ -46,6 +47,7 @@ from ama.errors import (
     IntegrityError,
     StorageError,
 )
+from ama.hashing import seal
 from ama.logfiles import HINT, checkpoint_name, state_name
 from ama.logreader import CHECKPOINT_EVERY
 from ama.objectstore import index_name, pack_name
@@ -652,13 +654,15 @@ def test_nothing_is_published_once_head_has_moved(team: Team) -> None:
     """Another command of the same worktree commits meanwhile: its commit stays HEAD's."""
     repo = prepared(team)
     moved: list[str] = []
+    one_at_a_time = threading.Lock()
 
     def put(name: str, data: Buffer) -> None:
-        if not moved:
-            other = team.again("w")
-            write(other.root, {"b": b"b"})
-            other.add(["b"])
-            moved.append(other.commit("meanwhile").asset.id)
+        with one_at_a_time:
+            if not moved:
+                other = team.again("w")
+                write(other.root, {"b": b"b"})
+                other.add(["b"])
+                moved.append(other.commit("meanwhile").asset.id)
         HookedStorage.put(storage, name, data)
 
     storage = team.hooked(lambda number, name, data: None)
@@ -859,8 +863,6 @@ def lying(team: Team, number: int) -> Root:
         aliases={**state.aliases, "n0": (*moves[:-1], replace(moves[-1], asset=first.id))},
     )
     data = encode_class_state(lie)
-    from ama.hashing import seal
-
     Path(team.url, state_name(seal(data))).write_bytes(data)
     forged = replace(root, classes={"models": seal(data)})
     Path(team.url, checkpoint_name(number)).write_bytes(encode_root(forged))
@@ -931,8 +933,6 @@ def test_who_writes_a_checkpoint_checks_the_one_it_builds_on(damage: str, long: 
     root = decode_root(Path(long.url, checkpoint_name(192)).read_bytes())
     refolded = remote.log.refold(192)
     digests: list[bytes] = []
-    from ama.hashing import seal
-
     honest = refolded.folded(lambda state: seal(encode_class_state(state)))
     assert root == honest
     assert digests == []
@@ -1274,9 +1274,7 @@ def test_a_write_feature_of_the_format(team: Team) -> None:
 
 def test_an_entry_of_a_later_version(team: Team) -> None:
     team.published("w", {"a": b"a"})
-    from ama import canonical
     from ama.entries import MAGIC
-    from ama.hashing import seal
 
     body = MAGIC + canonical.encode((2, 2, "something else"))
     Path(team.url, entry_name(2)).write_bytes(body + seal(body))
@@ -1398,3 +1396,45 @@ def test_a_pack_that_was_cut_off_is_sent_again(team: Team) -> None:
         os.truncate(pack, pack.stat().st_size // 2)
     team.again("w").push()
     assert team.check() == {"models/1": {"a": noise(3, 5000), "b": noise(4, 5000)}}
+
+
+def test_only_who_publishes_finishes_an_upload(team: Team) -> None:
+    """One that failed is not completed behind the user's back, by what is to take it back."""
+    repo = prepared(team)
+    crash(True, team)
+    with pytest.raises(Died):
+        repo.upload()
+    team.unhooked()
+    repo = team.again("w")
+    assert repo.status().interrupted
+    for act in (
+        lambda: repo.set(unset=["alias:best"]),
+        lambda: repo.commit("more"),
+        lambda: repo.switch("models/1"),
+        lambda: Repo.init(repo.root, "other"),
+    ):
+        with pytest.raises(Conflict, match="not published yet") as caught:
+            act()
+        assert "ama upload" in (caught.value.hint or "")
+    assert not list(Path(team.url).glob("log/0*"))
+    (repo.root / ".ama" / "pending" / "publish").unlink()
+    repo.set(unset=["alias:best"])
+    repo.upload()
+    assert team.store().resolve("models").info.aliases == ()
+
+
+def test_a_note_of_version_1_is_read(team: Team) -> None:
+    repo = prepared(team)
+    crash(False, team)
+    with pytest.raises(Died):
+        repo.upload()
+    team.unhooked()
+    note = repo.root / ".ama" / "pending" / "publish"
+    version, *fields = canonical.decode(note.read_bytes()[:-32], "note")
+    assert version == 2
+    body = canonical.encode((1, *fields[:-1]))
+    note.write_bytes(body + seal(body))
+    repo = team.again("w")
+    assert repo.upload().published == ()
+    assert repo.head is not None
+    assert repo.head.number == 1

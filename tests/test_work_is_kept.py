@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 import ama.fs
+import ama.transfer.publishing
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
 from ama.hashing import blob_id
+from ama.head import HeadFile
 from ama.names import fold_name
 from ama.pack import read_trailer
 from ama.syscalls import System
@@ -26,6 +28,7 @@ from ama.transfer import push
 from ama.worktree import adding, checkout
 from ama.worktree.checkout import Checkout
 from ama.worktree.incoming import Incoming
+from ama.worktree.layout import Worktree
 from ama.worktree.scan import Found, look, scan
 
 LARGE = bytes(range(256)) * 6000
@@ -286,7 +289,7 @@ def test_what_is_staged_is_not_lost_by_a_switch(repo: Repo) -> None:
     refuses(repo, lambda: repo.switch("models/1"), "staged")
     repo.restore(["a"], staged=True)
     repo.set(message="noted")
-    refuses(repo, lambda: repo.switch("models/1"), "staged")
+    refuses(repo, lambda: repo.switch("models/1"), "set for the next asset")
 
 
 def test_nothing_is_staged_or_noted_between_two_assets(repo: Repo) -> None:
@@ -839,11 +842,12 @@ def test_a_damaged_pack_keeps_no_content(
         if pack not in before:
             damage(pack)
     repo = Repo.open(repo.root)
-    refuses(repo, lambda: repo.remove(["mine"]), "mine", "stored nowhere else")
+    refuses(repo, lambda: repo.remove(["mine"]), "mine", "would be lost")
     refuses(repo, lambda: repo.restore(["mine"], source="HEAD"), "mine", "stored nowhere else")
     # Whoever refuses has `add` look again, and that writes what is damaged anew.
     repo = Repo.open(repo.root)
     repo.add(["mine"])
+    repo.commit()
     repo.remove(["mine"])
     assert not (repo.root / "mine").exists()
 
@@ -1007,3 +1011,117 @@ def test_what_an_interrupted_push_left_is_read_before_it_counts(
 
 def die(*given: object) -> None:
     raise KeyboardInterrupt
+
+
+# What is staged or set while another command is under way
+
+
+def test_what_is_staged_during_a_switch_is_not_dropped_by_going_on(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch refuses, and so does the same command again, until the user says otherwise."""
+    write(repo.root, {"notes.txt": b"the only notes"})
+    repo.add(["notes.txt"])
+    index = Worktree(repo.root).index
+    entry = index.read().entries["notes.txt"]
+    repo.restore(["notes.txt"], staged=True)
+    all_placed = Checkout._place
+
+    def place(self: Checkout, *args: Any) -> Iterator[Any]:
+        yield from all_placed(self, *args)
+        index.update(lambda latest: latest.with_entries([entry]))
+
+    monkeypatch.setattr(Checkout, "_place", place)
+    with pytest.raises(Conflict, match="meanwhile"):
+        repo.switch("models/1")
+    monkeypatch.undo()
+    for again in range(2):
+        with pytest.raises(Conflict, match=r"notes\.txt is staged") as caught:
+            Repo.open(repo.root).switch("models/1")
+        assert "move it elsewhere" in (caught.value.hint or ""), again
+    assert (repo.root / "notes.txt").read_bytes() == b"the only notes"
+    (repo.root / "notes.txt").rename(repo.root.parent / "notes.txt")
+    Repo.open(repo.root).switch("models/1", force=True)
+    assert (repo.root / "a").read_bytes() == b"one"
+    assert Repo.open(repo.root).status().clean
+
+
+@pytest.mark.parametrize("act", ["upload", "commit"])
+def test_what_is_set_during_an_upload_is_for_the_next_one(
+    repo: Repo, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set while its content was on the way: it was said to take effect, so it does."""
+    write(repo.root, {"a": b"three"})
+    repo.add(["a"])
+    repo.set(aliases=["now"], message="this one", metadata={"lr": 0.1, "kept": 1})
+    make = ama.transfer.publishing.make_asset
+
+    def made(*args: Any, **options: Any) -> bytes | None:
+        found = make(*args, **options)
+        other = Repo.open(repo.root)
+        other.set(aliases=["late"], message="the next", metadata={"lr": 0.2})
+        other.link("models/1", label="late")
+        return found
+
+    monkeypatch.setattr(ama.transfer.publishing, "make_asset", made)
+    getattr(repo, act)()
+    monkeypatch.undo()
+    repo = Repo.open(repo.root)
+    status = repo.status()
+    assert (status.aliases, status.message, status.metadata) == (("late",), "the next", {"lr": 0.2})
+    assert [ref.label for ref in status.refs] == ["late"]
+    repo.upload()
+    store = repo.store()
+    newest = store.resolve("models").info
+    assert (newest.message, newest.metadata, newest.refs[0].label) == (
+        "the next",
+        {"lr": 0.2},
+        "late",
+    )
+    assert store.resolve("models@late").info.id == newest.id
+    assert store.resolve("models@now").info.id == newest.parents[0]
+
+
+def test_what_is_only_staged_is_not_removed(repo: Repo) -> None:
+    """It lies in a pack, and no name leads there once it is unstaged."""
+    write(repo.root, {"notes": b"only here", "a": b"changed"})
+    repo.add(["notes", "a"])
+    refuses(repo, lambda: repo.remove(["notes"]), "notes", "would be lost")
+    refuses(repo, lambda: repo.remove(["a"]), "a", "would be lost")
+    assert repo.remove(["notes"], keep_files=True).removed == ("notes",)
+    repo.restore(["a"], staged=True)
+    refuses(repo, lambda: repo.switch("models/1"), "a", "stored nowhere else")
+    assert (repo.root / "notes").read_bytes() == b"only here"
+
+
+def test_an_init_that_dies_in_the_middle_is_finished_first(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its empty index must never be taken for the old class's, as if all files had been removed."""
+
+    def die(*args: Any) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(HeadFile, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            Repo.init(repo.root, "other")
+    repo = Repo.open(repo.root)
+    write(repo.root, {"c": b"c"})
+    for act in (
+        lambda: repo.add(["c"]),
+        lambda: repo.set(aliases=["prod"]),
+        repo.upload,
+        repo.commit,
+        lambda: repo.switch("models/1"),
+        lambda: repo.switch("models/1", force=True),
+        lambda: Repo.init(repo.root, "third"),
+    ):
+        with pytest.raises(Conflict, match="an init of other was interrupted") as caught:
+            act()
+        assert caught.value.hint == "finish it first: ama init other"
+    assert repo.status().interrupted
+    repo = Repo.init(repo.root, "other")
+    assert repo.head is None
+    repo.add(["c"])
+    assert [asset.class_name for asset in repo.upload().published] == ["other"]

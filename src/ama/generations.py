@@ -112,7 +112,8 @@ class Generations:
 
         Args:
             change: Makes the new content of the old one (None: there is none). It is called
-                again with theirs if somebody else was faster, so it has no other effects.
+                again with theirs if somebody else was faster, so it has no other effects. If it
+                returns the old content itself, nothing is written.
 
         Returns:
             The new content.
@@ -126,6 +127,8 @@ class Generations:
             current = self.read()
             generation, old = current or (0, None)
             new = change(old)
+            if new is old:
+                return new
             with suppress(Conflict):
                 self.write(generation, new)
                 return new

@@ -67,6 +67,7 @@ class Repo:
         path: PathLike,
         class_name: str,
         *,
+        force: bool = False,
         settings: Settings | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> Repo:
@@ -78,6 +79,8 @@ class Repo:
         Args:
             path: the directory, which is made if it isn't there.
             class_name: the class; one that no store has yet is simply new.
+            force: whether commits that are published nowhere, and what is staged or set, are left
+                behind.
             settings: what is configured; read by default.
             progress: is told of long work.
 
@@ -95,7 +98,7 @@ class Repo:
         check_class(class_name)
         tree = Worktree.make(absolute(path))
         repo = cls(tree, settings or Settings.load(tree.root), progress)
-        editing.start(repo._session, class_name)
+        editing.start(repo._session, class_name, force=force)
         return repo
 
     @classmethod

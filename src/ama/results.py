@@ -41,11 +41,13 @@ class RestoreResult:
 class CommitResult:
     """What `commit` made; `created` is False where there was nothing to commit.
 
-    `not_added` are the asset's files that are no longer as they were added.
+    `not_added` are the asset's files that are no longer as they were added, `aliases` those that
+    wait for a push.
     """
 
     asset: AssetInfo
     created: bool
+    aliases: tuple[str, ...] = ()
     not_added: tuple[str, ...] = ()
 
 
@@ -128,13 +130,16 @@ class SwitchResult:
     """What `switch` or `pull` did: where HEAD was, where it is, and what that changed.
 
     `ahead_of` is where the alias points that `pull` follows, if HEAD comes from there, so that
-    nothing was to be done.
+    nothing was to be done. `overwritten` are the files whose content was stored nowhere, and
+    `dropped` names what was set for the next asset: with `force`, both are gone.
     """
 
     old: AssetInfo | None
     new: AssetInfo
     changes: tuple[Change, ...]
     ahead_of: AssetInfo | None = None
+    overwritten: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

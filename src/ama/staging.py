@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -56,6 +56,30 @@ class Notes:
     def __bool__(self) -> bool:
         return bool(self.aliases or self.message is not None or self.metadata or self.refs)
 
+    def without(self, used: Notes) -> Notes:
+        """Return what was noted beside what others have, or otherwise than there."""
+        metadata = {
+            key: value
+            for key, value in self.metadata.items()
+            if key not in used.metadata or not is_same(used.metadata[key], value)
+        }
+        return Notes(
+            tuple(alias for alias in self.aliases if alias not in used.aliases),
+            None if self.message == used.message else self.message,
+            metadata,
+            tuple(ref for ref in self.refs if ref not in used.refs),
+        )
+
+
+def is_same(one: Scalar | None, other: Scalar) -> bool:
+    """Whether two metadata values are one: 1 is not True, and NaN is itself.
+
+    Example:
+        >>> is_same(float("nan"), float("nan")), is_same(1, True)
+        (True, False)
+    """
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -83,10 +107,14 @@ class Index:
         """Return the index with these notes, noted on this HEAD."""
         return replace(self, notes=notes, noted_on=(head.class_name, head.asset))
 
-    def without_notes(self, used: Index) -> Index:
-        """Return the index without the notes that another one had, which have taken effect."""
-        same = (self.notes, self.noted_on) == (used.notes, used.noted_on)
-        return replace(self, notes=Notes()) if same else self
+    def carried_over(self, used: Notes, head: Head, moved: Head) -> Index:
+        """Return the index once notes have taken effect, and HEAD has moved with them.
+
+        What was noted meanwhile is for the next asset: it is noted on where HEAD is now.
+        """
+        if not self.notes_for(head):
+            return self
+        return self.with_notes(moved, self.notes.without(used))
 
     def with_entries(self, changed: Iterable[IndexEntry], removed: Iterable[str] = ()) -> Index:
         """Return the index with some entries set and some paths gone.
@@ -125,6 +153,27 @@ def _parents(path: str) -> Iterable[str]:
         at = path.find("/", at + 1)
 
 
+def fields_of(notes: Notes) -> tuple[object, ...]:
+    """Return notes as they are encoded.
+
+    Example:
+        >>> notes_of(fields_of(Notes(message="wider"))).message
+        'wider'
+    """
+    refs = [(ref.asset, ref.class_name, ref.label) for ref in notes.refs]
+    return (notes.aliases, notes.message, dict(notes.metadata), refs)
+
+
+def notes_of(fields: Iterable[Any]) -> Notes:
+    """Return the notes that were encoded so.
+
+    Raises:
+        ValueError, TypeError: they weren't.
+    """
+    aliases, message, metadata, refs = fields
+    return Notes(tuple(aliases), message, metadata, tuple(RefLink(*ref) for ref in refs))
+
+
 def encode_index(index: Index) -> bytes:
     """Return the index's bytes.
 
@@ -132,12 +181,10 @@ def encode_index(index: Index) -> bytes:
         >>> decode_index(encode_index(Index())).entries
         {}
     """
-    notes = index.notes
-    refs = [(ref.asset, ref.class_name, ref.label) for ref in notes.refs]
     packed: bytes = msgpack.packb(
         (
             VERSION,
-            (notes.aliases, notes.message, dict(notes.metadata), refs),
+            fields_of(index.notes),
             index.noted_on,
             (index.include, index.exclude, index.metadata_only, index.tree_of),
             list(index.entries.values()),
@@ -165,8 +212,8 @@ def decode_index(data: bytes, written_at: int = 0) -> Index:
         value = msgpack.unpackb(data, raw=False, use_list=False)
         if value[0] > VERSION:
             raise FormatError("the index is of a newer version of ama: upgrade ama to use it")
-        _, (aliases, message, metadata, refs), noted_on, partial, rows = value
-        notes = Notes(aliases, message, metadata, tuple(RefLink(*ref) for ref in refs))
+        _, noted, noted_on, partial, rows = value
+        notes = notes_of(noted)
         # There may be 100,000 rows, and a named tuple's own constructor takes twice as long.
         make = tuple.__new__
         entries = {
@@ -209,6 +256,8 @@ class IndexFile:
     def update(self, change: Callable[[Index], Index], *, anew: bool = False) -> Index:
         """Change the index; `change` is called again where another command was faster.
 
+        Where it returns the very same index, nothing is written.
+
         Args:
             change: returns the new index.
             anew: see `read`.
@@ -218,7 +267,8 @@ class IndexFile:
             if data is None:
                 self._require_new(anew)
             index = Index() if data is None else decode_index(data)
-            return encode_index(change(index))
+            new = change(index)
+            return data if new is index and data is not None else encode_index(new)
 
         return decode_index(self._file.update(changed))
 

@@ -114,9 +114,10 @@ class Status:
     No store is asked, so `head` has no aliases; `follows` is the alias that `pull` follows.
     `staged` is what the next commit or upload changes, `changed` what differs in the worktree
     since `add`, `untracked` what was never added (a directory ends in `/`), `unpublished` the
-    commits that no upload or push has published yet, oldest first, `skipped` how many files of a
-    partial worktree are not here, and `unreadable` what may not be read here, so that nothing is
-    said of what is in it.
+    commits that no upload or push has published yet, oldest first, each with the aliases that it is
+    to get, `skipped` how many files of a partial worktree are not here, `unreadable` what may not
+    be read here, so that nothing is said of what is in it, and `interrupted` which work was
+    interrupted here and how to finish it.
     """
 
     root: str
@@ -137,6 +138,7 @@ class Status:
     by_reference: int
     skipped: int
     unreadable: tuple[str, ...] = ()
+    interrupted: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:

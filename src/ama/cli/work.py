@@ -55,6 +55,12 @@ def init(
             help="The family that the asset belongs to; a name that is not in use is a new one.",
         ),
     ],
+    force: Annotated[
+        bool,
+        typer.Option(
+            "-f", "--force", help="Leave behind commits that are not published, and what is staged."
+        ),
+    ] = False,
 ) -> None:
     """Start an asset of a class in this directory.
 
@@ -66,7 +72,7 @@ def init(
     """
     from ama.repo import Repo
 
-    repo = Repo.init(Path.cwd(), class_name)
+    repo = Repo.init(Path.cwd(), class_name, force=force)
     if console.report({"root": repo.root, "class_name": repo.class_name}):
         return
     console.done(f"started an asset of {repo.class_name} in {repo.root}")
@@ -242,6 +248,8 @@ def status() -> None:
         console.line("not published yet:", "bold")
         for asset in state.unpublished:
             console.line(f"  {asset_text(asset)}  {first_line(asset.message)}".rstrip())
+    for work in state.interrupted:
+        console.line(work, "yellow")
     if state.clean and not state.untracked:
         console.done("nothing to upload")
     _next_after_status(state)
@@ -370,9 +378,12 @@ def commit(message: MessageOption = None) -> None:
     print_not_added(repo.root, result.not_added)
     if result.created:
         console.done(f"committed {result.asset.name}")
-        console.next_step("ama push")
     else:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")
+    for alias in result.aliases:
+        console.done(f"alias {alias} waits for a push")
+    if result.created or result.aliases:
+        console.next_step("ama push")
 
 
 def switch(asset: AssetArgument, force: ForceOption = False) -> None:
@@ -395,8 +406,14 @@ def report_switch(result: SwitchResult, root: Path) -> None:
     if result.ahead_of is not None:
         console.done(f"{result.new.name} is ahead of {asset_text(result.ahead_of)}")
         return
+    near = as_seen_from_here(root)
+    for path in result.overwritten[:_LONGEST]:
+        console.done(f"overwrote {near(path)}, whose content was stored nowhere")
+    print_rest(len(result.overwritten[_LONGEST:]))
+    if result.dropped:
+        console.done(f"dropped what was set: {', '.join(result.dropped)}")
     if result.old is not None and result.old.id == result.new.id and not result.changes:
         console.done(f"already at {result.new.name}")
         return
-    print_some_changes(result.changes, as_seen_from_here(root))
+    print_some_changes(result.changes, near)
     console.done(f"now at {result.new.name}: {changes_summary(result.changes)}")

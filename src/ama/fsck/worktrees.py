@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ama.errors import AmaError, NotFound, shown
 from ama.fsck.closure import Closure, by_lost, read_assets
@@ -17,9 +16,8 @@ from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.progress import Progress
 from ama.results import FsckReport, Problem
 from ama.staging import Index, IndexEntry
-from ama.transfer.pending import NOTE
 from ama.values import display_name
-from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.layout import CONTROL, PUBLISH, Worktree
 from ama.worktree.snapshot import Listed, walk
 
 OBJECTS = f"{CONTROL}/objects"
@@ -53,7 +51,7 @@ def check_worktree(tree: Worktree, progress: Progress) -> FsckReport:
         len(check.records),
         tuple(check.problems),
         check.orphans,
-        tuple(_interrupted(tree)),
+        tuple(tree.interrupted()),
     )
 
 
@@ -133,10 +131,10 @@ class _Check:
             return Index()
 
     def _check_note(self) -> None:
-        note = self._tree.noted(NOTE)
+        note = self._tree.noted(PUBLISH)
         if note is not None and seal(note[:-32]) != note[-32:]:
             what = "its checksum does not match: whether that upload was finished, ama list tells"
-            self._problem(f"{CONTROL}/pending/{NOTE}", what)
+            self._problem(f"{CONTROL}/pending/{PUBLISH}", what)
 
     # Assets: HEAD, what waits for a push, and what they come from
 
@@ -232,16 +230,3 @@ class _Check:
     def _count_rest(self, lost: list[str]) -> None:
         if len(lost) > LISTED:
             self._problem("other files", f"the same is true of {len(lost) - LISTED:,} more")
-
-
-def _interrupted(tree: Worktree) -> Iterator[str]:
-    if tree.noted(NOTE) is not None:
-        yield "an upload or push was interrupted: run it again, and it is finished"
-    begun = tree.begun()
-    if begun is not None:
-        name, command, _ = begun
-        how = f"finish it: ama {command}" if command else "run the same command again"
-        yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
-    incoming = tree.control / "incoming"
-    if begun is None and incoming.is_dir() and os.listdir(incoming):
-        yield "a download or switch was interrupted before it changed anything: run it again"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ama.errors import Conflict, NotFound, shown
-from ama.hashing import short
 from ama.head import Head, Unpublished
 from ama.names import check_alias
 from ama.objects import check_metadata
 from ama.operations.inspecting import is_tracked, staged_changes
+from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.operations.uploading import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
@@ -21,13 +20,14 @@ from ama.staging import Index, Notes
 from ama.transfer.patterns import selector
 from ama.values import Scalar
 from ama.worktree import adding, restoring
+from ama.worktree.layout import INIT
 from ama.worktree.status import compare_listings
 
 PathLike = str | os.PathLike[str]
 Change = Callable[[Notes], Notes]
 
 
-def start(session: Session, class_name: str) -> None:
+def start(session: Session, class_name: str, *, force: bool = False) -> None:
     """Start an asset of a class, without a parent, and with nothing staged."""
     tree = session.tree
     if not tree.head.exists():
@@ -36,13 +36,28 @@ def start(session: Session, class_name: str) -> None:
         tree.index.update(lambda latest: latest)
         tree.head.write(0, Head(class_name))
         return
-    settle(session)
+    settle(session, starting=class_name)
     generation, head = tree.head.read()
     index = tree.index.read()
+    try:
+        if not force:
+            _check_nothing_lost(session, head, index)
+        # The index first: nothing that was staged may ever be taken for the new class's; and noted,
+        # so that an empty one is never taken for the old class's.
+        tree.note(INIT, class_name.encode())
+        tree.index.update(lambda latest: _emptied(latest, index))
+    except Conflict:
+        tree.forget(INIT)
+        raise
+    tree.head.write(generation, Head(class_name, origin=head.origin))
+    tree.forget(INIT)
+
+
+def _check_nothing_lost(session: Session, head: Head, index: Index) -> None:
     if head.unpublished:
         raise Conflict(
             f"{head.class_name} has commits here that are not published, and would be lost",
-            hint="publish them first: ama push",
+            hint="publish them first: ama push; or leave them behind: ama init --force",
         )
     # An empty index holds nothing to lose: it is what an init that was interrupted leaves.
     if index.entries and staged_changes(session, head, index):
@@ -53,24 +68,10 @@ def start(session: Session, class_name: str) -> None:
     notes = index.notes_for(head)
     if notes:
         raise Conflict(
-            "aliases, a message, metadata or refs are set here for the next asset of"
-            f" {head.class_name}, and would be lost",
-            hint=f"take them back: {'; '.join(_taking_back(notes))}",
+            f"what is set here for the next asset of {head.class_name} would be lost:"
+            f" {', '.join(named(notes))}",
+            hint=f"take them back: {'; '.join(taking_back(notes))}",
         )
-    # The index first: nothing that was staged may ever be taken for the new class's.
-    tree.index.update(lambda latest: _emptied(latest, index))
-    tree.head.write(generation, Head(class_name, origin=head.origin))
-
-
-def _taking_back(notes: Notes) -> Iterator[str]:
-    """Yield the commands that take back all that is noted."""
-    keys = [f"alias:{alias}" for alias in notes.aliases]
-    keys += ["message"] if notes.message is not None else []
-    keys += notes.metadata
-    if keys:
-        yield shlex.join(["ama", "set", *(word for key in keys for word in ("--unset", key))])
-    for ref in notes.refs:
-        yield f"ama ref remove {short(ref.asset)}"
 
 
 def _emptied(latest: Index, seen: Index) -> Index:
@@ -121,8 +122,14 @@ def remove(
     tree = session.tree
     tree.require_settled()
     _, head = tree.head.read()
-    stored = session.stored(head)
-    removed = adding.remove(tree, paths, keep_files=keep_files, stored=stored, force=force)
+    removed = adding.remove(
+        tree,
+        paths,
+        keep_files=keep_files,
+        head={path: item.id for path, item in session.listing(head.asset).items()},
+        stored=session.stored(head),
+        force=force,
+    )
     return RemoveResult(removed, not keep_files)
 
 
@@ -234,4 +241,14 @@ def _settled_head(session: Session) -> tuple[int, Head]:
 
 
 def _note_on(session: Session, head: Head, change: Change) -> None:
-    session.tree.index.update(lambda last: last.with_notes(head, change(last.notes_for(head))))
+    """Note something for the asset that comes after HEAD, wherever HEAD is by then."""
+    tree = session.tree
+
+    def noted(latest: Index) -> Index:
+        return latest.with_notes(head, change(latest.notes_for(head)))
+
+    tree.index.update(noted)
+    while (now := tree.head.read()[1]).asset != head.asset or now.class_name != head.class_name:
+        # An upload or a commit has moved it, perhaps before this was noted.
+        head = now
+        tree.index.update(noted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ama.describing import Describer
@@ -52,7 +52,6 @@ def status(session: Session) -> Status:
     found = compare_worktree(tree, index)
     notes = index.notes_for(head)
     refs = session.describer(head, fresh=False).refs(notes.refs) if notes.refs else ()
-    waiting = [commit.asset for commit in head.unpublished]
     skipped = sum(entry.skipped for entry in index.entries.values())
     return Status(
         root=str(tree.root),
@@ -67,13 +66,20 @@ def status(session: Session) -> Status:
         message=notes.message,
         metadata=dict(notes.metadata),
         refs=refs,
-        unpublished=tuple(session.info(asset, Describer(None), sized=False) for asset in waiting),
+        unpublished=tuple(_waiting(session, head)),
         files=len(index.entries),
         size=sum(entry.size for entry in index.entries.values()),
         by_reference=_by_reference(session, head, index),
         skipped=skipped,
         unreadable=found.unreadable,
+        interrupted=tuple(tree.interrupted()),
     )
+
+
+def _waiting(session: Session, head: Head) -> Iterator[AssetInfo]:
+    for commit in head.unpublished:
+        info = session.info(commit.asset, Describer(None), sized=False)
+        yield replace(info, aliases=commit.aliases)
 
 
 def _by_reference(session: Session, head: Head, index: Index) -> int:

@@ -53,7 +53,7 @@ class Session:
         self._storages: dict[str, Storage] = {}
         self._remotes: dict[str, Remote] = {}
         self._sources: Sources | None = None
-        self._seen: dict[str, bytes] = {}
+        self._views: dict[str, LogView] = {}
 
     # Stores
 
@@ -112,7 +112,14 @@ class Session:
         if not new_store:
             with suppress(NotFound):
                 return self.open(url)
-        return prepare(self.storage(url), self.settings, new_store=new_store)
+        made = prepare(self.storage(url), self.settings, new_store=new_store)
+        # Whatever HEAD says of a store that was there: this one has nothing.
+        self.saw(made.url, made.view())
+        return made
+
+    def saw(self, url: str, view: LogView) -> None:
+        """Note how the log of the store at a URL is now."""
+        self._views[url] = view
 
     def _origin(self) -> str | None:
         with suppress(AmaError):
@@ -121,13 +128,15 @@ class Session:
 
     def remembered_view(self, head: Head) -> LogView | None:
         """Return the default remote's log as this machine saw it last, without a request."""
+        with suppress(AmaError):
+            return self._remembered(self.url(None, head))
+        return None
+
+    def _remembered(self, url: str) -> LogView | None:
         from ama.remote import Remote
 
-        with suppress(AmaError):
-            storage = self.storage(self.url(None, head))
-            remote = Remote.remembered(storage, self.settings.cache_dir)
-            return remote.log.cached_view() if remote else None
-        return None
+        remote = Remote.remembered(self.storage(url), self.settings.cache_dir)
+        return remote.log.cached_view() if remote else None
 
     def fresh_view(self, head: Head) -> LogView | None:
         """Return the default remote's log as it is now; None where no store was made yet.
@@ -148,10 +157,11 @@ class Session:
             StorageError: it can't be reached.
         """
         view = self.open(url).view()
-        if self._seen.get(url) != view.entry_hash:
+        before = self._views.get(url)
+        if before is None or before.entry_hash != view.entry_hash:
             # Others have published: what was opened before doesn't know of it.
-            self._seen[url] = view.entry_hash
             self._sources = None
+        self.saw(url, view)
         return view
 
     def view(self, head: Head) -> LogView | None:
@@ -217,17 +227,50 @@ class Session:
         return self.sources().stream(item.id, Kind.DATA)
 
     def stored(self, head: Head) -> dict[str, bytes]:
-        """Return the paths and ids of HEAD's files, if a remote was seen to have them."""
-        if head.asset is None:
-            return {}
+        """Return the paths and ids of the files that a store is known to have: HEAD's, or those of
+        the nearest asset before it that is published.
+        """
+        with suppress(AmaError):  # of what can't be read, no store is known to have anything
+            for asset in self.history(head.asset):
+                if self.is_published(asset, head):
+                    return {path: item.id for path, item in self.listing(asset).items()}
+        return {}
+
+    def history(self, asset: bytes | None) -> Iterator[bytes]:
+        """Yield an asset and what it came from, by each one's first parent."""
+        while asset is not None:
+            yield asset
+            asset = next(iter(self.sources().asset(asset).parents), None)
+
+    def is_published(self, asset: bytes, head: Head) -> bool:
+        """Whether a store is known to have an asset of this worktree.
+
+        A log tells: as it was read in this session, else as this machine saw it last. HEAD's word
+        counts only of a store of which neither is known; stores are deleted, made anew, and
+        restored from older copies.
+        """
+        views = self._known_views(head)
+        class_name = self.sources().asset(asset).class_name
+        for view in views.values():
+            with suppress(AmaError):
+                state = view.class_state(class_name)
+                record = state.record(state.number(asset) or 0)
+                if record is not None and view.damage is None and record.status != "deleted":
+                    return True
         waiting = {commit.asset for commit in head.unpublished if commit.made}
-        asset = head.asset
-        while asset in waiting:
-            parents = self.sources().asset(asset).parents
-            if not parents:
-                return {}
-            asset = parents[0]
-        return {path: item.id for path, item in self.listing(asset).items()}
+        return asset not in waiting and head.origin is not None and head.origin not in views
+
+    def _known_views(self, head: Head) -> dict[str, LogView]:
+        views: dict[str, LogView] = {}
+        for url in dict.fromkeys([head.origin, *self.settings.urls()]):
+            view = self._views.get(url or "")
+            # What is sound is remembered as well, perhaps since seen anew by another command.
+            if url is not None and (view is None or (view.number and view.damage is None)):
+                with suppress(AmaError):
+                    view = self._remembered(url) or view
+            if url is not None and view is not None:
+                views[url] = view
+        return views
 
     # Names
 

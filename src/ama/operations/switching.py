@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 from ama.describing import Describer
-from ama.errors import AmaError, Conflict, NotFound
+from ama.errors import AmaError, Conflict, NotFound, shown
 from ama.hashing import ID_SIZE
-from ama.head import Head
+from ama.head import Head, Unpublished
 from ama.logview import LogView
+from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.remote import Remote
 from ama.results import FetchResult, SwitchResult
@@ -22,35 +23,46 @@ from ama.state import ClassState
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.patterns import selector
 from ama.transfer.pending import resume
+from ama.worktree.adding import summary
 from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
 from ama.worktree.layout import Begun, Worktree
 from ama.worktree.snapshot import Listed, staged_files
 from ama.worktree.status import compare_listings
 
+_FORCE = " --force"
+
 
 def switch(session: Session, name: str, *, force: bool) -> SwitchResult:
     """Make the worktree hold another asset. One that was interrupted is finished."""
     tree = session.tree
-    tree.require_writable()
-    resume(tree, session.open)
+    _settle(tree, session)
     at = tree.head.read()
     begun, by = _begun(tree)
     # `HEAD~1` means another asset once HEAD has moved.
-    asset = begun if begun and by == f"switch {name}" else session.resolve(name, fresh=True)
+    again = begun is not None and by.removesuffix(_FORCE) == f"switch {name}"
+    asset = begun if begun and again else session.resolve(name, fresh=True)
     alias = name.partition("@")[2].partition("~")[0] if "~" not in name else ""
     return _move(session, at, asset, alias or None, by=f"switch {name}", force=force)
 
 
+def _settle(tree: Worktree, session: Session) -> None:
+    """Settle what a crash left behind, but a checkout: that is gone on with."""
+    tree.require_writable()
+    tree.require_started()
+    resume(tree, session.open)
+
+
 def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
     """Move to what HEAD's alias points to now, or to the class's newest asset without one."""
-    session.tree.require_writable()
-    resume(session.tree, session.open)
+    _settle(session.tree, session)
     at = session.tree.head.read()
     _, head = at
     store, view = _look(session, remote, head)
     view.require_whole()
     state = class_state(view, head.class_name, store.url)
     target = state.target(head.alias) if head.alias else None
+    if head.alias and target is None:
+        raise _alias_gone(state, head.alias, store.url)
     if target is None:
         live = [record.id for record in state.assets if record.status != "deleted"]
         if not live:
@@ -72,6 +84,18 @@ def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         if now is not None:
             return SwitchResult(now, now, (), session.info(target, describer))
     return _move(session, at, target, head.alias, by="pull", force=force, origin=store.url)
+
+
+def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
+    """Say what became of an alias that is followed: the newest asset may never have had it."""
+    name = f"{state.name}@{alias}"
+    moves = state.aliases.get(alias)
+    gone = f"was removed by {shown(moves[-1].author)}" if moves else f"is not in {url}"
+    return NotFound(
+        f"{name}, which this directory follows, {gone}",
+        hint=f"follow another: ama switch {state.name}@ALIAS; or take the newest asset: ama switch"
+        f" {state.name}",
+    )
 
 
 def _is_ahead(session: Session, state: ClassState, head: Head, target: bytes) -> bool:
@@ -131,25 +155,19 @@ def _move(
 ) -> SwitchResult:
     tree = session.tree
     _, head = at
-    sources, number = _sources_for(session, asset, origin or session.url(None, head))
+    sources, found = _sources_for(session, asset, origin or session.url(None, head))
     session.use_sources(sources)
     old_files = session.listing(head.asset)
     _check_kept(session, head, asset, force=force)
     target = sources.asset(asset)
     new_files = session.listing(asset)
-    moved = Head(
-        target.class_name,
-        asset,
-        origin or head.origin or session.url(None, head),
-        tuple(c for c in head.unpublished if _comes_from(session, asset, c.asset)),
-        alias,
-        number,
-    )
+    url, number = found or (head.origin, None)
+    moved = Head(target.class_name, asset, url, _unpublished(session, head, asset), alias, number)
     with Checkout(tree, at) as checkout:
         begun, _ = _begun(tree)
         index = tree.index.read()
-        if not force and begun is None:
-            _check_nothing_staged(index, head, old_files)
+        if not force:
+            _check_nothing_staged(index, head, old_files, new_files if begun else None)
         plan = plan_checkout(
             tree,
             index,
@@ -164,7 +182,7 @@ def _move(
         entries = checkout.place(
             plan,
             sources,
-            begun=Begun(asset.hex(), by),
+            begun=Begun(asset.hex(), by + (_FORCE if force else "")),
             unmoved=partial(is_staged_as, seen=index),
             progress=session.progress,
         )
@@ -180,8 +198,13 @@ def _move(
         checkout.finish(changed, moved)
     describer = session.describer(moved, fresh=False)
     old = session.info(head.asset, describer) if head.asset else None
-    changes = compare_listings(old_files, new_files)
-    return SwitchResult(old, session.info(asset, describer), changes)
+    return SwitchResult(
+        old,
+        session.info(asset, describer),
+        compare_listings(old_files, new_files),
+        overwritten=plan.lost,
+        dropped=named(index.notes_for(head)),
+    )
 
 
 def _begun(tree: Worktree) -> tuple[bytes | None, str]:
@@ -205,14 +228,57 @@ def _arriving(session: Session, begun: bytes | None) -> dict[str, bytes]:
     return {}
 
 
-def _check_nothing_staged(index: Index, head: Head, old_files: Mapping[str, Listed]) -> None:
-    staged = compare_listings(old_files, staged_files(index))
-    if staged or index.notes_for(head):
-        what = "changes" if staged else "a message, metadata, aliases or refs"
+def _check_nothing_staged(
+    index: Index,
+    head: Head,
+    old_files: Mapping[str, Listed],
+    new_files: Mapping[str, Listed] | None,
+) -> None:
+    """Check that nothing is staged or set but what HEAD's asset has.
+
+    Args:
+        index: what is staged.
+        head: HEAD.
+        old_files: the files of HEAD's asset.
+        new_files: those that a checkout which was interrupted was bringing: some are staged then.
+
+    Raises:
+        Conflict: something is, and would be lost.
+    """
+    staged = [change.path for change in compare_listings(old_files, staged_files(index))]
+    if new_files is not None:
+        coming = {change.path for change in compare_listings(new_files, staged_files(index))}
+        staged = [path for path in staged if path in coming]
+    if staged:
+        # While a checkout isn't finished, nothing can be committed.
+        keep = "make an asset of it first: ama commit"
+        keep = keep if new_files is None else "keep it: move it elsewhere"
         raise Conflict(
-            f"{what} are staged, and would be lost",
-            hint="make an asset of them first: ama commit; or drop them: --force",
+            f"{summary(staged)} {'is' if len(staged) == 1 else 'are'} staged, and would be lost",
+            hint=f"{keep}; or drop it: --force",
         )
+    notes = index.notes_for(head)
+    if notes:
+        raise Conflict(
+            f"what is set for the next asset would be lost: {', '.join(named(notes))}",
+            hint=f"take back what is set: {'; '.join(taking_back(notes))}; or drop it: --force",
+        )
+
+
+def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublished, ...]:
+    """Return the commits from an asset back to what is published, and the aliases that wait."""
+    noted = {commit.asset: commit for commit in head.unpublished}
+    found: list[Unpublished] = []
+    published = False
+    for at in session.history(asset):
+        published = published or session.is_published(at, head)
+        if not published:
+            found.append(noted.get(at, Unpublished(at)))
+        elif not noted:
+            break
+        elif at in noted:
+            found.append(replace(noted.pop(at), made=False))
+    return tuple(commit for commit in reversed(found) if commit.made or commit.aliases)
 
 
 def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> None:
@@ -226,17 +292,21 @@ def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> N
         )
 
 
-def _sources_for(session: Session, asset: bytes, url: str) -> tuple[Sources, int | None]:
-    """Return sources in which an asset of this store costs few requests, and its number."""
+def _sources_for(
+    session: Session, asset: bytes, url: str
+) -> tuple[Sources, tuple[str, int] | None]:
+    """Return sources in which an asset of this store costs few requests, and where it was found:
+    the store's URL and the asset's number there.
+    """
     store = session.tree.objects.store
     try:
-        remote = session.open(url)
-        view = remote.view()
+        view = session.look_at(url)
     except NotFound:
         return session.sources(), None
+    remote = session.open(url)
     for name, state in view.class_states().items():
         number = state.number(asset)
         if number is not None:
             of_asset = partial(objects_of, remote, view, Target(name, asset, number))
-            return Sources(store, [of_asset, *session.openers(url)]), number
+            return Sources(store, [of_asset, *session.openers(url)]), (remote.url, number)
     return session.sources(), None

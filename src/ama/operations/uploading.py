@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 from ama.describing import Describer
-from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput
+from ama.errors import (
+    AmaError,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    StorageError,
+)
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.logview import LogView
@@ -18,14 +27,21 @@ from ama.storage.protocol import Storage
 from ama.transfer import publishing
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Published
+from ama.worktree.adding import summary
 from ama.worktree.status import compare_worktree
 
 
-def settle(session: Session) -> None:
-    """Finish or give up what a crash left behind; refuse if the worktree is between two assets."""
+def settle(session: Session, *, publishes: bool = False, starting: str | None = None) -> None:
+    """Settle what a crash left behind; refuse if the worktree is between two assets.
+
+    Args:
+        session: the worktree.
+        publishes: whether an upload that was interrupted is finished, if it can be.
+        starting: the class that an asset is to be started of.
+    """
     session.tree.require_writable()
-    resume(session.tree, session.open)
-    session.tree.require_settled()
+    resume(session.tree, session.open, publishes=publishes)
+    session.tree.require_settled(starting)
 
 
 def commit(session: Session, message: str | None) -> CommitResult:
@@ -54,18 +70,21 @@ def commit(session: Session, message: str | None) -> CommitResult:
         raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
     describer = session.describer(head, fresh=False)
     info = session.info(asset, describer)
-    return CommitResult(info, made is not None, _not_added(session, index))
+    waiting = {commit.asset: commit.aliases for commit in tree.head.read()[1].unpublished}
+    return CommitResult(info, made is not None, waiting.get(asset, ()), _not_added(session, index))
 
 
 def upload(
     session: Session, remote: str | None, message: str | None, *, new_store: bool = False
 ) -> UploadResult:
     """Make an asset of what is staged, if that is new, and publish it with all before it."""
-    settle(session)
+    settle(session, publishes=True)
     tree = session.tree
     generation, head = tree.head.read()
     index = tree.index.read()
     notes = with_message(index.notes_for(head), message)
+    if message is not None and notes == Notes(message=message) and index.tree_of == head.asset:
+        _require_added(session, index)
     made = publishing.make_asset(
         tree, head, index, notes, author=session.settings.author(), now=now
     )
@@ -78,9 +97,22 @@ def upload(
     result = _publish(session, remote, (generation, head), tip, waiting, index, new_store)
     if made is not None:
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
-    elif notes:
-        tree.index.update(lambda latest: latest.without_notes(index))
     return replace(result, not_added=_not_added(session, index))
+
+
+def _require_added(session: Session, index: Index) -> None:
+    """Check that a message isn't all that is new while files here differ: `add` was forgotten.
+
+    Raises:
+        Conflict: so it is.
+    """
+    changed = _not_added(session, index)
+    if changed:
+        raise Conflict(
+            f"nothing is staged, and {summary(changed)} {'is' if len(changed) == 1 else 'are'} not"
+            " as it was added, so nothing was published",
+            hint=f"stage it first: ama add {session.tree.words(changed)}",
+        )
 
 
 def _not_added(session: Session, index: Index) -> tuple[str, ...]:
@@ -92,7 +124,7 @@ def _not_added(session: Session, index: Index) -> tuple[str, ...]:
 
 def push(session: Session, remote: str | None, *, new_store: bool = False) -> UploadResult:
     """Publish the commits that are not published yet."""
-    settle(session)
+    settle(session, publishes=True)
     generation, head = session.tree.head.read()
     if head.asset is None:
         raise InvalidInput(
@@ -123,8 +155,8 @@ def _publish(
             return _result(session, Published((), (), view, 0, 0), storage.url, tip, head.alias)
     store = session.prepare(url, new_store=new_store)
     unmade = store.storage if isinstance(store.storage, Unmade) else None
-    large = publishing.by_reference(tree, index) if index else []
-    stored = set(session.stored(head).values()) if large else set()
+    stored = cache(lambda: set(session.stored(head).values()))
+    here = publishing.from_worktree(tree, index, lambda i: i in stored()) if index else []
     try:
         done = publishing.publish(
             tree,
@@ -133,11 +165,20 @@ def _publish(
             tip,
             aliases,
             session.sources(),
-            [entry for entry in large if entry.id not in stored],
+            here,
+            index.notes_for(head) if index else Notes(),
             author=session.settings.author(),
             now=now,
             progress=session.progress,
         )
+    except StorageError as error:
+        if not new_store or error.errno != errno.ENOENT:
+            raise
+        raise NotFound(
+            f"what {head.class_name} here came from is only in a store that is gone",
+            hint=f"begin without it: ama init {head.class_name}, ama add . and ama upload"
+            " --new-store",
+        ) from error
     except (Conflict, IntegrityError):
         # The other's log doesn't follow what would have been our format.json.
         if unmade is None or not unmade.is_overtaken():
@@ -146,6 +187,7 @@ def _publish(
         session.forget_sources()
         return _publish(session, remote, at, tip, aliases, index, False)
     session.forget_sources()
+    session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
     return replace(result, store_created=unmade is not None and unmade.made)
 

@@ -91,13 +91,15 @@ def _check_not_moved(
     if base is None or base not in named or moves[-1].asset == base:
         return
     last = moves[-1]
-    gone = "was removed" if last.asset is None else f"is now /{state.number(last.asset)}"
+    gone = (
+        "was removed" if last.asset is None else f"is now {state.name}/{state.number(last.asset)}"
+    )
     raise Conflict(
         f"{state.name}@{alias} {gone}, by {shown(last.author)}, {_when(last.at)}; what you"
-        f" upload was made from /{state.number(base)}",
-        hint=f"look at it: ama alias history {state.name}@{alias}; publish without it: ama set"
-        f" --unset alias:{alias}, and again; then it can be moved: ama alias move"
-        f" {state.name}@{alias} {state.name}",
+        f" upload was made from {state.name}/{state.number(base)}",
+        hint=f"build on theirs: ama switch {state.name}@{alias} brings it here; or publish without"
+        f" the alias: ama set --unset alias:{alias}, and upload again; then move it all the same:"
+        f" ama alias move {state.name}@{alias} HEAD",
     )
 
 

@@ -67,7 +67,7 @@ def copy_asset(
     sent = reused = 0
     for start in range(0, len(jobs), BATCH):
         batch = jobs[start : start + BATCH]
-        push = Push(target, sources, batch, large_files={}, root=Path(), progress=progress)
+        push = Push(target, sources, batch, here={}, root=Path(), progress=progress)
         appended = target.log.append(push.events, author=author, now=now)
         if appended is not None:
             view = appended.view

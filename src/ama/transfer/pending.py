@@ -29,10 +29,10 @@ from ama.hashing import seal
 from ama.head import Head, decode_head, encode_head
 from ama.logview import LogView
 from ama.remote import Remote
-from ama.worktree.layout import Worktree
+from ama.staging import Notes, fields_of, notes_of
+from ama.worktree.layout import PUBLISH, Worktree
 
-NOTE = "publish"
-VERSION = 1
+VERSION = 2
 
 
 class Claim:
@@ -50,25 +50,26 @@ class Claim:
         self._remote = remote
         self._note: bytes | None = None
 
-    def take(self, number: int, entry: bytes, moved: Head) -> None:
+    def take(self, number: int, entry: bytes, moved: Head, used: Notes) -> None:
         """Note an entry that is about to be created, and where HEAD moves with it.
 
         Args:
             number: the entry's.
             entry: its bytes.
             moved: HEAD once it is in the log.
+            used: what was noted for the next asset, and takes effect with it.
 
         Raises:
             Conflict: another command publishes from here, or has moved HEAD.
         """
         heads = encode_head(self.head), encode_head(moved)
-        fields = (VERSION, self._remote.url, self._remote.format.id, number, entry, *heads)
-        body = canonical.encode(fields)
-        if self._tree.noted(NOTE) != self._note:
+        store = (self._remote.url, self._remote.format.id)
+        body = canonical.encode((VERSION, *store, number, entry, *heads, fields_of(used)))
+        if self._tree.noted(PUBLISH) != self._note:
             raise self._busy()
         note = body + seal(body)
         try:
-            self._tree.note(NOTE, note, new=self._note is None)
+            self._tree.note(PUBLISH, note, new=self._note is None)
         except FileExistsError:
             raise self._busy() from None
         self._note = note
@@ -84,63 +85,60 @@ class Claim:
             # It has found the note, and settled it.
             self._generation = generation
 
-    def settle(self, head: Head) -> None:
+    def settle(self, head: Head, used: Notes) -> None:
         """Move HEAD to what was published, and forget the note.
+
+        Args:
+            head: HEAD as it is then.
+            used: what was noted for the next asset, and has taken effect.
 
         Raises:
             Conflict: HEAD was moved by somebody who doesn't know of it.
         """
         if head != self.head:
             self._generation = _move_head(self._tree, self._generation, head)
-            self.head = head
+        before, self.head = self.head, head
+        self._tree.index.update(lambda latest: latest.carried_over(used, before, head))
         self.give_up()
 
     def give_up(self) -> None:
         """Forget the note, if it is still ours: nothing came of it, or all is done."""
-        if self._note is not None and self._tree.noted(NOTE) == self._note:
-            self._tree.forget(NOTE)
+        if self._note is not None and self._tree.noted(PUBLISH) == self._note:
+            self._tree.forget(PUBLISH)
         self._note = None
 
     def _busy(self) -> Conflict:
-        path = shown(self._tree.pending / NOTE)
+        path = shown(self._tree.pending / PUBLISH)
         return Conflict(
             "another command is publishing from this worktree, or was interrupted",
             hint=f"run the same command again; to give up what was interrupted, delete {path}",
         )
 
 
-def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
+def resume(
+    tree: Worktree, open_remote: Callable[[str], Remote], *, publishes: bool = False
+) -> None:
     """Settle a publication that was interrupted between its note and HEAD.
 
     The store's log tells: the entry is there (HEAD moves, as it would have), somebody else's is in
-    its place, or it is absent and still the next one (the same bytes are tried again).
+    its place, or it is absent and still the next one: then the same bytes are tried again, but
+    only by a command that is to publish.
+
+    Args:
+        tree: the worktree.
+        open_remote: opens the store at a URL.
+        publishes: whether the user has asked for that.
 
     Raises:
         StorageError: the store can't be asked now.
-        Conflict: the store isn't there now.
+        Conflict: the store isn't there now, or the entry isn't, and may yet come.
         IntegrityError: the note is damaged, so nobody can tell what there is to settle.
     """
-    note = tree.noted(NOTE)
+    note = tree.noted(PUBLISH)
     if note is None:
         return
-    try:
-        if seal(note[:-32]) != note[-32:]:
-            raise ValueError("damaged")
-        version, *fields = canonical.decode(note[:-32], "note")
-        if type(version) is int and version > VERSION:
-            raise FormatError("an upload of a newer version of ama was interrupted: upgrade ama")
-        url, store_id, number, data, *heads = fields
-        entry = decode_entry(data)
-        old, moved = (decode_head(head) for head in heads)
-    except FormatError:
-        raise
-    except (AmaError, ValueError, TypeError) as error:
-        # Going on could publish the same work a second time.
-        path = shown(tree.pending / NOTE)
-        raise IntegrityError(
-            f"{path} is damaged, and it alone says whether the last upload was finished",
-            hint=f"see what is published: ama list CLASS; then delete {path}, and go on",
-        ) from error
+    url, store_id, number, data, old, moved, used = _decoded(tree, note)
+    entry = decode_entry(data)
     remote = _open(open_remote, url)
     if remote is None:
         # What comes next hangs on whether it was published: nothing is made on a guess.
@@ -148,20 +146,62 @@ def resume(tree: Worktree, open_remote: Callable[[str], Remote]) -> None:
             f"an upload to {shown(url)} was interrupted, and there is no store there now (is its"
             " disk mounted?)",
             hint="bring it back, and run the same command again; to give that upload up, delete"
-            f" {shown(tree.pending / NOTE)}",
+            f" {shown(tree.pending / PUBLISH)}",
         )
     if remote.format.id == store_id:
         view = remote.view()
         ours = view.number >= number and remote.log.read_entry(number) == entry
         if view.number == number - 1 and view.entry_hash == entry.previous:
             view.require_whole()
+            if not publishes:
+                raise _unfinished(tree, url)
             ours = remote.log.try_append(number, data)
         generation, head = tree.head.read()
         if ours and head == old != moved:
             _move_head(tree, generation, numbered(moved, remote.view()))
-    if tree.noted(NOTE) == note:
+        if ours:
+            tree.index.update(lambda latest: latest.carried_over(used, old, moved))
+    if tree.noted(PUBLISH) == note:
         # Else the command that wrote it is alive, and has lost that number and tries another.
-        tree.forget(NOTE)
+        tree.forget(PUBLISH)
+
+
+def _decoded(tree: Worktree, note: bytes) -> tuple[str, str, int, bytes, Head, Head, Notes]:
+    """Return what a note says: the store's URL and id, the entry's number and bytes, HEAD before
+    and after it, and what was noted for the next asset and takes effect with it.
+
+    Raises:
+        IntegrityError: it is damaged.
+        FormatError: it is of a newer version.
+    """
+    try:
+        if seal(note[:-32]) != note[-32:]:
+            raise ValueError("damaged")
+        version, *fields = canonical.decode(note[:-32], "note")
+        if type(version) is int and version > VERSION:
+            raise FormatError("an upload of a newer version of ama was interrupted: upgrade ama")
+        # Version 1 didn't say what was noted.
+        url, store_id, number, data, old, moved, *noted = fields
+        decode_entry(data)
+        used = notes_of(*noted) if noted else Notes()
+        return url, store_id, number, data, decode_head(old), decode_head(moved), used
+    except FormatError:
+        raise
+    except (AmaError, ValueError, TypeError) as error:
+        # Going on could publish the same work a second time.
+        path = shown(tree.pending / PUBLISH)
+        raise IntegrityError(
+            f"{path} is damaged, and it alone says whether the last upload was finished",
+            hint=f"see what is published: ama list CLASS; then delete {path}, and go on",
+        ) from error
+
+
+def _unfinished(tree: Worktree, url: str) -> Conflict:
+    return Conflict(
+        f"an upload to {shown(url)} was interrupted, and is not published yet",
+        hint="finish it first: ama upload; or give it up: delete"
+        f" {shown(tree.pending / PUBLISH)}, and go on",
+    )
 
 
 def _open(open_remote: Callable[[str], Remote], url: str) -> Remote | None:

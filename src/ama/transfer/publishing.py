@@ -11,25 +11,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ama.chunking import THRESHOLD
 from ama.errors import Conflict, InvalidInput, NotFound
 from ama.hashing import asset_id
 from ama.head import Head, Unpublished
 from ama.logview import LogView
-from ama.objects import Asset, Kind, encode_asset, encode_recipe
+from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
-from ama.staging import Index, IndexEntry, Notes
+from ama.staging import Index, IndexEntry, Notes, is_same
 from ama.transfer.aliasing import Job, check_class_name
 from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
-from ama.values import Scalar
 from ama.worktree.adding import read_again, summary
 from ama.worktree.layout import Worktree
-from ama.worktree.reading import store_large
-from ama.worktree.scan import look
+from ama.worktree.reading import store_entry
+from ama.worktree.scan import look, unchanged
 from ama.worktree.snapshot import build_trees
 
 BATCH = 500
@@ -99,12 +97,8 @@ def _says(asset: Asset, notes: Notes) -> bool:
     return (
         notes.message in (None, "", asset.message)
         and set(notes.refs) <= set(asset.refs)
-        and all(_same(asset.metadata.get(key), value) for key, value in notes.metadata.items())
+        and all(is_same(asset.metadata.get(key), value) for key, value in notes.metadata.items())
     )
-
-
-def _same(one: Scalar | None, other: Scalar) -> bool:
-    return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
 def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
@@ -119,7 +113,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
     try:
         with tree.objects.writing() as writer:
             for entry in waiting:
-                found = store_large(tree.root, entry.path, writer, progress.advance)
+                found = store_entry(tree.root, entry, writer, progress.advance)
                 if found != entry.id:
                     read_again(tree, [entry.path])
                     raise _changed(tree, [entry.path], "committed")
@@ -141,11 +135,25 @@ def by_reference(tree: Worktree, index: Index) -> list[IndexEntry]:
     return [
         entry
         for entry in index.entries.values()
-        if not entry.stored
-        and not entry.skipped
-        and entry.size >= THRESHOLD
-        and entry.id not in tree.objects
+        if not entry.stored and not entry.skipped and entry.id not in tree.objects
     ]
+
+
+def from_worktree(
+    tree: Worktree, index: Index, promised: Callable[[bytes], bool]
+) -> list[IndexEntry]:
+    """Return the staged files whose content is to be read from the worktree.
+
+    It is stored nowhere else; or it is here as it was added, and so nearer than the store that has
+    it, which may be gone.
+    """
+
+    def is_as_added(entry: IndexEntry) -> bool:
+        found = look(tree.root, entry.path)
+        return found is not None and unchanged(entry, found, index.written_at)
+
+    waiting = by_reference(tree, index)
+    return [entry for entry in waiting if not promised(entry.id) or is_as_added(entry)]
 
 
 def commit(
@@ -176,14 +184,17 @@ def commit(
     store_staged(tree, replace(index, entries={e.path: e for e in waiting}), progress)
     asset = make_asset(tree, old, index, notes, author=author, now=now)
     if asset is None:
+        moved = old
         if notes.aliases and old.asset:
             waiting_commits = _with_aliases(old.unpublished, old.asset, notes.aliases)
-            tree.head.write(generation, replace(old, unpublished=waiting_commits))
-        if notes:
-            tree.index.update(lambda latest: latest.without_notes(index))
-        return None
-    commits = (*old.unpublished, Unpublished(asset, notes.aliases))
-    tree.head.write(generation, replace(old, asset=asset, unpublished=commits, number=None))
+            moved = replace(old, unpublished=waiting_commits)
+    else:
+        commits = (*old.unpublished, Unpublished(asset, notes.aliases))
+        moved = replace(old, asset=asset, unpublished=commits, number=None)
+    if moved != old:
+        tree.head.write(generation, moved)
+    used = index.notes_for(old)
+    tree.index.update(lambda latest: latest.carried_over(used, old, moved))
     return asset
 
 
@@ -204,7 +215,8 @@ def publish(
     tip: bytes,
     aliases: Sequence[Unpublished],
     sources: Sources,
-    large_files: Sequence[IndexEntry],
+    here: Sequence[IndexEntry],
+    used: Notes,
     *,
     author: str,
     now: Now,
@@ -219,7 +231,8 @@ def publish(
         tip: the asset; it is HEAD's, or one that was just made from it.
         aliases: which assets get which aliases.
         sources: where objects are read from.
-        large_files: the staged files whose content is read from the worktree itself.
+        here: the staged files whose content is read from the worktree itself.
+        used: what was noted for the asset, and takes effect with this.
         author: who.
         now: the time in UTC microseconds.
         progress: is told of the bytes sent.
@@ -229,7 +242,7 @@ def publish(
     """
     _, old = head
     claim = Claim(tree, head, remote)
-    _check_unchanged(tree, large_files, "published")
+    _check_unchanged(tree, here, "published")
     view = remote.view()
     view.require_whole()
     check_class_name(view, old.class_name)
@@ -241,7 +254,7 @@ def publish(
     order = {asset: at for at, asset in enumerate(_history(sources, tip))}
     jobs.sort(key=lambda job: -order.get(job.asset, -1))
     named = given.get(tip, ())
-    alias = named[-1] if named else old.alias
+    alias = old.alias if old.alias in named or not named else named[-1]
     new_head = replace(old, asset=tip, origin=remote.url, unpublished=(), alias=alias)
     published: list[bytes] = []
     changes: list[AliasChange] = []
@@ -253,13 +266,14 @@ def publish(
             remote,
             sources,
             batch,
-            large_files={entry.id: entry.path for entry in large_files},
+            here={entry.id: entry for entry in here},
             root=tree.root,
             progress=progress,
         )
         moved = new_head if last else _without(claim.head, batch, remote.url)
         before = {job.asset for job in batch if is_published(view, sources, job.asset)}
-        note = partial(claim.take, moved=moved)
+        effect = used if last else Notes()
+        note = partial(claim.take, moved=moved, used=effect)
         try:
             appended = remote.log.append(push.events, author=author, now=now, before=note)
         except (Conflict, InvalidInput):
@@ -277,9 +291,9 @@ def publish(
         _keep_recipes(tree, push)
         for job in batch:
             remote.remember_asset(job.asset, encode_asset(sources.asset(job.asset)))
-        claim.settle(numbered(moved, view))
+        claim.settle(numbered(moved, view), effect)
     if not jobs:
-        claim.settle(numbered(new_head, view))
+        claim.settle(numbered(new_head, view), used)
     return Published(tuple(published), tuple(changes), view, sent, reused)
 
 
@@ -299,14 +313,14 @@ def _keep_recipes(tree: Worktree, push: Push) -> None:
                 writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
 
 
-def _check_unchanged(tree: Worktree, large_files: Sequence[IndexEntry], verb: str) -> None:
+def _check_unchanged(tree: Worktree, entries: Sequence[IndexEntry], verb: str) -> None:
     """See at once, before anything is read, that a file is gone or has another size."""
     gone, changed = [], []
-    for entry in large_files:
+    for entry in entries:
         found = look(tree.root, entry.path)
         if found is None:
             gone.append(entry.path)
-        elif found.size != entry.size:
+        elif found.size != entry.size and entry.kind is not EntryKind.SYMLINK:
             changed.append(entry.path)
     if gone:
         was, its = ("was", "its") if len(gone) == 1 else ("were", "their")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from ama.chunking import THRESHOLD
 from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, Purged
 from ama.errors import Conflict, IntegrityError, NotFound, shown
 from ama.hashing import blob_id, short
@@ -25,10 +26,11 @@ from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
+from ama.staging import IndexEntry
 from ama.storage.protocol import Range
 from ama.transfer.aliasing import Job, alias_events
 from ama.transfer.presence import Lost, Presence, reads_back
-from ama.worktree.reading import cut
+from ama.worktree.reading import cut, read_entry
 from ama.worktree.snapshot import trees_below
 
 
@@ -48,8 +50,8 @@ class Push:
         remote: the store to publish to.
         sources: where trees, assets and content are read from.
         jobs: the assets, each after its parents.
-        large_files: files of the worktree that are staged by reference: their paths by id.
-        root: the worktree that those paths are in.
+        here: files of the worktree whose content is read there, by id.
+        root: the worktree.
         progress: is told of the bytes sent.
         pack_size: see `PackWriter`.
     """
@@ -60,7 +62,7 @@ class Push:
         sources: Sources,
         jobs: Sequence[Job],
         *,
-        large_files: Mapping[bytes, str],
+        here: Mapping[bytes, IndexEntry],
         root: Path,
         progress: Progress,
         pack_size: int = PACK_SIZE,
@@ -73,7 +75,7 @@ class Push:
         self.bytes_reused = 0
         self._sources = sources
         self._jobs = jobs
-        self._large_files = large_files
+        self._here = here
         self._root = root
         self._progress = progress
         self._pack_size = pack_size
@@ -252,24 +254,29 @@ class Push:
     ) -> tuple[PackIndex, ...]:
         advance = self._progress.advance
         with PackWriter(self.remote.storage, pack_size=self._pack_size) as writer:
-            large = {i: self._large_files[i] for i in files if i in self._large_files}
-            for object_id, path in large.items():
-                self._send_large(writer, present, object_id, path, advance)
-            rest = [object_id for object_id in files if object_id not in large]
+            here = [self._here[object_id] for object_id in files if object_id in self._here]
+            for entry in here:
+                self._send_from_worktree(writer, present, entry, advance)
+            rest = [object_id for object_id in files if object_id not in self._here]
             self._copy(writer, present, [*rest, *metadata], condemned, advance)
             own = writer.finish()
             self.bytes_sent += writer.bytes_written
         return own
 
-    def _send_large(
+    def _send_from_worktree(
         self,
         writer: PackWriter,
         present: Presence,
-        object_id: bytes,
-        path: str,
+        entry: IndexEntry,
         advance: Callable[[int], None],
     ) -> None:
-        """Cut and send a file that is staged by reference, if it still is what was added."""
+        """Send a file of the worktree, if it still is what was added."""
+        if entry.size < THRESHOLD:
+            data = read_entry(self._root, entry.path, entry.kind)
+            self._require_unchanged(entry, blob_id(data))
+            writer.add(Kind.DATA, entry.id, data)
+            advance(entry.size)
+            return
 
         def write(chunk: bytes, data: memoryview) -> None:
             if chunk in present:
@@ -277,15 +284,18 @@ class Push:
             else:
                 writer.add(Kind.DATA, chunk, data)
 
-        recipe, whole = cut(self._root, path, write, advance)
-        if whole != object_id:
-            self.changed.append(path)
+        recipe, whole = cut(self._root, entry.path, write, advance)
+        self._require_unchanged(entry, whole)
+        writer.add(Kind.RECIPE, entry.id, encode_recipe(recipe))
+        self.recipes[entry.id] = recipe
+
+    def _require_unchanged(self, entry: IndexEntry, found: bytes) -> None:
+        if found != entry.id:
+            self.changed.append(entry.path)
             raise Conflict(
-                f"{shown(path)} was changed since it was added, so nothing was published",
-                hint=f"add it again: ama add {shown(path)}",
+                f"{shown(entry.path)} was changed since it was added, so nothing was published",
+                hint=f"add it again: ama add {shown(entry.path)}",
             )
-        writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
-        self.recipes[object_id] = recipe
 
     def _copy(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -301,7 +301,8 @@ def remove(
     paths: Iterable[str | os.PathLike[str]],
     *,
     keep_files: bool,
-    stored: dict[str, bytes],
+    head: Mapping[str, bytes],
+    stored: Mapping[str, bytes],
     force: bool,
 ) -> tuple[str, ...]:
     """Unstage files, and delete them from the worktree unless `keep_files`.
@@ -310,6 +311,8 @@ def remove(
         tree: the worktree.
         paths: staged files, directories of them, or globs.
         keep_files: whether the files themselves stay.
+        head: the paths and ids of HEAD's files: what else lies in the local packs has no name once
+            it is unstaged, and nobody finds it again.
         stored: paths and ids whose content is stored elsewhere (the published HEAD's).
         force: whether files whose content is stored nowhere are deleted too.
 
@@ -331,12 +334,13 @@ def remove(
     blocked = obstacles(tree.root, chosen)
     here = [p for p in chosen if not is_behind(p, blocked) and look(tree.root, p) is not None]
     if not keep_files and not force:
-        lost = [path for path in here if not is_kept(tree, index, chosen[path], stored)]
+        lost = [path for path in here if not is_kept(tree, index, chosen[path], head, stored)]
         if lost:
             read_again(tree, lost)
             raise Conflict(
-                f"the content of {summary(lost)} is stored nowhere else, and would be lost",
-                hint="keep the files: ama rm --cached; or delete them all the same: --force",
+                f"the content of {summary(lost)} is in no asset here, and would be lost",
+                hint=f"keep it: ama rm --cached {tree.words(lost)}; or delete it all the same:"
+                " --force",
             )
     # The files first: after a crash they are still known, and the same command deletes the rest.
     if not keep_files:
@@ -347,7 +351,13 @@ def remove(
     return tuple(chosen)
 
 
-def is_kept(tree: Worktree, index: Index, entry: IndexEntry, stored: dict[str, bytes]) -> bool:
+def is_kept(
+    tree: Worktree,
+    index: Index,
+    entry: IndexEntry,
+    head: Mapping[str, bytes],
+    stored: Mapping[str, bytes],
+) -> bool:
     """Whether deleting a staged file of the worktree would lose nothing.
 
     Neither times that may lie nor an index's word are enough for that: both are looked into.
@@ -359,7 +369,9 @@ def is_kept(tree: Worktree, index: Index, entry: IndexEntry, stored: dict[str, b
         content = entry.id
     else:
         content = hash_found(tree.root, found)
-    return stored.get(entry.path) == content or tree.objects.is_sound(content)
+    if stored.get(entry.path) == content:
+        return True
+    return head.get(entry.path) == content and tree.objects.is_sound(content)
 
 
 def read_again(tree: Worktree, paths: Iterable[str]) -> None:

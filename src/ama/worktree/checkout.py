@@ -60,6 +60,9 @@ class Plan:
     edited: tuple[str, ...] = ()
     """Those of `keep` that were changed here, and stay so."""
 
+    lost: tuple[str, ...] = ()
+    """Those to be written or deleted whose content is stored nowhere."""
+
     @property
     def size(self) -> int:
         """The bytes of all files to write."""
@@ -136,14 +139,14 @@ def plan_checkout(
         seen[path] = found
         write.append(item)
         content = content_of(tree, index, entry, found, content)
-        if not is_safe(tree, path, content, item, *known):
+        if not is_safe(tree, path, content, item, *known, base=base):
             lost.append(path)
     gone = look_at_leaving(tree, [path for path in entries if path in leaving], blocked)
     again = {old: listed[path] for path, old in respelled.items()}
     for path, found in gone.items():
         content = content_of(tree, index, entries[path], found)
         content = content_of(tree, index, entries[path], found, content)
-        if not is_safe(tree, path, content, again.get(path), *known):
+        if not is_safe(tree, path, content, again.get(path), *known, base=base):
             lost.append(path)
     if lost and not force:
         read_again(tree, lost)
@@ -154,7 +157,13 @@ def plan_checkout(
             hint=f"keep it: {keep_it}; or overwrite it all the same: --force",
         )
     return Plan(
-        tuple(write), tuple(gone), tuple(keep), tuple(skipped), {**seen, **gone}, tuple(edited)
+        tuple(write),
+        tuple(gone),
+        tuple(keep),
+        tuple(skipped),
+        {**seen, **gone},
+        tuple(edited),
+        tuple(sorted(lost)),
     )
 
 
@@ -234,15 +243,26 @@ def content_of(
 
 
 def is_safe(
-    tree: Worktree, path: str, content: bytes, item: Listed | None, *stored: Mapping[str, bytes]
+    tree: Worktree,
+    path: str,
+    content: bytes,
+    item: Listed | None,
+    *stored: Mapping[str, bytes],
+    base: Mapping[str, Listed] | None = None,
 ) -> bool:
     """Whether content may leave a path: it is stored, or is what will be there again.
 
-    What is stored here is read for that, whole: an index promises nothing of its packs.
+    What is stored here is read for that, whole: an index promises nothing of its packs. And with
+    the files of an asset as `base`, it must be that asset's: what was only ever staged lies in a
+    pack as well, and nobody would find it there.
     """
     if item is not None and item.id == content:
         return True
-    return any(known.get(path) == content for known in stored) or tree.objects.is_sound(content)
+    if any(known.get(path) == content for known in stored):
+        return True
+    if base is not None and (path not in base or base[path].id != content):
+        return False
+    return tree.objects.is_sound(content)
 
 
 def look_for_room(

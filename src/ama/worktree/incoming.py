@@ -18,12 +18,9 @@ from ama.objects import EntryKind, Kind
 from ama.objectstore import Have
 from ama.progress import Progress
 from ama.sources import Sources
-from ama.worktree.layout import Worktree
+from ama.worktree.layout import INCOMING, Worktree
 from ama.worktree.reading import stays_inside
 from ama.worktree.snapshot import Listed
-
-DIRECTORY = "incoming"
-
 
 LOCK = "lock"
 
@@ -37,7 +34,7 @@ class Incoming:
 
     def __init__(self, tree: Worktree) -> None:
         self._tree = tree
-        self._top = os.path.join(tree.control, DIRECTORY)
+        self._top = os.path.join(tree.control, INCOMING)
         self._held: dict[str, int] = {}
 
     def __enter__(self) -> Incoming:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,9 @@ from ama.staging import IndexFile
 CONTROL = ".ama"
 CONFIG = "config.toml"
 CHECKOUT = "checkout"
+PUBLISH = "publish"
+INIT = "init"
+INCOMING = "incoming"
 _STALE_AFTER_S = 24 * 60 * 60
 
 
@@ -32,6 +35,10 @@ class Begun(NamedTuple):
     target: str
     command: str = ""
     incoming: str = ""
+
+
+def _text(note: bytes) -> str:
+    return note.decode("utf-8", "replace")
 
 
 class Worktree:
@@ -194,14 +201,50 @@ class Worktree:
         note = self.noted(CHECKOUT)
         if note is None:
             return None
-        return Begun(*[*note.decode("utf-8", "replace").split("\n"), "", ""][:3])
+        return Begun(*[*_text(note).split("\n"), "", ""][:3])
 
-    def require_settled(self) -> None:
-        """Check that no switch, pull or download was interrupted here.
+    def interrupted(self) -> Iterator[str]:
+        """Yield which work was interrupted here, and how to finish it."""
+        if self.noted(PUBLISH) is not None:
+            yield "an upload or push was interrupted: run it again, and it is finished"
+        init = self.noted(INIT)
+        if init is not None:
+            yield f"an init was interrupted: finish it: ama init {shown(_text(init))}"
+        begun = self.begun()
+        if begun is not None:
+            name, command, _ = begun
+            how = f"finish it: ama {command}" if command else "run the same command again"
+            yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
+        incoming = self.control / INCOMING
+        if begun is None and incoming.is_dir() and os.listdir(incoming):
+            yield "a download or switch was interrupted before it changed anything: run it again"
+
+    def require_started(self, starting: str | None = None) -> None:
+        """Check that no init was interrupted here.
+
+        Args:
+            starting: the class of the init that goes on with it.
+
+        Raises:
+            Conflict: one was, so what is staged may be another class's.
+        """
+        init = self.noted(INIT)
+        if init is not None and _text(init) != starting:
+            name = shown(_text(init))
+            raise Conflict(
+                f"an init of {name} was interrupted here", hint=f"finish it first: ama init {name}"
+            )
+
+    def require_settled(self, starting: str | None = None) -> None:
+        """Check that no init, switch, pull or download was interrupted here.
+
+        Args:
+            starting: see `require_started`.
 
         Raises:
             Conflict: one was, so the worktree is between two assets.
         """
+        self.require_started(starting)
         begun = self.begun()
         if begun is not None:
             target, command, _ = begun

@@ -71,6 +71,18 @@ def read_small(root: Path, path: str) -> bytes:
     return data
 
 
+def read_entry(root: Path, path: str, kind: EntryKind) -> bytes:
+    """Return the content of a small file, or of a symlink: its target's text.
+
+    Raises:
+        InvalidInput: it is a symlink that leads out of the worktree.
+        NotFound, StorageError, Conflict: see `opened`.
+    """
+    if kind is EntryKind.SYMLINK:
+        return link_target(root, path).encode()
+    return read_small(root, path)
+
+
 def _changed_meanwhile(path: str) -> Conflict:
     return Conflict(
         f"{shown(path)} was changed while it was read",
@@ -126,6 +138,21 @@ def hash_found(root: Path, found: Found, advance: Advance | None = None) -> byte
         return blob_id(os.fsencode(os.readlink(root / found.path)))
     with opened(root, found.path) as file:
         return hash_stream(file, advance)[0]
+
+
+def store_entry(
+    root: Path, entry: IndexEntry, writer: PackWriter, advance: Advance | None = None
+) -> bytes:
+    """Write the content of a file that is staged, and return the id that it has now."""
+    if entry.size >= THRESHOLD:
+        return store_large(root, entry.path, writer, advance)
+    data = read_entry(root, entry.path, entry.kind)
+    found = blob_id(data)
+    if found == entry.id:
+        writer.add(Kind.DATA, found, data)
+    if advance is not None:
+        advance(len(data))
+    return found
 
 
 def store_large(root: Path, path: str, writer: PackWriter, advance: Advance | None = None) -> bytes:

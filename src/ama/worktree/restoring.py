@@ -10,7 +10,7 @@ from functools import partial
 from ama.chunking import THRESHOLD
 from ama.errors import Conflict, NotFound, shown
 from ama.hashing import blob_id
-from ama.objects import EntryKind, Kind, encode_recipe
+from ama.objects import Kind, encode_recipe
 from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
@@ -27,7 +27,7 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.layout import Worktree
-from ama.worktree.reading import entry_of, link_target, read_small
+from ama.worktree.reading import entry_of, read_entry
 from ama.worktree.scan import Found, look, obstacles
 from ama.worktree.snapshot import Listed, staged_files
 
@@ -270,12 +270,7 @@ def _keep_small(
     kept: dict[bytes, bytes] = {}
     for entry in entries:
         if entry.id not in promised and entry.size < THRESHOLD and entry.id not in tree.objects:
-            link = entry.kind is EntryKind.SYMLINK
-            data = (
-                link_target(tree.root, entry.path).encode()
-                if link
-                else read_small(tree.root, entry.path)
-            )
+            data = read_entry(tree.root, entry.path, entry.kind)
             if blob_id(data) == entry.id:
                 kept[entry.id] = data
     if not kept:
