@@ -123,6 +123,19 @@ class FullDisk(System):
         return call
 
 
+def apart(system: System) -> System:
+    """The same calls, where `.ama` is on another file system than all the rest."""
+    rename = system.replace
+
+    def replace(source: str, target: str) -> None:
+        if (".ama" in Path(source).parts) != (".ama" in Path(target).parts):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), target)
+        rename(source, target)
+
+    setattr(system, "replace", replace)  # noqa: B010 - for mypy a method is not to be replaced
+    return system
+
+
 class MortalStorage:
     """A storage in use by a process that dies before one of the calls that change it, or after."""
 
@@ -464,6 +477,8 @@ PUBLISHING = [
     "move alias",
 ]
 
+PLACING = ["switch", "pull", "restore", "download"]
+
 
 # What things look like
 
@@ -476,12 +491,20 @@ def user_files(directory: Path) -> dict[str, tuple[str, str]]:
         for name in names:
             path = Path(where, name)
             relative = path.relative_to(directory).as_posix()
+            if ama.fs.is_temp(name):
+                continue
             if path.is_symlink():
                 found[relative] = ("symlink", os.readlink(path))
             else:
                 kind = "executable" if path.stat().st_mode & 0o100 else "file"
                 found[relative] = (kind, hash_file(path))
     return found
+
+
+def litter(directory: Path) -> list[str]:
+    """The temporary files that lie among the user's."""
+    below = (path.relative_to(directory) for path in directory.rglob(".tmp-*"))
+    return sorted(str(path) for path in below if path.parts[0] != ".ama")
 
 
 def pending(directory: Path) -> list[str]:
@@ -494,6 +517,7 @@ def described_worktree(directory: Path) -> dict[str, Any]:
     head = status.head
     return {
         "files": user_files(directory),
+        "litter": litter(directory),
         "class": status.class_name,
         "head": head and (head.tree, head.message, head.number, sorted(head.metadata.items())),
         "waiting": [(commit.tree, commit.message) for commit in status.unpublished],
@@ -719,6 +743,25 @@ def test_a_process_may_die_at_any_system_call(
     def live(life: Life) -> Iterator[None]:
         with monkeypatch.context() as patch:
             patch.setattr(ama.fs, "_os", MortalSystem(life, counts=True))
+            yield
+
+    points = crashed(place, SCENARIOS[name], lambda c: crash_points(c, place.cache), live)
+    assert points >= 3
+
+
+@pytest.mark.parametrize("system", [MortalSystem, FullDisk], ids=["dies", "full"])
+@pytest.mark.parametrize("name", PLACING)
+def test_no_file_can_be_renamed_into_its_place(
+    name: str, system: Callable[..., System], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then each is copied first, and a command may die or fail at any call of that as well."""
+    monkeypatch.setattr(ama.fs, "_os", apart(MortalSystem(Life(), counts=False)))
+    options = {"counts": True} if system is MortalSystem else {"once": True}
+
+    @contextmanager
+    def live(life: Life) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(ama.fs, "_os", apart(system(life, **options)))
             yield
 
     points = crashed(place, SCENARIOS[name], lambda c: crash_points(c, place.cache), live)

@@ -17,13 +17,13 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ama import fs
 from ama.errors import Conflict, InvalidInput, StorageError, shown, storage_error
 from ama.head import Head
 from ama.names import fold_name, unportable_reason
-from ama.objects import EntryKind
 from ama.parallel import in_chunks
 from ama.progress import Progress
 from ama.sources import Sources
@@ -292,7 +292,7 @@ def _holds_files(tree: Worktree, path: str, leaving: Collection[str]) -> bool:
         links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
         for name in (*names, *links):
             below = os.path.relpath(os.path.join(directory, name), tree.root).replace(os.sep, "/")
-            if below not in leaving:
+            if below not in leaving and not fs.is_temp(name):
                 return True
     return False
 
@@ -468,12 +468,18 @@ class Checkout:
         root = os.fspath(self._tree.root)
         local = self._tree.objects
 
+        def still(path: str) -> None:
+            self._require_ours()
+            _require_same(root, path, plan.seen)
+
         def place(items: list[Listed]) -> list[IndexEntry]:
             self._require_ours()
             placed = []
             for item in items:
-                _require_same(root, item.path, plan.seen)
-                placed.append(_placed(root, item, staged[item.path], item.id in local))
+                path = item.path
+                _require_same(root, path, plan.seen)
+                move = partial(self._incoming.place, item, staged[path], still=partial(still, path))
+                placed.append(_placed(root, item, move, item.id in local))
             return placed
 
         for entries in in_chunks(place, plan.write):
@@ -528,16 +534,16 @@ def _busy() -> Conflict:
     )
 
 
-def _placed(root: str, item: Listed, staged: str, stored: bool) -> IndexEntry:
+def _placed(root: str, item: Listed, move: Callable[[str], None], stored: bool) -> IndexEntry:
     target = f"{root}{os.sep}{item.path}"
     try:
-        _place_one(item, staged, target)
+        move(target)
     except StorageError:
         # An empty directory stands where a file is to be; what was in it is gone by now.
         if not os.path.isdir(target) or os.path.islink(target):
             raise
         remove_directories(target)
-        _place_one(item, staged, target)
+        move(target)
     since = time.time_ns()
     found = look(root, item.path)
     if found is None:
@@ -546,18 +552,10 @@ def _placed(root: str, item: Listed, staged: str, stored: bool) -> IndexEntry:
     return entry_of(found, item.id, item.size, stored=stored, since=since, placed=True)
 
 
-def _place_one(item: Listed, staged: str, target: str) -> None:
-    if item.kind is EntryKind.SYMLINK:
-        with open(staged, "rb") as file:
-            text = file.read().decode()
-        fs.make_symlink(text, target, sync=False, temp_in=os.path.dirname(staged))
-    else:
-        fs.place(staged, target, sync=False, keep=True)
-
-
 def remove_directories(path: str) -> None:
-    """Delete a directory that has nothing but empty directories in it."""
+    """Delete a directory that has nothing but empty directories in it, and a crash's litter."""
     for directory, _, _ in os.walk(path, topdown=False):
+        fs.remove_stale_temps(directory, 0)
         fs.remove_empty_directory(directory)
 
 

@@ -3,22 +3,29 @@
 Each command has a directory of its own there, and holds the file `lock` in it. One that nobody
 holds was left by a command that is dead: the next one takes it over, and what it finds there, each
 file named after its id, it verifies before use.
+
+A file is placed by a rename. Where that can't be, for its place is on another file system (a disk
+that is mounted in the worktree), a copy is made beside the place and renamed there.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from ama import fs
 from ama.chunking import THRESHOLD
-from ama.errors import InvalidInput, shown
-from ama.hashing import blob_id, hash_stream
+from ama.errors import IntegrityError, InvalidInput, StorageError, shown, storage_error
+from ama.hashing import HashingReader, blob_id, hash_stream
 from ama.objects import EntryKind, Kind
 from ama.objectstore import Have
 from ama.progress import Progress
 from ama.sources import Sources
-from ama.worktree.layout import INCOMING, Worktree
+from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
 from ama.worktree.reading import stays_inside
 from ama.worktree.snapshot import Listed
 
@@ -36,8 +43,13 @@ class Incoming:
         self._tree = tree
         self._top = os.path.join(tree.control, INCOMING)
         self._held: dict[str, int] = {}
+        self._began = time.time()
+        self._alone = False
+        self._swept: set[str] = set()
+        self._sweeping = threading.Lock()
 
     def __enter__(self) -> Incoming:
+        self._began = time.time()
         fs.make_directories(self._top)
         try:
             for name in sorted(os.listdir(self._top)):
@@ -46,6 +58,7 @@ class Incoming:
                 name = os.urandom(8).hex()
                 fs.make_directories(os.path.join(self._top, name))
                 self._hold(name)
+            self._alone = not any(self.is_others(name) for name in os.listdir(self._top))
         except BaseException:
             self.__exit__()
             raise
@@ -95,6 +108,57 @@ class Incoming:
         return _fetch(
             self._tree, os.path.join(self._top, self.name), earlier, wanted, sources, progress
         )
+
+    def place(self, item: Listed, staged: str, target: str, *, still: Callable[[], None]) -> None:
+        """Give a fetched file its place: it is there whole, or what was there still is.
+
+        Args:
+            item: what it is.
+            staged: its file, as `fetch` returned it.
+            target: its place.
+            still: checks that the place may yet be written to. It is called if that became
+                possible only after a while, so that nothing is lost that came there meanwhile.
+
+        Raises:
+            StorageError: the disk refused.
+            IntegrityError: what was fetched was damaged since.
+        """
+        try:
+            _rename(item, staged, target)
+        except StorageError as error:
+            # A bind mount refuses as another disk does, and no number of a device tells.
+            if error.errno != errno.EXDEV:
+                raise
+            self._carry(item, staged, target, still)
+
+    def _carry(self, item: Listed, staged: str, target: str, still: Callable[[], None]) -> None:
+        """Place a file on another file system than that of `.ama`."""
+        directory = os.path.dirname(target)
+        self._sweep(directory)
+        if item.kind is EntryKind.SYMLINK:
+            fs.make_symlink(_text(staged), target, sync=False)
+            return
+        executable = item.kind is EntryKind.EXECUTABLE
+        temp = fs.write_temp(directory, _verified(staged, item), executable=executable)
+        try:
+            still()
+        except BaseException:
+            with suppress(StorageError):
+                fs.remove(temp)
+            raise
+        fs.place(temp, target, sync=False)
+
+    def _sweep(self, directory: str) -> None:
+        """Delete what commands that are dead left in a directory, before anything comes there.
+
+        It may be large, and the disk full of it. Where no other command is alive, all that is older
+        than this one is such; a command that loses its file nevertheless says so and is run again.
+        """
+        with self._sweeping:
+            if directory not in self._swept:
+                self._swept.add(directory)
+                age = time.time() - self._began if self._alone else STALE_AFTER_S
+                fs.remove_stale_temps(directory, age)
 
     def drop(self) -> None:
         """Delete what was fetched and is placed, or not wanted any more."""
@@ -154,6 +218,35 @@ def _fetch(
     for object_id, items in large.items():
         _fetch_large(tree, object_id, items, staged, sources, progress)
     return staged
+
+
+def _rename(item: Listed, staged: str, target: str) -> None:
+    if item.kind is EntryKind.SYMLINK:
+        fs.make_symlink(_text(staged), target, sync=False, temp_in=os.path.dirname(staged))
+    else:
+        fs.place(staged, target, sync=False, keep=True)
+
+
+def _text(staged: str) -> str:
+    with open(staged, "rb") as file:
+        return file.read().decode()
+
+
+def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
+    """Yield the content of a fetched file; what is made of it must not be used if this raises."""
+    buffer = memoryview(bytearray(fs.PIECE))
+    try:
+        with open(staged, "rb", buffering=0) as file:
+            reader = HashingReader(file)
+            while count := reader.readinto(buffer):
+                yield buffer[:count]
+    except OSError as error:
+        raise storage_error(error, staged, doing="read") from error
+    if reader.digest() != item.id:
+        raise IntegrityError(
+            f"what was fetched for {shown(item.path)} was damaged on the disk",
+            hint="run the same command again",
+        )
 
 
 def _is_there(path: str, item: Listed) -> bool:

@@ -23,7 +23,8 @@ CHECKOUT = "checkout"
 PUBLISH = "publish"
 INIT = "init"
 INCOMING = "incoming"
-_STALE_AFTER_S = 24 * 60 * 60
+STALE_AFTER_S = 24 * 60 * 60
+"""A temporary file that nobody has written to for so long is litter, whoever else is at work."""
 
 
 class Begun(NamedTuple):
@@ -185,7 +186,7 @@ class Worktree:
         """
         fs.make_directories(self.pending)
         for directory in (self.pending, self.control):
-            fs.remove_stale_temps(directory, _STALE_AFTER_S)
+            fs.remove_stale_temps(directory, STALE_AFTER_S)
         (fs.write_new if new else fs.write_replace)(self.pending / name, data)
 
     def noted(self, name: str) -> bytes | None:
