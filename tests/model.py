@@ -107,6 +107,16 @@ class Tree:
         self.index.update(added)
         self.skipped -= set(added)
 
+    def left_out(self, paths: Iterable[str], given: str, work: Files) -> set[str]:
+        """Of the paths that one stands for, those that are not here and don't belong here."""
+        return {
+            path
+            for path in paths
+            if path != given
+            and (path in self.skipped or path not in self.index)
+            and not (self.wanted(path) or path in work)
+        }
+
     def unstage(self, path: str) -> None:
         self.index.pop(path, None)
         self.skipped.discard(path)

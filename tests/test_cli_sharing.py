@@ -204,10 +204,74 @@ def test_download_into_what_was_downloaded_before(elsewhere: Path, run: Ama) -> 
 def test_what_was_restored_is_not_left_out(elsewhere: Path, run: Ama) -> None:
     copy = elsewhere / "copy"
     run.ok("download", "models", "-o", "copy", "--include", "*.yml", cwd=elsewhere)
-    run.ok("restore", ".", cwd=copy)
+    run.ok("restore", "model.h5", cwd=copy)
     said = run.ok("download", "models", "-o", "copy", "--include", "*.yml", cwd=elsewhere).stdout
     assert "copy already: 2 files, " in said
     assert "left out" not in said
+    # From now on it belongs to what is here.
+    for name in ("model.h5", "model.yml"):
+        (copy / name).unlink()
+    assert run.ok("restore", ".", cwd=copy).stdout == "restored 2 files\n"
+
+
+@pytest.mark.usefixtures("training")
+def test_restore_leaves_out_what_the_download_did(elsewhere: Path, run: Ama) -> None:
+    copy = elsewhere / "copy"
+    run.ok("download", "models", "-o", "copy", "--include", "*.yml", cwd=elsewhere)
+    (copy / "model.yml").unlink()
+    assert run.ok("restore", ".", cwd=copy).stdout == "restored 1 file, 1 left out\n"
+    assert not (copy / "model.h5").exists()
+    assert run.ok("status", "--json", cwd=copy).json()["skipped"] == 1
+    assert run.ok("restore", "*.h5", cwd=copy).stdout == "restored 1 file\n"
+
+    none = elsewhere / "none"
+    run.ok("download", "models", "-o", "none", "--metadata-only", cwd=elsewhere)
+    done = run.ok("restore", ".", "--json", cwd=none).json()
+    assert done == {"restored": [], "deleted": [], "left_out": ["model.h5", "model.yml"]}
+    assert [path.name for path in none.iterdir()] == [".ama"]
+    # What lies there is restored, wherever it comes from.
+    (none / "model.yml").write_text("mine", encoding="utf-8")
+    assert run("restore", ".", cwd=none).code == 5
+    said = run.ok("restore", ".", "--force", cwd=none).stdout
+    assert said == "restored 1 file, 1 left out\n"
+
+
+def test_an_older_asset_is_staged_also_where_it_is_left_out(
+    tmp_path: Path, elsewhere: Path, run: Ama
+) -> None:
+    """Else the next asset would have some files of the one and some of the other."""
+    project = tmp_path / "project"
+    project.mkdir()
+    run.ok("init", "models", cwd=project)
+    large = bytes(range(256)) * 6000
+    files = {"d/a.txt": b"a1", "d/b.bin": b"b1", "d/large.bin": large, "d/same.bin": b"same"}
+    for number in ("1", "2"):
+        for name, data in files.items():
+            (project / name).parent.mkdir(exist_ok=True)
+            changed = data if "same" in name or number == "1" else data + b"changed"
+            (project / name).write_bytes(changed)
+        if number == "2":
+            (project / "d" / "new.bin").write_bytes(b"new")
+        run.ok("add", "d", cwd=project)
+        run.ok("upload", cwd=project)
+    run.ok("download", "models/2", "-o", "copy", "--include", "*.txt", cwd=elsewhere)
+    copy = elsewhere / "copy"
+    said = run.ok("restore", "--source", "models/1", "d", cwd=copy).stdout
+    assert said == "restored 1 file, deleted 1 file, 3 left out\n"
+    assert [path.name for path in (copy / "d").iterdir()] == ["a.txt"]
+    state = run.ok("status", "--json", cwd=copy).json()
+    staged = {change["path"]: change["kind"] for change in state["staged"]}
+    assert staged == {
+        "d/a.txt": "modified",
+        "d/b.bin": "modified",
+        "d/large.bin": "modified",
+        "d/new.bin": "removed",
+    }
+    assert (state["skipped"], state["changed"]) == (3, [])
+    run.ok("fsck", cwd=copy)
+    run.ok("upload", cwd=copy)
+    trees = [run.ok("show", f"models/{n}", "--json", cwd=copy).json()["tree"] for n in (1, 3)]
+    assert trees[0] == trees[1]
 
 
 @pytest.mark.usefixtures("training")

@@ -328,9 +328,11 @@ class Machine(RuleBasedStateMachine):
         if not chosen and path:
             self.refused(tree, NotFound, restored)
             return
+        work = tree.work()
+        left_out = tree.left_out(chosen, path, work)
+        chosen = [p for p in chosen if p not in left_out]
         if self.lacking(tree, [tree.index[p] for p in chosen]):
             return
-        work = tree.work()
         if self.may_refuse(tree, restored):
             return
         expected = {**work, **{p: tree.index[p] for p in chosen}}
@@ -364,13 +366,15 @@ class Machine(RuleBasedStateMachine):
         work = tree.work()
         if self.may_refuse(tree, restored):
             return
+        left_out = tree.left_out([p for p in chosen if p in source], path, work)
         expected = {p: item for p, item in work.items() if p not in chosen or p not in tree.index}
         back = {p: source[p] for p in chosen if p in source}
-        expected.update(back)
+        expected.update((p, item) for p, item in back.items() if p not in left_out)
         assert tree.work() == expected
         if not force:
             self.check_kept(tree, (i for p, i in work.items() if expected.get(p) != i))
         tree.stage(back, [p for p in chosen if p not in source])
+        tree.skipped |= left_out
 
     def lacking(self, tree: Tree, items: Iterable[Item]) -> bool:
         """Whether large content was staged by reference, and so may be nowhere by now."""

@@ -351,6 +351,8 @@ class Repo:
     ) -> RestoreResult:
         """Bring files back: the worktree's to what is staged, or what is staged to HEAD.
 
+        What a partial worktree left out stays so, unless it is named itself or by a glob.
+
         Args:
             paths: files, directories, or globs.
             staged: whether the staging area is brought back, and no file touched.

@@ -31,10 +31,14 @@ class RemoveResult:
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What `restore` did: the paths written to, and those deleted from, the worktree or index."""
+    """What `restore` did: the paths written to, and those deleted from, the worktree or index.
+
+    `left_out` are those that a partial worktree doesn't have, and that weren't named themselves.
+    """
 
     restored: tuple[str, ...]
     deleted: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,8 @@ def restore(
         console.done(f"unstaged {count(restored + deleted, 'file')}")
         return
     and_deleted = f", deleted {count(deleted, 'file')}" if deleted else ""
-    console.done(f"restored {count(restored, 'file')}{and_deleted}")
+    left = f", {len(result.left_out):,} left out" if result.left_out else ""
+    console.done(f"restored {count(restored, 'file')}{and_deleted}{left}")
 
 
 def status() -> None:

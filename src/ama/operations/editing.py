@@ -163,12 +163,13 @@ def restore(
             chosen,
             named,
             session.sources(),
+            wanted=_wanted,
             base=session.listing(head.asset),
             stored=session.stored(head),
             force=force,
             progress=session.progress,
         )
-    return RestoreResult(done.restored, done.deleted)
+    return RestoreResult(done.restored, done.deleted, done.left_out)
 
 
 def _wanted(index: Index) -> Callable[[str], bool]:

@@ -115,7 +115,7 @@ def plan_checkout(
     respelled = respellings(tree, leaving, [path for path in placed if path not in entries])
     known = (stored, arriving or {})
     write, keep, lost, edited = [], [], [], []
-    skipped = [_skipped(item) for path, item in listed.items() if not here(path)]
+    skipped = [as_skipped(item) for path, item in listed.items() if not here(path)]
     seen: dict[str, Found | None] = {}
     for path in placed:
         item, entry = listed[path], entries.get(path)
@@ -297,7 +297,8 @@ def _holds_files(tree: Worktree, path: str, leaving: Collection[str]) -> bool:
     return False
 
 
-def _skipped(item: Listed) -> IndexEntry:
+def as_skipped(item: Listed) -> IndexEntry:
+    """Return the index's entry for a file that a partial worktree doesn't have."""
     return IndexEntry(item.path, item.kind, item.id, item.size, 0, 0, 0, False, True)
 
 

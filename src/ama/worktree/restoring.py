@@ -18,6 +18,7 @@ from ama.worktree.adding import read_again, summary
 from ama.worktree.checkout import (
     Checkout,
     Plan,
+    as_skipped,
     content_of,
     is_safe,
     look_at_leaving,
@@ -28,22 +29,27 @@ from ama.worktree.checkout import (
 )
 from ama.worktree.layout import Worktree
 from ama.worktree.reading import entry_of, read_entry
-from ama.worktree.scan import Found, look, obstacles
+from ama.worktree.scan import Found, is_behind, look, obstacles
 from ama.worktree.snapshot import Listed, staged_files
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The paths that were brought back, and those that went because the source has none."""
+    """The paths that were brought back, those that went because the source has none, and those of
+    a partial worktree that were not brought here.
+    """
 
     restored: tuple[str, ...]
     deleted: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def choose(
     tree: Worktree, paths: Iterable[str], known: Iterable[str], removed: Iterable[str] = ()
-) -> list[str]:
+) -> dict[str, bool]:
     """Return the known paths that some paths (files, directories, globs) name.
+
+    With each comes whether it is named itself, or by a glob, and not only with its directory.
 
     Args:
         tree: the worktree.
@@ -55,7 +61,7 @@ def choose(
         NotFound: one of them names none.
     """
     known = list(known)
-    chosen: dict[str, None] = {}
+    chosen: dict[str, bool] = {}
     for path in paths:
         below = tree.named(path, known)
         if not below and path:
@@ -65,8 +71,10 @@ def choose(
                     hint=f"take that back: ama restore --staged {tree.words([path])}",
                 )
             raise NotFound(f"{shown(path)} is not in this asset", hint="see what is: ama ls")
-        chosen.update(dict.fromkeys(below))
-    return list(chosen)
+        for name in below:
+            alone = bool(path) and not name.startswith(f"{path}/")
+            chosen[name] = chosen.get(name, False) or alone
+    return chosen
 
 
 def restore_staged(
@@ -97,13 +105,11 @@ def restore_staged(
         item, entry = source.get(path), index.entries.get(path)
         if item is None:
             gone.append(path)
-        elif entry is None or (entry.id, entry.kind) != (item.id, item.kind):
+        elif _differs(item, index):
             left_out = not is_wanted(path) if entry is None else entry.skipped
             skipped = left_out and look(tree.root, path) is None
             back.append(IndexEntry(path, item.kind, item.id, item.size, RACY, 0, 0, False, skipped))
-    lacking = {e.id: e.size for e in back if e.id not in tree.objects and e.id not in promised}
-    _fetch_content(tree, lacking, sources)
-    back = [entry._replace(stored=entry.id in tree.objects) for entry in back]
+    back = _kept_here(tree, back, sources, promised)
     tree.index.update(lambda latest: latest.with_entries(back, gone), anew=True)
     return Restored(tuple(entry.path for entry in back), tuple(gone))
 
@@ -114,6 +120,7 @@ def restore_files(
     source: Mapping[str, Listed] | None,
     sources: Sources,
     *,
+    wanted: Callable[[Index], Callable[[str], bool]],
     base: Collection[str],
     stored: Mapping[str, bytes],
     force: bool,
@@ -121,11 +128,15 @@ def restore_files(
 ) -> Restored:
     """Set files of the worktree back to what is staged, or to what an asset has.
 
+    What a partial worktree left out comes only if it is named itself; the staging area follows an
+    asset there as well.
+
     Args:
         tree: the worktree.
         paths: files or directories, relative to the root; "" for all.
         source: the asset's files; None for what is staged.
         sources: where content comes from.
+        wanted: returns, for an index, which paths are to be here in a partial worktree.
         base: the paths of HEAD's asset.
         stored: paths and ids whose content is stored elsewhere.
         force: whether files whose content is stored nowhere are overwritten.
@@ -137,18 +148,20 @@ def restore_files(
     """
     index = tree.index.read()
     since = time.time_ns()
-    wanted = source if source is not None else staged_files(index)
-    known = dict.fromkeys([*wanted, *(index.entries if source is not None else ())])
+    target = source if source is not None else staged_files(index)
+    known = dict.fromkeys([*target, *(index.entries if source is not None else ())])
     chosen = choose(tree, paths, known, base if source is None else ())
-    blocked = obstacles(tree.root, chosen)
-    leaving = {path for path in chosen if path not in wanted}
-    require_clear([path for path in chosen if path in wanted], blocked - leaving)
-    respelled = respellings(tree, leaving, [path for path in chosen if path in wanted])
-    again = {old: wanted[path] for path, old in respelled.items()}
+    left_out = _left_out(tree, index, chosen, target, wanted(index))
+    coming = [path for path in chosen if path in target and path not in left_out]
+    leaving = {path for path in chosen if path not in target}
+    blocked = obstacles(tree.root, [*coming, *leaving])
+    require_clear(coming, blocked - leaving)
+    respelled = respellings(tree, leaving, coming)
+    again = {old: target[path] for path, old in respelled.items()}
     write, keep, lost = [], [], []
     seen: dict[str, Found | None] = {}
-    for path in [path for path in chosen if path in wanted]:
-        item, entry = wanted[path], index.entries.get(path)
+    for path in coming:
+        item, entry = target[path], index.entries.get(path)
         if path in respelled:
             write.append(item)
             continue
@@ -177,7 +190,9 @@ def restore_files(
     if source is None:
         _check_kept(tree, index, write, sources, set(stored.values()))
     gone = tuple(sorted(leaving))
-    plan = Plan(tuple(write), tuple(delete), tuple(keep), (), {**seen, **delete})
+    skipped = [as_skipped(target[path]) for path in left_out if _differs(target[path], index)]
+    skipped = _kept_here(tree, skipped, sources, set(stored.values()))
+    plan = Plan(tuple(write), tuple(delete), tuple(keep), tuple(skipped), {**seen, **delete})
 
     unmoved = partial(_staged_alike, index, paths=tuple(chosen))
 
@@ -192,7 +207,37 @@ def restore_files(
         back = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
         back = _keep_small(tree, back, set(stored.values()))
         checkout.finish(changed)
-    return Restored(tuple(item.path for item in write), gone)
+    return Restored(tuple(item.path for item in write), gone, tuple(left_out))
+
+
+def _left_out(
+    tree: Worktree,
+    index: Index,
+    chosen: Mapping[str, bool],
+    target: Collection[str],
+    wanted: Callable[[str], bool],
+) -> dict[str, None]:
+    """Return which paths a partial worktree doesn't have, and isn't to have.
+
+    A file that is there all the same, or is named itself, isn't one of them.
+    """
+    entries = index.entries
+    absent = [
+        path
+        for path, is_named in chosen.items()
+        if path in target
+        and not (is_named or wanted(path))
+        and (path not in entries or entries[path].skipped)
+    ]
+    blocked = obstacles(tree.root, absent)
+    return {
+        path: None for path in absent if is_behind(path, blocked) or look(tree.root, path) is None
+    }
+
+
+def _differs(item: Listed, index: Index) -> bool:
+    entry = index.entries.get(item.path)
+    return entry is None or (entry.id, entry.kind) != (item.id, item.kind)
 
 
 def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
@@ -238,8 +283,27 @@ def _check_kept(
             ) from None
 
 
-def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Sources) -> None:
+def _kept_here(
+    tree: Worktree, back: Sequence[IndexEntry], sources: Sources, promised: Collection[bytes]
+) -> list[IndexEntry]:
     """Store content here: what is staged must be in the local packs, the worktree or HEAD's asset.
+
+    Args:
+        tree: the worktree.
+        back: what is to be staged, and may not be in the worktree.
+        sources: where its content comes from.
+        promised: the content that is published with HEAD's asset.
+
+    Returns:
+        The same entries, with what is stored here.
+    """
+    lacking = {e.id: e.size for e in back if e.id not in tree.objects and e.id not in promised}
+    _fetch_content(tree, lacking, sources)
+    return [entry._replace(stored=entry.id in tree.objects) for entry in back]
+
+
+def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Sources) -> None:
+    """Store content here.
 
     Args:
         tree: the worktree.
