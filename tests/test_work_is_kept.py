@@ -665,6 +665,31 @@ def test_a_repo_sees_what_another_process_made(repo: Repo) -> None:
     assert [asset.number for asset in repo.upload().published] == [3, 4]
 
 
+@pytest.mark.parametrize("left_out", [False, True], ids=["whole", "partial"])
+def test_add_says_what_gives_way_to_what_is_added(
+    repo: Repo, tmp_path: Path, left_out: bool
+) -> None:
+    options: dict[str, Any] = {"metadata_only": True} if left_out else {}
+    Store.open(str(tmp_path / "store")).download("models/1", tmp_path / "copy", **options)
+    copy = Repo.open(tmp_path / "copy")
+    if not left_out:
+        (copy.root / "a").unlink()
+        shutil.rmtree(copy.root / "data")
+    write(copy.root, {"a/b": b"below a file's name", "data": b"a directory's name"})
+    found = copy.add(["a/b", "data"])
+    changes = {change.path: change.kind for change in found.changes}
+    assert changes == {
+        "a": "removed",
+        "a/b": "added",
+        "data": "added",
+        "data/x": "removed",
+        "data/y": "removed",
+    }
+    staged = {change.path: change.kind for change in copy.status().staged}
+    assert staged == changes
+    assert copy.add(["a", "data"]).changes == ()
+
+
 def test_two_adds_at_once_both_take_effect(repo: Repo) -> None:
 
     def add(name: str) -> None:

@@ -197,12 +197,21 @@ def add(
         entries = _stage(tree, index, work, since, copy=copy, progress=progress)
     finally:
         progress.finish()
-    tree.index.update(lambda latest: latest.with_entries(entries, selection.gone))
+    gone: tuple[str, ...] = ()
+
+    def staged(latest: Index) -> Index:
+        nonlocal gone
+        new = latest.with_entries(entries, selection.gone)
+        # Also those whose place a directory takes, or which are below a file now.
+        gone = () if new is latest else tuple(p for p in latest.entries if p not in new.entries)
+        return new
+
+    tree.index.update(staged)
     changed = [entry for entry in entries if _differs(entry, index.entries.get(entry.path))]
     return Added(
         index,
         tuple(changed),
-        selection.gone,
+        gone,
         len(selection.found) - len(changed),
         sum(item.size for item in selection.found),
         sum(not entry.stored for entry in entries),
