@@ -690,6 +690,38 @@ def test_add_says_what_gives_way_to_what_is_added(
     assert copy.add(["a", "data"]).changes == ()
 
 
+@pytest.mark.parametrize("given", [".", "data", "data/sub"])
+def test_a_directory_that_became_a_worktree_is_not_unstaged(repo: Repo, given: str) -> None:
+    """What is in it isn't looked at, so it seemed to be gone."""
+    write(repo.root, {"data/sub/x": b"x", "data/sub/deep/y": b"y", "data/z": b"z"})
+    repo.add(["data"])
+    (repo.root / "data" / "sub" / ".ama").mkdir()
+    write(repo.root, {"b": b"another"})
+    before = repo._tree.index.read().entries
+    with pytest.raises(InvalidInput, match="data/sub is another ama worktree") as caught:
+        repo.add([given])
+    assert repo._tree.index.read().entries == before
+    if given != "data/sub":
+        assert caught.value.hint is not None
+        assert caught.value.hint.endswith("ama rm --cached data/sub")
+    repo.remove(["data/sub"], keep_files=True)
+    assert (repo.root / "data" / "sub" / "x").exists()
+    if given != "data/sub":
+        repo.add([given])
+    staged = {change.path for change in repo.status().staged}
+    assert staged == {"data/z", *(["b"] if given == "." else [])}
+
+
+def test_a_link_to_a_worktree_takes_the_place_of_a_directory(repo: Repo) -> None:
+    write(repo.root, {"data/x": b"x"})
+    repo.add(["data"])
+    shutil.rmtree(repo.root / "data")
+    (repo.root / "inner" / ".ama").mkdir(parents=True)
+    (repo.root / "data").symlink_to("inner")
+    changes = {change.path: change.kind for change in repo.add(["."]).changes}
+    assert changes == {"data": "added", "data/x": "removed"}
+
+
 def test_two_adds_at_once_both_take_effect(repo: Repo) -> None:
 
     def add(name: str) -> None:

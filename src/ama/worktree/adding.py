@@ -56,7 +56,8 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
 
     Raises:
         NotFound: a path names nothing here and nothing staged.
-        InvalidInput: a path is outside the worktree, ignored, or another worktree.
+        InvalidInput: a path is outside the worktree, ignored, or another worktree, or a directory
+            has become one though files in it are staged.
     """
     found: dict[str, Found] = {}
     gone: dict[str, None] = {}
@@ -92,7 +93,26 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
         else:
             raise _no_such(tree, path)
     skipped = {path for path, entry in index.entries.items() if entry.skipped}
-    return Selection(tuple(found.values()), tuple(path for path in gone if path not in skipped))
+    leaving = tuple(path for path in gone if path not in skipped)
+    _require_entered(tree, leaving)
+    return Selection(tuple(found.values()), leaving)
+
+
+def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
+    """Check that paths that seem gone are not only in a directory that is passed over.
+
+    Raises:
+        InvalidInput: one is another worktree by now.
+    """
+    blocked = obstacles(tree.root, gone)
+    for directory in sorted(directories_of(gone)):
+        beyond = directory in blocked or is_behind(directory, blocked)
+        if not beyond and os.path.lexists(tree.root / directory / CONTROL):
+            raise InvalidInput(
+                f"{shown(directory)} is another ama worktree now, and files in it are staged here",
+                hint=f"move its {CONTROL} elsewhere; or leave them out from now on: ama rm --cached"
+                f" {tree.words([directory])}",
+            )
 
 
 def _no_such(tree: Worktree, path: str) -> NotFound:
