@@ -184,7 +184,8 @@ def test_what_was_changed_and_not_added_is_said(models: Path, run: Ama) -> None:
     (models / "model.yml").write_text("layers: 9\n", encoding="utf-8")
     told = "1 file changed but not added: model.yml; ama add model.yml"
     assert told in run.ok("upload").stdout.splitlines(), "also where nothing new is published"
-    assert told in run.ok("upload", "-m", "fix").stdout.splitlines()
+    run.ok("set", "--meta", "lr=0.1")
+    assert told in run.ok("upload").stdout.splitlines()
     assert told in run.ok("commit", "-m", "fix again").stdout.splitlines()
     (models / "sub").mkdir()
     shown = run.ok("commit", "-m", "and again", cwd=models / "sub").stdout
