@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import threading
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import servers
 from ama.entries import MoveAlias
 from ama.errors import AlreadyExists, StorageError
 from ama.remote import Remote
+from ama.settings import add_remote
 from ama.storage.backends import BACKENDS
 from ama.storage.checking import RECORD, check_storage, race
 from ama.storage.fsspec import FsspecStorage
@@ -215,40 +219,78 @@ def test_a_lost_answer_is_no_conflict(bad_network: proxy.Proxy, tmp_path: Path) 
 
 
 # The S3 server of moto forgets now and then who was first, if it is busy: another stands in.
+CLIENTS = {"gcs": "gcsfs.core", "seaweed": "s3fs.core", "azure": "adlfs.spec", "sftp": "sshfs.spec"}
+
+
+def at_once(
+    kind: str, url: str, directory: Path, count: int, *options: str
+) -> tuple[dict[int, str], Callable[[], ama.Store]]:
+    """Have processes publish at once; how each ended, and what opens the store."""
+    server = servers.start(kind)
+    config = directory / "config"
+    environ = {**os.environ, **server.environ, "AMA_REMOTE": "team", "AMA_CONFIG_DIR": str(config)}
+    if not config.exists():
+        add_remote(config / "config.toml", "team", url, server.options)
+    script = Path(__file__).with_name("publishers.py")
+    argv = [sys.executable, str(script), CLIENTS[kind], str(directory), str(count), *options]
+    done = subprocess.run(
+        argv, env=environ, capture_output=True, encoding="utf-8", timeout=200, check=True
+    )
+    ended = (line.split(" ", 1) for line in done.stdout.splitlines())
+
+    def opened() -> ama.Store:
+        remote = Remote.open(server.storage(url.removeprefix(f"{server.url}/")), None)
+        return ama.Store(remote, ama.Settings.load(environ=environ))
+
+    return {int(number): said for number, said in ended}, opened
+
+
 @pytest.mark.parametrize(
     ("kind", "writers"), [("gcs", 16), ("seaweed", 16), ("azure", 4), ("sftp", 4)]
 )
-def test_many_writers_lose_nothing(kind: str, writers: int) -> None:
-    """Each a process's worth of state: a log of its own over a storage of its own."""
+def test_processes_that_publish_at_once_lose_nothing(
+    kind: str, writers: int, tmp_path: Path
+) -> None:
+    """Each number once, no entry overwritten, and every file as its process wrote it."""
     server = servers.start(kind)
     name = os.urandom(8).hex()
     Remote.create(server.storage(name), None)
-    failed: list[BaseException] = []
-    numbers: list[int] = []
+    ended, opened = at_once(kind, f"{server.url}/{name}", tmp_path, writers)
+    numbers = {int(said.removeprefix("published ")): who for who, said in ended.items()}
+    assert sorted(numbers) == list(range(1, writers + 1)), ended
+    store = opened()
+    for asset in store.assets("models"):
+        assert asset.number is not None
+        who = numbers[asset.number]
+        assert asset.message == f"by {who}"
+        assert store.resolve(asset.id).read("file") == f"of {who}".encode()
+    assert len(store.assets("models")) == writers
 
-    def publish(number: int) -> None:
-        try:
-            remote = Remote.open(server.storage(name), None)
-            done = remote.log.append(
-                lambda view: [MoveAlias("models", f"a{number}", None)],
-                author=f"{number}",
-                now=lambda: number,
-            )
-            assert done is not None
-            numbers.append(done.number)
-        except BaseException as error:  # noqa: BLE001 - of whatever kind
-            failed.append(error)
 
-    threads = [threading.Thread(target=publish, args=(n,)) for n in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    assert sorted(numbers) == list(range(1, writers + 1))
-    view = Remote.open(server.storage(name), None).view()
-    assert view.number == writers
-    assert {entry.author for entry, _ in view.tail} == {str(n) for n in range(writers)}
+@pytest.mark.parametrize("kind", ["gcs", "seaweed"])
+def test_of_two_that_move_an_alias_from_one_asset_one_wins(kind: str, tmp_path: Path) -> None:
+    """The other is told by whom it was moved, and when."""
+    server = servers.start(kind)
+    name = os.urandom(8).hex()
+    Remote.create(server.storage(name), None)
+    url = f"{server.url}/{name}"
+    ended, opened = at_once(kind, url, tmp_path, 1)
+    assert ended == {0: "published 1"}
+    store = opened()
+    store.move_alias("models", "best", "1")
+    shutil.rmtree(tmp_path / "0")
+    for number in range(2):
+        store.resolve("models@best").download(tmp_path / str(number))
+    ended, opened = at_once(kind, url, tmp_path, 2, "--alias", "best")
+    won, *both = [who for who, said in ended.items() if said.startswith("published")]
+    assert not both, ended
+    said = ended[1 - won]
+    assert re.match(r"conflict models@best is now models/2, by .+, \d{4}-\d\d-\d\d \d\d:", said), (
+        said
+    )
+    store = opened()
+    assert [move.number for move in store.alias_history("models", "best")] == [2, 1]
+    assert store.resolve("models@best").info.message == f"by {won}"
 
 
 # ------------------------------------------------------------------------------ remote check
