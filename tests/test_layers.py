@@ -55,7 +55,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"restoring"},
     ],
     "transfer": [
-        {"patterns", "aliasing", "presence", "pending"},
+        {"patterns", "adopting", "aliasing", "presence", "pending"},
         {"push", "download"},
         {"publishing"},
         {"copying"},

@@ -32,6 +32,7 @@ from ama.packwriter import PackWriter
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range
+from ama.transfer.adopting import adopt
 
 
 def noise(size: int, seed: object = "noise") -> bytes:
@@ -622,7 +623,8 @@ def test_a_whole_pack_is_adopted_as_it_is(storage: CountingStorage, tmp_path: Pa
     write(theirs, list(blobs.values()))
     (path,) = packs(tmp_path / "theirs")
     with PackWriter(storage) as writer:
-        writer.adopt(bytes.fromhex(path.stem), path.read_bytes())
+        records = read_trailer(path.read_bytes(), path.name)
+        writer.adopt(bytes.fromhex(path.stem), path.read_bytes(), records)
         writer.add(Kind.DATA, next(iter(blobs)), next(iter(blobs.values())))  # it has that one
         writer.add(Kind.DATA, blob_id(b"one more"), b"one more")
         (index,) = writer.finish()
@@ -633,6 +635,22 @@ def test_a_whole_pack_is_adopted_as_it_is(storage: CountingStorage, tmp_path: Pa
     store = ObjectStore(storage, [index])
     assert dict(store.read_records(blobs)) == blobs
     assert store.read(blob_id(b"one more"), Kind.DATA) == b"one more"
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["whole", "in part"])
+def test_a_pack_that_holds_more_than_is_wanted_is_not_adopted(
+    more: int, storage: CountingStorage, tmp_path: Path
+) -> None:
+    """No index tells: the one there is names no more than what is wanted."""
+    theirs = CountingStorage(LocalStorage(tmp_path / "theirs"))
+    (full,) = write(theirs, [noise(1000, n) for n in range(20)])
+    wanted = list(full)[more:]
+    source = ObjectStore(theirs, [PackIndex(encode_index(wanted, full.pack_sizes))])
+    with PackWriter(storage) as writer:
+        sent = adopt(writer, storage, source, wanted, lambda pack: False)
+        found = {at.record.id for index in writer.finish() for at in index}
+    assert sent == (set() if more else set(full.pack_sizes))
+    assert found == (set() if more else {at.record.id for at in wanted})
 
 
 def test_records_are_copied_as_they_are(storage: CountingStorage, tmp_path: Path) -> None:

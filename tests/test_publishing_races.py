@@ -47,10 +47,11 @@ from ama.errors import (
     IntegrityError,
     StorageError,
 )
-from ama.hashing import seal
+from ama.hashing import blob_id, seal
 from ama.logfiles import HINT, checkpoint_name, state_name
 from ama.logreader import CHECKPOINT_EVERY
 from ama.objectstore import index_name, pack_name
+from ama.packindex import PackIndex, encode_index
 from ama.packwriter import PackWriter
 from ama.remote import FORMAT, Remote
 from ama.state import Root, decode_root, encode_class_state, encode_root
@@ -1170,6 +1171,30 @@ def test_an_orphan_that_lacks_chunks_is_completed(
     assert found.read("large") == files["large"]
     report = team.store().fsck()
     assert report.ok, report.problems
+
+
+@pytest.mark.parametrize("lacking", ["a chunk", "all chunks"])
+def test_a_gap_in_what_current_indexes_name_is_filled(team: Team, lacking: str) -> None:
+    """They name a recipe, and not its chunks: whoever made that mistake, it does not spread."""
+    files = {"small": b"small", "large": wanted_files()["large"]}
+    team.published("first", files)
+    (index,) = current_indexes(team)
+    recipe = team.remote().current(team.remote().view()).recipe(blob_id(files["large"]))
+    chunks = [chunk for chunk, _ in recipe.chunks]
+    gone = set(chunks[:1] if lacking == "a chunk" else chunks)
+    rows = [at for at in index if at.record.id not in gone]
+    rest = PackIndex(encode_index(rows, index.pack_sizes))
+    LocalStorage(Path(team.url)).put(index_name(rest.id), encode_index(rows, index.pack_sizes))
+    team.append(Gc((((index.id,), (rest.id,)),)))
+    assert team.store().fsck().problems
+
+    repo = team.worktree("second", "others")
+    write(repo.root, files)
+    repo.add(["."])
+    sent = repo.upload().bytes_sent
+    assert sent < 700_000 if lacking == "a chunk" else sent > 1_500_000
+    found = team.store().resolve("others/1")
+    assert {file.path: found.read(file.path) for file in found.files()} == files
 
 
 def test_a_note_is_no_longer_good_after_a_gc(team: Team) -> None:

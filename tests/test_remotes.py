@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import proxy
 import servers
 from ama.entries import MoveAlias
 from ama.errors import AlreadyExists, StorageError
+from ama.hashing import blob_id
+from ama.packindex import Location
 from ama.remote import Remote
 from ama.settings import add_remote
 from ama.storage.backends import BACKENDS
@@ -435,6 +437,50 @@ def test_a_copy_of_what_is_not_there_copies_nothing(linked: ama.Store, tmp_path:
     with pytest.raises(ama.NotFound):
         linked.copy("models/9", archive)
     assert archive.classes() == ()
+
+
+def test_a_copy_brings_nothing_that_others_have_in_the_same_pack(tmp_path: Path) -> None:
+    """An index of indexes names a part of each pack: what lies beside it stays where it is."""
+    store = ama.Store.open(str(tmp_path / "store"), create=True)
+    shared, private = os.urandom(1_500_000), os.urandom(1_200_000)
+
+    def publish(class_name: str, files: dict[str, bytes]) -> None:
+        repo = ama.Repo.init(tmp_path / class_name, class_name)
+        for name, data in files.items():
+            (repo.root / name).write_bytes(data)
+        repo.add(["."])
+        repo.upload(remote=store.url)
+
+    publish("secret", {"shared": shared, "private.txt": private})
+    small = {f"s{number}": os.urandom(1000) for number in range(17)}
+    for name, data in small.items():
+        publish(f"c-{name}", {name: data})
+    publish("public", {**small, "shared": shared})
+
+    archive = ama.Store.open(str(tmp_path / "archive"), create=True)
+    assert store.copy("public/1", archive).bytes_sent < 1_800_000
+    assert not places_of(archive, blob_id(private))
+    assert archive.fsck().ok
+    (private_chunk, _), *_ = recipe_of(store, blob_id(private))
+    assert places_of(store, private_chunk)
+    assert not places_of(archive, private_chunk)
+    archive.download("public/1", tmp_path / "out")
+    assert (tmp_path / "out" / "shared").read_bytes() == shared
+
+    store.copy("secret/1", archive)
+    assert archive.resolve("secret/1").read("private.txt") == private
+    assert archive.fsck().ok
+
+
+def places_of(store: ama.Store, object_id: bytes) -> list[Location]:
+    """Where a store's indexes say that an object lies."""
+    return store.remote.current(store.remote.view()).find(object_id)
+
+
+def recipe_of(store: ama.Store, object_id: bytes) -> Sequence[tuple[bytes, int]]:
+    recipe = store.remote.current(store.remote.view()).recipe(object_id)
+    assert recipe is not None
+    return recipe.chunks
 
 
 def test_the_copy_command(linked: ama.Store, tmp_path: Path, run: Ama) -> None:

@@ -147,7 +147,11 @@ class PackIndex:
 
     def only_recipe(self, object_id: bytes) -> bool:
         """Whether an object that the index names is there in chunks only."""
-        return all(at.record.kind is Kind.RECIPE for at in self.find(object_id))
+        row = self._row(object_id)
+        if row is None:
+            return False
+        # Rows of one id are in the order of their kinds, and a recipe's is the last one.
+        return bool(self._data[self._rows + row * _ROW.size + _KIND_OFFSET] == Kind.RECIPE)
 
     def starting_with(self, prefix: str) -> set[bytes]:
         """Return the ids whose hex digits begin with `prefix`."""

@@ -18,7 +18,7 @@ from ama.compression import compress
 from ama.hashing import Buffer, blob_id
 from ama.objects import Kind
 from ama.objectstore import index_name, pack_name
-from ama.pack import PackBuilder, Record, read_trailer
+from ama.pack import PackBuilder, Record
 from ama.packindex import Location, PackIndex, encode_index
 from ama.storage.protocol import Storage
 
@@ -126,14 +126,14 @@ class PackWriter:
             self._seen.add(record.id)
             self._later(record.kind, len(raw), lambda pack: pack.add_raw(record, raw))
 
-    def adopt(self, pack: bytes, data: bytes) -> None:
-        """Store a whole verified pack of another storage as it is.
+    def adopt(self, pack: bytes, data: bytes, records: tuple[Record, ...]) -> None:
+        """Store a whole verified pack of another storage as it is, and index all that it holds.
 
         Args:
             pack: its id, which the caller has checked.
             data: its bytes.
+            records: what its trailer lists, of which the caller wants every one.
         """
-        records = read_trailer(data, pack_name(pack))
         self._seen.update(record.id for record in records)
         self._submit(lambda: self._store(pack, data, records))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ama.entries import Purged
 from ama.hashing import blob_id
+from ama.logview import LogView
 from ama.objectstore import pack_name
 from ama.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
@@ -64,3 +66,19 @@ def reads_back(storage: Storage, index: PackIndex) -> bool:
         if data is None or blob_id(data) != pack:
             return False
     return True
+
+
+def is_usable(view: LogView, index: PackIndex) -> bool:
+    """Whether no gc has condemned an index or one of its packs."""
+    root = view.root
+    return index.id not in root.condemned_indexes and not (
+        root.condemned_packs & index.pack_sizes.keys()
+    )
+
+
+def may_be_purged(view: LogView, number: int) -> bool:
+    """Whether something was purged after entry `number`: it is gone, and not condemned any more."""
+    if view.base.number > number:
+        return True
+    later = (entry for entry, _ in view.tail if entry.number > number)
+    return any(isinstance(event, Purged) for entry in later for event in entry.events)

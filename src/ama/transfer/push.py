@@ -7,14 +7,13 @@ lost race turns out to be a gc (design: "presence is as of the number that one w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from ama.chunking import THRESHOLD
-from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, Purged
+from ama.entries import MAX_NEEDS, Event, HeldRef, Publish
 from ama.errors import Conflict, IntegrityError, NotFound, shown
 from ama.hashing import blob_id, short
 from ama.logview import LogView
@@ -27,9 +26,9 @@ from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
 from ama.staging import IndexEntry
-from ama.storage.protocol import Range
+from ama.transfer.adopting import adopt
 from ama.transfer.aliasing import Job, alias_events
-from ama.transfer.presence import Lost, Presence, reads_back
+from ama.transfer.presence import Lost, Presence, is_usable, may_be_purged, reads_back
 from ama.worktree.reading import cut, read_entry
 from ama.worktree.snapshot import trees_below
 
@@ -162,19 +161,15 @@ class Push:
             files.update(closure.files)
             held = records[job.asset]
             metadata.update((ref, Kind.ASSET) for ref in held if not held[ref])
-        # Current indexes name a file's chunks with its recipe. Our own ones may have counted on
-        # others for them, which a gc has dropped since.
-        missing = {
-            i: size
-            for i, size in files.items()
-            if i not in present or ((kept or self._lost) and not self._is_whole(i, present))
-        }
+        # An index that names a recipe should name its chunks. Our own ones may have counted on
+        # others for them, which a gc has dropped since; and nobody's mistake is to spread.
+        missing = {i: size for i, size in files.items() if not self._is_whole(i, present)}
         if sum(missing.values()) > self._pack_size:
             for index in self._orphans(view):
                 present.add(index, partial(reads_back, self.remote.storage))
             missing = {i: size for i, size in missing.items() if not self._is_whole(i, present)}
         self.bytes_reused = sum(files.values()) - sum(missing.values())
-        wanted = [i for i in metadata if i not in present]
+        wanted = [i for i in metadata if not self._is_whole(i, present)]
         self._progress.start("Sending", sum(missing.values()))
         try:
             sent = self._write(view, present, wanted, missing)
@@ -187,16 +182,18 @@ class Push:
         if orphans := [index for index in used if index not in kept]:
             # They may name trees and recipes whose other parts nobody sent: an index of our own
             # names what this push needs of them, and all that is below it.
-            chunks = [c for i in files if i in self.recipes for c, _ in self.recipes[i].chunks]
-            ids = [*metadata, *files, *chunks]
+            ids = [*metadata, *files]
+            ids += [c for i in ids if i in self.recipes for c, _ in self.recipes[i].chunks]
             self._consolidate(ids, Presence(orphans), self._own, view.root.condemned_indexes)
         self._sent_at = view.number
         self._looked_up = present.used & current
 
     def _is_whole(self, object_id: bytes, present: Presence) -> bool:
-        """Whether an object is named with all its chunks: an orphan may name its recipe only."""
-        if object_id not in present or not present.only_recipe(object_id):
-            return object_id in present
+        """Whether an object is named with all its chunks: of some only the recipe may be named."""
+        if object_id not in present:
+            return False
+        if not present.only_recipe(object_id):
+            return True
         try:
             recipe = self._recipe(object_id, present)
         except (IntegrityError, NotFound):
@@ -208,8 +205,8 @@ class Push:
     def _usable_own(self, view: LogView) -> list[PackIndex]:
         """Return the indexes that this push has written, but those that a gc took since."""
         own = self._own.indexes if self._own else ()
-        usable = [index for index in own if _usable(view, index)]
-        if not _may_be_purged(view, self._sent_at):
+        usable = [index for index in own if is_usable(view, index)]
+        if not may_be_purged(view, self._sent_at):
             return usable
         return [index for index in usable if self._is_there(index)]
 
@@ -328,44 +325,12 @@ class Push:
                     wanted[chunk] = store.find(chunk)[0]
             wanted[object_id] = places[0]
         for store, wanted in by_store.values():
-            rest = self._adopt(writer, store, wanted, condemned, advance)
-            for location, raw in store.read_raw(rest.values()):
+            adopted = adopt(writer, self.remote.storage, store, wanted.values(), condemned)
+            advance(sum(_content(at) for at in wanted.values() if at.pack in adopted))
+            rest = [at for at in wanted.values() if at.pack not in adopted]
+            for location, raw in store.read_raw(rest):
                 writer.copy(location.record, raw)
-                advance(location.record.full if location.record.kind is Kind.DATA else 0)
-
-    def _adopt(
-        self,
-        writer: PackWriter,
-        store: ObjectStore,
-        wanted: Mapping[bytes, Location],
-        condemned: Callable[[bytes], bool],
-        advance: Callable[[int], None],
-    ) -> dict[bytes, Location]:
-        """Send packs of which every object is wanted as they are; return what is left.
-
-        A condemned pack must not come back under its name: its objects are packed anew.
-        """
-        if not wanted:
-            return {}
-        counts = Counter(location.pack for location in wanted.values())
-        whole = {
-            pack
-            for index in store.indexes
-            for pack, held in index.pack_counts().items()
-            if counts.get(pack) == held and not condemned(pack)
-        }
-        there = self.remote.storage.sizes([pack_name(pack) for pack in whole]) if whole else []
-        sent: set[bytes] = set()
-        for pack, size in zip(whole, there, strict=True):
-            (data,) = store.storage.read([Range(pack_name(pack))])
-            # One that was cut off there, by a broken disk, would not be written again.
-            if data is not None and blob_id(data) == pack and size in (None, len(data)):
-                writer.adopt(pack, data)
-                sent.add(pack)
-        for location in wanted.values():
-            if location.pack in sent and location.record.kind is Kind.DATA:
-                advance(location.record.full)
-        return {i: location for i, location in wanted.items() if location.pack not in sent}
+                advance(_content(location))
 
     def _orphans(self, view: LogView) -> list[PackIndex]:
         """Return the indexes of interrupted pushes whose packs are all there, whole."""
@@ -380,7 +345,7 @@ class Push:
                 index.validate()
             except (IntegrityError, ValueError):
                 continue
-            if _usable(view, index) and self._is_there(index):
+            if is_usable(view, index) and self._is_there(index):
                 orphans.append(index)
         return orphans
 
@@ -440,7 +405,7 @@ class Push:
         present = Presence([*own.indexes, *current])
         closure = self._closure(asset)
         ids = [*closure.metadata, *closure.files]
-        for object_id in closure.files:
+        for object_id in tuple(ids):
             if present.only_recipe(object_id):
                 ids += [chunk for chunk, _ in self._recipe(object_id, present).chunks]
         lacking = [object_id for object_id in ids if object_id not in present]
@@ -493,17 +458,5 @@ class Push:
         return index.id
 
 
-def _usable(view: LogView, index: PackIndex) -> bool:
-    """Whether no gc has condemned an index or one of its packs."""
-    root = view.root
-    return index.id not in root.condemned_indexes and not (
-        root.condemned_packs & index.pack_sizes.keys()
-    )
-
-
-def _may_be_purged(view: LogView, number: int) -> bool:
-    """Whether something was purged after entry `number`: it is gone, and not condemned any more."""
-    if view.base.number > number:
-        return True
-    later = (entry for entry, _ in view.tail if entry.number > number)
-    return any(isinstance(event, Purged) for entry in later for event in entry.events)
+def _content(location: Location) -> int:
+    return location.record.full if location.record.kind is Kind.DATA else 0
