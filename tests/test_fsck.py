@@ -52,7 +52,7 @@ from ama.state import decode_root, encode_class_state, encode_root
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
 from ama.transfer.push import Push
-from damage import ASSETS, World, content, flip, truncate
+from damage import ASSETS, DAMAGES, World, content, flip, truncate
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +219,78 @@ def test_each_asset_that_has_a_damaged_object_is_named(
     assert problem.where == path.relative_to(world.store).as_posix()
     assert short(damaged) in problem.what
     assert numbers(problem) == touched
+
+
+@pytest.mark.parametrize("damage", ["delete", "half", "flip-middle"])
+@pytest.mark.parametrize("size", [5000, 1_500_000], ids=["small", "large"])
+def test_what_others_have_sent_again_touches_no_asset(
+    tmp_path: Path, world: World, size: int, damage: str
+) -> None:
+    """Its own indexes name it where it is damaged, another current one where it is sound."""
+    files = {name: random.Random(name).randbytes(size) for name in "ab"}
+    settings = replace(world.settings(), default_remote=str(tmp_path / "store"))
+
+    def upload(class_name: str) -> None:
+        repo = Repo.init(tmp_path / class_name, class_name, settings=settings)
+        for name, data in files.items():
+            (repo.root / name).write_bytes(data)
+        repo.add(["."])
+        repo.upload()
+
+    upload("models")
+    store = Store.open(str(tmp_path / "store"), settings=settings)
+    objects = store.remote.current(store.remote.view())
+    recipe = objects.recipe(blob_id(files["a"]))
+    (at, *_) = objects.find(recipe.chunks[0][0] if recipe else blob_id(files["a"]))
+    pack = tmp_path / "store" / pack_name(at.pack)
+    whole = pack.read_bytes()
+    pack.unlink()
+    upload("other")
+    if damage != "delete":
+        pack.write_bytes(whole)
+        DAMAGES[damage](pack)
+    world.forget()
+    store = Store.open(str(tmp_path / "store"), settings=settings)
+    for asset in ("other/1", "models/1"):
+        out = tmp_path / "out" / asset
+        store.download(asset, out)
+        assert content(out) == files
+        assert store.resolve(asset).read("b") == files["b"]
+    (problem,) = store.fsck().problems
+    assert problem.where == pack_name(at.pack)
+    assert problem.assets == ()
+    assert problem.what.endswith("is sound elsewhere in the store, and read from there")
+
+
+@pytest.mark.parametrize("damage", ["delete", "flip-middle"])
+def test_an_index_whose_objects_others_name_too_touches_no_asset(
+    tmp_path: Path, world: World, damage: str
+) -> None:
+    settings = replace(world.settings(), default_remote=str(tmp_path / "store"))
+
+    def upload(class_name: str, files: dict[str, bytes]) -> None:
+        repo = Repo.init(tmp_path / class_name, class_name, settings=settings)
+        for name, data in files.items():
+            (repo.root / name).write_bytes(data)
+        repo.add(["."])
+        repo.upload()
+
+    files = {f"f{number}": b"%d" % number for number in range(17)}
+    for name, data in files.items():
+        upload(f"c-{name}", {name: data})
+    upload("all", files)
+    store = Store.open(str(tmp_path / "store"), settings=settings)
+    view = store.remote.view()
+    record = view.class_state("all").assets[0]
+    (need,) = store.remote.publish_event(view, "all", record).needs
+    DAMAGES[damage](tmp_path / "store" / index_name(need))
+    world.forget()
+    store = Store.open(str(tmp_path / "store"), settings=settings)
+    store.download("all", tmp_path / "out")
+    assert content(tmp_path / "out") == files
+    (problem,) = store.fsck().problems
+    assert (problem.where, problem.assets) == (index_name(need), ())
+    assert problem.what.endswith("is sound elsewhere in the store, and read from there")
 
 
 def test_a_chunk_touches_the_files_that_are_made_of_it(world: World) -> None:

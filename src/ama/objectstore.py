@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Lock
 
 from blake3 import blake3
 
@@ -36,6 +37,12 @@ METADATA_BATCH = 8 * 1024 * 1024
 
 Have = Callable[[bytes, int], bytes | None]
 """Returns the bytes of a chunk (id, size) that this machine has elsewhere, verified, or None."""
+
+Elsewhere = Callable[[Iterable[bytes]], Iterable[tuple[bytes, bytes]]]
+"""Yields (id, verified bytes) of chunks that can't be read here, as far as they are elsewhere."""
+
+Bad = dict[bytes, AmaError]
+"""Why objects can't be read. Who gives one to be filled gets all others."""
 
 
 def pack_name(pack: bytes) -> str:
@@ -76,7 +83,8 @@ class ObjectStore:
         storage: where the packs are.
         indexes: what is looked up in; where several name an object, the first good one serves.
         damage: why some objects that are there may not be found, if that is so.
-        added: returns indexes that others may have added since, where that can be.
+        added: returns more indexes, which are looked up in once something is missing or damaged:
+            what others may have added since, or what is seldom needed.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class ObjectStore:
         self.storage = storage
         self.damage = damage
         self._added = added
+        self._looking = Lock()
         self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
         self._unchecked: list[PackIndex] = list(self._indexes.values())
         self._broken: set[bytes] = set()
@@ -101,15 +110,17 @@ class ObjectStore:
 
     def add_index(self, index: PackIndex) -> None:
         """Look objects up in one more index."""
-        self._indexes[index.id] = index
+        # A dictionary of its own: other threads may be going through this one.
+        self._indexes = {**self._indexes, index.id: index}
         self._unchecked.append(index)
 
     def look_again(self) -> bool:
-        """Look for indexes that others have added since; whether there are some."""
-        found = [index for index in self._added() if index.id not in self._indexes]
-        for index in found:
-            self.add_index(index)
-        return bool(found)
+        """Look for more indexes than there were; whether there are some."""
+        with self._looking:
+            found = [index for index in self._added() if index.id not in self._indexes]
+            for index in found:
+                self.add_index(index)
+            return bool(found)
 
     def find(self, object_id: bytes) -> list[Location]:
         """Return every place where an object is; none if no index names it."""
@@ -194,10 +205,16 @@ class ObjectStore:
         if cached and cached[0] is Kind.RECIPE:
             data = cached[1]
         else:
-            data = self._read_one(object_id, places)
+            data = self._read_one(places)
         return decode_recipe(data, f"recipe of {short(object_id)}")
 
-    def stream(self, object_id: bytes, kind: Kind, have: Have | None = None) -> Iterator[bytes]:
+    def stream(
+        self,
+        object_id: bytes,
+        kind: Kind,
+        have: Have | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> Iterator[bytes]:
         """Yield an object's bytes in order, in verified pieces.
 
         The last piece comes only if the whole has the right id, so who wants the whole must read
@@ -207,6 +224,7 @@ class ObjectStore:
             object_id: its id.
             kind: what it is.
             have: chunks for which it has bytes are not read from the storage.
+            elsewhere: is asked for chunks that can't be read.
 
         Raises:
             NotFound: no index names it.
@@ -216,22 +234,25 @@ class ObjectStore:
         if cached and cached[0] is kind:
             yield cached[1]
             return
-        places = self._places(object_id)
-        whole = [at for at in places if at.record.kind is kind]
+        whole = [at for at in self._places(object_id) if at.record.kind is kind]
         if whole:
             try:
-                yield self._read_one(object_id, whole)
+                yield self._read_one(whole)
                 return
             except IntegrityError:
-                if len(whole) == len(places):
+                if all(at.record.kind is not Kind.RECIPE for at in self.find(object_id)):
                     raise
         recipe = self.recipe(object_id)
         if recipe is None or recipe.kind is not kind:
             raise IntegrityError(f"object {short(object_id)} is damaged: of another kind")
-        yield from self.stream_recipe(object_id, recipe, have)
+        yield from self.stream_recipe(object_id, recipe, have, elsewhere)
 
     def stream_recipe(
-        self, whole: bytes, recipe: Recipe, have: Have | None = None
+        self,
+        whole: bytes,
+        recipe: Recipe,
+        have: Have | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> Iterator[bytes]:
         """Yield what a recipe makes, in verified pieces; the last only if the whole is right.
 
@@ -240,14 +261,14 @@ class ObjectStore:
         """
         if recipe.kind is not Kind.DATA:
             # Trees are hashed with a context, and are small: put it together and check it.
-            parts = [data for _, data in self.read_in_order(recipe.chunks)]
+            parts = [data for _, data in self.read_in_order(recipe.chunks, None, elsewhere)]
             joined = b"".join(parts)
             _require_id(id_of(recipe.kind, joined), whole)
             yield joined
             return
         digest = blake3()
         held: bytes | None = None
-        for _, data in self.read_in_order(recipe.chunks, have):
+        for _, data in self.read_in_order(recipe.chunks, have, elsewhere):
             if held is not None:
                 yield held
             digest.update(data)
@@ -257,7 +278,10 @@ class ObjectStore:
             yield held
 
     def read_in_order(
-        self, chunks: Sequence[tuple[bytes, int]], have: Have | None = None
+        self,
+        chunks: Sequence[tuple[bytes, int]],
+        have: Have | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (id, bytes) of chunks in the order given, each checked against its size."""
         window: list[tuple[bytes, int]] = []
@@ -266,27 +290,32 @@ class ObjectStore:
             window.append(chunk)
             size += chunk[1]
             if size >= BATCH_SIZE:
-                yield from self._read_window(window, have)
+                yield from self._read_window(window, have, elsewhere)
                 window, size = [], 0
-        yield from self._read_window(window, have)
+        yield from self._read_window(window, have, elsewhere)
 
     def _read_window(
-        self, window: list[tuple[bytes, int]], have: Have | None
+        self, window: list[tuple[bytes, int]], have: Have | None, elsewhere: Elsewhere | None
     ) -> Iterator[tuple[bytes, bytes]]:
         found: dict[bytes, bytes] = {}
         if have is not None:
             owned = {chunk: have(chunk, size) for chunk, size in window}
             found = {chunk: data for chunk, data in owned.items() if data is not None}
         missing = dict.fromkeys(chunk for chunk, _ in window if chunk not in found)
-        found.update(self.read_records(missing, Kind.DATA))
+        bad: Bad = {}
+        found.update(self.read_records(missing, Kind.DATA, bad if elsewhere else None))
+        if bad and elsewhere:
+            found.update(elsewhere(bad))
         for chunk, size in window:
+            if chunk not in found:
+                raise bad[chunk]
             data = found[chunk]
             if len(data) != size:
                 raise IntegrityError(f"chunk {short(chunk)} has another size than its recipe says")
             yield chunk, data
 
     def read_records(
-        self, ids: Iterable[bytes], kind: Kind | None = None
+        self, ids: Iterable[bytes], kind: Kind | None = None, bad: Bad | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (id, verified bytes) of objects that lie in one record each, as they lie.
 
@@ -296,41 +325,58 @@ class ObjectStore:
         Args:
             ids: the objects.
             kind: what they must be; None: each what it is.
+            bad: takes the errors of those that can't be read, which are left out.
 
         Raises:
-            NotFound: no index names one of them.
-            IntegrityError: one of them is damaged, wherever it is.
+            NotFound: no index names one of them, and no `bad` was given.
+            IntegrityError: one of them is damaged, wherever it is, and no `bad` was given.
         """
-        places: dict[bytes, list[Location]] = {}
+        waiting = []
         for object_id in ids:
             cached = self._metadata.get(object_id)
             if cached and kind in (None, cached[0]):
                 yield object_id, cached[1]
             else:
-                places[object_id] = self._alike(object_id, kind)
+                waiting.append(object_id)
+        places = self._all_alike(waiting, kind, bad)
         for location, raw in self._read_spans(found[0] for found in places.values()):
             key = location.record.id
-            yield key, self._open(raw, location, places[key][1:])
+            data = self._open(raw, location, places[key][1:], bad)
+            if data is not None:
+                yield key, data
 
     def each_file(
-        self, ids: Iterable[bytes], work: Callable[[bytes, bytes], None]
+        self,
+        ids: Iterable[bytes],
+        work: Callable[[bytes, bytes], None],
+        bad: Bad | None = None,
     ) -> Iterator[list[bytes]]:
         """Call `work(id, bytes)` for files that lie in one record each, on a few threads.
+
+        Args:
+            ids: the files.
+            work: is called with each of them.
+            bad: takes the errors of those that can't be read, which are left out.
 
         Yields:
             The ids that are done, some at a time.
 
         Raises:
-            NotFound: no index names one of them.
-            IntegrityError: one of them is damaged, wherever it is, or is no file.
+            NotFound: no index names one of them, and no `bad` was given.
+            IntegrityError: one of them is damaged, wherever it is, or is no file, and no `bad` was
+                given.
         """
-        places = {object_id: self._alike(object_id, Kind.DATA) for object_id in ids}
+        places = self._all_alike(ids, Kind.DATA, bad)
 
         def run(taken: list[tuple[Location, memoryview | None]]) -> list[bytes]:
+            done = []
             for location, raw in taken:
                 key = location.record.id
-                work(key, self._open(raw, location, places[key][1:]))
-            return [location.record.id for location, _ in taken]
+                data = self._open(raw, location, places[key][1:], bad)
+                if data is not None:
+                    work(key, data)
+                    done.append(key)
+            return done
 
         return in_chunks(run, self._read_spans(found[0] for found in places.values()))
 
@@ -344,7 +390,7 @@ class ObjectStore:
         """
         for location, raw in self._read_spans(locations):
             try:
-                self._open(raw, location, [])
+                _opened(raw, location)
             except IntegrityError as error:
                 yield self._raw_elsewhere(location, error)
                 continue
@@ -352,14 +398,12 @@ class ObjectStore:
             yield location, raw
 
     def _raw_elsewhere(self, bad: Location, error: IntegrityError) -> tuple[Location, memoryview]:
-        kind, object_id = bad.record.kind, bad.record.id
-        others = [at for at in self.find(object_id) if at != bad and at.record.kind is kind]
-        for location, raw in self._read_spans(others):
+        for location, raw in self._read_spans(self._other_places(bad, [])):
             with suppress(IntegrityError):
-                self._open(raw, location, [])
+                _opened(raw, location)
                 assert raw is not None
                 return location, raw
-        raise error
+        raise self._damaged(bad, error) from error
 
     def _read_spans(
         self, locations: Iterable[Location]
@@ -388,30 +432,67 @@ class ObjectStore:
         wanted = {at.record.id: at for at in locations if at.record.id not in self._metadata}
         for at, raw in self._read_spans(wanted.values()):
             with suppress(IntegrityError):
-                self._metadata[at.record.id] = (at.record.kind, self._open(raw, at, []))
+                self._metadata[at.record.id] = (at.record.kind, _opened(raw, at))
 
-    def _read_one(self, object_id: bytes, places: list[Location]) -> bytes:
-        first = places[0]
-        size = RECORD_HEADER_SIZE + first.record.stored
-        (data,) = self.storage.read([Range(pack_name(first.pack), first.record.offset, size)])
-        return self._open(data, first, places[1:])
+    def _read_one(self, places: list[Location]) -> bytes:
+        first, *others = places
+        data = self._open(self._raw(first), first, others)
+        assert data is not None
+        return data
 
-    def _open(self, raw: Buffer | None, location: Location, others: list[Location]) -> bytes:
-        """Return a record's verified bytes, from another place if this one is bad."""
+    def _raw(self, location: Location) -> bytes | None:
+        size = RECORD_HEADER_SIZE + location.record.stored
+        name = pack_name(location.pack)
+        (data,) = self.storage.read([Range(name, location.record.offset, size)])
+        return data
+
+    def _open(
+        self,
+        raw: Buffer | None,
+        location: Location,
+        others: list[Location],
+        bad: Bad | None = None,
+    ) -> bytes | None:
+        """Return a record's verified bytes, from another place if this one is bad.
+
+        Where all are, that is an error, or None with the error in `bad`, if it is given.
+        """
         try:
-            if raw is None:
-                raise IntegrityError(
-                    f"object {short(location.record.id)} is lost: its pack is gone"
-                )
-            data = open_record(raw, location.record)
-            if location.record.kind is Kind.RECIPE:
-                decode_recipe(data, f"recipe of {short(location.record.id)}")
-            return data
-        except IntegrityError as error:
-            if others:
-                return self._read_one(location.record.id, others)
-            where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
-            raise IntegrityError(where, hint="see what is touched: ama fsck") from error
+            return _opened(raw, location)
+        except IntegrityError as found:
+            for at in self._other_places(location, others):
+                with suppress(IntegrityError):
+                    return _opened(self._raw(at), at)
+            error = self._damaged(location, found)
+            if bad is None:
+                raise error from found
+            bad[location.record.id] = error
+            return None
+
+    def _other_places(self, bad: Location, others: list[Location]) -> Iterator[Location]:
+        """Yield other places of a record, at last those that more indexes name."""
+        yield from others
+        tried = {bad, *others}
+        kind, object_id = bad.record.kind, bad.record.id
+        self.look_again()
+        yield from (at for at in self.find(object_id) if at.record.kind is kind and at not in tried)
+
+    def _damaged(self, location: Location, error: IntegrityError) -> IntegrityError:
+        where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
+        return IntegrityError(where, hint="see what is touched: ama fsck")
+
+    def _all_alike(
+        self, ids: Iterable[bytes], kind: Kind | None, bad: Bad | None
+    ) -> dict[bytes, list[Location]]:
+        if bad is None:
+            return {object_id: self._alike(object_id, kind) for object_id in ids}
+        places = {}
+        for object_id in ids:
+            try:
+                places[object_id] = self._alike(object_id, kind)
+            except AmaError as error:
+                bad[object_id] = error
+        return places
 
     def _alike(self, object_id: bytes, kind: Kind | None = None) -> list[Location]:
         """Return the places of an object that are of a kind, by default that of the best one."""
@@ -434,6 +515,16 @@ class ObjectStore:
             return places
         # A whole record first: it is one request, a recipe is many.
         return sorted(places, key=lambda place: place.record.kind is Kind.RECIPE)
+
+
+def _opened(raw: Buffer | None, location: Location) -> bytes:
+    """Return a record's verified bytes; what is at its place is None if its pack is gone."""
+    if raw is None:
+        raise IntegrityError(f"object {short(location.record.id)} is lost: its pack is gone")
+    data = open_record(raw, location.record)
+    if location.record.kind is Kind.RECIPE:
+        decode_recipe(data, f"recipe of {short(location.record.id)}")
+    return data
 
 
 def _require_id(found: bytes, expected: bytes) -> None:

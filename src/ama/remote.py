@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -318,10 +319,15 @@ class Remote:
     def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
         """Return the objects that the indexes of one published asset name.
 
-        Its needs are enough. What else its entry added may be for others, and gone.
+        Its needs are enough. What else its entry added may be for others, and gone. Only if
+        something is damaged or lost, it is looked for in all other current indexes too: somebody
+        may have sent it again.
         """
         event = self.publish_event(view, class_name, record)
-        return ObjectStore(self.storage, self.indexes(view.root.current(event.needs)))
+        damage: list[AmaError] = []
+        indexes = self.indexes(view.root.current(event.needs), damage)
+        others = cache(lambda: self.indexes(view.root.indexes, []))
+        return ObjectStore(self.storage, indexes, damage[0] if damage else None, others)
 
     def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
         """Return the asset objects of some assets, given as (class, id), in few requests.

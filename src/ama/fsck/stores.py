@@ -62,7 +62,7 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
         packs.objects,
         packs.size,
         len(history.live()),
-        tuple(Problem(f.where, f.what, history.names(assets.touched(f))) for f in faults),
+        tuple(assets.problem(fault) for fault in faults),
         _orphans(remote, set(current), indexes),
     )
 
@@ -112,11 +112,27 @@ class _Assets:
         self._check_lineage(live)
         self._by_lost = by_lost(self._lost.items())
 
-    def touched(self, fault: Fault) -> set[bytes]:
-        """Return the assets that a fault touches."""
-        found = {asset for lost in fault.objects for asset in self._by_lost.get(lost, ())}
-        found |= {asset for index in fault.indexes for asset in self._needing.get(index, ())}
-        return found | fault.assets | self._history.touched_by(fault)
+    def problem(self, fault: Fault) -> Problem:
+        """Return a fault with the assets that it touches: those of which something can't be read.
+
+        Who reads an asset looks in its own indexes, and for what is damaged there in all others.
+        """
+        touched = {asset for lost in fault.objects for asset in self._by_lost.get(lost, ())}
+        touched |= fault.assets | self._history.touched_by(fault)
+        needing = {asset for index in fault.indexes for asset in self._needing.get(index, ())}
+        unread = not fault.indexes & self._sound
+        served = {asset for asset in needing if unread and not self._lost.get(asset)}
+        touched |= needing - served
+        what = fault.what
+        if not touched and (served or self._is_spare(fault)):
+            what += "; what assets need of it is sound elsewhere in the store, and read from there"
+        return Problem(fault.where, what, self._history.names(touched))
+
+    def _is_spare(self, fault: Fault) -> bool:
+        """Whether each object that a fault is about has a sound record in another place."""
+        return bool(fault.objects) and all(
+            any(self._closure.place(wanted, kind) for kind in Kind) for wanted in fault.objects
+        )
 
     def unexplained(self, broken: frozenset[bytes]) -> set[bytes]:
         """Return the missing objects that weren't only named by an index that is damaged."""
