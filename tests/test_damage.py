@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -600,6 +601,36 @@ def local_file(world: World, what: str) -> Path:
         for at in index.find(wanted):
             return directory / (index_name(index.id) if what == "index" else pack_name(at.pack))
     raise AssertionError(what)
+
+
+@pytest.mark.parametrize("damage", ["delete", "flip"])
+def test_what_is_damaged_here_comes_from_the_store(tmp_path: Path, run: Ama, damage: str) -> None:
+    noise = random.Random(9)
+    files = {"a": b"small", "sub/b": noise.randbytes(9000), "big": noise.randbytes(2_000_000)}
+    work = tmp_path / "work"
+    for name, data in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(data)
+    env = {"AMA_REMOTE": str(tmp_path / "store")}
+    run.ok("init", "models", cwd=work)
+    run.ok("add", "--copy", ".", cwd=work)
+    run.ok("upload", cwd=work, env=env)
+    packs = list((work / ".ama" / "objects").rglob("*.pack"))
+    assert sum(pack.stat().st_size for pack in packs) > 2_000_000
+    for pack in packs:
+        if damage == "delete":
+            pack.unlink()
+        else:
+            for at in (40, 200, 5000, 1_000_000):
+                flip(at)(pack)
+    for name in files:
+        (work / name).unlink()
+    for name in files:
+        run.ok("restore", name, cwd=work, env=env)
+    assert content(work) == files
+    shown = run.ok("cat", "HEAD:a", cwd=work, env=env)
+    assert shown.stdout == "small"
+    assert run("fsck", cwd=work, env=env).code == 6, "it still says so"
 
 
 # The real command

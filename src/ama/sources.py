@@ -1,14 +1,17 @@
-"""Where an object's bytes come from: the local packs, or a store that promises them."""
+"""Where an object's bytes come from: the local packs, or a store that promises them.
+
+What is damaged in one of them comes from the next one that has it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from functools import partial
 
 from ama.errors import AmaError, IntegrityError, NotFound
 from ama.hashing import short
 from ama.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
-from ama.objectstore import Have, ObjectStore
+from ama.objectstore import Bad, Have, ObjectStore
 
 Opener = Callable[[], ObjectStore]
 
@@ -38,12 +41,23 @@ class Sources:
         near = self._stores[0]
         if near.look_again() and object_id in near:
             return near
-        while self._far:
-            store = self._far.pop(0)()
-            self._stores.append(store)
+        for store in self._all():
             if object_id in store:
                 return store
         raise self._lacking(object_id)
+
+    def _all(self) -> Iterator[ObjectStore]:
+        """Yield every store; those that are far are opened one after another."""
+        at = 0
+        while at < len(self._stores) or self._far:
+            if at == len(self._stores):
+                self._stores.append(self._far.pop(0)())
+            yield self._stores[at]
+            at += 1
+
+    def _others(self, object_id: bytes, first: ObjectStore) -> Iterator[ObjectStore]:
+        """Yield the other stores that have an object."""
+        return (store for store in self._all() if store is not first and object_id in store)
 
     def _lacking(self, object_id: bytes) -> AmaError:
         for store in self._stores:
@@ -64,7 +78,7 @@ class Sources:
         first = self.find(object_id)
         if first.holds(object_id):
             return first
-        for store in self._others(object_id):
+        for store in self._others(object_id, first):
             if store.holds(object_id):
                 return store
         first.recipe(object_id)  # which says so if it is damaged
@@ -79,42 +93,70 @@ class Sources:
 
     def read(self, object_id: bytes, kind: Kind) -> bytes:
         """Return an object's verified bytes, from the first store that has it sound."""
-        try:
-            return self.find(object_id).read(object_id, kind)
-        except IntegrityError:
-            for store in self._others(object_id):
-                return store.read(object_id, kind)
-            raise
-
-    def _others(self, object_id: bytes) -> Iterator[ObjectStore]:
-        first = self.find(object_id)
-        while self._far:
-            self._stores.append(self._far.pop(0)())
-        return (store for store in self._stores if store is not first and object_id in store)
+        return b"".join(self.stream(object_id, kind))
 
     def stream(self, object_id: bytes, kind: Kind, have: Have | None = None) -> Iterator[bytes]:
-        """Yield an object's bytes in verified pieces (see `ObjectStore.stream`)."""
-        try:
-            return self.holding(object_id).stream(object_id, kind, have)
-        except (NotFound, IntegrityError):
-            # Its chunks may be in one store, and a good recipe in another.
-            recipe = self._good_recipe(object_id)
-            if recipe is not None and recipe.kind is kind:
-                for store in self._stores:
-                    if all(chunk in store for chunk, _ in recipe.chunks):
-                        return store.stream_recipe(object_id, recipe, have)
-            raise
+        """Yield an object's bytes in verified pieces (see `ObjectStore.stream`).
 
-    def _good_recipe(self, object_id: bytes) -> Recipe | None:
-        for store in self._stores:
-            if object_id in store:
-                with suppress(IntegrityError):
-                    return store.recipe(object_id)
-        return None
+        A store that has it damaged, or not all of its chunks, is helped out by the others.
+        """
+        lacking: AmaError | None = None
+        try:
+            first = self.holding(object_id)
+        except (NotFound, IntegrityError) as error:
+            first, lacking = self.find(object_id), error
+        return self._stream(object_id, kind, have, first, lacking)
+
+    def _stream(
+        self,
+        object_id: bytes,
+        kind: Kind,
+        have: Have | None,
+        first: ObjectStore,
+        failed: AmaError | None,
+    ) -> Iterator[bytes]:
+        store, others = first, self._others(object_id, first)
+        while True:
+            pieces = store.stream(object_id, kind, have, partial(self._elsewhere, store))
+            try:
+                piece = next(pieces)
+                break
+            except (NotFound, IntegrityError) as error:
+                failed = failed or error
+            following = next(others, None)
+            if following is None:
+                raise failed
+            store = following
+        # What was yielded can't be taken back: from here on, another recipe would be too late.
+        yield piece
+        yield from pieces
+
+    def _elsewhere(
+        self, store: ObjectStore, chunks: Iterable[bytes]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (id, bytes) of the chunks that one store can't read and another can."""
+        waiting = dict.fromkeys(chunks)
+        for other in self._all():
+            if not waiting:
+                return
+            if other is not store:
+                there = [chunk for chunk in waiting if chunk in other]
+                for chunk, data in other.read_records(there, Kind.DATA, {}):
+                    del waiting[chunk]
+                    yield chunk, data
 
     def recipe(self, object_id: bytes) -> Recipe | None:
         """Return how a large object is put together, or None if it isn't known in chunks."""
-        return self.find(object_id).recipe(object_id)
+        first = self.find(object_id)
+        try:
+            return first.recipe(object_id)
+        except IntegrityError:
+            for store in self._others(object_id, first):
+                try:
+                    return store.recipe(object_id)
+                except IntegrityError:
+                    continue
+            raise
 
     def tree(self, tree: bytes) -> tuple[TreeEntry, ...]:
         """Return a directory's entries."""
@@ -135,5 +177,21 @@ class Sources:
         for object_id in ids:
             store = self.find(object_id)
             by_store.setdefault(id(store), (store, []))[1].append(object_id)
-        for store, wanted in by_store.values():
-            yield from store.each_file(wanted, work)
+        for first, wanted in by_store.values():
+            bad: Bad = {}
+            yield from first.each_file(wanted, work, bad)
+            if bad:
+                yield from self._each_elsewhere(first, bad, work)
+
+    def _each_elsewhere(
+        self, first: ObjectStore, bad: Bad, work: Callable[[bytes, bytes], None]
+    ) -> Iterator[list[bytes]]:
+        for store in self._all():
+            if store is not first:
+                there = [object_id for object_id in bad if object_id in store]
+                for done in store.each_file(there, work, {}):
+                    for object_id in done:
+                        del bad[object_id]
+                    yield done
+        for error in bad.values():
+            raise error
