@@ -57,7 +57,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "transfer": [
         {"patterns", "adopting", "aliasing", "presence", "pending"},
         {"push", "download"},
-        {"publishing"},
+        {"publishing", "repairing"},
         {"copying"},
     ],
     "operations": [

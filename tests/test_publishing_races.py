@@ -60,6 +60,7 @@ from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.syscalls import System
 from ama.transfer.push import Push
+from damage import flip
 
 AUTHOR = "Bob <bob@example.org>"
 
@@ -1365,6 +1366,98 @@ def repacked_current(team: Team) -> Gc:
     gc = repacked(team)
     assert len(gc.indexes) == 18
     return gc
+
+
+# Repairs
+
+
+def damaged(team: Team) -> dict[str, bytes]:
+    """A store whose content is lost, published from the worktree `w`, which still has it."""
+    files = wanted_files()
+    team.published("w", files)
+    for pack in Path(team.url).rglob("*.pack"):
+        if pack.stat().st_size > 5000:
+            flip(pack.stat().st_size - 100_000)(pack)
+            flip(200)(pack)
+    assert not team.store().fsck().ok
+    return files
+
+
+def shares(team: Team, name: str, files: dict[str, bytes]) -> Repo:
+    repo = team.worktree(name, "others")
+    write(repo.root, {**files, "own": b"own"})
+    repo.add(["."])
+    return repo
+
+
+def test_an_upload_wins_that_counts_on_what_is_repaired(team: Team) -> None:
+    files = damaged(team)
+    other = shares(team, "other", files)
+    repo = team.again("w")
+
+    def hook(number: int, name: str, data: bytes) -> None:
+        if number == 1:
+            team.unhooked()
+            assert other.upload().bytes_sent < 10_000
+
+    storage = team.hooked(hook)
+    assert repo.push(repair=True).repaired
+    assert storage.tries == 2
+    assert team.check() == {"models/1": files, "others/1": {**files, "own": b"own"}}
+
+
+def test_a_repair_wins_while_an_upload_counts_on_the_damage(team: Team) -> None:
+    files = damaged(team)
+    other = shares(team, "other", files)
+
+    def hook(number: int, name: str, data: bytes) -> None:
+        if number == 1:
+            team.unhooked()
+            assert team.again("w").push(repair=True).repaired
+
+    storage = team.hooked(hook)
+    other.upload()
+    assert storage.tries == 2
+    sweep(team)
+    assert team.check() == {"models/1": files, "others/1": {**files, "own": b"own"}}
+
+
+@pytest.mark.parametrize("swept", [False, True], ids=["condemned", "deleted"])
+def test_gc_condemns_what_a_repair_has_sent(team: Team, swept: bool) -> None:
+    files = damaged(team)
+    repo = team.again("w")
+    storage = condemn_once(team, lambda: [orphans(team)], swept=swept)
+    assert repo.push(repair=True).repaired
+    assert storage.tries == 2
+    sweep(team, log=not swept)
+    assert team.check() == {"models/1": files}
+
+
+def test_what_was_deleted_is_not_repaired(team: Team) -> None:
+    repo = team.published("w", {"a": noise(5, 5000)})
+    write(repo.root, {"a": b"new"})
+    repo.add(["."])
+    repo.upload()
+    first = bytes.fromhex(team.store().resolve("models/1").info.id)
+    for packs in (Path(team.url), repo.root / ".ama"):
+        for pack in packs.rglob("*.pack"):
+            if noise(5, 5000) in pack.read_bytes():
+                pack.unlink()
+    team.append(deleted_asset(first))
+    assert team.again("w").push(repair=True).repaired == 0
+    assert team.store().resolve("models/2").read("a") == b"new"
+
+
+def test_a_repair_that_died_is_done_again(team: Team) -> None:
+    files = damaged(team)
+    repo = team.again("w")
+    crash(True, team)
+    with pytest.raises(Died):
+        repo.push(repair=True)
+    team.unhooked()
+    assert not team.store().fsck().ok
+    assert team.again("w").push(repair=True).repaired
+    assert team.check() == {"models/1": files}
 
 
 # Long pushes

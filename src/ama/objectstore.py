@@ -85,6 +85,7 @@ class ObjectStore:
         damage: why some objects that are there may not be found, if that is so.
         added: returns more indexes, which are looked up in once something is missing or damaged:
             what others may have added since, or what is seldom needed.
+        hint: what to do where something is damaged.
     """
 
     def __init__(
@@ -93,9 +94,11 @@ class ObjectStore:
         indexes: Iterable[PackIndex] = (),
         damage: AmaError | None = None,
         added: Callable[[], Iterable[PackIndex]] = tuple,
+        hint: str = "see what is touched: ama fsck",
     ) -> None:
         self.storage = storage
         self.damage = damage
+        self._hint = hint
         self._added = added
         self._looking = Lock()
         self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
@@ -380,30 +383,42 @@ class ObjectStore:
 
         return in_chunks(run, self._read_spans(found[0] for found in places.values()))
 
-    def read_raw(self, locations: Iterable[Location]) -> Iterator[tuple[Location, memoryview]]:
+    def read_raw(
+        self, locations: Iterable[Location], bad: Bad | None = None
+    ) -> Iterator[tuple[Location, memoryview]]:
         """Yield records as they lie in their packs, header and all, each verified.
 
         For one that is damaged another place serves, where there is one.
 
+        Args:
+            locations: where they are.
+            bad: takes the errors of those that can't be read, which are left out.
+
         Raises:
-            IntegrityError: one of them is damaged, wherever it is.
+            IntegrityError: one of them is damaged, wherever it is, and no `bad` was given.
         """
         for location, raw in self._read_spans(locations):
             try:
                 _opened(raw, location)
             except IntegrityError as error:
-                yield self._raw_elsewhere(location, error)
+                other = self._raw_elsewhere(location)
+                if other is not None:
+                    yield other
+                elif bad is None:
+                    raise self._damaged(location, error) from error
+                else:
+                    bad[location.record.id] = self._damaged(location, error)
                 continue
             assert raw is not None
             yield location, raw
 
-    def _raw_elsewhere(self, bad: Location, error: IntegrityError) -> tuple[Location, memoryview]:
+    def _raw_elsewhere(self, bad: Location) -> tuple[Location, memoryview] | None:
         for location, raw in self._read_spans(self._other_places(bad, [])):
             with suppress(IntegrityError):
                 _opened(raw, location)
                 assert raw is not None
                 return location, raw
-        raise self._damaged(bad, error) from error
+        return None
 
     def _read_spans(
         self, locations: Iterable[Location]
@@ -479,7 +494,7 @@ class ObjectStore:
 
     def _damaged(self, location: Location, error: IntegrityError) -> IntegrityError:
         where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
-        return IntegrityError(where, hint="see what is touched: ama fsck")
+        return IntegrityError(where, hint=self._hint)
 
     def _all_alike(
         self, ids: Iterable[bytes], kind: Kind | None, bad: Bad | None

@@ -38,6 +38,7 @@ FORMAT = "format.json"
 MAGIC = "ama store"
 VERSION = 1
 MAX_FORMAT = 64 * 1024
+REPAIR = "send it again from a worktree that has its content: ama push --repair"
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
 
@@ -302,7 +303,7 @@ class Remote:
         """
         damage = [] if view.damage is None else [view.damage]
         indexes = self.indexes(view.root.indexes, damage)
-        return ObjectStore(self.storage, indexes, damage[0] if damage else None)
+        return ObjectStore(self.storage, indexes, damage[0] if damage else None, hint=REPAIR)
 
     def publish_event(self, view: LogView, class_name: str, record: AssetRecord) -> Publish:
         """Return the event that published an asset."""
@@ -327,7 +328,8 @@ class Remote:
         damage: list[AmaError] = []
         indexes = self.indexes(view.root.current(event.needs), damage)
         others = cache(lambda: self.indexes(view.root.indexes, []))
-        return ObjectStore(self.storage, indexes, damage[0] if damage else None, others)
+        found = damage[0] if damage else None
+        return ObjectStore(self.storage, indexes, found, others, REPAIR)
 
     def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
         """Return the asset objects of some assets, given as (class, id), in few requests.

@@ -534,14 +534,20 @@ class Repo:
 
         return uploading.upload(self._session, remote, message, new_store=new_store)
 
-    def push(self, *, remote: str | None = None, new_store: bool = False) -> UploadResult:
+    def push(
+        self, *, remote: str | None = None, new_store: bool = False, repair: bool = False
+    ) -> UploadResult:
         """Publish the commits that a store lacks.
 
         Args:
             remote, new_store: see `upload`.
+            repair: whether to read back all that the store holds of this asset and of those before
+                it, and to send again what is damaged or lost there, as far as it can be had: from
+                this worktree, or from another store that it knows.
 
         Raises:
             InvalidInput, Conflict, StorageError: see `upload`.
+            IntegrityError: something could not be repaired; all else was.
 
         Example:
             >>> import ama
@@ -552,7 +558,7 @@ class Repo:
         """
         from ama.operations import uploading
 
-        return uploading.push(self._session, remote, new_store=new_store)
+        return uploading.push(self._session, remote, new_store=new_store, repair=repair)
 
     def fetch(self, *, remote: str | None = None) -> FetchResult:
         """Look at a store, and tell which assets of this class are new there.

@@ -76,7 +76,8 @@ class UploadResult:
     there before. `local_default` says that no remote is configured and the store on this machine
     was used, `store_created` that this call made the store. `follows` is the alias that `pull`
     follows now, and `followed` the one before. `not_added` are the asset's files that are no longer
-    as they were added (an upload looks, a push doesn't).
+    as they were added (an upload looks, a push doesn't). `repaired` is how many objects were sent
+    again because of damage there.
     """
 
     asset: AssetInfo | None
@@ -90,6 +91,7 @@ class UploadResult:
     follows: str | None = None
     followed: str | None = None
     not_added: tuple[str, ...] = ()
+    repaired: int = 0
 
 
 @dataclass(frozen=True, slots=True)

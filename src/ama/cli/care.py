@@ -79,6 +79,9 @@ def fsck(remote: RemoteOption = None) -> None:
         raise typer.Exit(6)
 
 
+_CONTENT = ("packs/", "index/")  # of a store: a worktree's own lie in .ama/objects
+
+
 def _print_report(report: FsckReport) -> None:
     for problem in report.problems:
         console.line(f"damaged: {problem.where}: {problem.what}", "red")
@@ -95,3 +98,5 @@ def _print_report(report: FsckReport) -> None:
         console.done(f"{verified}: all is well")
     else:
         console.line(f"{verified}: {count(len(report.problems), 'problem')}")
+        if any(p.assets and p.where.startswith(_CONTENT) for p in report.problems):
+            console.next_step("ama push --repair, in a worktree that has the content")

@@ -54,14 +54,31 @@ def upload(
     _report_upload(result)
 
 
-def push(remote: RemoteOption = None, new_store: NewStoreOption = False) -> None:
+def push(
+    remote: RemoteOption = None,
+    new_store: NewStoreOption = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Send again what the remote has lost, or has damaged."),
+    ] = False,
+) -> None:
     """Publish commits that were made before.
+
+    With --repair, all that the remote holds of this asset and of those before it is read back, and
+    what is lost or damaged there is sent again, from here or from another remote.
 
     Example:
         ama commit -m "wider layers"
         ama push
+        ama push --repair
     """
-    _report_upload(open_repo().push(remote=remote, new_store=new_store))
+    result = open_repo().push(remote=remote, new_store=new_store, repair=repair)
+    _report_upload(result)
+    if repair:
+        sent = (
+            f"{count(result.repaired, 'object')} sent again" if result.repaired else "all is well"
+        )
+        console.done(f"read back what {result.remote} has of it: {sent}")
 
 
 def _report_upload(result: UploadResult) -> None:

@@ -27,6 +27,7 @@ from ama.storage.protocol import Storage
 from ama.transfer import publishing
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Published
+from ama.transfer.repairing import Repair, WorktreeFiles
 from ama.worktree.adding import summary
 from ama.worktree.status import compare_worktree
 
@@ -122,8 +123,10 @@ def _not_added(session: Session, index: Index) -> tuple[str, ...]:
     return ()
 
 
-def push(session: Session, remote: str | None, *, new_store: bool = False) -> UploadResult:
-    """Publish the commits that are not published yet."""
+def push(
+    session: Session, remote: str | None, *, new_store: bool = False, repair: bool = False
+) -> UploadResult:
+    """Publish the commits that are not published yet; then repair what the store lost of them."""
     settle(session, publishes=True)
     generation, head = session.tree.head.read()
     if head.asset is None:
@@ -132,7 +135,44 @@ def push(session: Session, remote: str | None, *, new_store: bool = False) -> Up
             hint="make one: ama add PATH, then ama commit or ama upload",
         )
     at = (generation, head)
-    return _publish(session, remote, at, head.asset, head.unpublished, None, new_store)
+    result = _publish(session, remote, at, head.asset, head.unpublished, None, new_store)
+    if not repair:
+        return result
+    return _repair(session, session.open(_url(session, remote, head)), result, head.asset)
+
+
+def _url(session: Session, remote: str | None, head: Head) -> str:
+    return session.settings.remote_url(remote) if remote else session.url(None, head)
+
+
+def _repair(session: Session, store: Remote, result: UploadResult, tip: bytes) -> UploadResult:
+    """Read back from a store what HEAD's asset and those before it need; send what is bad."""
+    view = store.view()
+    sources = session.sources()
+    assets = []
+    for asset in publishing.history(sources, tip):
+        class_name = sources.asset(asset).class_name
+        record = store.record(view, class_name, asset)
+        if record is not None and record.status != "deleted":
+            assets.append((class_name, asset))
+    repair = Repair(
+        store,
+        sources,
+        WorktreeFiles(session.tree.root, session.listing(tip).values()),
+        assets,
+        session.progress,
+    )
+    store.log.append(repair.events, author=session.settings.author(), now=now)
+    session.forget_sources()
+    if repair.lost:
+        first, *more = repair.lost
+        others = f" (and {len(more):,} more like it)" if more else ""
+        raise IntegrityError(
+            f"not all could be repaired: {first}{others}",
+            hint=f"what was here was sent; see what is touched: ama fsck --remote {store.url}",
+        )
+    sent = result.bytes_sent + repair.bytes_sent
+    return replace(result, bytes_sent=sent, repaired=repair.objects)
 
 
 def _publish(
@@ -146,7 +186,7 @@ def _publish(
 ) -> UploadResult:
     tree = session.tree
     _, head = at
-    url = session.settings.remote_url(remote) if remote else session.url(None, head)
+    url = _url(session, remote, head)
     session.forget(url)
     if tip == head.asset and not (aliases or new_store):
         storage = session.storage(url)

@@ -251,7 +251,7 @@ def publish(
         given[commit_.asset] = (*given.get(commit_.asset, ()), *commit_.aliases)
     chain = [asset for asset in _unpublished_chain(view, sources, tip) if asset not in given]
     jobs = [Job(asset) for asset in chain] + [Job(a, names) for a, names in given.items()]
-    order = {asset: at for at, asset in enumerate(_history(sources, tip))}
+    order = {asset: at for at, asset in enumerate(history(sources, tip))}
     jobs.sort(key=lambda job: -order.get(job.asset, -1))
     named = given.get(tip, ())
     alias = old.alias if old.alias in named or not named else named[-1]
@@ -340,7 +340,7 @@ def _changed(tree: Worktree, paths: Sequence[str], verb: str) -> Conflict:
     )
 
 
-def _history(sources: Sources, tip: bytes) -> Iterable[bytes]:
+def history(sources: Sources, tip: bytes) -> Iterable[bytes]:
     """Yield an asset and its ancestors that can be read, newest first."""
     seen = {tip}
     waiting = [tip]

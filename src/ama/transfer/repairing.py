@@ -1,0 +1,321 @@
+"""Repairing a store: what some assets need of it and can't be read there is sent again.
+
+Nothing visible is changed. The good copies go to packs of their own, and one gc event puts indexes
+that name these in the place of those that name the damage: so the assets' needs lead to what is
+sound (docs/format.md, section 16), for every reader. A damaged pack is emptied, also of what is
+sound in it, and condemned once nothing needs it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ama.entries import Event, Gc
+from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput, NotFound, StorageError
+from ama.hashing import blob_id, short
+from ama.logview import LogView
+from ama.objects import EntryKind, Kind, Recipe, encode_recipe
+from ama.objectstore import ObjectStore, index_name, pack_name
+from ama.packindex import Location, PackIndex, encode_index
+from ama.packwriter import PackWriter
+from ama.progress import Progress
+from ama.remote import Remote
+from ama.sources import Sources
+from ama.storage.protocol import Range
+from ama.transfer.presence import is_usable, may_be_purged
+from ama.worktree.reading import cut, link_target
+from ama.worktree.snapshot import Listed, trees_below
+
+_Object = tuple[Kind, bytes]
+
+
+class WorktreeFiles:
+    """Content that lies in a worktree's files, or parts of it, each verified when it is read.
+
+    Args:
+        root: the worktree.
+        listed: what should lie where.
+    """
+
+    def __init__(self, root: Path, listed: Iterable[Listed]) -> None:
+        self._root = root
+        self._items = {item.id: item for item in listed}
+        self._parts = {i: (item, 0, item.size) for i, item in self._items.items()}
+        self._recipes: dict[bytes, Recipe | None] = {}
+
+    def know(self, whole: bytes, recipe: Recipe) -> None:
+        """Note how a file is cut: now its chunks can be had too."""
+        item = self._items.get(whole)
+        offset = 0
+        for chunk, size in recipe.chunks:
+            if item is not None:
+                self._parts.setdefault(chunk, (item, offset, size))
+            offset += size
+
+    def read(self, wanted: bytes) -> bytes | None:
+        """Return a file's, or a chunk's, bytes, if they are here."""
+        if wanted not in self._parts:
+            return None
+        item, offset, size = self._parts[wanted]
+        try:
+            if item.kind is EntryKind.SYMLINK:
+                data = link_target(self._root, item.path).encode()
+            else:
+                with open(self._root / item.path, "rb", buffering=0) as file:
+                    file.seek(offset)
+                    data = file.read(size)
+        except (OSError, InvalidInput):
+            return None
+        return data if blob_id(data) == wanted else None
+
+    def recipe(self, whole: bytes) -> Recipe | None:
+        """Return how a large file is cut, if it is here: it is cut again."""
+        if whole not in self._recipes:
+            self._recipes[whole] = self._cut(whole)
+        return self._recipes[whole]
+
+    def _cut(self, whole: bytes) -> Recipe | None:
+        item = self._items.get(whole)
+        if item is None or item.kind is EntryKind.SYMLINK:
+            return None
+        try:
+            recipe, found = cut(self._root, item.path, lambda chunk, data: None)
+        except (NotFound, StorageError, Conflict):
+            return None
+        return recipe if found == whole else None
+
+
+@dataclass(slots=True)
+class _Found:
+    """What assets need of a store, and what of it is damaged there.
+
+    `emptied` are packs that are lost or damaged, `gaps` objects that no index names, `broken`
+    indexes that are lost or damaged themselves, though this machine remembers them, and `carriers`
+    an index of each asset's needs, which takes up what none names.
+    """
+
+    needed: dict[_Object, None] = field(default_factory=dict)
+    emptied: set[bytes] = field(default_factory=set)
+    gaps: list[_Object] = field(default_factory=list)
+    broken: set[bytes] = field(default_factory=set)
+    carriers: set[bytes] = field(default_factory=set)
+
+
+class Repair:
+    """One repair: it reads back what some published assets need, and sends what is damaged.
+
+    Args:
+        remote: the store.
+        sources: where good copies may be: on this machine, or in stores.
+        files: where they may be as well.
+        assets: the assets as (class, id), the newest first.
+        progress: is told of the bytes read.
+
+    Attributes:
+        lost: what can't be read there, nor anywhere else.
+        bytes_sent: what went to the store.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        sources: Sources,
+        files: WorktreeFiles,
+        assets: Sequence[tuple[str, bytes]],
+        progress: Progress,
+    ) -> None:
+        self.lost: dict[str, None] = {}
+        self.bytes_sent = 0
+        self._remote = remote
+        self._sources = sources
+        self._files = files
+        self._assets = assets
+        self._progress = progress
+        self._found = _Found()
+        self._sent: set[_Object] = set()
+        self._own: tuple[PackIndex, ...] = ()
+        self._sent_at: int | None = None
+
+    @property
+    def objects(self) -> int:
+        """How many objects were sent."""
+        return len(self._sent)
+
+    def events(self, view: LogView) -> list[Event]:
+        """Return what makes the repair visible, on a log as it is now; nothing if all is sound."""
+        if self._sent_at is None or not self._still_holds(view, self._sent_at):
+            current = self._remote.indexes(view.root.indexes, [])
+            objects = ObjectStore(self._remote.storage, current)
+            self.lost = {}
+            self._found = self._read_back(view, objects)
+            self._own = self._send(objects)
+            self._sent_at = view.number
+        return self._gc(view) if self._own else []
+
+    def _still_holds(self, view: LogView, sent_at: int) -> bool:
+        """Whether what was sent may still be named, and is there."""
+        usable = all(is_usable(view, index) for index in self._own)
+        return usable and not may_be_purged(view, sent_at)
+
+    # Reading back
+
+    def _read_back(self, view: LogView, objects: ObjectStore) -> _Found:
+        found = _Found()
+        for _, asset in self._assets:
+            self._need(asset, objects, found)
+        sizes = {p: size for index in objects.indexes for p, size in index.pack_sizes.items()}
+        packs: dict[bytes, None] = {}
+        for wanted in found.needed:
+            places = objects.find(wanted[1])
+            packs.update((at.pack, None) for at in places)
+            if not places:
+                found.gaps.append(wanted)
+        self._progress.start("Reading back", sum(sizes[pack] for pack in packs))
+        try:
+            for pack in packs:
+                if not self._is_sound(pack_name(pack), pack):
+                    found.emptied.add(pack)
+                self._progress.advance(sizes[pack])
+        finally:
+            self._progress.finish()
+        self._check_needs(view, objects, found)
+        return found
+
+    def _is_sound(self, name: str, digest: bytes) -> bool:
+        (data,) = self._remote.storage.read([Range(name)])
+        return data is not None and blob_id(data) == digest
+
+    def _need(self, asset: bytes, objects: ObjectStore, found: _Found) -> None:
+        """Note an asset and everything below it, as far as it can be told."""
+        found.needed[Kind.ASSET, asset] = None
+        try:
+            root = self._sources.asset(asset).tree
+            for tree, entries in trees_below(root, self._sources.tree):
+                self._need_object((Kind.TREE, tree), objects, found)
+                for entry in entries:
+                    if entry.kind is not EntryKind.TREE:
+                        self._need_object((Kind.DATA, entry.id), objects, found)
+        except (NotFound, IntegrityError) as error:
+            self.lost[error.message] = None
+
+    def _need_object(self, wanted: _Object, objects: ObjectStore, found: _Found) -> None:
+        kind, object_id = wanted
+        places = objects.find(object_id)
+        whole = any(at.record.kind is kind for at in places)
+        recipe = None if whole else self._recipe(object_id)
+        if recipe is not None:
+            self._files.know(object_id, recipe)
+            found.needed.update(((Kind.DATA, chunk), None) for chunk, _ in recipe.chunks)
+        in_chunks = recipe is not None or (bool(places) and not whole)
+        found.needed[Kind.RECIPE if in_chunks else kind, object_id] = None
+
+    def _check_needs(self, view: LogView, objects: ObjectStore, found: _Found) -> None:
+        """Look at the files of the indexes that the assets need."""
+        known = {index.id for index in objects.indexes}
+        checked: set[bytes] = set()
+        for class_name, asset in self._assets:
+            record = self._remote.record(view, class_name, asset)
+            if record is None:
+                continue
+            event = self._remote.publish_event(view, class_name, record)
+            needs = view.root.current(event.needs)
+            found.carriers.update([i for i in needs if i in known][:1])
+            for index in set(needs) - checked:
+                if index not in known:
+                    self.lost[f"{index_name(index)} can't be read, and isn't known here"] = None
+                elif not self._is_sound(index_name(index), index):
+                    found.broken.add(index)
+            checked.update(needs)
+
+    # Sending
+
+    def _send(self, objects: ObjectStore) -> tuple[PackIndex, ...]:
+        """Write good copies of all that damaged packs hold, and of what no index names."""
+        emptied = self._found.emptied
+        rows = {
+            (at.record.kind, at.record.id): at
+            for index in objects.indexes
+            if emptied & index.pack_sizes.keys()
+            for at in index
+            if at.pack in emptied
+        }
+        missing = dict.fromkeys(rows)
+        with PackWriter(self._remote.storage) as writer:
+            # What is sound in them goes along, so that they can go.
+            for at, raw in objects.read_raw(rows.values(), {}):
+                writer.copy(at.record, raw)
+                del missing[at.record.kind, at.record.id]
+            if self._found.carriers:
+                missing.update(dict.fromkeys(self._found.gaps))
+            if self._found.broken and not rows:
+                # One more place of an asset makes it another index, see `_rest`.
+                missing[Kind.ASSET, self._assets[0][1]] = None
+            for wanted in missing:
+                self._send_again(writer, wanted)
+            own = writer.finish()
+            self.bytes_sent += writer.bytes_written
+        self._sent = {(at.record.kind, at.record.id) for index in own for at in index}
+        return own
+
+    def _send_again(self, writer: PackWriter, wanted: _Object) -> None:
+        kind, object_id = wanted
+        data = self._good(kind, object_id)
+        if data is not None:
+            writer.add(kind, object_id, data)
+        elif wanted in self._found.needed:
+            what = f"object {short(object_id)} can't be read in {self._remote.url}, nor here"
+            self.lost[what] = None
+
+    def _good(self, kind: Kind, wanted: bytes) -> bytes | None:
+        """Return the verified bytes of an object, from wherever they can be had."""
+        if kind is Kind.RECIPE:
+            recipe = self._recipe(wanted)
+            return None if recipe is None else encode_recipe(recipe)
+        try:
+            return self._sources.read(wanted, kind)
+        except (NotFound, IntegrityError):
+            return self._files.read(wanted) if kind is Kind.DATA else None
+
+    def _recipe(self, wanted: bytes) -> Recipe | None:
+        try:
+            return self._sources.recipe(wanted)
+        except (NotFound, IntegrityError):
+            return self._files.recipe(wanted)
+
+    # Making it visible
+
+    def _gc(self, view: LogView) -> list[Event]:
+        """Put indexes without the damage in the place of those that name it."""
+        damage: list[AmaError] = []
+        again = self._found.broken | (self._found.carriers if self._found.gaps else set())
+        named: set[bytes] = set()
+        replaced = []
+        for index in self._remote.indexes(view.root.indexes, damage):
+            kept = [at for at in index if not self._is_sent(at)]
+            named.update(at.pack for at in kept)
+            if len(kept) < len(index) or index.id in again:
+                new = (*self._rest(view, index, kept), *(own.id for own in self._own))
+                replaced.append(((index.id,), new))
+        # What an index names that can't be read isn't known, so nothing is condemned beside it.
+        gone = () if damage else tuple(sorted(self._found.emptied - named))
+        return [Gc(tuple(replaced), gone)] if replaced else []
+
+    def _is_sent(self, at: Location) -> bool:
+        return at.pack in self._found.emptied and (at.record.kind, at.record.id) in self._sent
+
+    def _rest(self, view: LogView, index: PackIndex, kept: Sequence[Location]) -> tuple[bytes, ...]:
+        """Write an index of what stays where it is; none if that is nothing."""
+        if not kept:
+            return ()
+        sizes = index.pack_sizes
+        data = encode_index(kept, sizes)
+        if blob_id(data) in {index.id, *view.root.condemned_indexes}:
+            # The names of those that go must not come back.
+            more = [at for own in self._own for at in own]
+            sizes |= {pack: size for own in self._own for pack, size in own.pack_sizes.items()}
+            data = encode_index([*kept, *more], sizes)
+        self._remote.storage.put(index_name(blob_id(data)), data)
+        self.bytes_sent += len(data)
+        return (blob_id(data),)
