@@ -43,7 +43,7 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "storage": [
         {"protocol", "backends", "patience"},
-        {"local", "memory", "failures"},
+        {"local", "memory", "failures", "urls"},
         {"counting", "readonly", "fsspec", "checking"},
         {"opening"},
     ],

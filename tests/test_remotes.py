@@ -78,6 +78,7 @@ def test_the_whole_job_on_a_server(server: servers.Server, tmp_path: Path, run: 
     told = run.ok("upload", cwd=work, env=env)
     assert "published models/1" in told.stdout
     assert f"to the new store {url}" in told.stdout
+    assert ("?" in told.stdout) == bool(server.options)
     assert "nothing new" in run.ok("upload", cwd=work, env=env).stdout
     run.ok("download", "models", "--alias", "best", cwd=colleague, env=env)
     for name in ("model.h5", "meta.yml"):
@@ -109,6 +110,36 @@ def test_a_store_on_a_web_server_is_downloaded_without_a_listing(
     refused = run("upload", "--remote", f"{server.url}/{name}", "-m", "x", cwd=work)
     assert refused.code == 8
     assert "Traceback" not in refused.stderr
+
+
+def test_one_url_on_two_servers_is_two_remotes(tmp_path: Path, run: Ama) -> None:
+    """And each stays what it is, whichever was added last, and where."""
+    one = servers.start("s3")
+    name = os.urandom(8).hex()
+    url = f"s3://bucket/{name}"
+    work = tmp_path / "w"
+    work.mkdir()
+    (work / "a.txt").write_text("a")
+    with servers.s3(tmp_path) as two:
+        for remote, server in (("one", one), ("two", two)):
+            option = f"endpoint_url={server.options['endpoint_url']}"
+            run.ok("remote", "add", "--user", remote, url, "--option", option, cwd=work)
+        run.ok("init", "models", cwd=work)
+        run.ok("add", ".", cwd=work)
+        run.ok("upload", "--remote", "one", cwd=work, env=one.environ)
+        # Before, the options of the last one held for both: this would have asked the other.
+        assert "models" in run.ok("list", "--remote", "one", cwd=work, env=one.environ).stdout
+        assert run("list", "--remote", "two", cwd=work, env=one.environ).code == 3
+        option = f"endpoint_url={two.options['endpoint_url']}"
+        run.ok("remote", "add", "here", url, "--option", option, cwd=work)
+        assert "models" in run.ok("list", "--remote", "one", cwd=work, env=one.environ).stdout
+        # What is printed can be used as it is, with nothing configured.
+        listed = run.ok("remote", "list", "--json", cwd=work).json()
+        urls = {remote["name"]: remote["url"] for remote in listed}
+        assert urls["one"] == f"{url}?endpoint_url={one.options['endpoint_url']}"
+        assert urls["here"] == urls["two"]
+        env = {**one.environ, "AMA_REMOTE": urls["one"], "AMA_CONFIG_DIR": str(tmp_path / "none")}
+        assert "models" in run.ok("list", cwd=tmp_path, env=env).stdout
 
 
 # ------------------------------------------------------------------------------ a bad network

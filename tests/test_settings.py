@@ -19,6 +19,7 @@ from ama.settings import (
     remove_remote,
     rename_remote,
     set_default_remote,
+    set_remote_url,
     user_config_path,
     worktree_config_path,
 )
@@ -181,7 +182,7 @@ def test_a_remote_that_cannot_be_opened_stops_nobody_else(user: Path) -> None:
     config.set_value(user, "remotes.r2.url", "/mnt/two")
     config.set_value(user, "remote.default", "r1")
     found = Settings.load(None)
-    with pytest.raises(InvalidInput, match=r"^remotes\.r1\.url: 'ftp://x'") as caught:
+    with pytest.raises(InvalidInput, match=r"^remotes\.r1: 'ftp://x'") as caught:
         found.remote_url()
     assert "ama remote remove r1" in str(caught.value.hint)
     assert found.remote_url("r2") == "/mnt/two"
@@ -292,10 +293,13 @@ def test_a_remote_has_options_and_can_be_renamed(tmp_path: Path) -> None:
     add_remote(user, "other", "/mnt/other")
     rename_remote(user, "team", "archive")
     settings = Settings.load(environ=environ)
-    assert settings.options == {"s3://bucket/ama": options}
+    url = "s3://bucket/ama?client_kwargs.region_name=eu&endpoint_url=http://localhost:9000"
+    assert settings.remotes["archive"] == url
+    assert settings.options_at(url) == {"timeout": 5}
+    assert settings.options_at("s3://bucket/ama") == {}
     assert settings.default_remote_name == "archive"
     assert {remote.name: dict(remote.options) for remote in list_remotes(settings)} == {
-        "archive": options,
+        "archive": {"timeout": 5},
         "other": {},
     }
     with pytest.raises(AlreadyExists, match="'other' exists already"):
@@ -304,6 +308,44 @@ def test_a_remote_has_options_and_can_be_renamed(tmp_path: Path) -> None:
         rename_remote(user, "team", "x")
     remove_remote(user, "archive")
     assert list(Settings.load(environ=environ).remotes) == ["other"]
+
+
+def test_remotes_with_one_url_keep_their_options(
+    user: Path, local: Path, worktree: Path, tmp_path: Path
+) -> None:
+    add_remote(user, "a", "s3://models/ama", {"endpoint_url": "http://a:9000", "timeout": 5})
+    add_remote(user, "b", "s3://models/ama/", {"endpoint_url": "http://b:9000", "retries": 1})
+    add_remote(local, "c", "s3://models/ama?endpoint_url=http://c:9000")
+    settings = Settings.load(worktree)
+    for name, own in [("a", {"timeout": 5}), ("b", {"retries": 1}), ("c", {})]:
+        url = settings.remote_url(name)
+        assert url == f"s3://models/ama?endpoint_url=http://{name}:9000"
+        assert settings.options_at(url) == own
+    assert {r.name: r.options for r in list_remotes(settings)} == {
+        "a": {"timeout": 5},
+        "b": {"retries": 1},
+        "c": {},
+    }
+    # In the environment too, a URL says all that is needed.
+    named = "s3://models/ama?endpoint_url=http://b:9000"
+    found = Settings.load(worktree, {**os.environ, "AMA_REMOTE": named})
+    assert found.default_remote == settings.remote_url("b")
+
+
+def test_a_remote_whose_options_do_not_go_with_its_url_stops_nobody_else(user: Path) -> None:
+    config.set_remote(user, "dir", "/mnt/x", {"endpoint_url": "http://a"})
+    config.set_remote(user, "twice", "s3://b/x?anon=true", {"anon": True})
+    add_remote(user, "good", "/mnt/good")
+    found = Settings.load(None)
+    with pytest.raises(
+        InvalidInput, match=r"^remotes\.dir: a directory has no option endpoint_url"
+    ):
+        found.remote_url("dir")
+    with pytest.raises(InvalidInput, match="option anon is given in the URL and beside it"):
+        found.remote_url("twice")
+    assert found.urls() == ["/mnt/good", "/mnt/good"]
+    with pytest.raises(InvalidInput, match="has no option"):
+        set_remote_url(user, "twice", "/mnt/y")
 
 
 @pytest.mark.parametrize("name", ["secret", "token", "client_kwargs.password", "sas_token"])

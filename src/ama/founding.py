@@ -12,8 +12,9 @@ from ama.fs import is_temp
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
-from ama.storage.opening import check_url, open_storage
+from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
+from ama.storage.urls import check_url
 
 _OF_THE_DISK = "lost+found"
 

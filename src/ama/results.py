@@ -158,7 +158,7 @@ class FetchResult:
 
 @dataclass(frozen=True, slots=True)
 class RemoteInfo:
-    """A configured remote; `options` are what its client is told beside the URL."""
+    """A configured remote: `url` says which store it is, `options` are ama's own for it."""
 
     name: str
     url: str

@@ -7,15 +7,15 @@ on as a value.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ama import config
 from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, shown
 from ama.names import nearest
-from ama.storage.opening import check_options, check_url
+from ama.storage.urls import parse_url, split_options
 
 if TYPE_CHECKING:
     from ama.results import RemoteInfo
@@ -34,8 +34,10 @@ class Settings:
         user_config_path: The user's own config file, which needn't exist.
         user_name: As configured, or None.
         user_email: As configured, or None.
-        remotes: The URL of each configured remote.
-        options: What is configured for the storage at a URL, by URL; see `open_storage`.
+        remotes: The URL of each configured remote, with what its client is told behind a '?', so
+            that it means one store; as it was written where it can't be opened.
+        options: Ama's own options of each remote that has some, by its name; see `open_storage`.
+        broken: Why a remote can't be opened, by its name.
         default_remote: The URL that is used where none is given; None: nothing is configured,
             and `default_store` is used.
         default_remote_name: Its name; None where the environment gives just a URL.
@@ -52,6 +54,7 @@ class Settings:
     user_email: str | None = None
     remotes: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, config.Option]] = field(default_factory=dict)
+    broken: Mapping[str, InvalidInput] = field(default_factory=dict)
     default_remote: str | None = None
     default_remote_name: str | None = None
     default_error: AmaError | None = None
@@ -83,20 +86,16 @@ class Settings:
         user = config.load(user_path)
         local_path = None if worktree_dir is None else worktree_config_path(worktree_dir)
         local = {} if local_path is None else config.load(local_path)
-        remotes = {
+        found = {
             **_remotes(user, user_path.parent),
             **_remotes(local, worktree_dir or Path()),
         }
-        both = [(local, _remotes(local, worktree_dir or Path())), (user, _remotes(user, Path()))]
-        options = {
-            remotes[name]: found
-            for name in remotes
-            for data, named in both[::-1]
-            if name in named and (found := config.remote_options(data, name))
-        }
+        remotes = {name: remote.url for name, remote in found.items()}
+        broken = {name: remote.error for name, remote in found.items() if remote.error}
         name, url, error = None, None, None
         try:
-            name, url = _default_remote(environ.get("AMA_REMOTE", ""), local, user, remotes)
+            wanted = environ.get("AMA_REMOTE", "")
+            name, url = _default_remote(wanted, local, user, remotes, broken)
         except AmaError as found_error:
             error = found_error
         portable = _first("add.portable_names", local, user)
@@ -107,7 +106,8 @@ class Settings:
             user_name=_text(_first("user.name", local, user)),
             user_email=_text(_first("user.email", local, user)),
             remotes=remotes,
-            options=options,
+            options={name: remote.options for name, remote in found.items() if remote.options},
+            broken=broken,
             default_remote=url,
             default_remote_name=name,
             default_error=error,
@@ -140,7 +140,18 @@ class Settings:
             if self.default_error is not None:
                 raise self.default_error
             return self.default_remote or str(self.default_store)
-        return _find_remote(remote, self.remotes)[1]
+        return _find_remote(remote, self.remotes, self.broken)[1]
+
+    def options_at(self, url: str) -> dict[str, config.Option]:
+        """Return ama's own options for the store at a URL: those of the remotes that it has there.
+
+        Example:
+            >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
+            >>> settings.options_at("s3://models/ama?anon=true")
+            {}
+        """
+        names = [name for name, known in self.remotes.items() if known == url]
+        return {key: v for name in names for key, v in self.options.get(name, {}).items()}
 
     def urls(self) -> list[str]:
         """Return the URLs of all stores that can be opened: the default one, then the others.
@@ -150,7 +161,7 @@ class Settings:
             ['memory://a']
         """
         found = [] if self.default_error is not None else [self.remote_url()]
-        return found + [url for url in self.remotes.values() if _is_sound(url)]
+        return found + [url for name, url in self.remotes.items() if name not in self.broken]
 
     def author(self) -> str:
         """Say who makes an asset: as configured, else as git has it, else login and host.
@@ -203,7 +214,8 @@ def add_remote(
         path: The config file.
         name: The new remote's name.
         url: Where it is. A relative path is taken from the working directory.
-        options: What its client is told beside the URL; see `ama.storage.opening.open_storage`.
+        options: What its client is told beside the URL, and ama's own; see
+            `ama.storage.opening.open_storage`.
 
     Raises:
         AlreadyExists: That config file has a remote of that name.
@@ -214,13 +226,9 @@ def add_remote(
     """
     config.check_remote_name(name)
     data = config.load(path)
-    old = _remotes(data, Path()).get(name)
-    if old is not None:
-        raise AlreadyExists(
-            f"remote '{name}' exists already: {shown(old)}",
-            hint="remove it first, or choose another name",
-        )
-    config.set_remote(path, name, _absolute(url, Path()), check_options(options or {}))
+    _require_free(name, _remotes(data, path.parent))
+    _resolved(url, options or {}, Path())
+    config.set_remote(path, name, _absolute(url, Path()), options or {})
     if config.get(data, "remote.default") is None:
         config.set_value(path, "remote.default", name)
 
@@ -246,14 +254,14 @@ def remove_remote(path: Path, name: str) -> RemoteInfo:
     from ama.results import RemoteInfo
 
     data = config.load(path)
-    remotes = _remotes(data, Path())
+    remotes = _remotes(data, path.parent)
     if name not in remotes:
         raise _not_in(path, name, remotes)
     default = config.get(data, "remote.default") == name
     if default:
         config.unset(path, "remote.default")
     config.unset(path, f"remotes.{name}")
-    return RemoteInfo(name, remotes[name], default, config.remote_options(data, name))
+    return RemoteInfo(name, remotes[name].url, default, remotes[name].options)
 
 
 def rename_remote(path: Path, name: str, new: str) -> None:
@@ -273,14 +281,10 @@ def rename_remote(path: Path, name: str, new: str) -> None:
         >>> add_remote(Path("config.toml"), "tmp", "memory://tmp")
         >>> rename_remote(Path("config.toml"), "tmp", "team")
     """
-    remotes = _remotes(config.load(path), Path())
+    remotes = _remotes(config.load(path), path.parent)
     if name not in remotes:
         raise _not_in(path, name, remotes)
-    if new in remotes:
-        raise AlreadyExists(
-            f"remote '{new}' exists already: {shown(remotes[new])}",
-            hint="remove it first, or choose another name",
-        )
+    _require_free(new, remotes)
     config.rename_remote(path, name, new)
 
 
@@ -316,11 +320,12 @@ def set_remote_url(path: Path, name: str, url: str) -> None:
         url: Where it is. A relative path is taken from the working directory.
 
     Raises:
-        InvalidInput: The name or the URL can't be one.
+        InvalidInput: The name or the URL can't be one, or the remote's options don't go with it.
 
     Example:
         >>> set_remote_url(Path("config.toml"), "moved", "memory://moved")
     """
+    _resolved(url, config.remote_options(config.load(path), name), Path())
     config.set_value(path, f"remotes.{name}.url", _absolute(url, Path()))
 
 
@@ -338,7 +343,7 @@ def list_remotes(settings: Settings) -> tuple[RemoteInfo, ...]:
             name=name,
             url=url,
             default=name == settings.default_remote_name,
-            options=settings.options.get(url, {}),
+            options=settings.options.get(name, {}),
         )
         for name, url in sorted(settings.remotes.items())
     )
@@ -366,29 +371,43 @@ def _text(value: object | None) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _remotes(data: Mapping[str, object], base: Path) -> dict[str, str]:
+class _Configured(NamedTuple):
+    """A remote of a config file. One that can't be opened can be listed and removed."""
+
+    url: str
+    options: Mapping[str, config.Option] = {}
+    error: InvalidInput | None = None
+
+
+def _remotes(data: Mapping[str, object], base: Path) -> dict[str, _Configured]:
     tables = config.get(data, "remotes")
-    names = list(tables) if isinstance(tables, Mapping) else []
-    urls = {name: config.get(data, f"remotes.{name}.url") for name in names}
-    # One that can't be opened stays as it is: it can be listed and removed.
-    return {n: _absolute(u, base) if _is_sound(u) else u for n, u in _texts(urls).items()}
+    found: dict[str, _Configured] = {}
+    for name in tables if isinstance(tables, Mapping) else ():
+        url = str(config.get(data, f"remotes.{name}.url"))
+        try:
+            found[name] = _resolved(url, config.remote_options(data, name), base)
+        except InvalidInput as error:
+            found[name] = _Configured(url, error=error)
+    return found
 
 
-def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items()}
+def _resolved(url: str, options: Mapping[str, config.Option], base: Path) -> _Configured:
+    """The URL that means the store of a remote, and what else is set for it."""
+    clients, own = split_options(options)
+    return _Configured(str(parse_url(_absolute(url, base), clients)), own)
 
 
-def _is_sound(url: str) -> bool:
-    try:
-        check_url(url)
-    except InvalidInput:
-        return False
-    return True
+def _require_free(name: str, remotes: Mapping[str, _Configured]) -> None:
+    if name in remotes:
+        raise AlreadyExists(
+            f"remote '{name}' exists already: {shown(remotes[name].url)}",
+            hint="remove it first, or choose another name",
+        )
 
 
 def _absolute(url: str, base: Path) -> str:
     """A URL as it is, and a path as seen from anywhere."""
-    if check_url(url) is not None:
+    if parse_url(url).scheme is not None:
         return url
     return os.path.abspath(os.path.join(base, os.path.expanduser(url)))
 
@@ -398,10 +417,11 @@ def _default_remote(
     local: Mapping[str, object],
     user: Mapping[str, object],
     remotes: Mapping[str, str],
+    broken: Mapping[str, InvalidInput],
 ) -> tuple[str | None, str | None]:
     if wanted:
         try:
-            return _find_remote(wanted, remotes)
+            return _find_remote(wanted, remotes, broken)
         except (NotFound, InvalidInput) as error:
             raise type(error)(f"AMA_REMOTE: {error.message}", hint=error.hint) from None
     name = _text(_first("remote.default", local, user))
@@ -415,27 +435,28 @@ def _default_remote(
             hint=f"choose another: ama remote default NAME; or add it: ama remote add {shown(name)}"
             " URL",
         )
-    return _find_remote(name, remotes)
+    return _find_remote(name, remotes, broken)
 
 
-def _find_remote(wanted: str, remotes: Mapping[str, str]) -> tuple[str | None, str]:
+def _find_remote(
+    wanted: str, remotes: Mapping[str, str], broken: Mapping[str, InvalidInput]
+) -> tuple[str | None, str]:
     """The name (None: it is a URL) and the URL of what a user called a remote."""
+    if wanted in broken:
+        error = broken[wanted]
+        raise InvalidInput(
+            f"remotes.{wanted}: {error.message}",
+            hint=f"correct it: ama config set remotes.{wanted}.url URL; or remove it:"
+            f" ama remote remove {wanted}",
+        )
     if wanted in remotes:
-        try:
-            check_url(remotes[wanted])
-        except InvalidInput as error:
-            raise InvalidInput(
-                f"remotes.{wanted}.url: {error.message}",
-                hint=f"correct it: ama config set remotes.{wanted}.url URL; or remove it:"
-                f" ama remote remove {wanted}",
-            ) from None
         return wanted, remotes[wanted]
     if "/" not in wanted and os.sep not in wanted and wanted[:1] not in ("", ".", "~"):
         raise _no_remote(wanted, remotes)
-    return None, _absolute(wanted, Path())
+    return None, _resolved(wanted, {}, Path()).url
 
 
-def _not_in(path: Path, name: str, remotes: Mapping[str, str]) -> NotFound:
+def _not_in(path: Path, name: str, remotes: Iterable[str]) -> NotFound:
     user = user_config_path()
     if path != user and name in _remotes(config.load(user), Path()):
         return NotFound(
@@ -445,8 +466,8 @@ def _not_in(path: Path, name: str, remotes: Mapping[str, str]) -> NotFound:
     return _no_remote(name, remotes)
 
 
-def _no_remote(name: str, remotes: Mapping[str, str]) -> NotFound:
-    known = nearest(name, remotes) or sorted(remotes)
+def _no_remote(name: str, remotes: Iterable[str]) -> NotFound:
+    known = nearest(name, list(remotes)) or sorted(remotes)
     hint = "there is " + ", ".join(known) if known else "add one with `ama remote add NAME URL`"
     return NotFound(f"there is no remote '{shown(name)}'", hint=hint)
 

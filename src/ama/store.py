@@ -76,8 +76,9 @@ class Store:
                 which was deleted on purpose.
             settings: what is configured; by default read from the environment and the user's
                 config file.
-            options: what the storage's client is told beside the URL, such as `endpoint_url`; by
-                default what is configured for a remote at this URL.
+            options: what the storage's client is told, such as `endpoint_url`, beside what the URL
+                says behind a '?', and ama's own; by default those of ama's own that are configured
+                for a remote at this URL.
             progress: is told of long work.
 
         Raises:
@@ -94,7 +95,7 @@ class Store:
         """
         settings = settings or Settings.load(None)
         place = os.path.abspath(url) if "://" not in url else url
-        storage = open_storage(place, settings.options.get(place) if options is None else options)
+        storage = open_storage(place, settings.options_at(place) if options is None else options)
         if create:
             from ama.founding import create as make
 
@@ -127,7 +128,7 @@ class Store:
         """
         settings = settings or Settings.load(None)
         url = settings.remote_url(remote)
-        storage = open_storage(url, settings.options.get(url))
+        storage = open_storage(url, settings.options_at(url))
         return cls(Remote.open(storage, settings.cache_dir), settings, progress)
 
     def __repr__(self) -> str:

@@ -34,6 +34,7 @@ def list_() -> None:
         ama remote list
     """
     from ama.settings import list_remotes
+    from ama.storage.urls import option_texts
 
     settings = load_settings()
     remotes = list_remotes(settings)
@@ -48,8 +49,13 @@ def list_() -> None:
             console.note(f"no remote is configured: uploads go {where}")
         console.note("next: ama remote add NAME URL")
         return
-    rows = [(remote.name, remote.url, "yes" if remote.default else "") for remote in remotes]
-    console.table(("Remote", "URL", "Default"), rows)
+    own = [" ".join(option_texts(remote.options)) for remote in remotes]
+    rows = [
+        (r.name, r.url, "yes" if r.default else "", o) for r, o in zip(remotes, own, strict=True)
+    ]
+    header = ("Remote", "URL", "Default", "Options")
+    shown = len(header) if any(own) else len(header) - 1
+    console.table(header[:shown], [row[:shown] for row in rows])
 
 
 def add(
@@ -140,7 +146,7 @@ def check(
 
     settings = load_settings()
     url = settings.remote_url(remote)
-    storage = open_storage(url, {**settings.options.get(url, {}), **parse_options(options or [])})
+    storage = open_storage(url, {**settings.options_at(url), **parse_options(options or [])})
     report = check_storage(storage)
     if not console.report(report):
         rows = [(found.what, "yes" if found.ok else "NO", found.seen) for found in report.findings]

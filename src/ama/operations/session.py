@@ -68,7 +68,7 @@ class Session:
     def storage(self, url: str) -> Storage:
         """Return the storage at a URL, with what is configured for it: one, for one connection."""
         if url not in self._storages:
-            self._storages[url] = open_storage(url, self.settings.options.get(url))
+            self._storages[url] = open_storage(url, self.settings.options_at(url))
         return self._storages[url]
 
     def open(self, url: str) -> Remote:

@@ -68,9 +68,10 @@ class FsspecStorage:
     Nothing is imported or connected before the first request.
 
     Args:
-        url: Where it is, free of credentials.
+        url: What tells it from others: where it is, and what its client is told, behind a '?'; free
+            of credentials.
         backend: What kind of storage the URL's scheme means.
-        options: What the client is told beside the URL, such as `endpoint_url`.
+        options: What the client is told, as it takes it.
         patience: How long a request is waited for, and how often it is made again.
         single_writer: Whether the user has stated that nobody else ever writes there: then a
             storage that can't create atomically may be written to all the same.
@@ -86,6 +87,7 @@ class FsspecStorage:
         single_writer: bool = False,
     ) -> None:
         self._url = url.rstrip("/")
+        self._place = url.partition("?")[0].rstrip("/")
         self._backend = backend
         self._options = dict(options or {})
         self._patience = patience or Patience()
@@ -96,7 +98,7 @@ class FsspecStorage:
 
     @property
     def url(self) -> str:
-        """Where it is, as a user would type it."""
+        """What tells it from others, as a user would type it."""
         return self._url
 
     @property
@@ -144,7 +146,7 @@ class FsspecStorage:
         except (AlreadyExists, InvalidInput):
             raise
         except Exception as error:
-            where = f"{self._url}/{name}"
+            where = f"{self._place}/{name}"
             if is_taken(error):
                 raise AlreadyExists(f"{where} exists already") from error
             raise storage_failure(error, where, "write", self._backend) from error
@@ -224,7 +226,7 @@ class FsspecStorage:
             except Exception as error:
                 if absent and is_absent(error):
                     return absent[0]
-                where = f"{self._url}/{name}"
+                where = f"{self._place}/{name}"
                 failure = storage_failure(error, where, doing, self._backend)
                 pause = next(pauses, None) if failure.retryable else None
                 if pause is None:
@@ -273,7 +275,7 @@ class FsspecStorage:
                 f"{self._url} needs a package that isn't installed: {error.name}",
                 hint=f"install it: pip install {backend.package}",
             ) from error
-        found = kind._get_kwargs_from_urls(self._url)
+        found = kind._get_kwargs_from_urls(self._place)
         # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.
         settings: dict[str, Any]
         settings = {"known_hosts": ()} if backend is SFTP else {"use_listings_cache": False}
@@ -281,7 +283,7 @@ class FsspecStorage:
             settings["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
         # Unless the user asked for it, what a client logs is not for the terminal.
         logging.getLogger(backend.module.partition(".")[0]).addHandler(logging.NullHandler())
-        root = str(kind._strip_protocol(self._url)).rstrip("/")
+        root = str(kind._strip_protocol(self._place)).rstrip("/")
         try:
             fs = kind(skip_instance_cache=True, **{**settings, **found, **self._options})
         except TypeError as error:
@@ -289,7 +291,7 @@ class FsspecStorage:
                 f"{self._url}: its options don't fit: {error}", hint="see: ama remote list"
             ) from error
         except Exception as error:
-            raise storage_failure(error, self._url, "open", backend) from error
+            raise storage_failure(error, self._place, "open", backend) from error
         if backend is SFTP:
             return SftpClient(fs), root
         return (HttpClient(fs) if backend is HTTP else BucketClient(fs)), root

@@ -1,0 +1,262 @@
+"""What a URL says: where a storage is, and what its client is told to reach it.
+
+The client's options are part of the URL, as its query: the same bucket behind another endpoint is
+another storage. So the URL alone tells one storage from another, wherever it is noted.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from ama.config import Option, nested
+from ama.errors import InvalidInput, shown
+from ama.storage.backends import BACKENDS, SECRET_OPTIONS
+
+SUPPORTED = "a directory's path, gs://, s3://, az://, sftp:// or https://"
+
+# Two characters at least: `C:` is a drive.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://").match
+# As scp has it: host:/path or user@host:path.
+_SCP = re.compile(r"([\w.-]{2,}(?=:/)|[\w.-]+@[\w.-]+(?=:)):").match
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)").fullmatch
+_FLOAT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
+# What a query may hold as it is, so that it stays readable.
+_PLAIN = ":/?=@,;!$*+"
+
+OWN: dict[str, tuple[type, ...]] = {
+    "timeout": (int, float),
+    "retries": (int,),
+    "single_writer": (bool,),
+}
+"""Ama's own options and their types. They say how a storage is used, and not which one it is."""
+
+
+class Place(NamedTuple):
+    """A URL in its parts.
+
+    Attributes:
+        scheme: In small letters; None for a path.
+        base: The URL without options; a path as it was given.
+        options: What the storage's client is told; a name with dots means tables in tables.
+    """
+
+    scheme: str | None
+    base: str
+    options: Mapping[str, Option]
+
+    def __str__(self) -> str:
+        """The one text that means this storage."""
+        if not self.options:
+            return self.base
+        return f"{self.base}?{'&'.join(option_texts(self.options))}"
+
+
+def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
+    """Take a URL apart, and refuse one that `open_storage` couldn't open.
+
+    Args:
+        url: What the user wrote: a path, or a URL, which may have options as its query.
+        options: More options of the client's.
+
+    Raises:
+        InvalidInput: It is empty, broken, or of a kind that isn't supported; there is a credential
+            in it; or an option can't be one.
+
+    Example:
+        >>> str(parse_url("s3://models/ama/", {"endpoint_url": "http://localhost:9000"}))
+        's3://models/ama?endpoint_url=http://localhost:9000'
+        >>> parse_url("s3://models/ama?anon=true").options
+        {'anon': True}
+    """
+    if not url or "\0" in url:
+        raise InvalidInput(
+            f"'{shown(url)}' can't be the place of a store", hint=f"give {SUPPORTED}"
+        )
+    found = _SCHEME(url)
+    if found is None:
+        if scp := _SCP(url):
+            raise InvalidInput(
+                f"'{shown(url)}' is neither a directory's path nor a URL",
+                hint=f"for a directory of another machine: sftp://{shown(scp.group(1))}/path; for"
+                f" one of this: ./{shown(url)}",
+            )
+        return _without_options(Place(None, url, options or {}), "a directory")
+    scheme = found.group(1).lower()
+    if scheme == "file":
+        file_path(url)
+        return _without_options(Place(scheme, url, options or {}), "a directory")
+    if scheme == "memory":
+        return _without_options(Place(scheme, url, options or {}), "memory://")
+    if scheme not in BACKENDS:
+        raise InvalidInput(
+            f"'{shown(url)}': this version of ama knows no {scheme}:// storage",
+            hint=f"supported are {SUPPORTED}",
+        )
+    base, _, query = url.partition("?")
+    _check_place(base, scheme)
+    in_url = _options_of(query, base)
+    both = sorted(in_url.keys() & (options or {}).keys())
+    if both:
+        raise InvalidInput(f"option {both[0]} is given in the URL and beside it")
+    for name in in_url.keys() & OWN.keys():
+        raise InvalidInput(
+            f"option {name} is ama's own, and no part of a URL",
+            hint=f"set it for a remote: ama remote add NAME URL --option {name}=VALUE",
+        )
+    place = Place(scheme, base.rstrip("/"), {**in_url, **(options or {})})
+    check_options(place.options)
+    nested(place.options)
+    return place
+
+
+def check_url(url: str) -> str | None:
+    """Refuse a URL that `open_storage` couldn't open.
+
+    Returns:
+        Its scheme, in small letters; None for a path.
+
+    Raises:
+        InvalidInput: See `parse_url`.
+
+    Example:
+        >>> check_url("/mnt/share/store") is None
+        True
+    """
+    return parse_url(url).scheme
+
+
+def split_options(
+    options: Mapping[str, Option],
+) -> tuple[dict[str, Option], dict[str, Option]]:
+    """Part a remote's options into those of its client, which belong to its URL, and ama's own.
+
+    Raises:
+        InvalidInput: One of ama's own has a value of another type than it needs.
+
+    Example:
+        >>> split_options({"endpoint_url": "http://localhost:9000", "timeout": 5})
+        ({'endpoint_url': 'http://localhost:9000'}, {'timeout': 5})
+    """
+    own = {name: value for name, value in options.items() if name in OWN}
+    for name, value in own.items():
+        fits = type(value) in OWN[name]
+        if not fits or (not isinstance(value, bool) and value < 0):  # type: ignore[operator]
+            wanted = "true or false" if name == "single_writer" else "a number, at least 0"
+            raise InvalidInput(f"option {name} must be {wanted}, not {shown(value)}")
+    return {name: value for name, value in options.items() if name not in OWN}, own
+
+
+def option_texts(options: Mapping[str, Option]) -> list[str]:
+    """Return options as a URL has them, by name.
+
+    Example:
+        >>> option_texts({"region_name": "eu", "anon": True, "account_name": "007&1"})
+        ['account_name=007%261', 'anon=true', 'region_name=eu']
+    """
+    return [f"{name}={_encoded(value)}" for name, value in sorted(options.items())]
+
+
+def check_options(options: Mapping[str, Option]) -> None:
+    """Refuse options that are credentials.
+
+    Raises:
+        InvalidInput: One of them is.
+    """
+    for name in options:
+        last = name.rpartition(".")[2].lower()
+        if last in SECRET_OPTIONS:
+            raise InvalidInput(
+                f"option {shown(name)} is a credential, and ama writes none down",
+                hint="put it where its cloud's own tools look for it: see docs/remotes.md",
+            )
+
+
+def file_path(url: str) -> str:
+    """Return the path of a file:// URL.
+
+    Raises:
+        InvalidInput: It names none of this machine.
+
+    Example:
+        >>> file_path("file:///mnt/our%20models")
+        '/mnt/our models'
+    """
+    host, slash, path = url.partition("://")[2].partition("/")
+    if host.lower() not in ("", "localhost") or not slash:
+        raise InvalidInput(
+            f"'{shown(url)}' names no directory of this machine",
+            hint="write file:///absolute/path, with three slashes",
+        )
+    path = unquote("/" + path, errors="surrogateescape")
+    if "\0" in path:
+        raise InvalidInput(f"'{shown(url)}' names no directory of this machine")
+    if sys.platform == "win32" and re.match(r"/[A-Za-z]:", path):
+        path = path[1:]
+    return path
+
+
+def _without_options(place: Place, what: str) -> Place:
+    for name in place.options:
+        raise InvalidInput(
+            f"{what} has no option {shown(name)}", hint="options are for buckets and servers"
+        )
+    return place
+
+
+def _check_place(base: str, scheme: str) -> None:
+    """Refuse a URL without a host or bucket, and one that has a credential in it."""
+    place, _, rest = base.partition("://")[2].partition("/")
+    login, at, host = place.rpartition("@")
+    if at and ":" in login:
+        raise InvalidInput(
+            f"the {scheme}:// URL of {shown(host)} has a password in it, and ama writes none down",
+            hint="put it where its own tools look for it: see docs/remotes.md",
+        )
+    if "#" in place + rest:
+        raise InvalidInput(
+            f"the {scheme}:// URL of {shown(host)} has a '#' in it",
+            hint="give the place of the store, and its options behind '?'",
+        )
+    if not host:
+        what = "bucket" if BACKENDS[scheme].needs_bucket else "host"
+        raise InvalidInput(f"'{shown(base)}' names no {what}", hint=f"write {scheme}://NAME/PATH")
+
+
+def _options_of(query: str, base: str) -> dict[str, Option]:
+    """Read a query. The base is for messages: what it says may be a secret."""
+    found: dict[str, Option] = {}
+    for pair in filter(None, query.split("&")):
+        name, equals, value = pair.partition("=")
+        if not equals or "#" in pair:
+            raise InvalidInput(
+                f"what follows the '?' behind {shown(base)} isn't options",
+                hint=f"{shown(base)}?NAME=VALUE&NAME=VALUE, with & as %26 and # as %23 in a value",
+            )
+        if name in found:
+            raise InvalidInput(f"option {shown(name)} is given twice behind {shown(base)}")
+        found[name] = _decoded(value)
+    return found
+
+
+def _encoded(value: Option) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return repr(value)
+    text = quote(value, safe=_PLAIN, errors="surrogateescape")
+    # A text that would be read as something else has its first character encoded.
+    return text if _decoded(text) == value else f"%{ord(text[0]):02X}{text[1:]}"
+
+
+def _decoded(text: str) -> Option:
+    if text in ("true", "false"):
+        return text == "true"
+    if _INTEGER(text):
+        return int(text)
+    if _FLOAT(text):
+        return float(text)
+    return unquote(text, errors="surrogateescape")
