@@ -43,8 +43,8 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "storage": [
         {"protocol", "backends", "patience"},
-        {"local", "memory", "failures", "urls"},
-        {"counting", "readonly", "fsspec", "checking"},
+        {"local", "memory", "failures", "credentials"},
+        {"counting", "readonly", "fsspec", "checking", "urls"},
         {"opening"},
     ],
     "worktree": [

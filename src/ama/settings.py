@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ama import config
 from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, shown
 from ama.names import nearest
+from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
 
 if TYPE_CHECKING:
@@ -387,7 +388,7 @@ def _remotes(data: Mapping[str, object], base: Path) -> dict[str, _Configured]:
         try:
             found[name] = _resolved(url, config.remote_options(data, name), base)
         except InvalidInput as error:
-            found[name] = _Configured(url, error=error)
+            found[name] = _Configured(without_credentials(url), error=error)
     return found
 
 

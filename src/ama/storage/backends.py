@@ -21,6 +21,7 @@ class Backend(NamedTuple):
         creates: How of several writers exactly one creates a name: the storage has a way "itself",
             by a plain "rename" of a temporary file, or "never".
         login: What a user does who has no permission.
+        credentials: Where its client finds credentials.
         needs_bucket: Whether a URL begins with the name of a bucket or container.
     """
 
@@ -30,6 +31,7 @@ class Backend(NamedTuple):
     client: str
     creates: Creates
     login: str
+    credentials: str
     needs_bucket: bool = True
 
 
@@ -40,6 +42,8 @@ GCS = Backend(
     "GCSFileSystem",
     "itself",
     "log in: gcloud auth application-default login; or ask for access to the bucket",
+    "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS;"
+    " for a public bucket, --option token=anon",
 )
 S3 = Backend(
     "S3",
@@ -48,6 +52,8 @@ S3 = Backend(
     "S3FileSystem",
     "itself",
     "log in: aws configure, or set AWS_PROFILE; or ask for access to the bucket",
+    "put it into ~/.aws, and set AWS_PROFILE; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY;"
+    " for a public bucket, --option anon=true",
 )
 AZURE = Backend(
     "Azure Blob Storage",
@@ -56,6 +62,8 @@ AZURE = Backend(
     "AzureBlobFileSystem",
     "itself",
     "log in: az login, with AZURE_STORAGE_ACCOUNT_NAME set; or ask for access to the container",
+    "log in with `az login`; or set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or"
+    " AZURE_STORAGE_CONNECTION_STRING; for a public container, --option anon=true",
 )
 SFTP = Backend(
     "SFTP",
@@ -64,6 +72,7 @@ SFTP = Backend(
     "SSHFileSystem",
     "rename",
     "try it: sftp HOST; your key must be in ~/.ssh, and the host in ~/.ssh/known_hosts",
+    "add your key to the SSH agent, or put it into ~/.ssh",
     needs_bucket=False,
 )
 HTTP = Backend(
@@ -73,6 +82,7 @@ HTTP = Backend(
     "HTTPFileSystem",
     "never",
     "ask who runs the server for access",
+    "put it into ~/.netrc, and say so: --option client_kwargs.trust_env=true",
     needs_bucket=False,
 )
 
@@ -89,9 +99,3 @@ BACKENDS: dict[str, Backend] = {
     "https": HTTP,
 }
 """The kinds of URL, by scheme."""
-
-SECRET_OPTIONS = frozenset(
-    "account_key client_secret connection_string credential key passphrase password sas_token"
-    " secret session_token token".split()
-)
-"""Options of the clients that are credentials, and so are never written down."""

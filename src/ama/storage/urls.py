@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote
 
 from ama.config import Option, nested
 from ama.errors import InvalidInput, shown
-from ama.storage.backends import BACKENDS, SECRET_OPTIONS
+from ama.storage.backends import BACKENDS
+from ama.storage.credentials import refuse_credentials, refuse_password, without_credentials
 
 SUPPORTED = "a directory's path, gs://, s3://, az://, sftp:// or https://"
 
@@ -86,6 +87,7 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
             )
         return _without_options(Place(None, url, options or {}), "a directory")
     scheme = found.group(1).lower()
+    refuse_password(url, scheme)
     if scheme == "file":
         file_path(url)
         return _without_options(Place(scheme, url, options or {}), "a directory")
@@ -93,7 +95,8 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
         return _without_options(Place(scheme, url, options or {}), "memory://")
     if scheme not in BACKENDS:
         raise InvalidInput(
-            f"'{shown(url)}': this version of ama knows no {scheme}:// storage",
+            f"'{shown(without_credentials(url))}': this version of ama knows no {scheme}://"
+            " storage",
             hint=f"supported are {SUPPORTED}",
         )
     base, _, query = url.partition("?")
@@ -108,7 +111,8 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
             hint=f"set it for a remote: ama remote add NAME URL --option {name}=VALUE",
         )
     place = Place(scheme, base.rstrip("/"), {**in_url, **(options or {})})
-    check_options(place.options)
+    for name, value in place.options.items():
+        refuse_credentials(place.base, scheme, name, value)
     nested(place.options)
     return place
 
@@ -160,21 +164,6 @@ def option_texts(options: Mapping[str, Option]) -> list[str]:
     return [f"{name}={_encoded(value)}" for name, value in sorted(options.items())]
 
 
-def check_options(options: Mapping[str, Option]) -> None:
-    """Refuse options that are credentials.
-
-    Raises:
-        InvalidInput: One of them is.
-    """
-    for name in options:
-        last = name.rpartition(".")[2].lower()
-        if last in SECRET_OPTIONS:
-            raise InvalidInput(
-                f"option {shown(name)} is a credential, and ama writes none down",
-                hint="put it where its cloud's own tools look for it: see docs/remotes.md",
-            )
-
-
 def file_path(url: str) -> str:
     """Return the path of a file:// URL.
 
@@ -208,20 +197,13 @@ def _without_options(place: Place, what: str) -> Place:
 
 
 def _check_place(base: str, scheme: str) -> None:
-    """Refuse a URL without a host or bucket, and one that has a credential in it."""
-    place, _, rest = base.partition("://")[2].partition("/")
-    login, at, host = place.rpartition("@")
-    if at and ":" in login:
+    """Refuse a URL without a host or bucket."""
+    if "#" in base:
         raise InvalidInput(
-            f"the {scheme}:// URL of {shown(host)} has a password in it, and ama writes none down",
-            hint="put it where its own tools look for it: see docs/remotes.md",
-        )
-    if "#" in place + rest:
-        raise InvalidInput(
-            f"the {scheme}:// URL of {shown(host)} has a '#' in it",
+            f"'{shown(base.partition('#')[0])}' goes on with a '#'",
             hint="give the place of the store, and its options behind '?'",
         )
-    if not host:
+    if not base.partition("://")[2].partition("/")[0].rpartition("@")[2]:
         what = "bucket" if BACKENDS[scheme].needs_bucket else "host"
         raise InvalidInput(f"'{shown(base)}' names no {what}", hint=f"write {scheme}://NAME/PATH")
 

@@ -1,0 +1,156 @@
+"""No credential is written down or printed, and none is needed for what is public."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import os
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ama
+import servers
+from ama.errors import InvalidInput
+from ama.storage.urls import parse_url
+from conftest import Ama
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "key",
+        "secret",
+        "token",
+        "password",
+        "passphrase",
+        "sas_token",
+        "sas",
+        "account_key",
+        "connection_string",
+        "credential",
+        "client_secret",
+        "aws_secret_access_key",
+        "client_kwargs.aws_access_key_id",
+        "client_kwargs.aws_secret_access_key",
+        "client_kwargs.aws_session_token",
+        "client_kwargs.headers.Authorization",
+        "client_kwargs.headers.X_Api_Key",
+        "client_kwargs.auth",
+        "s3_additional_kwargs.SSECustomerKey",
+        "secrets.x",
+        "pkcs11_pin",
+        "sig",
+    ],
+)
+def test_an_option_is_a_credential_by_its_name(
+    name: str, tmp_path: Path, home: Path, run: Ama
+) -> None:
+    for words in (
+        ["remote", "add", "x", "s3://b/ama", "--option", f"{name}={SECRET}"],
+        ["remote", "add", "x", f"s3://b/ama?{name}={SECRET}"],
+        ["remote", "check", f"s3://b/ama?{name}={SECRET}"],
+    )[: 3 if name == "key" else 1]:
+        told = run(*words, cwd=tmp_path)
+        assert told.code == 2
+        assert "is a credential" in told.stderr
+        assert "AWS_PROFILE" in told.stderr
+        assert SECRET not in told.output
+    assert not list(home.rglob("config.toml"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"http://ann:{SECRET}@proxy:3128",
+        f"ann:{SECRET}@proxy",
+        f"BlobEndpoint=x;AccountKey={SECRET}",
+        f"https://h/x?sv=1&sig={SECRET}",
+        f"Bearer {SECRET}",
+        "AKIA" + "ABCDEFGH" * 2,
+    ],
+)
+def test_an_option_is_a_credential_by_its_value(value: str) -> None:
+    for options in ({"config_kwargs.proxies": value}, {"a.b.c": value}):
+        with pytest.raises(InvalidInput, match="has a credential in its value") as caught:
+            parse_url("s3://b/ama", options)
+        assert value not in f"{caught.value.message}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("scheme", ["https", "sftp", "s3", "gs", "az", "ftp", "memory"])
+def test_a_url_with_a_password_is_refused_and_not_printed(scheme: str) -> None:
+    for rest in ("/x", "", "?anon=true", "/x#y"):
+        with pytest.raises(InvalidInput, match="has a password in it") as caught:
+            parse_url(f"{scheme}://ann:{SECRET}@host{rest}")
+        assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("gs://b/x", {"token": "anon"}),
+        ("gs://b/x", {"token": "google_default"}),
+        ("s3://b/x", {"anon": True}),
+        ("s3://b/x", {"config_kwargs.signature_version": "s3v4"}),
+        ("s3://b/x", {"s3_additional_kwargs.SSEKMSKeyId": "alias/models"}),
+        ("s3://b/x", {"profile": "team", "endpoint_url": "http://localhost:9000"}),
+        ("az://b/x", {"account_name": "ours", "anon": True}),
+        ("sftp://ann@host/x", {"client_keys": "/home/ann/.ssh/id", "password_auth": False}),
+        ("abfss://models@ours.dfs.core.windows.net/x", {}),
+        ("https://h/x", {"client_kwargs.trust_env": True}),
+    ],
+)
+def test_what_is_no_credential_is_taken(url: str, options: dict[str, Any]) -> None:
+    assert parse_url(url, options).options == options
+
+
+def test_a_public_bucket_is_read_without_an_account(tmp_path: Path, run: Ama) -> None:
+    server = servers.start("gcs")
+    work = tmp_path / "w"
+    work.mkdir()
+    (work / "a").write_text("a")
+    options = f"endpoint_url={server.options['endpoint_url']}&token=anon"
+    url = f"gs://bucket/{os.urandom(8).hex()}?{options}"
+    repo = ama.Repo.init(work, "models")
+    repo.add(["."])
+    repo.upload(remote=url)
+    run.ok("remote", "add", "zoo", url.partition("?")[0], "--option", "token=anon", cwd=tmp_path)
+    run.ok("download", "models", "--remote", url, cwd=tmp_path)
+
+
+def test_a_web_server_that_wants_a_login_finds_it_in_netrc(
+    tmp_path: Path, home: Path, run: Ama
+) -> None:
+    servers.needs("aiohttp")
+    wanted = "Basic " + base64.b64encode(f"ann:{SECRET}".encode()).decode()
+
+    class Private(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def send_head(self) -> Any:
+            if self.headers.get("Authorization") == wanted:
+                return super().send_head()
+            return self.send_error(401)
+
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "a").write_text("a")
+    repo = ama.Repo.init(tmp_path / "w", "models")
+    repo.add(["."])
+    repo.upload(remote=str(tmp_path / "files"))
+    handler = partial(Private, directory=str(tmp_path / "files"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        refused = run("download", "models", "--remote", url, cwd=tmp_path)
+        assert (refused.code, "no permission" in refused.stderr) == (8, True)
+        (home / ".netrc").write_text(f"machine 127.0.0.1 login ann password {SECRET}\n")
+        run.ok(
+            "download", "models", "--remote", f"{url}?client_kwargs.trust_env=true", cwd=tmp_path
+        )
+        server.shutdown()
