@@ -88,7 +88,7 @@ def test_the_environment_wins_over_the_worktree_and_that_over_the_user(
     add_remote(user, "team", "/mnt/team")
     add_remote(user, "shared", "/mnt/shared-by-user")
     add_remote(local, "shared", "/mnt/shared-by-run")
-    set_default_remote(user, "team")
+    set_default_remote(local, "shared")
     assert Settings.load(None).default_remote == "/mnt/team"
     settings = Settings.load(worktree)
     assert (settings.default_remote_name, settings.default_remote) == (
@@ -125,6 +125,28 @@ def test_the_first_remote_that_is_added_becomes_the_default_one(user: Path) -> N
     assert Settings.load(None).remote_url() == "/mnt/one"
     remove_remote(user, "one")
     assert Settings.load(None).default_remote is None
+
+
+def test_a_new_remote_takes_no_default_away(user: Path, local: Path, worktree: Path) -> None:
+    """Where uploads go is changed by who says so, and not along the way."""
+    add_remote(user, "team", "/mnt/team")
+    add_remote(local, "mine", "/mnt/mine")
+    assert Settings.load(worktree).default_remote_name == "team"
+    remove_remote(user, "team")
+    assert Settings.load(worktree).default_remote_name == "mine"
+
+
+def test_the_only_remote_stays_the_default_one_as_another_comes(user: Path) -> None:
+    config.set_value(user, "remotes.one.url", "/mnt/one")
+    add_remote(user, "two", "/mnt/two")
+    assert Settings.load(None).default_remote_name == "one"
+
+
+def test_a_relative_path_in_a_worktree_is_shown_as_what_it_means(
+    local: Path, worktree: Path
+) -> None:
+    config.set_value(local, "remotes.beside.url", "../store")
+    assert remove_remote(local, "beside").url == str(worktree.parent / "store")
 
 
 def test_a_remote_by_name_or_url(user: Path, tmp_path: Path) -> None:

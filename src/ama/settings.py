@@ -88,7 +88,7 @@ class Settings:
         local_path = None if worktree_dir is None else worktree_config_path(worktree_dir)
         local = {} if local_path is None else config.load(local_path)
         found = {
-            **_remotes(user, user_path.parent),
+            **_remotes(user, _base(user_path)),
             **_remotes(local, worktree_dir or Path()),
         }
         remotes = {name: remote.url for name, remote in found.items()}
@@ -209,7 +209,7 @@ def worktree_config_path(worktree_dir: Path) -> Path:
 def add_remote(
     path: Path, name: str, url: str, options: Mapping[str, config.Option] | None = None
 ) -> None:
-    """Configure a remote; the first one in a config file becomes the default one.
+    """Configure a remote. It becomes the default one where there is none yet, and only there.
 
     Args:
         path: The config file.
@@ -227,11 +227,15 @@ def add_remote(
     """
     config.check_remote_name(name)
     data = config.load(path)
-    _require_free(name, _remotes(data, path.parent))
+    remotes = _remotes(data, _base(path))
+    _require_free(name, remotes)
     _resolved(url, options or {}, Path())
     config.set_remote(path, name, _absolute(url, Path()), options or {})
-    if config.get(data, "remote.default") is None:
-        config.set_value(path, "remote.default", name)
+    user = _of_user(path)
+    if _first("remote.default", data, user) is None:
+        # Of several without a default none is one: the only one there was stays it.
+        only = list({**remotes, **_remotes(user, Path())})
+        config.set_value(path, "remote.default", only[0] if len(only) == 1 else name)
 
 
 def remove_remote(path: Path, name: str) -> RemoteInfo:
@@ -255,7 +259,7 @@ def remove_remote(path: Path, name: str) -> RemoteInfo:
     from ama.results import RemoteInfo
 
     data = config.load(path)
-    remotes = _remotes(data, path.parent)
+    remotes = _remotes(data, _base(path))
     if name not in remotes:
         raise _not_in(path, name, remotes)
     default = config.get(data, "remote.default") == name
@@ -282,7 +286,7 @@ def rename_remote(path: Path, name: str, new: str) -> None:
         >>> add_remote(Path("config.toml"), "tmp", "memory://tmp")
         >>> rename_remote(Path("config.toml"), "tmp", "team")
     """
-    remotes = _remotes(config.load(path), path.parent)
+    remotes = _remotes(config.load(path), _base(path))
     if name not in remotes:
         raise _not_in(path, name, remotes)
     _require_free(new, remotes)
@@ -304,7 +308,7 @@ def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None 
         >>> add_remote(Path("config.toml"), "bucket", "memory://bucket")
         >>> set_default_remote(Path("config.toml"), "bucket")
     """
-    remotes = _remotes(config.load(path), Path())
+    remotes = _remotes(config.load(path), _base(path))
     if name not in remotes:
         remotes = {**_remotes(config.load(user_config_path(environ)), Path()), **remotes}
     if name not in remotes:
@@ -392,6 +396,11 @@ def _remotes(data: Mapping[str, object], base: Path) -> dict[str, _Configured]:
     return found
 
 
+def _base(path: Path) -> Path:
+    """What a relative path in a config file starts from: its worktree, or its directory."""
+    return path.parent.parent if path.parent.name == CONTROL_DIRECTORY else path.parent
+
+
 def _resolved(url: str, options: Mapping[str, config.Option], base: Path) -> _Configured:
     """The URL that means the store of a remote, and what else is set for it."""
     clients, own = split_options(options)
@@ -457,14 +466,20 @@ def _find_remote(
     return None, _resolved(wanted, {}, Path()).url
 
 
-def _not_in(path: Path, name: str, remotes: Iterable[str]) -> NotFound:
+def _of_user(path: Path) -> dict[str, object]:
+    """What the user's own config file says; nothing if it is the given one."""
     user = user_config_path()
-    if path != user and name in _remotes(config.load(user), Path()):
+    return {} if path == user else config.load(user)
+
+
+def _not_in(path: Path, name: str, remotes: Iterable[str]) -> NotFound:
+    users = _remotes(_of_user(path), Path())
+    if name in users:
         return NotFound(
             f"remote '{name}' is configured for this user, not for this worktree",
             hint="run the same command with --user",
         )
-    return _no_remote(name, remotes)
+    return _no_remote(name, {*remotes, *users})
 
 
 def _no_remote(name: str, remotes: Iterable[str]) -> NotFound:

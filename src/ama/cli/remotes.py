@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from ama.cli.completion import complete_remote
 from ama.cli.configuring import UserOption
 from ama.cli.opening import config_path, find_repo, load_settings
 from ama.cli.output import console
+
+if TYPE_CHECKING:
+    from ama.settings import Settings
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_remote, help="The remote's name.")
@@ -67,28 +71,35 @@ def add(
     user: UserOption = False,
     options: OptionsOption = None,
 ) -> None:
-    """Add a remote; the first one becomes the default.
+    """Add a remote. It becomes the default where there is none yet.
 
     Example:
         ama remote add team gs://our-models/ama
     """
     from ama.founding import is_there
     from ama.settings import add_remote
+    from ama.storage.urls import is_read_only
 
     path = config_path(user)
-    found = is_there(url, load_settings())
+    before = load_settings()
+    found = is_there(url, before)
     add_remote(path, name, url, parse_options(options or []))
     settings = load_settings()
     place = settings.remotes.get(name, url)
-    for_user = path == settings.user_config_path
-    whose = "for this user, in all directories: " if for_user else ""
-    _report(name, f"added remote {name}: {whose}{place}")
-    if not found and not console.json:
+    _report(name, f"added remote {name}: {_prefix(path, settings)}{place}")
+    if name in before.remotes and place != before.remotes[name]:
+        console.note(f"here it stands for the {name} of this user, {before.remotes[name]}")
+    if not found:
         console.note(f"no store is there yet: the first upload makes one at {place}")
     is_default = settings.default_remote_name == name
-    console.next_step(
-        "ama upload" if is_default else f"ama upload --remote {name}, or ama remote default {name}"
-    )
+    if not is_default and settings.default_remote is not None:
+        console.note(f"the default stays {settings.default_remote_name or settings.default_remote}")
+    if is_read_only(place):
+        console.next_step("ama download CLASS" + ("" if is_default else f" --remote {name}"))
+    elif is_default:
+        console.next_step("ama upload")
+    else:
+        console.next_step(f"ama upload --remote {name}, or ama remote default {name}")
 
 
 def remove(name: NameArgument, user: UserOption = False) -> None:
@@ -101,8 +112,17 @@ def remove(name: NameArgument, user: UserOption = False) -> None:
 
     path = config_path(user)
     removed = remove_remote(path, name)
-    if not console.report(removed):
-        console.done(f"removed remote {name}; what is stored there stays")
+    if console.report(removed):
+        return
+    settings = load_settings()
+    console.done(f"removed remote {name}{_suffix(path, settings)}; what is stored there stays")
+    if name in settings.remotes:
+        rest = "here" if path == settings.user_config_path else "for this user"
+        console.note(f"another {name} is configured {rest}: {settings.remotes[name]}")
+    if removed.default and settings.default_remote_name:
+        console.note(f"the default is now {settings.default_remote_name}")
+    elif removed.default and settings.remotes:
+        console.note("no remote is the default now; next: ama remote default NAME")
 
 
 def rename(
@@ -117,8 +137,9 @@ def rename(
     """
     from ama.settings import rename_remote
 
-    rename_remote(config_path(user), name, new)
-    _report(new, f"renamed remote {name} to {new}")
+    path = config_path(user)
+    rename_remote(path, name, new)
+    _report(new, f"renamed remote {name}{_suffix(path, load_settings())} to {new}")
 
 
 def check(
@@ -169,8 +190,25 @@ def default(name: NameArgument, user: UserOption = False) -> None:
     """
     from ama.settings import set_default_remote
 
-    set_default_remote(config_path(user), name)
-    _report(name, f"{name} is the default remote")
+    path = config_path(user)
+    set_default_remote(path, name)
+    settings = load_settings()
+    for_user = path == settings.user_config_path
+    _report(name, f"{name} is the default remote {_FOR_USER if for_user else 'of this worktree'}")
+    if settings.default_remote_name != name:
+        here = settings.default_remote_name or settings.default_remote
+        console.note(f"here {here} stays the default")
+
+
+_FOR_USER = "for this user, in all directories"
+
+
+def _prefix(path: Path, settings: Settings) -> str:
+    return f"{_FOR_USER}: " if path == settings.user_config_path else ""
+
+
+def _suffix(path: Path, settings: Settings) -> str:
+    return " of this user" if path == settings.user_config_path else " of this worktree"
 
 
 def _report(name: str, text: str) -> None:

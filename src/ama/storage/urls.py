@@ -133,6 +133,20 @@ def check_url(url: str) -> str | None:
     return parse_url(url).scheme
 
 
+def is_read_only(url: str) -> bool:
+    """Whether what a URL names can only be read, whoever asks: a web server.
+
+    Raises:
+        InvalidInput: See `parse_url`.
+
+    Example:
+        >>> is_read_only("https://models.example/ama")
+        True
+    """
+    scheme = parse_url(url).scheme
+    return scheme in BACKENDS and BACKENDS[scheme].creates == "never"
+
+
 def split_options(
     options: Mapping[str, Option],
 ) -> tuple[dict[str, Option], dict[str, Option]]:
