@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ import ama
 import proxy
 import servers
 from ama.entries import MoveAlias
-from ama.errors import AlreadyExists, StorageError
+from ama.errors import AlreadyExists, InvalidInput, StorageError
 from ama.hashing import blob_id
 from ama.packindex import Location
 from ama.remote import Remote
@@ -221,6 +224,117 @@ def test_no_such_bucket_is_told_at_once(server: servers.Server) -> None:
     with pytest.raises(StorageError, match="does not exist") as caught:
         storage.put("a", b"x")
     assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("kind", ["gcs", "s3", "azure"])
+def test_a_bucket_that_is_not_there_is_named_by_each_command(
+    kind: str, tmp_path: Path, run: Ama
+) -> None:
+    """Also by those that only read, and by no name of a file that ama would have made there."""
+    server = servers.start(kind)
+    absent = f"absent-{os.urandom(4).hex()}"
+    options = [w for k, v in server.options.items() for w in ("--option", f"{k}={v}")]
+    url = f"{server.url.partition('://')[0]}://{absent}/ama"
+    run.ok("remote", "add", "nob", url, *options, cwd=tmp_path)
+    (tmp_path / "a").write_text("a")
+    run.ok("init", "models", cwd=tmp_path)
+    run.ok("add", "a", cwd=tmp_path)
+    env = {**server.environ, "STORAGE_EMULATOR_HOST": server.options.get("endpoint_url", "")}
+    if kind != "gcs":
+        del env["STORAGE_EMULATOR_HOST"]
+    what = "container" if kind == "azure" else "bucket"
+    for command in (["list"], ["upload"], ["download", "models"], ["remote", "check"]):
+        told = run(*command, cwd=tmp_path, env=env)
+        assert told.code == 8, command
+        assert f"there is no {what} {absent}" in told.stderr
+        assert "check/" not in told.stderr
+
+
+def test_a_bucket_that_vanished_is_on_no_disk(tmp_path: Path) -> None:
+    with servers.s3(tmp_path) as server:
+        Remote.create(server.storage("x"), tmp_path / "cache")
+        server.storage("x").delete("format.json")
+        with pytest.raises(StorageError, match="is gone") as caught:
+            Remote.open(server.storage("x"), tmp_path / "cache")
+        assert "disk" not in caught.value.message
+        for name, _ in server.storage("x").list(""):
+            server.storage("x").delete(name)
+        url = f"{server.options['endpoint_url']}/bucket"
+        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE")):
+            pass
+        with pytest.raises(StorageError, match="there is no bucket bucket"):
+            Remote.open(server.storage("x"), tmp_path / "cache")
+
+
+def test_where_nothing_was_uploaded_the_first_upload_is_what_is_missing(
+    server: servers.Server,
+) -> None:
+    with pytest.raises(ama.NotFound, match="nothing was uploaded there yet") as caught:
+        Remote.open(server.storage(os.urandom(8).hex()), None)
+    assert "the first `ama upload` makes it" in (caught.value.hint or "")
+
+
+DEAD: dict[str, dict[str, str]] = {
+    "gs://bucket/x": {"endpoint_url": "http://{server}", "token": "anon"},
+    "s3://bucket/x": {"endpoint_url": "http://{server}", "key": "a", "secret": "b"},
+    "az://bucket/x": {
+        "connection_string": "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=aaaa;"
+        "BlobEndpoint=http://{server}/a;"
+    },
+    "sftp://ann@{server}/x": {},
+    "http://{server}/x": {},
+}
+
+
+@pytest.mark.parametrize("url", DEAD)
+def test_a_server_that_is_down_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = f"127.0.0.1:{servers.free_port()}"
+    patience = Patience(timeout=20, retries=1, first_pause=0.01)
+    backend = BACKENDS[url.partition(":")[0]]
+    servers.needs(backend.package)
+    if backend.insists:  # six times over, with pauses that a test has no time for
+        import gcsfs.retry
+
+        pauses = SimpleNamespace(sleep=lambda seconds: asyncio.sleep(0))
+        monkeypatch.setattr(gcsfs.retry, "asyncio", pauses)
+        patience = Patience(timeout=20, retries=1, first_pause=300)
+    options = {name: value.format(server=server) for name, value in DEAD[url].items()}
+    storage = FsspecStorage(url.format(server=server), backend, options, patience=patience)
+    with pytest.raises(StorageError, match=f"no server answers at {server}$") as caught:
+        read(storage, "format.json")
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("gcs", {"endpoint_ulr": "x"}, "gcsfs has no option endpoint_ulr; did you mean endpoint_"),
+        ("s3", {"endpoint_ulr": "x"}, "s3fs has no option endpoint_ulr; did you mean endpoint_url"),
+        ("s3", {"client_kwargs": {"region": "x"}}, "s3fs has no option client_kwargs.region"),
+        ("s3", {"config_kwargs": {"nothing": 1}}, "s3fs has no option config_kwargs.nothing"),
+        ("azure", {"acount_name": "x"}, "adlfs has no option acount_name; did you mean account_na"),
+        ("sftp", {"client_keyss": "x"}, "sshfs has no option client_keyss"),
+        (
+            "nginx",
+            {"client_kwarg": "x"},
+            "aiohttp has no option client_kwarg; did you mean client_",
+        ),
+    ],
+)
+def test_an_option_that_a_client_has_not_is_named(
+    kind: str, options: dict[str, Any], said: str
+) -> None:
+    server = servers.start(kind)
+    backend = BACKENDS[server.url.partition(":")[0]]
+    options = {**server.options, **server.secrets, **options}
+    storage = FsspecStorage(f"{server.url}/x", backend, options, patience=QUICK)
+    works = [lambda: read(storage, "a"), lambda: storage.put("a", b"x")]
+    if backend.creates != "never":
+        works.append(lambda: storage.create("a", b"x"))
+    for work in works:
+        with pytest.raises(InvalidInput) as caught:
+            work()
+        assert said in caught.value.message
 
 
 def test_a_lost_answer_is_no_conflict(bad_network: proxy.Proxy, tmp_path: Path) -> None:

@@ -178,12 +178,10 @@ class Remote:
                     f"{FORMAT} of {storage.url} is missing, but its log is there",
                     hint="restore it from a backup or a copy",
                 )
+            _require_bucket(storage)
             if seen is not None:
                 raise gone(storage.url)
-            raise NotFound(
-                f"there is no ama store at {storage.url}",
-                hint="see what is configured: ama remote list",
-            )
+            raise _no_store(storage)
         remote = cls.of(storage, format_bytes, cache_dir, hint or b"")
         if seen != format_bytes:
             cls.remember(storage, cache_dir, format_bytes)
@@ -362,10 +360,36 @@ class Remote:
         self.cache.put(_asset_file(asset), data)
 
 
+def _require_bucket(storage: Storage) -> None:
+    """Tell a bucket that isn't there from one that holds no store: only a listing can.
+
+    Raises:
+        StorageError: there is no such bucket.
+    """
+    try:
+        next(iter(storage.list("log/")), None)
+    except StorageError as error:  # a web server has none, and not everybody may list
+        if error.errno == errno.ENOENT:
+            raise
+
+
+def _no_store(storage: Storage) -> NotFound:
+    if storage.can_create is False:
+        return NotFound(
+            f"there is no ama store at {shown(storage.url)}",
+            hint="check the URL: ama remote list",
+        )
+    return NotFound(
+        f"there is no ama store at {shown(storage.url)}: nothing was uploaded there yet",
+        hint="the first `ama upload` makes it; what is configured: ama remote list",
+    )
+
+
 def gone(url: str) -> StorageError:
     """Say that a store that was seen is there no more: its disk may be away, and come back."""
     return StorageError(
-        f"the store at {shown(url)} is gone: one was seen there before (is its disk mounted?)",
+        f"the store at {shown(url)} is gone: one was seen there before"
+        + ("" if "://" in url else " (is its disk mounted?)"),
         hint="bring it back; or, if it was deleted on purpose, publish to a new one there: run"
         " ama upload or ama push with --new-store",
         errno=errno.ENOENT,

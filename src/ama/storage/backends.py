@@ -22,7 +22,9 @@ class Backend(NamedTuple):
             by a plain "rename" of a temporary file, or "never".
         login: What a user does who has no permission.
         credentials: Where its client finds credentials.
-        needs_bucket: Whether a URL begins with the name of a bucket or container.
+        root: What a URL begins with the name of.
+        passes_on: Whether its client passes on options that it doesn't know; else it ignores them.
+        insists: Whether its client asks a server that doesn't answer again, whatever it is told.
     """
 
     title: str
@@ -32,7 +34,9 @@ class Backend(NamedTuple):
     creates: Creates
     login: str
     credentials: str
-    needs_bucket: bool = True
+    root: Literal["bucket", "container", "host"] = "bucket"
+    passes_on: bool = False
+    insists: bool = False
 
 
 GCS = Backend(
@@ -44,6 +48,7 @@ GCS = Backend(
     "log in: gcloud auth application-default login; or ask for access to the bucket",
     "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS;"
     " for a public bucket, --option token=anon",
+    insists=True,
 )
 S3 = Backend(
     "S3",
@@ -54,6 +59,7 @@ S3 = Backend(
     "log in: aws configure, or set AWS_PROFILE; or ask for access to the bucket",
     "put it into ~/.aws, and set AWS_PROFILE; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY;"
     " for a public bucket, --option anon=true",
+    passes_on=True,
 )
 AZURE = Backend(
     "Azure Blob Storage",
@@ -64,6 +70,7 @@ AZURE = Backend(
     "log in: az login, with AZURE_STORAGE_ACCOUNT_NAME set; or ask for access to the container",
     "log in with `az login`; or set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or"
     " AZURE_STORAGE_CONNECTION_STRING; for a public container, --option anon=true",
+    root="container",
 )
 SFTP = Backend(
     "SFTP",
@@ -73,7 +80,8 @@ SFTP = Backend(
     "rename",
     "try it: sftp HOST; your key must be in ~/.ssh, and the host in ~/.ssh/known_hosts",
     "add your key to the SSH agent, or put it into ~/.ssh",
-    needs_bucket=False,
+    root="host",
+    passes_on=True,
 )
 HTTP = Backend(
     "HTTP",
@@ -83,7 +91,7 @@ HTTP = Backend(
     "never",
     "ask who runs the server for access",
     "put it into ~/.netrc, and say so: --option client_kwargs.trust_env=true",
-    needs_bucket=False,
+    root="host",
 )
 
 BACKENDS: dict[str, Backend] = {

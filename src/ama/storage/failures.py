@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import errno
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -20,12 +21,17 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DENIED = frozenset({401, 403})
 _TAKEN = frozenset({409, 412})
 
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'").search
+
 # The clients' classes by name: importing them takes most of a second.
 _PASSING = frozenset(
     "TimeoutError ConnectionError ClientConnectionError ClientPayloadError HTTPClientError"
     " ConnectionClosedError EndpointConnectionError ServiceRequestError ServiceResponseError"
     " IncompleteReadError IncompleteRead ConnectionLost ChannelOpenError SFTPConnectionLost"
     " SFTPNoConnection".split()
+)
+_UNREACHABLE = frozenset(
+    "ClientConnectorError EndpointConnectionError ConnectionRefusedError".split()
 )
 _NO_ACCESS = frozenset(
     "PermissionError NoCredentialsError PartialCredentialsError ProfileNotFound"
@@ -51,6 +57,27 @@ def is_absent(error: BaseException) -> bool:
         or status_of(error) == 404
         or type(error).__name__ in ("SFTPNoSuchFile", "SFTPNoSuchPath")
     )
+
+
+def lacks_bucket(error: BaseException) -> bool:
+    """Whether a request failed because there is no such bucket, as far as the server says so."""
+    return _named(error, {"NoSuchBucket"}) or any(
+        getattr(each, "error_code", None) == "ContainerNotFound" for each in _chain(error)
+    )
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether a request failed because nobody takes connections where the server should be."""
+    return _named(error, _UNREACHABLE)
+
+
+def unknown_option(error: BaseException) -> str | None:
+    """Return the name of an option that a client, or what it passes options on to, has not."""
+    for each in _chain(error):
+        found = _UNEXPECTED(str(each)) if isinstance(each, TypeError) else None
+        if found:
+            return found.group(1)
+    return None
 
 
 def is_past_end(error: BaseException) -> bool:
@@ -79,14 +106,32 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
         return error
     place = shown(where)
     status = status_of(error)
+    server = shown(_server_of(error) or _host_in(where, backend))
     if _is_unknown_host(error):
-        return StorageError(f"{place}: there is no such host", hint="check the URL")
+        return StorageError(f"{place}: there is no host {server}", hint="check the URL")
+    if _named(error, {"ClientSSLError"}):
+        return StorageError(
+            f"{place}: there is no safe connection to {server}",
+            hint="check the URL (is it http or https?), and the server's certificate",
+        )
+    if is_unreachable(error):
+        return StorageError(
+            f"{place}: no server answers at {server}",
+            hint="check the URL; if the server is only away, run the same command again",
+            retryable=True,
+        )
     if status in _DENIED or _named(error, _NO_ACCESS) or _is_forbidden(error):
         return StorageError(f"no permission to {doing} {place}", hint=backend.login)
-    if is_absent(error):
-        what = "its bucket or container" if backend.needs_bucket else "its directory"
+    if is_absent(error) and backend.root != "host":
         return StorageError(
-            f"{place} can't be reached to {doing}: {what} does not exist",
+            f"there is no {backend.root} {shown(where.split('/')[2])}: it does not exist, or not"
+            " for you",
+            hint="make it first; or check the URL: ama remote list",
+            errno=errno.ENOENT,
+        )
+    if is_absent(error):
+        return StorageError(
+            f"{place} can't be reached to {doing}: its directory does not exist",
             hint="check the URL, or make it first",
         )
     if status in _AGAIN or status == 409 or _named(error, _PASSING) or _is_busy(error):
@@ -97,6 +142,8 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
             retryable=True,
         )
     reason = f"it answered {status}" if status else _reason(error)
+    if not (status or _named(error, _PASSING)):
+        reason = f"{backend.package} failed with {type(error).__name__}"
     return StorageError(f"can't {doing} {place}: {reason}", hint="AMA_DEBUG=1 shows the trace")
 
 
@@ -152,6 +199,22 @@ def _named(error: BaseException, names: frozenset[str] | set[str]) -> bool:
     return any(kind.__name__ in names for each in _chain(error) for kind in type(each).__mro__)
 
 
+def _server_of(error: BaseException) -> str | None:
+    """The host and port that could not be connected to."""
+    for each in _chain(error):
+        host, port = getattr(each, "host", None), getattr(each, "port", None)
+        if isinstance(host, str) and isinstance(port, int):
+            return f"{host}:{port}"
+    return None
+
+
+def _host_in(where: str, backend: Backend) -> str:
+    """The host that a URL names itself; else what it is on."""
+    if backend.root != "host":
+        return backend.title
+    return where.split("/")[2].rpartition("@")[2]
+
+
 def _is_unknown_host(error: BaseException) -> bool:
     return any(
         isinstance(each, socket.gaierror) and each.errno == socket.EAI_NONAME
@@ -172,7 +235,7 @@ def _is_busy(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     if _named(error, {"TimeoutError"}):
         return "it did not answer in time"
-    return type(error).__name__
+    return "the connection broke"
 
 
 def _seconds(value: str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -16,15 +17,19 @@ from typing import Any, Protocol, TypeVar
 
 from fsspec.asyn import get_loop
 
-from ama.errors import AlreadyExists, InvalidInput, StorageError
+from ama.errors import AlreadyExists, InvalidInput, StorageError, shown
 from ama.fs import is_temp, temp_name
+from ama.names import nearest
 from ama.storage.backends import HTTP, S3, SFTP, Backend
 from ama.storage.failures import (
     is_absent,
     is_past_end,
     is_taken,
+    is_unreachable,
+    lacks_bucket,
     retry_after,
     storage_failure,
+    unknown_option,
 )
 from ama.storage.patience import Patience
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
@@ -149,7 +154,7 @@ class FsspecStorage:
             where = f"{self._place}/{name}"
             if is_taken(error):
                 raise AlreadyExists(f"{where} exists already") from error
-            raise storage_failure(error, where, "write", self._backend) from error
+            raise self._failure(error, where, "write") from error
 
     def replace(self, name: str, data: Buffer) -> None:
         """Write what may be there. See `Storage.replace`."""
@@ -166,9 +171,10 @@ class FsspecStorage:
         check_prefix(prefix)
         client, root = self._client()
         directory = f"{root}/{prefix}".rpartition("/")[0]
-        none: dict[str, int] = {}
+        # In a bucket there are no directories that could be absent: only the bucket itself.
+        absent: list[dict[str, int]] = [{}] if self._backend.root == "host" else []
         found = self._run(
-            lambda: self._tried("list", prefix, 0, lambda: client.find(directory), none)
+            lambda: self._tried("list", prefix, 0, lambda: client.find(directory), *absent)
         )
         names = ((path[len(root) + 1 :], size) for path, size in found.items())
         return ((name, size) for name, size in names if name and name.startswith(prefix))
@@ -224,14 +230,34 @@ class FsspecStorage:
             try:
                 return await asyncio.wait_for(request(), limit)
             except Exception as error:
-                if absent and is_absent(error):
+                if absent and is_absent(error) and not lacks_bucket(error):
                     return absent[0]
-                where = f"{self._place}/{name}"
-                failure = storage_failure(error, where, doing, self._backend)
-                pause = next(pauses, None) if failure.retryable else None
+                failure = self._failure(error, f"{self._place}/{name}", doing)
+                again = isinstance(failure, StorageError) and failure.retryable
+                if self._backend.insists and is_unreachable(error):
+                    again = False  # it was asked often enough
+                pause = next(pauses, None) if again else None
                 if pause is None:
                     raise failure from error
                 await asyncio.sleep(max(pause, retry_after(error)))
+
+    def _failure(self, error: BaseException, where: str, doing: str) -> InvalidInput | StorageError:
+        name = unknown_option(error)
+        if name is None:
+            return storage_failure(error, where, doing, self._backend)
+        return self._no_option(name)
+
+    def _no_option(self, name: str) -> InvalidInput:
+        """Say that the client has no such option; it may stand in a table."""
+        package = self._backend.package
+        full = next((key for key in _names(self._options) if key.split(".")[-1] == name), name)
+        near = nearest(full, _known_options(self._kind()))
+        return InvalidInput(
+            f"{package} has no option {shown(full)}"
+            + (f"; did you mean {' or '.join(near)}?" if near else ""),
+            hint=f"the options are in the URL, and in what is configured: ama remote list; those of"
+            f" {package} are in its documentation",
+        )
 
     async def _all(self, requests: Iterable[Coroutine[Any, Any, Result]]) -> Results[Result]:
         """Make requests side by side; the first that fails for good ends the others."""
@@ -266,15 +292,23 @@ class FsspecStorage:
                 self._opened = self._open()
             return self._opened
 
-    def _open(self) -> tuple[Client, str]:
+    def _kind(self) -> Any:
+        """The client's class."""
         backend = self._backend
         try:
-            kind = getattr(importlib.import_module(backend.module), backend.client)
+            return getattr(importlib.import_module(backend.module), backend.client)
         except ImportError as error:
             raise StorageError(
-                f"{self._url} needs a package that isn't installed: {error.name}",
+                f"{self._place} needs a package that isn't installed: {error.name}",
                 hint=f"install it: pip install {backend.package}",
             ) from error
+
+    def _open(self) -> tuple[Client, str]:
+        backend = self._backend
+        kind = self._kind()
+        unknown = set(self._options) - _known_options(kind)
+        if unknown and not backend.passes_on:
+            raise self._no_option(min(unknown))
         found = kind._get_kwargs_from_urls(self._place)
         # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.
         settings: dict[str, Any]
@@ -286,15 +320,31 @@ class FsspecStorage:
         root = str(kind._strip_protocol(self._place)).rstrip("/")
         try:
             fs = kind(skip_instance_cache=True, **{**settings, **found, **self._options})
-        except TypeError as error:
-            raise InvalidInput(
-                f"{self._url}: its options don't fit: {error}", hint="see: ama remote list"
-            ) from error
         except Exception as error:
-            raise storage_failure(error, self._place, "open", backend) from error
+            raise self._failure(error, self._place, "open") from error
         if backend is SFTP:
             return SftpClient(fs), root
         return (HttpClient(fs) if backend is HTTP else BucketClient(fs)), root
+
+
+def _known_options(kind: Any) -> set[str]:
+    """The options that a client's class has a name for."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        name
+        for base in kind.__mro__
+        if "__init__" in vars(base) and base is not object
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        if parameter.kind in named and name != "self"
+    }
+
+
+def _names(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of options with dots for those in tables."""
+    for name, value in options.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
 
 
 class BucketClient:

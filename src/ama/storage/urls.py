@@ -218,7 +218,7 @@ def _check_place(base: str, scheme: str) -> None:
             hint="give the place of the store, and its options behind '?'",
         )
     if not base.partition("://")[2].partition("/")[0].rpartition("@")[2]:
-        what = "bucket" if BACKENDS[scheme].needs_bucket else "host"
+        what = BACKENDS[scheme].root
         raise InvalidInput(f"'{shown(base)}' names no {what}", hint=f"write {scheme}://NAME/PATH")
 
 
