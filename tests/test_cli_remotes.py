@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+import servers
+from ama.storage.checking import check_storage
 from conftest import Ama
 
 
@@ -73,3 +76,82 @@ def test_options_are_listed_with_the_remote_that_has_them(worktree: Path, run: A
         "timeout=1",
     ]
     assert rows[2].split() == ["two", "s3://models/ama?endpoint_url=http://h:2", "timeout=2"]
+
+
+# ------------------------------------------------------------------------------ check
+
+
+def everything_below(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+@pytest.mark.parametrize("there", ["absent/deep", "empty", "a store"])
+def test_a_check_of_a_directory_leaves_nothing_behind(
+    there: str, worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    place = tmp_path / there
+    if there == "empty":
+        place.mkdir()
+    elif there == "a store":
+        (worktree / "a").write_text("a")
+        run.ok("add", "a", cwd=worktree)
+        run.ok("upload", "--remote", place, cwd=worktree)
+    before = everything_below(tmp_path)
+    told = run.ok("remote", "check", place, cwd=tmp_path)
+    assert f"{place} is safe to publish to" in told.stdout
+    assert everything_below(tmp_path) == before
+    absent = f"no directory {place} is there yet"
+    assert (absent in told.stderr) == (there == "absent/deep")
+    document = run.ok("remote", "check", place, "--json", cwd=tmp_path).json()
+    assert document["is_there"] == (there != "absent/deep")
+
+
+def test_a_check_of_an_sftp_server_leaves_nothing_behind(tmp_path: Path) -> None:
+    server = servers.start("sftp")
+    assert server.files is not None
+    name = f"{os.urandom(8).hex()}/deep"
+    report = check_storage(server.storage(name))
+    assert (report.can_publish, report.is_there) == (True, False)
+    assert not (server.files / name).parent.exists()
+    (server.files / name).mkdir(parents=True)
+    assert check_storage(server.storage(name)).is_there
+    assert everything_below(server.files / name) == []
+
+
+def test_a_check_of_a_web_server_says_that_it_is_none_to_publish_to(
+    tmp_path: Path, run: Ama
+) -> None:
+    url = servers.start("nginx").url
+    run.ok("remote", "add", "web", url, cwd=tmp_path)
+    told = run("remote", "check", "web", cwd=tmp_path)
+    assert told.code == 8
+    assert "reach        yes" in told.stdout
+    assert f"error: {url} can be read, and is not one to publish to" in told.stderr
+    assert "ama download CLASS --remote web" in told.stderr
+    assert "check/" not in told.output
+    told = run("remote", "check", "web", "--json", cwd=tmp_path)
+    assert told.code == 8
+    document = told.json()
+    assert (document["can_read"], document["can_publish"]) == (True, False)
+
+
+def test_a_check_that_fails_says_why_once_and_what_to_do(tmp_path: Path, run: Ama) -> None:
+    broken = tmp_path / "without" / "s3fs.py"
+    broken.parent.mkdir()
+    broken.write_text("raise ModuleNotFoundError('no', name='s3fs')\n")
+    env = {"PYTHONPATH": os.pathsep.join([str(broken.parent), os.environ["PYTHONPATH"]])}
+    told = run("remote", "check", "s3://bucket/ama", cwd=tmp_path, env=env)
+    assert told.code == 8
+    assert told.output.count("needs a package that isn't installed") == 1
+    assert "hint: install it: pip install s3fs" in told.stderr
+    told = run("remote", "check", "s3://bucket/ama", "--json", cwd=tmp_path, env=env)
+    assert told.code == 8
+    assert told.json()["findings"][0]["hint"] == "install it: pip install s3fs"
+
+
+def test_a_check_of_what_cannot_be_written_says_why_once(tmp_path: Path, run: Ama) -> None:
+    (tmp_path / "file").write_text("x")
+    told = run("remote", "check", tmp_path / "file" / "below", cwd=tmp_path)
+    assert told.code == 8
+    assert told.output.count("is not a directory") == 1
+    assert "is not safe to publish to" in told.stderr

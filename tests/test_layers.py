@@ -44,7 +44,8 @@ INSIDE: dict[str, list[set[str]]] = {
     "storage": [
         {"protocol", "backends", "patience"},
         {"local", "memory", "failures", "credentials"},
-        {"counting", "readonly", "fsspec", "checking", "urls"},
+        {"counting", "readonly", "clients", "checking", "urls"},
+        {"fsspec"},
         {"opening"},
     ],
     "worktree": [

@@ -178,7 +178,9 @@ class Remote:
                     f"{FORMAT} of {storage.url} is missing, but its log is there",
                     hint="restore it from a backup or a copy",
                 )
-            _require_bucket(storage)
+            from ama.storage.checking import require_bucket
+
+            require_bucket(storage)
             if seen is not None:
                 raise gone(storage.url)
             raise _no_store(storage)
@@ -358,19 +360,6 @@ class Remote:
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object that was read or written, for the next listing."""
         self.cache.put(_asset_file(asset), data)
-
-
-def _require_bucket(storage: Storage) -> None:
-    """Tell a bucket that isn't there from one that holds no store: only a listing can.
-
-    Raises:
-        StorageError: there is no such bucket.
-    """
-    try:
-        next(iter(storage.list("log/")), None)
-    except StorageError as error:  # a web server has none, and not everybody may list
-        if error.errno == errno.ENOENT:
-            raise
 
 
 def _no_store(storage: Storage) -> NotFound:

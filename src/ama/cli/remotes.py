@@ -156,7 +156,7 @@ def check(
     """Find out what a storage can do, and whether publishing to it is safe.
 
     It writes some files below check/ there, lets 8 writers race for one name, and deletes what it
-    wrote.
+    wrote. Exits with 0 if publishing is safe, else with 8.
 
     Example:
         ama remote check gs://our-models/ama
@@ -169,17 +169,29 @@ def check(
     url = settings.remote_url(remote)
     storage = open_storage(url, {**settings.options_at(url), **parse_options(options or [])})
     report = check_storage(storage)
-    if not console.report(report):
-        rows = [(found.what, "yes" if found.ok else "NO", found.seen) for found in report.findings]
-        console.table(("Can it", "", "Seen"), rows)
-        if report.can_publish:
-            console.done(f"{report.url} is safe to publish to, from many machines at once")
-        elif report.can_read and storage.can_create is False:
-            console.done(f"{report.url} can be read, and is not one to publish to")
-    if not report.can_publish and not (report.can_read and storage.can_create is False):
-        bad = next(found for found in report.findings if not found.ok)
-        what = "is not safe to publish to" if report.can_read else "can't be reached"
-        raise StorageError(f"{report.url} {what}: {bad.seen}")
+    if console.report(report):
+        raise typer.Exit(0 if report.can_publish else StorageError.exit_code)
+    bad = next((found for found in report.findings if not found.ok), None)
+    if bad and not report.can_read:
+        raise StorageError(bad.seen, hint=bad.hint)
+    rows = [(found.what, "yes" if found.ok else "NO", found.seen) for found in report.findings]
+    console.table(("Can it", "", "Seen"), rows)
+    if not report.is_there:
+        makes = ": the first upload makes it" if report.can_publish else ""
+        console.note(f"no directory {report.url} is there yet{makes}")
+    if report.can_publish:
+        console.done(f"{report.url} is safe to publish to, from many machines at once")
+    elif storage.can_create is False:
+        raise StorageError(
+            f"{report.url} can be read, and is not one to publish to",
+            hint="publish to the bucket or directory that it serves; to read it: ama download"
+            f" CLASS --remote {remote or report.url}",
+        )
+    else:
+        raise StorageError(
+            f"{report.url} is not safe to publish to: what it can't do is above",
+            hint=(bad and bad.hint) or "see docs/remotes.md, and use another storage",
+        )
 
 
 def default(name: NameArgument, user: UserOption = False) -> None:

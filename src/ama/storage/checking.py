@@ -6,6 +6,7 @@ several writers race; writing twice in a row doesn't tell (fsspec's own local on
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ama.errors import AlreadyExists, AmaError, StorageError
-from ama.storage.protocol import Range, Storage
+from ama.storage.protocol import HasDirectories, Range, Storage
 
 PLACE = "check"
 """The directory in a storage that holds what a check writes; nobody reads it."""
@@ -37,6 +38,7 @@ class Finding:
     what: str
     ok: bool
     seen: str
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class StorageReport:
 
     Attributes:
         url: Where it is.
+        is_there: Whether its directory is there yet; always true of a bucket.
         findings: Each thing that was tried.
         can_read: Whether stores in it can be read.
         can_publish: Whether several may publish to a store in it at once.
@@ -54,6 +57,7 @@ class StorageReport:
     """
 
     url: str
+    is_there: bool
     findings: tuple[Finding, ...]
     can_read: bool
     can_publish: bool
@@ -62,13 +66,16 @@ class StorageReport:
     read_rate: float | None
 
 
-def race(storage: Storage, *, writers: int = WRITERS, rounds: int = ROUNDS) -> list[int]:
+def race(
+    storage: Storage, *, writers: int = WRITERS, rounds: int = ROUNDS, place: str | None = None
+) -> list[int]:
     """Let writers race for one name after another.
 
     Args:
         storage: Where.
         writers: How many there are.
         rounds: How many names they race for.
+        place: The directory there that the names are in; None for a new one.
 
     Returns:
         For each name how many believe that they have created it, or 0 where what it holds is not
@@ -82,7 +89,7 @@ def race(storage: Storage, *, writers: int = WRITERS, rounds: int = ROUNDS) -> l
         >>> race(MemoryStorage("raced"), rounds=2)
         [1, 1]
     """
-    place = _place()
+    place = place or _place()
     return [_race_once(storage, f"{place}/{number}", writers) for number in range(rounds)]
 
 
@@ -137,8 +144,22 @@ def require_races_with_one_winner(storage: Storage) -> None:
     )
 
 
+def require_bucket(storage: Storage) -> None:
+    """Tell a bucket that isn't there from one that holds nothing: only a listing can.
+
+    Raises:
+        StorageError: There is no such bucket.
+    """
+    try:
+        next(iter(storage.list("log/")), None)
+    except StorageError as error:  # a web server has none, and not everybody may list
+        if error.errno == errno.ENOENT:
+            raise
+
+
 def check_storage(storage: Storage) -> StorageReport:
-    """Find out what a storage can do. What it writes for that lies in `check/`, and is deleted.
+    """Find out what a storage can do. What it writes for that lies in `check/`, and is deleted,
+    with the directories that this made.
 
     Args:
         storage: The storage; it needn't hold a store.
@@ -164,6 +185,23 @@ class _Check:
 
     def report(self) -> StorageReport:
         latency = self._latency()
+        storage = self._storage
+        made: list[str] = []
+        if latency is not None and isinstance(storage, HasDirectories):
+            made = storage.missing_directories(f"{self._place}/bulk")
+        try:
+            return self._report(latency, len(made) <= len(self._place.split("/")))
+        finally:
+            with suppress(StorageError):
+                if made and isinstance(storage, HasDirectories):
+                    storage.remove_directories(made)
+
+    def _report(self, latency: float | None, is_there: bool) -> StorageReport:
+        if latency is not None and self._storage.can_create is False:
+            self._try("create once", self._race)
+            return StorageReport(
+                self._storage.url, is_there, tuple(self._findings), True, False, latency, None, None
+            )
         writable = latency is not None and self._try("write", self._write)
         if writable:
             self._try("read back", self._read_back)
@@ -176,6 +214,7 @@ class _Check:
             self._try("delete", self._delete, needed=False)
         return StorageReport(
             self._storage.url,
+            is_there,
             tuple(self._findings),
             latency is not None,
             publishes and all(found.ok for found in self._findings if found.what != "delete"),
@@ -188,8 +227,11 @@ class _Check:
         try:
             seen = step()
         except (AmaError, _Wrong) as error:
-            said = error.message if isinstance(error, AmaError) else str(error)
-            self._findings.append(Finding(what, False, said if needed else f"{said} (not needed)"))
+            said, hint = str(error), None
+            if isinstance(error, AmaError):
+                said, hint = error.message, error.hint
+            said = said if needed else f"{said} (not needed)"
+            self._findings.append(Finding(what, False, said, hint))
             return False
         self._findings.append(Finding(what, True, seen))
         return True
@@ -202,6 +244,7 @@ class _Check:
                 start = time.perf_counter()
                 self._storage.read([Range("format.json")])
                 times.append(time.perf_counter() - start)
+            require_bucket(self._storage)
             return f"{_median(times) * 1000:.1f} ms a request"
 
         return _median(times) if self._try("reach", measure) else None
@@ -252,7 +295,7 @@ class _Check:
     def _race(self) -> str:
         if self._storage.can_create is False:
             raise _Wrong("it has no way to create a file only if it is absent")
-        winners = race(self._storage)
+        winners = race(self._storage, place=self._place)
         right = sum(number == 1 for number in winners)
         if right < len(winners):
             raise _Wrong(f"{WRITERS} writers raced: one winner in {right} of {len(winners)} rounds")

@@ -18,6 +18,9 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
+Names = list[str]  # the class below has a method of that name
+
+
 class LocalStorage:
     """Bytes under names, in a directory that is made at the first write.
 
@@ -92,6 +95,20 @@ class LocalStorage:
     def delete(self, name: str) -> None:
         """Delete a file; its directory stays. See `Storage.delete`."""
         fs.remove(self._path(name))
+
+    def missing_directories(self, name: str) -> Names:
+        """Return the directories that a write of a name would make. See `HasDirectories`."""
+        found: Names = []
+        at = os.path.dirname(self._path(name))
+        while at and not os.path.lexists(at):
+            found.insert(0, at)
+            at = os.path.dirname(at)
+        return found
+
+    def remove_directories(self, paths: Sequence[str]) -> None:
+        """Delete directories, if they are empty. See `HasDirectories`."""
+        for path in reversed(paths):
+            fs.remove_empty_directory(path)
 
     def _path(self, name: str) -> str:
         check_storage_name(name)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ama.errors import InvalidInput, shown
 from ama.fs import Buffer, is_temp
 
-__all__ = ["Buffer", "Range", "Storage", "check_prefix", "check_storage_name"]
+__all__ = ["Buffer", "HasDirectories", "Range", "Storage", "check_prefix", "check_storage_name"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*").fullmatch
 _DRIVE = re.compile(r"[A-Za-z]:").match
@@ -84,6 +84,17 @@ class Storage(Protocol):
 
     def delete(self, name: str) -> None:
         """Make the name hold nothing; fine if it does already."""
+
+
+@runtime_checkable
+class HasDirectories(Protocol):
+    """A storage whose names lie in directories, which are made along with them and stay."""
+
+    def missing_directories(self, name: str) -> list[str]:
+        """Return the directories that a write of a name would make, the outermost first."""
+
+    def remove_directories(self, paths: Sequence[str]) -> None:
+        """Delete directories, the last first. One that isn't empty stays."""
 
 
 def check_storage_name(name: str) -> None:

@@ -1,0 +1,261 @@
+"""The clients of storages that fsspec has, each reduced to the few requests that ama makes.
+
+They are given the open client, and import none: that takes most of a second.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ama.errors import StorageError
+from ama.fs import is_temp, temp_name
+from ama.storage.failures import is_absent
+
+
+class Client(Protocol):
+    """The few requests that a storage is made of. Paths are the client's own.
+
+    What is absent raises an error that `is_absent` knows, what is in the way of a create one that
+    `is_taken` knows.
+    """
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """Return bytes from `start` on, at most `length`."""
+
+    async def size(self, path: str) -> int | None:
+        """Return how many bytes a path holds; None where it is a directory."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a path, whole or not at all."""
+
+    async def create(self, path: str, data: bytes) -> None:
+        """Write a path that must not hold anything yet."""
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """Return the paths below a directory with their sizes."""
+
+    async def delete(self, path: str) -> None:
+        """Make a path hold nothing."""
+
+    async def missing(self, path: str) -> list[str]:
+        """Return the directories that a write of a path would make, the outermost first."""
+
+    async def remove(self, directory: str) -> None:
+        """Delete a directory, if it is empty."""
+
+
+class BucketClient:
+    """A bucket: writes are whole by themselves, and an option makes them atomic creates."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+        fs.retries = 1  # ours know when to stop
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """See `Client.read`."""
+        if not start and length is None:
+            return bytes(await self._fs._cat_file(path))
+        end = None if length is None else start + length
+        return bytes(await self._fs._cat_file(path, start=start, end=end))
+
+    async def size(self, path: str) -> int | None:
+        """See `Client.size`."""
+        info = await self._fs._info(path)
+        return None if info["type"] == "directory" else int(info["size"])
+
+    async def write(self, path: str, data: bytes) -> None:
+        """See `Client.write`."""
+        await self._fs._pipe_file(path, data)
+
+    async def create(self, path: str, data: bytes) -> None:
+        """See `Client.create`."""
+        await self._fs._pipe_file(path, data, mode="create")
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """See `Client.find`."""
+        found = await self._fs._find(directory, detail=True)
+        if not isinstance(found, dict):  # adlfs, of a directory that is none
+            return {}
+        # Some servers keep an empty thing for each directory.
+        return {p: int(info["size"]) for p, info in found.items() if info["type"] == "file"}
+
+    async def delete(self, path: str) -> None:
+        """See `Client.delete`."""
+        await self._fs._rm_file(path)
+
+    async def missing(self, path: str) -> list[str]:
+        """See `Client.missing`. A bucket has no directories."""
+        return []
+
+    async def remove(self, directory: str) -> None:
+        """See `Client.remove`. There is none."""
+
+
+class SftpClient:
+    """An SFTP server. Its files can be seen half written, so each is written under another name.
+
+    A plain rename never replaces a file, in OpenSSH's server by link(2): that is an atomic create.
+    """
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """See `Client.read`. The client's own reading knows no ranges."""
+        async with self._fs._pool.get() as channel:
+            try:
+                async with channel.open(path, "rb") as file:
+                    # Asked for all that follows, it doesn't stop at the end if that lies before.
+                    size = (await file.stat()).size if length is None else start + length
+                    return bytes(await file.read(size - start, start)) if size > start else b""
+            except Exception as error:
+                # The servers say "failure" for a directory, which holds no bytes itself.
+                if not is_absent(error) and await channel.isdir(path):
+                    raise FileNotFoundError(path) from error
+                raise
+
+    async def size(self, path: str) -> int | None:
+        """See `Client.size`."""
+        info = await self._fs._info(path)
+        return None if info["type"] == "directory" else int(info["size"])
+
+    async def write(self, path: str, data: bytes) -> None:
+        """See `Client.write`."""
+        temp = await self._write_temp(path, data)
+        async with self._fs._pool.get() as channel:
+            await channel.posix_rename(temp, path)
+
+    async def create(self, path: str, data: bytes) -> None:
+        """See `Client.create`."""
+        if await self._is_there(path):
+            raise FileExistsError(path)
+        temp = await self._write_temp(path, data)
+        async with self._fs._pool.get() as channel:
+            try:
+                await channel.rename(temp, path)
+            except Exception as error:
+                await channel.unlink(temp)
+                # The servers say "failure" for whatever is in the way.
+                if await self._is_there(path):
+                    raise FileExistsError(path) from error
+                raise
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """See `Client.find`."""
+        found: dict[str, int] = {}
+        waiting = [directory]
+        while waiting:
+            at = waiting.pop()
+            for info in await self._fs._ls(at, detail=True):
+                path = info["name"]
+                if info["type"] == "directory":
+                    waiting.append(path)
+                elif not is_temp(path.rpartition("/")[2]):
+                    found[path] = int(info["size"])
+        return found
+
+    async def delete(self, path: str) -> None:
+        """See `Client.delete`."""
+        await self._fs._rm_file(path)
+
+    async def missing(self, path: str) -> list[str]:
+        """See `Client.missing`."""
+        found: list[str] = []
+        at = path.rpartition("/")[0]
+        while at and not await self._is_there(at):
+            found.insert(0, at)
+            at = at.rpartition("/")[0]
+        return found
+
+    async def remove(self, directory: str) -> None:
+        """See `Client.remove`."""
+        async with self._fs._pool.get() as channel:
+            await channel.rmdir(directory)
+
+    async def _is_there(self, path: str) -> bool:
+        try:
+            await self._fs._info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _write_temp(self, path: str, data: bytes) -> str:
+        directory = path.rpartition("/")[0]
+        temp = f"{directory}/{temp_name()}"
+        async with self._fs._pool.get() as channel:
+            try:
+                file = await channel.open(temp, "wb")
+            except Exception as error:
+                if not is_absent(error):
+                    raise
+                await channel.makedirs(directory, exist_ok=True)
+                file = await channel.open(temp, "wb")
+            async with file:
+                await file.write(data)
+                await _synced(file)
+        return temp
+
+
+class HttpClient:
+    """A web server, which can only be read. Not every one honours ranges, or says so."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    async def read(self, path: str, start: int, length: int | None) -> bytes:
+        """See `Client.read`."""
+        headers = {"Accept-Encoding": "identity"}
+        ranged = bool(start) or length is not None
+        if ranged:
+            headers["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+        session = await self._fs.set_session()
+        async with session.get(self._fs.encode_url(path), headers=headers) as answer:
+            answer.raise_for_status()
+            data = bytes(await answer.read())
+        if not ranged or answer.status == 206:
+            return data
+        return data[start:] if length is None else data[start : start + length]
+
+    async def size(self, path: str) -> int | None:
+        """See `Client.size`."""
+        session = await self._fs.set_session()
+        headers = {"Accept-Encoding": "identity"}
+        async with session.head(
+            self._fs.encode_url(path), headers=headers, allow_redirects=True
+        ) as answer:
+            answer.raise_for_status()
+            length = answer.headers.get("Content-Length")
+        return len(await self.read(path, 0, None)) if length is None else int(length)
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Refuse: see `Client.write`."""
+        raise StorageError(f"{path}: a web server can only be read", hint=_READ_ONLY)
+
+    create = write
+
+    async def find(self, directory: str) -> dict[str, int]:
+        """Refuse: see `Client.find`."""
+        raise StorageError(f"{directory}: a web server does not list what it has", hint=_READ_ONLY)
+
+    async def delete(self, path: str) -> None:
+        """Refuse: see `Client.delete`."""
+        raise StorageError(f"{path}: a web server can only be read", hint=_READ_ONLY)
+
+    async def missing(self, path: str) -> list[str]:
+        """See `Client.missing`. Nothing is written."""
+        return []
+
+    async def remove(self, directory: str) -> None:
+        """See `Client.remove`. There is none."""
+
+
+_READ_ONLY = "use the URL of the bucket or directory that it serves"
+
+
+async def _synced(file: Any) -> None:
+    """Have an SFTP server write a file to its disk, if it knows how."""
+    try:
+        await file.fsync()
+    except Exception as error:
+        if "Unsupported" not in type(error).__name__:
+            raise
