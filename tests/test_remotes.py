@@ -636,12 +636,22 @@ def test_the_copy_command(linked: ama.Store, tmp_path: Path, run: Ama) -> None:
     )
     assert "published models/2" in told.stdout
     assert "alias models@best is new" in told.stdout
+    assert f"to the new store {archive}" in told.stdout
     again = run.ok("copy", "models/2", "--from", source, "--to", archive, cwd=tmp_path)
     assert "nothing new" in again.stdout
     document = run.ok(
         "copy", "models/2", "--from", source, "--to", archive, "--json", cwd=tmp_path
     ).json()
     assert document["published"] == []
+    assert document["store_created"] is False
+
+
+def test_a_copy_of_nothing_makes_no_store(linked: ama.Store, tmp_path: Path, run: Ama) -> None:
+    archive = tmp_path / "archive"
+    for asset in ("models/9", "nothing@here"):
+        told = run("copy", asset, "--from", linked.url, "--to", archive, cwd=tmp_path)
+        assert told.code == 3
+    assert not archive.exists()
 
 
 @pytest.mark.parametrize(

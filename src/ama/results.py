@@ -98,7 +98,8 @@ class UploadResult:
 class CopyResult:
     """What `copy` did: the assets that it published, oldest first, and the aliases that it moved.
 
-    `bytes_sent` is what went to the target, `bytes_reused` the content that was there before.
+    `bytes_sent` is what went to the target, `bytes_reused` the content that was there before, and
+    `store_created` says whether this made the target.
     """
 
     asset: AssetInfo
@@ -108,6 +109,7 @@ class CopyResult:
     target: str
     bytes_sent: int
     bytes_reused: int
+    store_created: bool = False
 
 
 @dataclass(frozen=True, slots=True)

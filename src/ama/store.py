@@ -348,6 +348,7 @@ class Store:
             >>> [asset.number for asset in result.published]
             [1]
         """
+        from ama.founding import Unmade
         from ama.transfer.copying import copy_asset
 
         asset = self.resolve(name)
@@ -368,6 +369,7 @@ class Store:
             target=to.url,
             bytes_sent=done.bytes_sent,
             bytes_reused=done.bytes_reused,
+            store_created=isinstance(to.remote.storage, Unmade) and to.remote.storage.made,
         )
 
     def remove_alias(self, class_name: str, alias: str) -> AliasChange:

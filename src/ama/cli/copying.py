@@ -53,13 +53,16 @@ def copy(
         ama copy sequence_models@my_model --from team --to gs://archive/ama
     """
     from ama.cli.progress import terminal_progress
+    from ama.founding import prepare
+    from ama.storage.opening import open_storage
     from ama.store import Store
 
     settings = load_settings()
     giving = open_store(source)
-    target = Store.open(
-        settings.remote_url(to), create=True, settings=settings, progress=terminal_progress()
-    )
+    url = settings.remote_url(to)
+    # Made by the first write, and not before there is something to copy.
+    remote = prepare(open_storage(url, settings.options_at(url)), settings)
+    target = Store(remote, settings, terminal_progress())
     result = giving.copy(asset, target, aliases or [])
     if console.report(result):
         return
@@ -72,4 +75,5 @@ def copy(
         return
     if result.published:
         reused = f"; {size(result.bytes_reused)} were there already" if result.bytes_reused else ""
-        console.done(f"sent {size(result.bytes_sent)} to {result.target}{reused}")
+        to_new = "the new store " if result.store_created else ""
+        console.done(f"sent {size(result.bytes_sent)} to {to_new}{result.target}{reused}")
