@@ -276,8 +276,22 @@ def test_an_older_asset_is_staged_also_where_it_is_left_out(
 
 @pytest.mark.usefixtures("training")
 def test_a_download_that_matches_nothing(elsewhere: Path, run: Ama) -> None:
-    done = run.ok("download", "models", "--include", "*.nope", cwd=elsewhere)
-    assert done.stderr == "no file matches --include '*.nope'\n"
+    for words, globs in (
+        (("--include", "*.nope"), "--include '*.nope'"),
+        (("--include", "*.nope", "--refs"), "--include '*.nope'"),
+        (("--include", "*.yml", "--exclude", "*"), "--include '*.yml' --exclude '*'"),
+    ):
+        done = run("download", "models", *words, cwd=elsewhere)
+        assert done.code == 3
+        error, hint = done.stderr.splitlines()
+        assert error.startswith("error: no file of models/1 ")
+        assert error.endswith(f" is chosen by {globs}")
+        assert "ama ls models/1" in hint
+        assert "--metadata-only" in hint
+        assert list(elsewhere.iterdir()) == []
+    # Only what it was made from has such a file.
+    run.ok("download", "models", "--include", "training.yml", "--refs", cwd=elsewhere)
+    assert (elsewhere / "inputs-1" / "training.yml").exists()
     refused = run("download", "models", "--metadata-only", "--include", "*.yml", cwd=elsewhere)
     assert refused.code == 2
     assert "exclude each other" in refused.stderr

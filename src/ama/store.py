@@ -30,7 +30,14 @@ from ama.revisions import (
 from ama.settings import Settings
 from ama.storage.opening import open_storage
 from ama.transfer.aliasing import check_alias_name
-from ama.transfer.download import Downloaded, Selection, Target, check_place, download
+from ama.transfer.download import (
+    Downloaded,
+    Selection,
+    Target,
+    check_place,
+    download,
+    require_match,
+)
 from ama.values import AliasMove, AssetInfo, Change, ClassInfo, Ref
 
 
@@ -449,7 +456,8 @@ class Store:
             partial: whether refs whose content isn't in this store are left out, not an error.
 
         Raises:
-            NotFound: there is no such asset, or (unless `partial`) a ref is not in this store.
+            NotFound: there is no such asset, the globs leave none of its files, or (unless
+                `partial`) a ref is not in this store.
             AlreadyExists: the directory holds something else.
             InvalidInput: `metadata_only` goes with no choice of files.
             IntegrityError: content is damaged; no such file was written.
@@ -480,21 +488,26 @@ class Store:
                     f"{target.name} was made from {named}, whose content is not in {self.url}",
                     hint="leave it out: --partial; or download it from the store that has it",
                 )
+        opened = require_match(self.remote, view, (target, *others), selection)
         beside = [place.parent / f"{other.class_name}-{other.number}" for other in others]
         if others:
             check_place(place, target)
             parent = f"choose another parent directory: -o DIR/{shlex.quote(place.name)}"
             for there, other in zip(beside, others, strict=True):
                 check_place(there, other, parent)
-        done = download(
-            self.remote, view, target, place, selection, alias=alias, progress=self._progress
-        )
-        found = [self._result(view, target, done, missing)]
-        for there, other in zip(beside, others, strict=True):
-            got = download(
-                self.remote, view, other, there, selection, alias=None, progress=self._progress
+        found = []
+        for there, each in zip((place, *beside), (target, *others), strict=True):
+            done = download(
+                self.remote,
+                view,
+                each,
+                there,
+                selection,
+                alias=alias if each is target else None,
+                progress=self._progress,
+                sources=opened.get(each.asset),
             )
-            found.append(self._result(view, other, got, ()))
+            found.append(self._result(view, each, done, missing if each is target else ()))
         first, *rest = found
         return replace(first, refs=tuple(rest))
 

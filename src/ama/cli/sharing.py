@@ -171,8 +171,6 @@ def download(
         return
     for part in (result, *result.refs):
         _print_download(part)
-    if include and not any(part.files for part in (result, *result.refs)):
-        console.note(f"no file matches --include {' '.join(map(shlex.quote, include))}")
     for missing in result.missing_refs:
         console.done(f"not in this store: {missing.name}")
     received = sum(part.bytes_received for part in (result, *result.refs))

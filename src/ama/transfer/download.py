@@ -93,6 +93,37 @@ def objects_of(remote: Remote, view: LogView, target: Target) -> ObjectStore:
     return objects
 
 
+def require_match(
+    remote: Remote, view: LogView, targets: Sequence[Target], selection: Selection
+) -> dict[bytes, Sources]:
+    """Check that some file of some of the assets is chosen, before a directory is made for it.
+
+    Returns:
+        What was opened for it, by asset; nothing where nothing is chosen from.
+
+    Raises:
+        NotFound: no file is, though there are some.
+    """
+    if not (selection.include or selection.exclude):
+        return {}
+    opened = {target.asset: Sources(objects_of(remote, view, target)) for target in targets}
+    wanted = selector(selection.include, selection.exclude)
+    paths = [
+        item.path
+        for asset, sources in opened.items()
+        for item in walk(sources.asset(asset).tree, sources.tree)
+    ]
+    if paths and not any(map(wanted, paths)):
+        names = " or ".join(target.name for target in targets)
+        globs = [*(("--include", glob) for glob in selection.include)]
+        globs += [("--exclude", glob) for glob in selection.exclude]
+        raise NotFound(
+            f"no file of {names} is chosen by {shown(shlex.join(w for g in globs for w in g))}",
+            hint=f"see its files: ama ls {targets[0].name}; or take none: --metadata-only",
+        )
+    return opened
+
+
 def download(
     remote: Remote,
     view: LogView,
@@ -102,17 +133,18 @@ def download(
     *,
     alias: str | None,
     progress: Progress,
+    sources: Sources | None = None,
 ) -> Downloaded:
     """Write an asset's files into a directory, with what a worktree needs in its `.ama`.
 
-    A directory that holds this very asset already is completed; what is in it stays.
+    A directory that holds this very asset already is completed; what is in it stays. `sources` are
+    the asset's, where it was opened before.
 
     Raises:
         AlreadyExists: the directory holds something else.
         IntegrityError: content is damaged; no file of the directory is.
     """
-    objects = objects_of(remote, view, target)
-    sources = Sources(objects)
+    sources = sources or Sources(objects_of(remote, view, target))
     asset = sources.asset(target.asset)
     listing = list(walk(asset.tree, sources.tree))
     begun = Begun(target.name, _command(remote, target, directory, selection))
