@@ -701,3 +701,35 @@ def test_a_message_for_what_was_not_added_publishes_nothing(training: Path, run:
     run.ok("add", "model.yml")
     assert "published models/2" in run.ok("upload", "-m", "my tuned").stdout
     assert "published models/3" in run.ok("upload", "-m", "a message is news as well").stdout
+
+
+@pytest.mark.usefixtures("training")
+def test_an_alias_alone_is_of_the_class_here(elsewhere: Path, training: Path, run: Ama) -> None:
+    best = run.ok("show", "models@best", "--json").json()["id"]
+    for words in (("show", "@best"), ("show", "@best", "--remote", repo_url(training))):
+        assert run.ok(*words, "--json").json()["id"] == best
+    assert run.ok("cat", "@best:model.yml").stdout == run.ok("cat", "HEAD:model.yml").stdout
+    run.ok("alias", "move", "@right", "@best")
+    (move,) = run.ok("alias", "history", "@right", "--json").json()
+    assert (move["class_name"], move["asset"]) == ("models", best)
+    run.ok("switch", "@right")
+    assert run.ok("status", "--json").json()["follows"] == "right"
+    run.ok("alias", "remove", "@right")
+    missing = run("switch", "@bst")
+    assert missing.code == 3
+    assert "models has no alias bst" in missing.stderr
+
+    run.ok("init", "reports")
+    said = run.ok("link", "@best", "--class", "models", "--json").json()
+    assert said["asset"] == best
+    # Another class's alias is named with its class.
+    refused = run("show", "@best")
+    assert refused.code == 3
+    for words in (("show", "@best"), ("download", "@best"), ("alias", "history", "@best")):
+        refused = run(*words, cwd=elsewhere)
+        assert refused.code == 2
+        assert refused.stderr.endswith("hint: write CLASS@best\n")
+
+
+def repo_url(directory: Path) -> str:
+    return Repo.open(directory).remote_url

@@ -221,7 +221,8 @@ class Repo:
         """Return what is known of the asset that a name means.
 
         Args:
-            name: in any of the forms of `Store.resolve`, or HEAD.
+            name: in any of the forms of `Store.resolve`, HEAD, or `@alias` for one of this
+                worktree's class.
 
         Raises:
             NotFound: there is none; the hint has the nearest names.

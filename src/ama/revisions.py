@@ -32,8 +32,12 @@ class Revision:
     back: int = 0
 
 
-def parse_revision(text: str) -> Revision:
+def parse_revision(text: str, own_class: str | None = None) -> Revision:
     """Return what a name says.
+
+    Args:
+        text: the name.
+        own_class: the class of which `@best` alone is an alias; None where there is none.
 
     Raises:
         InvalidInput: it has none of the forms.
@@ -52,6 +56,12 @@ def parse_revision(text: str) -> Revision:
         return Revision(prefix=name.lower(), back=back)
     if "@" in name:
         class_name, _, alias = name.partition("@")
+        class_name = class_name or own_class or ""
+        if not class_name:
+            raise InvalidInput(
+                f"'{shown(text)}' names no class, and there is no worktree here that has one",
+                hint=f"write CLASS{shown(text)}",
+            )
         if _NUMBER(alias):
             _refuse(text, f"{class_name}/{alias}")
         return Revision(check_class(class_name), alias=check_alias(alias), back=back)

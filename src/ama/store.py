@@ -592,7 +592,7 @@ class Store:
         return view
 
     def _target(self, view: LogView, name: str, class_name: str | None) -> Target:
-        revision = parse_revision(name)
+        revision = parse_revision(name, class_name)
         if revision.head:
             raise NotFound("HEAD is a worktree's, and a store has none", hint="name a class")
         if class_name is not None and revision == Revision(name) and name != class_name:

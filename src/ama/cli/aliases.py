@@ -83,14 +83,16 @@ def remove(alias: AliasArgument, remote: RemoteOption = None) -> None:
 
 
 def _split(alias: str) -> tuple[str, str]:
-    class_name, at, name = alias.rpartition("@")
-    if at:
+    class_name, _, name = alias.rpartition("@")
+    if class_name:
         return class_name, name
     repo = find_repo()
     if repo is None:
-        from ama.errors import InvalidInput
+        from ama.errors import InvalidInput, shown
 
-        raise InvalidInput(f"no class is given for alias '{alias}'", hint=f"write CLASS@{alias}")
+        raise InvalidInput(
+            f"no class is given for alias '{shown(name)}'", hint=f"write CLASS@{shown(name)}"
+        )
     return repo.class_name, name
 
 

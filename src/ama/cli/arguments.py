@@ -21,7 +21,8 @@ AssetArgument = Annotated[
     typer.Argument(
         metavar="ASSET",
         autocompletion=complete_asset,
-        help="class/7, class@alias, class (the newest), an id, or HEAD; each with ~N.",
+        help="class/7, class@alias, @alias (of the class here), class (its newest), an id, or HEAD;"
+        " each with ~N.",
     ),
 ]
 RemoteOption = Annotated[

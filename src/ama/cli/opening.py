@@ -61,7 +61,12 @@ def open_store(remote: str | None = None) -> Store:
 
 
 def name_in_store(name: str, remote: str | None = None) -> str:
-    """Turn HEAD, a word of the worktree that the working directory is in, into a store's."""
+    """Turn HEAD and `@best`, words of the worktree that the working directory is in, into a store's
+    own.
+    """
+    if name.startswith("@"):
+        repo = find_repo()
+        return name if repo is None else repo.class_name + name
     if name.partition("~")[0] != "HEAD":
         return name
     from ama.errors import NotFound

@@ -46,6 +46,8 @@ def find(session: Session, name: str, class_name: str | None, *, alias: bool) ->
         StorageError: the store can't be reached.
     """
     _, head = session.tree.head.read()
+    if name.startswith("@") and class_name is not None:
+        name = class_name + name
     view = session.fresh_view(head)
     url = session.url(None, head)
     if view is not None and "@" not in name and (alias or class_name is not None):

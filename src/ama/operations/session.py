@@ -278,7 +278,7 @@ class Session:
         """Return the id of the asset that a name means.
 
         Args:
-            name: in any of the forms.
+            name: in any of the forms; `@best` is an alias of the worktree's class.
             fresh: whether the store must be asked; else, if it can't be reached, what this machine
                 saw last serves.
 
@@ -287,8 +287,8 @@ class Session:
         """
         from ama.revisions import parse_revision, too_far_back
 
-        revision = parse_revision(name)
         _, head = self.tree.head.read()
+        revision = parse_revision(name, head.class_name)
         asset = self._start(revision, head, fresh=fresh)
         for _ in range(revision.back):
             parents = self.sources().asset(asset).parents
