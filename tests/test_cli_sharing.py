@@ -466,21 +466,37 @@ def test_an_alias_is_moved_within_its_class_only(training: Path, run: Ama) -> No
         ("add ref --alias latst", "did you mean inputs@latest?"),
         ("show HEAD~5", "see what there is: ama log HEAD"),
         ("diff model.yml", "paths go after --: ama diff -- model.yml"),
+        ("ls sub", "a path goes behind the asset: ama ls HEAD sub"),
+        ("ls sub/", "a path goes behind the asset: ama ls HEAD sub/"),
+        ("ls model.yml", "a path goes behind the asset: ama ls HEAD model.yml"),
+        ("cat models/1", "name one: models/1:PATH; see what there is: ama ls models/1"),
+        ("cat models@best:", "name one: models@best:PATH"),
+        ("show models/1:", "name one: models/1:PATH"),
+        ("cat modl.yml", "did you mean model.yml"),
         ("diff HEAD model.yml", "paths go after --: ama diff HEAD -- model.yml"),
         ("init other", "take them back: ama set --unset alias:new --unset message --unset a"),
     ],
 )
 def test_the_hint_says_what_was_meant(line: str, meant: str, training: Path, run: Ama) -> None:
     run.ok("set", "--alias", "new", "-m", "why", "--meta", "a=1")
+    (training / "sub").mkdir()
     result = run(*line.split())
     assert result.code != 0
     assert f"hint: {meant}" in result.stderr
 
 
 def test_too_few_digits_of_an_id(training: Path, run: Ama) -> None:
-    short = run.ok("show", "models/1", "--json").json()["id"][:5]
-    said = run("show", short).stderr
-    assert "did you mean models/1? an id needs its first 7 digits" in said
+    whole = run.ok("show", "models/1", "--json").json()["id"]
+    said = run("show", whole[:5]).stderr
+    assert f"did you mean models/1 ({whole[:10]})? an id needs its first 7 digits" in said
+
+
+@pytest.mark.usefixtures("training")
+def test_digits_alone_are_called_neither_class_nor_id(run: Ama) -> None:
+    error, hint = run("switch", "191500").stderr.splitlines()
+    assert error.startswith("error: 191500 names no asset in ")
+    assert error.endswith(": before a number stands its class, and an id has 7 digits or more")
+    assert hint == "hint: see what there is: ama list"
 
 
 def test_what_is_set_is_taken_back_as_the_hint_says(training: Path, run: Ama) -> None:
@@ -733,3 +749,20 @@ def test_an_alias_alone_is_of_the_class_here(elsewhere: Path, training: Path, ru
 
 def repo_url(directory: Path) -> str:
     return Repo.open(directory).remote_url
+
+
+@pytest.mark.usefixtures("training")
+def test_cat_outside_of_every_worktree(elsewhere: Path, run: Ama) -> None:
+    for line in ("cat models/1", "cat models/1:", "show models/1: --json"):
+        said = run(*line.split(), cwd=elsewhere)
+        error = "models/1 is an asset, and none of its files is named"
+        assert said.code == 2
+        assert error in said.output
+    said = run("cat", "model.yml", cwd=elsewhere)
+    assert said.code == 3
+    assert said.stderr == (
+        "error: no asset is named, and there is no worktree here whose HEAD has model.yml\n"
+        "hint: write ASSET:PATH; its files: ama ls ASSET\n"
+    )
+    said = run("show", "models/1:modl.yml", "--json", cwd=elsewhere)
+    assert "did you mean model.yml or " in said.json()["error"]["hint"]

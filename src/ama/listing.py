@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from ama.errors import InvalidInput, NotFound, shown
 from ama.names import nearest
@@ -16,14 +17,19 @@ def as_file(item: Listed) -> File:
     return File(item.path, KIND_NAMES[item.kind], item.id.hex(), item.size)
 
 
-def find_file(files: Mapping[str, Listed], path: str, asset: str) -> Listed:
+T = TypeVar("T")
+
+
+def find_file(files: Mapping[str, T], path: str, asset: str) -> T:
     """Return the file at a path of an asset.
 
     Raises:
         NotFound: there is none; the hint has the nearest.
-        InvalidInput: it is a directory.
+        InvalidInput: it is a directory, or no path.
     """
     path = path.strip("/")
+    if not path:
+        raise no_file_named(asset)
     item = files.get(path)
     if item is not None:
         return item
@@ -34,3 +40,12 @@ def find_file(files: Mapping[str, Listed], path: str, asset: str) -> Listed:
     near = nearest(path, files)
     hint = f"did you mean {' or '.join(near)}?" if near else f"see what is: ama ls {asset}"
     raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+
+
+def no_file_named(asset: str) -> InvalidInput:
+    """Return the error where a file must be named, and only its asset is."""
+    name = shown(asset)
+    return InvalidInput(
+        f"{name} is an asset, and none of its files is named",
+        hint=f"name one: {name}:PATH; see what there is: ama ls {name}",
+    )

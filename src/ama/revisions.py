@@ -13,9 +13,11 @@ from ama.hashing import SHORTEST_PREFIX, short
 from ama.logview import LogView
 from ama.names import check_alias, check_class, nearest
 from ama.state import ClassState
+from ama.values import display_name
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
 _SHORT_HEX = re.compile(rf"[0-9a-fA-F]{{4,{SHORTEST_PREFIX - 1}}}").fullmatch
+_SHORT_DIGITS = re.compile(rf"[0-9]{{1,{SHORTEST_PREFIX - 1}}}").fullmatch
 _NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
 FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
 
@@ -100,7 +102,7 @@ def find_asset(
     """
     if revision.prefix is not None:
         return _by_prefix(view, revision.prefix, url, class_name)
-    state = class_state(view, revision.class_name or class_name or "", url)
+    state = _named_class(view, revision, url, class_name)
     if revision.number is not None:
         record = state.record(revision.number)
         if record is None:
@@ -122,6 +124,23 @@ def find_asset(
     if not live:
         raise NotFound(f"{state.name} has no asset", hint="see what there is: ama list")
     return state.name, live[-1].id
+
+
+def _named_class(
+    view: LogView, revision: Revision, url: str, class_name: str | None
+) -> ClassState:
+    name = revision.class_name or class_name or ""
+    try:
+        return class_state(view, name, url)
+    except NotFound as error:
+        if not _SHORT_DIGITS(name) or revision != Revision(name, back=revision.back):
+            raise
+        # Hardly a class: meant is an id, or a number.
+        raise NotFound(
+            f"{name} names no asset in {url}: before a number stands its class, and an id has"
+            f" {SHORTEST_PREFIX} digits or more",
+            hint=error.hint,
+        ) from None
 
 
 def class_state(view: LogView, name: str, url: str) -> ClassState:
@@ -149,7 +168,7 @@ def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
         found += [f"{name}/{word}" for name, state in states.items() if state.record(int(word))]
     if _SHORT_HEX(word):
         found += [
-            f"{name}/{number}"
+            display_name(name, number, record.id.hex())
             for name, state in states.items()
             for number, record in enumerate(state.assets, 1)
             if record.id.hex().startswith(word.lower())

@@ -102,7 +102,10 @@ def show(
     if colon:
         path = path_in_asset(path)
         if console.json:  # of bytes there is no JSON, but of what is known about them
-            console.print_json(_file(source.files(name), path, name))
+            from ama.listing import find_file
+
+            files = {file.path: file for file in source.files(name)}
+            console.print_json(find_file(files, path, name))
         else:
             _write_bytes(source.read(path, name))
         return
@@ -153,22 +156,27 @@ def ls(
         ama ls
         ama ls sequence_models/7 checkpoints
     """
+    from ama.errors import InvalidInput, NotFound
+
     name, colon, inside = asset.partition(":")
     path = inside if colon and path is None else path
-    files = open_source(remote).files(name)
+    try:
+        files = open_source(remote).files(name)
+    except (InvalidInput, NotFound) as error:
+        if path is None and remote is None and _is_here(name):
+            hint = f"a path goes behind the asset: ama ls HEAD {shlex.quote(name)}"
+            raise type(error)(error.message, hint=hint) from error
+        raise
     if path and (wanted := path_in_asset(path)) != os.curdir:
         files = _below(files, wanted, name)
     if not console.report(files):
         print_files(files)
 
 
-def _file(files: tuple[File, ...], path: str, asset: str) -> File:
-    found = _below(files, path, asset)
-    if found[0].path != path:
-        from ama.errors import InvalidInput
-
-        raise InvalidInput(f"{path} is a directory", hint=f"list it: ama ls {asset} {path}")
-    return found[0]
+def _is_here(word: str) -> bool:
+    """Whether a word names a file or directory of the worktree that one stands in."""
+    repo = find_repo()
+    return repo is not None and (os.path.lexists(word) or repo.is_tracked(os.path.abspath(word)))
 
 
 def _below(files: tuple[File, ...], path: str, asset: str) -> tuple[File, ...]:
@@ -205,15 +213,35 @@ def cat(
         ama cat model.yml
         ama cat sequence_models/7:model.yml
     """
-    asset, inside = split_asset_path(path)
-    if ":" not in path and remote is None and find_repo() is None:
-        from ama.errors import NotFound
+    from ama.errors import NotFound, shown
+    from ama.listing import no_file_named
 
-        raise NotFound(
-            f"'{path}' names no asset, and there is no worktree here whose HEAD could be meant",
-            hint="write ASSET:PATH; its files: ama ls ASSET; or start here: ama init CLASS",
-        )
-    _write_bytes(open_source(remote).read(path_in_asset(inside), asset))
+    asset, inside = split_asset_path(path)
+    source = open_source(remote)
+    try:
+        _write_bytes(source.read(path_in_asset(inside), asset))
+    except NotFound as error:
+        if ":" in path:
+            raise
+        if _is_asset(source, path):
+            raise no_file_named(path) from error
+        if remote is None and find_repo() is None:
+            raise NotFound(
+                f"no asset is named, and there is no worktree here whose HEAD has {shown(path)}",
+                hint="write ASSET:PATH; its files: ama ls ASSET",
+            ) from error
+        raise
+
+
+def _is_asset(source: Source, word: str) -> bool:
+    """Whether a word that was taken for a file's path is the name of an asset."""
+    from ama.errors import AmaError
+
+    try:
+        source.resolve(word)
+    except AmaError:
+        return False
+    return True
 
 
 def _write_bytes(pieces: Iterator[bytes]) -> None:
