@@ -762,7 +762,8 @@ def test_cat_outside_of_every_worktree(elsewhere: Path, run: Ama) -> None:
     assert said.code == 3
     assert said.stderr == (
         "error: no asset is named, and there is no worktree here whose HEAD has model.yml\n"
-        "hint: write ASSET:PATH; its files: ama ls ASSET\n"
+        "hint: write ASSET:PATH; or get an asset: ama download ASSET; or start one here: ama init"
+        " CLASS\n"
     )
     said = run("show", "models/1:modl.yml", "--json", cwd=elsewhere)
     assert "did you mean model.yml or " in said.json()["error"]["hint"]

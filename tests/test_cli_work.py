@@ -439,3 +439,23 @@ def test_what_is_staged_keeps_its_name_though_it_is_gone(
     run.ok("restore", "--staged", name)
     assert [c["path"] for c in run.ok("add", name, "--json").json()["changes"]] == [name]
     assert sorted(file.name for file in tmp_path.glob("?")) == ["a", "b", "x"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("upload", "push", "pull", "fetch", "switch a", "diff", "restore a", "rm a", "status"),
+        *("add a", "log", "show", "ls"),
+    ],
+)
+def test_beside_a_worktree_the_hint_goes_to_it(line: str, tmp_path: Path, run: Ama) -> None:
+    lost = run(*line.split())
+    assert lost.code == 3
+    assert "ama download ASSET; or start one here: ama init CLASS\n" in lost.stderr
+    Repo.init(tmp_path / "my model", "models")
+    (tmp_path / "other").mkdir()
+    said = run(*line.split()).stderr
+    assert "go to a worktree below: cd 'my model'; or run ama -C 'my model' ...\n" in said
+    assert "init" not in said
+    Repo.init(tmp_path / "b", "models")
+    assert "below: cd b or cd 'my model'; or run ama -C b ..." in run(*line.split()).stderr

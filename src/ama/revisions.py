@@ -126,9 +126,7 @@ def find_asset(
     return state.name, live[-1].id
 
 
-def _named_class(
-    view: LogView, revision: Revision, url: str, class_name: str | None
-) -> ClassState:
+def _named_class(view: LogView, revision: Revision, url: str, class_name: str | None) -> ClassState:
     name = revision.class_name or class_name or ""
     try:
         return class_state(view, name, url)

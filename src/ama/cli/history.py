@@ -25,6 +25,7 @@ from ama.cli.opening import (
     open_source,
     open_store,
     path_in_asset,
+    way_to_a_worktree,
 )
 from ama.cli.output import console, first_line, plain, short, when
 from ama.cli.rendering import (
@@ -104,8 +105,8 @@ def show(
         if console.json:  # of bytes there is no JSON, but of what is known about them
             from ama.listing import find_file
 
-            files = {file.path: file for file in source.files(name)}
-            console.print_json(find_file(files, path, name))
+            by_path = {file.path: file for file in source.files(name)}
+            console.print_json(find_file(by_path, path, name))
         else:
             _write_bytes(source.read(path, name))
         return
@@ -228,7 +229,7 @@ def cat(
         if remote is None and find_repo() is None:
             raise NotFound(
                 f"no asset is named, and there is no worktree here whose HEAD has {shown(path)}",
-                hint="write ASSET:PATH; its files: ama ls ASSET",
+                hint=f"write ASSET:PATH; or {way_to_a_worktree()}",
             ) from error
         raise
 

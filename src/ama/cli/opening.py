@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
     from ama.values import AssetInfo, File
 
 
+_NAMED = 3
+
+
 def open_repo() -> Repo:
     """Open the worktree that the working directory is in."""
+    from ama.errors import NotFound
+
+    try:
+        return _open_here()
+    except NotFound as error:
+        raise NotFound(error.message, hint=way_to_a_worktree()) from None
+
+
+def _open_here() -> Repo:
     from ama.cli.progress import terminal_progress
     from ama.repo import Repo
 
@@ -29,9 +42,28 @@ def find_repo() -> Repo | None:
     from ama.errors import NotFound
 
     try:
-        return open_repo()
+        return _open_here()
     except NotFound:
         return None
+
+
+def way_to_a_worktree() -> str:
+    """The hint for who stands in none: most have just made one, in a directory of this one."""
+    from ama.errors import shown
+    from ama.settings import CONTROL_DIRECTORY
+
+    try:
+        with os.scandir() as found:
+            directories = sorted(entry.name for entry in found if entry.is_dir())
+    except OSError:
+        directories = []
+    below = [name for name in directories if os.path.isdir(os.path.join(name, CONTROL_DIRECTORY))]
+    if not below:
+        return "get an asset: ama download ASSET; or start one here: ama init CLASS"
+    words = [shown(shlex.quote(name)) for name in below[:_NAMED]]
+    more = f" (and {len(below) - _NAMED} more)" if len(below) > _NAMED else ""
+    ways = " or ".join(f"cd {word}" for word in words)
+    return f"go to a worktree below: {ways}{more}; or run ama -C {words[0]} ..."
 
 
 def path_in_asset(path: str) -> str:
@@ -74,8 +106,8 @@ def name_in_store(name: str, remote: str | None = None) -> str:
     repo = find_repo()
     if repo is None:
         raise NotFound(
-            f"{name} is a worktree's, and there is none here",
-            hint="name an asset (ama list shows what there is); or make a worktree: ama init CLASS",
+            f"{name} is the asset that a worktree comes from, and there is no worktree here",
+            hint=f"name an asset (see what there is: ama list); or {way_to_a_worktree()}",
         )
     found = repo.resolve(name)
     if found.number is None and remote is None:
@@ -129,12 +161,18 @@ class Source(Protocol):
 class StoreSource:
     """A store as a source, for commands that run outside of every worktree, or name a remote."""
 
-    def __init__(self, store: Store, remote: str | None = None) -> None:
-        self._store = store
+    def __init__(self, remote: str | None = None) -> None:
         self._remote = remote
+        self._opened: Store | None = None
+
+    def _store(self) -> Store:
+        if self._opened is None:
+            self._opened = open_store(self._remote)
+        return self._opened
 
     def _asset(self, name: str) -> Asset:
-        return self._store.resolve(name_in_store(name, self._remote))
+        name = name_in_store(name, self._remote)  # before a store is asked for what isn't its own
+        return self._store().resolve(name)
 
     def resolve(self, name: str) -> AssetInfo:
         """Find an asset by any of its names."""
@@ -150,7 +188,8 @@ class StoreSource:
 
     def log(self, asset: str, *, limit: int | None = None) -> list[AssetInfo]:
         """List an asset and those that it came from, newest first."""
-        return self._store.log(name_in_store(asset, self._remote), limit=limit)
+        name = name_in_store(asset, self._remote)
+        return self._store().log(name, limit=limit)
 
 
 def open_source(remote: str | None = None) -> Source:
@@ -160,4 +199,4 @@ def open_source(remote: str | None = None) -> Source:
         remote: A remote by name or URL.
     """
     repo = find_repo() if remote is None else None
-    return repo or StoreSource(open_store(remote), remote)
+    return repo or StoreSource(remote)

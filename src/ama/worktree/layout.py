@@ -76,7 +76,7 @@ class Worktree:
                 return tree
         raise NotFound(
             f"{shown(start)} is not in an ama worktree",
-            hint="make one here: ama init CLASS",
+            hint="start an asset here: ama init CLASS",
         )
 
     @classmethod
