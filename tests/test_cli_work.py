@@ -38,7 +38,24 @@ def test_init_says_what_and_where(tmp_path: Path, run: Ama) -> None:
     assert str(tmp_path) in result.stdout
     assert last_line(result.stdout).startswith("next: ama add")
     shown = run.ok("init", "models", "--json").json()
-    assert shown == {"root": str(tmp_path), "class_name": "models"}
+    assert shown == {"root": str(tmp_path), "class_name": "models", "was": None}
+
+
+def test_a_second_init_says_what_was_here_and_the_way_back(tmp_path: Path, run: Ama) -> None:
+    (tmp_path / "a").write_text("a", encoding="utf-8")
+    run.ok("init", "models")
+    run.ok("add", "a")
+    name = run.ok("upload", "--json").json()["asset"]["name"]
+    here, was, _ = run.ok("init", "models").stdout.splitlines()
+    assert here == f"started another asset of models, without a parent, in {tmp_path}"
+    assert was == f"{name} was here before; back to it: ama switch models/1"
+    assert run.ok("status").stdout.startswith("models, nothing committed yet\n")
+    run.ok(*was.partition(": ama ")[2].split())
+    assert run.ok("status", "--json").json()["head"]["name"] == name
+    shown = run.ok("init", "reports", "--json").json()
+    assert (shown["class_name"], shown["was"]["name"]) == ("reports", name)
+    # Nothing was here since.
+    assert "was here" not in run.ok("init", "models").stdout
 
 
 def test_add_with_commas_globs_and_directories(models: Path, run: Ama) -> None:

@@ -17,8 +17,8 @@ from ama.cli.arguments import (
     worktree_paths,
 )
 from ama.cli.completion import complete_alias, complete_asset, complete_class
-from ama.cli.opening import open_repo
-from ama.cli.output import console, count, first_line
+from ama.cli.opening import find_repo, open_repo
+from ama.cli.output import console, count, first_line, short
 from ama.cli.rendering import (
     as_seen_from_here,
     asset_text,
@@ -35,7 +35,7 @@ from ama.cli.rendering import (
 
 if TYPE_CHECKING:
     from ama.results import SwitchResult
-    from ama.values import Change, Ref, Staged, Status
+    from ama.values import AssetInfo, Change, Ref, Staged, Status
 
 _LONGEST = 30
 """So many lines `status` shows of a list."""
@@ -72,11 +72,32 @@ def init(
     """
     from ama.repo import Repo
 
+    was = _head_here()
     repo = Repo.init(Path.cwd(), class_name, force=force)
-    if console.report({"root": repo.root, "class_name": repo.class_name}):
+    if console.report({"root": repo.root, "class_name": repo.class_name, "was": was}):
         return
-    console.done(f"started an asset of {repo.class_name} in {repo.root}")
+    again = was is not None and was.class_name == class_name
+    what = (
+        f"another asset of {class_name}, without a parent,"
+        if again
+        else f"an asset of {class_name}"
+    )
+    console.done(f"started {what} in {repo.root}")
+    if was is not None:
+        name = short(was.id) if was.number is None else f"{was.class_name}/{was.number}"
+        console.done(f"{was.name} was here before; back to it: ama switch {name}")
     console.next_step("ama add FILE...")
+
+
+def _head_here() -> AssetInfo | None:
+    """The asset that this directory comes from, if that can be told: `init` repairs a HEAD too."""
+    from ama.errors import AmaError
+
+    try:
+        repo = find_repo()
+        return None if repo is None else repo.head
+    except AmaError:
+        return None
 
 
 def add(
