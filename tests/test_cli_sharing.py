@@ -767,3 +767,33 @@ def test_cat_outside_of_every_worktree(elsewhere: Path, run: Ama) -> None:
     )
     said = run("show", "models/1:modl.yml", "--json", cwd=elsewhere)
     assert "did you mean model.yml or " in said.json()["error"]["hint"]
+
+
+def test_list_without_the_store_has_what_was_fetched_last(
+    training: Path, elsewhere: Path, run: Ama
+) -> None:
+    repo = Repo.open(training)
+    (training / "model.yml").write_text("wider", encoding="utf-8")
+    repo.add("model.yml")
+    repo.upload()
+    store = Path(repo.remote_url)
+    # Another machine: nothing is remembered of what this one has uploaded.
+    cache = {"AMA_CACHE_DIR": str(elsewhere / "cache")}
+    run.ok("download", "models/1", "-o", "copy", cwd=elsewhere, env=cache)
+    copy = elsewhere / "copy"
+    run.ok("fetch", cwd=copy, env=cache)
+    before = [run.ok(*words) for words in (("list",), ("list", "models"))]
+    assert [result.stderr for result in before] == ["", ""]
+    store.rename(elsewhere / "away")
+    for words, known in zip((("list",), ("list", "models")), before, strict=True):
+        result = run.ok(*words, cwd=copy, env=cache)
+        assert result.stdout == known.stdout
+        (note,) = result.stderr.splitlines()
+        assert note.startswith("this is what was seen last, and may be old: the store at ")
+    assert run.ok("list", "models", "--json", cwd=copy, env=cache).json()[0]["number"] == 2
+    for words in (("log",), ("show", "models/1")):
+        assert "seen last" in run.ok(*words, cwd=copy, env=cache).stderr
+    for words in (("list", "--remote", str(store)), ("fetch",)):
+        refused = run(*words, cwd=copy, env=cache)
+        assert (refused.code, "seen there before" in refused.stderr) == (8, True), words
+    assert run("list", "modles", cwd=copy, env=cache).code == 3

@@ -191,12 +191,12 @@ class Remote:
 
     @classmethod
     def remembered(cls, storage: Storage, cache_dir: Path | None) -> Remote | None:
-        """Return the store that this machine last saw in a storage, without asking for it."""
+        """Return the store that this machine saw last in a storage, as it was, without asking."""
         format_bytes = _seen(storage, cache_dir)
         if format_bytes is None:
             return None
         try:
-            return cls.of(storage, format_bytes, cache_dir)
+            return _AsSeen.of(storage, format_bytes, cache_dir)
         except (IntegrityError, FormatError):
             return None
 
@@ -360,6 +360,17 @@ class Remote:
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object that was read or written, for the next listing."""
         self.cache.put(_asset_file(asset), data)
+
+
+class _AsSeen(Remote):
+    """A store as this machine saw it last: its log is not asked for."""
+
+    def view(self) -> LogView:
+        """Return the log as it was seen last."""
+        view = self.log.cached_view()
+        if view is None:
+            raise StorageError(f"nothing was seen of {self.url} yet")
+        return view
 
 
 def _no_store(storage: Storage) -> NotFound:

@@ -7,10 +7,11 @@ upload needs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from ama.errors import IntegrityError, StorageError
 from ama.names import check_class
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.progress import NO_PROGRESS, Progress
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
         UploadResult,
     )
     from ama.store import Store
-    from ama.values import AssetInfo, Change, File, Ref, Scalar, Staged, Status
+    from ama.values import AssetInfo, Change, ClassInfo, File, Ref, Scalar, Staged, Status
 
+T = TypeVar("T")
 PathLike = str | os.PathLike[str]
 
 
@@ -131,6 +133,11 @@ class Repo:
         return f"<ama.Repo {self.root}>"
 
     # What there is
+
+    @property
+    def away(self) -> StorageError | None:
+        """Why the store could not be asked, where what this machine saw last served; else None."""
+        return self._session.away
 
     @property
     def root(self) -> Path:
@@ -277,6 +284,49 @@ class Repo:
         session = self._session
         files = session.listing(session.resolve(asset))
         return session.read(find_file(files, path, asset))
+
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """Return the classes of the store; see `Store.classes`.
+
+        Where it can't be reached, what this machine fetched last serves, and `away` says why.
+
+        Raises:
+            NotFound: nothing was uploaded there yet.
+            StorageError: it can't be reached, and was never fetched.
+
+        Example:
+            >>> import ama
+            >>> [found.name for found in ama.Repo.open("worktree").classes()]
+            ['models']
+        """
+        return self._listed(lambda store: store.classes())
+
+    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+        """Return the assets of a class, newest first; see `Store.assets`, and `classes`.
+
+        Example:
+            >>> import ama
+            >>> [asset.number for asset in ama.Repo.open("worktree").assets("models")]
+            [1]
+        """
+        return self._listed(lambda store: store.assets(class_name))
+
+    def _listed(self, read: Callable[[Store], T]) -> T:
+        """Read from the store or, where it can't be reached, from what was seen of it."""
+        from ama.store import Store
+
+        session = self._session
+        try:
+            return read(self.store())
+        except StorageError as error:
+            remote = session.remembered(self._tree.head.read()[1])
+            if remote is None:
+                raise
+            session.away = error
+            try:
+                return read(Store(remote, self.settings, session.progress))
+            except (StorageError, IntegrityError):  # not all of it was fetched
+                raise error from None
 
     # Staging
 

@@ -21,6 +21,7 @@ from ama.cli.completion import complete_asset
 from ama.cli.opening import (
     find_repo,
     name_in_store,
+    note_if_away,
     open_repo,
     open_source,
     open_store,
@@ -64,7 +65,9 @@ def log(
         ama log
         ama log sequence_models@my_model -n 3
     """
-    assets = open_source(remote).log(asset, limit=limit)
+    source = open_source(remote)
+    assets = source.log(asset, limit=limit)
+    note_if_away(source)
     if console.report(assets):
         return
     if oneline:
@@ -111,6 +114,7 @@ def show(
             _write_bytes(source.read(path, name))
         return
     info = source.resolve(name)
+    note_if_away(source)
     files = source.files(info.id)
     if console.json:
         described = plain(info)

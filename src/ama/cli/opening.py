@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ama.cli.output import console
+
 if TYPE_CHECKING:
     from ama.asset import Asset
+    from ama.errors import StorageError
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
-    from ama.values import AssetInfo, File
+    from ama.values import AssetInfo, ClassInfo, File
 
 
 _NAMED = 3
@@ -141,6 +144,24 @@ def load_settings() -> Settings:
 class Source(Protocol):
     """Where assets are read from: a worktree with what it knows of its remotes, or a store."""
 
+    @property
+    def away(self) -> StorageError | None:
+        """Why the store was not asked, where what was seen of it last served."""
+        ...
+
+    @property
+    def remote_url(self) -> str:
+        """Where the store is."""
+        ...
+
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """List the classes of the store."""
+        ...
+
+    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+        """List the assets of a class, newest first."""
+        ...
+
     def resolve(self, name: str) -> AssetInfo:
         """Find an asset by any of its names."""
         ...
@@ -170,6 +191,21 @@ class StoreSource:
             self._opened = open_store(self._remote)
         return self._opened
 
+    away = None
+
+    @property
+    def remote_url(self) -> str:
+        """Where the store is."""
+        return self._store().url
+
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """List the classes of the store."""
+        return self._store().classes()
+
+    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+        """List the assets of a class, newest first."""
+        return self._store().assets(class_name)
+
     def _asset(self, name: str) -> Asset:
         name = name_in_store(name, self._remote)  # before a store is asked for what isn't its own
         return self._store().resolve(name)
@@ -198,5 +234,16 @@ def open_source(remote: str | None = None) -> Source:
     Args:
         remote: A remote by name or URL.
     """
-    repo = find_repo() if remote is None else None
+    from ama.errors import Conflict
+
+    try:
+        repo = find_repo() if remote is None else None
+    except Conflict:  # an interrupted download: of its store there is no worktree yet
+        repo = None
     return repo or StoreSource(remote)
+
+
+def note_if_away(source: Source) -> None:
+    """Say where a store was not asked, so that what was printed is what was seen of it last."""
+    if source.away is not None:
+        console.note(f"this is what was seen last, and may be old: {source.away.message}")

@@ -11,7 +11,13 @@ import typer
 from ama.cli.app import PROGRAM
 from ama.cli.arguments import AssetArgument, ForceOption, MessageOption, RemoteOption
 from ama.cli.completion import complete_alias, complete_asset, complete_class
-from ama.cli.opening import name_in_store, open_repo, open_store
+from ama.cli.opening import (
+    name_in_store,
+    note_if_away,
+    open_repo,
+    open_source,
+    open_store,
+)
 from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
     alias_change_text,
@@ -220,7 +226,8 @@ def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:
 def fetch(remote: RemoteOption = None) -> None:
     """See what was published since.
 
-    It changes no file. Without a remote, `log`, `show` and `list` know what was fetched last.
+    It changes no file. Where the store can't be reached later, `log`, `show` and `list` have what
+    was fetched last, and say so.
 
     Example:
         ama fetch
@@ -250,21 +257,25 @@ def list_(
 ) -> None:
     """List classes, or the assets of a class.
 
+    In a worktree whose store can't be reached, it lists what was fetched last.
+
     Example:
         ama list
         ama list sequence_models
     """
-    store = open_store(remote)
+    source = open_source(remote)
     if class_name is not None:
-        assets = store.assets(class_name)
+        assets = source.assets(class_name)
         if not console.report(assets):
             print_asset_table(assets)
+            note_if_away(source)
         return
-    classes = store.classes()
+    classes = source.classes()
     if console.report(classes):
         return
+    note_if_away(source)
     if not classes:
-        console.note(f"no classes yet in {store.url}")
+        console.note(f"no classes yet in {source.remote_url}")
         return
     rows = [
         (

@@ -54,6 +54,8 @@ class Session:
         self._remotes: dict[str, Remote] = {}
         self._sources: Sources | None = None
         self._views: dict[str, LogView] = {}
+        self.away: StorageError | None = None
+        """Why the default remote was not asked, where what this machine saw last served."""
 
     # Stores
 
@@ -126,17 +128,21 @@ class Session:
             return self.tree.head.read()[1].origin
         return None
 
-    def remembered_view(self, head: Head) -> LogView | None:
-        """Return the default remote's log as this machine saw it last, without a request."""
+    def remembered(self, head: Head) -> Remote | None:
+        """Return the default remote as this machine saw it last, without a request."""
         with suppress(AmaError):
             return self._remembered(self.url(None, head))
         return None
 
-    def _remembered(self, url: str) -> LogView | None:
+    def remembered_view(self, head: Head) -> LogView | None:
+        """Return the default remote's log as this machine saw it last, without a request."""
+        remote = self.remembered(head)
+        return remote.log.cached_view() if remote else None
+
+    def _remembered(self, url: str) -> Remote | None:
         from ama.remote import Remote
 
-        remote = Remote.remembered(self.storage(url), self.settings.cache_dir)
-        return remote.log.cached_view() if remote else None
+        return Remote.remembered(self.storage(url), self.settings.cache_dir)
 
     def fresh_view(self, head: Head) -> LogView | None:
         """Return the default remote's log as it is now; None where no store was made yet.
@@ -168,8 +174,11 @@ class Session:
         """Return the default remote's log: as it is now, or as it was seen last if it's away."""
         try:
             return self.look_at(self.url(None, head))
-        except (NotFound, StorageError):
-            return self.remembered_view(head)
+        except (NotFound, StorageError) as error:
+            seen = self.remembered_view(head)
+            if seen is not None and isinstance(error, StorageError):
+                self.away = error
+            return seen
 
     def describer(self, head: Head, *, fresh: bool = True) -> Describer:
         """Return who describes assets with the default remote's numbers and aliases."""
@@ -267,7 +276,8 @@ class Session:
             # What is sound is remembered as well, perhaps since seen anew by another command.
             if url is not None and (view is None or (view.number and view.damage is None)):
                 with suppress(AmaError):
-                    view = self._remembered(url) or view
+                    seen = self._remembered(url)
+                    view = (seen.log.cached_view() if seen else None) or view
             if url is not None and view is not None:
                 views[url] = view
         return views

@@ -121,10 +121,13 @@ def fetch(session: Session, remote: str | None) -> FetchResult:
     store, view = _look(session, remote, head)
     view.require_whole()
     describer = Describer(view)
-    records = view.class_state(head.class_name).assets
-    fresh = [(head.class_name, record.id) for record in records if record.id not in known]
-    assets = store.assets(view, fresh)
-    return FetchResult(store.url, tuple(describer.info(i, assets[i]) for _, i in fresh))
+    states = view.class_states()
+    listed = [(name, s.assets[-1].id) for name, s in states.items() if name != head.class_name]
+    own = states[head.class_name].assets if head.class_name in states else ()
+    # All that a list shows of them, which is remembered for where the store can't be reached.
+    assets = store.assets(view, [*listed, *((head.class_name, record.id) for record in own)])
+    fresh = [record.id for record in own if record.id not in known]
+    return FetchResult(store.url, tuple(describer.info(i, assets[i]) for i in fresh))
 
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
