@@ -797,3 +797,20 @@ def test_list_without_the_store_has_what_was_fetched_last(
         refused = run(*words, cwd=copy, env=cache)
         assert (refused.code, "seen there before" in refused.stderr) == (8, True), words
     assert run("list", "modles", cwd=copy, env=cache).code == 3
+
+
+@pytest.mark.usefixtures("training")
+def test_a_hint_looks_at_the_remote_that_was_named(elsewhere: Path, run: Ama) -> None:
+    run.ok("copy", "models/1", "--to", "./there", cwd=elsewhere)
+    for line, hint in (
+        ("download models@other", "see them: ama alias list --remote ./there models"),
+        ("show zzz", "see what there is: ama list --remote ./there"),
+        ("list models --remote=./there", None),
+        ("show models/7", "see them all: ama list --remote ./there models"),
+        ("cat models/1:zzz", "see what is: ama ls --remote ./there models/1"),
+        ("download models/1 --include x", "ama ls --remote ./there models/1; or take none"),
+    ):
+        where = () if "--remote" in line else ("--remote", "./there")
+        result = run(*line.split(), *where, cwd=elsewhere)
+        assert result.code == (0 if hint is None else 3), line
+        assert (hint or "") in result.stderr

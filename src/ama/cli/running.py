@@ -33,6 +33,9 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _EXTRA = re.compile(r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", re.DOTALL).match
 
+# A command in a hint, with its group.
+_COMMAND = re.compile(r"\bama ((?:(?:alias|config|ref|remote) )?[a-z]+)\b")
+
 # The base of typer's errors of usage; typer exports only this child of it.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
@@ -97,7 +100,8 @@ def _invoke(arguments: list[str]) -> int:
 def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
     """Say what an exception means to the user who typed these arguments."""
     if isinstance(error, AmaError):
-        return Failure(error.code, error.exit_code, error.message, error.hint)
+        hint = _at_the_same_remote(error.hint, arguments)
+        return Failure(error.code, error.exit_code, error.message, hint)
     if isinstance(error, _UsageError):
         return _usage_failure(error, arguments)
     if isinstance(error, OSError) and error.filename is None and error.errno in _DISK_FULL:
@@ -108,6 +112,43 @@ def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     hint = "AMA_DEBUG=1 shows the trace; please report it"
     return Failure("internal", INTERNAL, f"internal: {what}", hint)
+
+
+def _at_the_same_remote(hint: str | None, arguments: Sequence[str]) -> str | None:
+    """Let the commands of a hint look where the one that failed was told to look.
+
+    What is below the command line doesn't know what a store is called here.
+    """
+    remote = _value_of("--remote", arguments)
+    if remote is None or hint is None or "--remote" in hint:
+        return hint
+    named = f" --remote {shlex.quote(remote)}"
+
+    def with_remote(found: re.Match[str]) -> str:
+        return found[0] + named if _has_option(found[1].split(), "--remote") else found[0]
+
+    return _COMMAND.sub(with_remote, hint)
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if word == "--":
+            break
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _has_option(words: Sequence[str], option: str) -> bool:
+    """Whether a command, or one of a group, has an option of its own."""
+    command = build()
+    for word in words:
+        command = command.get_command(None, word)
+        if command is None:
+            return False
+    return any(option in param.opts for param in command.params)
 
 
 def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
