@@ -75,8 +75,8 @@ def check_alias(text: str) -> str:
     return text
 
 
-def _check_label(text: str, what: str) -> None:
-    if not _LABEL(text):
+def _check_label(text: object, what: str) -> None:
+    if not isinstance(text, str) or not _LABEL(text):
         raise InvalidInput(
             f"'{shown(text)}' can't be the name of {_article(what)}",
             hint="use 1 to 100 letters, digits, '.', '_' or '-', a letter or digit first",

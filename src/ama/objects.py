@@ -285,6 +285,50 @@ def check_metadata(key: str, value: object) -> None:
         raise InvalidInput(f"metadata {key!r} is neither a text, a number nor a truth value")
     if type(value) is int and not -(2**63) <= value < 2**64:
         raise InvalidInput(f"metadata {key!r} is an integer of more than 64 bits")
+    if not (_is_unicode(key) and (type(value) is not str or _is_unicode(value))):
+        raise InvalidInput(f"metadata {key!r} isn't valid Unicode")
+
+
+def check_text(what: str, text: object) -> None:
+    """Refuse what can't be a text of an asset, such as its message.
+
+    Args:
+        what: what it is, for the error.
+        text: what was given.
+
+    Raises:
+        InvalidInput: it is no text, has more than 64 KiB, or can't be written as UTF-8.
+
+    Example:
+        >>> check_text("message", "wider layers")
+    """
+    if type(text) is not str:
+        raise InvalidInput(f"the {what} is a text, not of type {type(text).__name__}")
+    if not _is_unicode(text):
+        raise InvalidInput(f"the {what} isn't valid Unicode")
+    if len(text.encode()) > MAX_TEXT:
+        raise InvalidInput(
+            f"the {what} has more than {MAX_TEXT // 1024} KiB", hint="a file can hold it: ama add"
+        )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has UTF-8: bytes that Python took from the system may be none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def same_value(one: object, other: object) -> bool:
+    """Whether two metadata values are the same: of one type, and NaN is the same as NaN.
+
+    Example:
+        >>> same_value(float("nan"), float("nan")), same_value(1, True)
+        (True, False)
+    """
+    return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
 def _ref(asset: Any, class_name: Any, label: Any) -> RefLink:

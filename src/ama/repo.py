@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ama.errors import IntegrityError, StorageError
+from ama.errors import IntegrityError, InvalidInput, StorageError
 from ama.names import check_class
+from ama.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.progress import NO_PROGRESS, Progress
 from ama.settings import Settings
@@ -443,7 +444,7 @@ class Repo:
             unset: metadata names to take back; `alias:NAME` an alias, `message` the message.
 
         Raises:
-            InvalidInput: an alias or a metadata value that can't be one.
+            InvalidInput: an alias, a message or a metadata value that can't be one.
             NotFound: what is to be unset isn't set.
 
         Example:
@@ -453,6 +454,10 @@ class Repo:
         """
         from ama.operations import editing
 
+        if message is not None:
+            check_text("message", message)
+        if not isinstance(metadata or {}, Mapping):
+            raise InvalidInput("metadata is a mapping of names to texts, numbers or truth values")
         names, dropped = several(aliases), several(unset)
         editing.set_notes(self._session, names, message, metadata or {}, dropped)
         return self._noted()
@@ -482,7 +487,7 @@ class Repo:
 
         Raises:
             NotFound: there is no such asset.
-            InvalidInput: several classes have the alias.
+            InvalidInput: several classes have the alias, or the label is no text.
             StorageError: the store can't be reached.
 
         Example:
@@ -493,6 +498,8 @@ class Repo:
         """
         from ama.operations import linking
 
+        check_text("asset's name", asset)
+        check_text("label", label)
         link = linking.link(self._session, asset, label, class_name, alias=alias)
         return next(ref for ref in self.refs() if ref.asset == link.asset.hex())
 
@@ -549,6 +556,8 @@ class Repo:
         """
         from ama.operations import uploading
 
+        if message is not None:
+            check_text("message", message)
         return uploading.commit(self._session, message)
 
     def upload(
@@ -583,6 +592,8 @@ class Repo:
         """
         from ama.operations import uploading
 
+        if message is not None:
+            check_text("message", message)
         return uploading.upload(self._session, remote, message, new_store=new_store)
 
     def push(

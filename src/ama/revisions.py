@@ -48,6 +48,8 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
         >>> parse_revision("models/7~2").number
         7
     """
+    if not isinstance(text, str):
+        raise InvalidInput(f"{shown(repr(text))} names no asset", hint=f"use a text: {FORMS}")
     name, tilde, count = text.partition("~")
     if tilde and not (count.isascii() and (count.isdigit() or not count)):
         raise InvalidInput(f"'{shown(text)}': after ~ stands how many parents to go back")

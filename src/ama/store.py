@@ -11,7 +11,7 @@ from pathlib import Path
 from ama.asset import Asset
 from ama.describing import Describer
 from ama.entries import ABSENT, Event, MoveAlias
-from ama.errors import Conflict, InvalidInput, NotFound
+from ama.errors import Conflict, InvalidInput, NotFound, shown
 from ama.logview import LogView
 from ama.names import check_alias, check_class
 from ama.operations.session import at_least_one, now, several
@@ -345,6 +345,7 @@ class Store:
 
         Raises:
             NotFound: there is no such asset, or its content is not in this store.
+            InvalidInput: `to` is no store.
             Conflict: an alias has moved on in the other store.
             StorageError: one of the stores can't be reached.
 
@@ -358,6 +359,11 @@ class Store:
         from ama.founding import Unmade
         from ama.transfer.copying import copy_asset
 
+        if not isinstance(to, Store):
+            raise InvalidInput(
+                f"an asset is copied to a Store, not to {shown(repr(to))}",
+                hint="open it: ama.Store.open(URL, create=True)",
+            )
         asset = self.resolve(name)
         done = copy_asset(
             self.remote,
