@@ -54,3 +54,18 @@ def test_what_can_be_in_no_asset_is_refused_at_once(
     assert status.clean
     assert repo.head is not None
     assert repo.head.number == 1
+
+
+def test_a_metric_may_be_no_number(repo: Repo, run: Ama) -> None:
+    repo = Repo.init(repo.root, "reports")
+    repo.add("a")
+    repo.set(metadata={"loss": float("nan"), "most": float("inf")})
+    assert repo.upload().asset.number == 1
+    assert repo.upload().published == ()
+    shown = run.ok("show", "HEAD", "--json", cwd=repo.root).json()
+    assert shown["metadata"] == {"loss": "NaN", "most": "Infinity"}
+    assert repo.switch("models/1").new.number == 1
+    assert repo.switch("reports/1").new.number == 1
+    repo.set(metadata={"loss": float("nan")})
+    assert run("switch", "models/1", cwd=repo.root).code == 5, "that is set, and would be lost"
+    assert repo.switch("models/1", force=True).new.number == 1

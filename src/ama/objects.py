@@ -321,16 +321,6 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def same_value(one: object, other: object) -> bool:
-    """Whether two metadata values are the same: of one type, and NaN is the same as NaN.
-
-    Example:
-        >>> same_value(float("nan"), float("nan")), same_value(1, True)
-        (True, False)
-    """
-    return type(one) is type(other) and (one == other or (one != one and other != other))
-
-
 def _ref(asset: Any, class_name: Any, label: Any) -> RefLink:
     check_class(_text(class_name))
     return RefLink(_id(asset), class_name, _text(label))
