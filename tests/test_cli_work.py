@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -476,3 +477,31 @@ def test_beside_a_worktree_the_hint_goes_to_it(line: str, tmp_path: Path, run: A
     assert "init" not in said
     Repo.init(tmp_path / "b", "models")
     assert "below: cd b or cd 'my model'; or run ama -C b ..." in run(*line.split()).stderr
+
+
+@pytest.mark.parametrize("command", ["upload", "commit"])
+def test_who_is_named_by_nobody_is_told_once(command: str, models: Path, run: Ama) -> None:
+    said = []
+    for text in ("a", "b"):
+        (models / "a").write_text(text, encoding="utf-8")
+        run.ok("add", "a")
+        said.append(run.ok(command).stderr)
+    author = run.ok("show", "--json").json()["author"]
+    assert said == [
+        f"made by {author}, as nobody is configured; name yourself:"
+        " ama config set --user user.name 'YOUR NAME'\n",
+        "",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.parametrize("where", ["git", "ama", "quiet"])
+def test_who_is_named_is_told_nothing(where: str, models: Path, run: Ama) -> None:
+    if where == "git":
+        subprocess.run(["git", "config", "--global", "user.name", "Ann"], check=True)
+    if where == "ama":
+        run.ok("config", "set", "user.name", "Ann")
+    run.ok("add", "meta.yml")
+    quiet = ["-q"] if where == "quiet" else []
+    assert run.ok("commit", *quiet).stderr == ""
+    assert run.ok("show", "--json").json()["author"].startswith("Ann <") == (where != "quiet")

@@ -185,6 +185,17 @@ class Settings:
         name = _one_line(name or (email or login).partition("@")[0])
         return f"{name} <{_one_line(email or login)}>"
 
+    def names_author(self) -> bool:
+        """Say whether `author` is somebody's choice, here or in git, and no guess.
+
+        Example:
+            >>> from dataclasses import replace
+            >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
+            >>> replace(settings, user_name="Ann").names_author()
+            True
+        """
+        return bool(self.user_name or self.user_email or _ask_git(self.worktree_dir))
+
 
 def user_config_path(environ: Mapping[str, str] | None = None) -> Path:
     """Return where the user's own config file is, or would be.

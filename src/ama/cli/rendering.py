@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ama.values import AssetInfo, Change, File, Ref, Scalar
 
 _STYLES: Mapping[str, Style] = {"added": "green", "removed": "red", "modified": "yellow"}
+_GUESSED = "guessed-author"
 _SOME = 10
 _NAMED = 3
 _FIELD_WIDTH = len("Created By:  ")
@@ -221,6 +222,20 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     step = "ama status" if rest else f"ama add {shlex.join(named)}"
     what = f"{count(len(named), 'file')} changed but not added"
     console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
+
+
+def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
+    """Say once on this machine that who made an asset is a guess, which is part of it for good."""
+    if console.quiet or console.json:
+        return
+    from ama.cache import Cache
+
+    said, author = Cache(repo.settings.cache_dir), asset.author.encode()
+    if said.get(_GUESSED) == author or repo.settings.names_author():
+        return
+    said.put(_GUESSED, author)
+    name_it = "ama config set --user user.name 'YOUR NAME'"
+    console.note(f"made by {asset.author}, as nobody is configured; name yourself: {name_it}")
 
 
 def next_upload(repo: Repo) -> None:

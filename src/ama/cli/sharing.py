@@ -23,6 +23,7 @@ from ama.cli.rendering import (
     alias_change_text,
     asset_text,
     files_text,
+    note_guessed_author,
     print_asset_table,
     print_not_added,
     ref_text,
@@ -58,6 +59,8 @@ def upload(
     result = repo.upload(remote=remote, message=message, new_store=new_store)
     print_not_added(repo.root, result.not_added)
     _report_upload(result)
+    if result.published and result.asset is not None:
+        note_guessed_author(repo, result.asset)
 
 
 def push(

@@ -26,6 +26,7 @@ from ama.cli.rendering import (
     files_text,
     metadata_lines,
     next_upload,
+    note_guessed_author,
     print_changes,
     print_not_added,
     print_rest,
@@ -400,6 +401,7 @@ def commit(message: MessageOption = None) -> None:
     print_not_added(repo.root, result.not_added)
     if result.created:
         console.done(f"committed {result.asset.name}")
+        note_guessed_author(repo, result.asset)
     else:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")
     for alias in result.aliases:
