@@ -505,3 +505,13 @@ def test_who_is_named_is_told_nothing(where: str, models: Path, run: Ama) -> Non
     quiet = ["-q"] if where == "quiet" else []
     assert run.ok("commit", *quiet).stderr == ""
     assert run.ok("show", "--json").json()["author"].startswith("Ann <") == (where != "quiet")
+
+
+@pytest.mark.usefixtures("models")
+def test_what_is_taken_back_is_said(run: Ama) -> None:
+    run.ok("set", "--alias", "best", "-m", "why", "--meta", "lr=1")
+    said = run.ok("set", "--unset", "lr").stdout.splitlines()
+    assert said[:2] == ["no longer set: lr", "set for the next upload:"]
+    said = run.ok("set", "--unset", "alias:best", "--unset", "message").stdout.splitlines()
+    assert said[0] == "no longer set: alias:best, message"
+    assert not any("set for the next upload" in line for line in said)

@@ -378,6 +378,8 @@ def set_(
         return
     if console.quiet:
         return
+    if unset:
+        console.done(f"no longer set: {', '.join(dict.fromkeys(unset))}")
     _print_set(staged)
     if repo.head is not None and (staged.aliases or staged.message or staged.metadata):
         console.next_step("ama upload")
