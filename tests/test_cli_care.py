@@ -224,3 +224,21 @@ def test_a_name_with_an_email_in_it_is_not_half_kept(run: Ama) -> None:
     told = run("config", "set", "user.name", "Ann <ann@example.com>")
     assert told.code == 2
     assert "user.email" in told.stderr
+
+
+@pytest.mark.usefixtures("published")
+def test_fsck_says_what_to_do(tmp_path: Path, run: Ama) -> None:
+    store = Path(Repo.open(tmp_path).remote_url)
+    last = max(store.glob("packs/*/*.pack"), key=lambda pack: pack.stat().st_mtime_ns)
+    whole = last.read_bytes()
+    last.chmod(0o644)
+    last.write_bytes(bytes(len(whole)))
+    said = run("fsck", "--remote", str(store))
+    assert said.code == 6
+    *_, counted, advice = said.stdout.splitlines()
+    assert counted.startswith("verified ")
+    assert advice.startswith(f"next: put these files back from a backup of {store}, ")
+    assert advice.endswith(f"ama copy ASSET --from {store} --to URL")
+    run.ok("copy", "models/1", "--from", str(store), "--to", str(tmp_path.parent / "new"))
+    last.write_bytes(whole)
+    assert "next:" not in run.ok("fsck", "--remote", str(store)).stdout

@@ -691,4 +691,7 @@ def test_the_command_line_names_interrupted_work(world: World, run: Ama) -> None
     result = run.ok("fsck", cwd=world.work)
     interrupted, orphans, _ = result.stdout.splitlines()
     assert interrupted.endswith("finish it: ama switch models/1")
-    assert orphans == "passed over 1 file of other work that nothing names, which is no damage"
+    assert orphans == (
+        "passed over 1 file that nothing names: of uploads under way, or interrupted, which is no"
+        " damage"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,11 +76,23 @@ def fsck(remote: RemoteOption = None) -> None:
     report = open_store(remote).fsck() if repo is None else repo.fsck()
     if not console.report(report):
         _print_report(report)
+        if not report.ok:
+            console.next_step(_way_out(report, remote) if repo is None else _GET_AGAIN)
     if not report.ok:
         raise typer.Exit(6)
 
 
-_CONTENT = ("packs/", "index/")  # of a store: a worktree's own lie in .ama/objects
+_GET_AGAIN = "get what is published again, in another directory: ama download ASSET -o DIR"
+_CONTENT = ("packs/", "index/")
+
+
+def _way_out(report: FsckReport, remote: str | None) -> str:
+    """What can be done about a damaged store: a push sends content only, not what the log says."""
+    backup = f"put these files back from a backup of {report.where}, where they have the same names"
+    if not any(problem.where.startswith(_CONTENT) for problem in report.problems):
+        return backup
+    option = f" --remote {shlex.quote(remote)}" if remote is not None else ""
+    return f"ama push --repair{option}, in a worktree that has the content; or {backup}"
 
 
 def _print_report(report: FsckReport) -> None:
@@ -90,13 +103,11 @@ def _print_report(report: FsckReport) -> None:
     for work in report.interrupted:
         console.line(f"interrupted: {work}", "yellow")
     if report.orphans:
-        left = f"{count(report.orphans, 'file')} of other work that nothing names"
-        console.line(f"passed over {left}, which is no damage")
+        left = f"passed over {count(report.orphans, 'file')} that nothing names"
+        console.line(f"{left}: of uploads under way, or interrupted, which is no damage")
     objects = f"{count(report.objects, 'object')}, {size(report.size)}"
     verified = f"verified {objects} of {count(report.assets, 'asset')} in {report.where}"
     if report.ok:
         console.done(f"{verified}: all is well")
     else:
         console.line(f"{verified}: {count(len(report.problems), 'problem')}")
-        if any(p.assets and p.where.startswith(_CONTENT) for p in report.problems):
-            console.next_step("ama push --repair, in a worktree that has the content")
