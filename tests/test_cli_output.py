@@ -12,7 +12,13 @@ import pytest
 
 from ama.cli import progress
 from ama.cli.output import Console, console, count, first_line, plain, size, when
-from ama.cli.rendering import alias_change_text, changes_summary, metadata_lines, print_changes
+from ama.cli.rendering import (
+    alias_change_text,
+    changes_summary,
+    metadata_lines,
+    print_asset_table,
+    print_changes,
+)
 from ama.progress import NO_PROGRESS
 from ama.results import AliasChange
 from ama.values import AssetInfo, Change, Ref
@@ -142,6 +148,7 @@ def test_changes(capsys: pytest.CaptureFixture[str]) -> None:
         Change("model.h5", "added", new_size=2000),
         Change("a", "modified", 10, 1500),
         Change("b", "modified", 10, 10),
+        Change("e", "modified", 20_000_000, 20_000_001),
         Change("c", "removed", old_size=3),
         Change("d", "mode", 3, 3),
     )
@@ -150,11 +157,49 @@ def test_changes(capsys: pytest.CaptureFixture[str]) -> None:
         "added     model.h5  2.0 kB",
         "modified  a         10 B -> 1.5 kB",
         "modified  b         10 B",
+        "modified  e         20.0 MB",
         "removed   c         3 B",
         "mode      d         executable bit",
     ]
-    assert changes_summary(changes) == "1 added, 2 modified, 1 removed, 1 changed mode"
+    assert changes_summary(changes) == "1 added, 3 modified, 1 removed, 1 changed mode"
     assert changes_summary(()) == "no changes"
+
+
+def test_one_line_is_not_left_out_for_a_line_that_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, last in ((4, "added     3"), (5, "... and 2 more")):
+        print_changes([Change(str(n), "added") for n in range(number)], limit=3)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 4
+        assert lines[-1].startswith(last)
+
+
+def asset(number: int, author: str, message: str) -> AssetInfo:
+    alias = ("production",) if number == 1 else ()
+    return AssetInfo("a1" * 32, "resnet", "b" * 64, author, MOMENT, message, 1, number, alias)
+
+
+def test_assets_in_a_narrow_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "trained on twice the images, with the learning rate of the last but one"
+    assets = [asset(1, "Ann Elizabeth Featherstone <a@b.org>", text), asset(2, "Bo <b@c>", "")]
+    printed = {}
+    for columns in ("80", "60", "110"):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stdout", stream)
+        print_asset_table(assets)
+        printed[columns] = stream.getvalue().splitlines()
+    assert printed["110"][1].endswith("  2026-11-23 03:24  trained on twice the images,…")
+    assert printed["80"] == [
+        "Asset                  Aliases     Created By                  Created At (UTC)",
+        "    Message",
+        "resnet/1 (a1a1a1a1a1)  production  Ann Elizabeth Featherstone  2026-11-23 03:24",
+        "    trained on twice the images, with the learning rate of the last but one",
+        "resnet/2 (a1a1a1a1a1)              Bo                          2026-11-23 03:24",
+    ]
+    assert printed["60"][2] == "resnet/1 (a1a1a1a1a1)  producti…  Ann Eli…  2026-11-23 03:24"
+    assert all(len(line) <= 60 for line in printed["60"])
 
 
 def test_alias_changes() -> None:

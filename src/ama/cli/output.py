@@ -72,9 +72,10 @@ class Console:
         *,
         right: frozenset[int] = frozenset(),
         spill: bool = False,
+        cut: Sequence[int] = (),
     ) -> None:
         """Print rows in aligned columns below a header; see `columns`."""
-        self.columns([header, *rows], right=right, header=True, spill=spill)
+        self.columns([header, *rows], right=right, header=True, spill=spill, cut=cut)
 
     def columns(
         self,
@@ -84,6 +85,7 @@ class Console:
         indent: str = "",
         header: bool = False,
         spill: bool = False,
+        cut: Sequence[int] = (),
     ) -> None:
         """Print rows in aligned columns. On a terminal a line ends where the window does.
 
@@ -92,18 +94,28 @@ class Console:
             right: the columns that are aligned to the right.
             indent: what stands before each line.
             header: whether the first row is one.
-            spill: whether the last column, a text, goes below its row where it has no room.
+            spill: whether the last column, a text, goes below its row where hardly any of it has
+                room beside the others.
+            cut: the columns that are cut first where the others have no room.
         """
         cells = [[shown(cell) for cell in row] for row in rows]
         if not cells:
             return
         widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
         limit = _terminal_width()
-        if spill and limit and len(indent) + sum(widths) + 2 * len(widths) - 2 > limit:
-            *widths, _ = widths
-            below = [row.pop() for row in cells]
-        else:
-            below = [""] * len(cells)
+        below = [""] * len(cells)
+        missing = len(indent) + sum(widths) + 2 * len(widths) - 2 - limit if limit else 0
+        if spill and missing > 0:
+            if widths[-1] - missing >= _LEAST_TEXT:
+                missing = 0  # the end of the line, which is cut, is the end of this text
+            else:
+                missing -= widths.pop() + 2
+                below = [row.pop() for row in cells]
+        for column in sorted(cut, key=lambda column: -widths[column]) if missing > 0 else ():
+            widths[column] -= max(0, min(missing, widths[column] - _LEAST_CELL))
+            missing -= max(len(row[column]) for row in cells) - widths[column]
+            for row in cells:
+                row[column] = _fitted(row[column], widths[column])
         for number, row in enumerate(cells):
             padded = (
                 cell.rjust(width) if column in right else cell.ljust(width)
@@ -114,6 +126,9 @@ class Console:
             if below[number]:
                 self.line(_fitted(f"{indent}    {below[number]}", limit), style)
 
+
+_LEAST_TEXT = 15
+_LEAST_CELL = 8
 
 console = Console()
 """The console of this process."""

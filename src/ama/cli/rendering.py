@@ -6,7 +6,7 @@ import os
 import posixpath
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ama.cli.output import (
     Style,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ama.repo import Repo
     from ama.results import AliasChange
     from ama.values import AssetInfo, Change, File, Ref, Scalar
+
+T = TypeVar("T")
 
 _STYLES: Mapping[str, Style] = {"added": "green", "removed": "red", "modified": "yellow"}
 _GUESSED = "guessed-author"
@@ -111,12 +113,23 @@ def print_changes(
         indent: What each line begins with.
         limit: How many are printed; the others are only counted.
     """
-    paths = [near(change.path) for change in changes[:limit]]
+    shown = changes if limit is None else beginning(changes, limit)
+    paths = [near(change.path) for change in shown]
     width = min(max(map(len, paths), default=0), 60)
-    for change, path in zip(changes, paths, strict=False):
+    for change, path in zip(shown, paths, strict=True):
         text = f"{indent}{change.kind:<8}  {path:<{width}}  {_sizes(change)}"
         console.line(text.rstrip(), _STYLES.get(change.kind))
     print_rest(len(changes) - len(paths), indent=indent)
+
+
+def beginning(items: Sequence[T], limit: int) -> Sequence[T]:
+    """What is shown of a long list: its beginning, but not to spare the one line that says so.
+
+    Example:
+        >>> beginning("abcd", 3), beginning("abcde", 3)
+        ('abcd', 'abc')
+    """
+    return items if len(items) <= limit + 1 else items[:limit]
 
 
 def print_rest(number: int, *, indent: str = "") -> None:
@@ -151,9 +164,8 @@ def _sizes(change: Change) -> str:
         return "executable bit"
     if change.old_size is None or change.new_size is None:
         return size(change.new_size if change.old_size is None else change.old_size)
-    if change.old_size == change.new_size:
-        return size(change.new_size)
-    return f"{size(change.old_size)} -> {size(change.new_size)}"
+    old, new = size(change.old_size), size(change.new_size)
+    return new if old == new else f"{old} -> {new}"
 
 
 def changes_summary(changes: Sequence[Change]) -> str:
@@ -185,7 +197,7 @@ def print_asset_table(assets: Sequence[AssetInfo]) -> None:
         for asset in assets
     ]
     header = ("Asset", "Aliases", "Created By", "Created At (UTC)", "Message")
-    console.table(header, rows, spill=True)
+    console.table(header, rows, spill=True, cut=(1, 2))
 
 
 def _message_cell(asset: AssetInfo) -> str:

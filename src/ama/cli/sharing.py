@@ -22,6 +22,7 @@ from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
     alias_change_text,
     asset_text,
+    beginning,
     files_text,
     note_guessed_author,
     print_asset_table,
@@ -207,10 +208,11 @@ def _print_download(result: DownloadResult) -> None:
     what = result.asset.name
     done = f"{what} is in {where} already" if result.already else f"downloaded {what} to {where}"
     console.done(f"{done}: {files}{skipped}")
-    for path in result.changed[:_SOME]:
+    changed = beginning(result.changed, _SOME)
+    for path in changed:
         console.done(f"changed there, so left as it is: {path}")
-    if len(result.changed) > _SOME:
-        console.done(f"... and {len(result.changed) - _SOME:,} more")
+    if len(changed) < len(result.changed):
+        console.done(f"... and {len(result.changed) - len(changed):,} more")
 
 
 def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:

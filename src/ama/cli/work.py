@@ -22,6 +22,7 @@ from ama.cli.output import console, count, first_line, short
 from ama.cli.rendering import (
     as_seen_from_here,
     asset_text,
+    beginning,
     changes_summary,
     files_text,
     metadata_lines,
@@ -301,9 +302,10 @@ def _print_section(title: str, changes: tuple[Change, ...], near: Callable[[str]
 def _print_paths(title: str, paths: tuple[str, ...], near: Callable[[str], str]) -> None:
     if paths:
         console.line(title, "bold")
-        for path in paths[:_LONGEST]:
+        shown = beginning(paths, _LONGEST)
+        for path in shown:
             console.line(f"  {near(path)}")
-        print_rest(len(paths[_LONGEST:]), indent="  ")
+        print_rest(len(paths) - len(shown), indent="  ")
 
 
 def _print_set(state: Status | Staged) -> None:
