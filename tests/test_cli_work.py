@@ -515,3 +515,10 @@ def test_what_is_taken_back_is_said(run: Ama) -> None:
     said = run.ok("set", "--unset", "alias:best", "--unset", "message").stdout.splitlines()
     assert said[0] == "no longer set: alias:best, message"
     assert not any("set for the next upload" in line for line in said)
+
+
+def test_what_is_not_staged_is_named_as_it_was_given(models: Path, run: Ama) -> None:
+    (models / "sub").mkdir()
+    for line in ("rm z", "diff -- z"):
+        said = run(*line.split(), cwd=models / "sub").stderr
+        assert said.startswith("error: z is n")

@@ -21,6 +21,9 @@ from ama.cli.app import COMMANDS, PROGRAM, build
 from ama.cli.output import console
 from ama.errors import AmaError
 
+# The options that every command has, behind its name.
+_EVERYWHERE = ("--json", "-q", "--quiet")
+
 INTERNAL = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -160,11 +163,16 @@ def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
     if wrong_option is not None and hasattr(error, "possibilities"):
         near = _nearest_option(wrong_option, context)
         hint = f"did you mean {near}? {help_hint}" if near else help_hint
-        if command == PROGRAM and wrong_option == "--json":
-            hint = "--json goes behind the command, such as `ama list --json`"
+        if having := _siblings_with(wrong_option, context):
+            hint = f"it goes with {', '.join(having)}"
+        if wrong_option in _EVERYWHERE and hasattr(getattr(context, "command", None), "commands"):
+            hint = f"it goes behind the command, such as `{command} list {wrong_option}`"
         if command != PROGRAM and wrong_option in ("-C", "--version"):
             hint = f"it goes before the command: {PROGRAM} {wrong_option} ..."
         return Failure("usage", USAGE, f"there is no option {wrong_option} in `{command}`", hint)
+    if isinstance(error, typer.BadParameter) and error.param is None and error.param_hint is None:
+        # Typer would call it an invalid value, and what is wrong is the line as a whole.
+        return Failure("usage", USAGE, str(error.message), help_hint)
     message = str(error.format_message()).strip().rstrip(".").replace("\n", " ")
     extra = _EXTRA(message)
     if extra:
@@ -178,8 +186,23 @@ def _nearest_option(wrong: str, context: Any) -> str | None:
     if context is None:
         return None
     options = [option for param in context.command.get_params(context) for option in param.opts]
-    near = nearest(wrong, [option for option in options if option.startswith("--")])
-    return near[0] if near else None
+    # Without the dashes, which all of them have.
+    names = [option.removeprefix("--") for option in options if option.startswith("--")]
+    near = nearest(wrong.lstrip("-"), names)
+    return f"--{near[0]}" if near else None
+
+
+def _siblings_with(option: str, context: Any) -> list[str]:
+    """Name the other commands of a group that have an option."""
+    group = getattr(context, "parent", None)
+    if group is None:
+        return []
+    commands = getattr(group.command, "commands", {})
+    return [
+        f"{group.command_path} {name}"
+        for name, command in commands.items()
+        if any(option in param.opts for param in command.params)
+    ]
 
 
 def _show(failure: Failure, arguments: Sequence[str]) -> int:

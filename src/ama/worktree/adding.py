@@ -358,7 +358,8 @@ def remove(
         path = tree.relative(given)
         below = tree.named(path, index.entries)
         if not below:
-            raise NotFound(f"{shown(path)} is not staged", hint="see what is: ama ls, ama status")
+            what = tree.words([path])  # as seen from where the command was given
+            raise NotFound(f"{what} is not staged", hint="see what is: ama ls, ama status")
         chosen.update((p, index.entries[p]) for p in below)
     blocked = obstacles(tree.root, chosen)
     here = [p for p in chosen if not is_behind(p, blocked) and look(tree.root, p) is not None]
