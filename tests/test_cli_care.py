@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -132,10 +133,11 @@ def test_config_outside_of_a_worktree_is_the_users(home: Path, run: Ama) -> None
 
 
 def complete(run: Ama, line: str) -> list[str]:
-    """What bash would offer at the end of a line; it breaks words at `@` as well."""
-    words = [word for part in line.split(" ") for word in part.replace("@", "\n@\n").split("\n")]
+    """What bash would offer at the end of a line; it breaks words at `@` and `:` as well."""
+    broken = [re.split("([@:])", part) for part in line.split(" ")]
+    words = [word for parts in broken for word in parts]
     kept = [word for number, word in enumerate(words) if word or number == len(words) - 1]
-    if line.endswith("@"):
+    if line.endswith(("@", ":")):
         kept = kept[:-1]
     result = run.ok(
         env={
@@ -159,7 +161,10 @@ def published(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("published")
-def test_completion(run: Ama) -> None:
+def test_completion(run: Ama, tmp_path: Path) -> None:
+    repo = Repo.open(tmp_path)
+    repo.link("inputs@latest")
+    repo.set(aliases=["new"], message="why", metadata={"lr": 1})
     for line, offered in (
         ("ama sta", {"status"}),
         ("ama alias m", {"move"}),
@@ -174,6 +179,20 @@ def test_completion(run: Ama) -> None:
         ("ama download models --alias ", {"best", "m2"}),
         ("ama add ref --alias la", {"latest"}),
         ("ama config get user.", {"user.name", "user.email"}),
+        ("ama alias history ", {"inputs@latest", "models@best", "models@m2"}),
+        ("ama alias move models@b", {"best"}),
+        ("ama alias remove @", {"best", "m2"}),
+        ("ama switch @b", {"best"}),
+        ("ama switch -f @b", {"best"}),
+        ("ama ref remove ", {"inputs/1"}),
+        ("ama set --unset ", {"lr", "alias:new", "message"}),
+        ("ama set --unset alias:", {"new"}),
+        ("ama cat models/1:", {"a"}),
+        ("ama cat models@best:a", {"a"}),
+        ("ama show HEAD:", {"a"}),
+        ("ama cat :", {"a"}),
+        ("ama cat ", {"a", "inputs", "models"}),
+        ("ama cat models/7:", set()),
         ("ama show nothing/", set()),
         ("ama show nothing@", set()),
     ):

@@ -202,3 +202,7 @@ def test_an_alias_alone_is_looked_up_in_the_class_that_is_given(repo: ama.Repo) 
     assert store.resolve("models", class_name="models").info.number == 1
     with pytest.raises(ama.NotFound, match="there is no class datasets"):
         store.resolve("best", class_name="datasets")
+
+
+def test_help_shows_no_address_of_a_default() -> None:
+    assert " object at 0x" not in str(inspect.signature(ama.Repo.init))

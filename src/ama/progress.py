@@ -43,6 +43,9 @@ class _NoProgress:
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return "NO_PROGRESS"
+
     def start(self, task: str, total_bytes: int | None) -> None:
         pass
 

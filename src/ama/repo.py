@@ -460,9 +460,16 @@ class Repo:
             raise InvalidInput("metadata is a mapping of names to texts, numbers or truth values")
         names, dropped = several(aliases), several(unset)
         editing.set_notes(self._session, names, message, metadata or {}, dropped)
-        return self._noted()
+        return self.noted()
 
-    def _noted(self) -> Staged:
+    def noted(self) -> Staged:
+        """Return what `set` and `link` have noted for the next asset.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").noted().aliases
+            ()
+        """
         from ama.values import Staged
 
         notes = self._tree.index.read().notes_for(self._tree.head.read()[1])

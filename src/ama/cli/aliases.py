@@ -8,7 +8,7 @@ import typer
 
 from ama.cli.app import new_group, register
 from ama.cli.arguments import AssetArgument, RemoteOption
-from ama.cli.completion import complete_asset, complete_class
+from ama.cli.completion import complete_class, complete_class_alias
 from ama.cli.opening import find_repo, name_in_store, open_store
 from ama.cli.output import console, when
 from ama.cli.rendering import alias_change_text
@@ -18,7 +18,7 @@ AliasArgument = Annotated[
     str,
     typer.Argument(
         metavar="[CLASS@]ALIAS",
-        autocompletion=complete_asset,
+        autocompletion=complete_class_alias,
         help="An alias; without a class, of the class of this directory.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What the shell completes: commands, options, classes, aliases, numbers and remotes.
+"""What the shell completes: commands, options, assets, their files, aliases, links and remotes.
 
 The names come from the default store where it is a directory of this machine: a tab must not wait
 for a network. Whatever goes wrong, nothing is completed and nothing is printed.
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def complete(command: Any) -> int:
     """Answer the completion request that the shell's script put into the environment.
 
-    Bash breaks a word at `@`, and replaces only what is behind it: so `class@al` arrives as three
-    words, and the answer must not repeat `class@`.
+    Bash breaks a word at `@` and `:`, and replaces only what is behind it: so `class@al` arrives as
+    three words, and the answer must not repeat `class@`.
     """
     # Typer renders each summary with rich where there is one, at 150 ms a tab.
     cast(Any, sys.modules)["rich"] = None
@@ -42,19 +42,41 @@ def complete(command: Any) -> int:
 
 
 def _rejoin_words(environ: Any) -> str:
-    """Make one word of `class`, `@` and `al` where bash is at it, and return `class@`."""
+    """Make one word of `class`, `@` and `al` where bash is at it, and return `class@`.
+
+    That there was a space before a mark is lost: it is taken to begin a word behind a command or an
+    option.
+    """
     try:
         words = environ["COMP_WORDS"].split("\n")
         current = int(environ["COMP_CWORD"])
     except (KeyError, ValueError):
         return ""
-    start = current - (0 if words[current] == "@" else 1)
-    if not (0 < start < len(words) and words[start] == "@"):
+    if not 0 < current < len(words):
         return ""
-    joined = "".join(words[start - 1 : current + 1])
-    environ["COMP_WORDS"] = "\n".join([*words[: start - 1], joined, *words[current + 1 :]])
-    environ["COMP_CWORD"] = str(start - 1)
-    return f"{words[start - 1]}@"
+    start = last = current if words[current] in _MARKS else current - 1
+    while start > 0 and words[start] in _MARKS:
+        before = start - 1
+        is_command = before < 2 or (before == 2 and _is_group(words[1]))
+        if is_command or words[before].startswith("-"):
+            break
+        start = before if before and words[before - 1] not in _MARKS else before - 1
+    if words[last] not in _MARKS:
+        return ""
+    environ["COMP_WORDS"] = "\n".join(
+        [*words[:start], "".join(words[start : current + 1]), *words[current + 1 :]]
+    )
+    environ["COMP_CWORD"] = str(start)
+    return "".join(words[start : last + 1])
+
+
+_MARKS = ("@", ":")
+
+
+def _is_group(word: str) -> bool:
+    from ama.cli.app import COMMANDS
+
+    return word in COMMANDS and COMMANDS[word].target == "app"
 
 
 def complete_class(incomplete: str) -> list[str]:
@@ -74,6 +96,15 @@ def complete_alias(context: typer.Context, incomplete: str) -> list[str]:
     return _names(aliases, incomplete)
 
 
+def complete_class_alias(incomplete: str) -> list[str]:
+    """Aliases with their classes; behind an `@` alone, those of the class here."""
+    if incomplete.startswith("@"):
+        return complete_asset(incomplete)
+    return _names(
+        lambda store: (f"{move.class_name}@{move.alias}" for move in store.aliases()), incomplete
+    )
+
+
 def complete_asset(incomplete: str) -> list[str]:
     """Names of assets: classes; behind a `/` their numbers; behind an `@` their aliases."""
     class_name, slash, _ = incomplete.partition("/")
@@ -89,10 +120,74 @@ def complete_asset(incomplete: str) -> list[str]:
     class_name, at, _ = incomplete.partition("@")
     if at:
         return _names(
-            lambda store: (f"{class_name}@{move.alias}" for move in store.aliases(class_name)),
+            lambda store: (
+                f"{class_name}@{move.alias}" for move in store.aliases(class_name or _class_here())
+            ),
             incomplete,
         )
     return complete_class(incomplete)
+
+
+def _class_here() -> str:
+    from ama.cli.opening import open_repo
+
+    return open_repo().class_name
+
+
+def complete_asset_or_file(incomplete: str) -> list[str]:
+    """Names of assets; behind a `:` the paths of its files."""
+    asset, colon, _ = incomplete.partition(":")
+    if not colon:
+        return complete_asset(incomplete)
+
+    def paths() -> Iterator[str]:
+        from ama.cli.opening import open_source
+
+        name = asset or "HEAD"
+        if name != "HEAD" and _is_far():
+            return iter(())
+        return (f"{asset}:{file.path}" for file in open_source().files(name))
+
+    return _matching(paths, incomplete)
+
+
+def complete_file(incomplete: str) -> list[str]:
+    """Paths of HEAD's files; names of assets, and behind a `:` the paths of theirs."""
+
+    def paths() -> Iterator[str]:
+        from ama.cli.opening import open_repo
+
+        return (file.path for file in open_repo().files())
+
+    head = [] if ":" in incomplete else _matching(paths, incomplete)
+    return [*complete_asset_or_file(incomplete), *head]
+
+
+def complete_link(incomplete: str) -> list[str]:
+    """Assets that are linked for the next upload."""
+
+    def links() -> Iterator[str]:
+        from ama.cli.opening import open_repo
+
+        for ref in open_repo().refs():
+            yield ref.asset[:10] if ref.number is None else f"{ref.class_name}/{ref.number}"
+
+    return _matching(links, incomplete)
+
+
+def complete_noted(incomplete: str) -> list[str]:
+    """What can be unset: metadata keys, aliases and the message of the next upload."""
+
+    def keys() -> Iterator[str]:
+        from ama.cli.opening import open_repo
+
+        noted = open_repo().noted()
+        yield from noted.metadata
+        yield from (f"alias:{alias}" for alias in noted.aliases)
+        if noted.message is not None:
+            yield "message"
+
+    return _matching(keys, incomplete)
 
 
 def complete_remote(incomplete: str) -> list[str]:
@@ -119,12 +214,18 @@ def complete_key(incomplete: str) -> list[str]:
 
 def _names(find: Callable[[Store], Iterator[str]], incomplete: str) -> list[str]:
     def names() -> Iterator[str]:
-        from ama.cli.opening import load_settings, open_store
+        from ama.cli.opening import open_store
 
-        is_remote = "://" in load_settings().remote_url()
-        return iter(()) if is_remote else find(open_store())
+        return iter(()) if _is_far() else find(open_store())
 
     return _matching(names, incomplete)
+
+
+def _is_far() -> bool:
+    """Whether the default store is across a network."""
+    from ama.cli.opening import load_settings
+
+    return "://" in load_settings().remote_url()
 
 
 def _matching(find: Callable[[], Iterator[str]], incomplete: str) -> list[str]:

@@ -17,7 +17,7 @@ from ama.cli.arguments import (
     split_asset_path,
     worktree_paths,
 )
-from ama.cli.completion import complete_asset
+from ama.cli.completion import complete_asset, complete_asset_or_file, complete_file
 from ama.cli.opening import (
     find_repo,
     name_in_store,
@@ -86,7 +86,7 @@ def show(
         str,
         typer.Argument(
             metavar="ASSET[:PATH]",
-            autocompletion=complete_asset,
+            autocompletion=complete_asset_or_file,
             help="An asset by any of its names; with a path, a file of it.",
         ),
     ] = "HEAD",
@@ -204,7 +204,7 @@ def cat(
         str,
         typer.Argument(
             metavar="[ASSET:]PATH",
-            autocompletion=complete_asset,
+            autocompletion=complete_file,
             help="A file of an asset; without an asset, of HEAD.",
         ),
     ],

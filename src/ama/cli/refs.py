@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from ama.cli.app import new_group, register
-from ama.cli.arguments import AssetArgument
+from ama.cli.completion import complete_link
 from ama.cli.opening import open_repo
 from ama.cli.output import console
 from ama.cli.rendering import next_upload, ref_text
@@ -30,7 +34,16 @@ def list_() -> None:
     console.table(("Asset", "Ref", "Label", "Aliases"), rows)
 
 
-def remove(asset: AssetArgument) -> None:
+def remove(
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ASSET",
+            autocompletion=complete_link,
+            help="A linked asset: class/7, class@alias, its class or alias alone, or an id.",
+        ),
+    ],
+) -> None:
     """Take back a link of the next upload. Those of an asset are part of it, and stay.
 
     Example:

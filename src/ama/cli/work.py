@@ -16,7 +16,7 @@ from ama.cli.arguments import (
     parse_metadata,
     worktree_paths,
 )
-from ama.cli.completion import complete_alias, complete_asset, complete_class
+from ama.cli.completion import complete_alias, complete_asset, complete_class, complete_noted
 from ama.cli.opening import find_repo, open_repo
 from ama.cli.output import console, count, first_line, short
 from ama.cli.rendering import (
@@ -358,7 +358,10 @@ def set_(
     unset: Annotated[
         list[str] | None,
         typer.Option(
-            "--unset", metavar="KEY", help="Take back a metadata key, `alias:ALIAS`, or `message`."
+            "--unset",
+            metavar="KEY",
+            autocompletion=complete_noted,
+            help="Take back a metadata key, `alias:ALIAS`, or `message`.",
         ),
     ] = None,
 ) -> None:
