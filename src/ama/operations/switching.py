@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -121,13 +121,20 @@ def fetch(session: Session, remote: str | None) -> FetchResult:
     store, view = _look(session, remote, head)
     view.require_whole()
     describer = Describer(view)
-    states = view.class_states()
-    listed = [(name, s.assets[-1].id) for name, s in states.items() if name != head.class_name]
-    own = states[head.class_name].assets if head.class_name in states else ()
-    # All that a list shows of them, which is remembered for where the store can't be reached.
-    assets = store.assets(view, [*listed, *((head.class_name, record.id) for record in own)])
-    fresh = [record.id for record in own if record.id not in known]
-    return FetchResult(store.url, tuple(describer.info(i, assets[i]) for i in fresh))
+    records = view.class_state(head.class_name).assets
+    fresh = [(head.class_name, record.id) for record in records if record.id not in known]
+    assets = store.assets(view, [*fresh, *_listed(view, head.class_name)])
+    return FetchResult(store.url, tuple(describer.info(i, assets[i]) for _, i in fresh))
+
+
+def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
+    """Yield what a list shows: a class's assets, and the newest of each other one.
+
+    Whoever reads them has them remembered, for where the store can't be reached.
+    """
+    for name, state in view.class_states().items():
+        live = [(name, record.id) for record in state.assets if record.status != "deleted"]
+        yield from live if name == own else live[-1:]
 
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
