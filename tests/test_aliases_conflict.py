@@ -242,7 +242,7 @@ def test_an_upload_whose_alias_has_moved_on_is_refused_before_anything_is_sent(
 ) -> None:
     ann, _ = moved_on
     stage(ann, "mine", "best")
-    error = refused(team, ann.upload, "models@best is now /2", "Bob", "/1")
+    error = refused(team, ann.upload, "models@best is now models/2", "Bob", "/1")
     assert re.search(r"ago|UTC|just now", error.message), "it says when"
     status = ann.status()
     assert status.aliases == ("best",)
@@ -257,7 +257,7 @@ def test_a_push_of_commits_whose_alias_has_moved_on_is_refused(
     ann, _ = moved_on
     stage(ann, "mine").commit()
     stage(ann, "mine again", "best").commit()
-    refused(team, ann.push, "models@best is now /2", "Bob")
+    refused(team, ann.push, "models@best is now models/2", "Bob")
     assert len(ann.status().unpublished) == 2
 
 
@@ -267,9 +267,9 @@ def test_publishing_without_the_alias_first_is_no_way_around(
     ann, _ = moved_on
     stage(ann, "mine").upload()
     ann.set(aliases=["best"])
-    refused(team, ann.upload, "models@best is now /2", "Bob", "/1")
+    refused(team, ann.upload, "models@best is now models/2", "Bob", "/1")
     stage(ann, "mine again", "best")
-    refused(team, ann.upload, "models@best is now /2", "Bob", "/1")
+    refused(team, ann.upload, "models@best is now models/2", "Bob", "/1")
     assert team.numbers("best") == [2, 1]
 
 
@@ -329,7 +329,7 @@ def test_an_alias_that_moves_during_the_upload_is_a_conflict(team: Team) -> None
     bob = team.downloaded("Bob", "models@best")
     team.watched(lambda: stage(bob, "two", "best").upload())
     stage(ann, "mine", "best")
-    with pytest.raises(Conflict, match="models@best is now /2"):
+    with pytest.raises(Conflict, match="models@best is now models/2"):
         ann.upload()
     assert team.numbers("best") == [2, 1]
     assert len(team.store().assets("models")) == 2

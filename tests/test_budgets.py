@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,9 +16,11 @@ import pytest
 from blake3 import blake3
 
 import ama
+import ama.objectstore
 from ama import fs
 from ama.chunking import LARGEST
 from ama.entries import MAX_NEEDS, Publish, decode_entry
+from ama.errors import StorageError
 from ama.hashing import asset_id, blob_id, tree_id
 from ama.logreader import CHECKPOINT_EVERY, PROBES
 from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
@@ -56,6 +58,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 Counters = Callable[[str], CountingStorage]
+Monkey = pytest.MonkeyPatch
 Versions = list[dict[str, bytes]]
 
 
@@ -335,6 +338,42 @@ def test_a_cold_download_by_alias(
     assert requests <= COLD_REQUESTS
     assert wrote_nothing(counter)
     assert counter.round_trips <= COLD_ROUND_TRIPS + 1
+
+
+def test_an_interrupted_download_of_a_large_file_goes_on_where_it_was(
+    tmp_path: Path, configured: Settings, counted: Counters, url: str, monkeypatch: Monkey
+) -> None:
+    """What it had brought of the file is verified, and not asked for again."""
+    window, size = 1 << 20, 8 << 20
+    monkeypatch.setattr(ama.objectstore, "BATCH_SIZE", window)
+    monkeypatch.setattr(ama.objectstore, "RANGE_SIZE", window)
+    large = blake3(b"large").digest(length=size)
+    fill(tmp_path / "work", {"large": large})
+    repo = ama.Repo.init(tmp_path / "work", "models", settings=configured)
+    repo.add(["."])
+    repo.upload()
+    storage = counted(url)
+    storage.reset()
+    read = storage.inner.read
+
+    def break_off(ranges: Sequence[Range]) -> list[bytes | None]:
+        if storage.bytes_read > size / 2:
+            raise StorageError("the network is down")
+        return read(ranges)
+
+    monkeypatch.setattr(storage.inner, "read", break_off)
+    store = ama.Store.default(configured)
+    with pytest.raises(StorageError, match="network"):
+        store.download("models", tmp_path / "copy")
+    monkeypatch.setattr(storage.inner, "read", read)
+    brought = storage.bytes_read
+    storage.reset()
+    store.download("models", tmp_path / "copy")
+    assert contents(tmp_path / "copy") == {"large": large}
+    assert storage.bytes_read <= size - brought + 2 * window
+    assert not (tmp_path / "copy" / ".ama" / "incoming").exists() or not any(
+        (tmp_path / "copy" / ".ama" / "incoming").iterdir()
+    )
 
 
 def test_a_cold_download_by_number_and_by_class(

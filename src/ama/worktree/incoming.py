@@ -193,6 +193,7 @@ def _fetch(
     staged: dict[str, str] = {}
     small: dict[bytes, list[Listed]] = {}
     large: dict[bytes, list[Listed]] = {}
+    partial: dict[bytes, str] = {}
     uses: dict[bytes, int] = {}
     for item in wanted:
         use = uses[item.id] = uses.get(item.id, 0) + 1
@@ -203,6 +204,8 @@ def _fetch(
             staged[item.path] = there
             progress.advance(item.size)
         else:
+            if there is not None:
+                partial[item.id] = there
             staged[item.path] = f"{directory}{os.sep}{stem}-{mine}"
             by_id = small if item.size < THRESHOLD else large
             by_id.setdefault(item.id, []).append(item)
@@ -216,7 +219,7 @@ def _fetch(
     for done in sources.each_file(small, write):
         progress.advance(sum(item.size for object_id in done for item in small[object_id]))
     for object_id, items in large.items():
-        _fetch_large(tree, object_id, items, staged, sources, progress)
+        _fetch_large(tree, object_id, items, staged, partial.get(object_id), sources, progress)
     return staged
 
 
@@ -252,6 +255,8 @@ def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
 def _is_there(path: str, item: Listed) -> bool:
     """Whether an earlier try, which was interrupted, has brought a file whole."""
     try:
+        if os.path.getsize(path) != item.size:
+            return False
         with open(path, "rb", buffering=0) as file:
             return hash_stream(file) == (item.id, item.size)
     except OSError:
@@ -263,12 +268,13 @@ def _fetch_large(
     object_id: bytes,
     items: Sequence[Listed],
     staged: Mapping[str, str],
+    partial: str | None,
     sources: Sources,
     progress: Progress,
 ) -> None:
     first, *others = items
     path = staged[first.path]
-    have = _chunks_here(tree, first, sources)
+    have = _chunks_here(tree, first, partial, sources)
     _write(path, _counted(sources.stream(object_id, Kind.DATA, have), progress), first)
     for item in others:
         with open(path, "rb", buffering=0) as file:
@@ -282,26 +288,39 @@ def _counted(stream: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(len(data))
 
 
-def _chunks_here(tree: Worktree, item: Listed, sources: Sources) -> Have | None:
-    """Offer the chunks of the file that is at this path now, read and verified, if it has any."""
+def _chunks_here(
+    tree: Worktree, item: Listed, partial: str | None, sources: Sources
+) -> Have | None:
+    """Offer the chunks that are on this machine, read and verified.
+
+    Args:
+        tree: the worktree: the file that is at the path now may have some.
+        item: what is fetched.
+        partial: what an earlier try has brought of it, before it was interrupted.
+        sources: what knows how files are cut.
+    """
+    files: list[tuple[str, bytes]] = []
     entry = tree.index.read().entries.get(item.path)
-    if entry is None or entry.size < THRESHOLD or entry.id not in sources:
+    if entry is not None and entry.size >= THRESHOLD and entry.id in sources:
+        files.append((os.path.join(tree.root, item.path), entry.id))
+    if partial is not None:
+        files.append((partial, item.id))
+    places: dict[bytes, tuple[str, int]] = {}
+    for path, whole in files:
+        recipe = sources.recipe(whole)
+        offset = 0
+        for chunk, size in recipe.chunks if recipe and recipe.kind is Kind.DATA else ():
+            places.setdefault(chunk, (path, offset))
+            offset += size
+    if not places:
         return None
-    old = sources.recipe(entry.id)
-    if old is None or old.kind is not Kind.DATA:
-        return None
-    places: dict[bytes, int] = {}
-    offset = 0
-    for chunk, size in old.chunks:
-        places.setdefault(chunk, offset)
-        offset += size
 
     def have(chunk: bytes, size: int) -> bytes | None:
-        at = places.get(chunk)
-        if at is None:
+        path, at = places.get(chunk, ("", 0))
+        if not path:
             return None
         try:
-            with open(tree.root / item.path, "rb", buffering=0) as file:
+            with open(path, "rb", buffering=0) as file:
                 file.seek(at)
                 data = file.read(size)
         except OSError:
