@@ -84,6 +84,9 @@ class Recorder:
     def advance(self, count: int) -> None:
         self._open[-1][2] += count
 
+    def skip(self, count: int) -> None:
+        self._open[-1][1] -= count
+
     def finish(self) -> None:
         self.tasks.append(tuple(self._open.pop()))
 

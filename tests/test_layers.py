@@ -57,7 +57,8 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "transfer": [
         {"patterns", "adopting", "aliasing", "presence", "pending"},
-        {"push", "download"},
+        {"sending", "download"},
+        {"push"},
         {"publishing", "repairing"},
         {"copying"},
     ],

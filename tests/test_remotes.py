@@ -7,8 +7,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -675,3 +678,46 @@ def test_a_missing_client_is_named_with_what_installs_it(
     assert told.code == 8
     assert f"pip install {package}" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+# ------------------------------------------------------------------------------ interrupted
+
+
+def test_ctrl_c_leaves_all_valid_and_little_to_do_again(
+    bad_network: proxy.Proxy, tmp_path: Path, run: Ama
+) -> None:
+    """At once, though a request stands still; and the next try sends what is missing."""
+    pack, packs = 32 << 20, 5
+    content = os.urandom(packs * pack)
+    (tmp_path / "large").write_bytes(content)
+    url = f"gs://bucket/tests/{os.urandom(8).hex()}?endpoint_url={bad_network.url}"
+    env = {"AMA_REMOTE": url, "STORAGE_EMULATOR_HOST": bad_network.url}
+    run.ok("init", "models", env=env)
+    run.ok("add", "large", env=env)
+    stuck = threading.Event()
+
+    def stand_still(asked: proxy.Request) -> proxy.Action:
+        sent = [other for other in bad_network.requests if other.size >= pack]
+        if asked.size < pack or len(sent) <= 3:
+            return "pass"
+        stuck.set()
+        return "stall"
+
+    bad_network.rule = stand_still
+    argv = [sys.executable, "-m", "ama", "upload"]
+    process = subprocess.Popen(
+        argv, env={**os.environ, **env}, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    assert stuck.wait(60)
+    time.sleep(0.5)  # for the requests before it
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 130, said
+    assert "go on with it: ama upload" in said
+    bad_network.rule = lambda asked: "pass"
+    bad_network.requests.clear()
+    assert "published models/1" in run.ok("upload", env=env).stdout
+    again = sum(asked.size for asked in bad_network.requests)
+    assert again <= (packs - 3) * pack + pack
+    run.ok("download", "models", "-o", "copy", env=env, cwd=tmp_path.parent)
+    assert (tmp_path.parent / "copy" / "large").read_bytes() == content

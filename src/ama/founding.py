@@ -167,6 +167,10 @@ class Unmade:
         """Make the name hold nothing. See `Storage.delete`."""
         self.inner.delete(name)
 
+    def cancel(self) -> None:
+        """Let requests fail that are waited for. See `Storage.cancel`."""
+        self.inner.cancel()
+
     def is_overtaken(self) -> bool:
         """Whether somebody else has made the store meanwhile, so that this one never will be."""
         return not self.made and self.inner.read([Range(FORMAT)]) not in ([None], [self._format])

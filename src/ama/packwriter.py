@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ama.compression import compress
+from ama.errors import AmaError
 from ama.hashing import Buffer, blob_id
 from ama.objects import Kind
 from ama.objectstore import index_name, pack_name
@@ -43,7 +45,7 @@ class PackWriter:
 
     Args:
         storage: where packs and indexes go.
-        advance: called with the number of bytes stored after each pack and index.
+        advance: called after each pack is stored, with the bytes of content in it.
         pack_size: a pack is closed once it holds this many bytes.
         index_every: an index is written after this many bytes of packs, so that an interrupted
             writer loses little.
@@ -148,6 +150,21 @@ class PackWriter:
         self._write_index()
         return tuple(self._indexes)
 
+    def keep_stored(self) -> None:
+        """Index what is stored by now, as far as that can be done at once, and write no more.
+
+        For who is interrupted: the next try finds it, and sends the rest.
+        """
+        self._storage.cancel()
+        self._packer.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for future in self._waiting:
+            if not future.cancelled() and future.exception() is None:
+                self._note(*future.result())
+        self._waiting.clear()
+        with suppress(AmaError):
+            self._write_index()
+
     def _later(self, kind: Kind, size: int, job: Callable[[PackBuilder], Record]) -> None:
         """Have the packer do something to the pack that objects of a kind go to."""
         self._batch.append((kind, job))
@@ -212,10 +229,15 @@ class PackWriter:
     def _drain(self, left: int) -> None:
         """Wait until at most `left` packs are on their way."""
         while len(self._waiting) > left:
-            pack, size, records = self._waiting.popleft().result()
-            self._locations += [Location(pack, record) for record in records]
-            self._sizes[pack] = size
-            self._count(size)
+            self._note(*self._waiting.popleft().result())
+
+    def _note(self, pack: bytes, size: int, records: tuple[Record, ...]) -> None:
+        """Note that a pack is stored."""
+        self._locations += [Location(pack, record) for record in records]
+        self._sizes[pack] = size
+        self.bytes_written += size
+        if self._advance:
+            self._advance(sum(r.full for r in records if r.kind is Kind.DATA))
 
     def _write_index(self) -> None:
         if not self._locations:
@@ -223,10 +245,5 @@ class PackWriter:
         data = encode_index(self._locations, self._sizes)
         self._storage.put(index_name(blob_id(data)), data)
         self._indexes.append(PackIndex(data))
-        self._count(len(data))
+        self.bytes_written += len(data)
         self._locations, self._sizes = [], {}
-
-    def _count(self, size: int) -> None:
-        self.bytes_written += size
-        if self._advance:
-            self._advance(size)

@@ -19,6 +19,9 @@ class Progress(Protocol):
         ...     def advance(self, count: int) -> None:
         ...         self.done += count
         ...
+        ...     def skip(self, count: int) -> None:
+        ...         self.total -= count
+        ...
         ...     def finish(self) -> None:
         ...         print(f"{100 * self.done // self.total} %")
     """
@@ -33,6 +36,9 @@ class Progress(Protocol):
 
     def advance(self, count: int) -> None:
         """Another `count` bytes are done."""
+
+    def skip(self, count: int) -> None:
+        """Of the bytes to handle, `count` needn't be: they are where they belong already."""
 
     def finish(self) -> None:
         """The piece of work that was started last has ended."""
@@ -50,6 +56,9 @@ class _NoProgress:
         pass
 
     def advance(self, count: int) -> None:
+        pass
+
+    def skip(self, count: int) -> None:
         pass
 
     def finish(self) -> None:

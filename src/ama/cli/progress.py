@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ama.cli.output import colour_wanted, console
+from ama.cli.output import colour_wanted, console, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -42,6 +42,7 @@ class TerminalProgress:
         self._task = ""
         self._total: int | None = None
         self._done = 0
+        self._saved = 0
         self._started = 0.0
         self._drawn = 0.0
 
@@ -49,7 +50,7 @@ class TerminalProgress:
         """Begin a task; `total_bytes` is None where it isn't known."""
         self.finish()
         with self._lock:
-            self._task, self._total, self._done = task, total_bytes, 0
+            self._task, self._total, self._done, self._saved = task, total_bytes, 0, 0
             self._started = self._drawn = time.monotonic()
 
     def advance(self, count: int) -> None:
@@ -61,6 +62,13 @@ class TerminalProgress:
                 return
             self._drawn = now
             self._draw()
+
+    def skip(self, count: int) -> None:
+        """Note that `count` bytes needn't be handled: rate and time left are of the others."""
+        with self._lock:
+            self._saved += count
+            if self._total is not None:
+                self._total -= count
 
     def finish(self) -> None:
         """End the task and remove its bar."""
@@ -74,7 +82,10 @@ class TerminalProgress:
             self._bars = _new_bars()
             self._bar = self._bars.add_task(self._task, total=self._total)
             self._bars.start()
-        self._bars.update(self._bar, completed=self._done)
+        there = f" ({size(self._saved)} are there already)" if self._saved else ""
+        self._bars.update(
+            self._bar, completed=self._done, total=self._total, description=self._task + there
+        )
 
 
 def _new_bars() -> Bars:

@@ -92,6 +92,10 @@ class CountingStorage:
         self._count("delete", (name,))
         self.inner.delete(name)
 
+    def cancel(self) -> None:
+        """Let requests fail that are waited for. See `Storage.cancel`."""
+        self.inner.cancel()
+
     def _count(self, operation: str, names: tuple[str, ...]) -> None:
         with self._lock:
             self.round_trips += 1

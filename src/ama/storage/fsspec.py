@@ -13,6 +13,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, TypeVar
 
@@ -75,6 +76,7 @@ class FsspecStorage:
         self._opening = threading.Lock()
         self._opened: tuple[Client, str] | None = None
         self._gate: asyncio.Semaphore | None = None
+        self._waiting: set[Future[Any]] = set()
 
     @property
     def url(self) -> str:
@@ -267,11 +269,21 @@ class FsspecStorage:
         """Run requests on the I/O thread, and wait for them here."""
         self._client()  # not on that thread: opening one waits for it
         future = asyncio.run_coroutine_threadsafe(work(), get_loop())
+        self._waiting.add(future)
         try:
             return future.result()
-        except BaseException:  # Ctrl-C among others: nothing goes on behind our back
-            future.cancel()
+        except BaseException as error:
+            future.cancel()  # after Ctrl-C among others: nothing goes on behind our back
+            if isinstance(error, CancelledError):
+                raise StorageError(f"a request to {self._url} was given up") from None
             raise
+        finally:
+            self._waiting.discard(future)
+
+    def cancel(self) -> None:
+        """Let the requests fail at once that other threads wait for. See `Storage.cancel`."""
+        for future in list(self._waiting):
+            future.cancel()
 
     def _client(self) -> tuple[Client, str]:
         """Return the client, opened at its first use, and the path of the storage in it."""

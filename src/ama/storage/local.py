@@ -96,6 +96,9 @@ class LocalStorage:
         """Delete a file; its directory stays. See `Storage.delete`."""
         fs.remove(self._path(name))
 
+    def cancel(self) -> None:
+        """Do nothing: no request takes long. See `Storage.cancel`."""
+
     def missing_directories(self, name: str) -> Names:
         """Return the directories that a write of a name would make. See `HasDirectories`."""
         found: Names = []

@@ -89,6 +89,9 @@ class MemoryStorage:
         with self._lock:
             self._held.pop(name, None)
 
+    def cancel(self) -> None:
+        """Do nothing: no request takes long. See `Storage.cancel`."""
+
 
 def _cut(data: bytes, wanted: Range) -> bytes:
     end = None if wanted.length is None else wanted.start + wanted.length

@@ -85,6 +85,12 @@ class Storage(Protocol):
     def delete(self, name: str) -> None:
         """Make the name hold nothing; fine if it does already."""
 
+    def cancel(self) -> None:
+        """Let the requests fail at once that other threads wait for, if they may take long.
+
+        What they were to write may be there or not. Later requests are made as ever.
+        """
+
 
 @runtime_checkable
 class HasDirectories(Protocol):

@@ -64,6 +64,10 @@ class ReadOnlyStorage:
         """Refuse."""
         self._refuse("delete", name)
 
+    def cancel(self) -> None:
+        """Let requests fail that are waited for. See `Storage.cancel`."""
+        self.inner.cancel()
+
     def _refuse(self, what: str, name: str) -> NoReturn:
         check_storage_name(name)
         raise StorageError(

@@ -7,29 +7,27 @@ lost race turns out to be a gc (design: "presence is as of the number that one w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ama.chunking import THRESHOLD
 from ama.entries import MAX_NEEDS, Event, HeldRef, Publish
-from ama.errors import Conflict, IntegrityError, NotFound, shown
+from ama.errors import IntegrityError, NotFound
 from ama.hashing import blob_id, short
 from ama.logview import LogView
-from ama.objects import Asset, EntryKind, Kind, Recipe, encode_recipe
+from ama.objects import Asset, EntryKind, Kind, Recipe
 from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packindex import Location, PackIndex, encode_index
+from ama.packindex import PackIndex, encode_index
 from ama.packwriter import PACK_SIZE, PackWriter
 from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
 from ama.staging import IndexEntry
-from ama.transfer.adopting import adopt
 from ama.transfer.aliasing import Job, alias_events
 from ama.transfer.presence import Lost, Presence, is_usable, may_be_purged, reads_back
-from ama.worktree.reading import cut, read_entry
+from ama.transfer.sending import Sender
 from ama.worktree.snapshot import trees_below
 
 
@@ -68,14 +66,12 @@ class Push:
     ) -> None:
         self.remote = remote
         self.aliases: list[AliasChange] = []
-        self.changed: list[str] = []
-        self.recipes: dict[bytes, Recipe] = {}
-        self.bytes_sent = 0
-        self.bytes_reused = 0
+        self._sender = Sender(
+            remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
+        )
+        self._indexed = 0
         self._sources = sources
         self._jobs = jobs
-        self._here = here
-        self._root = root
         self._progress = progress
         self._pack_size = pack_size
         self._own: ObjectStore | None = None
@@ -85,6 +81,26 @@ class Push:
         self._looked_up: set[bytes] = set()
         self._relied: set[bytes] = set()
         self._closures: dict[bytes, _Closure] = {}
+
+    @property
+    def recipes(self) -> Mapping[bytes, Recipe]:
+        """How large files are cut, as far as it was learned."""
+        return self._sender.recipes
+
+    @property
+    def changed(self) -> Sequence[str]:
+        """The files that were found to be changed since they were added."""
+        return self._sender.changed
+
+    @property
+    def bytes_sent(self) -> int:
+        """What went to the store."""
+        return self._sender.bytes_sent + self._indexed
+
+    @property
+    def bytes_reused(self) -> int:
+        """The content that the store had already."""
+        return self._sender.bytes_reused
 
     def events(self, view: LogView) -> list[Event]:
         """Return what publishes the jobs on a log as it is now, having sent what it lacks.
@@ -168,11 +184,12 @@ class Push:
             for index in self._orphans(view):
                 present.add(index, partial(reads_back, self.remote.storage))
             missing = {i: size for i, size in missing.items() if not self._is_whole(i, present)}
-        self.bytes_reused = sum(files.values()) - sum(missing.values())
+        self._sender.bytes_reused = reused = sum(files.values()) - sum(missing.values())
         wanted = [i for i in metadata if not self._is_whole(i, present)]
-        self._progress.start("Sending", sum(missing.values()))
+        self._progress.start("Sending", sum(files.values()))
         try:
-            sent = self._write(view, present, wanted, missing)
+            self._progress.skip(reused)
+            sent = self._write(view, present, wanted, list(missing))
         finally:
             self._progress.finish()
         current = set(view.root.indexes)
@@ -183,7 +200,12 @@ class Push:
             # They may name trees and recipes whose other parts nobody sent: an index of our own
             # names what this push needs of them, and all that is below it.
             ids = [*metadata, *files]
-            ids += [c for i in ids if i in self.recipes for c, _ in self.recipes[i].chunks]
+            ids += [
+                c
+                for i in ids
+                if i in self._sender.recipes
+                for c, _ in self._sender.recipes[i].chunks
+            ]
             self._consolidate(ids, Presence(orphans), self._own, view.root.condemned_indexes)
         self._sent_at = view.number
         self._looked_up = present.used & current
@@ -195,7 +217,7 @@ class Push:
         if not present.only_recipe(object_id):
             return True
         try:
-            recipe = self._recipe(object_id, present)
+            recipe = self._sender.recipe(object_id, present)
         except (IntegrityError, NotFound):
             return False
         # All of them, not up to the first that is missing: what is asked for counts as used.
@@ -233,104 +255,14 @@ class Push:
         view: LogView,
         present: Presence,
         metadata: Sequence[bytes],
-        files: Mapping[bytes, int],
+        files: Sequence[bytes],
     ) -> tuple[PackIndex, ...]:
         condemned = view.root.condemned_packs.__contains__
-        own = self._write_packs(present, metadata, files, condemned)
+        own = self._sender.send(present, metadata, files, condemned)
         if any(index.id in view.root.condemned_indexes for index in own):
             # The same packs make the same index, and that name must not come back.
-            own = self._write_packs(present, metadata, files, lambda pack: True)
+            own = self._sender.send(present, metadata, files, lambda pack: True)
         return own
-
-    def _write_packs(
-        self,
-        present: Presence,
-        metadata: Sequence[bytes],
-        files: Mapping[bytes, int],
-        condemned: Callable[[bytes], bool],
-    ) -> tuple[PackIndex, ...]:
-        advance = self._progress.advance
-        with PackWriter(self.remote.storage, pack_size=self._pack_size) as writer:
-            here = [self._here[object_id] for object_id in files if object_id in self._here]
-            for entry in here:
-                self._send_from_worktree(writer, present, entry, advance)
-            rest = [object_id for object_id in files if object_id not in self._here]
-            self._copy(writer, present, [*rest, *metadata], condemned, advance)
-            own = writer.finish()
-            self.bytes_sent += writer.bytes_written
-        return own
-
-    def _send_from_worktree(
-        self,
-        writer: PackWriter,
-        present: Presence,
-        entry: IndexEntry,
-        advance: Callable[[int], None],
-    ) -> None:
-        """Send a file of the worktree, if it still is what was added."""
-        if entry.size < THRESHOLD:
-            data = read_entry(self._root, entry.path, entry.kind)
-            self._require_unchanged(entry, blob_id(data))
-            writer.add(Kind.DATA, entry.id, data)
-            advance(entry.size)
-            return
-
-        def write(chunk: bytes, data: memoryview) -> None:
-            if chunk in present:
-                self.bytes_reused += len(data)
-            else:
-                writer.add(Kind.DATA, chunk, data)
-
-        recipe, whole = cut(self._root, entry.path, write, advance)
-        self._require_unchanged(entry, whole)
-        writer.add(Kind.RECIPE, entry.id, encode_recipe(recipe))
-        self.recipes[entry.id] = recipe
-
-    def _require_unchanged(self, entry: IndexEntry, found: bytes) -> None:
-        if found != entry.id:
-            self.changed.append(entry.path)
-            raise Conflict(
-                f"{shown(entry.path)} was changed since it was added, so nothing was published",
-                hint=f"add it again: ama add {shown(entry.path)}",
-            )
-
-    def _copy(
-        self,
-        writer: PackWriter,
-        present: Presence,
-        ids: Sequence[bytes],
-        condemned: Callable[[bytes], bool],
-        advance: Callable[[int], None],
-    ) -> None:
-        """Copy objects as they lie in their packs; a pack that is wanted whole goes as it is."""
-        by_store: dict[int, tuple[ObjectStore, dict[bytes, Location]]] = {}
-        for object_id in dict.fromkeys(ids):
-            try:
-                store = self._sources.holding(object_id)
-            except NotFound as error:
-                raise IntegrityError(
-                    f"object {short(object_id)} is lost: neither here nor in a remote seen before",
-                    hint="see what is touched: ama fsck",
-                ) from error
-            wanted = by_store.setdefault(id(store), (store, {}))[1]
-            places = store.find(object_id)
-            whole = [at for at in places if at.record.kind is not Kind.RECIPE]
-            if whole:
-                wanted[object_id] = whole[0]
-                continue
-            recipe = store.recipe(object_id) or self._recipe(object_id, present)
-            # A recipe after its chunks: it may be read as soon as it is there.
-            for chunk, _ in recipe.chunks:
-                if chunk not in present and chunk not in wanted:
-                    wanted[chunk] = store.find(chunk)[0]
-            wanted[object_id] = places[0]
-        for store, wanted in by_store.values():
-            adopted = adopt(writer, self.remote.storage, store, wanted.values(), condemned)
-            advance(sum(_content(at) for at in wanted.values() if at.pack in adopted))
-            rest = [at for at in wanted.values() if at.pack not in adopted]
-            for location, raw in store.read_raw(rest):
-                writer.copy(location.record, raw)
-                advance(_content(location))
 
     def _orphans(self, view: LogView) -> list[PackIndex]:
         """Return the indexes of interrupted pushes whose packs are all there, whole."""
@@ -407,7 +339,7 @@ class Push:
         ids = [*closure.metadata, *closure.files]
         for object_id in tuple(ids):
             if present.only_recipe(object_id):
-                ids += [chunk for chunk, _ in self._recipe(object_id, present).chunks]
+                ids += [chunk for chunk, _ in self._sender.recipe(object_id, present).chunks]
         lacking = [object_id for object_id in ids if object_id not in present]
         if lacking:
             raise IntegrityError(
@@ -418,18 +350,6 @@ class Push:
         if len(present.used) <= MAX_NEEDS:
             return tuple(sorted(present.used))
         return (self._consolidate(ids, present, own, condemned),)
-
-    def _recipe(self, object_id: bytes, present: Presence) -> Recipe:
-        recipe = self.recipes.get(object_id)
-        if recipe is None and object_id in self._sources:
-            recipe = self._sources.recipe(object_id)
-        if recipe is None:
-            store = ObjectStore(self.remote.storage, present.indexes)
-            recipe = store.recipe(object_id)
-        if recipe is None:
-            raise IntegrityError(f"object {short(object_id)} has no recipe in {self.remote.url}")
-        self.recipes[object_id] = recipe
-        return recipe
 
     def _consolidate(
         self,
@@ -453,10 +373,6 @@ class Push:
             data = encode_index([*locations, *more], {**sizes, **more.pack_sizes})
         index = PackIndex(data)
         self.remote.storage.put(index_name(index.id), data)
-        self.bytes_sent += len(data)
+        self._indexed += len(data)
         own.add_index(index)
         return index.id
-
-
-def _content(location: Location) -> int:
-    return location.record.full if location.record.kind is Kind.DATA else 0

@@ -1,0 +1,182 @@
+"""Sending what a store lacks: out of files of the worktree, or as it lies in other packs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ama.chunking import THRESHOLD
+from ama.errors import AmaError, Conflict, IntegrityError, NotFound, shown
+from ama.hashing import blob_id, short
+from ama.objects import Kind, Recipe, encode_recipe
+from ama.objectstore import ObjectStore
+from ama.packindex import Location, PackIndex
+from ama.packwriter import PackWriter
+from ama.progress import Progress
+from ama.sources import Sources
+from ama.staging import IndexEntry
+from ama.storage.protocol import Storage
+from ama.transfer.adopting import adopt
+from ama.transfer.presence import Presence
+from ama.worktree.reading import cut, read_entry
+
+
+class Sender:
+    """What sends the objects of a push.
+
+    Args:
+        storage: where they go.
+        sources: where they are read from.
+        here: files of the worktree whose content is read there, by id.
+        root: the worktree.
+        progress: is told of the content that is stored, or needn't be.
+        pack_size: see `PackWriter`.
+
+    Attributes:
+        recipes: how large files are cut, as far as it was learned.
+        changed: the files that were found to be changed since they were added.
+        bytes_sent: what went to the storage.
+        bytes_reused: the content that was there already.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        sources: Sources,
+        *,
+        here: Mapping[bytes, IndexEntry],
+        root: Path,
+        progress: Progress,
+        pack_size: int,
+    ) -> None:
+        self.recipes: dict[bytes, Recipe] = {}
+        self.changed: list[str] = []
+        self.bytes_sent = 0
+        self.bytes_reused = 0
+        self._storage = storage
+        self._sources = sources
+        self._here = here
+        self._root = root
+        self._progress = progress
+        self._pack_size = pack_size
+
+    def recipe(self, object_id: bytes, present: Presence) -> Recipe:
+        """Return how a large file is cut.
+
+        Raises:
+            IntegrityError: neither a source nor the storage says.
+        """
+        recipe = self.recipes.get(object_id)
+        if recipe is None and object_id in self._sources:
+            recipe = self._sources.recipe(object_id)
+        if recipe is None:
+            recipe = ObjectStore(self._storage, present.indexes).recipe(object_id)
+        if recipe is None:
+            raise IntegrityError(f"object {short(object_id)} has no recipe in {self._storage.url}")
+        self.recipes[object_id] = recipe
+        return recipe
+
+    def send(
+        self,
+        present: Presence,
+        metadata: Sequence[bytes],
+        files: Sequence[bytes],
+        condemned: Callable[[bytes], bool],
+    ) -> tuple[PackIndex, ...]:
+        """Send objects, and return the indexes that name them.
+
+        Where it is interrupted, what is stored by then is indexed: the next try goes on from there.
+
+        Args:
+            present: what is there already: of files that are in chunks, some of these.
+            metadata: trees, assets and the like.
+            files: content.
+            condemned: which packs must not come back under their names.
+
+        Raises:
+            Conflict: a file of the worktree is no longer what was added.
+            IntegrityError: an object is lost.
+        """
+        writer = PackWriter(
+            self._storage, advance=self._progress.advance, pack_size=self._pack_size
+        )
+        with writer:
+            try:
+                for entry in [self._here[i] for i in files if i in self._here]:
+                    self._send_file(writer, present, entry)
+                rest = [object_id for object_id in files if object_id not in self._here]
+                self._copy(writer, present, [*rest, *metadata], condemned)
+                own = writer.finish()
+            except (KeyboardInterrupt, AmaError):
+                writer.keep_stored()
+                raise
+            self.bytes_sent += writer.bytes_written
+        return own
+
+    def _send_file(self, writer: PackWriter, present: Presence, entry: IndexEntry) -> None:
+        """Send a file of the worktree, if it still is what was added."""
+        if entry.size < THRESHOLD:
+            data = read_entry(self._root, entry.path, entry.kind)
+            self._require_unchanged(entry, blob_id(data))
+            writer.add(Kind.DATA, entry.id, data)
+            return
+
+        def write(chunk: bytes, data: memoryview) -> None:
+            if chunk in present or chunk in writer:
+                self._reuse(len(data))
+            else:
+                writer.add(Kind.DATA, chunk, data)
+
+        recipe, whole = cut(self._root, entry.path, write)
+        self._require_unchanged(entry, whole)
+        writer.add(Kind.RECIPE, entry.id, encode_recipe(recipe))
+        self.recipes[entry.id] = recipe
+
+    def _require_unchanged(self, entry: IndexEntry, found: bytes) -> None:
+        if found != entry.id:
+            self.changed.append(entry.path)
+            raise Conflict(
+                f"{shown(entry.path)} was changed since it was added, so nothing was published",
+                hint=f"add it again: ama add {shown(entry.path)}",
+            )
+
+    def _copy(
+        self,
+        writer: PackWriter,
+        present: Presence,
+        ids: Sequence[bytes],
+        condemned: Callable[[bytes], bool],
+    ) -> None:
+        """Copy objects as they lie in their packs; a pack that is wanted whole goes as it is."""
+        by_store: dict[int, tuple[ObjectStore, dict[bytes, Location]]] = {}
+        for object_id in dict.fromkeys(ids):
+            try:
+                store = self._sources.holding(object_id)
+            except NotFound as error:
+                raise IntegrityError(
+                    f"object {short(object_id)} is lost: neither here nor in a remote seen before",
+                    hint="see what is touched: ama fsck",
+                ) from error
+            wanted = by_store.setdefault(id(store), (store, {}))[1]
+            places = store.find(object_id)
+            whole = [at for at in places if at.record.kind is not Kind.RECIPE]
+            if whole:
+                wanted[object_id] = whole[0]
+                continue
+            recipe = store.recipe(object_id) or self.recipe(object_id, present)
+            # A recipe after its chunks: it may be read as soon as it is there.
+            for chunk, size in recipe.chunks:
+                if chunk in present or chunk in wanted:
+                    self._reuse(size)
+                else:
+                    wanted[chunk] = store.find(chunk)[0]
+            wanted[object_id] = places[0]
+        for store, wanted in by_store.values():
+            adopted = adopt(writer, self._storage, store, wanted.values(), condemned)
+            rest = [at for at in wanted.values() if at.pack not in adopted]
+            for location, raw in store.read_raw(rest):
+                writer.copy(location.record, raw)
+
+    def _reuse(self, size: int) -> None:
+        self.bytes_reused += size
+        self._progress.skip(size)
