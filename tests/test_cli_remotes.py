@@ -128,6 +128,9 @@ def test_a_check_of_a_web_server_says_that_it_is_none_to_publish_to(
     assert "reach        yes" in told.stdout
     assert f"error: {url} can be read, and is not one to publish to" in told.stderr
     assert "ama download CLASS --remote web" in told.stderr
+    option = "?client_kwargs.trust_env=true"
+    told = run("remote", "check", f"{url}{option}", cwd=tmp_path)
+    assert f"ama download CLASS --remote '{url}{option}'" in told.stderr
     assert "check/" not in told.output
     told = run("remote", "check", "web", "--json", cwd=tmp_path)
     assert told.code == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,7 +186,7 @@ def check(
         raise StorageError(
             f"{report.url} can be read, and is not one to publish to",
             hint="publish to the bucket or directory that it serves; to read it: ama download"
-            f" CLASS --remote {remote or report.url}",
+            f" CLASS --remote {shlex.quote(remote or report.url)}",
         )
     else:
         raise StorageError(
