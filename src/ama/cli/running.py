@@ -134,7 +134,7 @@ def _at_the_same_remote(hint: str | None, arguments: Sequence[str]) -> str | Non
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for word, following in zip(arguments, [*arguments[1:], None], strict=False):
         if word == "--":
             break
         if word == option:
