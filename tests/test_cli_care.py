@@ -256,8 +256,7 @@ def test_fsck_says_what_to_do(tmp_path: Path, run: Ama) -> None:
     assert said.code == 6
     *_, counted, advice = said.stdout.splitlines()
     assert counted.startswith("verified ")
-    assert advice.startswith(f"next: put these files back from a backup of {store}, ")
-    assert advice.endswith(f"ama copy ASSET --from {store} --to URL")
-    run.ok("copy", "models/1", "--from", str(store), "--to", str(tmp_path.parent / "new"))
+    assert advice.startswith(f"next: ama push --repair --remote {store}, in a worktree ")
+    assert f"; or put these files back from a backup of {store}, " in advice
     last.write_bytes(whole)
     assert "next:" not in run.ok("fsck", "--remote", str(store)).stdout

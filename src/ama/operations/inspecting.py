@@ -131,7 +131,7 @@ def diff(
         found = tree.named(path, known | index.entries.keys())
         if path and not found and not os.path.lexists(tree.root / path):
             raise NotFound(
-                f"{tree.words([path])} is neither here nor in what is compared",
+                f"{shown(tree.near(path))} is neither here nor in what is compared",
                 hint="see what differs: ama diff without paths",
             )
         chosen.update(found)

@@ -358,7 +358,7 @@ def remove(
         path = tree.relative(given)
         below = tree.named(path, index.entries)
         if not below:
-            what = tree.words([path])  # as seen from where the command was given
+            what = shown(tree.near(path))
             raise NotFound(f"{what} is not staged", hint="see what is: ama ls, ama status")
         chosen.update((p, index.entries[p]) for p in below)
     blocked = obstacles(tree.root, chosen)

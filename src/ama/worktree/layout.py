@@ -173,8 +173,11 @@ class Worktree:
         Args:
             paths: as they stand in the index.
         """
-        start = self.start or os.curdir
-        return shown(shlex.join(posixpath.relpath(path, start) for path in paths))
+        return shown(shlex.join(map(self.near, paths)))
+
+    def near(self, path: str) -> str:
+        """Return a path of the index as seen from where this was opened."""
+        return posixpath.relpath(path, self.start or os.curdir)
 
     # What was interrupted
 
