@@ -2,8 +2,10 @@
 
     python benchmarks/data.py small DIRECTORY [--count 20000]
     python benchmarks/data.py large FILE [--size 1073741824]
+    python benchmarks/data.py digits DIRECTORY [--count 70000]
+    python benchmarks/data.py store DIRECTORY [--count 2000]
 
-Add `--second` to turn what was made into its second version.
+Add `--second` to turn what was made of the first two into its second version.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
+import struct
+import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ama.remote import Remote
 
 SEED = 20_000
 MIB = 1 << 20
@@ -23,6 +32,13 @@ CHANGED_SHARE = 0.01
 INSERTED_BYTES = 1_000
 REWRITTEN_BYTES = MIB
 REWRITTEN_AT = (0.25, 0.5, 0.75)  # shares of the size
+
+PIXELS = 28  # in a row, and in a column
+DIGIT_BYTES = (214, 40)  # compressed, and the standard deviation
+
+STORED_CLASSES = 20
+STORED_FILES = {"model.bin": 990_000} | {f"part-{number}.bin": 2_500 for number in range(4)}
+SMALL_PACK = 64 << 10  # the memory of a whole one, made anew for each asset, takes minutes
 
 
 def small_path(directory: Path, number: int) -> Path:
@@ -87,18 +103,110 @@ def change_large(path: Path) -> int:
     return INSERTED_BYTES + region * len(REWRITTEN_AT)
 
 
+def write_digits(directory: Path, count: int) -> None:
+    """Writes `count` files as MNIST has them: grey digits of 28 x 28, of seven six to train.
+
+    Nobody looks at them, so what would be their compressed pixels are random bytes, as many.
+    """
+    rng = random.Random(SEED)
+    for split in ("train", "test"):
+        for digit in range(10):
+            (directory / split / str(digit)).mkdir(parents=True)
+    size = struct.pack(">IIBBBBB", PIXELS, PIXELS, 8, 0, 0, 0, 0)
+    head, tail = b"\x89PNG\r\n\x1a\n" + png_part(b"IHDR", size), png_part(b"IEND", b"")
+    for number in range(count):
+        split = "test" if number % 7 == 6 else "train"
+        path = directory / split / str(number % 10) / f"{number:05d}.png"
+        pixels = rng.randbytes(max(60, round(rng.gauss(*DIGIT_BYTES))))
+        path.write_bytes(head + png_part(b"IDAT", pixels) + tail)
+
+
+def png_part(name: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(name + data)
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+
+def write_store(directory: Path, count: int) -> None:
+    """Writes `directory/store`, a store of `count` assets that others have published one by one;
+    and amid them that of `directory/asset`, 1 MB, which is wanted@best.
+
+    It is made in memory: nobody waits for the disk thousands of times.
+    """
+    from ama import Repo
+    from ama.remote import Remote
+    from ama.settings import Settings
+    from ama.storage.opening import open_storage
+    from ama.storage.protocol import Range
+
+    rng = random.Random(SEED)
+    asset = directory / "asset"
+    asset.mkdir()
+    for name, size in STORED_FILES.items():
+        (asset / name).write_bytes(rng.randbytes(size))
+    settings = Settings(
+        data_dir=directory / "data",
+        cache_dir=directory / "cache",
+        user_config_path=directory / "config.toml",
+        user_name="Ann Lee",
+        user_email="ann@example.com",
+        default_remote="memory://benchmark",
+    )
+    storage = open_storage("memory://benchmark")
+    remote, _ = Remote.create(storage, None)
+    for number in range(count):
+        if number == count // 2:
+            repo = Repo.init(asset, "wanted", settings=settings)
+            repo.add(["."])
+            repo.set(aliases=["best"])
+            repo.upload()
+            shutil.rmtree(asset / ".ama")
+        publish_small(remote, number)
+    for name, _ in storage.list(""):
+        (content,) = storage.read([Range(name)])
+        path = directory / "store" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content or b"")
+
+
+def publish_small(remote: Remote, number: int) -> None:
+    """Publishes an asset of one small file: packs, their index, and an entry of the log."""
+    from ama.entries import Publish
+    from ama.hashing import asset_id, blob_id, tree_id
+    from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
+    from ama.packwriter import PackWriter
+
+    content = b"the content of asset %d" % number
+    file = TreeEntry("model.txt", EntryKind.FILE, blob_id(content), len(content))
+    tree = encode_tree([file])
+    class_name = f"class-{number % STORED_CLASSES:02d}"
+    asset = encode_asset(Asset(class_name, tree_id(tree), (), (), "Bob", number))
+    with PackWriter(remote.storage, pack_size=SMALL_PACK) as writer:
+        writer.add(Kind.DATA, file.id, content)
+        writer.add(Kind.TREE, tree_id(tree), tree)
+        writer.add(Kind.ASSET, asset_id(asset), asset)
+        (index,) = writer.finish()
+    event = Publish(asset_id(asset), class_name, (), (index.id,), (index.id,))
+    remote.log.append(lambda view: [event], author="Bob", now=lambda: number)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the data of the benchmarks.")
-    parser.add_argument("kind", choices=["small", "large"])
+    parser.add_argument("kind", choices=["small", "large", "digits", "store"])
     parser.add_argument("path", type=Path)
-    parser.add_argument("--count", type=int, default=20_000, help="how many small files")
+    parser.add_argument("--count", type=int, help="how many small files, digits, or assets")
     parser.add_argument("--size", type=int, default=1 << 30, help="bytes of the large file")
     parser.add_argument("--second", action="store_true", help="make the second version, in place")
     options = parser.parse_args()
+    if options.second and options.kind in ("digits", "store"):
+        parser.error(f"there is no second version of {options.kind}")
     if options.kind == "small" and options.second:
-        print(change_small(options.path, options.count))
+        print(change_small(options.path, options.count or 20_000))
     elif options.kind == "small":
-        write_small(options.path, options.count)
+        write_small(options.path, options.count or 20_000)
+    elif options.kind == "digits":
+        write_digits(options.path, options.count or 70_000)
+    elif options.kind == "store":
+        write_store(options.path, options.count or 2_000)
     elif options.second:
         print(change_large(options.path))
     else:

@@ -12,23 +12,30 @@ import argparse
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
-from operator import add
+from functools import partial
 from pathlib import Path
 
-PROJECT = Path(__file__).parent.parent
-SAMPLE = PROJECT / "examples" / "sample"
-DATA = Path(__file__).parent / "data.py"
-AMA = [sys.executable, "-m", "ama"]
+from measure import (
+    AMA,
+    MIB,
+    PROJECT,
+    SCRATCH,
+    Cost,
+    Pairs,
+    Place,
+    Row,
+    mebibytes,
+    seconds,
+    stored,
+    table,
+)
 
-KIB, MIB = 1 << 10, 1 << 20
+SAMPLE = PROJECT / "examples" / "sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,131 +53,16 @@ FULL = Sizes(small=20_000, many=100_000, large=1 << 30, pairs=5, short_pairs=15)
 QUICK = Sizes(small=400, many=1_000, large=16 * MIB, pairs=1, short_pairs=3)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What commands took: seconds, the highest resident memory, and the bytes sent to the disk."""
-
-    wall: float
-    cpu: float
-    peak: int
-    written: int
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.wall + other.wall,
-            self.cpu + other.cpu,
-            max(self.peak, other.peak),
-            self.written + other.written,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; `met` is None where there is no target."""
-
-    work: str
-    ama: str
-    other: str
-    ratio: float | None
-    target: str
-    met: bool | None
-    cost: Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The costs of ama's runs and of the other's, in the order that they were run."""
-
-    ours: Sequence[Cost]
-    theirs: Sequence[Cost]
-
-    @property
-    def ama(self) -> Cost:
-        return median(self.ours)
-
-    @property
-    def other(self) -> Cost:
-        return median(self.theirs)
-
-    @property
-    def ratio(self) -> float:
-        pairs = zip(self.ours, self.theirs, strict=True)
-        return statistics.median(ours.wall / theirs.wall for ours, theirs in pairs)
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    """The medians of times and bytes, but the highest peak."""
-    return Cost(
-        statistics.median(cost.wall for cost in costs),
-        statistics.median(cost.cpu for cost in costs),
-        max(cost.peak for cost in costs),
-        int(statistics.median(cost.written for cost in costs)),
-    )
-
-
-class Bench:
-    """A scratch directory with its own home, and the data in it."""
+class Bench(Place):
+    """A place with git in it, and with files that can be changed."""
 
     def __init__(self, scratch: Path, sizes: Sizes) -> None:
-        self.scratch = scratch
+        super().__init__(scratch, sizes.pairs)
         self.sizes = sizes
-        self.home = scratch / "home"
-        self.made: dict[Path, Path] = {}
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AMA_", "GIT_", "XDG_")) and name != "PYTHONDONTWRITEBYTECODE"
-        }
-        self.environment |= {
-            "HOME": str(self.home),
-            "PYTHONPATH": str(PROJECT / "src"),
-            "AMA_DATA_DIR": str(self.home / "data"),
-            "AMA_CACHE_DIR": str(self.home / "cache"),
-            "AMA_CONFIG_DIR": str(self.home / "config"),
-            "GIT_CONFIG_NOSYSTEM": "1",
-        }
-        self.reset()
 
     @property
     def store(self) -> Path:
         return self.home / "data" / "store"
-
-    def reset(self) -> None:
-        """An empty home: no store, no caches; the user has a name, as in most people's git."""
-        shutil.rmtree(self.home, ignore_errors=True)
-        self.home.mkdir(parents=True)
-        (self.home / ".gitconfig").write_text(
-            "[user]\n\tname = Ann Lee\n\temail = ann@example.com\n", encoding="utf-8"
-        )
-
-    def run(self, *argv: str, cwd: Path, env: dict[str, str] | None = None) -> Cost:
-        """Runs one command to its end and measures it; stops everything if it fails."""
-        with tempfile.TemporaryFile() as output:
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env={**self.environment, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            wall = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode != 0:
-                output.seek(0)
-                said = output.read().decode(errors="replace")
-                sys.exit(f"{' '.join(argv)} ended with {process.returncode}:\n{said}")
-        return Cost(
-            wall,
-            usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss * (1 if sys.platform == "darwin" else KIB),
-            usage.ru_oublock * 512,  # Linux counts here what was handed to the block layer
-        )
-
-    def ama(self, *args: str, cwd: Path) -> Cost:
-        return self.run(*AMA, *args, cwd=cwd)
 
     def git(self, *args: str, worktree: Path) -> Cost:
         """Git with its directory outside the worktree, so that ama never sees it."""
@@ -187,47 +79,10 @@ class Bench:
         shutil.rmtree(worktree / ".ama", ignore_errors=True)
         self.git("init", "--quiet", worktree=worktree)
 
-    def data(self, kind: str, amount: int) -> Path:
-        """A directory with `amount` small files, or with one file of `amount` bytes; made once."""
-        directory = self.scratch / f"{kind}-{amount}"
-        if directory not in self.made:
-            directory.mkdir()
-            what = directory if kind == "small" else directory / "large.bin"
-            self.made[directory] = what
-            self.make(kind, what, amount)
-        shutil.rmtree(directory / ".ama", ignore_errors=True)
-        return directory
-
-    def make(self, kind: str, what: Path, amount: int, *options: str) -> str:
-        """In a process of its own: a child's peak memory counts from its parent's."""
-        option = "--count" if kind == "small" else "--size"
-        done = subprocess.run(
-            [sys.executable, str(DATA), kind, str(what), option, str(amount), *options],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return done.stdout
-
     def change(self, kind: str, amount: int) -> int:
         """Makes the second version in place, which uses the data up; returns the bytes changed."""
         directory = self.scratch / f"{kind}-{amount}"
         return int(self.make(kind, self.made.pop(directory), amount, "--second"))
-
-    def paired(
-        self, ours: Callable[[], Cost], theirs: Callable[[], Cost], pairs: int | None = None
-    ) -> Pairs:
-        """Runs both in turn: A B A B."""
-        costs: tuple[list[Cost], list[Cost]] = ([], [])
-        for _ in range(pairs or self.sizes.pairs):
-            for measure, into in zip((ours, theirs), costs, strict=True):
-                into.append(measure())
-        return Pairs(*costs)
-
-    def settled(self, *measures: Callable[[], Cost]) -> Cost:
-        """The sum of what some commands take, after all writing before them has come to an end."""
-        os.sync()
-        return reduce(add, [measure() for measure in measures])
 
     def copied(self, source: Path) -> Cost:
         """`cp -r` of a directory."""
@@ -360,7 +215,7 @@ def download_small(bench: Bench) -> Iterator[Row]:
     shutil.rmtree(worktree / ".ama")
 
     def ours() -> Cost:
-        shutil.rmtree(bench.home / "cache", ignore_errors=True)
+        bench.forget()
         target = bench.scratch / "downloads"
         target.mkdir()
         cost = bench.settled(lambda: bench.ama("download", "bench", cwd=target))
@@ -457,35 +312,6 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
-def stored(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-
-
-def seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
-
-
-def mebibytes(value: float) -> str:
-    return f"{value / MIB:,.2f} MiB"
-
-
-def table(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| work | ama | compared with | ratio | target | met | CPU | peak memory |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for row in rows:
-        cells = (
-            row.work,
-            row.ama,
-            row.other,
-            "" if row.ratio is None else f"{row.ratio:.2f} ×",
-            row.target,
-            "" if row.met is None else "yes" if row.met else "**no**",
-            seconds(row.cost.cpu),
-            f"{row.cost.peak / MIB:.0f} MiB",
-        )
-        yield f"| {' | '.join(cells)} |"
-
-
 def machine(bench: Bench) -> str:
     """What was measured on what, for the line above the table."""
     said = {}
@@ -516,7 +342,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--scratch",
         type=Path,
-        default=PROJECT / "benchmarks" / ".scratch",
+        default=SCRATCH,
         help="where the data is made (removed at the end); needs 6 GiB on a real disk",
     )
     return parser.parse_args(arguments)

