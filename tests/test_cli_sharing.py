@@ -538,7 +538,10 @@ def test_a_named_remote_is_looked_at(training: Path, elsewhere: Path, run: Ama) 
     assert "modified" not in run.ok(*line, "--", "model.h5").stdout
     outside = run.ok(*line, "--", "model.yml", cwd=elsewhere)
     assert "modified  model.yml" in outside.stdout
-    for words, hint in ((("log",), "name an asset ("), (("cat", "models/1"), "name one: models/1:PATH")):
+    for words, hint in (
+        (("log",), "name an asset ("),
+        (("cat", "models/1"), "name one: models/1:PATH"),
+    ):
         assert f"hint: {hint}" in run(*words, cwd=elsewhere).stderr
 
 

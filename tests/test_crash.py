@@ -176,6 +176,9 @@ class MortalStorage:
     def delete(self, name: str) -> None:
         self._call("delete", name, lambda: self._inner.delete(name))
 
+    def cancel(self) -> None:
+        pass
+
     def _call(self, call: str, name: str, act: Callable[[], None]) -> None:
         self._life.check()
         last = self._life.use(call, name)

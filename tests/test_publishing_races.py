@@ -117,6 +117,9 @@ class HookedStorage:
     def delete(self, name: str) -> None:
         self.inner.delete(name)
 
+    def cancel(self) -> None:
+        self.inner.cancel()
+
 
 class Team:
     """Worktrees of several people, and one store."""

@@ -44,6 +44,7 @@ class Log(LogReader):
         author: str,
         now: Callable[[], int],
         before: Callable[[int, bytes], None] = lambda number, data: None,
+        view: LogView | None = None,
     ) -> Appended | None:
         """Append one entry, after whatever others append at the same time.
 
@@ -53,6 +54,8 @@ class Log(LogReader):
             author: who.
             now: the time in UTC microseconds.
             before: called with number and bytes before each try, to note them durably.
+            view: the log as the caller has just read it: what came since is noticed all the same,
+                for then the number is taken.
 
         Returns:
             The entry's number and the log after it, or None where there was nothing to append.
@@ -68,7 +71,7 @@ class Log(LogReader):
                 hint="use another remote: ama remote add NAME URL",
             )
         for _ in range(PUBLISH_TRIES):
-            view = self.view()
+            view = view or self.view()
             view.require_whole()
             check_features(view.root.write_features, self._storage.url, "write to")
             wanted = tuple(events(view))
@@ -84,6 +87,7 @@ class Log(LogReader):
             before(entry.number, data)
             if self.try_append(entry.number, data):
                 return Appended(entry.number, self._after(view, entry, data))
+            view = None
         raise Conflict(
             f"{self._storage.url} is too busy: others were faster {PUBLISH_TRIES} times",
             hint="run the same command again",

@@ -19,7 +19,7 @@ from ama.objects import Kind, Recipe, decode_recipe
 from ama.objects import object_id as id_of
 from ama.pack import RECORD_HEADER_SIZE, open_record
 from ama.packindex import Location, PackIndex
-from ama.parallel import in_chunks
+from ama.parallel import in_chunks, one_ahead
 from ama.storage.protocol import Range, Storage
 
 RANGE_SIZE = 8 * 1024 * 1024
@@ -286,16 +286,16 @@ class ObjectStore:
         have: Have | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (id, bytes) of chunks in the order given, each checked against its size."""
-        window: list[tuple[bytes, int]] = []
-        size = 0
-        for chunk in chunks:
-            window.append(chunk)
-            size += chunk[1]
-            if size >= BATCH_SIZE:
-                yield from self._read_window(window, have, elsewhere)
-                window, size = [], 0
-        yield from self._read_window(window, have, elsewhere)
+        """Yield (id, bytes) of chunks in the order given, each checked against its size.
+
+        While the caller is busy with some, the next ones are read: two batches are in memory.
+        """
+
+        def read(window: list[tuple[bytes, int]]) -> list[tuple[bytes, bytes]]:
+            return list(self._read_window(window, have, elsewhere))
+
+        for window in one_ahead(read, _windows(chunks)):
+            yield from window
 
     def _read_window(
         self, window: list[tuple[bytes, int]], have: Have | None, elsewhere: Elsewhere | None
@@ -560,6 +560,21 @@ def _spans(locations: Iterable[Location]) -> Iterator[_Span]:
         run.append(location)
     if run:
         yield _span(run)
+
+
+def _windows(chunks: Iterable[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:
+    """Yield chunks in groups, each of which is one batch with the headers of its records."""
+    window: list[tuple[bytes, int]] = []
+    room = BATCH_SIZE
+    for chunk in chunks:
+        taken = chunk[1] + RECORD_HEADER_SIZE
+        if window and taken > room:
+            yield window
+            window, room = [], BATCH_SIZE
+        window.append(chunk)
+        room -= taken
+    if window:
+        yield window
 
 
 def _span(run: list[Location]) -> _Span:

@@ -43,6 +43,9 @@ _LARGEST = {
 }
 """What a record of each kind decodes to at most, in bytes."""
 
+_FIRST_SIZE = 256 * 1024
+"""The memory that a pack begins with: most are small, and memory costs time too."""
+
 CHECKSUM_SIZE = 8
 RECORD_HEADER_SIZE = _RECORD.size + CHECKSUM_SIZE
 ROW_SIZE = _ROW.size
@@ -82,7 +85,8 @@ class PackBuilder:
 
     Args:
         salt: what makes the pack's name its own; random where none is given.
-        expected: about how many bytes the pack will have; it grows beyond at some cost.
+        expected: about how many bytes the pack will have at most: its memory grows up to that as
+            it is needed, and beyond at some cost.
 
     Example:
         >>> builder = PackBuilder()
@@ -93,7 +97,8 @@ class PackBuilder:
     """
 
     def __init__(self, salt: bytes | None = None, *, expected: int = 64 * 1024) -> None:
-        self._memory = memoryview(bytearray(expected))
+        self._expected = expected
+        self._memory = memoryview(bytearray(min(expected, _FIRST_SIZE)))
         self.begin(salt)
 
     def begin(self, salt: bytes | None = None) -> None:
@@ -141,7 +146,8 @@ class PackBuilder:
     def _append(self, data: Buffer) -> None:
         end = self._size + len(data)
         if end > len(self._memory):
-            larger = memoryview(bytearray(max(2 * len(self._memory), end)))
+            twice = 2 * len(self._memory)
+            larger = memoryview(bytearray(max(min(twice, self._expected), end)))
             larger[: self._size] = self._memory[: self._size]
             self._memory = larger
         self._memory[self._size : end] = data

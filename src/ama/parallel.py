@@ -53,3 +53,34 @@ def in_chunks(
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield what `work` returns for one item after another, working on the next one meanwhile.
+
+    Where there is one item only, no thread is started.
+
+    Args:
+        work: called on a thread of its own, for one item at a time.
+        items: taken as they are needed, one ahead.
+
+    Example:
+        >>> list(one_ahead(abs, [-1, -2]))
+        [1, 2]
+    """
+    source = iter(items)
+    first = list(islice(source, 2))
+    if len(first) < 2:
+        yield from map(work, first)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ama-ahead") as pool:
+        waiting: deque[Future[Result]] = deque(pool.submit(work, item) for item in first)
+        try:
+            while waiting:
+                done = waiting.popleft().result()
+                yield done
+                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -313,13 +313,18 @@ class FsspecStorage:
         # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.
         settings: dict[str, Any]
         settings = {"known_hosts": ()} if backend is SFTP else {"use_listings_cache": False}
-        if backend is S3:  # which would try ten times over, at each of our tries
-            settings["config_kwargs"] = {"retries": {"total_max_attempts": 1}}
+        options = dict(self._options)
+        if backend is S3:
+            # It would try ten times over at each of our tries, have ten connections only, and ask
+            # for the size of all that is read whole, so as to read it in parts.
+            ours = {"retries": {"total_max_attempts": 1}, "max_pool_connections": REQUESTS}
+            settings["config_kwargs"] = {**ours, **options.pop("config_kwargs", {})}
+            settings["max_concurrency"] = 1
         # Unless the user asked for it, what a client logs is not for the terminal.
         logging.getLogger(backend.module.partition(".")[0]).addHandler(logging.NullHandler())
         root = str(kind._strip_protocol(self._place)).rstrip("/")
         try:
-            fs = kind(skip_instance_cache=True, **{**settings, **found, **self._options})
+            fs = kind(skip_instance_cache=True, **{**settings, **found, **options})
         except Exception as error:
             raise self._failure(error, self._place, "open") from error
         if backend is SFTP:

@@ -275,7 +275,9 @@ def publish(
         effect = used if last else Notes()
         note = partial(claim.take, moved=moved, used=effect)
         try:
-            appended = remote.log.append(push.events, author=author, now=now, before=note)
+            appended = remote.log.append(
+                push.events, author=author, now=now, before=note, view=view
+            )
         except (Conflict, InvalidInput):
             # Somebody else's entry is in the place of the one that was noted.
             claim.give_up()

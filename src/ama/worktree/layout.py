@@ -177,7 +177,7 @@ class Worktree:
 
     def near(self, path: str) -> str:
         """Return a path of the index as seen from where this was opened."""
-        return posixpath.relpath(path, self.start or os.curdir)
+        return posixpath.relpath(path or os.curdir, self.start or os.curdir)
 
     # What was interrupted
 
