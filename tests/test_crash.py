@@ -152,6 +152,10 @@ class MortalStorage:
     def can_create(self) -> bool:
         return self._inner.can_create
 
+    @property
+    def across_network(self) -> bool:
+        return self._inner.across_network
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         self._life.check()
         return self._inner.read(ranges)

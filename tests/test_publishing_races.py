@@ -90,6 +90,10 @@ class HookedStorage:
     def can_create(self) -> bool:
         return self.inner.can_create
 
+    @property
+    def across_network(self) -> bool:
+        return self.inner.across_network
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         return self.inner.read(ranges)
 

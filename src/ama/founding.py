@@ -136,6 +136,11 @@ class Unmade:
         """The other storage's."""
         return self.inner.can_create
 
+    @property
+    def across_network(self) -> bool:
+        """The other storage's."""
+        return self.inner.across_network
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges. See `Storage.read`."""
         return self.inner.read(ranges)

@@ -146,8 +146,9 @@ class PackBuilder:
     def _append(self, data: Buffer) -> None:
         end = self._size + len(data)
         if end > len(self._memory):
-            twice = 2 * len(self._memory)
-            larger = memoryview(bytearray(max(min(twice, self._expected), end)))
+            # In few steps: what is given back may stay the process's.
+            planned = max(min(16 * len(self._memory), self._expected), end)
+            larger = memoryview(bytearray(planned if end <= self._expected else end * 9 // 8))
             larger[: self._size] = self._memory[: self._size]
             self._memory = larger
         self._memory[self._size : end] = data

@@ -209,6 +209,11 @@ class PackWriter:
     def _submit_builder(self, builder: PackBuilder) -> None:
         def store() -> Stored:
             pack = builder.seal()
+            if self._storage.across_network:
+                # The request holds its bytes itself, so this memory is free before it ends.
+                data = bytes(pack.data)
+                self._free.append(builder)
+                return self._store(pack.id, data, pack.records)
             stored = self._store(pack.id, pack.data, pack.records)
             self._free.append(builder)
             return stored

@@ -54,6 +54,11 @@ class CountingStorage:
         """As the other storage has it."""
         return self.inner.can_create
 
+    @property
+    def across_network(self) -> bool:
+        """As the other storage has it."""
+        return self.inner.across_network
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges. See `Storage.read`."""
         self._count("read", tuple(wanted.name for wanted in ranges))

@@ -22,7 +22,7 @@ from fsspec.asyn import get_loop
 from ama.errors import AlreadyExists, InvalidInput, StorageError, shown
 from ama.names import nearest
 from ama.storage.backends import HTTP, S3, SFTP, Backend
-from ama.storage.clients import BucketClient, Client, HttpClient, SftpClient
+from ama.storage.clients import BucketClient, Client, HttpClient, S3Client, SftpClient
 from ama.storage.failures import (
     is_absent,
     is_past_end,
@@ -89,6 +89,11 @@ class FsspecStorage:
         if self._single_writer:
             return True
         return False if self._backend.creates == "never" else None
+
+    @property
+    def across_network(self) -> bool:
+        """Always."""
+        return True
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges, all at once. See `Storage.read`."""
@@ -329,7 +334,9 @@ class FsspecStorage:
             raise self._failure(error, self._place, "open") from error
         if backend is SFTP:
             return SftpClient(fs), root
-        return (HttpClient(fs) if backend is HTTP else BucketClient(fs)), root
+        if backend is HTTP:
+            return HttpClient(fs), root
+        return (S3Client(fs) if backend is S3 else BucketClient(fs)), root
 
 
 def _known_options(kind: Any) -> set[str]:

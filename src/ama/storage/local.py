@@ -48,6 +48,11 @@ class LocalStorage:
         """Always: where a file system has no atomic create, `create` raises StorageError."""
         return True
 
+    @property
+    def across_network(self) -> bool:
+        """Not: a directory, also a shared one, takes writes as they come."""
+        return False
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges; each file is opened once. See `Storage.read`."""
         by_name: dict[str, list[int]] = {}

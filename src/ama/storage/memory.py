@@ -37,6 +37,11 @@ class MemoryStorage:
         """Always."""
         return True
 
+    @property
+    def across_network(self) -> bool:
+        """Not."""
+        return False
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges. See `Storage.read`."""
         for wanted in ranges:

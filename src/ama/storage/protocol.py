@@ -55,6 +55,10 @@ class Storage(Protocol):
         None: it says that it is, and must prove it before a store is made there (`checking`).
         """
 
+    @property
+    def across_network(self) -> bool:
+        """Whether requests cross a network: they take long, and hold what they carry themselves."""
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges, in one round trip.
 

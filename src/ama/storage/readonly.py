@@ -36,6 +36,11 @@ class ReadOnlyStorage:
         """Never."""
         return False
 
+    @property
+    def across_network(self) -> bool:
+        """As the other storage has it."""
+        return self.inner.across_network
+
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges. See `Storage.read`."""
         return self.inner.read(ranges)
