@@ -615,7 +615,7 @@ def test_memory_is_shared_by_name() -> None:
         ("https:///path", "names no host"),
         ("sftp://ann:secret@example.org/x", "has a password"),
         ("https://ann:secret@example.org/x", "has a password"),
-        ("https://example.org/x?token=secret", "more than a path"),
+        ("https://example.org/x?token=secret", "is a credential"),
         ("file://host/x", "names no directory of this machine"),
         ("file://", "names no directory of this machine"),
         ("file:///a%00b", "names no directory of this machine"),

@@ -1182,3 +1182,14 @@ def test_an_init_that_dies_in_the_middle_is_finished_first(
     assert repo.head is None
     repo.add(["c"])
     assert [asset.class_name for asset in repo.upload().published] == ["other"]
+
+
+def test_what_head_says_already_is_set_no_more_after_an_upload(repo: Repo) -> None:
+    """Nothing new is published, and yet it has taken effect."""
+    for _ in range(2):
+        repo.link("models/1", label="first")
+        repo.set(message="linked")
+        result = repo.upload()
+    assert result.published == ()
+    assert repo.refs() == ()
+    assert repo.status().clean

@@ -188,7 +188,8 @@ def _publish(
     _, head = at
     url = _url(session, remote, head)
     session.forget(url)
-    if tip == head.asset and not (aliases or new_store):
+    used = index.notes_for(head) if index else Notes()
+    if tip == head.asset and not (aliases or new_store or used):
         storage = session.storage(url)
         view = _where_published(session, storage, head)
         if view is not None:
@@ -206,7 +207,7 @@ def _publish(
             aliases,
             session.sources(),
             here,
-            index.notes_for(head) if index else Notes(),
+            used,
             author=session.settings.author(),
             now=now,
             progress=session.progress,
