@@ -444,6 +444,13 @@ class Machine(RuleBasedStateMachine):
         repo.set(unset=[gone])
         tree.notes.metadata.pop(gone, None)
         tree.notes.aliases = tuple(a for a in tree.notes.aliases if f"alias:{a}" != gone)
+        # Also from what waits for a push; what is published waits for nothing then.
+        published = {asset for store in self.stores.values() for _, _, asset in store.all()}
+        waiting = [
+            (asset, tuple(a for a in names if f"alias:{a}" != gone))
+            for asset, names in tree.unpublished
+        ]
+        tree.unpublished = [(a, names) for a, names in waiting if names or a not in published]
         if gone == "message":
             tree.notes.message = None
 
@@ -696,8 +703,13 @@ class Machine(RuleBasedStateMachine):
         root = self.place / f"download-{self.downloads}"
 
         options, wanted = PARTS[part] if part else ({}, lambda path: True)
-        result = self.real(store).download(name, root, **options)
         files = self.files(asset)
+        if part not in (None, "nothing") and files and not any(map(wanted, files)):
+            with pytest.raises(NotFound, match="no file of"):
+                self.real(store).download(name, root, **options)
+            assert not root.exists()
+            return
+        result = self.real(store).download(name, root, **options)
         assert read_disk(root) == {p: item for p, item in files.items() if wanted(p)}
         assert result.asset.id == asset
         assert result.skipped == sum(not wanted(p) for p in files)
@@ -826,6 +838,9 @@ class Machine(RuleBasedStateMachine):
             self.refused(tree, NotFound, pulled)
             return
         target = model.target(tree.class_name, tree.alias) if tree.alias else None
+        if tree.alias and target is None:  # the newest may never have had it
+            self.refused(tree, NotFound, pulled)
+            return
         target = target or model.classes[tree.class_name][-1]
         if tree.unpublished and target != tree.head:
             ours = target in {a for a, _ in tree.unpublished} or self.comes_from(tree.head, target)
