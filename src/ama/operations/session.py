@@ -239,9 +239,10 @@ class Session:
         """Return the paths and ids of the files that a store is known to have: HEAD's, or those of
         the nearest asset before it that is published.
         """
+        is_published = self.known_as_published(head)
         with suppress(AmaError):  # of what can't be read, no store is known to have anything
             for asset in self.history(head.asset):
-                if self.is_published(asset, head):
+                if is_published(asset):
                     return {path: item.id for path, item in self.listing(asset).items()}
         return {}
 
@@ -251,23 +252,28 @@ class Session:
             yield asset
             asset = next(iter(self.sources().asset(asset).parents), None)
 
-    def is_published(self, asset: bytes, head: Head) -> bool:
-        """Whether a store is known to have an asset of this worktree.
+    def known_as_published(self, head: Head) -> Callable[[bytes], bool]:
+        """Return what tells whether a store is known to have an asset of this worktree.
 
         A log tells: as it was read in this session, else as this machine saw it last. HEAD's word
         counts only of a store of which neither is known; stores are deleted, made anew, and
         restored from older copies.
         """
         views = self._known_views(head)
-        class_name = self.sources().asset(asset).class_name
-        for view in views.values():
-            with suppress(AmaError):
-                state = view.class_state(class_name)
-                record = state.record(state.number(asset) or 0)
-                if record is not None and view.damage is None and record.status != "deleted":
-                    return True
         waiting = {commit.asset for commit in head.unpublished if commit.made}
-        return asset not in waiting and head.origin is not None and head.origin not in views
+        by_head = head.origin is not None and head.origin not in views
+
+        def is_published(asset: bytes) -> bool:
+            class_name = self.sources().asset(asset).class_name
+            for view in views.values():
+                with suppress(AmaError):
+                    state = view.class_state(class_name)
+                    record = state.record(state.number(asset) or 0)
+                    if record is not None and view.damage is None and record.status != "deleted":
+                        return True
+            return by_head and asset not in waiting
+
+        return is_published
 
     def _known_views(self, head: Head) -> dict[str, LogView]:
         views: dict[str, LogView] = {}

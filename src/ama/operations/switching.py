@@ -278,12 +278,13 @@ def _check_nothing_staged(
 def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublished, ...]:
     """Return the commits from an asset back to what is published, and the aliases that wait."""
     noted = {commit.asset: commit for commit in head.unpublished}
+    is_published = session.known_as_published(head)
     found: list[Unpublished] = []
     published = False
     for at in session.history(asset):
-        published = published or session.is_published(at, head)
+        published = published or is_published(at)
         if not published:
-            found.append(noted.get(at, Unpublished(at)))
+            found.append(noted.pop(at, Unpublished(at)))
         elif not noted:
             break
         elif at in noted:
