@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -169,7 +170,8 @@ def _repair(session: Session, store: Remote, result: UploadResult, tip: bytes) -
         others = f" (and {len(more):,} more like it)" if more else ""
         raise IntegrityError(
             f"not all could be repaired: {first}{others}",
-            hint=f"what was here was sent; see what is touched: ama fsck --remote {store.url}",
+            hint="what was here was sent; see what is touched: ama fsck --remote"
+            f" {shlex.quote(store.url)}",
         )
     sent = result.bytes_sent + repair.bytes_sent
     return replace(result, bytes_sent=sent, repaired=repair.objects)
