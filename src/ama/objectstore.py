@@ -6,7 +6,7 @@ record is passed over where another place has a good one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -30,6 +30,12 @@ BATCH_SIZE = 24 * 1024 * 1024
 
 GAP = 64 * 1024
 """Bytes between two records that cost less to read than another request."""
+
+FEW_INDEXES = 16
+"""So many indexes are gone through for each object; of more, those that name it are noted."""
+
+KEY_SIZE = 5
+"""Bytes of an id that tell which indexes may name it: of a million objects, one in a million."""
 
 METADATA_BATCH = 8 * 1024 * 1024
 """Metadata records up to this many bytes are read at once, before anyone asks."""
@@ -102,6 +108,8 @@ class ObjectStore:
         self._added = added
         self._looking = Lock()
         self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
+        self._naming: tuple[Mapping[bytes, PackIndex], dict[bytes, list[PackIndex]]] | None = None
+        self._lookups = 0
         self._unchecked: list[PackIndex] = list(self._indexes.values())
         self._broken: set[bytes] = set()
         self._metadata: dict[bytes, tuple[Kind, bytes]] = {}
@@ -116,6 +124,7 @@ class ObjectStore:
         # A dictionary of its own: other threads may be going through this one.
         self._indexes = {**self._indexes, index.id: index}
         self._unchecked.append(index)
+        self._lookups = 0
 
     def look_again(self) -> bool:
         """Look for more indexes than there were; whether there are some."""
@@ -127,10 +136,28 @@ class ObjectStore:
 
     def find(self, object_id: bytes) -> list[Location]:
         """Return every place where an object is; none if no index names it."""
-        return [at for index in self._indexes.values() for at in index.find(object_id)]
+        return [at for index in self._candidates(object_id) for at in index.find(object_id)]
 
     def __contains__(self, object_id: bytes) -> bool:
-        return any(object_id in index for index in self._indexes.values())
+        return any(object_id in index for index in self._candidates(object_id))
+
+    def _candidates(self, object_id: bytes) -> Iterable[PackIndex]:
+        """Return the indexes that may name an object."""
+        indexes = self._indexes
+        if len(indexes) <= FEW_INDEXES:
+            return indexes.values()
+        noted = self._naming
+        if noted is None or noted[0] is not indexes:
+            # Each publication adds an index: without this, thousands are gone through each time.
+            self._lookups += len(indexes)
+            if self._lookups <= sum(map(len, indexes.values())):
+                return indexes.values()
+            naming: dict[bytes, list[PackIndex]] = {}
+            for index in indexes.values():
+                for key in index.keys(KEY_SIZE):
+                    naming.setdefault(key, []).append(index)
+            noted = self._naming = indexes, naming
+        return noted[1].get(object_id[:KEY_SIZE], ())
 
     def holds(self, object_id: bytes) -> bool:
         """Whether an object is named with all its bytes, not only the recipe of a large one."""

@@ -163,6 +163,11 @@ class PackIndex:
             at += 1
         return found
 
+    def keys(self, size: int) -> set[bytes]:
+        """Return what the ids begin with, `size` bytes of each."""
+        rows = range(self._rows, self._rows + self._count * _ROW.size, _ROW.size)
+        return {self._data[at : at + size] for at in rows}
+
     def __iter__(self) -> Iterator[Location]:
         return (self._location(at) for at in range(self._count))
 
