@@ -4,6 +4,7 @@
     python benchmarks/data.py large FILE [--size 1073741824]
     python benchmarks/data.py digits DIRECTORY [--count 70000]
     python benchmarks/data.py store DIRECTORY [--count 2000]
+    python benchmarks/data.py tracked DIRECTORY [--count 10000]
 
 Add `--second` to turn what was made of the first two into its second version.
 """
@@ -16,11 +17,18 @@ import random
 import shutil
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ama.entries import Event, Publish
+    from ama.logview import LogView
+    from ama.packindex import PackIndex
     from ama.remote import Remote
+    from ama.storage.protocol import Storage
 
 SEED = 20_000
 MIB = 1 << 20
@@ -38,6 +46,10 @@ DIGIT_BYTES = (214, 40)  # compressed, and the standard deviation
 
 STORED_CLASSES = 20
 STORED_FILES = {"model.bin": 990_000} | {f"part-{number}.bin": 2_500 for number in range(4)}
+TRACKED_CONTENTS = 1_000
+TRACKED_NAMES = ("params.yml", "metrics.json", "model.bin", "notes.txt", "vocabulary.txt")
+TRACKED_AT_ONCE = 5  # assets in an entry of the log
+
 SMALL_PACK = 64 << 10  # the memory of a whole one, made anew for each asset, takes minutes
 
 
@@ -136,7 +148,6 @@ def write_store(directory: Path, count: int) -> None:
     from ama.remote import Remote
     from ama.settings import Settings
     from ama.storage.opening import open_storage
-    from ama.storage.protocol import Range
 
     rng = random.Random(SEED)
     asset = directory / "asset"
@@ -161,11 +172,7 @@ def write_store(directory: Path, count: int) -> None:
             repo.upload()
             shutil.rmtree(asset / ".ama")
         publish_small(remote, number)
-    for name, _ in storage.list(""):
-        (content,) = storage.read([Range(name)])
-        path = directory / "store" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content or b"")
+    write_out(storage, directory / "store")
 
 
 def publish_small(remote: Remote, number: int) -> None:
@@ -189,15 +196,131 @@ def publish_small(remote: Remote, number: int) -> None:
     remote.log.append(lambda view: [event], author="Bob", now=lambda: number)
 
 
+def write_tracked(directory: Path, count: int) -> None:
+    """Writes a store of `count` assets in 20 classes, each of 20 files and with its own index.
+
+    The files have 1,000 contents among them: parameters in YAML, metrics in JSON, and the rest.
+    Each asset is a next version of the one before it in its class, and made from two others.
+    """
+    from ama.hashing import blob_id
+    from ama.objects import Kind
+    from ama.packwriter import PackWriter
+    from ama.remote import Remote
+    from ama.storage.opening import open_storage
+
+    rng = random.Random(SEED)
+    contents = [tracked_content(rng, number) for number in range(TRACKED_CONTENTS)]
+    storage = open_storage("memory://tracked")
+    remote, _ = Remote.create(storage, None)
+    with PackWriter(storage) as writer:
+        for data in contents:
+            writer.add(Kind.DATA, blob_id(data), data)
+        (shared,) = writer.finish()
+    made: list[tuple[bytes, str]] = []
+    events: list[Event] = []
+    for number in range(count):
+        events.append(publish_tracked(storage, rng, contents, shared, made, number))
+        if len(events) == TRACKED_AT_ONCE or number == count - 1:
+            told = tuple(events)
+            remote.log.append(partial(said, told), author="Bob", now=lambda: 0)
+            events = []
+    write_out(storage, directory)
+
+
+def publish_tracked(
+    storage: Storage,
+    rng: random.Random,
+    contents: Sequence[bytes],
+    shared: PackIndex,
+    made: list[tuple[bytes, str]],
+    number: int,
+) -> Publish:
+    """Stores one asset but for its files' contents, and returns the event that publishes it."""
+    from ama.entries import HeldRef, Publish
+    from ama.hashing import asset_id, blob_id, tree_id
+    from ama.objects import Asset, EntryKind, Kind, RefLink, TreeEntry, encode_asset, encode_tree
+    from ama.packwriter import PackWriter
+
+    trees: dict[bytes, bytes] = {}
+
+    def tree(below: Sequence[TreeEntry]) -> TreeEntry:
+        files = []
+        for at, name in enumerate(TRACKED_NAMES):
+            data = contents[rng.randrange(at, TRACKED_CONTENTS, len(TRACKED_NAMES))]
+            files.append(TreeEntry(name, EntryKind.FILE, blob_id(data), len(data)))
+        entries = sorted((*below, *files))
+        data = encode_tree(entries)
+        trees[tree_id(data)] = data
+        size = sum(entry.size for entry in entries)
+        return TreeEntry("", EntryKind.TREE, tree_id(data), size)
+
+    root = tree([tree([])._replace(name=f"step-{at}") for at in range(3)])
+    class_name = f"class-{number % STORED_CLASSES:02d}"
+    links = dict(rng.sample(made, min(2, len(made))))
+    before = made[-STORED_CLASSES][0] if number >= STORED_CLASSES else None
+    asset = encode_asset(
+        Asset(
+            class_name,
+            root.id,
+            () if before is None else (before,),
+            tuple(RefLink(each, name, "data") for each, name in links.items()),
+            f"Person {number % 7} <p{number % 7}@example.com>",
+            1_760_000_000_000_000 + number * 60_000_000,
+            f"run {number}",
+            {"loss": rng.random(), "run": number},
+        )
+    )
+    with PackWriter(storage, pack_size=SMALL_PACK) as writer:
+        for each, data in trees.items():
+            writer.add(Kind.TREE, each, data)
+        writer.add(Kind.ASSET, asset_id(asset), asset)
+        (index,) = writer.finish()
+    made.append((asset_id(asset), class_name))
+    return Publish(
+        asset_id(asset),
+        class_name,
+        (("best", None),) if number % 100 == 0 else (),
+        (shared.id, index.id) if number == 0 else (index.id,),
+        (shared.id, index.id),
+        tuple(HeldRef(each, True) for each in links),
+    )
+
+
+def said(events: Sequence[Event], view: LogView) -> Sequence[Event]:
+    return events
+
+
+def tracked_content(rng: random.Random, number: int) -> bytes:
+    """A content that files share: a fifth is parameters, a fifth metrics."""
+    if number % 5 == 0:
+        lines = [f"  option_{at}: {rng.random():.6f}" for at in range(20)]
+        return "\n".join(["parameters:", f"  seed: {number}", *lines, ""]).encode()
+    if number % 5 == 1:
+        loss = {"best": {"val_loss": rng.random()}, "history": [rng.random() for _ in range(12)]}
+        return json.dumps(loss).encode()
+    return rng.randbytes(1_000)
+
+
+def write_out(storage: Storage, directory: Path) -> None:
+    """Writes what was made in memory: nobody waits for the disk thousands of times."""
+    from ama.storage.protocol import Range
+
+    for name, _ in storage.list(""):
+        (content,) = storage.read([Range(name)])
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content or b"")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the data of the benchmarks.")
-    parser.add_argument("kind", choices=["small", "large", "digits", "store"])
+    parser.add_argument("kind", choices=["small", "large", "digits", "store", "tracked"])
     parser.add_argument("path", type=Path)
     parser.add_argument("--count", type=int, help="how many small files, digits, or assets")
     parser.add_argument("--size", type=int, default=1 << 30, help="bytes of the large file")
     parser.add_argument("--second", action="store_true", help="make the second version, in place")
     options = parser.parse_args()
-    if options.second and options.kind in ("digits", "store"):
+    if options.second and options.kind not in ("small", "large"):
         parser.error(f"there is no second version of {options.kind}")
     if options.kind == "small" and options.second:
         print(change_small(options.path, options.count or 20_000))
@@ -207,6 +330,8 @@ def main() -> None:
         write_digits(options.path, options.count or 70_000)
     elif options.kind == "store":
         write_store(options.path, options.count or 2_000)
+    elif options.kind == "tracked":
+        write_tracked(options.path, options.count or 10_000)
     elif options.second:
         print(change_large(options.path))
     else:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ama.asset import Asset
+    from ama.asset import Asset, compare
     from ama.errors import (
         AlreadyExists,
         AmaError,
@@ -45,6 +45,7 @@ _HOMES = {
     "Settings": "settings",
     "StorageError": "errors",
     "Store": "store",
+    "compare": "asset",
     "hash_file": "hashing",
 }
 
@@ -64,6 +65,7 @@ __all__ = [
     "StorageError",
     "Store",
     "__version__",
+    "compare",
     "hash_file",
 ]
 

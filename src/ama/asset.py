@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ama.describing import Describer
+from ama.errors import InvalidInput
 from ama.listing import as_file, find_file
 from ama.logview import LogView
 from ama.objects import Kind
@@ -13,9 +15,15 @@ from ama.operations.session import several
 from ama.remote import Remote
 from ama.results import DownloadResult
 from ama.sources import Sources
+from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File
 from ama.worktree.snapshot import Listed, walk
+
+if TYPE_CHECKING:
+    from ama.catalog.comparing import Profile
+    from ama.catalog.values import Comparison, Summary
+    from ama.lineage.graph import Lineage
 
 Download = Callable[..., DownloadResult]
 """`Store.download` of the store that an asset is in."""
@@ -36,9 +44,17 @@ class Asset:
         b'weights'
     """
 
-    def __init__(self, remote: Remote, view: LogView, target: Target, download: Download) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        view: LogView,
+        target: Target,
+        download: Download,
+        tracker: Tracker,
+    ) -> None:
         self._remote = remote
         self._download = download
+        self._tracker = tracker
         self._view = view
         self._target = target
         self._opened: Sources | None = None
@@ -181,11 +197,101 @@ class Asset:
         """
         return self._others((self._target.class_name, parent) for parent in self.info.parents)
 
+    def summary(self) -> Summary:
+        """Return the asset on one screen: who, when, why, from which code, parameters and data.
+
+        Returns:
+            What it says of itself in its YAML, JSON and TOML files and its metadata, each value
+            with its role, and its place among the store's other assets.
+
+        Raises:
+            IntegrityError: it can't be read.
+            StorageError: the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> summary = ama.Store.open("store").resolve("models").summary()
+            >>> [file.path for file in summary.files], summary.metrics
+            (['model.txt'], ())
+        """
+        return self._tracker.summary(self._target.class_name, self._target.asset)
+
+    def upstream(self) -> Lineage:
+        """Return what this asset was made from, all the way: its refs and parents, and theirs.
+
+        Raises:
+            StorageError: the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").resolve("models").upstream().edges
+            ()
+        """
+        return self._tracker.lineage(self._target.asset, up=True, down=False)
+
+    def downstream(self) -> Lineage:
+        """Return what was made from this asset, all the way; deleted assets left out.
+
+        Raises:
+            StorageError: the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").resolve("models").downstream().edges
+            ()
+        """
+        return self._tracker.lineage(self._target.asset, up=False, down=True)
+
+    def lineage(self) -> Lineage:
+        """Return both: what this asset was made from, and what was made from it.
+
+        Raises:
+            StorageError: the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> [n.class_name for n in ama.Store.open("store").resolve("models").lineage().nodes]
+            ['models']
+        """
+        return self._tracker.lineage(self._target.asset, up=True, down=True)
+
+    def _profile(self) -> Profile:
+        return self._tracker.profile(self._target.class_name, self._target.asset)
+
     def _others(self, named: Iterator[tuple[str, str]]) -> tuple[Asset, ...]:
         found = []
         for class_name, asset in named:
             number = self._view.class_state(class_name).number(bytes.fromhex(asset))
             if number is not None:
                 target = Target(class_name, bytes.fromhex(asset), number)
-                found.append(Asset(self._remote, self._view, target, self._download))
+                found.append(Asset(self._remote, self._view, target, self._download, self._tracker))
         return tuple(found)
+
+
+def compare(*assets: Asset) -> Comparison:
+    """Return what differs between assets, and what is the same: parameters, metrics, files, refs.
+
+    Args:
+        assets: at least two, also of different classes or stores.
+
+    Returns:
+        A row for each value that one of them has; of numbers with the difference of the last from
+        the first, and of metrics with whether that is better.
+
+    Raises:
+        InvalidInput: fewer than two.
+        IntegrityError: one of them can't be read.
+
+    Example:
+        >>> import ama
+        >>> asset = ama.Store.open("store").resolve("models")
+        >>> ama.compare(asset, asset).differences
+        ()
+    """
+    from ama.catalog.comparing import compare as compared
+
+    if len(assets) < 2:
+        raise InvalidInput(
+            "to compare takes two assets or more", hint="see one by itself: ama show ASSET"
+        )
+    return compared([asset._profile() for asset in assets])

@@ -37,6 +37,10 @@ class Cache:
         """Return what is remembered of which store lies at which URL."""
         return cls(None if cache_dir is None else cache_dir / "urls")
 
+    def path(self, name: str) -> Path | None:
+        """Return where a file is, or would be; None where nothing is remembered."""
+        return None if self._directory is None else self._directory / name
+
     def get(self, name: str) -> bytes | None:
         """Return a file's bytes, or None if it isn't remembered."""
         if self._directory is None:

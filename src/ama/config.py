@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ama import fs
 from ama.errors import InvalidInput, NotFound, shown
-from ama.names import nearest
+from ama.names import check_class, nearest
 
 KNOWN_KEYS: Mapping[str, str] = {
     "user.name": "who makes assets",
@@ -17,6 +17,12 @@ KNOWN_KEYS: Mapping[str, str] = {
     "remote.default": "the name of the remote that is used where none is given",
     "remotes.<name>.url": "where a remote is",
     "add.portable_names": "whether add refuses names that some system can't hold (default true)",
+    "classes.<name>.parameters": "what is a parameter in a class's assets: globs FILE or FILE:KEY",
+    "classes.<name>.metrics": "what is a metric",
+    "classes.<name>.code": "what says which code made an asset",
+    "classes.<name>.data": "what says of which data it was made",
+    "classes.<name>.higher_is_better": "of which metrics: globs of their keys",
+    "classes.<name>.lower_is_better": "of which metrics",
 }
 """What can be set, and what it means."""
 
@@ -24,6 +30,7 @@ Option = str | int | float | bool
 
 _FLAGS = frozenset(["add.portable_names"])
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_CLASS_KEY = re.compile(r"classes\.(.*)\.([a-z_]+)", re.DOTALL).fullmatch
 _REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*").fullmatch
 _ANGLES = re.compile(r"[<>]").search
@@ -78,7 +85,7 @@ def get(data: Mapping[str, object], key: str) -> object | None:
         'Ann'
     """
     found: object = data
-    for part in key.split("."):
+    for part in _parts(key):
         if not isinstance(found, Mapping) or part not in found:
             return None
         found = found[part]
@@ -107,7 +114,7 @@ def set_value(path: Path, key: str, text: str) -> None:
 
     document = tomlkit.parse(_read(path))
     table: MutableMapping[str, Any] = document
-    *parents, last = key.split(".")
+    *parents, last = _parts(key)
     for depth, part in enumerate(parents):
         if part not in table:
             table[part] = tomlkit.table(is_super_table=depth < len(parents) - 1)
@@ -216,7 +223,7 @@ def unset(path: Path, key: str) -> None:
     import tomlkit
 
     document = tomlkit.parse(_read(path))
-    _delete(document, key.split("."))
+    _delete(document, _parts(key))
     fs.write_replace(path, tomlkit.dumps(document).encode())
 
 
@@ -290,10 +297,36 @@ def _read(path: Path) -> str:
         ) from None
 
 
+def class_settings(data: Mapping[str, object], name: str) -> dict[str, tuple[str, ...]]:
+    """Return what is set for a class: the globs of each setting.
+
+    Example:
+        >>> set_value(Path("config.toml"), "classes.models.metrics", "eval.yml, notes.yml:best.*")
+        >>> class_settings(load(Path("config.toml")), "models")
+        {'metrics': ('eval.yml', 'notes.yml:best.*')}
+    """
+    classes = data.get("classes", {})
+    table = classes.get(name, {}) if isinstance(classes, Mapping) else {}
+    return {
+        setting: tuple(glob for part in text.split(",") if (glob := part.strip()))
+        for setting, text in (table.items() if isinstance(table, Mapping) else ())
+        if isinstance(text, str)
+    }
+
+
+def _parts(key: str) -> list[str]:
+    """The tables that a key is in, and its name there; a class's name may have dots."""
+    of_class = _CLASS_KEY(key)
+    return ["classes", *of_class.groups()] if of_class else key.split(".")
+
+
 def _check_key(key: str) -> None:
     found = _REMOTE_KEY(key)
+    of_class = _CLASS_KEY(key)
     if found:
         check_remote_name(found.group(1))
+    elif of_class and f"classes.<name>.{of_class.group(2)}" in KNOWN_KEYS:
+        check_class(of_class.group(1))
     elif key not in KNOWN_KEYS:
         names = nearest(key, KNOWN_KEYS) or list(KNOWN_KEYS)
         raise InvalidInput(

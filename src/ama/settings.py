@@ -46,6 +46,8 @@ class Settings:
             raises it, so that only who needs the default stumbles over it.
         portable_names: Whether `add` refuses names that some system can't hold.
         worktree_dir: The worktree that these settings are for, or None.
+        local: All that the worktree's config file says.
+        user: All that the user's says.
     """
 
     data_dir: Path
@@ -61,6 +63,8 @@ class Settings:
     default_error: AmaError | None = None
     portable_names: bool = True
     worktree_dir: Path | None = None
+    local: Mapping[str, object] = field(default_factory=dict)
+    user: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -114,7 +118,24 @@ class Settings:
             default_error=error,
             portable_names=portable is not False,
             worktree_dir=worktree_dir,
+            local=local,
+            user=user,
         )
+
+    def of_class(self, name: str) -> dict[str, tuple[str, ...]]:
+        """Return what is set for a class, by setting: globs; the worktree wins over the user.
+
+        Example:
+            >>> from dataclasses import replace
+            >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
+            >>> user = {"classes": {"models": {"metrics": "eval.yml"}}}
+            >>> replace(settings, user=user).of_class("models")
+            {'metrics': ('eval.yml',)}
+        """
+        return {
+            **config.class_settings(self.user, name),
+            **config.class_settings(self.local, name),
+        }
 
     @property
     def default_store(self) -> Path:

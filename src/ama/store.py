@@ -6,12 +6,15 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ama.asset import Asset
+from ama.asset import Asset, compare
 from ama.describing import Describer
 from ama.entries import ABSENT, Event, MoveAlias
 from ama.errors import Conflict, InvalidInput, NotFound, shown
+from ama.listing import find_file
 from ama.logview import LogView
 from ama.names import check_alias, check_class
 from ama.operations.session import at_least_one, now, several
@@ -29,6 +32,7 @@ from ama.revisions import (
 )
 from ama.settings import Settings
 from ama.storage.opening import open_storage
+from ama.tracking import Tracker, moment_of, named_content
 from ama.transfer.aliasing import check_alias_name
 from ama.transfer.download import (
     Downloaded,
@@ -39,6 +43,9 @@ from ama.transfer.download import (
     require_match,
 )
 from ama.values import AliasMove, AssetInfo, Change, ClassInfo, Ref
+
+if TYPE_CHECKING:
+    from ama.catalog.values import Comparison, Findings, Leaderboard
 
 
 class Store:
@@ -62,6 +69,7 @@ class Store:
         self.remote = remote
         self.settings = settings
         self._progress = progress
+        self._tracker = Tracker(remote, settings, progress)
 
     @classmethod
     def open(
@@ -263,6 +271,144 @@ class Store:
             ()
         """
         return self.resolve(new).changes_from(self.resolve(old), paths=paths)
+
+    # Tracking
+
+    def find(
+        self,
+        file: str | os.PathLike[str] | None = None,
+        *,
+        class_name: str | None = None,
+        name: str | None = None,
+        alias: str | None = None,
+        author: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        meta: str | Iterable[str] = (),
+        params: str | Iterable[str] = (),
+        sort: str = "class",
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Findings:
+        """Return the assets that hold a file, whatever it is called there, or fit conditions.
+
+        All that is given must hold. Deleted assets are left out.
+
+        Args:
+            file: a file of this machine; `ASSET:PATH`, a file of an asset; or its hash, as `b3sum`
+                prints it, or the first 7 or more digits of it.
+            class_name: the class that they are of.
+            name: a glob that the file's path in them fits, or without a slash its last part.
+            alias: a glob that one of their aliases fits.
+            author: a part of who made them, in any case.
+            since: they were made then or later; a text is a date or time in ISO 8601 (UTC if it
+                doesn't say), or an age such as `3d`, `12h`, `2w`.
+            until: they were made before.
+            meta: conditions on metadata: `KEY`, `KEY=VALUE`, and != < <= > >= likewise. A key may
+                be the last parts of a longer one.
+            params: the same on values in YAML, JSON and TOML files, with `FILE:` before or not.
+            sort: "class" (and number), "created" or "author".
+            reverse: whether the order is turned round.
+            limit: how many at most; at least 1.
+
+        Returns:
+            The assets, each with the paths of the file in it.
+
+        Raises:
+            NotFound: there is no such file, here or in the store.
+            InvalidInput: a condition is none, or several files' hashes begin with the digits.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> [(each.asset.number, each.paths) for each in store.find("models/1:model.txt")]
+            [(1, ('model.txt',))]
+            >>> len(store.find(author="nobody"))
+            0
+        """
+        from ama.catalog.conditions import parse_meta, parse_param
+        from ama.catalog.finding import Criteria
+
+        at_least_one(limit)
+        criteria = Criteria(
+            content=None if file is None else self._content(file),
+            class_name=class_name and check_class(class_name),
+            name=name,
+            alias=alias,
+            author=author,
+            since=moment_of(since),
+            until=moment_of(until),
+            meta=tuple(map(parse_meta, several(meta))),
+            params=tuple(map(parse_param, several(params))),
+        )
+        return self._tracker.find(criteria, sort=sort, reverse=reverse, limit=limit)
+
+    def _content(self, file: str | os.PathLike[str]) -> bytes:
+        """Return the id of the file that is looked for."""
+        found = named_content(file)
+        if found is not None:
+            return bytes.fromhex(found) if len(found) == 64 else self._tracker.content_id(found)
+        text = os.fspath(file)
+        asset, colon, path = text.partition(":")
+        if not colon:
+            raise NotFound(
+                f"{shown(text)}: no such file", hint="name a file here, ASSET:PATH, or a hash"
+            )
+        files = {item.path: item for item in self.resolve(asset).files()}
+        return bytes.fromhex(find_file(files, path, asset).id)
+
+    def compare(self, *names: str) -> Comparison:
+        """Return what differs between assets of this store, and what is the same.
+
+        Args:
+            names: at least two; see `resolve`.
+
+        Raises:
+            NotFound, InvalidInput: see `resolve`.
+            InvalidInput: fewer than two.
+
+        Example:
+            >>> import ama
+            >>> [f.kind for f in ama.Store.open("store").compare("models/1", "models@best").files]
+            ['same']
+        """
+        return compare(*map(self.resolve, names))
+
+    def leaderboard(
+        self,
+        class_name: str,
+        *,
+        columns: str | Iterable[str] = (),
+        sort: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Leaderboard:
+        """Return the assets of a class side by side, with their metrics and what differs.
+
+        Args:
+            class_name: the class.
+            columns: keys of values, or the last parts of keys, with `FILE:` before or not; by
+                default the first metrics, and the first parameters that differ.
+            sort: such a key, of which the best comes first, where it is known which values are
+                better, else the least; what has no number there comes last. By default the newest
+                comes first.
+            reverse: whether the order is turned round.
+            limit: how many at most; at least 1.
+
+        Raises:
+            NotFound: there is no such class, or no such value.
+            InvalidInput: several keys end like this.
+
+        Example:
+            >>> import ama
+            >>> [row.asset.number for row in ama.Store.open("store").leaderboard("models").rows]
+            [1]
+        """
+        at_least_one(limit)
+        class_state(self._whole_view(), class_name, self.url)
+        return self._tracker.leaderboard(
+            class_name, columns=several(columns), sort=sort, reverse=reverse, limit=limit
+        )
 
     # Aliases
 
@@ -590,7 +736,7 @@ class Store:
         return self._asset(view, Target(name, asset, number))
 
     def _asset(self, view: LogView, target: Target) -> Asset:
-        return Asset(self.remote, view, target, self.download)
+        return Asset(self.remote, view, target, self.download, self._tracker)
 
     def _whole_view(self) -> LogView:
         view = self.remote.view()

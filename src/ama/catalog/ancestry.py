@@ -1,0 +1,117 @@
+"""Lineage in a catalog: what an asset was made from, all the way, and what was made from it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from ama.describing import Describer
+from ama.lineage.graph import Lineage, LineageEdge, LineageNode
+from ama.logview import LogView
+from ama.objects import decode_asset
+
+MOST_NODES = 10_000
+"""So many assets are followed; a picture of them would help nobody before that."""
+
+_Edge = tuple[bytes, bytes, str, str]
+"""What was made, from what, whether as a ref or a parent, and the label."""
+
+
+def trace(
+    db: sqlite3.Connection,
+    view: LogView,
+    asset: bytes,
+    *,
+    up: bool = True,
+    down: bool = True,
+    limit: int = MOST_NODES,
+) -> Lineage:
+    """Return the lineage of an asset.
+
+    Args:
+        db: a catalog.
+        view: the log that it was read from.
+        asset: its id.
+        up: whether what it was made from is in it, all the way.
+        down: whether what was made from it is in it, all the way; deleted assets left out.
+        limit: how many assets at most.
+
+    Example:
+        >>> trace.__name__
+        'trace'
+    """
+    found: dict[bytes, None] = {asset: None}
+    edges: dict[_Edge, None] = {}
+    cut = False
+    for wanted, follow in ((up, _made_from), (down, _makes)):
+        waiting = [asset] if wanted else []
+        seen = {asset}
+        while waiting:
+            following: list[bytes] = []
+            for each in waiting:
+                for edge, other in follow(db, each):
+                    if other not in found and len(found) >= limit:
+                        cut = True
+                        continue
+                    edges[edge] = None
+                    found[other] = None
+                    if other not in seen:
+                        seen.add(other)
+                        following.append(other)
+            waiting = following
+    return Lineage(asset.hex(), _nodes(db, view, found), tuple(map(_edge, edges)), cut)
+
+
+def _made_from(db: sqlite3.Connection, asset: bytes) -> Iterable[tuple[_Edge, bytes]]:
+    rows = db.execute(
+        "SELECT target, kind, label FROM links JOIN assets ON assets.id = links.asset"
+        " WHERE hash = ? ORDER BY links.rowid",
+        (asset,),
+    )
+    return [((asset, target, kind, label), target) for target, kind, label in rows]
+
+
+def _makes(db: sqlite3.Connection, asset: bytes) -> Iterable[tuple[_Edge, bytes]]:
+    rows = db.execute(
+        "SELECT hash, kind, label FROM links JOIN assets ON assets.id = links.asset"
+        " WHERE target = ? AND status != 'deleted' ORDER BY assets.class, number",
+        (asset,),
+    )
+    return [((made, asset, kind, label), made) for made, kind, label in rows]
+
+
+def _edge(edge: _Edge) -> LineageEdge:
+    made, source, kind, label = edge
+    return LineageEdge(made.hex(), source.hex(), "parent" if kind == "parent" else "ref", label)
+
+
+def _nodes(
+    db: sqlite3.Connection, view: LogView, assets: Iterable[bytes]
+) -> tuple[LineageNode, ...]:
+    describer = Describer(view)
+    nodes = []
+    for asset in assets:
+        row = db.execute("SELECT class, data FROM assets WHERE hash = ?", (asset,)).fetchone()
+        if row is None or row[1] is None:
+            named = db.execute("SELECT class FROM links WHERE target = ?", (asset,)).fetchone()
+            class_name = row[0] if row else named[0]
+            ref = describer.ref(asset, class_name, "")
+            nodes.append(
+                LineageNode(asset.hex(), class_name, ref.number, ref.aliases, "", None, here=False)
+            )
+            continue
+        info = describer.info(asset, decode_asset(row[1]))
+        nodes.append(
+            LineageNode(
+                info.id,
+                info.class_name,
+                info.number,
+                info.aliases,
+                info.author,
+                info.created_at,
+                info.status,
+                info.message,
+                here=info.number is not None and info.status != "deleted",
+            )
+        )
+    return tuple(nodes)

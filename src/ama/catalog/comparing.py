@@ -1,0 +1,343 @@
+"""Comparing assets: what differs between some, and all of a class side by side."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ama.catalog.documents import Value, split_key
+from ama.catalog.facts import FactReader, RulesOf, files_of
+from ama.catalog.roles import Role
+from ama.catalog.summarising import read_asset
+from ama.catalog.values import (
+    Column,
+    Comparison,
+    Fact,
+    FileChange,
+    FileRow,
+    Leaderboard,
+    LeaderboardRow,
+    Row,
+)
+from ama.describing import Describer
+from ama.errors import InvalidInput, NotFound, shown
+from ama.logview import LogView
+from ama.names import nearest
+from ama.values import AssetInfo, File
+
+DEFAULT_COLUMNS = 6
+"""So many metrics, and so many parameters that differ, has a leaderboard unless one says which."""
+
+_ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "other")
+
+_Key = tuple[str, str, str]
+"""Source, file and key of a fact."""
+
+_Facts = Mapping[_Key, Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is compared of an asset."""
+
+    info: AssetInfo
+    facts: tuple[Fact, ...]
+    files: tuple[File, ...]
+
+
+def profile(
+    db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset: bytes
+) -> Profile:
+    """Return what is compared of a published asset.
+
+    Args:
+        db: a catalog.
+        view: the log that it was read from.
+        rules_of: what is configured for a class.
+        class_name: the asset's class.
+        asset: its id.
+
+    Raises:
+        IntegrityError: it could not be read.
+    """
+    info = Describer(view).info(asset, *read_asset(db, asset))
+    return Profile(info, FactReader(db, rules_of).facts(asset, class_name), files_of(db, asset))
+
+
+def compare(profiles: Sequence[Profile]) -> Comparison:
+    """Return what differs between assets, and what is the same; they may be of several stores.
+
+    Args:
+        profiles: at least two.
+    """
+    infos = [each.info for each in profiles]
+    facts = [_by_key(each.facts) for each in profiles]
+    rows = [*_fact_rows(facts), *_ref_rows(infos), *_own_rows(infos)]
+    listings = [{file.path: file for file in each.files} for each in profiles]
+    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)))
+
+
+def _by_key(facts: Iterable[Fact]) -> dict[_Key, Fact]:
+    return {(fact.source, fact.file, fact.key): fact for fact in facts}
+
+
+def _fact_rows(facts: Sequence[_Facts]) -> list[Row]:
+    keys = dict.fromkeys(key for each in facts for key in each)
+    rows = []
+    for key in keys:
+        found = [each.get(key) for each in facts]
+        known = [fact for fact in found if fact is not None]
+        role: Role | Literal["metadata"] = known[0].role
+        if not key[1] and role == "other":
+            role = "metadata"
+        values = tuple(None if fact is None else fact.value for fact in found)
+        difference = _difference(values) if len(values) == 2 else None
+        better = known[0].better
+        rows.append(
+            Row(
+                role,
+                *key,
+                values,
+                len(known) == len(found) and all(_same(values[0], value) for value in values),
+                difference,
+                None if not (better and difference) else (difference < 0) == (better == "lower"),
+            )
+        )
+    order = [*_ORDER, "metadata"]
+    return sorted(rows, key=lambda row: order.index(row.role))
+
+
+def _same(one: Value, other: Value) -> bool:
+    """Whether two values are the same: no truth value is a number, and NaN is itself."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, bool) != isinstance(other, bool):
+        return False
+    return one == other or (one != one and other != other)
+
+
+def _difference(values: Sequence[Value]) -> float | None:
+    first, last = map(number_of, (values[0], values[-1]))
+    if first is None or last is None:
+        return None
+    difference = last - first
+    return difference if math.isfinite(difference) else None
+
+
+def number_of(value: Value) -> float | None:
+    """Return a value as a number; of a list of numbers, a history, the last; else None.
+
+    Example:
+        >>> number_of((0.9, 0.4)), number_of("adam")
+        (0.4, None)
+    """
+    if isinstance(value, tuple):
+        is_history = value and all(number_of(each) is not None for each in value)
+        return number_of(value[-1]) if is_history else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _ref_rows(infos: Sequence[AssetInfo]) -> list[Row]:
+    """What each was made from: by label, or where there is none by class."""
+    named: list[dict[str, Value]] = []
+    for info in infos:
+        found: dict[str, list[str]] = {}
+        for ref in info.refs:
+            found.setdefault(ref.label or ref.class_name, []).append(ref.name)
+        named.append({key: ", ".join(names) for key, names in found.items()})
+    keys = dict.fromkeys(key for each in named for key in each)
+    return [_plain_row("ref", key, [each.get(key) for each in named]) for key in keys]
+
+
+def _own_rows(infos: Sequence[AssetInfo]) -> list[Row]:
+    return [
+        _plain_row("asset", "created by", [info.author for info in infos]),
+        _plain_row("asset", "message", [info.message or None for info in infos]),
+    ]
+
+
+def _plain_row(role: Literal["ref", "asset"], key: str, values: Sequence[Value]) -> Row:
+    return Row(role, "", "", key, tuple(values), all(value == values[0] for value in values))
+
+
+def _file_rows(listings: Sequence[Mapping[str, File]]) -> list[FileRow]:
+    first, last = listings[0], listings[-1]
+    renamed = _renamed(first, last) if len(listings) == 2 else {}
+    olds = set(renamed.values())
+    rows = []
+    for path in sorted({path for listing in listings for path in listing} - olds):
+        files = [listing.get(path) for listing in listings]
+        old = renamed.get(path)
+        if old is not None:
+            files[0] = first[old]
+        rows.append(FileRow(path, _file_change(files, old), tuple(files), old))
+    return rows
+
+
+def _renamed(first: Mapping[str, File], last: Mapping[str, File]) -> dict[str, str]:
+    """Return, of paths that only the last has, those whose content has lost another path."""
+    gone: dict[str, list[str]] = {}
+    for path in sorted(first.keys() - last.keys(), reverse=True):
+        gone.setdefault(first[path].id, []).append(path)
+    found = {}
+    for path in sorted(last.keys() - first.keys()):
+        if gone.get(last[path].id):
+            found[path] = gone[last[path].id].pop()
+    return found
+
+
+def _file_change(files: Sequence[File | None], old: str | None) -> FileChange:
+    if old is not None:
+        return "renamed"
+    if len({file and (file.id, file.kind) for file in files}) == 1:
+        return "same"
+    if files[0] is None:
+        return "added"
+    if files[-1] is None:
+        return "removed"
+    return "modified" if len({file and file.id for file in files}) > 1 else "mode"
+
+
+# The leaderboard
+
+
+def leaderboard(
+    db: sqlite3.Connection,
+    view: LogView,
+    rules_of: RulesOf,
+    class_name: str,
+    *,
+    columns: Sequence[str] = (),
+    sort: str | None = None,
+    reverse: bool = False,
+    limit: int | None = None,
+) -> Leaderboard:
+    """Return the live assets of a class side by side, newest first unless sorted.
+
+    Args:
+        db: a catalog.
+        view: the log that it was read from.
+        rules_of: what is configured for a class.
+        class_name: the class.
+        columns: keys, or the last parts of keys, with `FILE:` before or not; by default the
+            metrics, and the parameters that differ.
+        sort: such a key, of which the best comes first (the least, where it isn't known which
+            values are better); what has no number there comes last.
+        reverse: whether the order is turned round; what has no number still comes last.
+        limit: how many at most.
+
+    Raises:
+        NotFound: no asset of the class has such a key; the hint has the nearest.
+        InvalidInput: several keys end like this.
+    """
+    reader = FactReader(db, rules_of)
+    rows = db.execute(
+        "SELECT hash FROM assets WHERE class = ? AND status != 'deleted' AND data IS NOT NULL"
+        " AND number IS NOT NULL ORDER BY number DESC",
+        (class_name,),
+    )
+    facts = {asset: _by_key(reader.facts(asset, class_name)) for (asset,) in rows.fetchall()}
+    known = _columns(facts.values())
+    chosen = [_resolve(name, known) for name in columns] or _default_columns(known, facts.values())
+    order = list(facts)
+    if sort is not None:
+        column = _resolve(sort, known)
+        if column not in chosen:
+            chosen.append(column)
+        order = _sorted(order, facts, column, reverse)
+    elif reverse:
+        order.reverse()
+    describer = Describer(view)
+    return Leaderboard(
+        class_name,
+        tuple(chosen),
+        tuple(
+            LeaderboardRow(
+                describer.info(asset, *read_asset(db, asset)),
+                tuple(_value(facts[asset], column) for column in chosen),
+            )
+            for asset in order[:limit]
+        ),
+    )
+
+
+def _columns(facts: Iterable[_Facts]) -> dict[_Key, Column]:
+    found: dict[_Key, Column] = {}
+    for each in facts:
+        for key, fact in each.items():
+            if key not in found:
+                found[key] = Column(fact.role, *key, fact.better)
+    return found
+
+
+def _value(facts: _Facts, column: Column) -> Value:
+    fact = facts.get((column.source, column.file, column.key))
+    return None if fact is None else fact.value
+
+
+def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
+    """Return the column that a key, or the end of one, means."""
+    file, colon, key = name.rpartition(":")
+    fitting = [
+        column
+        for column in known.values()
+        if (not colon or column.file == file or column.file.endswith(f"/{file}"))
+        and (column.key == key or column.key.endswith(f".{key}"))
+    ]
+    if not fitting:
+        near = nearest(key, {column.key for column in known.values()})
+        raise NotFound(
+            f"no asset has a value {shown(repr(name))}",
+            hint=f"did you mean {' or '.join(near)}?"
+            if near
+            else "see what one has: ama show ASSET",
+        )
+    exact = [column for column in fitting if column.key == key] or fitting
+    # `best.val_loss` before `history.val_loss`: a metric has one value, a history many.
+    scalars = [column for column in exact if "history" not in column.key.split(".")] or exact
+    scalars = [column for column in scalars if not column.source] or scalars
+    if len(scalars) > 1:
+        names = ", ".join(sorted(f"{column.file}:{column.key}" for column in scalars)[:5])
+        raise InvalidInput(
+            f"{shown(repr(name))} may be any of {names}", hint="write more of it: FILE:KEY"
+        )
+    return scalars[0]
+
+
+def _default_columns(known: Mapping[_Key, Column], facts: Iterable[_Facts]) -> list[Column]:
+    all_facts = list(facts)
+    metrics = [
+        column
+        for column in known.values()
+        if column.role == "metric"
+        and not all(isinstance(_value(each, column), tuple | None) for each in all_facts)
+    ]
+    differing = [
+        column
+        for column in known.values()
+        if column.role == "parameter"
+        and any(not _same(_value(all_facts[0], column), _value(e, column)) for e in all_facts)
+        and not any(isinstance(_value(each, column), tuple) for each in all_facts)
+    ]
+    # What stands in a list of tables, such as the layers of a model, comes last.
+    differing.sort(key=lambda column: any(part.isdigit() for part in split_key(column.key)))
+    return [*metrics[:DEFAULT_COLUMNS], *differing[:DEFAULT_COLUMNS]]
+
+
+def _sorted(
+    assets: Sequence[bytes], facts: Mapping[bytes, _Facts], column: Column, reverse: bool
+) -> list[bytes]:
+    numbers = {asset: number_of(_value(facts[asset], column)) for asset in assets}
+    with_one = [a for a in assets if (n := numbers[a]) is not None and math.isfinite(n)]
+    without = [asset for asset in assets if asset not in set(with_one)]
+    falling = (column.better == "higher") != reverse
+    with_one.sort(key=lambda asset: numbers[asset] or 0.0, reverse=falling)
+    return [*with_one, *without]

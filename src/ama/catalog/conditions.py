@@ -1,0 +1,157 @@
+"""Conditions on what an asset says: `loss<0.3`, `training.yml:parameters.learning_rate=0.001`."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from ama.catalog.documents import join_key, split_key
+from ama.errors import InvalidInput, shown
+
+Operator = Literal["", "=", "!=", "<", "<=", ">", ">="]
+
+_CONDITION = re.compile(
+    r"(?P<key>(?:\"(?:[^\"\\]|\\.)*\"|[^\"=<>!])+)(?:(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*))?",
+    re.DOTALL,
+).fullmatch
+_AGO = re.compile(r"(\d{1,5})\s*(m|h|d|w|min|hour|day|week)s?(?: ago)?").fullmatch
+_SECONDS = {"m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SECONDS |= {"hour": 3600, "day": 86400, "week": 7 * 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a value must be.
+
+    Attributes:
+        key: the dotted key that the value stands under, or the last parts of it.
+        operator: how it is compared; empty: it need only be there.
+        value: what with, as it was typed.
+        file: a glob of the files that may say it; None for all.
+    """
+
+    key: str
+    operator: Operator = ""
+    value: str = ""
+    file: str | None = None
+
+    @property
+    def number(self) -> float | None:
+        """The value as a number; None if it is none, or not finite."""
+        try:
+            number = float(self.value)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) else None
+
+    def sql(self) -> tuple[str, list[object]]:
+        """Return this as a condition on the columns key, kind, number and text, and its values.
+
+        Numbers are compared as numbers. What is no number is equal to the same text, and neither
+        less nor more than anything.
+        """
+        # A key that ends with the same parts: `loss` also means `best.loss`.
+        suffix = f".{self.key}"
+        parts = ["(key = ? OR substr(key, ?) = ?)"]
+        values: list[object] = [self.key, -len(suffix), suffix]
+        text = self.value.strip()
+        equal: tuple[str, list[object]] = (
+            ("(text = ? OR number = ?)", [text, self.number])
+            if self.number is not None
+            else ("(text = ? OR kind IN ('bool', 'null', 'float') AND lower(text) = lower(?))",
+                  [text, text])
+        )  # fmt: skip
+        if self.operator == "=":
+            parts.append(equal[0])
+            values += equal[1]
+        elif self.operator == "!=":
+            parts.append(f"NOT coalesce({equal[0]}, 0)")
+            values += equal[1]
+        elif self.operator:
+            parts.append(f"number {self.operator} ?")
+            values.append(self.number)
+        return " AND ".join(parts), values
+
+
+def parse_meta(text: str) -> Condition:
+    """Return a condition on metadata.
+
+    Args:
+        text: `KEY`, or `KEY OPERATOR VALUE` with one of = != < <= > >= between.
+
+    Raises:
+        InvalidInput: it is none, or orders by what is no number.
+
+    Example:
+        >>> parse_meta("loss<0.3")
+        Condition(key='loss', operator='<', value='0.3', file=None)
+    """
+    return _parse(text, text, None)
+
+
+def parse_param(text: str) -> Condition:
+    """Return a condition on a value in a YAML, JSON or TOML file.
+
+    Args:
+        text: as for `parse_meta`, with `FILE:` before it or not, a glob.
+
+    Raises:
+        InvalidInput: it is none, or orders by what is no number.
+
+    Example:
+        >>> parse_param("training.yml:parameters.learning_rate=0.001").file
+        'training.yml'
+    """
+    file, colon, rest = text.partition(":")
+    if not colon or any(mark in file for mark in '=<>!"'):
+        return _parse(text, text, None)
+    if not file.strip():
+        raise InvalidInput(f"{shown(repr(text))} names no file before the ':'", hint=_HINT)
+    return _parse(rest, text, file.strip())
+
+
+_HINT = "write KEY=VALUE, with one of = != < <= > >= between, or KEY alone"
+
+
+def _parse(text: str, whole: str, file: str | None) -> Condition:
+    match = _CONDITION(text.strip())
+    if match is None:
+        raise InvalidInput(f"{shown(repr(whole))} is no condition", hint=_HINT)
+    operator: Operator = match["operator"] or ""  # type: ignore[assignment]
+    value = (match["value"] or "").strip()
+    condition = Condition(join_key(split_key(match["key"].strip())), operator, value, file)
+    if operator in ("<", "<=", ">", ">=") and condition.number is None:
+        raise InvalidInput(
+            f"{shown(repr(whole))}: {shown(repr(value))} is no number to compare with",
+            hint="texts are compared by = and != only",
+        )
+    return condition
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """Return a moment that was typed: a date or time (UTC if it doesn't say), or an age.
+
+    Args:
+        text: such as 2026-11-02, 2026-11-02T14:30, 3d, 12h, 2 weeks ago.
+        now: what ages are counted from.
+
+    Raises:
+        InvalidInput: it is none of these.
+
+    Example:
+        >>> parse_moment("2d", datetime(2026, 11, 25, tzinfo=UTC)).day
+        23
+    """
+    ago = _AGO(text.strip().lower())
+    if ago:
+        return now - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise InvalidInput(
+            f"{shown(repr(text))} is no time", hint="write 2026-11-02, 2026-11-02T14:30, or 3d"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,130 @@
+"""The catalog's database: its tables, and one question at a time asked of a version that is true.
+
+SQLite in the cache directory of this machine, beside what else is remembered of a store. It is a
+cache: where it is missing, broken, of another version or can't be locked, it is made anew, in
+memory if need be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from ama import fs
+from ama.catalog.filling import fill, is_filled
+from ama.catalog.schema import FILE, SCHEMA
+from ama.errors import AmaError, StorageError
+from ama.logview import LogView
+from ama.progress import NO_PROGRESS, Progress
+from ama.remote import Remote
+
+Answer = TypeVar("Answer")
+Question = Callable[[sqlite3.Connection, LogView], Answer]
+
+PATIENCE = 120
+"""Seconds to wait for another process that fills the same catalog."""
+
+_CHANGES = 5
+"""How often the log may move on while a question is asked, before that is an error."""
+
+
+class Catalog:
+    """The catalog of one store, as seen from this machine.
+
+    Args:
+        remote: the store.
+        progress: is told of the reading that a first question needs.
+    """
+
+    def __init__(self, remote: Remote, progress: Progress = NO_PROGRESS) -> None:
+        self._remote = remote
+        self._progress = progress
+        self._path = remote.cache.path(FILE)
+        self._memory: sqlite3.Connection | None = None
+        self._alone = Lock()
+
+    def ask(self, question: Question[Answer]) -> Answer:
+        """Ask something of the store as it is now.
+
+        Args:
+            question: reads the database, and must not change it; called again where it proved
+                broken, or where somebody published meanwhile.
+
+        Returns:
+            What the question returned.
+
+        Raises:
+            IntegrityError: the store's log is damaged.
+            StorageError: the store can't be reached.
+        """
+        places = [None] if self._path is None else [self._path, self._path, None]
+        for place in places:
+            try:
+                return self._ask(place, question)
+            except sqlite3.Error as error:
+                if place is None:
+                    raise StorageError(f"the catalog failed: {error}") from error
+                _remove(place)
+        raise AssertionError("unreachable")
+
+    def _ask(self, place: Path | None, question: Question[Answer]) -> Answer:
+        with self._connected(place) as db:
+            for _ in range(_CHANGES):
+                view = self._remote.log.confirmed_view() or self._remote.view()
+                view.require_whole()
+                fill(db, self._remote, view, self._progress)
+                with _reading(db):
+                    if is_filled(db, view):
+                        return question(db, view)
+        raise StorageError(
+            f"{self._remote.url} changes all the time: others publish to it",
+            hint="run the same command again",
+            retryable=True,
+        )
+
+    @contextmanager
+    def _connected(self, place: Path | None) -> Iterator[sqlite3.Connection]:
+        if place is None:
+            with self._alone:
+                if self._memory is None:
+                    self._memory = _connect(":memory:")
+                yield self._memory
+            return
+        try:
+            fs.make_directories(place.parent, sync=False)
+        except (AmaError, OSError) as error:
+            raise sqlite3.OperationalError("no place for it") from error
+        with contextlib.closing(_connect(str(place))) as db:
+            yield db
+
+
+def _connect(place: str) -> sqlite3.Connection:
+    db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def _reading(db: sqlite3.Connection) -> Iterator[None]:
+    """What is read inside is of one moment, whatever others write."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _remove(place: Path) -> None:
+    for path in (place, place.with_name(place.name + "-journal")):
+        with contextlib.suppress(AmaError, OSError):
+            fs.remove(path)

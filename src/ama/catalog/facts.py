@@ -1,0 +1,177 @@
+"""Facts: what assets say in their documents and metadata, and the files that they hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ama.catalog.documents import Value, syntax_of
+from ama.catalog.roles import Rules, direction_of, role_of
+from ama.catalog.schema import from_cell
+from ama.catalog.values import Code, Fact
+from ama.errors import InvalidInput
+from ama.objects import EntryKind
+from ama.values import File
+from ama.worktree.status import KIND_NAMES
+
+RulesOf = Callable[[str], Rules]
+"""Returns what is configured for a class."""
+
+MOST_FILES = 1_000_000
+"""A hostile store may claim any number of directories: those below each other multiply."""
+
+_DIRECTORIES = f"""
+WITH RECURSIVE directories (asset, tree, prefix) AS (
+    SELECT assets.hash, assets.tree, '' FROM assets WHERE hash = ? AND tree IS NOT NULL
+    UNION ALL
+    SELECT asset, children.object, prefix || name || '/'
+    FROM directories JOIN children ON children.tree = directories.tree
+    WHERE kind = {int(EntryKind.TREE)}
+    LIMIT {MOST_FILES}
+)"""
+
+
+def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
+    """Return the files of an asset, in the order of their paths.
+
+    Raises:
+        InvalidInput: there are too many to list.
+    """
+    rows = db.execute(
+        f"{_DIRECTORIES} SELECT prefix || name, kind, hash, size FROM directories"
+        " JOIN children ON children.tree = directories.tree"
+        " JOIN objects ON objects.id = children.object"
+        f" WHERE kind != {int(EntryKind.TREE)} LIMIT {MOST_FILES + 1}",
+        (asset,),
+    ).fetchall()
+    if len(rows) > MOST_FILES:
+        raise InvalidInput(f"an asset of more than {MOST_FILES:,} files")
+    files = (File(path, KIND_NAMES[EntryKind(k)], i.hex(), size) for path, k, i, size in rows)
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+class FactReader:
+    """Reads facts; a document that several assets hold is read once.
+
+    Args:
+        db: a catalog.
+        rules_of: what is configured.
+    """
+
+    def __init__(self, db: sqlite3.Connection, rules_of: RulesOf) -> None:
+        self._db = db
+        self._rules_of = rules_of
+        self._documents: dict[int, Mapping[str, Value]] = {}
+        self._facts: dict[tuple[int, str, str], tuple[Fact, ...]] = {}
+
+    def facts(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
+        """Return what an asset says, and what is said of its code, parameters and data elsewhere.
+
+        Those often are an asset of their own, to which it has a ref. What it was made from of its
+        own class is no input of this kind, but an earlier model.
+
+        Returns:
+            Its documents' values in the order of their paths, its metadata, and the same of its
+            refs to assets of other classes.
+        """
+        found = list(self._own(asset, class_name))
+        rows = self._db.execute(
+            "SELECT target, links.class, label FROM links JOIN assets ON assets.id = asset"
+            " WHERE hash = ? AND kind = 'ref' AND links.class != ? ORDER BY links.rowid",
+            (asset, class_name),
+        )
+        sources: dict[str, int] = {}
+        for target, name, label in rows.fetchall():
+            source = label or name
+            sources[source] = sources.get(source, 0) + 1
+            if sources[source] > 1:
+                source = f"{source} {sources[source]}"
+            found += [
+                replace(fact, source=source)
+                for fact in self._own(target, name)
+                if fact.role in ("code", "parameter", "data")
+            ]
+        return tuple(found)
+
+    def _own(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
+        rules = self._rules_of(class_name)
+        found: list[Fact] = []
+        for path, document in self._paths(asset):
+            key = (document, path, class_name)
+            if key not in self._facts:
+                self._facts[key] = _facts(path, self._document(document), rules)
+            found += self._facts[key]
+        rows = self._db.execute(
+            "SELECT key, metadata.kind, text FROM metadata JOIN assets ON assets.id = asset"
+            " WHERE hash = ? ORDER BY key",
+            (asset,),
+        )
+        values = {key: from_cell(kind, text) for key, kind, text in rows}
+        return (*found, *_facts("", values, rules))
+
+    def _paths(self, asset: bytes) -> list[tuple[str, int]]:
+        rows = self._db.execute(
+            f"{_DIRECTORIES} SELECT prefix || name, documents.id, syntax FROM directories"
+            " JOIN children ON children.tree = directories.tree"
+            " JOIN documents ON documents.object = children.object"
+            f" WHERE kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
+            f" AND problem IS NULL LIMIT {MOST_FILES}",
+            (asset,),
+        )
+        return sorted((path, at) for path, at, syntax in rows if syntax_of(path) == syntax)
+
+    def _document(self, document: int) -> Mapping[str, Value]:
+        if document not in self._documents:
+            rows = self._db.execute(
+                "SELECT key, kind, text FROM parameters WHERE document = ? ORDER BY rowid",
+                (document,),
+            )
+            self._documents[document] = {key: from_cell(kind, text) for key, kind, text in rows}
+        return self._documents[document]
+
+
+def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:
+    found = []
+    for key, value in document.items():
+        role = role_of(path, key, value, rules, document)
+        better = direction_of(key, rules) if role == "metric" else None
+        found.append(Fact(role, path, key, value, better))
+    return tuple(found)
+
+
+_CODE_KEYS: Mapping[str, Sequence[str]] = {
+    "repository": ("repository", "repo", "remote", "url", "git_repository"),
+    "commit": ("commit", "revision", "sha", "git_commit", "commit_hash", "commit_sha", "git_sha"),
+    "branch": ("branch", "ref", "git_branch"),
+    "dirty": ("dirty", "is_dirty", "git_dirty"),
+}
+
+
+def code_of(facts: Sequence[Fact]) -> Code | None:
+    """Return which code made an asset; what a file says comes before what `upload` has noted."""
+    by_file: dict[tuple[str, str], dict[str, Value]] = {}
+    for fact in facts:
+        if fact.role == "code":
+            last = fact.key.rpartition(".")[2].lower()
+            by_file.setdefault((fact.source, fact.file), {}).setdefault(last, fact.value)
+    for (source, file), said in sorted(by_file.items(), key=lambda each: not each[0][1]):
+        code = {
+            name: next((said[key] for key in keys if key in said), None)
+            for name, keys in _CODE_KEYS.items()
+        }
+        dirty = code["dirty"]
+        if code["commit"] is not None:
+            return Code(
+                _text(code["repository"]),
+                _text(code["commit"]),
+                _text(code["branch"]),
+                dirty if isinstance(dirty, bool) else None,
+                file,
+                source,
+            )
+    return None
+
+
+def _text(value: Value) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,356 @@
+"""Bringing a catalog up to date: what the log says since, and what the new assets hold.
+
+Each batch of assets is one transaction, and the number of the log's entry comes last: interrupted,
+the next one goes on from there. Two processes that fill it at once write the same rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
+from ama.catalog.documents import NotADocument, Syntax, read_document, syntax_of
+from ama.catalog.schema import TABLES, to_cell
+from ama.entries import entry_hash, entry_name
+from ama.errors import AmaError, IntegrityError
+from ama.hashing import asset_id
+from ama.logview import LogView
+from ama.objects import EntryKind, Kind, TreeEntry, decode_asset, decode_tree
+from ama.objectstore import Bad, ObjectStore
+from ama.progress import Progress
+from ama.remote import Remote
+from ama.state import AssetRecord, ClassState, touched_classes
+from ama.storage.protocol import Range
+
+BATCH = 500
+"""So many assets are one transaction."""
+
+FEW = 8
+"""So many new assets, at most, are read through their own indexes, and not all of the store's."""
+
+Documents = set[tuple[bytes, Syntax]]
+
+
+def is_filled(db: sqlite3.Connection, view: LogView) -> bool:
+    """Whether a catalog says what the log says."""
+    return _position(db) == (view.number, view.entry_hash)
+
+
+def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress) -> None:
+    """Bring a catalog to where the log is.
+
+    Args:
+        db: the catalog.
+        remote: the store.
+        view: its log, whole.
+        progress: is told of the assets that are read.
+
+    Raises:
+        StorageError: the store can't be reached.
+        sqlite3.Error: the catalog is broken, or can't be written.
+    """
+    if is_filled(db, view):
+        return
+    with _writing(db):
+        known = _position(db)
+        if known is not None and not _follows(view, known, remote):
+            for table in TABLES:
+                db.execute(f"DELETE FROM {table}")
+            known = None
+        for state in view.class_states(_changed(view, known)).values():
+            _note_class(db, state)
+    unread = db.execute(
+        "SELECT class, hash FROM assets"
+        " WHERE number IS NOT NULL AND (data IS NULL OR unread IS NOT NULL)"
+    )
+    wanted = [(str(name), bytes(asset)) for name, asset in unread]
+    if wanted:
+        progress.start("reading what assets hold", None)
+        try:
+            objects = _objects(remote, view, wanted)
+            for start in range(0, len(wanted), BATCH):
+                with _writing(db):
+                    _read_assets(db, objects, [a for _, a in wanted[start : start + BATCH]])
+        finally:
+            progress.finish()
+    with _writing(db):
+        db.execute("DELETE FROM state")
+        db.execute("INSERT INTO state VALUES (?, ?)", (view.number, view.entry_hash))
+
+
+@contextmanager
+def _writing(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _position(db: sqlite3.Connection) -> tuple[int, bytes] | None:
+    row = db.execute("SELECT number, entry_hash FROM state").fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def _follows(view: LogView, known: tuple[int, bytes], remote: Remote) -> bool:
+    """Whether the log still has the entry that a catalog was read up to."""
+    number, found = known
+    if number > view.number:
+        return False
+    if number == view.number:
+        return found == view.entry_hash
+    for entry, its_hash in view.tail:
+        if entry.number == number:
+            return found == its_hash
+    if number == view.base.number:
+        return found == view.base.entry_hash
+    (data,) = remote.storage.read([Range(entry_name(number))])
+    return data is not None and entry_hash(data) == found
+
+
+def _changed(view: LogView, known: tuple[int, bytes] | None) -> Iterable[str]:
+    """Return the classes that entries since then touch; all where those entries aren't at hand."""
+    if known is None or known[0] < view.base.number:
+        return view.class_names
+    since = [entry for entry, _ in view.tail if entry.number > known[0]]
+    return {name for entry in since for name in touched_classes(entry)}
+
+
+def _note_class(db: sqlite3.Connection, state: ClassState) -> None:
+    """Note what the log says of a class: its assets with their status, and its aliases."""
+    rows = [(r.id, state.name, at, r.status) for at, r in enumerate(state.assets, 1)]
+    db.executemany(
+        "INSERT INTO assets (hash, class, number, status) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (hash) DO UPDATE SET number = excluded.number, status = excluded.status,"
+        # What a deleted one or one from elsewhere holds was not read.
+        " unread = 'its files were not read yet'"
+        " WHERE number IS NOT excluded.number OR status != excluded.status",
+        rows,
+    )
+    db.execute("DELETE FROM aliases WHERE class = ?", (state.name,))
+    aliases = [(state.name, alias, state.target(alias)) for alias in state.aliases]
+    db.executemany("INSERT INTO aliases VALUES (?, ?, ?)", [row for row in aliases if row[2]])
+
+
+def _objects(remote: Remote, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> ObjectStore:
+    """Return where the objects of some assets are: for few, in the indexes that they need."""
+    if len(wanted) > FEW:
+        return remote.current(view)
+    stores = [remote.objects_of(view, name, _record(view, name, asset)) for name, asset in wanted]
+    return ObjectStore(
+        remote.storage,
+        {index.id: index for store in stores for index in store.indexes}.values(),
+        added=lambda: remote.indexes(view.root.indexes, []),
+    )
+
+
+def _record(view: LogView, class_name: str, asset: bytes) -> AssetRecord:
+    return next(r for r in view.class_state(class_name).assets if r.id == asset)
+
+
+def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[bytes]) -> None:
+    """Read assets with their trees and documents; note of each what can't be read."""
+    bad: Bad = {}
+    roots: dict[bytes, bytes] = {}
+    for asset, data in objects.read_records(ids, Kind.ASSET, bad):
+        try:
+            roots[asset] = _note_asset(db, asset, data)
+        except AmaError as error:
+            bad[asset] = error
+    _read_elsewhere(db, objects)
+    deleted = {
+        row[0]
+        for row in db.execute("SELECT hash FROM assets WHERE status = 'deleted'")
+        if row[0] in roots
+    }
+    documents: Documents = set()
+    # What a deleted asset holds may be gone, and nobody asks for it.
+    live = {root for asset, root in roots.items() if asset not in deleted}
+    unread = _read_trees(db, objects, live, documents)
+    _read_documents(db, objects, documents)
+    for asset, root in roots.items():
+        if unread and asset not in deleted and (why := _lacking(db, root, unread)):
+            bad[asset] = why
+    db.executemany("UPDATE assets SET unread = NULL WHERE hash = ?", [(asset,) for asset in ids])
+    db.executemany(
+        "UPDATE assets SET unread = ? WHERE hash = ?", [(str(e), asset) for asset, e in bad.items()]
+    )
+
+
+def _read_elsewhere(db: sqlite3.Connection, objects: ObjectStore) -> None:
+    """Note what was used to make others, and is published elsewhere: its record is here too."""
+    tried: set[bytes] = set()
+    while True:
+        targets = db.execute(
+            "SELECT DISTINCT target, class FROM links WHERE target NOT IN (SELECT hash FROM assets)"
+        )
+        wanted = {target: name for target, name in targets if target not in tried}
+        if not wanted:
+            return
+        tried |= wanted.keys()
+        for asset, data in objects.read_records(wanted, Kind.ASSET, {}):
+            with suppress(AmaError):
+                decode_asset(data)
+                db.execute(
+                    "INSERT INTO assets (hash, class, status) VALUES (?, ?, 'active')",
+                    (asset, wanted[asset]),
+                )
+                _note_asset(db, asset, data)
+
+
+def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes:
+    """Note what an asset says itself, and return its tree's id."""
+    if asset_id(data) != asset_hash:
+        raise IntegrityError("an object of another kind is filed as an asset")
+    asset = decode_asset(data)
+    (row,) = db.execute("SELECT id FROM assets WHERE hash = ?", (asset_hash,)).fetchone()
+    (tree,) = _rowids(db, [asset.tree])
+    db.execute(
+        "UPDATE assets SET data = ?, tree = ?, author = ?, created_at = ? WHERE id = ?",
+        (data, tree, asset.author, asset.created_at, row),
+    )
+    for table in ("links", "metadata"):
+        db.execute(f"DELETE FROM {table} WHERE asset = ?", (row,))
+    parents = [(row, "parent", parent, asset.class_name, "") for parent in asset.parents]
+    refs = [(row, "ref", ref.asset, ref.class_name, ref.label) for ref in asset.refs]
+    db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", [*parents, *refs])
+    values = [(row, key, *to_cell(value)) for key, value in asset.metadata.items()]
+    db.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", values)
+    return asset.tree
+
+
+def _rowids(db: sqlite3.Connection, hashes: Sequence[bytes]) -> list[int]:
+    db.executemany("INSERT OR IGNORE INTO objects (hash) VALUES (?)", [(h,) for h in hashes])
+    query = "SELECT id FROM objects WHERE hash = ?"
+    return [db.execute(query, (h,)).fetchone()[0] for h in hashes]
+
+
+def _read_trees(
+    db: sqlite3.Connection, objects: ObjectStore, roots: Iterable[bytes], documents: Documents
+) -> Bad:
+    """Note trees and all below them; return those that can't be read."""
+    unread: Bad = {}
+    waiting = set(roots)
+    seen: set[bytes] = set()
+    while waiting := {tree for tree in waiting if tree not in seen and not _has_tree(db, tree)}:
+        seen |= waiting
+        below: set[bytes] = set()
+        for tree, entries in _trees(objects, waiting, unread):
+            _note_tree(db, tree, entries)
+            below |= {entry.id for entry in entries if entry.kind is EntryKind.TREE}
+            documents |= _documents_in(entries)
+        waiting = below
+    return unread
+
+
+def _has_tree(db: sqlite3.Connection, tree: bytes) -> bool:
+    query = "SELECT 1 FROM trees JOIN objects ON objects.id = trees.object WHERE hash = ?"
+    return db.execute(query, (tree,)).fetchone() is not None
+
+
+def _trees(
+    objects: ObjectStore, ids: Iterable[bytes], unread: Bad
+) -> Iterator[tuple[bytes, tuple[TreeEntry, ...]]]:
+    bad: Bad = {}
+    for tree, data in objects.read_records(ids, Kind.TREE, bad):
+        yield tree, decode_tree(data)
+    for tree, error in bad.items():
+        try:
+            # A huge directory is in chunks, and so in no record of its own.
+            yield tree, decode_tree(objects.read(tree, Kind.TREE))
+        except AmaError:
+            unread[tree] = error
+
+
+def _note_tree(db: sqlite3.Connection, tree: bytes, entries: Sequence[TreeEntry]) -> None:
+    (row,) = _rowids(db, [tree])
+    db.executemany(
+        "INSERT OR IGNORE INTO objects (hash) VALUES (?)", [(entry.id,) for entry in entries]
+    )
+    db.executemany(
+        "INSERT OR IGNORE INTO children (tree, name, kind, object, size)"
+        " SELECT ?, ?, ?, id, ? FROM objects WHERE hash = ?",
+        [(row, entry.name, int(entry.kind), entry.size, entry.id) for entry in entries],
+    )
+    db.execute("INSERT OR IGNORE INTO trees VALUES (?)", (row,))
+    total = sum(entry.size for entry in entries)
+    db.execute("UPDATE assets SET size = ? WHERE tree = ?", (total, row))
+
+
+def _documents_in(entries: Iterable[TreeEntry]) -> Documents:
+    return {
+        (entry.id, syntax)
+        for entry in entries
+        if entry.kind in (EntryKind.FILE, EntryKind.EXECUTABLE)
+        and entry.size <= MAX_DOCUMENT
+        and (syntax := syntax_of(entry.name)) is not None
+    }
+
+
+def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | None:
+    """Return why something below a tree can't be read, if that is so."""
+    below = db.execute(
+        "WITH RECURSIVE below (object) AS ("
+        " SELECT id FROM objects WHERE hash = ? UNION"
+        " SELECT children.object FROM below JOIN children ON children.tree = below.object"
+        " WHERE children.kind = ?"
+        ") SELECT hash FROM below JOIN objects ON objects.id = below.object",
+        (root, int(EntryKind.TREE)),
+    )
+    return next((unread[tree] for (tree,) in below if tree in unread), None)
+
+
+def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documents) -> None:
+    """Note the values of documents that aren't known yet; those that could not be read too."""
+    again = db.execute(
+        "SELECT hash, syntax FROM documents JOIN objects ON objects.id = documents.object"
+        " WHERE problem = 'unread'"
+    )
+    wanted = found | {(row[0], row[1]) for row in again}
+    formats: dict[bytes, list[Syntax]] = {}
+    for content, syntax in wanted:
+        if not _has_document(db, content, syntax):
+            formats.setdefault(content, []).append(syntax)
+    bad: Bad = {}
+    for content, data in objects.read_records(formats, Kind.DATA, bad):
+        for syntax in formats[content]:
+            _note_document(db, content, syntax, data)
+    for content in bad:
+        for syntax in formats[content]:
+            _document_row(db, content, syntax, "unread")
+
+
+def _has_document(db: sqlite3.Connection, content: bytes, syntax: Syntax) -> bool:
+    query = (
+        "SELECT 1 FROM documents JOIN objects ON objects.id = documents.object"
+        " WHERE hash = ? AND syntax = ? AND problem IS NOT 'unread'"
+    )
+    return db.execute(query, (content, syntax)).fetchone() is not None
+
+
+def _note_document(db: sqlite3.Connection, content: bytes, syntax: Syntax, data: bytes) -> None:
+    try:
+        values = read_document(data, syntax)
+    except NotADocument as error:
+        _document_row(db, content, syntax, str(error))
+        return
+    row = _document_row(db, content, syntax, None)
+    rows = [(row, key, *to_cell(value)) for key, value in values.items()]
+    db.executemany("INSERT INTO parameters VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _document_row(
+    db: sqlite3.Connection, content: bytes, syntax: Syntax, problem: str | None
+) -> int:
+    (at,) = _rowids(db, [content])
+    (row,) = db.execute(
+        "INSERT INTO documents (object, syntax, problem) VALUES (?, ?, ?)"
+        " ON CONFLICT (object, syntax) DO UPDATE SET problem = excluded.problem RETURNING id",
+        (at, syntax, problem),
+    ).fetchone()
+    db.execute("DELETE FROM parameters WHERE document = ?", (row,))
+    return int(row)

@@ -1,0 +1,144 @@
+"""What a value in an asset is: code, a parameter, a metric, or data; told by names and content.
+
+The defaults fit what training pipelines write; where they don't, a class has rules of its own.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from ama.catalog.documents import Value, split_key
+
+Role = Literal["code", "parameter", "metric", "data", "other"]
+
+Direction = Literal["higher", "lower"]
+"""Which values of a metric are better."""
+
+MANY = 200
+"""A document of unknown purpose with more values is no parameters: a vocabulary, say."""
+
+_COMMIT = frozenset("commit revision sha git_commit commit_hash commit_sha git_sha".split())
+_HASH = re.compile(r"[0-9a-f]{7,64}").fullmatch
+_CODE_FILES = frozenset("git commit code vcs".split())
+_DATA = frozenset("data dataset datasets corpus".split())
+_METRIC_FILES = frozenset(
+    "metric metrics summary result results eval evaluation score scores history report".split()
+)
+_PARAMETER_FILES = frozenset(
+    "param params parameter parameters config configuration conf cfg training train hparams"
+    " hyperparameters settings args arguments options model run".split()
+)
+_OTHER_FILES = frozenset("meta metadata info about description readme".split())
+_LOWER = frozenset(
+    "loss error err mse mae rmse mape perplexity ppl wer cer fid nll bpb regret seconds time"
+    " duration latency".split()
+)
+_HIGHER = frozenset(
+    "accuracy acc auc auroc f1 precision recall sensitivity specificity bleu rouge r2 iou dice map"
+    " ndcg mrr score reward throughput likelihood".split()
+)
+_WORD = re.compile(r"[A-Za-z]+[0-9]*|[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a class has configured: globs `FILE` or `FILE:KEY`, and of metrics `KEY`.
+
+    Example:
+        >>> rules = Rules(roles={"metric": ("notes.yml:eval.*",)})
+        >>> role_of("notes.yml", "eval.speed", 3, rules)
+        'metric'
+    """
+
+    roles: Mapping[Role, Sequence[str]] = field(default_factory=dict)
+    better: Mapping[Direction, Sequence[str]] = field(default_factory=dict)
+
+
+def role_of(
+    path: str, key: str, value: Value, rules: Rules, document: Mapping[str, Value] | None = None
+) -> Role:
+    """Return what a value is.
+
+    Args:
+        path: the file that says it; empty for an asset's metadata.
+        key: its dotted key.
+        value: the value.
+        rules: what is configured for the class, which comes first.
+        document: all that the file says.
+
+    Example:
+        >>> role_of("summary.json", "best.val_loss", 0.3, Rules())
+        'metric'
+        >>> role_of("training.yml", "parameters.batch_size", 32, Rules())
+        'parameter'
+    """
+    for role, globs in rules.roles.items():
+        if any(_matches(glob, path, key) for glob in globs):
+            return role
+    parts = [part.lower() for part in split_key(key)]
+    words = _words(posixpath.splitext(posixpath.basename(path))[0])
+    document = document or {key: value}
+    if words & _CODE_FILES or _is_code(key, document) or (not path and parts[0] == "git"):
+        return "code"
+    if words & _DATA or set(parts) & _DATA:
+        return "data"
+    is_number = _is_number(value)
+    if is_number and words & _METRIC_FILES:
+        return "metric"
+    if words & _PARAMETER_FILES:
+        return "parameter"
+    if is_number and _words(parts[-1]) & (_LOWER | _HIGHER):
+        return "metric"
+    if not path or words & _OTHER_FILES or words & _METRIC_FILES or len(document) > MANY:
+        return "other"
+    return "parameter"
+
+
+def direction_of(key: str, rules: Rules) -> Direction | None:
+    """Return which values of a metric are better; None where that isn't known.
+
+    Example:
+        >>> direction_of("best.val_loss", Rules()), direction_of("val_accuracy", Rules())
+        ('lower', 'higher')
+    """
+    last = split_key(key)[-1]
+    for direction, globs in rules.better.items():
+        if any(fnmatchcase(key, glob) or fnmatchcase(last, glob) for glob in globs):
+            return direction
+    words = _words(last)
+    if words & _LOWER:
+        return "lower"
+    return "higher" if words & _HIGHER else None
+
+
+def _matches(glob: str, path: str, key: str) -> bool:
+    file, colon, wanted = glob.partition(":")
+    name = path if "/" in file else posixpath.basename(path)
+    return fnmatchcase(name, file) and (not colon or fnmatchcase(key, wanted))
+
+
+def _words(name: str) -> set[str]:
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
+    return {word.lower() for word in _WORD.findall(spaced)}
+
+
+def _is_code(key: str, document: Mapping[str, Value]) -> bool:
+    """Whether beside a key stands a commit."""
+    table = split_key(key)[:-1]
+    for other, value in document.items():
+        *parts, last = split_key(other)
+        if last.lower() in _COMMIT and isinstance(value, str) and _HASH(value.lower()):
+            if tuple(parts) == table:
+                return True
+    return False
+
+
+def _is_number(value: Value) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(map(_is_number, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,112 @@
+"""The tables of a catalog, and the two ways between files and the assets that hold them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from ama.catalog.documents import Plain, Value
+
+FILE = "catalog-1.sqlite"
+"""Its name says the version of the tables: what another version of ama has made is left alone."""
+
+SCHEMA = """
+-- How far the log was read: the number of an entry, and the hash of its bytes.
+CREATE TABLE IF NOT EXISTS state (number INTEGER NOT NULL, entry_hash BLOB NOT NULL);
+
+-- Trees and files, so that their ids stand here only.
+CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE);
+
+-- A tree is here once all its children are.
+CREATE TABLE IF NOT EXISTS trees (object INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS children (
+    tree INTEGER NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL,
+    object INTEGER NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (tree, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS children_by_object ON children (object);
+
+-- number: NULL for one that others were made from and that is published in another store only.
+-- unread: why an asset, or one of its trees, could not be read.
+CREATE TABLE IF NOT EXISTS assets (
+    id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, class TEXT NOT NULL,
+    number INTEGER, status TEXT NOT NULL,
+    data BLOB, tree INTEGER, size INTEGER, author TEXT, created_at INTEGER, unread TEXT
+);
+CREATE INDEX IF NOT EXISTS assets_by_class ON assets (class, number);
+CREATE INDEX IF NOT EXISTS assets_by_tree ON assets (tree);
+
+CREATE TABLE IF NOT EXISTS aliases (class TEXT NOT NULL, alias TEXT NOT NULL, asset BLOB NOT NULL);
+
+-- What an asset was made from, and which assets it is a next version of.
+CREATE TABLE IF NOT EXISTS links (
+    asset INTEGER NOT NULL, kind TEXT NOT NULL, target BLOB NOT NULL,
+    class TEXT NOT NULL, label TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS links_by_asset ON links (asset);
+CREATE INDEX IF NOT EXISTS links_by_target ON links (target);
+
+-- number is NULL for what is no number, or none that can be compared.
+CREATE TABLE IF NOT EXISTS metadata (
+    asset INTEGER NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, number REAL, text TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS metadata_by_asset ON metadata (asset);
+
+-- problem: why it holds no values; "unread": it is tried again.
+CREATE TABLE IF NOT EXISTS documents (
+    id INTEGER PRIMARY KEY, object INTEGER NOT NULL, syntax TEXT NOT NULL, problem TEXT,
+    UNIQUE (object, syntax)
+);
+CREATE TABLE IF NOT EXISTS parameters (
+    document INTEGER NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, number REAL, text TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS parameters_by_document ON parameters (document);
+"""
+
+TABLES = ("state objects trees children assets aliases links metadata documents parameters").split()
+
+Cell = tuple[str, float | None, str]
+"""A value in the columns kind, number and text."""
+
+
+def to_cell(value: Value) -> Cell:
+    """Return a value as it stands in a row.
+
+    Example:
+        >>> to_cell(0.5), to_cell(True), to_cell((1, 2))
+        (('float', 0.5, '0.5'), ('bool', None, 'true'), ('list', None, '[1, 2]'))
+    """
+    if value is None:
+        return "null", None, "null"
+    if isinstance(value, bool):
+        return "bool", None, "true" if value else "false"
+    if isinstance(value, int):
+        try:
+            return "int", float(value), str(value)
+        except (OverflowError, ValueError):
+            return "text", None, hex(value)
+    if isinstance(value, float):
+        return "float", value if math.isfinite(value) else None, repr(value)
+    if isinstance(value, str):
+        return "text", None, value
+    return "list", None, json.dumps(value, ensure_ascii=False)
+
+
+def from_cell(kind: str, text: str) -> Value:
+    """Return the value that stands in a row.
+
+    Example:
+        >>> from_cell(*to_cell(float("inf"))[::2])
+        inf
+    """
+    if kind == "text":
+        return text
+    if kind == "float":
+        return float(text)
+    if kind == "list":
+        loaded: list[Plain] = json.loads(text)
+        return tuple(loaded)
+    value: Plain = json.loads(text)
+    return value

@@ -1,0 +1,85 @@
+"""Summaries: what people want to know of one asset, on one screen."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ama.catalog.facts import FactReader, RulesOf, code_of, files_of
+from ama.catalog.finding import Criteria, select
+from ama.catalog.values import Summary
+from ama.describing import Describer
+from ama.errors import IntegrityError
+from ama.hashing import short
+from ama.logview import LogView
+from ama.objects import Asset, decode_asset
+from ama.values import Ref
+
+
+def summarise(
+    db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset_id: bytes
+) -> Summary:
+    """Return the summary of a published asset.
+
+    Args:
+        db: a catalog.
+        view: the log that it was read from.
+        rules_of: what is configured for a class.
+        class_name: the asset's class.
+        asset_id: its id.
+
+    Raises:
+        IntegrityError: it could not be read, or not all of it.
+    """
+    describer = Describer(view)
+    asset, size = read_asset(db, asset_id)
+    facts = FactReader(db, rules_of).facts(asset_id, class_name)
+    same = select(db, Criteria(tree=asset.tree))
+    return Summary(
+        asset=describer.info(asset_id, asset, size),
+        files=files_of(db, asset_id),
+        facts=facts,
+        code=code_of(facts),
+        parents=tuple(describer.ref(parent, class_name, "") for parent in asset.parents),
+        aliases_before=_aliases_before(view, class_name, asset_id),
+        made_from_it=_made_from(db, asset_id),
+        same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
+    )
+
+
+def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:
+    """Return an asset of a catalog, and the size of its files in bytes.
+
+    Raises:
+        IntegrityError: it could not be read, or not all of it: what the catalog says isn't all.
+    """
+    data, size, unread = db.execute(
+        "SELECT data, size, unread FROM assets WHERE hash = ?", (asset_id,)
+    ).fetchone()
+    if data is None or unread is not None:
+        raise IntegrityError(
+            f"asset {short(asset_id)} can't be read: {unread}", hint="see what is touched: ama fsck"
+        )
+    return decode_asset(data), size
+
+
+def _aliases_before(view: LogView, class_name: str, asset: bytes) -> tuple[str, ...]:
+    state = view.class_state(class_name)
+    return tuple(
+        alias
+        for alias, moves in sorted(state.aliases.items())
+        if state.target(alias) != asset and any(move.asset == asset for move in moves)
+    )
+
+
+def _made_from(db: sqlite3.Connection, asset: bytes) -> int:
+    (count,) = db.execute(
+        "SELECT count(DISTINCT asset) FROM links JOIN assets ON assets.id = links.asset"
+        " WHERE target = ? AND status != 'deleted' AND number IS NOT NULL",
+        (asset,),
+    ).fetchone()
+    return int(count)
+
+
+def _named(db: sqlite3.Connection, describer: Describer, asset: bytes) -> Ref:
+    (name,) = db.execute("SELECT class FROM assets WHERE hash = ?", (asset,)).fetchone()
+    return describer.ref(asset, name, "")

@@ -1,0 +1,227 @@
+"""Questions about the assets of a store, as its catalog answers them: find, compare, lineage."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ama.catalog.roles import Direction, Role, Rules
+from ama.errors import InvalidInput, NotFound, shown
+from ama.hashing import SHORTEST_PREFIX, hash_file
+from ama.progress import NO_PROGRESS, Progress
+from ama.remote import Remote
+from ama.settings import Settings
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ama.catalog.comparing import Profile
+    from ama.catalog.database import Catalog
+    from ama.catalog.finding import Criteria
+    from ama.catalog.values import Findings, Leaderboard, Summary
+    from ama.lineage.graph import Lineage
+    from ama.logview import LogView
+
+_HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}").fullmatch
+_ROLES: dict[str, Role] = {
+    "code": "code",
+    "parameters": "parameter",
+    "metrics": "metric",
+    "data": "data",
+}
+_BETTER: dict[str, Direction] = {"higher_is_better": "higher", "lower_is_better": "lower"}
+
+SORTS = ("created", "class", "author")
+"""What findings can be sorted by."""
+
+
+class Tracker:
+    """Asks the catalog of one store.
+
+    Args:
+        remote: the store.
+        settings: what is configured.
+        progress: is told of the reading that a first question needs.
+    """
+
+    def __init__(
+        self, remote: Remote, settings: Settings, progress: Progress = NO_PROGRESS
+    ) -> None:
+        self._remote = remote
+        self._settings = settings
+        self._progress = progress
+        self._opened: Catalog | None = None
+        self._rules_of = cache(self._read_rules)
+
+    def find(
+        self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
+    ) -> Findings:
+        """Return the assets for which criteria hold; see `Store.find`."""
+        from ama.catalog.finding import select
+        from ama.catalog.values import Findings, Found
+        from ama.describing import Describer
+        from ama.objects import decode_asset
+
+        if sort not in SORTS:
+            raise InvalidInput(
+                f"findings can't be sorted by {shown(repr(sort))}",
+                hint=f"by one of {', '.join(SORTS)}",
+            )
+
+        def ask(db: sqlite3.Connection, view: LogView) -> Findings:
+            describer = Describer(view)
+            selected = select(db, criteria)
+            order = list(selected)
+            if sort != "class":
+                column = {"created": "created_at", "author": "author"}[sort]
+                by = dict(db.execute(f"SELECT hash, {column} FROM assets"))
+                order.sort(key=lambda asset: by[asset])
+            if reverse:
+                order.reverse()
+            found = []
+            for asset in order[:limit]:
+                data, size = db.execute(
+                    "SELECT data, size FROM assets WHERE hash = ?", (asset,)
+                ).fetchone()
+                info = describer.info(asset, decode_asset(data), size)
+                found.append(Found(info, selected[asset]))
+            unread = db.execute(
+                "SELECT class, number, unread FROM assets"
+                " WHERE unread IS NOT NULL AND number IS NOT NULL AND status != 'deleted'"
+            )
+            return Findings(tuple(found), tuple(f"{c}/{n}: {why}" for c, n, why in unread))
+
+        return self._catalog().ask(ask)
+
+    def content_id(self, prefix: str) -> bytes:
+        """Return the id of the file in the store that begins with hex digits.
+
+        Raises:
+            NotFound: there is none.
+            InvalidInput: there are several.
+        """
+        low = bytes.fromhex(prefix.lower().ljust(64, "0"))
+        high = bytes.fromhex(prefix.lower().ljust(64, "f"))
+
+        def ask(db: sqlite3.Connection, view: LogView) -> list[bytes]:
+            rows = db.execute(
+                "SELECT hash FROM objects WHERE hash BETWEEN ? AND ?"
+                " AND id NOT IN (SELECT object FROM trees) LIMIT 2",
+                (low, high),
+            )
+            return [row[0] for row in rows]
+
+        found = self._catalog().ask(ask)
+        if len(found) > 1:
+            raise InvalidInput(
+                f"several files have a hash that begins with {prefix}", hint="give more digits"
+            )
+        if not found:
+            raise NotFound(
+                f"{self._remote.url} has no file whose hash is {prefix}",
+                hint="ama hash FILE prints that of a file here",
+            )
+        return found[0]
+
+    def summary(self, class_name: str, asset: bytes) -> Summary:
+        """Return the summary of a published asset; see `Asset.summary`."""
+        from ama.catalog.summarising import summarise
+
+        return self._catalog().ask(
+            lambda db, view: summarise(db, view, self._rules_of, class_name, asset)
+        )
+
+    def profile(self, class_name: str, asset: bytes) -> Profile:
+        """Return what is compared of a published asset; see `ama.compare`."""
+        from ama.catalog.comparing import profile
+
+        return self._catalog().ask(
+            lambda db, view: profile(db, view, self._rules_of, class_name, asset)
+        )
+
+    def leaderboard(
+        self,
+        class_name: str,
+        *,
+        columns: Sequence[str],
+        sort: str | None,
+        reverse: bool,
+        limit: int | None,
+    ) -> Leaderboard:
+        """Return the assets of a class side by side; see `Store.leaderboard`."""
+        from ama.catalog.comparing import leaderboard
+
+        return self._catalog().ask(
+            lambda db, view: leaderboard(
+                db,
+                view,
+                self._rules_of,
+                class_name,
+                columns=columns,
+                sort=sort,
+                reverse=reverse,
+                limit=limit,
+            )
+        )
+
+    def lineage(self, asset: bytes, *, up: bool, down: bool) -> Lineage:
+        """Return what an asset was made from and what was made from it; see `Store.lineage`."""
+        from ama.catalog.ancestry import trace
+
+        return self._catalog().ask(lambda db, view: trace(db, view, asset, up=up, down=down))
+
+    def _catalog(self) -> Catalog:
+        if self._opened is None:
+            from ama.catalog.database import Catalog
+
+            self._opened = Catalog(self._remote, self._progress)
+        return self._opened
+
+    def _read_rules(self, class_name: str) -> Rules:
+        found = self._settings.of_class(class_name)
+        return Rules(
+            {role: found[key] for key, role in _ROLES.items() if key in found},
+            {direction: found[key] for key, direction in _BETTER.items() if key in found},
+        )
+
+
+def named_content(file: str | os.PathLike[str]) -> str | None:
+    """Return the hash, or the beginning of one, that is meant where a file is looked for.
+
+    Args:
+        file: a file of this machine, or hex digits.
+
+    Returns:
+        64 hex digits for a file that is there; 7 or more that were given; else None.
+
+    Raises:
+        NotFound: it is a path, and no such file is there.
+
+    Example:
+        >>> named_content("af1349b9f5")
+        'af1349b9f5'
+    """
+    if isinstance(file, str) and not os.path.lexists(file):
+        return file.lower() if _HEX(file) else None
+    return hash_file(Path(file))
+
+
+def moment_of(when: datetime | str | None) -> datetime | None:
+    """Return a moment that was given as one or as a text; see `Store.find`.
+
+    Example:
+        >>> moment_of("2026-11-02").isoformat()
+        '2026-11-02T00:00:00+00:00'
+    """
+    from ama.catalog.conditions import parse_moment
+
+    if isinstance(when, str):
+        return parse_moment(when, datetime.now(UTC))
+    if when is not None and when.tzinfo is None:
+        return when.replace(tzinfo=UTC)
+    return when
