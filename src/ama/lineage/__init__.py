@@ -1,0 +1,1 @@
+"""Lineage: which assets were made from which, and how that is shown."""

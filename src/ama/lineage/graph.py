@@ -1,0 +1,203 @@
+"""Lineage as a value: assets, and which of them was made from which.
+
+Nothing here is believed: a forged store may claim cycles, the same link a thousand times, an asset
+that was made from itself, or a hundred thousand assets. So what draws a lineage takes its `graph`,
+in which each asset and each linked pair stands once, in an order that depends on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from ama.values import AssetStatus, display_name
+
+LinkKind = Literal["ref", "parent"]
+
+
+@dataclass(frozen=True, slots=True)
+class LineageNode:
+    """An asset of a lineage; `here` says whether the store has it, and not only its id.
+
+    `created_at` is None where nothing but the id is known.
+    """
+
+    id: str
+    class_name: str
+    number: int | None
+    aliases: tuple[str, ...]
+    author: str
+    created_at: datetime | None
+    status: AssetStatus = "active"
+    message: str = ""
+    here: bool = True
+
+    @property
+    def name(self) -> str:
+        """`class/number (shortid)`, or the class and the short id where it has no number."""
+        return display_name(self.class_name, self.number, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class LineageEdge:
+    """That the asset `made` was made from the asset `source`; a parent has no label."""
+
+    made: str
+    source: str
+    kind: LinkKind
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """All that links two assets: whether as parent, and the labels of the refs."""
+
+    made: str
+    source: str
+    parent: bool
+    labels: tuple[str, ...]
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What the source was to the other, in words; none for a ref without a label."""
+        return ("parent", *self.labels) if self.parent else self.labels
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A lineage in which each asset and each linked pair of assets stands once.
+
+    `sources` and `products` have, for each asset, the links to what it was made from and to what
+    was made from it. The older assets come first everywhere. `closing` are the links that close a
+    cycle: without them there is none. No honest store has any.
+    """
+
+    nodes: Mapping[str, LineageNode]
+    links: tuple[Link, ...]
+    sources: Mapping[str, tuple[Link, ...]]
+    products: Mapping[str, tuple[Link, ...]]
+    closing: frozenset[Link]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What an asset was made from, and what was made from it.
+
+    `nodes` holds the asset `root` itself; an edge to an asset that isn't among them is not drawn.
+    `cut` says that there is more than this.
+
+    Raises:
+        ValueError: the root is not among the nodes.
+
+    Example:
+        >>> data = LineageNode("d" * 64, "data", 1, (), "Ann", None)
+        >>> model = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
+        >>> edge = LineageEdge(model.id, data.id, "ref", "training data")
+        >>> lineage = Lineage(model.id, (model, data), (edge,), cut=False)
+        >>> [link.labels for link in lineage.graph().sources[model.id]]
+        [('training data',)]
+    """
+
+    root: str
+    nodes: tuple[LineageNode, ...]
+    edges: tuple[LineageEdge, ...]
+    cut: bool = False
+
+    def __post_init__(self) -> None:
+        if not any(node.id == self.root for node in self.nodes):
+            raise ValueError(f"{self.root} is not among the nodes of its lineage")
+
+    def graph(self) -> Graph:
+        """Return each asset and each linked pair once, in a fixed order."""
+        nodes = {node.id: node for node in sorted(self.nodes, key=_age)}
+        place = {asset: at for at, asset in enumerate(nodes)}
+        links = sorted(
+            _merged(edge for edge in self.edges if edge.made in nodes and edge.source in nodes),
+            key=lambda link: (place[link.source], place[link.made]),
+        )
+        by_made: dict[str, list[Link]] = {asset: [] for asset in nodes}
+        by_source: dict[str, list[Link]] = {asset: [] for asset in nodes}
+        for link in links:
+            by_made[link.made].append(link)
+            by_source[link.source].append(link)
+        sources, products = _frozen(by_made), _frozen(by_source)
+        return Graph(nodes, tuple(links), sources, products, _closing(sources, products))
+
+    def nearest(self, limit: int) -> Lineage:
+        """Return the part of it that is nearest to the root.
+
+        Args:
+            limit: how many assets it may have, the root included.
+
+        Returns:
+            The same lineage where it has no more; else a smaller one, which is `cut`.
+        """
+        if len(self.nodes) <= limit:
+            return self
+        graph = self.graph()
+        kept = {self.root}
+        queue = deque([self.root])
+        while queue and len(kept) < limit:
+            asset = queue.popleft()
+            near = [link.source for link in graph.sources[asset]]
+            near += [link.made for link in graph.products[asset]]
+            for other in near:
+                if other not in kept and len(kept) < limit:
+                    kept.add(other)
+                    queue.append(other)
+        return Lineage(
+            self.root,
+            tuple(node for asset, node in graph.nodes.items() if asset in kept),
+            tuple(edge for edge in self.edges if edge.made in kept and edge.source in kept),
+            cut=self.cut or len(kept) < len(graph.nodes),
+        )
+
+
+def _age(node: LineageNode) -> tuple[datetime, str, int, str]:
+    unknown = datetime.max.replace(tzinfo=UTC)
+    return node.created_at or unknown, node.class_name, node.number or 0, node.id
+
+
+def _merged(edges: Iterable[LineageEdge]) -> Iterable[Link]:
+    pairs: dict[tuple[str, str], set[str]] = {}
+    parents: set[tuple[str, str]] = set()
+    for edge in edges:
+        pair = edge.made, edge.source
+        labels = pairs.setdefault(pair, set())
+        if edge.kind == "parent":
+            parents.add(pair)
+        if edge.label:
+            labels.add(edge.label)
+    for (made, source), labels in pairs.items():
+        yield Link(made, source, (made, source) in parents, tuple(sorted(labels)))
+
+
+def _closing(
+    sources: Mapping[str, tuple[Link, ...]], products: Mapping[str, tuple[Link, ...]]
+) -> frozenset[Link]:
+    """Find the links that lead back to an asset which a walk from the oldest came through."""
+    closing: set[Link] = set()
+    seen: set[str] = set()
+    for start in sorted(products, key=lambda asset: bool(sources[asset])):
+        if start in seen:
+            continue
+        seen.add(start)
+        path = {start: iter(products[start])}
+        while path:
+            asset = next(reversed(path))
+            link = next(path[asset], None)
+            if link is None:
+                del path[asset]
+            elif link.made in path:
+                closing.add(link)
+            elif link.made not in seen:
+                seen.add(link.made)
+                path[link.made] = iter(products[link.made])
+    return frozenset(closing)
+
+
+def _frozen(links: Mapping[str, list[Link]]) -> Mapping[str, tuple[Link, ...]]:
+    return {asset: tuple(found) for asset, found in links.items()}
