@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ama.catalog.values import Findings, Leaderboard, Summary
     from ama.lineage.graph import Lineage
     from ama.logview import LogView
+    from ama.values import AssetInfo, File
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}").fullmatch
 _ROLES: dict[str, Role] = {
@@ -183,11 +184,44 @@ class Tracker:
         return self._opened
 
     def _read_rules(self, class_name: str) -> Rules:
-        found = self._settings.of_class(class_name)
-        return Rules(
-            {role: found[key] for key, role in _ROLES.items() if key in found},
-            {direction: found[key] for key, direction in _BETTER.items() if key in found},
-        )
+        return rules_of(self._settings, class_name)
+
+
+def rules_of(settings: Settings, class_name: str) -> Rules:
+    """Return what is configured of a class's values.
+
+    Example:
+        >>> rules_of(Settings.load(environ={"AMA_CONFIG_DIR": "config"}), "models").roles
+        {}
+    """
+    found = settings.of_class(class_name)
+    return Rules(
+        {role: found[key] for key, role in _ROLES.items() if key in found},
+        {direction: found[key] for key, direction in _BETTER.items() if key in found},
+    )
+
+
+def summary_here(
+    info: AssetInfo, files: tuple[File, ...], read: Callable[[str], bytes], settings: Settings
+) -> Summary:
+    """Return the summary of an asset that isn't published, or whose store is away.
+
+    What only the store knows is left out: what was made from it, the same files elsewhere, and
+    what its refs say.
+
+    Args:
+        info: the asset.
+        files: its files.
+        read: returns the bytes of one.
+        settings: what is configured.
+    """
+    from ama.catalog.facts import code_of, read_facts
+    from ama.catalog.values import Summary
+    from ama.values import Ref
+
+    facts = read_facts(files, read, info.metadata, rules_of(settings, info.class_name))
+    parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
+    return Summary(info, files, facts, code_of(facts), parents, (), 0, ())
 
 
 def named_content(file: str | os.PathLike[str]) -> str | None:

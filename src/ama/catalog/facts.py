@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from ama.catalog.documents import Value, syntax_of
+from ama.catalog.documents import MAX_SIZE, NotADocument, Value, read_document, syntax_of
 from ama.catalog.roles import Rules, direction_of, role_of
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Code, Fact
@@ -129,6 +130,29 @@ class FactReader:
             )
             self._documents[document] = {key: from_cell(kind, text) for key, kind, text in rows}
         return self._documents[document]
+
+
+def read_facts(
+    files: Iterable[File],
+    read: Callable[[str], bytes],
+    metadata: Mapping[str, Value],
+    rules: Rules,
+) -> tuple[Fact, ...]:
+    """Return what an asset says that is in no catalog yet.
+
+    Args:
+        files: its files.
+        read: returns the bytes of one.
+        metadata: its metadata.
+        rules: what is configured for its class.
+    """
+    found: list[Fact] = []
+    for file in files:
+        syntax = syntax_of(file.path)
+        if syntax is not None and file.kind != "symlink" and file.size <= MAX_SIZE:
+            with suppress(NotADocument):
+                found += _facts(file.path, read_document(read(file.path), syntax), rules)
+    return (*found, *_facts("", metadata, rules))
 
 
 def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:

@@ -117,7 +117,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _made_from(db: sqlite3.Connection, inputs: Iterable[bytes]) -> set[bytes]:
-    """Return what has a ref to some assets of another class: as in a summary, they say it for it."""
+    """Return what has a ref to one of some assets of another class, which say it for it."""
     query = (
         "SELECT hash FROM links JOIN assets ON assets.id = links.asset"
         " WHERE target = ? AND kind = 'ref' AND links.class != assets.class"

@@ -46,7 +46,11 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "set": Entry("work", "set_", "Set aliases, message and metadata of the next upload."),
         "commit": Entry("work", "commit", "Make an asset of what is staged, and keep it here."),
         "log": Entry("history", "log", "Show an asset and those that it came from."),
-        "show": Entry("history", "show", "Show everything about an asset."),
+        "show": Entry(
+            "history",
+            "show",
+            "Show an asset: who, when, why, code, parameters, data.",
+        ),
         "ls": Entry("history", "ls", "List the files of an asset."),
         "cat": Entry("history", "cat", "Print a file of an asset.", json=False),
         "switch": Entry("work", "switch", "Make this directory hold another asset."),
@@ -63,6 +67,17 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "ref": Entry("refs", "app", "List and remove links to assets."),
         "alias": Entry("aliases", "app", "List, move and remove aliases."),
         "remote": Entry("remotes", "app", "List, add, check and remove remotes."),
+    },
+    "Tracking": {
+        "find": Entry("tracking", "find", "Find the assets that hold a file, or fit conditions."),
+        "compare": Entry(
+            "tracking",
+            "compare",
+            "Show what differs between assets: parameters, metrics, files, code and refs.",
+        ),
+        "lineage": Entry(
+            "tracking", "lineage", "Show what an asset was made from, and what was made from it."
+        ),
     },
     "Care": {
         "hash": Entry("care", "hash_", "Print the BLAKE3 of files, as b3sum does."),
@@ -83,8 +98,12 @@ _MEANT: Mapping[str, str] = {
     "ama clone": "ama download",
     "ama delete": "ama rm",
     "ama get": "ama download",
+    "ama grep": "ama find",
+    "ama search": "ama find",
     "ama help": "ama --help",
+    "ama history": "ama log",
     "ama info": "ama show",
+    "ama leaderboard": "ama compare --class CLASS",
     "ama publish": "ama upload",
     "ama remove": "ama rm",
     "ama reset": "ama restore --staged",

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ from ama.cli.arguments import (
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_file
 from ama.cli.opening import (
     find_repo,
+    load_settings,
     name_in_store,
     note_if_away,
     open_repo,
@@ -28,10 +30,11 @@ from ama.cli.opening import (
     path_in_asset,
     way_to_a_worktree,
 )
-from ama.cli.output import console, first_line, plain, short, when
+from ama.cli.output import console, count, first_line, plain, when
 from ama.cli.rendering import (
     as_seen_from_here,
     asset_text,
+    beginning,
     changes_summary,
     files_text,
     metadata_lines,
@@ -42,10 +45,15 @@ from ama.cli.rendering import (
     print_log_entry,
     print_origin,
 )
+from ama.cli.reports import code_text, fact_lines, where_text
 
 if TYPE_CHECKING:
+    from ama.catalog.values import Summary
     from ama.cli.opening import Source
     from ama.values import AssetInfo, Change, File
+
+_SOME_FACTS = 12
+_SOME_FILES = 20
 
 
 def log(
@@ -90,9 +98,12 @@ def show(
             help="An asset by any of its names; with a path, a file of it.",
         ),
     ] = "HEAD",
+    everything: Annotated[
+        bool, typer.Option("--all", help="All parameters and files, however many.")
+    ] = False,
     remote: RemoteOption = None,
 ) -> None:
-    """Show everything about an asset.
+    """Show an asset: who, when, why, code, parameters, data.
 
     With a path it prints that file, as `ama cat` does; with --json, its kind, id and size.
 
@@ -114,36 +125,63 @@ def show(
             _write_bytes(source.read(path, name))
         return
     info = source.resolve(name)
+    summary = _summary(source, info, remote)
     note_if_away(source)
-    files = source.files(info.id)
     if console.json:
-        described = plain(info)
+        described = plain(summary.asset)
+        rest = plain(summary)
         assert isinstance(described, dict)
-        console.print_json({**described, "files": files})
+        assert isinstance(rest, dict)
+        parents = described["parents"]
+        console.print_json({**described, **rest, "parents": parents})
         return
-    _print_asset(source, info, files)
+    _print_summary(summary, everything)
 
 
-def _print_asset(source: Source, info: AssetInfo, files: tuple[File, ...]) -> None:
+def _summary(source: Source, info: AssetInfo, remote: str | None) -> Summary:
+    """The summary of an asset: as the store knows it, or where it can't be asked, as seen here."""
+    from ama.errors import NotFound, StorageError
+    from ama.tracking import summary_here
+
+    if info.number is not None and source.away is None:
+        with suppress(NotFound, StorageError):
+            return open_store(remote).resolve(info.id).summary()
+
+    def read(path: str) -> bytes:
+        return b"".join(source.read(path, info.id))
+
+    return summary_here(info, source.files(info.id), read, load_settings())
+
+
+def _print_summary(summary: Summary, everything: bool) -> None:
+    info = summary.asset
     console.line(info.name, "bold")
     print_field("Id", info.id)
-    if info.aliases:
-        print_field("Aliases", ", ".join(info.aliases))
+    before = f"(before: {', '.join(summary.aliases_before)})" if summary.aliases_before else ""
+    if info.aliases or before:
+        print_field("Aliases", " ".join(filter(None, (", ".join(info.aliases), before))))
     print_origin(info)
-    print_fields("Parents", (_known_name(source, parent) for parent in info.parents))
-    print_fields("Metadata", metadata_lines(info.metadata))
+    print_fields("Parents", (asset_text(parent) for parent in summary.parents))
     print_fields("Message", info.message.strip().splitlines())
+    if summary.code is not None:
+        where = where_text(summary.code.source, summary.code.file)
+        print_field("Code", f"{code_text(summary.code)}{f'  [{where}]' if where else ''}")
+    limit = None if everything else _SOME_FACTS
+    print_fields("Parameters", fact_lines(summary.parameters, limit))
+    print_fields("Metrics", fact_lines(summary.metrics, limit))
+    print_fields("Data", fact_lines(summary.data, limit))
+    print_fields("Other", fact_lines([f for f in summary.of("other") if f.file], limit))
+    print_fields("Metadata", metadata_lines(info.metadata))
+    if summary.made_from_it:
+        used = count(summary.made_from_it, "asset")
+        print_field("Used By", f"{used}: ama lineage {info.class_name}/{info.number} --down")
+    print_fields("Same Files", (asset_text(other) for other in summary.same_files[:_SOME_FACTS]))
+    files = summary.files
     print_field("Files", files_text(len(files), sum(file.size for file in files)))
-    print_files(files, indent="  ")
-
-
-def _known_name(source: Source, asset_id: str) -> str:
-    from ama.errors import NotFound
-
-    try:
-        return source.resolve(asset_id).name
-    except NotFound:
-        return short(asset_id)
+    shown = files if everything else beginning(files, _SOME_FILES)
+    print_files(shown, indent="  ")
+    if len(shown) < len(files):
+        console.line(f"  ... and {len(files) - len(shown):,} more: --all, or ama ls")
 
 
 def ls(

@@ -37,6 +37,10 @@ class Console:
         if not self.quiet:
             self.line(text, style)
 
+    def text(self, text: str) -> None:
+        """Print a text of several lines that was asked for and is ama's own, such as a picture."""
+        _write(sys.stdout, text.rstrip("\n"))
+
     def next_step(self, command: str) -> None:
         """Print the obvious next step, unless `--quiet`."""
         self.done(f"next: {command}", "dim")
@@ -75,7 +79,7 @@ class Console:
         cut: Sequence[int] = (),
     ) -> None:
         """Print rows in aligned columns below a header; see `columns`."""
-        self.columns([header, *rows], right=right, header=True, spill=spill, cut=cut)
+        self.columns([header, *rows], right=right, bold=frozenset({0}), spill=spill, cut=cut)
 
     def columns(
         self,
@@ -83,7 +87,7 @@ class Console:
         *,
         right: frozenset[int] = frozenset(),
         indent: str = "",
-        header: bool = False,
+        bold: frozenset[int] = frozenset(),
         spill: bool = False,
         cut: Sequence[int] = (),
     ) -> None:
@@ -93,7 +97,7 @@ class Console:
             rows: their cells.
             right: the columns that are aligned to the right.
             indent: what stands before each line.
-            header: whether the first row is one.
+            bold: the rows that are headings.
             spill: whether the last column, a text, goes below its row where hardly any of it has
                 room beside the others.
             cut: the columns that are cut first where the others have no room.
@@ -121,7 +125,7 @@ class Console:
                 cell.rjust(width) if column in right else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
-            style: Style | None = "bold" if header and number == 0 else None
+            style: Style | None = "bold" if number in bold else None
             self.line(_fitted(indent + "  ".join(padded).rstrip(), limit), style)
             if below[number]:
                 self.line(_fitted(f"{indent}    {below[number]}", limit), style)

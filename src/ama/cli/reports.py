@@ -1,0 +1,210 @@
+"""How values, comparisons and summaries look in the terminal, as CSV and as Markdown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.output import console, plain, size
+from ama.cli.rendering import beginning
+
+if TYPE_CHECKING:
+    from ama.catalog.documents import Value
+    from ama.catalog.values import Code, Comparison, Fact, FileRow, Leaderboard, Row
+
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, every row and column.")]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+
+_LONGEST = 60
+_SHOWN_ITEMS = 4
+
+_TITLES: Mapping[str, str] = {
+    "parameter": "Parameters",
+    "metric": "Metrics",
+    "code": "Code",
+    "data": "Data",
+    "other": "Other",
+    "metadata": "Metadata",
+    "ref": "Refs",
+    "asset": "Asset",
+}
+
+
+def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: bool) -> bool:
+    """Print flat rows in the form that was asked for, if one was; say whether it was.
+
+    Args:
+        rows: their cells by column.
+        csv: as CSV, in full.
+        markdown: as a Markdown table.
+    """
+    if csv and markdown:
+        raise typer.BadParameter("--csv and --markdown exclude each other")
+    if not (csv or markdown):
+        return False
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    if csv:
+        import csv as written
+
+        writer = written.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([names, *cells])
+        return True
+    for row in (names, ["---"] * len(names), *cells):
+        console.line(f"| {' | '.join(map(_in_markdown, row))} |")
+    return True
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        import json
+
+        return json.dumps(plain(value), ensure_ascii=False)
+    return str(plain(value))
+
+
+def _in_markdown(text: str) -> str:
+    """A cell that is only text, whatever somebody has written into a store."""
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, f"\\{mark}") if mark != "<" else text.replace("<", "&lt;")
+    return " ".join(text.split()) if text != "---" else text
+
+
+def value_text(value: Value) -> str:
+    """A value on one line; of a long list its length and its last item.
+
+    Example:
+        >>> value_text((0.9, 0.5, 0.4, 0.35, 0.3))
+        '5 values, last 0.3'
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        if len(value) > _SHOWN_ITEMS:
+            return f"{len(value)} values, last {value_text(value[-1])}"
+        return f"[{', '.join(map(value_text, value))}]"
+    text = " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def where_text(source: str, file: str) -> str:
+    """Where something is said: the file, and the ref if it is said there."""
+    return ": ".join(filter(None, (source, file)))
+
+
+def code_text(code: Code) -> str:
+    """The code of an asset on one line: `repository @ commit (branch, clean)`."""
+    state = {True: "dirty", False: "clean", None: None}[code.dirty]
+    about = ", ".join(filter(None, (code.branch, state)))
+    named = " @ ".join(filter(None, (code.repository, code.commit)))
+    return f"{named} ({about})" if about else named
+
+
+def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
+    """Facts as `key = value` lines, those of one file together; at most so many, and how many more.
+
+    Args:
+        facts: what is printed.
+        limit: how many; None for all.
+    """
+    # What people ask for first: single values before histories, and lists of tables last.
+    ordered = sorted(facts, key=lambda fact: (_in_list(fact.key), isinstance(fact.value, tuple)))
+    some = ordered if limit is None else beginning(ordered, limit)
+    place = None
+    for fact in some:
+        if (fact.source, fact.file) != place:
+            place = fact.source, fact.file
+            if any(place):
+                yield f"{where_text(*place)}"
+        indent = "  " if any(place) else ""
+        yield f"{indent}{fact.key} = {value_text(fact.value)}"
+    if len(some) < len(facts):
+        yield f"... and {len(facts) - len(some):,} more: --all"
+
+
+def _in_list(key: str) -> bool:
+    return any(part.isdigit() for part in key.split("."))
+
+
+def print_comparison(comparison: Comparison, *, everything: bool) -> None:
+    """Print what differs between assets, section by section.
+
+    Args:
+        comparison: what to print.
+        everything: also what is the same.
+    """
+    two = len(comparison.assets) == 2
+    header = ["", *(_short_name(asset.name, asset.aliases) for asset in comparison.assets)]
+    header += [*(["Difference"] if two else []), "Where"]
+    rows = comparison.rows if everything else comparison.differences
+    table: list[list[str]] = [header]
+    titles: set[int] = set()
+    section = None
+    for row in rows:
+        if row.role != section:
+            section = row.role
+            titles.add(len(table))
+            table.append([_TITLES[row.role], *[""] * (len(header) - 1)])
+        table.append(_comparison_cells(row, two))
+    files = comparison.files if everything else comparison.changed_files
+    if files:
+        titles.add(len(table))
+        table.append(["Files", *[""] * (len(header) - 1)])
+        table += [_file_cells(row, two) for row in files]
+    console.columns(table, bold=frozenset({0, *titles}), cut=range(len(header)))
+
+
+def _short_name(name: str, aliases: Sequence[str]) -> str:
+    return " ".join((name.partition(" (")[0], *(f"@{alias}" for alias in aliases[:1])))
+
+
+def _comparison_cells(row: Row, two: bool) -> list[str]:
+    cells = [f"  {row.key}", *map(value_text, row.values)]
+    if two:
+        cells.append(_difference_text(row))
+    return [*cells, where_text(row.source, row.file)]
+
+
+def _difference_text(row: Row) -> str:
+    if row.difference is None or row.same:
+        return ""
+    text = f"{row.difference:+.6g}"
+    if row.better is None:
+        return text
+    return f"{text} ({'better' if row.better else 'worse'})"
+
+
+def _file_cells(row: FileRow, two: bool) -> list[str]:
+    cells = [f"  {row.path}"]
+    cells += ["-" if file is None else f"{size(file.size)} {file.id[:7]}" for file in row.files]
+    if two:
+        cells.append(row.kind if row.kind != "same" else "")
+    return [*cells, f"was {row.old_path}" if row.old_path else ""]
+
+
+def print_leaderboard(board: Leaderboard) -> None:
+    """Print the assets of a class side by side."""
+    from ama.cli.output import when_short
+
+    header = ("Asset", "Aliases", *board.column_names(), "Created By", "Created At (UTC)")
+    rows = [
+        (
+            row.asset.name,
+            ", ".join(row.asset.aliases),
+            *map(value_text, row.values),
+            row.asset.author.partition(" <")[0],
+            when_short(row.asset.created_at),
+        )
+        for row in board.rows
+    ]
+    last = len(header) - 1
+    console.table(header, rows, right=frozenset(range(2, last - 1)), cut=(1, last - 1))

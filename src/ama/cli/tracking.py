@@ -1,0 +1,258 @@
+"""The commands that ask about many assets: find, compare, lineage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ama.cli.arguments import AssetArgument, RemoteOption, positive
+from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
+from ama.cli.opening import name_in_store, open_store
+from ama.cli.output import console, when_short
+from ama.cli.reports import (
+    CsvOption,
+    MarkdownOption,
+    print_comparison,
+    print_leaderboard,
+    print_rows,
+)
+
+if TYPE_CHECKING:
+    from ama.catalog.values import Findings
+    from ama.lineage.graph import Lineage
+
+ClassOption = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="CLASS", autocompletion=complete_class, help="Only this class."
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "-n", "--limit", metavar="NUMBER", callback=positive, help="Show at most so many."
+    ),
+]
+
+
+def find(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE]",
+            autocompletion=complete_asset_or_file,
+            help="A file here, ASSET:PATH, or a hash as b3sum prints it.",
+        ),
+    ] = None,
+    class_name: ClassOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="GLOB", help="The file's name there, or its path."),
+    ] = None,
+    alias: Annotated[
+        str | None, typer.Option("--alias", metavar="GLOB", help="An alias that points to it.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="TEXT", help="Part of who made it.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Made then or later: 2026-11-02, or 3d."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Made before.")
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option("--meta", metavar="CONDITION", help="On metadata: 'loss<0.3'. Repeatable."),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            metavar="CONDITION",
+            help="On YAML, JSON and TOML files: 'training.yml:learning_rate=0.001'. Repeatable.",
+        ),
+    ] = None,
+    sort: Annotated[
+        Literal["class", "created", "author"], typer.Option("--sort", help="What comes first.")
+    ] = "class",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
+    limit: LimitOption = None,
+    csv: CsvOption = False,
+    remote: RemoteOption = None,
+) -> None:
+    """Find the assets that hold a file, or fit conditions.
+
+    A file is found by its content, whatever it is called there. All conditions must hold.
+
+    Example:
+        ama find model.yml
+        ama find --class sequence_models --param 'learning_rate<=0.001' --sort created
+    """
+    from ama.errors import InvalidInput
+
+    store = open_store(remote)
+    conditions = (class_name, name, alias, author, since, until, *(meta or ()), *(param or ()))
+    if file is None and not any(conditions):
+        raise InvalidInput(
+            "nothing is given to find", hint="give a file or a condition; all assets: ama list"
+        )
+    if file is not None and ":" in file:
+        asset, _, path = file.partition(":")
+        file = f"{name_in_store(asset, remote)}:{path}"
+    found = store.find(
+        file,
+        class_name=class_name,
+        name=name,
+        alias=alias,
+        author=author,
+        since=since,
+        until=until,
+        meta=meta or (),
+        params=param or (),
+        sort=sort,
+        reverse=reverse,
+        limit=limit,
+    )
+    for unread in found.unread:
+        console.note(f"warning: {unread}; it may belong here")
+    if console.report(found) or print_rows(found.rows(), csv=csv, markdown=False):
+        return
+    if not found:
+        console.note(f"no asset in {store.url} fits")
+        return
+    _print_findings(found)
+
+
+def _print_findings(findings: Findings) -> None:
+    paths = any(each.paths for each in findings)
+    rows = [
+        (
+            each.asset.name,
+            *([path] if paths else []),
+            ", ".join(each.asset.aliases),
+            each.asset.author.partition(" <")[0],
+            when_short(each.asset.created_at),
+            *(["deprecated"] if each.asset.status == "deprecated" else [""]),
+        )
+        for each in findings
+        for path in (each.paths or ("",))
+    ]
+    header = ("Asset", *(["Path"] if paths else []), "Aliases", "Created By", "Created At (UTC)")
+    if any(row[-1] for row in rows):
+        console.table((*header, "Status"), rows, cut=(1, 2))
+    else:
+        console.table(header, [row[:-1] for row in rows], cut=(1, 2))
+
+
+def compare(
+    assets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ASSET...]", autocompletion=complete_asset, help="Two assets, or more."
+        ),
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="CLASS",
+            autocompletion=complete_class,
+            help="All assets of this class, side by side.",
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="KEY", help="With --class: the best of this first."),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns", metavar="KEY,...", help="With --class: what is shown. Repeatable."
+        ),
+    ] = None,
+    limit: LimitOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
+    csv: CsvOption = False,
+    markdown: MarkdownOption = False,
+    remote: RemoteOption = None,
+) -> None:
+    """Show what differs between assets, or rank a class.
+
+    Parameters, metrics, files, code and refs; with --class, the leaderboard of a class. A key may be the last parts of a longer one.
+
+    Example:
+        ama compare sequence_models@base sequence_models@finetuned
+        ama compare --class sequence_models --sort val_loss --columns val_loss,learning_rate
+    """
+    if class_name is None:
+        if sort or columns or limit or reverse:
+            raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
+        names = [name_in_store(name, remote) for name in assets or ()]
+        comparison = open_store(remote).compare(*names)
+        if console.report(comparison):
+            return
+        if print_rows(comparison.table(everything=everything), csv=csv, markdown=markdown):
+            return
+        if comparison.differences or comparison.changed_files or everything:
+            print_comparison(comparison, everything=everything)
+        else:
+            console.note("no differences; --all shows what is the same")
+        return
+    if assets:
+        raise typer.BadParameter("--class compares all assets of a class: name none, or no --class")
+    wanted = [key for each in columns or () for key in each.split(",") if key.strip()]
+    board = open_store(remote).leaderboard(
+        class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
+    )
+    if console.report(board) or print_rows(board.table(), csv=csv, markdown=markdown):
+        return
+    print_leaderboard(board)
+
+
+def lineage(
+    asset: AssetArgument = "HEAD",
+    up: Annotated[bool, typer.Option("--up", help="Only what it was made from.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Only what was made from it.")] = False,
+    form: Annotated[
+        Literal["tree", "mermaid", "dot", "svg", "json"],
+        typer.Option("--format", help="How it is printed."),
+    ] = "tree",
+    remote: RemoteOption = None,
+) -> None:
+    """Show what an asset was made from, and into what.
+
+    Example:
+        ama lineage sequence_models@my_model
+        ama lineage sequence_models@my_model --down
+        ama lineage sequence_models@my_model --format svg > lineage.svg
+    """
+    found = open_store(remote).resolve(name_in_store(asset, remote))
+    if up == down:
+        graph = found.lineage()
+    else:
+        graph = found.upstream() if up else found.downstream()
+    if console.json or form == "json":
+        from ama.lineage.formats import as_mapping
+
+        console.print_json(as_mapping(graph))
+    elif form == "tree":
+        from ama.lineage.text import tree_lines
+
+        for line in tree_lines(graph, up=up or not down, down=down or not up):
+            console.line(line.text)
+    else:
+        console.text(_drawn(graph, form))
+
+
+def _drawn(graph: Lineage, form: Literal["mermaid", "dot", "svg"]) -> str:
+    if form == "svg":
+        from ama.lineage.svg import svg
+
+        return svg(graph)
+    from ama.lineage.formats import dot, mermaid
+
+    return mermaid(graph) if form == "mermaid" else dot(graph)
