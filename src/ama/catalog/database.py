@@ -29,7 +29,7 @@ Question = Callable[[sqlite3.Connection, LogView], Answer]
 PATIENCE = 120
 """Seconds to wait for another process that fills the same catalog."""
 
-_CHANGES = 5
+_CHANGES = 50
 """How often the log may move on while a question is asked, before that is an error."""
 
 

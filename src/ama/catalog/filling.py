@@ -1,7 +1,7 @@
 """Bringing a catalog up to date: what the log says since, and what the new assets hold.
 
-Each batch of assets is one transaction, and the number of the log's entry comes last: interrupted,
-the next one goes on from there. Two processes that fill it at once write the same rows.
+Each batch of assets is one transaction. Interrupted, the next process goes on with what isn't read
+yet; two that fill it at once write the same rows.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ BATCH = 500
 FEW = 8
 """So many new assets, at most, are read through their own indexes, and not all of the store's."""
 
+_State = tuple[int, bytes, int]
+"""The number of an entry, its hash, and whether all that it names was read."""
+
 Documents = set[tuple[bytes, Syntax]]
 
 
 def is_filled(db: sqlite3.Connection, view: LogView) -> bool:
     """Whether a catalog says what the log says."""
-    return _position(db) == (view.number, view.entry_hash)
+    return _state(db) == (view.number, view.entry_hash, 1)
 
 
 def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress) -> None:
-    """Bring a catalog to where the log is.
+    """Bring a catalog to where the log is; one that is beyond that already is left alone.
 
     Args:
         db: the catalog.
@@ -54,30 +57,41 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
     if is_filled(db, view):
         return
     with _writing(db):
-        known = _position(db)
+        known = _state(db)
         if known is not None and not _follows(view, known, remote):
             for table in TABLES:
                 db.execute(f"DELETE FROM {table}")
             known = None
+        if known is not None and known[0] > view.number:
+            return
         for state in view.class_states(_changed(view, known)).values():
             _note_class(db, state)
+        db.execute("DELETE FROM state")
+        db.execute("INSERT INTO state VALUES (?, ?, 0)", (view.number, view.entry_hash))
+    _read_new(db, remote, view, progress)
+    # Unless another process has moved on: then what that has noted may not be read yet.
+    db.execute(
+        "UPDATE state SET complete = 1 WHERE number = ? AND entry_hash = ?",
+        (view.number, view.entry_hash),
+    )
+
+
+def _read_new(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress) -> None:
     unread = db.execute(
         "SELECT class, hash FROM assets"
         " WHERE number IS NOT NULL AND (data IS NULL OR unread IS NOT NULL)"
     )
     wanted = [(str(name), bytes(asset)) for name, asset in unread]
-    if wanted:
-        progress.start("reading what assets hold", None)
-        try:
-            objects = _objects(remote, view, wanted)
-            for start in range(0, len(wanted), BATCH):
-                with _writing(db):
-                    _read_assets(db, objects, [a for _, a in wanted[start : start + BATCH]])
-        finally:
-            progress.finish()
-    with _writing(db):
-        db.execute("DELETE FROM state")
-        db.execute("INSERT INTO state VALUES (?, ?)", (view.number, view.entry_hash))
+    if not wanted:
+        return
+    progress.start("reading what assets hold", None)
+    try:
+        objects = _objects(remote, view, wanted)
+        for start in range(0, len(wanted), BATCH):
+            with _writing(db):
+                _read_assets(db, objects, [a for _, a in wanted[start : start + BATCH]])
+    finally:
+        progress.finish()
 
 
 @contextmanager
@@ -91,16 +105,14 @@ def _writing(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-def _position(db: sqlite3.Connection) -> tuple[int, bytes] | None:
-    row = db.execute("SELECT number, entry_hash FROM state").fetchone()
-    return None if row is None else (row[0], row[1])
+def _state(db: sqlite3.Connection) -> _State | None:
+    row = db.execute("SELECT number, entry_hash, complete FROM state").fetchone()
+    return None if row is None else (row[0], row[1], row[2])
 
 
-def _follows(view: LogView, known: tuple[int, bytes], remote: Remote) -> bool:
-    """Whether the log still has the entry that a catalog was read up to."""
-    number, found = known
-    if number > view.number:
-        return False
+def _follows(view: LogView, known: _State, remote: Remote) -> bool:
+    """Whether the log has the entry that a catalog was read up to; it may be beyond the view."""
+    number, found, _ = known
     if number == view.number:
         return found == view.entry_hash
     for entry, its_hash in view.tail:
@@ -112,7 +124,7 @@ def _follows(view: LogView, known: tuple[int, bytes], remote: Remote) -> bool:
     return data is not None and entry_hash(data) == found
 
 
-def _changed(view: LogView, known: tuple[int, bytes] | None) -> Iterable[str]:
+def _changed(view: LogView, known: _State | None) -> Iterable[str]:
     """Return the classes that entries since then touch; all where those entries aren't at hand."""
     if known is None or known[0] < view.base.number:
         return view.class_names

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cache, partial
 from typing import NamedTuple
 
 from ama.catalog.conditions import Condition
@@ -157,27 +158,34 @@ def _saying(db: sqlite3.Connection, condition: Condition) -> Iterator[_Place]:
 
 def _climb(db: sqlite3.Connection, start: str, syntax: str, *values: object) -> Iterator[_Place]:
     """Yield the paths of some files in all assets, up from the directories that they are in."""
-    # Deepest first: so each row soon comes to an asset, and a limit on those limits the work.
-    rows = db.execute(
-        "WITH RECURSIVE up (tree, path, syntax, depth) AS ("
-        f" SELECT tree, name, {syntax}, 0 FROM {start} AND kind != :tree"
-        " UNION ALL"
-        " SELECT children.tree, children.name || '/' || up.path, up.syntax, up.depth + 1"
-        " FROM up JOIN children ON children.object = up.tree AND children.kind = :tree"
-        " ORDER BY 4 DESC"
-        ") SELECT assets.hash, up.path, up.syntax FROM up JOIN assets ON assets.tree = up.tree"
-        " LIMIT :most".replace(":tree", str(int(EntryKind.TREE))).replace(
-            ":most", str(MOST_PLACES + 1)
-        ),
-        values,
+    above = cache(partial(_above, db))
+    number = 0
+    files = f"SELECT tree, name, {syntax} FROM {start} AND kind != {int(EntryKind.TREE)}"
+    for row in db.execute(files, values):
+        # One way after another: each soon comes to an asset, and so a limit on those is enough.
+        waiting: list[tuple[int, str]] = [row[:2]]
+        while waiting:
+            tree, path = waiting.pop()
+            assets, parents = above(tree)
+            for asset in assets:
+                number += 1
+                if number > MOST_PLACES:
+                    raise InvalidInput(
+                        f"this is at more than {MOST_PLACES:,} places",
+                        hint="ask for less: give --class, --name or a condition",
+                    )
+                yield _Place(asset, path, row[2])
+            waiting += [(parent, f"{name}/{path}") for parent, name in parents]
+
+
+def _above(db: sqlite3.Connection, tree: int) -> tuple[list[bytes], list[tuple[int, str]]]:
+    """Return the assets that have a directory as their top, and those that have it below."""
+    assets = db.execute("SELECT hash FROM assets WHERE tree = ?", (tree,))
+    parents = db.execute(
+        "SELECT tree, name FROM children WHERE object = ? AND kind = ?",
+        (tree, int(EntryKind.TREE)),
     )
-    for number, row in enumerate(rows):
-        if number == MOST_PLACES:
-            raise InvalidInput(
-                f"this is at more than {MOST_PLACES:,} places",
-                hint="ask for less: give --class, --name or a condition",
-            )
-        yield _Place(*row)
+    return [row[0] for row in assets], parents.fetchall()
 
 
 def _sql_glob(glob: str) -> str:

@@ -80,6 +80,7 @@ def role_of(
     for role, globs in rules.roles.items():
         if any(_matches(glob, path, key) for glob in globs):
             return role
+    *_, last = split_key(key)
     parts = [part.lower() for part in split_key(key)]
     words = _words(posixpath.splitext(posixpath.basename(path))[0])
     document = document or {key: value}
@@ -92,7 +93,7 @@ def role_of(
         return "metric"
     if words & _PARAMETER_FILES:
         return "parameter"
-    if is_number and _words(parts[-1]) & (_LOWER | _HIGHER):
+    if is_number and _words(last) & (_LOWER | _HIGHER):
         return "metric"
     if not path or words & _OTHER_FILES or words & _METRIC_FILES or len(document) > MANY:
         return "other"

@@ -11,8 +11,11 @@ FILE = "catalog-1.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
--- How far the log was read: the number of an entry, and the hash of its bytes.
-CREATE TABLE IF NOT EXISTS state (number INTEGER NOT NULL, entry_hash BLOB NOT NULL);
+-- How far the log was read: the number of an entry, and the hash of its bytes; and whether what
+-- the assets hold that it names was read too.
+CREATE TABLE IF NOT EXISTS state (
+    number INTEGER NOT NULL, entry_hash BLOB NOT NULL, complete INTEGER NOT NULL
+);
 
 -- Trees and files, so that their ids stand here only.
 CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE);

@@ -71,13 +71,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Tracking": {
         "find": Entry("tracking", "find", "Find the assets that hold a file, or fit conditions."),
         "compare": Entry(
-            "tracking",
-            "compare",
-            "Show what differs between assets: parameters, metrics, files, code and refs.",
+            "tracking", "compare", "Show what differs between assets, or rank a class."
         ),
-        "lineage": Entry(
-            "tracking", "lineage", "Show what an asset was made from, and what was made from it."
-        ),
+        "lineage": Entry("tracking", "lineage", "Show what an asset was made from, and into what."),
     },
     "Care": {
         "hash": Entry("care", "hash_", "Print the BLAKE3 of files, as b3sum does."),

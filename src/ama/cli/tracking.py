@@ -182,7 +182,8 @@ def compare(
 ) -> None:
     """Show what differs between assets, or rank a class.
 
-    Parameters, metrics, files, code and refs; with --class, the leaderboard of a class. A key may be the last parts of a longer one.
+    Parameters, metrics, files, code and refs; with --class, the leaderboard of a class.
+    A key may be the last parts of a longer one.
 
     Example:
         ama compare sequence_models@base sequence_models@finetuned

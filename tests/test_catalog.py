@@ -1,0 +1,368 @@
+"""The catalog: kept up to date by few requests, and never wrong, whatever happens to its file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ama
+from ama.catalog.database import Catalog
+from ama.catalog.finding import MOST_PLACES, Criteria, select
+from ama.catalog.schema import FILE, TABLES
+from ama.entries import HeldRef, Publish, SetStatus
+from ama.errors import IntegrityError, InvalidInput
+from ama.hashing import asset_id, blob_id, tree_id
+from ama.objects import Asset, EntryKind, Kind, RefLink, TreeEntry, encode_asset, encode_tree
+from ama.packwriter import PackWriter
+from ama.remote import Remote
+from ama.settings import Settings
+from ama.storage.counting import CountingStorage
+from ama.storage.local import LocalStorage
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+
+class Shelf:
+    """A store that assets are published to as their tools would, by hand."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "store"
+        self.storage = CountingStorage(LocalStorage(self.directory))
+        self.cache_dir = directory / "cache"
+        self.remote, _ = Remote.create(self.storage, self.cache_dir)
+        self.published = 0
+
+    def publish(
+        self,
+        class_name: str,
+        files: dict[str, bytes],
+        *,
+        refs: tuple[bytes, ...] = (),
+        trees: dict[str, bytes] | None = None,
+    ) -> bytes:
+        """Publish an asset; `trees` are entries of its root that are claimed as they are."""
+        entries = [TreeEntry(n, EntryKind.FILE, blob_id(d), len(d)) for n, d in files.items()]
+        entries += [TreeEntry(n, EntryKind.TREE, i, 0) for n, i in (trees or {}).items()]
+        root = encode_tree(sorted(entries))
+        links = tuple(RefLink(each, class_name) for each in refs)
+        self.published += 1
+        asset = encode_asset(Asset(class_name, tree_id(root), (), links, "Ann", self.published))
+        with PackWriter(self.storage) as writer:
+            for data in files.values():
+                writer.add(Kind.DATA, blob_id(data), data)
+            writer.add(Kind.TREE, tree_id(root), root)
+            writer.add(Kind.ASSET, asset_id(asset), asset)
+            (index,) = writer.finish()
+        held = tuple(HeldRef(each, True) for each in refs)
+        event = Publish(asset_id(asset), class_name, (), (index.id,), (index.id,), held)
+        self.remote.log.append(lambda _: [event], author="Ann", now=lambda: 0)
+        return asset_id(asset)
+
+    def tree(self, entries: list[TreeEntry]) -> tuple[bytes, bytes]:
+        data = encode_tree(entries)
+        return tree_id(data), data
+
+    def catalog(self, cache: str = "cache") -> Catalog:
+        """The catalog of a process of its own."""
+        return Catalog(Remote.open(self.storage, self.cache_dir.parent / cache))
+
+    @property
+    def file(self) -> Path:
+        (found,) = self.cache_dir.glob(f"stores/*/{FILE}")
+        return found
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def holding(catalog: Catalog, content: bytes) -> int:
+    criteria = Criteria(content=blob_id(content))
+    return len(catalog.ask(lambda db, view: select(db, criteria)))
+
+
+def rows(file: Path) -> dict[str, set[object]]:
+    """All that a catalog says, but for the numbers that its rows were given."""
+    db = sqlite3.connect(file)
+    try:
+        names = dict(db.execute("SELECT id, hash FROM objects"))
+        found: dict[str, set[object]] = {
+            "children": {
+                (names[tree], name, kind, names[child], size)
+                for tree, name, kind, child, size in db.execute("SELECT * FROM children")
+            },
+            "assets": set(
+                db.execute("SELECT hash, class, number, status, data, size, unread FROM assets")
+            ),
+            "values": set(
+                db.execute(
+                    "SELECT hash, syntax, key, text FROM parameters JOIN documents"
+                    " ON documents.id = document JOIN objects ON objects.id = object"
+                )
+            ),
+        }
+        for table in ("aliases", "state"):
+            found[table] = set(db.execute(f"SELECT * FROM {table}"))
+        return found
+    finally:
+        db.close()
+
+
+def test_one_new_asset_is_read_by_few_requests(shelf: Shelf) -> None:
+    for number in range(30):
+        shelf.publish("models", {"a.yml": b"x: %d" % number, "b": b"%d" % number})
+    assert holding(shelf.catalog(), b"7") == 1
+    shelf.storage.reset()
+    assert holding(shelf.catalog(), b"7") == 1
+    warm = shelf.storage.requests
+    assert warm <= 4  # format.json and HINT, and whether the log still ends as it did
+
+    shelf.publish("models", {"a.yml": b"x: 7", "c": b"7", "new.json": b'{"y": 1}'})
+    shelf.storage.reset()
+    assert holding(shelf.catalog(), b"7") == 2
+    few = shelf.storage.requests
+    for number in range(100):
+        shelf.publish("others", {"b": b"%d" % number})
+    assert holding(shelf.catalog(), b"7") == 3
+    shelf.publish("models", {"d": b"8", "e.toml": b"z = 1"})
+    shelf.storage.reset()
+    assert holding(shelf.catalog(), b"8") == 3
+    assert shelf.storage.requests <= few + 4  # a checkpoint more may lie between
+
+
+def test_filled_bit_by_bit_or_at_once_it_says_the_same(shelf: Shelf) -> None:
+    first = shelf.publish("models", {"a.yml": b"x: 1", "b": b"1"})
+    catalog = shelf.catalog()
+    for number in range(12):
+        shelf.publish("models", {"a.yml": b"x: %d" % (number % 3), "b": b"1"}, refs=(first,))
+        assert holding(catalog, b"1") == number + 2
+    status = SetStatus(first, "models", "deleted")
+    shelf.remote.log.append(lambda _: [status], author="Ann", now=lambda: 0)
+    assert holding(catalog, b"1") == 12
+    assert holding(shelf.catalog("another"), b"1") == 12
+    (another,) = (shelf.cache_dir.parent / "another").glob(f"stores/*/{FILE}")
+    said = rows(shelf.file)
+    assert said["assets"]
+    # Of what was deleted before it was read, a catalog only has the record.
+    assert {row[:5] for row in said["assets"]} == {row[:5] for row in rows(another)["assets"]}  # type: ignore[index]
+    assert said["values"] >= rows(another)["values"]
+    assert said["state"] == rows(another)["state"]
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def overwritten(file: Path) -> None:
+    file.write_bytes(b"no database at all" * 500)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def without_a_table(file: Path) -> None:
+    db = sqlite3.connect(file)
+    db.execute("DROP TABLE children")
+    db.commit()
+    db.close()
+
+
+def a_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("damage", [truncated, overwritten, empty, without_a_table, a_directory])
+def test_a_broken_file_is_made_anew(shelf: Shelf, damage: Callable[[Path], None]) -> None:
+    for number in range(20):
+        shelf.publish("models", {"a": b"%d" % number})
+    assert holding(shelf.catalog(), b"3") == 1
+    damage(shelf.file)
+    assert holding(shelf.catalog(), b"3") == 1
+    assert holding(shelf.catalog(), b"nowhere") == 0
+
+
+def test_without_a_place_for_it_it_is_in_memory(shelf: Shelf) -> None:
+    shelf.publish("models", {"a": b"1"})
+    catalog = Catalog(Remote.open(shelf.storage, None))
+    assert holding(catalog, b"1") == 1
+    shelf.publish("models", {"b": b"1"})
+    assert holding(catalog, b"1") == 2
+    blocked = shelf.cache_dir.parent / "blocked"
+    blocked.write_bytes(b"a file where the cache should be")
+    assert holding(shelf.catalog("blocked"), b"1") == 2
+
+
+def test_deleted_under_an_open_catalog(shelf: Shelf) -> None:
+    shelf.publish("models", {"a": b"1"})
+    catalog = shelf.catalog()
+    assert holding(catalog, b"1") == 1
+    shutil.rmtree(shelf.cache_dir)
+    assert holding(catalog, b"1") == 1
+
+
+def test_another_store_at_the_same_place(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.publish("models", {"a": b"1"})
+    assert holding(shelf.catalog(), b"1") == 1
+    copy = tmp_path / "copy"
+    shutil.copytree(shelf.directory, copy)
+    shelf.publish("models", {"b": b"1"})
+    assert holding(shelf.catalog(), b"1") == 2
+    # Restored from an older copy, it has lost an entry: that is said, and not answered.
+    shutil.rmtree(shelf.directory)
+    shutil.copytree(copy, shelf.directory)
+    with pytest.raises(IntegrityError):
+        holding(shelf.catalog(), b"1")
+    # With the memory of the log gone, the catalog must not be believed either.
+    for remembered in shelf.cache_dir.glob("stores/*/view"):
+        remembered.unlink()
+    assert holding(shelf.catalog(), b"1") == 1
+
+
+ASK = """
+import sys
+from ama.catalog.database import Catalog
+from ama.catalog.finding import Criteria, select
+from ama.hashing import blob_id
+from ama.remote import Remote
+from ama.storage.local import LocalStorage
+from pathlib import Path
+catalog = Catalog(Remote.open(LocalStorage(Path(sys.argv[1])), Path(sys.argv[2])))
+for _ in range(int(sys.argv[3])):
+    found = catalog.ask(lambda db, view: (len(select(db, Criteria(content=blob_id(b"same")))),
+                                          sum(len(s.assets) for s in view.class_states().values())))
+    assert found[0] == found[1], found
+print(found[0])
+"""
+
+
+def test_many_processes_fill_it_at_once(shelf: Shelf) -> None:
+    """While somebody publishes, each answer is that of one moment of the log."""
+    for number in range(40):
+        shelf.publish("models", {"same": b"same", "own.yml": b"n: %d" % number})
+    argv = [sys.executable, "-c", ASK, str(shelf.directory), str(shelf.cache_dir), "8"]
+    environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    asking = [
+        subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for number in range(10):
+        shelf.publish("models", {"same": b"same", "later": b"%d" % number})
+    for process in asking:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said.decode()
+    assert holding(shelf.catalog(), b"same") == 50
+
+
+def test_killed_in_the_middle_it_goes_on(shelf: Shelf) -> None:
+    for number in range(60):
+        shelf.publish("models", {"same": b"same", "own.yml": b"n: %d" % number})
+    argv = [sys.executable, "-c", ASK, str(shelf.directory), str(shelf.cache_dir), "1"]
+    environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    for pause in (0.15, 0.25, 0.35, 0.5):
+        process = subprocess.Popen(
+            argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert holding(shelf.catalog(), b"same") == 60
+    said = rows(shelf.file)
+    assert holding(shelf.catalog("another"), b"same") == 60
+    (another,) = (shelf.cache_dir.parent / "another").glob(f"stores/*/{FILE}")
+    assert said == rows(another)
+
+
+def test_what_cannot_be_read_is_said_and_read_once_it_is_mended(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=shelf.cache_dir,
+        user_config_path=tmp_path / "config.toml",
+    )
+    shelf.publish("models", {"a": b"1"})
+    before = set(shelf.directory.glob("packs/*/*"))
+    shelf.publish("models", {"b": b"1"})
+    lost = [path for path in shelf.directory.glob("packs/*/*") if path not in before]
+    for path in lost:
+        path.rename(tmp_path / path.name)
+    store = ama.Store.open(str(shelf.directory), settings=settings)
+    found = store.find(blob_id(b"1").hex())
+    assert [each.asset.number for each in found] == [1]
+    (unread,) = found.unread
+    assert unread.startswith("models/2: ")
+
+    for path in lost:
+        (tmp_path / path.name).rename(path)
+    shelf.publish("models", {"c": b"1"})
+    found = store.find(blob_id(b"1").hex())
+    assert [each.asset.number for each in found] == [1, 2, 3]
+    assert found.unread == ()
+
+
+def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:
+    """Forty directories, each twice in the one above: a file at more paths than there are atoms."""
+    entries = [TreeEntry("file", EntryKind.FILE, blob_id(b"bomb"), 4)]
+    trees = {}
+    for _ in range(40):
+        tree, data = shelf.tree(entries)
+        trees[tree] = data
+        entries = [TreeEntry("a", EntryKind.TREE, tree, 4), TreeEntry("b", EntryKind.TREE, tree, 4)]
+    root, data = shelf.tree(entries)
+    trees[root] = data
+    asset = encode_asset(Asset("models", root, (), (), "Eve", 1))
+    with PackWriter(shelf.storage) as writer:
+        writer.add(Kind.DATA, blob_id(b"bomb"), b"bomb")
+        for tree, data in trees.items():
+            writer.add(Kind.TREE, tree, data)
+        writer.add(Kind.ASSET, asset_id(asset), asset)
+        (index,) = writer.finish()
+    event = Publish(asset_id(asset), "models", (), (index.id,), (index.id,))
+    shelf.remote.log.append(lambda _: [event], author="Eve", now=lambda: 0)
+    catalog = shelf.catalog()
+    assert holding(catalog, b"elsewhere") == 0
+    with pytest.raises(InvalidInput, match=f"more than {MOST_PLACES:,} places"):
+        holding(catalog, b"bomb")
+
+
+def test_a_cycle_that_a_forged_store_claims(shelf: Shelf, tmp_path: Path) -> None:
+    """No honest one can have it, as an id covers the refs; a forged catalog file might."""
+    first = shelf.publish("models", {"a": b"1"})
+    second = shelf.publish("models", {"b": b"1"}, refs=(first,))
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=shelf.cache_dir,
+        user_config_path=tmp_path / "config.toml",
+    )
+    store = ama.Store.open(str(shelf.directory), settings=settings)
+    assert len(store.resolve("models/1").lineage().nodes) == 2
+    db = sqlite3.connect(shelf.file)
+    (row,) = db.execute("SELECT id FROM assets WHERE hash = ?", (first,)).fetchone()
+    db.execute("INSERT INTO links VALUES (?, 'ref', ?, 'models', '')", (row, second))
+    db.commit()
+    db.close()
+    lineage = store.resolve("models/1").lineage()
+    assert len(lineage.nodes) == 2
+    assert lineage.graph().closing
+
+
+def test_every_table_is_emptied_where_the_log_is_another(shelf: Shelf) -> None:
+    shelf.publish("models", {"a.yml": b"x: 1"})
+    shelf.catalog().ask(lambda db, view: None)
+    db = sqlite3.connect(shelf.file)
+    names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    db.close()
+    assert names == set(TABLES)
