@@ -20,18 +20,8 @@ SOURCE = Path(__file__).parent.parent / "src"
 LAYERS: list[set[str]] = [
     {"errors", "syscalls"},
     {"values", "hashing", "canonical", "progress", "fs", "names", "parallel"},
-    {
-        "results",
-        "lineage",
-        "compression",
-        "objects",
-        "entries",
-        "chunking",
-        "ignore",
-        "config",
-        "generations",
-    },
-    {"cache", "storage", "state", "pack", "head"},
+    {"results", "compression", "objects", "entries", "chunking", "ignore", "config", "generations"},
+    {"cache", "storage", "state", "pack", "head", "lineage"},
     {"settings", "packindex", "logview", "logfiles", "staging"},
     {"objectstore", "logreader", "describing", "revisions"},
     {"packwriter", "log", "sources"},
@@ -59,6 +49,12 @@ INSIDE: dict[str, list[set[str]]] = {
         {"counting", "readonly", "clients", "checking", "urls"},
         {"fsspec"},
         {"opening"},
+    ],
+    "lineage": [
+        {"graph", "layering"},
+        {"lettering", "ordering"},
+        {"text", "formats", "layout"},
+        {"svg"},
     ],
     "worktree": [
         {"scan", "snapshot"},

@@ -14,7 +14,7 @@ from ama.lineage.lettering import aliases_text, author_text, clipped, marks_text
 
 _LABEL = 60
 _MORE = "there is more"
-_HARMLESS = frozenset(" /@_-.,+…")
+_HARMLESS = frozenset(" /@_-.,+()…")
 
 
 def as_mapping(lineage: Lineage) -> dict[str, object]:
@@ -27,9 +27,9 @@ def as_mapping(lineage: Lineage) -> dict[str, object]:
     """
     graph = lineage.graph()
     edges = {
-        (place, edge.kind, edge.label): edge
+        (edge.source, edge.made, edge.kind, edge.label): edge
         for edge in lineage.edges
-        if (place := (edge.source, edge.made)) and {*place} <= graph.nodes.keys()
+        if edge.source in graph.nodes and edge.made in graph.nodes
     }
     return {
         "root": lineage.root,
@@ -43,7 +43,7 @@ def as_mapping(lineage: Lineage) -> dict[str, object]:
 
 
 def _node_mapping(node: LineageNode) -> dict[str, object]:
-    moment = node.created_at and node.created_at.astimezone(UTC)
+    moment = node.created_at.astimezone(UTC) if node.created_at else None
     return {
         "id": node.id,
         "name": node.name,
@@ -51,7 +51,7 @@ def _node_mapping(node: LineageNode) -> dict[str, object]:
         "number": node.number,
         "aliases": list(node.aliases),
         "author": node.author,
-        "created_at": moment and f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "created_at": f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment else None,
         "status": node.status,
         "message": node.message,
         "here": node.here,
@@ -64,7 +64,7 @@ def mermaid(lineage: Lineage) -> str:
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
         >>> print(mermaid(Lineage(node.id, (node,), ())).splitlines()[1])
-          n0["models/1 #40;eeeeeeeeee#41;<br/>@best<br/>Ann"]
+          n0["models/1 (eeeeeeeeee)<br/>@best<br/>Ann"]
     """
     graph = lineage.graph()
     names = _names(graph)
@@ -91,12 +91,12 @@ def mermaid(lineage: Lineage) -> str:
 
 
 def dot(lineage: Lineage) -> str:
-    """Return a lineage as a graph in the language of Graphviz.
+    r"""Return a lineage as a graph in the language of Graphviz.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
         >>> print(dot(Lineage(node.id, (node,), ())).splitlines()[3])
-          n0 [label="models/1 (eeeeeeeeee)\\n@best\\nAnn", penwidth=2.5];
+          n0 [label="models/1 (eeeeeeeeee)\n@best\nAnn", penwidth=2.5];
     """
     graph = lineage.graph()
     names = _names(graph)

@@ -179,23 +179,26 @@ def _closing(
     sources: Mapping[str, tuple[Link, ...]], products: Mapping[str, tuple[Link, ...]]
 ) -> frozenset[Link]:
     """Find the links that lead back to an asset which a walk from the oldest came through."""
-    closing: set[Link] = set()
+    closing: list[Link] = []
     seen: set[str] = set()
     for start in sorted(products, key=lambda asset: bool(sources[asset])):
         if start in seen:
             continue
         seen.add(start)
-        path = {start: iter(products[start])}
+        path, under_way = [start], {start}
+        left = [iter(products[start])]
         while path:
-            asset = next(reversed(path))
-            link = next(path[asset], None)
+            link = next(left[-1], None)
             if link is None:
-                del path[asset]
-            elif link.made in path:
-                closing.add(link)
+                left.pop()
+                under_way.remove(path.pop())
+            elif link.made in under_way:
+                closing.append(link)
             elif link.made not in seen:
                 seen.add(link.made)
-                path[link.made] = iter(products[link.made])
+                path.append(link.made)
+                under_way.add(link.made)
+                left.append(iter(products[link.made]))
     return frozenset(closing)
 
 

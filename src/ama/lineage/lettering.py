@@ -81,10 +81,10 @@ def shortened(text: str, room: float, size: float, *, bold: bool = False, tail: 
 
 
 def clipped(text: str, most: int) -> str:
-    """Return at most so many characters of a text's first line, safe to print anywhere.
+    r"""Return at most so many characters of a text's first line, safe to print anywhere.
 
     Example:
-        >>> clipped("First training\\nof many", 10)
+        >>> clipped("First training\nof many", 10)
         'First tra…'
     """
     line = text[: most * 4].strip().partition("\n")[0].rstrip()

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from ama.lineage.layering import Columns
 
-_ROUNDS = 24
-_PATIENCE = 4
-_EXCHANGES = 3
+_PATIENCE = 6
+_TURNS = 72
+_EFFORT = 60_000  # cells that are sorted, all turns together
+_EXCHANGES = 2
 
 Order = list[list[int]]
 
@@ -29,19 +30,24 @@ def ordered(columns: Columns) -> tuple[Order, int]:
         >>> ordered(columns(4, [(0, 3), (1, 2)], [False, False]))
         ([[0, 1], [3, 2]], 0)
     """
-    order = _walked(columns)
-    best, least = [*map(list, order)], crossings(columns, order)
-    tries = 0
-    for turn in range(_ROUNDS):
-        if not least or tries == _PATIENCE:
-            break
-        _sweep(columns, order, rightwards=turn % 2 == 0)
-        _exchange(columns, order)
-        number = crossings(columns, order)
-        tries += 1
-        if number < least:
-            best, least, tries = [*map(list, order)], number, 0
+    first = _walked(columns)
+    best, least = first, crossings(columns, first)
+    left = max(_PATIENCE, min(_TURNS, _EFFORT // max(len(columns.left), 1)))
+    # Each way of starting ends in an order of its own, and for few cells trying is cheap.
+    for start, rightwards in [(first, True), (first, False), (_mirrored(first), True)]:
+        order, tries = [*map(list, start)], 0
+        while least and left and tries < _PATIENCE:
+            _sweep(columns, order, rightwards=rightwards)
+            _exchange(columns, order, also_equal=tries % 2 == 1)
+            number = crossings(columns, order)
+            rightwards, tries, left = not rightwards, tries + 1, left - 1
+            if number < least:
+                best, least, tries = [*map(list, order)], number, 0
     return best, least
+
+
+def _mirrored(order: Order) -> Order:
+    return [column[::-1] for column in order]
 
 
 def crossings(columns: Columns, order: Sequence[Sequence[int]]) -> int:
@@ -77,12 +83,15 @@ def _places(order: Sequence[Sequence[int]]) -> dict[int, int]:
 
 
 def _walked(columns: Columns) -> Order:
-    """Walk depth first, the cells with the fewest neighbours behind them first."""
+    """Walk depth first from the sources, and from each cell to the left before to the right.
+
+    So whatever hangs together beyond a cell of a tree stays together.
+    """
     column_of = {cell: at for at, column in enumerate(columns.cells) for cell in column}
     order: Order = [[] for _ in columns.cells]
     seen: set[int] = set()
     starts = [cell for column in columns.cells for cell in column]
-    for start in sorted(starts, key=lambda cell: len(columns.left[cell]) > 0):
+    for start in sorted(starts, key=lambda cell: bool(columns.left[cell])):
         stack = [start]
         while stack:
             cell = stack.pop()
@@ -96,44 +105,62 @@ def _walked(columns: Columns) -> Order:
 
 
 def _sweep(columns: Columns, order: Order, *, rightwards: bool) -> None:
-    """Sort each column by the mean place of its cells' neighbours in the one before."""
-    beside = columns.left if rightwards else columns.right
-    place = _places(order)
-    for at in range(1, len(order)) if rightwards else range(len(order) - 2, -1, -1):
-        here = {
-            cell: sum(place[other] for other in beside[cell]) / len(beside[cell])
-            for cell in order[at]
-            if beside[cell]
-        }
-        # A cell with no neighbour there keeps its place.
-        moving = iter(sorted(here, key=here.__getitem__))
-        order[at] = [next(moving) if cell in here else cell for cell in order[at]]
-        place.update((cell, number) for number, cell in enumerate(order[at]))
+    """Sort each column by the mean place of its cells' neighbours in the one before.
+
+    A cell that has none there goes by those on its other side.
+    """
+    before, behind = columns.left, columns.right
+    if not rightwards:
+        before, behind = behind, before
+    # Relative to their columns, for these are of different lengths.
+    place = {cell: (at + 0.5) / len(column) for column in order for at, cell in enumerate(column)}
+
+    def mean(cell: int) -> float:
+        beside = before[cell] or behind[cell] or (cell,)
+        return sum(place[other] for other in beside) / len(beside)
+
+    for at in range(len(order)) if rightwards else range(len(order) - 1, -1, -1):
+        order[at].sort(key=mean)
+        length = len(order[at])
+        place.update((cell, (number + 0.5) / length) for number, cell in enumerate(order[at]))
 
 
-def _exchange(columns: Columns, order: Order) -> None:
-    """Let neighbours in a column change places while that spares crossings."""
+def _exchange(columns: Columns, order: Order, *, also_equal: bool) -> None:
+    """Let neighbours in a column change places while that spares crossings.
+
+    Args:
+        columns: whose cells they are.
+        order: what is changed.
+        also_equal: whether they change also where it makes no difference, which may open a way.
+    """
     place = _places(order)
     for _ in range(_EXCHANGES):
         changed = False
         for column in order:
-            beside = {
-                cell: (
-                    sorted(place[other] for other in columns.left[cell]),
-                    sorted(place[other] for other in columns.right[cell]),
+            ends = [
+                (
+                    sorted([place[other] for other in columns.left[cell]]),
+                    sorted([place[other] for other in columns.right[cell]]),
                 )
                 for cell in column
-            }
+            ]
             for at in range(len(column) - 1):
-                upper, lower = column[at], column[at + 1]
-                pairs = [*zip(beside[upper], beside[lower], strict=True)]
-                now = sum(_crossed(a, b) for a, b in pairs)
-                if now > sum(_crossed(b, a) for a, b in pairs):
-                    column[at], column[at + 1] = lower, upper
-                    place[upper], place[lower] = at + 1, at
-                    changed = True
+                upper, lower = ends[at], ends[at + 1]
+                spared = _spared(upper[0], lower[0]) + _spared(upper[1], lower[1])
+                if spared > 0 or (spared == 0 and also_equal):
+                    column[at], column[at + 1] = column[at + 1], column[at]
+                    ends[at], ends[at + 1] = lower, upper
+                    changed = changed or spared > 0
+            place.update((cell, at) for at, cell in enumerate(column))
         if not changed:
             return
+
+
+def _spared(upper: Sequence[int], lower: Sequence[int]) -> int:
+    """How many crossings two cells spare by changing places, given where their edges end."""
+    if len(upper) == len(lower) == 1:
+        return (upper[0] > lower[0]) - (upper[0] < lower[0])
+    return _crossed(upper, lower) - _crossed(lower, upper)
 
 
 def _crossed(upper: Sequence[int], lower: Sequence[int]) -> int:
