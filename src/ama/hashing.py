@@ -7,7 +7,7 @@ file's bytes can ever pose as one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +35,19 @@ def blob_id(data: Buffer) -> bytes:
         'af1349b9f5'
     """
     return blake3(data).digest()
+
+
+def pieces_id(pieces: Iterable[Buffer]) -> bytes:
+    """Return the id of a file's bytes that come in pieces: 32 bytes.
+
+    Example:
+        >>> pieces_id([b"a", b"bc"]) == blob_id(b"abc")
+        True
+    """
+    digest = blake3()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
 def tree_id(data: Buffer) -> bytes:
