@@ -20,7 +20,17 @@ SOURCE = Path(__file__).parent.parent / "src"
 LAYERS: list[set[str]] = [
     {"errors", "syscalls"},
     {"values", "hashing", "canonical", "progress", "fs", "names", "parallel"},
-    {"results", "compression", "objects", "entries", "chunking", "ignore", "config", "generations"},
+    {
+        "results",
+        "contents",
+        "compression",
+        "objects",
+        "entries",
+        "chunking",
+        "ignore",
+        "config",
+        "generations",
+    },
     {"cache", "storage", "state", "pack", "head", "lineage"},
     {"settings", "packindex", "logview", "logfiles", "staging"},
     {"objectstore", "logreader", "describing", "revisions"},
@@ -43,6 +53,11 @@ LAYERS: list[set[str]] = [
 # A package stands in LAYERS as a whole. Inside it the same rule holds, from the bottom; its
 # __init__ may import all of it.
 INSIDE: dict[str, list[set[str]]] = {
+    "contents": [
+        {"pieces", "lines", "tensors"},
+        {"text", "safetensors", "isolated"},
+        {"hdf5", "comparing"},
+    ],
     "storage": [
         {"protocol", "backends", "patience"},
         {"local", "memory", "failures", "credentials"},
@@ -76,7 +91,6 @@ INSIDE: dict[str, list[set[str]]] = {
         {"editing"},
         {"linking"},
     ],
-    "lineage": [{"graph"}, {"lettering", "layering"}, {"ordering", "text", "formats"}],
     "catalog": [
         {"documents"},
         {"schema", "conditions", "roles"},
@@ -102,9 +116,11 @@ INSIDE: dict[str, list[set[str]]] = {
 WRAPPED: dict[str, set[str]] = {
     "blake3": {"hashing", "objectstore"},
     "fsspec": {"storage.fsspec"},
+    "h5py": {"contents.hdf5"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.documents"},
     "msgpack": {"canonical", "staging"},
+    "numpy": {"contents.hdf5"},
     "pathspec": {"ignore", "transfer.patterns"},
     "platformdirs": {"settings"},
     "pyfastcdc": {"chunking"},

@@ -1,0 +1,203 @@
+"""What differs between two files, by what is in them: lines, tensors, or only that they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ama.contents.isolated import Values, read_hdf5
+from ama.contents.pieces import Pieces
+from ama.contents.safetensors import looks_like, read_safetensors
+from ama.contents.tensors import Tensor, paired
+from ama.contents.text import Hunk, Text, compare_lines, read_text
+from ama.errors import AmaError, FormatError
+from ama.values import Change
+
+Form = Literal["text", "safetensors", "hdf5", "binary"]
+TensorChangeKind = Literal[
+    "added", "removed", "reshaped", "retyped", "changed", "renamed", "unknown"
+]
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5_PLACES = (0, 512, 1024, 2048)  # behind whatever its writer put before it
+_HEAD = _HDF5_PLACES[-1] + len(_HDF5)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """A tensor that differs. The old side is None where it was added, the new where removed.
+
+    `reshaped` goes before `retyped`, that before `changed`, and that before `renamed`: only the
+    counter in its name differs. `unknown` is one whose values can't be compared. `values` is how
+    many values differ, and `by` how much at most, where that is known.
+    """
+
+    kind: TensorChangeKind
+    old: Tensor | None
+    new: Tensor | None
+    values: int | None = None
+    by: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentDiff:
+    """What differs in the content of two files.
+
+    `form` is what both are, else "binary". `hunks` are the lines that differ of texts, `tensors`
+    those of files of tensors, `same` how many tensors don't. `note` says why there is no more to be
+    said, or what else differs.
+    """
+
+    form: Form
+    hunks: tuple[Hunk, ...] = ()
+    tensors: tuple[TensorChange, ...] = ()
+    same: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDiff:
+    """A path that differs, and how its content does.
+
+    `content` is None where it doesn't differ: only its mode does, or the other side has the same
+    content under the names in `elsewhere`.
+    """
+
+    change: Change
+    content: ContentDiff | None
+    elsewhere: tuple[str, ...] = ()
+
+
+def form_of(file: Pieces) -> Form | None:
+    r"""Return what a file seems to be by its beginning, of which nothing is read; None: a text?
+
+    Example:
+        >>> form_of(Pieces([b"\x89HDF\r\n\x1a\n", bytes(100)]))
+        'hdf5'
+    """
+    head = file.peek(_HEAD)
+    if any(head.startswith(_HDF5, at) for at in _HDF5_PLACES):
+        return "hdf5"
+    return "safetensors" if looks_like(head) else None
+
+
+def read_tensors(pieces: Iterable[bytes], *, digests: bool = False) -> tuple[Tensor, ...] | None:
+    """List the tensors of a safetensors or HDF5 file; None for a file of another form.
+
+    Args:
+        pieces: the file's bytes.
+        digests: whether tensors are hashed, where the format has the bytes of each in one place.
+
+    Raises:
+        FormatError: it is broken, or h5py is not installed.
+
+    Example:
+        >>> read_tensors([b"layers: [512]"]) is None
+        True
+    """
+    file = Pieces(pieces)
+    form = form_of(file)
+    if form == "safetensors":
+        return read_safetensors(file, digests=digests)
+    return read_hdf5(None, file.rest()).new if form == "hdf5" else None
+
+
+def compare_contents(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> ContentDiff:
+    r"""Compare the contents of two files.
+
+    Args:
+        old: a file's bytes, in pieces of any size; None for no file.
+        new: those of the other one.
+
+    Example:
+        >>> compare_contents([b"loss: 0.3\n"], [b"loss: 0.2\n"]).hunks[0].lines
+        ('-loss: 0.3', '+loss: 0.2')
+    """
+    files = [None if pieces is None else Pieces(pieces) for pieces in (old, new)]
+    forms = {form_of(file) for file in files if file is not None}
+    if forms == {None}:
+        return _compare_texts(*files)
+    form = forms.pop() if len(forms) == 1 else None
+    if form is None:
+        return ContentDiff("binary", note="they are of different forms")
+    try:
+        return (_compare_hdf5 if form == "hdf5" else _compare_safetensors)(*files)
+    except FormatError as error:
+        return ContentDiff("binary", note=_in_words(error))
+
+
+def _in_words(error: AmaError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def _compare_texts(old: Pieces | None, new: Pieces | None) -> ContentDiff:
+    texts = []
+    for file in (old, new):
+        text = Text("", "utf-8") if file is None else read_text(file.rest())
+        if text is None:
+            return ContentDiff("binary")
+        texts.append(text)
+    before, now = texts
+    if not (before.complete and now.complete):
+        return ContentDiff("text", note="too large to be compared line by line")
+    hunks = compare_lines(before.text, now.text)
+    if hunks is None:
+        return ContentDiff("text", note="too many lines to be compared")
+    note = ""
+    if old and new and before.encoding != now.encoding:
+        note = f"its encoding was {before.encoding} and is {now.encoding}"
+    return ContentDiff("text", hunks, note=note)
+
+
+def _compare_safetensors(old: Pieces | None, new: Pieces | None) -> ContentDiff:
+    before, now = (
+        () if file is None else read_safetensors(file, digests=True) for file in (old, new)
+    )
+    digests = {tensor.name: tensor.digest for tensor in (*before, *now)}
+    was = {tensor.name: tensor.digest for tensor in before}
+    differing: dict[str, Values] = {
+        name: (None, None)
+        for old_name, name in paired(was, (tensor.name for tensor in now))
+        if old_name and name and was[old_name] != digests[name]
+    }
+    return _of_tensors("safetensors", before, now, differing)
+
+
+def _compare_hdf5(old: Pieces | None, new: Pieces | None) -> ContentDiff:
+    found = read_hdf5(*(None if file is None else file.rest() for file in (old, new)))
+    return _of_tensors("hdf5", found.old, found.new, found.values)
+
+
+def _of_tensors(
+    form: Form,
+    old: tuple[Tensor, ...],
+    new: tuple[Tensor, ...],
+    values: Mapping[str, Values],
+) -> ContentDiff:
+    before = {tensor.name: tensor for tensor in old}
+    now = {tensor.name: tensor for tensor in new}
+    pairs = paired(before, now)
+    found = (
+        _tensor_change(before.get(was or ""), now.get(name or ""), values) for was, name in pairs
+    )
+    changes = tuple(change for change in found if change is not None)
+    note = "" if changes else "the tensors are the same; what differs is something else in the file"
+    return ContentDiff(form, tensors=changes, same=len(pairs) - len(changes), note=note)
+
+
+def _tensor_change(
+    old: Tensor | None, new: Tensor | None, values: Mapping[str, Values]
+) -> TensorChange | None:
+    if old is None or new is None:
+        return TensorChange("added" if old is None else "removed", old, new)
+    if old.shape != new.shape:
+        return TensorChange("reshaped", old, new)
+    if old.dtype != new.dtype:
+        return TensorChange("retyped", old, new)
+    if new.name not in values:
+        return TensorChange("renamed", old, new) if old.name != new.name else None
+    found = values[new.name]
+    if found is None:
+        return TensorChange("unknown", old, new)
+    return TensorChange("changed", old, new, *found)
