@@ -88,7 +88,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "operations": [
         {"session", "noted"},
         {"inspecting", "uploading", "switching"},
-        {"editing"},
+        {"editing", "comparing"},
         {"linking"},
     ],
     "catalog": [

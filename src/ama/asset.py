@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ama.describing import Describer
 from ama.errors import InvalidInput
-from ama.listing import as_file, find_file
+from ama.listing import as_file, find_file, require_named
 from ama.logview import LogView
 from ama.objects import Kind
 from ama.operations.session import several
@@ -23,6 +23,7 @@ from ama.worktree.snapshot import Listed, walk
 if TYPE_CHECKING:
     from ama.catalog.comparing import Profile
     from ama.catalog.values import Comparison, Summary
+    from ama.contents.comparing import FileDiff
     from ama.lineage.graph import Lineage
 
 Download = Callable[..., DownloadResult]
@@ -175,7 +176,37 @@ class Asset:
         from ama.worktree.status import compare_listings
 
         changes = compare_listings(old._files(), self._files())
-        return below(changes, [path.rstrip("/") for path in several(paths)])
+        wanted = [path.rstrip("/") for path in several(paths)]
+        require_named(wanted, old._files().keys() | self._files().keys())
+        return below(changes, wanted)
+
+    def compare_contents(
+        self, old: Asset, *, paths: str | Iterable[str] = ()
+    ) -> Iterator[FileDiff]:
+        """Yield what differs within the files of this asset and another one.
+
+        Args:
+            old: the other one.
+            paths: files or directories to look at, relative to the assets' root; all by default.
+
+        Returns:
+            For each path that differs, the change, and its lines or tensors that differ.
+
+        Raises:
+            NotFound: neither asset has a path.
+            IntegrityError: a file is damaged.
+
+        Example:
+            >>> import ama
+            >>> asset = ama.Store.open("store").resolve("models")
+            >>> list(asset.compare_contents(asset))
+            []
+        """
+        from ama.operations.comparing import Side, compare_changes
+
+        changes = self.changes_from(old, paths=paths)
+        sides = (Side(asset.open, asset._files()) for asset in (old, self))
+        return compare_changes(changes, *sides)
 
     def refs(self) -> tuple[Asset, ...]:
         """Return the assets that this one was made from, as far as they are in this store.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from ama.errors import InvalidInput, NotFound, shown
@@ -40,6 +40,19 @@ def find_file(files: Mapping[str, T], path: str, asset: str) -> T:
     near = nearest(path, files)
     hint = f"did you mean {' or '.join(near)}?" if near else f"see what is: ama ls {asset}"
     raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+
+
+def require_named(paths: Iterable[str], known: Collection[str]) -> None:
+    """Check that paths name files, or directories with some in them.
+
+    Raises:
+        NotFound: one names nothing; the hint has the nearest.
+    """
+    for path in paths:
+        if path and path not in known and not any(k.startswith(f"{path}/") for k in known):
+            near = nearest(path, known)
+            hint = f"did you mean {' or '.join(near)}?" if near else "paths are relative to the top"
+            raise NotFound(f"no asset that is compared has {shown(path)}", hint=hint)
 
 
 def no_file_named(asset: str) -> InvalidInput:

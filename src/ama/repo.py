@@ -20,6 +20,7 @@ from ama.settings import Settings
 from ama.worktree.layout import Worktree
 
 if TYPE_CHECKING:
+    from ama.contents.comparing import FileDiff
     from ama.results import (
         AddResult,
         CommitResult,
@@ -204,6 +205,42 @@ class Repo:
         from ama.operations import inspecting
 
         return inspecting.diff(self._session, old, new, staged=staged, paths=several(paths))
+
+    def diff_contents(
+        self,
+        old: str | None = None,
+        new: str | None = None,
+        *,
+        staged: bool = False,
+        paths: PathLike | Iterable[PathLike] = (),
+    ) -> Iterator[FileDiff]:
+        r"""Yield what differs within files: the lines of texts, the tensors of models.
+
+        Models are HDF5 files, read if h5py is installed, and safetensors. Of other files it is only
+        known that they differ.
+
+        Args:
+            old, new, staged, paths: see `diff`.
+
+        Returns:
+            For each path that differs, the change and, as far as it can be told, its content's.
+
+        Raises:
+            NotFound: there is no such asset, or nothing of the name of a path.
+            IntegrityError: a file is damaged.
+
+        Example:
+            >>> import ama
+            >>> repo = ama.Repo.open("worktree")
+            >>> _ = (repo.root / "model.txt").write_text("weights\n")
+            >>> [found] = repo.diff_contents("HEAD")
+            >>> found.change.path, found.content.hunks[0].lines[-1]
+            ('model.txt', '+weights')
+        """
+        from ama.operations import comparing
+
+        wanted = several(paths)
+        return comparing.diff_contents(self._session, old, new, staged=staged, paths=wanted)
 
     def log(self, asset: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and those that it came from, newest first.

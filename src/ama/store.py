@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ from ama.values import AliasMove, AssetInfo, Change, ClassInfo, Ref
 
 if TYPE_CHECKING:
     from ama.catalog.values import Comparison, Findings, Leaderboard
+    from ama.contents.comparing import FileDiff
 
 
 class Store:
@@ -263,7 +264,8 @@ class Store:
             paths: files or directories to look at, relative to the assets' root; all by default.
 
         Raises:
-            NotFound, InvalidInput: see `resolve`.
+            NotFound: neither asset has a path; see also `resolve`.
+            InvalidInput: see `resolve`.
 
         Example:
             >>> import ama
@@ -271,6 +273,18 @@ class Store:
             ()
         """
         return self.resolve(new).changes_from(self.resolve(old), paths=paths)
+
+    def diff_contents(
+        self, old: str, new: str, *, paths: str | Iterable[str] = ()
+    ) -> Iterator[FileDiff]:
+        """Yield what differs within the files of two assets: see `diff` and `Repo.diff_contents`.
+
+        Example:
+            >>> import ama
+            >>> list(ama.Store.open("store").diff_contents("models/1", "models@best"))
+            []
+        """
+        return self.resolve(new).compare_contents(self.resolve(old), paths=paths)
 
     # Tracking
 
