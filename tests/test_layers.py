@@ -103,7 +103,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "cli": [
         {"output"},
         {"rendering", "progress", "app"},
-        {"opening"},
+        {"opening", "differences"},
         {"completion", "reports"},
         {"arguments", "configuring"},
         {"work", "history", "care", "aliases", "refs", "remotes", "copying", "tracking"},

@@ -42,7 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "rm": Entry("work", "rm", "Delete files and stage their removal."),
         "restore": Entry("work", "restore", "Bring files back as they were."),
         "status": Entry("work", "status", "Show what is staged, changed and not published yet."),
-        "diff": Entry("history", "diff", "Show which files differ."),
+        "diff": Entry("history", "diff", "Show which files differ, and how."),
         "set": Entry("work", "set_", "Set aliases, message and metadata of the next upload."),
         "commit": Entry("work", "commit", "Make an asset of what is staged, and keep it here."),
         "log": Entry("history", "log", "Show an asset and those that it came from."),

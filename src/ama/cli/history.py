@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +52,7 @@ from ama.cli.reports import code_text, fact_lines, where_text
 if TYPE_CHECKING:
     from ama.catalog.values import Summary
     from ama.cli.opening import Source
+    from ama.contents.comparing import FileDiff
     from ama.values import AssetInfo, Change, File
 
 _SOME_FACTS = 12
@@ -307,16 +310,27 @@ def diff(
     staged: Annotated[
         bool, typer.Option("--staged", help="HEAD, or OLD, and what is staged.")
     ] = False,
+    patch: Annotated[
+        bool | None,
+        typer.Option(
+            "--patch/--no-patch",
+            "-p",
+            help="What differs in the files, or only which do. By default what, of files that are"
+            " named.",
+        ),
+    ] = None,
     remote: RemoteOption = None,
 ) -> None:
-    """Show which files differ.
+    """Show which files differ, and how.
 
-    Paths are relative to where you are; with --json to the top.
+    Of text it shows the lines, of HDF5 and safetensors the tensors that differ. Paths are relative
+    to where you are; with --json to the top.
 
     Example:
         ama diff
         ama diff --staged
         ama diff sequence_models/6 sequence_models/7 -- model.yml
+        ama diff -p HEAD
     """
     paths = context.meta.get("ama.after_dashes", [])
     assets = list(words or ())
@@ -325,36 +339,75 @@ def diff(
     if len(assets) > 2:
         raise typer.BadParameter("at most two assets; paths go after --")
     old, new, *_ = [*assets, None, None]
-    changes = _diff(old, new, staged, paths, remote)
-    if console.report(changes):
+    found = _diff(old, new, staged, paths, remote)
+    if patch is None:
+        patch = bool(paths) and all(found.names(change) for change in found.changes)
+    if patch:
+        _print_contents(found)
         return
-    repo = find_repo() if remote is None else None
-    print_changes(changes, near=str if repo is None else as_seen_from_here(repo.root))
-    if changes:
-        console.done(changes_summary(changes))
+    if console.report(found.changes):
+        return
+    print_changes(found.changes, near=found.near)
+    if found.changes:
+        console.done(changes_summary(found.changes))
     else:
         console.note("no differences")
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What differs, how a path is shown, the paths that were named, and what differs in them."""
+
+    changes: tuple[Change, ...]
+    near: Callable[[str], str]
+    named: frozenset[str]
+    contents: Callable[[], Iterator[FileDiff]]
+
+    def names(self, change: Change) -> bool:
+        """Whether a file is named itself, and not with its directory or by a glob."""
+        return self.near(change.path) in self.named
+
+
+def _print_contents(found: _Found) -> None:
+    from ama.cli.differences import described, print_file_diff
+
+    if console.json:
+        console.print_json([described(diff) for diff in found.contents()])
+        return
+    if not found.changes:
+        console.note("no differences")
+        return
+    for number, diff in enumerate(found.contents()):
+        if number:
+            console.line()
+        print_file_diff(diff, found.near)
+
+
 def _diff(
     old: str | None, new: str | None, staged: bool, paths: list[str], remote: str | None
-) -> tuple[Change, ...]:
+) -> _Found:
     from ama.errors import InvalidInput, NotFound
 
     if remote is not None and (old is None or new is None or staged):
         raise typer.BadParameter("--remote goes with two assets, which are compared there")
     repo = find_repo() if remote is None else None
     if repo is None and old is not None and new is not None and not staged:
-        names = (name_in_store(name, remote) for name in (old, new))
-        return open_store(remote).diff(*names, paths=paths)
+        store = open_store(remote)
+        before, after = (store.resolve(name_in_store(name, remote)) for name in (old, new))
+        named = frozenset(path.rstrip("/") for path in paths)
+        contents = partial(after.compare_contents, before, paths=paths)
+        return _Found(after.changes_from(before, paths=paths), str, named, contents)
     try:
         repo = repo or open_repo()
-        named_paths = worktree_paths(paths, repo, globs=False)
-        return repo.diff(old, new, staged=staged, paths=named_paths)
+        wanted = worktree_paths(paths, repo, globs=False)
+        changes = repo.diff(old, new, staged=staged, paths=wanted)
+        contents = partial(repo.diff_contents, old, new, staged=staged, paths=wanted)
+        named = frozenset(os.path.relpath(path).replace(os.sep, "/") for path in wanted)
+        return _Found(changes, as_seen_from_here(repo.root), named, contents)
     except (InvalidInput, NotFound) as error:
-        named = [word for word in (old, new) if word is not None and os.path.lexists(word)]
-        if not named:
+        here = [word for word in (old, new) if word is not None and os.path.lexists(word)]
+        if not here:
             raise
-        asset = old if named != [old] and len(named) == 1 else None
-        words = ["ama", "diff", *([asset] if asset else []), "--", *named]
+        asset = old if here != [old] and len(here) == 1 else None
+        words = ["ama", "diff", *([asset] if asset else []), "--", *here]
         raise type(error)(error.message, hint=f"paths go after --: {shlex.join(words)}") from error

@@ -27,10 +27,11 @@ class Console:
         self.json = False
         self.quiet = False
 
-    def line(self, text: str = "", style: Style | None = None) -> None:
-        """Print a line that was asked for: a row of a report."""
+    def line(self, text: str = "", style: Style | None = None, *, tabs: bool = False) -> None:
+        """Print a line that was asked for: a row of a report; with `tabs`, a line of a file's."""
         if not self.json:
-            _write(sys.stdout, _styled(shown(text), style, sys.stdout))
+            harmless = "\t".join(map(shown, text.split("\t"))) if tabs else shown(text)
+            _write(sys.stdout, _styled(harmless, style, sys.stdout))
 
     def done(self, text: str, style: Style | None = None) -> None:
         """Print a line that says what happened, unless `--quiet`."""
