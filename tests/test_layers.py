@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 # From the bottom. Modules of one layer never import each other.
 LAYERS: list[set[str]] = [
     {"errors", "syscalls"},
-    {"values", "hashing", "canonical", "progress", "fs", "names", "parallel"},
+    {"values", "hashing", "canonical", "progress", "fs", "names", "parallel", "git"},
     {"results", "compression", "objects", "entries", "chunking", "ignore", "config", "generations"},
     {"cache", "storage", "state", "pack", "head"},
     {"settings", "packindex", "logview", "logfiles", "staging"},

@@ -17,12 +17,14 @@ KNOWN_KEYS: Mapping[str, str] = {
     "remote.default": "the name of the remote that is used where none is given",
     "remotes.<name>.url": "where a remote is",
     "add.portable_names": "whether add refuses names that some system can't hold (default true)",
+    "record.git": "whether an asset says at which commit of a git repository it was made (default"
+    " true)",
 }
 """What can be set, and what it means."""
 
 Option = str | int | float | bool
 
-_FLAGS = frozenset(["add.portable_names"])
+_FLAGS = frozenset(["add.portable_names", "record.git"])
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*").fullmatch

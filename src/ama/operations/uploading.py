@@ -61,6 +61,7 @@ def commit(session: Session, message: str | None) -> CommitResult:
         notes,
         author=session.settings.author(),
         now=now,
+        code=session.settings.code,
         published=stored.__contains__,
         progress=session.progress,
     )
@@ -88,7 +89,13 @@ def upload(
     if message is not None and notes == Notes(message=message) and index.tree_of == head.asset:
         _require_added(session, index)
     made = publishing.make_asset(
-        tree, head, index, notes, author=session.settings.author(), now=now
+        tree,
+        head,
+        index,
+        notes,
+        author=session.settings.author(),
+        now=now,
+        code=session.settings.code,
     )
     tip = made or head.asset
     if tip is None:
