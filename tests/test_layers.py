@@ -58,7 +58,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "transfer": [
         {"patterns", "adopting", "aliasing", "presence", "pending"},
         {"sending", "download"},
-        {"push"},
+        {"push", "retiring"},
         {"publishing", "repairing"},
         {"copying"},
     ],
@@ -75,7 +75,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"opening"},
         {"completion"},
         {"arguments", "configuring"},
-        {"work", "history", "care", "aliases", "refs", "remotes", "copying"},
+        {"work", "history", "care", "aliases", "refs", "remotes", "copying", "retiring"},
         {"sharing"},
         {"running"},
     ],

@@ -59,14 +59,21 @@ def log(
     oneline: Annotated[bool, typer.Option("--oneline", help="One line for each asset.")] = False,
     remote: RemoteOption = None,
 ) -> None:
-    """Show an asset and those that it came from.
+    """Show an asset and those that it came from, or a class.
+
+    Of a class alone it shows every asset that was ever made, newest first, also those that were
+    deleted.
 
     Example:
         ama log
         ama log sequence_models@my_model -n 3
+        ama log sequence_models --oneline
     """
+    from ama.revisions import parse_revision
+
     source = open_source(remote)
-    assets = source.log(asset, limit=limit)
+    of_class = not asset.startswith("@") and parse_revision(asset).is_class
+    assets = source.history(asset, limit=limit) if of_class else source.log(asset, limit=limit)
     note_if_away(source)
     if console.report(assets):
         return
@@ -115,7 +122,7 @@ def show(
         return
     info = source.resolve(name)
     note_if_away(source)
-    files = source.files(info.id)
+    files = source.files(info.id) if info.status != "deleted" else ()
     if console.json:
         described = plain(info)
         assert isinstance(described, dict)
@@ -133,8 +140,9 @@ def _print_asset(source: Source, info: AssetInfo, files: tuple[File, ...]) -> No
     print_fields("Parents", (_known_name(source, parent) for parent in info.parents))
     print_fields("Metadata", metadata_lines(info.metadata))
     print_fields("Message", info.message.strip().splitlines())
-    print_field("Files", files_text(len(files), sum(file.size for file in files)))
-    print_files(files, indent="  ")
+    if info.status != "deleted":
+        print_field("Files", files_text(len(files), sum(file.size for file in files)))
+        print_files(files, indent="  ")
 
 
 def _known_name(source: Source, asset_id: str) -> str:

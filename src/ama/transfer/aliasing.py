@@ -14,6 +14,7 @@ from ama.errors import Conflict, InvalidInput, shown
 from ama.logview import LogView
 from ama.objects import Asset
 from ama.results import AliasChange
+from ama.revisions import require_live
 from ama.state import ClassState
 
 MOST_ANCESTORS = 100
@@ -22,10 +23,15 @@ MOST_ANCESTORS = 100
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An asset to publish, unless it is published already, and the aliases that it gets."""
+    """An asset to publish, unless it is published already, and the aliases that it gets.
+
+    One that was `deleted`, for this reason, where it comes from is published as deleted: its number
+    is one of a history, and only its record is needed for that.
+    """
 
     asset: bytes
     aliases: tuple[str, ...] = ()
+    deleted: str | None = None
 
 
 ReadAsset = Callable[[bytes], Asset]
@@ -39,6 +45,7 @@ def alias_events(
     Raises:
         Conflict: an alias has moved on from what the asset was made from.
         InvalidInput: a class's or alias's name differs from another only in case.
+        NotFound: an asset that is to get an alias was deleted.
     """
     events: list[Event] = []
     changes: list[AliasChange] = []
@@ -53,6 +60,8 @@ def alias_events(
         if number is None:
             fresh[name] = fresh.get(name, 0) + 1
             number = len(state.assets) + fresh[name]
+        elif job.aliases:
+            require_live(view, name, job.asset, "the store")
         numbers[job.asset] = number
         for alias in job.aliases:
             check_alias_name(state, alias, [known for n, known in targets if n == name])
