@@ -418,6 +418,21 @@ def test_add_ref_looks_in_all_classes(training: Path, run: Ama) -> None:
 
 
 @pytest.mark.usefixtures("training")
+def test_an_upload_says_that_it_is_the_same_again(training: Path, tmp_path: Path, run: Ama) -> None:
+    repo = Repo.init(tmp_path / "retrained", "models")
+    for name in ("model.h5", "model.yml"):
+        (repo.root / name).write_bytes((training / name).read_bytes())
+    run.ok("add", ".", cwd=repo.root)
+    lines = run.ok("upload", cwd=repo.root).stdout.splitlines()
+    assert lines[1].startswith("the very same files as models/1 (")
+    assert lines[1].endswith(") @best")
+    repo.set(message="again")
+    assert [asset.number for asset in repo.upload().same] == [2, 1]
+    (repo.root / "model.yml").write_text("wider")
+    repo.add(["model.yml"])
+    assert repo.upload().same == ()
+
+
 def test_aliases(training: Path, run: Ama) -> None:
     lines = run.ok("alias").stdout.splitlines()
     assert lines[0].split() == ["Alias", "Asset", "Moved", "By", "Moved", "At"]

@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 # From the bottom. Modules of one layer never import each other.
 LAYERS: list[set[str]] = [
     {"errors", "syscalls"},
-    {"values", "hashing", "canonical", "progress", "fs", "names", "parallel"},
+    {"values", "hashing", "canonical", "progress", "fs", "names", "parallel", "git"},
     {
         "results",
         "contents",
@@ -81,7 +81,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "transfer": [
         {"patterns", "adopting", "aliasing", "presence", "pending"},
         {"sending", "download"},
-        {"push"},
+        {"push", "retiring", "delivering"},
         {"publishing", "repairing"},
         {"copying"},
     ],
@@ -106,7 +106,17 @@ INSIDE: dict[str, list[set[str]]] = {
         {"opening", "differences"},
         {"completion", "reports"},
         {"arguments", "configuring"},
-        {"work", "history", "care", "aliases", "refs", "remotes", "copying", "tracking"},
+        {
+            "work",
+            "history",
+            "care",
+            "aliases",
+            "refs",
+            "remotes",
+            "copying",
+            "retiring",
+            "tracking",
+        },
         {"sharing"},
         {"running"},
     ],

@@ -69,10 +69,16 @@ class Asset:
     def info(self) -> AssetInfo:
         """Who, when, why, from what: everything but the files."""
         if self._info is None:
-            sources = self._sources()
-            asset = sources.asset(self._target.asset)
-            size = sum(entry.size for entry in sources.tree(asset.tree))
-            self._info = Describer(self._view).info(self._target.asset, asset, size)
+            at, describer = self._target, Describer(self._view)
+            size = None
+            if describer.status(at.class_name, at.asset) == "deleted":
+                # Its content may be gone, and its record stays.
+                asset = self._remote.assets(self._view, [(at.class_name, at.asset)])[at.asset]
+            else:
+                sources = self._sources()
+                asset = sources.asset(at.asset)
+                size = sum(entry.size for entry in sources.tree(asset.tree))
+            self._info = describer.info(at.asset, asset, size)
         return self._info
 
     def _sources(self) -> Sources:
@@ -91,6 +97,7 @@ class Asset:
         """Return the asset's files, in the order of their paths.
 
         Raises:
+            NotFound: the asset was deleted.
             IntegrityError: a tree is damaged.
             StorageError: the store can't be read.
 

@@ -23,12 +23,14 @@ KNOWN_KEYS: Mapping[str, str] = {
     "classes.<name>.data": "what says of which data it was made",
     "classes.<name>.higher_is_better": "of which metrics: globs of their keys",
     "classes.<name>.lower_is_better": "of which metrics",
+    "record.git": "whether an asset says at which commit of a git repository it was made (default"
+    " true)",
 }
 """What can be set, and what it means."""
 
 Option = str | int | float | bool
 
-_FLAGS = frozenset(["add.portable_names"])
+_FLAGS = frozenset(["add.portable_names", "record.git"])
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _CLASS_KEY = re.compile(r"classes\.(.*)\.([a-z_]+)", re.DOTALL).fullmatch
 _REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch

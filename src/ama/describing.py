@@ -10,6 +10,7 @@ from ama.objects import Asset, RefLink
 from ama.values import AliasMove, AssetInfo, Ref
 
 if TYPE_CHECKING:
+    from ama.entries import StatusName
     from ama.logview import LogView
     from ama.state import AssetRecord, ClassState
 
@@ -63,6 +64,11 @@ class Describer:
         number = numbers.get(asset)
         return None if number is None or state is None else state.record(number)
 
+    def status(self, class_name: str, asset: bytes) -> StatusName:
+        """Return an asset's status; one that isn't published is active."""
+        record = self.record(class_name, asset)
+        return record.status if record else "active"
+
     def info(self, asset_id: bytes, asset: Asset, size: int | None = None) -> AssetInfo:
         """Return everything about an asset but its files."""
         record = self.record(asset.class_name, asset_id)
@@ -79,14 +85,15 @@ class Describer:
             parents=tuple(parent.hex() for parent in asset.parents),
             refs=self.refs(asset.refs),
             metadata=dict(asset.metadata),
-            status=record.status if record else "active",
+            status=self.status(asset.class_name, asset_id),
             status_reason=record.reason if record else "",
         )
 
     def ref(self, asset: bytes, class_name: str, label: str) -> Ref:
         """Return a link to an asset as people see it."""
         aliases = self._class(class_name)[2].get(asset, ())
-        return Ref(asset.hex(), class_name, label, self.number(class_name, asset), aliases)
+        number, status = self.number(class_name, asset), self.status(class_name, asset)
+        return Ref(asset.hex(), class_name, label, number, aliases, status)
 
     def refs(self, links: Iterable[RefLink]) -> tuple[Ref, ...]:
         """Return links as people see them."""
@@ -103,6 +110,7 @@ class Describer:
                 numbers.get(move.asset) if move.asset else None,
                 move.author,
                 moment(move.at),
+                self.status(class_name, move.asset) if move.asset else "active",
             )
             for move in reversed(state.aliases.get(alias, ()) if state else ())
         )

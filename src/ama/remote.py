@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -356,6 +356,21 @@ class Remote:
                 found[asset] = decode_asset(data, f"asset {short(asset)}")
                 self.cache.put(_asset_file(asset), data)
         return found
+
+    def remembered_assets(
+        self, view: LogView, class_name: str, limit: int
+    ) -> Iterator[tuple[bytes, Asset]]:
+        """Yield what this machine remembers of a class's assets, newest first, without a request.
+
+        Args:
+            view: the log.
+            class_name: the class.
+            limit: how many are looked up at most.
+        """
+        for record in view.class_state(class_name).assets[: -limit - 1 : -1]:
+            data = self.cache.get(_asset_file(record.id))
+            if data is not None and asset_id(data) == record.id:
+                yield record.id, decode_asset(data, f"asset {short(record.id)}")
 
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object that was read or written, for the next listing."""

@@ -299,7 +299,7 @@ class Repo:
         from ama.listing import as_file
 
         session = self._session
-        return tuple(as_file(item) for item in session.listing(session.resolve(name)).values())
+        return tuple(as_file(item) for item in session.contents(name).values())
 
     def read(self, path: str, asset: str = "HEAD") -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was added.
@@ -320,7 +320,7 @@ class Repo:
         from ama.listing import find_file
 
         session = self._session
-        files = session.listing(session.resolve(asset))
+        files = session.contents(asset)
         return session.read(find_file(files, path, asset))
 
     def classes(self) -> tuple[ClassInfo, ...]:
@@ -348,6 +348,16 @@ class Repo:
             [1]
         """
         return self._listed(lambda store: store.assets(class_name))
+
+    def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """Return every asset that was ever made of a class; see `Store.history`, and `classes`.
+
+        Example:
+            >>> import ama
+            >>> [info.number for info in ama.Repo.open("worktree").history("models")]
+            [1]
+        """
+        return self._listed(lambda store: store.history(class_name, limit=limit))
 
     def _listed(self, read: Callable[[Store], T]) -> T:
         """Read from the store or, where it can't be reached, from what was seen of it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ama.values import AssetInfo, Change, Ref
+from ama.values import AssetInfo, AssetStatus, Change, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,17 @@ class AliasChange:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusChange:
+    """What `deprecate` or `delete` did: the asset as it is now, and its status before.
+
+    `asset.aliases` are those that point to it still.
+    """
+
+    asset: AssetInfo
+    old: AssetStatus
+
+
+@dataclass(frozen=True, slots=True)
 class UploadResult:
     """What `upload` or `push` did.
 
@@ -77,7 +88,8 @@ class UploadResult:
     was used, `store_created` that this call made the store. `follows` is the alias that `pull`
     follows now, and `followed` the one before. `not_added` are the asset's files that are no longer
     as they were added (an upload looks, a push doesn't). `repaired` is how many objects were sent
-    again because of damage there.
+    again because of damage there. `same` are the other assets of the class that have the very same
+    files, as far as this machine has seen them, newest first.
     """
 
     asset: AssetInfo | None
@@ -92,6 +104,7 @@ class UploadResult:
     followed: str | None = None
     not_added: tuple[str, ...] = ()
     repaired: int = 0
+    same: tuple[AssetInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +131,7 @@ class DownloadResult:
 
     `missing_refs` are those whose content is not in this store (only with `partial`). `already`
     says that all of it was there before, and `changed` are the files that were changed there since
-    and stay so.
+    and stay so. `instead` is, where the asset is deprecated, the newest of its class that is not.
     """
 
     asset: AssetInfo
@@ -131,6 +144,7 @@ class DownloadResult:
     missing_refs: tuple[Ref, ...] = ()
     already: bool = False
     changed: tuple[str, ...] = ()
+    instead: AssetInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +153,8 @@ class SwitchResult:
 
     `ahead_of` is where the alias points that `pull` follows, if HEAD comes from there, so that
     nothing was to be done. `overwritten` are the files whose content was stored nowhere, and
-    `dropped` names what was set for the next asset: with `force`, both are gone.
+    `dropped` names what was set for the next asset: with `force`, both are gone. `instead` is,
+    where the new asset is deprecated, the newest of its class that is not.
     """
 
     old: AssetInfo | None
@@ -148,6 +163,7 @@ class SwitchResult:
     ahead_of: AssetInfo | None = None
     overwritten: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    instead: AssetInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,11 @@ class Revision:
     head: bool = False
     back: int = 0
 
+    @property
+    def is_class(self) -> bool:
+        """Whether it is a class alone, which means another asset with each that is made."""
+        return self == Revision(self.class_name) and self.class_name is not None
+
 
 def parse_revision(text: str, own_class: str | None = None) -> Revision:
     """Return what a name says.
@@ -123,6 +128,11 @@ def find_asset(
             raise unknown_alias(state, revision.alias)
         return state.name, target
     live = [record for record in state.assets if record.status != "deleted"]
+    if not live and state.assets:
+        raise NotFound(
+            f"all assets of {state.name} were deleted",
+            hint=f"see what there was: ama log {state.name}",
+        )
     if not live:
         raise NotFound(f"{state.name} has no asset", hint="see what there is: ama list")
     return state.name, live[-1].id
@@ -192,6 +202,31 @@ def too_far_back(name: str) -> NotFound:
     return NotFound(
         f"{shown(name)} goes back further than there are parents",
         hint=f"see what there is: ama log {shown(start)}",
+    )
+
+
+def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None:
+    """Refuse an asset that was deleted: its record is there, and its content is not to be had.
+
+    Args:
+        view: the store's log.
+        class_name: the asset's class.
+        asset: its id; one that isn't published there is not refused.
+        url: the store's, for errors.
+
+    Raises:
+        NotFound: it was deleted.
+    """
+    state = view.class_state(class_name)
+    number = state.number(asset)
+    record = state.record(number or 0)
+    if record is None or record.status != "deleted":
+        return
+    reason = f": {shown(record.reason)}" if record.reason else ""
+    raise NotFound(
+        f"{class_name}/{number} was deleted from {url}{reason}",
+        hint=f"see what there is: ama list {class_name}; or bring it back: ama delete --undo"
+        f" {class_name}/{number}",
     )
 
 

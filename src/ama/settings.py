@@ -45,6 +45,7 @@ class Settings:
         default_error: Why there is no default remote, though one is configured: `remote_url`
             raises it, so that only who needs the default stumbles over it.
         portable_names: Whether `add` refuses names that some system can't hold.
+        record_git: Whether an asset says at which commit of a git repository it was made.
         worktree_dir: The worktree that these settings are for, or None.
         local: All that the worktree's config file says.
         user: All that the user's says.
@@ -62,6 +63,7 @@ class Settings:
     default_remote_name: str | None = None
     default_error: AmaError | None = None
     portable_names: bool = True
+    record_git: bool = True
     worktree_dir: Path | None = None
     local: Mapping[str, object] = field(default_factory=dict)
     user: Mapping[str, object] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class Settings:
             default_remote_name=name,
             default_error=error,
             portable_names=portable is not False,
+            record_git=_first("record.git", local, user) is not False,
             worktree_dir=worktree_dir,
             local=local,
             user=user,
@@ -205,6 +208,22 @@ class Settings:
         login = _login_at_host()
         name = _one_line(name or (email or login).partition("@")[0])
         return f"{name} <{_one_line(email or login)}>"
+
+    def code(self) -> dict[str, str | bool]:
+        """Say which code makes an asset: what git says of the worktree; see `ama.git`.
+
+        Returns:
+            Metadata. None, where it isn't to be recorded, or there is no repository.
+
+        Example:
+            >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code()
+            {}
+        """
+        if self.worktree_dir is None or not self.record_git:
+            return {}
+        from ama.git import describe
+
+        return describe(self.worktree_dir, os.environ)
 
     def names_author(self) -> bool:
         """Say whether `author` is somebody's choice, here or in git, and no guess.

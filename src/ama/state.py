@@ -72,6 +72,10 @@ class ClassState:
         """Return the asset with a number, or None if there is none."""
         return self.assets[number - 1] if 1 <= number <= len(self.assets) else None
 
+    def newest_active(self) -> AssetRecord | None:
+        """Return the newest asset that is neither deprecated nor deleted, or None."""
+        return next((r for r in reversed(self.assets) if r.status == "active"), None)
+
     def target(self, alias: str) -> bytes | None:
         """Return what an alias points to now, or None if there's no such alias."""
         moves = self.aliases.get(alias)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
 from ama.describing import Describer
-from ama.entries import ABSENT, Event, MoveAlias
-from ama.errors import Conflict, InvalidInput, NotFound, shown
+from ama.errors import InvalidInput, NotFound, shown
 from ama.listing import find_file
 from ama.logview import LogView
 from ama.names import check_alias, check_class
+from ama.objects import check_text
 from ama.operations.session import at_least_one, now, several
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
-from ama.results import AliasChange, CopyResult, DownloadResult, FsckReport
+from ama.results import AliasChange, CopyResult, DownloadResult, FsckReport, StatusChange
 from ama.revisions import (
     Revision,
     class_state,
@@ -33,20 +31,15 @@ from ama.revisions import (
 from ama.settings import Settings
 from ama.storage.opening import open_storage
 from ama.tracking import Tracker, moment_of, named_content
-from ama.transfer.aliasing import check_alias_name
-from ama.transfer.download import (
-    Downloaded,
-    Selection,
-    Target,
-    check_place,
-    download,
-    require_match,
-)
-from ama.values import AliasMove, AssetInfo, Change, ClassInfo, Ref
+from ama.transfer.aliasing import set_alias
+from ama.transfer.delivering import Order, deliver
+from ama.transfer.download import Selection, Target
+from ama.values import AliasMove, AssetInfo, Change, ClassInfo
 
 if TYPE_CHECKING:
     from ama.catalog.values import Comparison, Findings, Leaderboard
     from ama.contents.comparing import FileDiff
+    from ama.transfer.retiring import Decide
 
 
 class Store:
@@ -215,6 +208,7 @@ class Store:
         Args:
             name: `class/7`, `class@alias`, `class` (the newest), or 7 or more hex digits of an
                 id; each with `~N` for the N-th parent. With `class_name`, also an alias alone.
+                Of one that was deleted, `info` is to be had, and no content.
             class_name: where it must be.
 
         Raises:
@@ -254,6 +248,34 @@ class Store:
             parents = asset.parents()
             asset = parents[0] if parents else None
         return found
+
+    def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """Return every asset that was ever made of a class, newest first, with its status.
+
+        Of one that was deleted, too, it is known who made it and when.
+
+        Args:
+            class_name: the class.
+            limit: how many at most; at least 1.
+
+        Raises:
+            NotFound: there's no such class; the hint has the nearest names.
+            InvalidInput: the limit is below 1.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> _ = store.delete("models/1", reason="wrong labels", force=True)
+            >>> [(asset.number, asset.status) for asset in store.history("models")]
+            [(1, 'deleted')]
+        """
+        at_least_one(limit)
+        view = self._whole_view()
+        state = class_state(view, class_name, self.url)
+        wanted = [(class_name, record.id) for record in reversed(state.assets)][:limit]
+        assets = self.remote.assets(view, wanted)
+        describer = Describer(view)
+        return [describer.info(asset, assets[asset]) for _, asset in wanted]
 
     def diff(self, old: str, new: str, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
         """Return what differs between two assets, file by file.
@@ -476,7 +498,7 @@ class Store:
             to: the asset's name, or its number in the class.
 
         Raises:
-            NotFound: there is no such class or asset.
+            NotFound: there is no such class or asset, or it was deleted.
             InvalidInput: it is an asset of another class.
             Conflict: somebody else moved the alias at the same time.
 
@@ -497,6 +519,8 @@ class Store:
         """Publish an asset of this store in another, with its ancestors and all it was made from.
 
         Only what the other store lacks is moved. Numbers are a store's own: it may get another.
+        An ancestor that was deleted here comes as a record, and is deleted there too; of what it
+        was made from, one that was deleted is not published there.
 
         Args:
             name: the asset's name.
@@ -504,7 +528,8 @@ class Store:
             aliases: the aliases that it gets there; those that it has here stay here.
 
         Raises:
-            NotFound: there is no such asset, or its content is not in this store.
+            NotFound: there is no such asset, its content is not in this store, or it was deleted
+                in one of the two.
             InvalidInput: `to` is no store.
             Conflict: an alias has moved on in the other store.
             StorageError: one of the stores can't be reached.
@@ -566,32 +591,101 @@ class Store:
     def _set_alias(
         self, view: LogView, class_name: str, alias: str, asset: bytes | None
     ) -> AliasChange:
-        old = view.class_state(class_name).target(alias)
+        author = self.settings.author()
+        return set_alias(self.remote, view, class_name, alias, asset, author=author, now=now)
 
-        def events(latest: LogView) -> list[Event]:
-            state = latest.class_state(class_name)
-            if state.target(alias) != old:
-                last = state.aliases[alias][-1]
-                raise Conflict(
-                    f"{class_name}@{alias} was moved by {last.author} at the same time",
-                    hint=f"look where it is now: ama alias history {class_name}@{alias}",
-                )
-            if old == asset:
-                return []
-            if asset is not None:
-                check_alias_name(state, alias)
-            return [MoveAlias(class_name, alias, asset, ABSENT if old is None else old)]
+    # Status
 
-        self.remote.log.append(events, author=self.settings.author(), now=now)
-        describer = Describer(view)
-        return AliasChange(
-            class_name,
-            alias,
-            old.hex() if old else None,
-            asset.hex() if asset else None,
-            describer.number(class_name, old) if old else None,
-            describer.number(class_name, asset) if asset else None,
-        )
+    def deprecate(self, name: str, reason: str = "", *, undo: bool = False) -> StatusChange:
+        """Advise against an asset: it stays what it is, and a download of it says so.
+
+        Args:
+            name: the asset's name, see `resolve`; a class alone is none.
+            reason: why; needed unless `undo`.
+            undo: whether it is to be deprecated no more.
+
+        Raises:
+            NotFound: there is no such asset.
+            InvalidInput: no reason is given, or a class is named alone.
+            Conflict: the asset was deleted.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.deprecate("models/1", "wrong labels").asset.status
+            'deprecated'
+            >>> store.deprecate("models/1", undo=True).asset.status
+            'active'
+        """
+        from ama.transfer import retiring
+
+        check_text("reason", reason)
+        if not (undo or reason.strip()):
+            raise InvalidInput(
+                "no reason is given", hint="say why, for those who use it: --reason TEXT"
+            )
+        target = self._exact_target(name)
+        decide = retiring.approving(target) if undo else retiring.deprecating(target, reason)
+        return self._change_status(target, decide)
+
+    def delete(
+        self, name: str, *, reason: str = "", force: bool = False, undo: bool = False
+    ) -> StatusChange:
+        """Delete an asset: it is listed and downloaded no more. Its number and record stay.
+
+        Content goes with a later garbage collection. What comes from it as a next version is whole
+        without it, and doesn't keep it from being deleted.
+
+        Args:
+            name: the asset's name, see `resolve`; a class alone is none.
+            reason: why.
+            force: whether it is deleted though an asset that isn't was made from it, or an alias
+                points to it; that alias stays where it is.
+            undo: whether it is to be deleted no more. It is active then, also if it was deprecated
+                before.
+
+        Raises:
+            NotFound: there is no such asset; or, with `undo`, its content is gone.
+            InvalidInput: a class is named alone; or, with `undo`, the asset is only deprecated.
+            Conflict: an asset that isn't deleted was made from it, or an alias points to it.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.delete("models/1", force=True).asset.status
+            'deleted'
+            >>> store.assets("models")
+            ()
+            >>> store.delete("models/1", undo=True).asset.aliases
+            ('best',)
+        """
+        from ama.transfer import retiring
+
+        check_text("reason", reason)
+        target = self._exact_target(name)
+        if undo:
+            return self._change_status(target, retiring.undeleting(self.remote, target))
+        decide = retiring.deleting(self.remote, target, reason, force=force)
+        return self._change_status(target, decide)
+
+    def _exact_target(self, name: str) -> Target:
+        """Return the asset that a name means; a class alone is refused: which is its newest may
+        change at any time.
+        """
+        if parse_revision(name).is_class:
+            raise InvalidInput(
+                f"{shown(name)} is a class, and not one of its assets",
+                hint=f"say which: ama list {shown(name)}",
+            )
+        return self._target(self._whole_view(), name, None)
+
+    def _change_status(self, target: Target, decide: Decide) -> StatusChange:
+        from ama.transfer.retiring import change_status
+
+        author = self.settings.author()
+        old, view = change_status(self.remote, target, decide, author=author, now=now)
+        asset = self.remote.assets(view, [(target.class_name, target.asset)])[target.asset]
+        return StatusChange(Describer(view).info(target.asset, asset), old)
 
     # Content
 
@@ -644,76 +738,8 @@ class Store:
         alias = parse_revision(name).alias if "~" not in name else None
         named = directory or alias or f"{target.class_name}-{target.number}"
         place = Path(os.path.abspath(named))
-        missing: tuple[Ref, ...] = ()
-        others: list[Target] = []
-        if refs:
-            others, missing = self._ref_closure(view, target)
-            if missing and not partial:
-                named = ", ".join(ref.name for ref in missing)
-                raise NotFound(
-                    f"{target.name} was made from {named}, whose content is not in {self.url}",
-                    hint="leave it out: --partial; or download it from the store that has it",
-                )
-        opened = require_match(self.remote, view, (target, *others), selection)
-        beside = [place.parent / f"{other.class_name}-{other.number}" for other in others]
-        if others:
-            check_place(place, target)
-            parent = f"choose another parent directory: -o DIR/{shlex.quote(place.name)}"
-            for there, other in zip(beside, others, strict=True):
-                check_place(there, other, parent)
-        found = []
-        for there, each in zip((place, *beside), (target, *others), strict=True):
-            done = download(
-                self.remote,
-                view,
-                each,
-                there,
-                selection,
-                alias=alias if each is target else None,
-                progress=self._progress,
-                sources=opened.get(each.asset),
-            )
-            found.append(self._result(view, each, done, missing if each is target else ()))
-        first, *rest = found
-        return replace(first, refs=tuple(rest))
-
-    def _result(
-        self, view: LogView, target: Target, done: Downloaded, missing: tuple[Ref, ...]
-    ) -> DownloadResult:
-        return DownloadResult(
-            Describer(view).info(target.asset, done.asset, done.whole),
-            str(done.directory),
-            done.files,
-            done.size,
-            done.received,
-            done.skipped,
-            (),
-            missing,
-            done.already,
-            done.changed,
-        )
-
-    def _ref_closure(self, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
-        """Return all that an asset was made from, transitively, and what of it isn't here."""
-        describer = Describer(view)
-        found: dict[bytes, Target] = {}
-        missing: dict[bytes, Ref] = {}
-        waiting = [(target.class_name, target.asset)]
-        while waiting:
-            assets = self.remote.assets(view, waiting)
-            links = [link for _, asset in waiting for link in assets[asset].refs]
-            waiting = []
-            for link in links:
-                if link.asset in found or link.asset in missing or link.asset == target.asset:
-                    continue
-                record = describer.record(link.class_name, link.asset)
-                number = describer.number(link.class_name, link.asset)
-                if record is None or number is None or record.status == "deleted":
-                    missing[link.asset] = describer.ref(link.asset, link.class_name, link.label)
-                else:
-                    found[link.asset] = Target(link.class_name, link.asset, number)
-                waiting.append((link.class_name, link.asset))
-        return list(found.values()), tuple(missing.values())
+        order = Order(target, place, alias, selection, refs, partial)
+        return deliver(self.remote, view, order, self._progress)
 
     def fsck(self) -> FsckReport:
         """Verify everything in the store: the log, its checkpoints, every index, pack and id.

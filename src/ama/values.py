@@ -31,13 +31,14 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A link from an asset to one that it was made from."""
+    """A link from an asset to one that it was made from, and what became of that one."""
 
     asset: str
     class_name: str
     label: str
     number: int | None = None
     aliases: tuple[str, ...] = ()
+    status: AssetStatus = "active"
 
     @property
     def name(self) -> str:
@@ -76,7 +77,10 @@ class AssetInfo:
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One line of an alias's history; `asset` is None where the alias was removed."""
+    """One line of an alias's history; `asset` is None where the alias was removed.
+
+    `status` is what the asset is now.
+    """
 
     class_name: str
     alias: str
@@ -84,6 +88,7 @@ class AliasMove:
     number: int | None
     moved_by: str
     moved_at: datetime
+    status: AssetStatus = "active"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ def _print_moves(moves: tuple[AliasMove, ...]) -> None:
 def _target(move: AliasMove) -> str:
     if move.asset is None:
         return "(removed)"
-    return display_name(move.class_name, move.number, move.asset)
+    mark = "" if move.status == "active" else f" [{move.status}]"
+    return display_name(move.class_name, move.number, move.asset) + mark
 
 
 app = new_group(

@@ -121,7 +121,9 @@ def complete_asset(incomplete: str) -> list[str]:
     if at:
         return _names(
             lambda store: (
-                f"{class_name}@{move.alias}" for move in store.aliases(class_name or _class_here())
+                f"{class_name}@{move.alias}"
+                for move in store.aliases(class_name or _class_here())
+                if move.status != "deleted"
             ),
             incomplete,
         )

@@ -67,7 +67,8 @@ def copy(
     if console.report(result):
         return
     for found in result.published:
-        console.done(f"published {found.name}")
+        record = "the record of " if found.status == "deleted" else ""
+        console.done(f"published {record}{found.name}")
     for change in result.aliases:
         console.done(alias_change_text(change))
     if not (result.published or result.aliases):

@@ -70,14 +70,21 @@ def log(
     oneline: Annotated[bool, typer.Option("--oneline", help="One line for each asset.")] = False,
     remote: RemoteOption = None,
 ) -> None:
-    """Show an asset and those that it came from.
+    """Show an asset and those that it came from, or a class.
+
+    Of a class alone it shows every asset that was ever made, newest first, also those that were
+    deleted.
 
     Example:
         ama log
         ama log sequence_models@my_model -n 3
+        ama log sequence_models --oneline
     """
+    from ama.revisions import parse_revision
+
     source = open_source(remote)
-    assets = source.log(asset, limit=limit)
+    of_class = not asset.startswith("@") and parse_revision(asset).is_class
+    assets = source.history(asset, limit=limit) if of_class else source.log(asset, limit=limit)
     note_if_away(source)
     if console.report(assets):
         return
@@ -179,6 +186,8 @@ def _print_summary(summary: Summary, everything: bool) -> None:
         used = count(summary.made_from_it, "asset")
         print_field("Used By", f"{used}: ama lineage {info.class_name}/{info.number} --down")
     print_fields("Same Files", (asset_text(other) for other in summary.same_files[:_SOME_FACTS]))
+    if info.status == "deleted":
+        return
     files = summary.files
     print_field("Files", files_text(len(files), sum(file.size for file in files)))
     shown = files if everything else beginning(files, _SOME_FILES)

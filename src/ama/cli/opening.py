@@ -178,6 +178,10 @@ class Source(Protocol):
         """List an asset and those that it came from, newest first."""
         ...
 
+    def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """List every asset that was ever made of a class, newest first."""
+        ...
+
 
 class StoreSource:
     """A store as a source, for commands that run outside of every worktree, or name a remote."""
@@ -226,6 +230,10 @@ class StoreSource:
         """List an asset and those that it came from, newest first."""
         name = name_in_store(asset, self._remote)
         return self._store().log(name, limit=limit)
+
+    def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
+        """List every asset that was ever made of a class, newest first."""
+        return self._store().history(class_name, limit=limit)
 
 
 def open_source(remote: str | None = None) -> Source:

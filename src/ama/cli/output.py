@@ -51,6 +51,12 @@ class Console:
         if not (self.quiet or self.json):
             _write(sys.stderr, _styled(shown(text), "dim", sys.stderr))
 
+    def warn(self, text: str) -> None:
+        """Print to stderr what whoever goes on should know, also with `--quiet`."""
+        if not self.json:
+            sys.stdout.flush()
+            _write(sys.stderr, _styled("warning:", "yellow", sys.stderr) + " " + shown(text))
+
     def report(self, value: object) -> bool:
         """Print `value` as JSON if `--json` was given, and say whether it was."""
         if self.json:

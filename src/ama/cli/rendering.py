@@ -68,9 +68,21 @@ def print_origin(asset: AssetInfo) -> None:
     print_fields("Refs", map(ref_text, asset.refs))
 
 
-def asset_text(asset: AssetInfo | Ref) -> str:
-    """An asset on one line: its name and its aliases, as `models/7 (3f9a2c41d0) @best`."""
-    return " ".join((asset.name, *(f"@{alias}" for alias in asset.aliases)))
+def asset_text(asset: AssetInfo | Ref, *, marked: bool = True) -> str:
+    """An asset on one line: its name, its aliases, and (if `marked`) whether it is deprecated or
+    deleted, as `models/7 (3f9a2c41d0) @best [deprecated]`.
+    """
+    mark = [f"[{asset.status}]"] if marked and asset.status != "active" else []
+    return " ".join((asset.name, *(f"@{alias}" for alias in asset.aliases), *mark))
+
+
+def warn_of_deprecated(asset: AssetInfo, instead: AssetInfo | None) -> None:
+    """Say that an asset is deprecated, if it is, and which is to be used instead."""
+    if asset.status != "deprecated":
+        return
+    reason = f": {asset.status_reason}" if asset.status_reason else ""
+    newest = "" if instead is None else f"; the newest that is not: {asset_text(instead)}"
+    console.warn(f"{asset.name} is deprecated{reason}{newest}")
 
 
 def ref_text(ref: Ref) -> str:

@@ -28,12 +28,15 @@ from ama.cli.rendering import (
     print_asset_table,
     print_not_added,
     ref_text,
+    warn_of_deprecated,
 )
 from ama.cli.work import report_link, report_switch
 
 if TYPE_CHECKING:
     from ama.results import DownloadResult, UploadResult
+    from ama.values import AssetInfo
 
+_FEW = 3
 _SOME = 10
 
 
@@ -96,12 +99,16 @@ def _report_upload(result: UploadResult) -> None:
         return
     for asset in result.published:
         console.done(f"published {asset.name}")
+    if result.same:
+        named = ", ".join(map(asset_text, result.same[:_FEW]))
+        more = f" and {len(result.same) - _FEW:,} more" if len(result.same) > _FEW else ""
+        console.done(f"the very same files as {named}{more}")
     for change in result.aliases:
         console.done(alias_change_text(change))
     if result.followed not in (None, result.follows):
         console.done(f"pull follows @{result.follows} from now on, not @{result.followed}")
     if not (result.published or result.aliases):
-        where = f": {result.asset.name} is published" if result.asset is not None else ""
+        where = "" if result.asset is None else f": {_where_it_is(result.asset)}"
         console.done(f"nothing new{where}")
         return
     if result.published:
@@ -112,9 +119,18 @@ def _report_upload(result: UploadResult) -> None:
         if ref.number is None:
             copy = f"ama copy {short(ref.asset)} --from REMOTE --to {shlex.quote(result.remote)}"
             console.done(f"made from {ref_text(ref)}, which is not in this store; {copy}")
+        elif ref.status == "deleted":
+            console.done(f"made from {ref.name}, which was deleted")
     if result.local_default:
         console.done("no remote is configured: this store is on this machine only")
         console.next_step("ama remote add NAME URL")
+
+
+def _where_it_is(asset: AssetInfo) -> str:
+    if asset.status != "deleted":
+        return f"{asset.name} is published"
+    name = f"{asset.class_name}/{asset.number}"
+    return f"{asset.name} was deleted; to bring it back: ama delete --undo {name}"
 
 
 def download(
@@ -181,6 +197,7 @@ def download(
         return
     for part in (result, *result.refs):
         _print_download(part)
+        warn_of_deprecated(part.asset, part.instead)
     for missing in result.missing_refs:
         console.done(f"not in this store: {missing.name}")
     received = sum(part.bytes_received for part in (result, *result.refs))
@@ -272,7 +289,10 @@ def list_(
     if class_name is not None:
         assets = source.assets(class_name)
         if not console.report(assets):
-            print_asset_table(assets)
+            if assets:
+                print_asset_table(assets)
+            else:
+                console.note(f"all of them were deleted; `ama log {class_name}` has their records")
             note_if_away(source)
         return
     classes = source.classes()

@@ -33,6 +33,7 @@ from ama.cli.rendering import (
     print_rest,
     print_some_changes,
     ref_text,
+    warn_of_deprecated,
 )
 
 if TYPE_CHECKING:
@@ -179,6 +180,8 @@ def report_link(ref: Ref) -> None:
     if console.report(ref):
         return
     console.done(f"linked {ref_text(ref)}")
+    if ref.status == "deprecated":
+        console.warn(f"{ref.name} is deprecated; why: ama show {ref.class_name}/{ref.number}")
     console.next_step("ama upload")
 
 
@@ -445,6 +448,7 @@ def report_switch(result: SwitchResult, root: Path) -> None:
         console.done(f"dropped what was set: {', '.join(result.dropped)}")
     if result.old is not None and result.old.id == result.new.id and not result.changes:
         console.done(f"already at {result.new.name}")
-        return
-    print_some_changes(result.changes, near)
-    console.done(f"now at {result.new.name}: {changes_summary(result.changes)}")
+    else:
+        print_some_changes(result.changes, near)
+        console.done(f"now at {result.new.name}: {changes_summary(result.changes)}")
+    warn_of_deprecated(result.new, result.instead)

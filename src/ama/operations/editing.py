@@ -146,7 +146,7 @@ def restore(
     tree.require_settled()
     _, head = tree.head.read()
     chosen = [tree.relative(path) for path in paths]
-    named = session.listing(session.resolve(source)) if source else None
+    named = session.contents(source) if source else None
     if staged:
         base = session.listing(head.asset) if named is None else named
         done = restoring.restore_staged(

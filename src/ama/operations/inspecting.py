@@ -111,8 +111,8 @@ def diff(
     _, head = tree.head.read()
     index = tree.index.read()
     wanted = [tree.relative(path) for path in paths]
-    before = {} if old is None else session.listing(session.resolve(old))
-    after = {} if new is None else session.listing(session.resolve(new))
+    before = {} if old is None else session.contents(old)
+    after = {} if new is None else session.contents(new)
     if new is not None and old is not None:
         changes = compare_listings(before, after)
     elif staged and old is None:

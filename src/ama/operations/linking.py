@@ -19,7 +19,9 @@ def link(
 ) -> RefLink:
     """Note that the next asset was made from the one that a name means; return the link."""
     session.tree.require_settled()
-    made = take(session, find(session, name, class_name, alias=alias), label)
+    asset = find(session, name, class_name, alias=alias)
+    session.require_live(asset)
+    made = take(session, asset, label)
     note(session, lambda notes: replace(notes, refs=with_ref(notes.refs, made)))
     return made
 

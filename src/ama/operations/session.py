@@ -144,6 +144,14 @@ class Session:
 
         return Remote.remembered(self.storage(url), self.settings.cache_dir)
 
+    def seen_view(self, url: str) -> LogView | None:
+        """Return the log of the store at a URL as it was seen last, here or by this machine."""
+        if url not in self._views:
+            with suppress(AmaError):
+                seen = self._remembered(url)
+                return seen.log.cached_view() if seen else None
+        return self._views.get(url)
+
     def fresh_view(self, head: Head) -> LogView | None:
         """Return the default remote's log as it is now; None where no store was made yet.
 
@@ -230,6 +238,31 @@ class Session:
         sources = self.sources()
         found = sources.asset(asset)
         return {item.path: item for item in walk(found.tree, sources.tree)}
+
+    def contents(self, name: str) -> dict[str, Listed]:
+        """Return the files of the asset that a name means, by path.
+
+        Raises:
+            NotFound: it was deleted, and is not HEAD's.
+            NotFound, InvalidInput: see `resolve`.
+        """
+        asset = self.resolve(name)
+        if asset != self.tree.head.read()[1].asset:
+            self.require_live(asset)
+        return self.listing(asset)
+
+    def require_live(self, asset: bytes) -> None:
+        """Refuse an asset that was deleted from the default remote, as it was seen last.
+
+        Raises:
+            NotFound: it was.
+        """
+        from ama.revisions import require_live
+
+        url = self.url(None, self.tree.head.read()[1])
+        view = self.seen_view(url)
+        if view is not None:
+            require_live(view, self.sources().asset(asset).class_name, asset, url)
 
     def read(self, item: Listed) -> Iterator[bytes]:
         """Yield a listed file's bytes in verified pieces."""

@@ -16,13 +16,14 @@ from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.remote import Remote
 from ama.results import FetchResult, SwitchResult
-from ama.revisions import class_state
+from ama.revisions import class_state, require_live
 from ama.sources import Sources
 from ama.staging import Index, Notes
 from ama.state import ClassState
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.patterns import selector
 from ama.transfer.pending import resume
+from ama.values import AssetInfo
 from ama.worktree.adding import summary
 from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
 from ama.worktree.layout import Begun, Worktree
@@ -40,7 +41,11 @@ def switch(session: Session, name: str, *, force: bool) -> SwitchResult:
     begun, by = _begun(tree)
     # `HEAD~1` means another asset once HEAD has moved.
     again = begun is not None and by.removesuffix(_FORCE) == f"switch {name}"
-    asset = begun if begun and again else session.resolve(name, fresh=True)
+    if begun and again:
+        asset = begun
+    else:
+        asset = session.resolve(name, fresh=True)
+        session.require_live(asset)
     alias = name.partition("@")[2].partition("~")[0] if "~" not in name else ""
     return _move(session, at, asset, alias or None, by=f"switch {name}", force=force)
 
@@ -72,6 +77,8 @@ def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         describer = Describer(view)
         here = session.info(head.asset or target, describer)
         return SwitchResult(here, here, (), session.info(target, describer))
+    if target != head.asset:
+        require_live(view, head.class_name, target, store.url)
     if head.unpublished and target != head.asset:
         ancestors = {commit.asset for commit in head.unpublished}
         if target not in ancestors and not _comes_from(session, head.asset, target):
@@ -128,13 +135,14 @@ def fetch(session: Session, remote: str | None) -> FetchResult:
 
 
 def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
-    """Yield what a list shows: a class's assets, and the newest of each other one.
+    """Yield what `list` and `log` show: a class's assets, and the newest of each other one.
 
     Whoever reads them has them remembered, for where the store can't be reached.
     """
     for name, state in view.class_states().items():
+        all_of_it = [(name, record.id) for record in state.assets]
         live = [(name, record.id) for record in state.assets if record.status != "deleted"]
-        yield from live if name == own else live[-1:]
+        yield from all_of_it if name == own else live[-1:]
 
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
@@ -214,7 +222,18 @@ def _move(
         compare_listings(old_files, new_files),
         overwritten=plan.lost,
         dropped=named(index.notes_for(head)),
+        instead=_instead(session, session.seen_view(origin or session.url(None, head)), asset),
     )
+
+
+def _instead(session: Session, view: LogView | None, asset: bytes) -> AssetInfo | None:
+    """Return what is to be used instead of an asset that is deprecated; None of another one."""
+    describer = Describer(view)
+    name = session.sources().asset(asset).class_name
+    if view is None or describer.status(name, asset) != "deprecated":
+        return None
+    newest = view.class_state(name).newest_active()
+    return None if newest is None else session.info(newest.id, describer, sized=False)
 
 
 def _begun(tree: Worktree) -> tuple[bytes | None, str]:

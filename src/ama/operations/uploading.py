@@ -29,8 +29,12 @@ from ama.transfer import publishing
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Published
 from ama.transfer.repairing import Repair, WorktreeFiles
+from ama.values import AssetInfo
 from ama.worktree.adding import summary
 from ama.worktree.status import compare_worktree
+
+MOST_COMPARED = 1000
+"""So many assets, the newest of its class, are compared with a new one: each is a small file."""
 
 
 def settle(session: Session, *, publishes: bool = False, starting: str | None = None) -> None:
@@ -61,6 +65,7 @@ def commit(session: Session, message: str | None) -> CommitResult:
         notes,
         author=session.settings.author(),
         now=now,
+        code=session.settings.code,
         published=stored.__contains__,
         progress=session.progress,
     )
@@ -88,7 +93,13 @@ def upload(
     if message is not None and notes == Notes(message=message) and index.tree_of == head.asset:
         _require_added(session, index)
     made = publishing.make_asset(
-        tree, head, index, notes, author=session.settings.author(), now=now
+        tree,
+        head,
+        index,
+        notes,
+        author=session.settings.author(),
+        now=now,
+        code=session.settings.code,
     )
     tip = made or head.asset
     if tip is None:
@@ -232,7 +243,18 @@ def _publish(
     session.forget_sources()
     session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
-    return replace(result, store_created=unmade is not None and unmade.made)
+    same = _same(session, store, done.view, tip) if tip in done.assets else ()
+    return replace(result, store_created=unmade is not None and unmade.made, same=same)
+
+
+def _same(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
+    """Return the other assets of a class that have the same tree, as far as this machine knows."""
+    asset, describer = session.sources().asset(tip), Describer(view)
+    return tuple(
+        describer.info(other, found)
+        for other, found in store.remembered_assets(view, asset.class_name, MOST_COMPARED)
+        if found.tree == asset.tree and other != tip
+    )
 
 
 def _where_published(session: Session, storage: Storage, head: Head) -> LogView | None:

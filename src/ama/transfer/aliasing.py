@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ama.describing import Describer
 from ama.entries import ABSENT, Event, Expected, MoveAlias
 from ama.errors import Conflict, InvalidInput, shown
 from ama.logview import LogView
 from ama.objects import Asset
+from ama.remote import Remote
 from ama.results import AliasChange
+from ama.revisions import require_live
 from ama.state import ClassState
 
 MOST_ANCESTORS = 100
@@ -22,10 +25,15 @@ MOST_ANCESTORS = 100
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An asset to publish, unless it is published already, and the aliases that it gets."""
+    """An asset to publish, unless it is published already, and the aliases that it gets.
+
+    One that was `deleted`, for this reason, where it comes from is published as deleted: its number
+    is one of a history, and only its record is needed for that.
+    """
 
     asset: bytes
     aliases: tuple[str, ...] = ()
+    deleted: str | None = None
 
 
 ReadAsset = Callable[[bytes], Asset]
@@ -39,6 +47,7 @@ def alias_events(
     Raises:
         Conflict: an alias has moved on from what the asset was made from.
         InvalidInput: a class's or alias's name differs from another only in case.
+        NotFound: an asset that is to get an alias was deleted.
     """
     events: list[Event] = []
     changes: list[AliasChange] = []
@@ -53,6 +62,8 @@ def alias_events(
         if number is None:
             fresh[name] = fresh.get(name, 0) + 1
             number = len(state.assets) + fresh[name]
+        elif job.aliases:
+            require_live(view, name, job.asset, "the store")
         numbers[job.asset] = number
         for alias in job.aliases:
             check_alias_name(state, alias, [known for n, known in targets if n == name])
@@ -152,3 +163,56 @@ def _when(at: int) -> str:
     from datetime import UTC, datetime
 
     return f"{datetime.fromtimestamp(at / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def set_alias(
+    remote: Remote,
+    view: LogView,
+    class_name: str,
+    alias: str,
+    asset: bytes | None,
+    *,
+    author: str,
+    now: Callable[[], int],
+) -> AliasChange:
+    """Make an alias point to a published asset of its class, or remove it, by an entry of its own.
+
+    Args:
+        remote: the store.
+        view: its log, as the caller has seen it.
+        class_name: the class.
+        alias: the alias.
+        asset: what it points to then; None: it is removed.
+        author: who.
+        now: the time in UTC microseconds.
+
+    Raises:
+        Conflict: somebody else moved it at the same time, or deleted the asset.
+    """
+    old = view.class_state(class_name).target(alias)
+
+    def events(latest: LogView) -> list[Event]:
+        state = latest.class_state(class_name)
+        if state.target(alias) != old:
+            last = state.aliases[alias][-1]
+            raise Conflict(
+                f"{class_name}@{alias} was moved by {last.author} at the same time",
+                hint=f"look where it is now: ama alias history {class_name}@{alias}",
+            )
+        if old == asset:
+            return []
+        if asset is not None:
+            require_live(latest, class_name, asset, remote.url)
+            check_alias_name(state, alias)
+        return [MoveAlias(class_name, alias, asset, ABSENT if old is None else old)]
+
+    remote.log.append(events, author=author, now=now)
+    describer = Describer(view)
+    return AliasChange(
+        class_name,
+        alias,
+        old.hex() if old else None,
+        asset.hex() if asset else None,
+        describer.number(class_name, old) if old else None,
+        describer.number(class_name, asset) if asset else None,
+    )

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ama.describing import Describer
 from ama.logview import LogView
 from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
+from ama.revisions import require_live
 from ama.sources import Sources
 from ama.transfer.aliasing import Job
 from ama.transfer.publishing import BATCH, is_published
@@ -51,15 +53,20 @@ def copy_asset(
         progress: is told of the bytes sent.
 
     Raises:
-        NotFound: the source lacks something of it.
+        NotFound: the source lacks something of it, or it was deleted in one of the two.
         IntegrityError: something of it is damaged in the source.
         Conflict: an alias has moved on in the target.
     """
-    sources = Sources(source.current(source.view()))
+    given = source.view()
+    sources = Sources(source.current(given))
     view = target.view()
     view.require_whole()
-    wanted = [found for found in _closure(sources, asset) if not is_published(view, sources, found)]
-    jobs = [Job(found, tuple(aliases) if found == asset else ()) for found in wanted]
+    class_name = sources.asset(asset).class_name
+    require_live(given, class_name, asset, source.url)
+    require_live(view, class_name, asset, target.url)
+    closure = _closure(sources, Describer(given), asset)
+    wanted = {i: why for i, why in closure.items() if not is_published(view, sources, i)}
+    jobs = [Job(i, tuple(aliases) if i == asset else (), why) for i, why in wanted.items()]
     if aliases and asset not in wanted:
         jobs.append(Job(asset, tuple(aliases)))
     published: list[bytes] = []
@@ -71,25 +78,34 @@ def copy_asset(
         appended = target.log.append(push.events, author=author, now=now)
         if appended is not None:
             view = appended.view
-            published += [job.asset for job in batch if job.asset in set(wanted)]
+            published += [job.asset for job in batch if job.asset in wanted]
             changes += push.aliases
         sent, reused = sent + push.bytes_sent, reused + push.bytes_reused
     return Copied(tuple(published), tuple(changes), view, sent, reused)
 
 
-def _closure(sources: Sources, asset: bytes) -> list[bytes]:
-    """Return an asset after all that it comes from: parents and refs, transitively."""
-    order: dict[bytes, None] = {}
+def _closure(sources: Sources, describer: Describer, asset: bytes) -> dict[bytes, str | None]:
+    """Return an asset after all that it comes from, transitively: parents, and live refs.
+
+    Of what was deleted, this is an ancestor: the reason, and None for what wasn't. What that was
+    made from needn't come for it.
+    """
+    order: dict[bytes, str | None] = {}
     waiting = [(asset, False)]
     while waiting:
         found, done = waiting.pop()
         if found in order:
             continue
+        value = sources.asset(found)
+        record = describer.record(value.class_name, found)
+        deleted = record is not None and record.status == "deleted"
         if done:
-            order[found] = None
+            order[found] = record.reason if record is not None and deleted else None
             continue
         waiting.append((found, True))
-        value = sources.asset(found)
-        below = [*value.parents, *(ref.asset for ref in value.refs)]
+        below = list(value.parents)
+        if not deleted:
+            links = (r for r in value.refs if describer.status(r.class_name, r.asset) != "deleted")
+            below += [link.asset for link in links]
         waiting += [(other, False) for other in below if other not in order]
-    return list(order)
+    return order

@@ -17,6 +17,7 @@ from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.objectstore import ObjectStore
 from ama.progress import Progress
 from ama.remote import Remote
+from ama.revisions import require_live
 from ama.sources import Sources
 from ama.staging import Index
 from ama.transfer.patterns import selector
@@ -83,11 +84,7 @@ def objects_of(remote: Remote, view: LogView, target: Target) -> ObjectStore:
     record = view.class_state(target.class_name).record(target.number)
     if record is None or record.id != target.asset:
         raise NotFound(f"{target.name} is not in {remote.url}")
-    if record.status == "deleted":
-        raise NotFound(
-            f"{target.name} was deleted from {remote.url}",
-            hint=f"see what there is: ama list {target.class_name}",
-        )
+    require_live(view, target.class_name, target.asset, remote.url)
     objects = remote.objects_of(view, target.class_name, record)
     objects.load_metadata()
     return objects

@@ -7,7 +7,7 @@ and only then does HEAD move. Whoever comes after a crash finds the note, and se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from ama.staging import Index, IndexEntry, Notes, is_same
 from ama.transfer.aliasing import Job, check_class_name
 from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
+from ama.values import Scalar
 from ama.worktree.adding import read_again, summary
 from ama.worktree.layout import Worktree
 from ama.worktree.reading import store_entry
@@ -34,6 +35,7 @@ BATCH = 500
 """So many assets are published by one entry at most."""
 
 Now = Callable[[], int]
+Code = Callable[[], Mapping[str, Scalar]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,19 @@ def make_asset(
     *,
     author: str,
     now: Now,
+    code: Code,
 ) -> bytes | None:
     """Make the asset that the staging area describes, durable in the local packs.
+
+    Args:
+        tree: the worktree.
+        head: HEAD.
+        index: the staging area.
+        notes: what is noted for the asset.
+        author: who.
+        now: the time in UTC microseconds.
+        code: says of which code the asset is, as metadata; what is noted wins. It is asked only
+            where an asset is made, and is no reason to make one.
 
     Returns:
         Its id, or None if it would say nothing that HEAD's asset doesn't say.
@@ -79,7 +92,7 @@ def make_asset(
         author,
         created if base is None else max(created, base.created_at + 1),
         notes.message or "",
-        notes.metadata,
+        {**code(), **notes.metadata},
     )
     data = encode_asset(asset)
     with tree.objects.writing() as writer:
@@ -164,6 +177,7 @@ def commit(
     *,
     author: str,
     now: Now,
+    code: Code,
     published: Callable[[bytes], bool],
     progress: Progress,
 ) -> bytes | None:
@@ -176,13 +190,14 @@ def commit(
         notes: what is noted for the asset.
         author: who.
         now: the time in UTC microseconds.
+        code: says of which code it is, see `make_asset`.
         published: whether the content of an object is in a remote that was seen.
         progress: is told of the bytes stored.
     """
     generation, old = head
     waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
     store_staged(tree, replace(index, entries={e.path: e for e in waiting}), progress)
-    asset = make_asset(tree, old, index, notes, author=author, now=now)
+    asset = make_asset(tree, old, index, notes, author=author, now=now, code=code)
     if asset is None:
         moved = old
         if notes.aliases and old.asset:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ama.entries import MAX_NEEDS, Event, HeldRef, Publish
+from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
 from ama.errors import IntegrityError, NotFound
 from ama.hashing import blob_id, short
 from ama.logview import LogView
@@ -72,6 +72,7 @@ class Push:
         self._indexed = 0
         self._sources = sources
         self._jobs = jobs
+        self._deleted = {job.asset for job in jobs if job.deleted is not None}
         self._progress = progress
         self._pack_size = pack_size
         self._own: ObjectStore | None = None
@@ -286,6 +287,8 @@ class Push:
         closure = self._closures[asset]
         if not closure.metadata:
             closure.metadata[asset] = Kind.ASSET
+            if asset in self._deleted:
+                return closure
             for tree, entries in trees_below(closure.asset.tree, self._sources.tree):
                 closure.metadata[tree] = Kind.TREE
                 closure.files.update(
@@ -323,6 +326,9 @@ class Push:
                     tuple(HeldRef(ref, held[ref]) for ref in sorted(held)),
                 )
             )
+            if job.deleted is not None:
+                name = self._asset(job.asset).class_name
+                events.append(SetStatus(job.asset, name, "deleted", job.deleted))
             added = ()
         return events
 

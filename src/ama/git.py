@@ -1,0 +1,153 @@
+"""The git repository that a directory lies in: which code made what is there.
+
+Only the program `git` is asked, and it may fail in any way: then less is known. A repository may
+come out of anybody's asset, so nothing that its configuration names is run, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+SECONDS = 2.0
+"""So long git is waited for, all in all: a huge repository must not hold up an upload."""
+
+MOST = 1000
+"""Longer texts than this are nobody's branch or URL."""
+
+# How to find a repository may be said in the environment; which one it is would be another's, for
+# instance that of the hook which runs us.
+_KEPT = re.compile("GIT_(CONFIG_.*|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM)").fullmatch
+_DEFUSED = {
+    "GIT_OPTIONAL_LOCKS": "0",  # the repository's index isn't written anew
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",  # for a git that doesn't know the line above
+    "LC_ALL": "C",
+}
+_OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+_FILTER = re.compile(r"filter\.(.*)\.(clean|smudge|process|required)", re.DOTALL).fullmatch
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://").match
+_HOST = re.compile(r"([^:?#]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?").fullmatch
+_TOKEN = re.compile(
+    r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
+).search
+
+
+def describe(
+    directory: Path, environ: Mapping[str, str], seconds: float = SECONDS
+) -> dict[str, str | bool]:
+    """Say at which commit the repository around a directory is.
+
+    Args:
+        directory: where.
+        environ: the environment that git runs in.
+        seconds: how long git is waited for.
+
+    Returns:
+        `git.repository` (the URL of its origin without credentials, else its directory's name),
+        `git.commit`, `git.branch`, and `git.dirty`: whether a tracked file was changed. What isn't
+        known is left out; all of it where there is no repository, or no git.
+
+    Example:
+        >>> describe(Path("/"), {})
+        {}
+    """
+    git = _Git(directory, environ, time.monotonic() + seconds)
+    found = git.ask("rev-parse", "--show-toplevel")
+    if found is None:
+        return {}
+    known: dict[str, str | bool] = {}
+    origin, filters = _configured(git)
+    known["git.repository"] = public_url(origin) or os.path.basename(found.rstrip("\n")) or "/"
+    if commit := git.ask("rev-parse", "--verify", "--quiet", "HEAD"):
+        known["git.commit"] = commit.strip()
+    if branch := git.ask("symbolic-ref", "--quiet", "--short", "HEAD"):
+        known["git.branch"] = branch.strip()
+    if filters is not None:
+        options = [word for name in filters for word in _without_filter(name)]
+        words = ("--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=dirty")
+        changed = git.ask(*options, "status", *words)
+        known |= {} if changed is None else {"git.dirty": bool(changed)}
+    return {key: v for key, v in known.items() if isinstance(v, bool) or 0 < len(v) <= MOST}
+
+
+def public_url(url: str) -> str | None:
+    """Return a repository's URL without user, password, token, query and fragment.
+
+    Returns:
+        None where one can't be sure that it is free of credentials.
+
+    Example:
+        >>> public_url("https://ann:secret@example.org/team/code.git?token=x")
+        'https://example.org/team/code.git'
+        >>> public_url("git@example.org:team/code.git")
+        'example.org:team/code.git'
+    """
+    url = url.strip()
+    if not url or not url.isprintable() or "::" in url.partition("//")[0] or _TOKEN(url):
+        return None
+    scheme = _SCHEME(url)
+    if scheme is not None:
+        place, slash, rest = url[scheme.end() :].partition("/")
+        host = place.rpartition("@")[2]
+        # In what is no host and port, and before another @, may be the rest of a password.
+        if "@" in rest or not _HOST(host):
+            return None
+        return f"{scheme[0]}{host}{slash}{re.split('[?#]', rest)[0]}"
+    place, colon, path = url.partition(":")
+    if not colon or "/" in place or "\\" in path:
+        return url  # a path on this machine
+    return None if "@" in path else f"{place.rpartition('@')[2]}:{path}"
+
+
+class _Git:
+    """Runs `git` in a directory until a moment of the monotonic clock."""
+
+    def __init__(self, directory: Path, environ: Mapping[str, str], until: float) -> None:
+        self._directory = directory
+        kept = {k: v for k, v in environ.items() if not k.startswith("GIT_") or _KEPT(k)}
+        self._environ = {**kept, **_DEFUSED}
+        self._until = until
+
+    def ask(self, *words: str) -> str | None:
+        """Return what git prints; None where it fails, or doesn't answer in time."""
+        import subprocess
+
+        try:
+            return subprocess.run(
+                ["git", *_OPTIONS, *words],
+                cwd=self._directory,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=max(0.0, self._until - time.monotonic()),
+                check=True,
+            ).stdout.decode("utf-8", errors="replace")
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return None
+
+
+def _configured(git: _Git) -> tuple[str, list[str] | None]:
+    """Return the URL of origin, and the names of the filters, which are commands to run; None
+    where there is one that can't be turned off.
+    """
+    answer = git.ask("config", "-z", "--list")
+    origin, filters = "", dict[str, None]()
+    for line in (answer or "").split("\0"):
+        key, _, value = line.partition("\n")
+        if key == "remote.origin.url":
+            origin = value
+        elif found := _FILTER(key):
+            filters[found[1]] = None
+    can_be_named = answer is not None and not any("=" in name for name in filters)
+    return origin, list(filters) if can_be_named else None
+
+
+def _without_filter(name: str) -> list[str]:
+    settings = ("clean=", "smudge=", "process=", "required=false")
+    return [word for setting in settings for word in ("-c", f"filter.{name}.{setting}")]

@@ -1,0 +1,188 @@
+"""Deprecating and deleting assets, and taking that back: entries of the log, and nothing else.
+
+A deleted asset keeps its number and its record, for what comes from it says so in its history. So
+a next version doesn't stand in the way of its deletion: its own content is whole. What was made
+from it does, for `download --refs` promises the one with the other; and so does an alias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ama.entries import Event, SetStatus, StatusName
+from ama.errors import Conflict, InvalidInput, NotFound
+from ama.logview import LogView
+from ama.objects import EntryKind
+from ama.objectstore import ObjectStore
+from ama.remote import Remote
+from ama.sources import Sources
+from ama.state import AssetRecord
+from ama.transfer.download import Target
+from ama.worktree.snapshot import trees_below
+
+_NAMED = 5
+
+Decide = Callable[[LogView, AssetRecord], AssetRecord]
+"""Says what an asset's record is to be, given the log and what it is; or refuses."""
+
+
+def change_status(
+    remote: Remote, target: Target, decide: Decide, *, author: str, now: Callable[[], int]
+) -> tuple[StatusName, LogView]:
+    """Append what changes the status of an asset, unless it is so already.
+
+    What others publish at the same time is seen first, and decided about anew.
+
+    Args:
+        remote: the store.
+        target: the asset.
+        decide: what it becomes.
+        author: who.
+        now: the time in UTC microseconds.
+
+    Returns:
+        Its status before, and the log afterwards.
+    """
+    before: list[tuple[StatusName, LogView]] = []
+
+    def events(latest: LogView) -> list[Event]:
+        record = latest.class_state(target.class_name).record(target.number)
+        if record is None or record.id != target.asset:
+            raise NotFound(f"{target.name} is not in {remote.url}")
+        wanted = decide(latest, record)
+        before.append((record.status, latest))
+        if wanted == record:
+            return []
+        return [SetStatus(target.asset, target.class_name, wanted.status, wanted.reason)]
+
+    done = remote.log.append(events, author=author, now=now)
+    status, seen = before[-1]
+    return status, done.view if done else seen
+
+
+def deprecating(target: Target, reason: str) -> Decide:
+    """Decide that an asset is deprecated; one that is so already gets the new reason."""
+
+    def decide(view: LogView, record: AssetRecord) -> AssetRecord:
+        if record.status == "deleted":
+            raise _is_deleted(target)
+        return replace(record, status="deprecated", reason=reason)
+
+    return decide
+
+
+def approving(target: Target) -> Decide:
+    """Decide that an asset is deprecated no more."""
+
+    def decide(view: LogView, record: AssetRecord) -> AssetRecord:
+        if record.status == "deleted":
+            raise _is_deleted(target)
+        return replace(record, status="active", reason="")
+
+    return decide
+
+
+def deleting(remote: Remote, target: Target, reason: str, *, force: bool) -> Decide:
+    """Decide that an asset is deleted; unless forced, only if nothing live depends on it."""
+
+    def decide(view: LogView, record: AssetRecord) -> AssetRecord:
+        if record.status == "deleted":
+            return replace(record, reason=reason or record.reason)
+        if not force:
+            _check_unused(remote, view, target)
+        return replace(record, status="deleted", reason=reason)
+
+    return decide
+
+
+def undeleting(remote: Remote, target: Target) -> Decide:
+    """Decide that an asset is deleted no more; only if no gc has taken its content since."""
+
+    def decide(view: LogView, record: AssetRecord) -> AssetRecord:
+        if record.status == "deprecated":
+            raise InvalidInput(
+                f"{target.name} is deprecated, and not deleted",
+                hint=f"take that back: ama deprecate --undo {target.name}",
+            )
+        if record.status == "deleted" and not _is_whole(remote, view, target, record):
+            raise NotFound(
+                f"the content of {target.name} is gone from {remote.url}: only its record is there",
+                hint=f"see what that says: ama show {target.name}",
+            )
+        return replace(record, status="active", reason="")
+
+    return decide
+
+
+def assets_made_from(remote: Remote, view: LogView, asset: bytes) -> list[tuple[str, int]]:
+    """Return the live assets of a store that link to one, as (class, number).
+
+    It reads the asset objects of all classes, of which this machine remembers those that it saw.
+
+    Args:
+        remote: the store.
+        view: its log.
+        asset: the id of what they were made from.
+    """
+    live = [
+        (name, number, record.id)
+        for name, state in sorted(view.class_states().items())
+        for number, record in enumerate(state.assets, 1)
+        if record.status != "deleted"
+    ]
+    found = remote.assets(view, [(name, i) for name, _, i in live])
+    return [
+        (name, number)
+        for name, number, i in live
+        if any(link.asset == asset for link in found[i].refs)
+    ]
+
+
+def _check_unused(remote: Remote, view: LogView, target: Target) -> None:
+    name = target.name
+    pointing = view.class_state(target.class_name).aliases_by_asset().get(target.asset, ())
+    if pointing:
+        aliases = [f"{target.class_name}@{alias}" for alias in pointing]
+        raise Conflict(
+            f"{_listed(aliases)} {'points' if len(aliases) == 1 else 'point'} to {name}",
+            hint=f"move it first: ama alias move {aliases[0]} ASSET; or delete it all the same:"
+            f" ama delete --force {name}",
+        )
+    made = [f"{name}/{number}" for name, number in assets_made_from(remote, view, target.asset)]
+    if made:
+        raise Conflict(
+            f"{_listed(made)} {'was' if len(made) == 1 else 'were'} made from {name}",
+            hint=f"keep it, and advise against it: ama deprecate {name} --reason TEXT; or delete it"
+            f" all the same: ama delete --force {name}",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _is_deleted(target: Target) -> Conflict:
+    return Conflict(
+        f"{target.name} is deleted", hint=f"take that back: ama delete --undo {target.name}"
+    )
+
+
+def _is_whole(remote: Remote, view: LogView, target: Target, record: AssetRecord) -> bool:
+    """Whether the indexes that an asset needs are current, and name all of its content."""
+    event = remote.publish_event(view, target.class_name, record)
+    needs = view.root.current(event.needs)
+    if not set(needs) <= set(view.root.indexes):
+        return False
+    objects = ObjectStore(remote.storage, remote.indexes(needs))
+    if not objects.holds(target.asset):
+        return False
+    objects.load_metadata()
+    sources = Sources(objects)
+    try:
+        trees = trees_below(sources.asset(target.asset).tree, sources.tree)
+        files = (e.id for _, entries in trees for e in entries if e.kind is not EntryKind.TREE)
+        return all(map(objects.holds, files))
+    except NotFound:
+        return False

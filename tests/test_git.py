@@ -1,0 +1,166 @@
+"""What an asset says of the git repository around its worktree; and what never gets in, or runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ama
+from ama import config
+from ama.git import describe, public_url
+from ama.settings import user_config_path
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+
+
+def git(directory: Path, *words: str) -> str:
+    named = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    done = subprocess.run(
+        ["git", *named, *words], cwd=directory, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit, on branch `main`; a run's directory in it is ignored."""
+    root = tmp_path / "code"
+    root.mkdir()
+    git(root, "init", "-q")
+    git(root, "symbolic-ref", "HEAD", "refs/heads/main")
+    (root / "train.py").write_text("train()")
+    (root / ".gitignore").write_text("runs/\n")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    (root / "runs").mkdir()
+    return root
+
+
+@pytest.fixture
+def run(repository: Path) -> ama.Repo:
+    """A worktree in the repository, with a file staged."""
+    repo = ama.Repo.init(repository / "runs" / "one", "models")
+    (repo.root / "model.txt").write_text("weights")
+    repo.add(["model.txt"])
+    return repo
+
+
+def recorded(info: ama.AssetInfo | None) -> dict[str, object]:
+    assert info is not None
+    return {key: v for key, v in info.metadata.items() if key.startswith("git.")}
+
+
+@pytest.mark.parametrize("by", ["upload", "commit"])
+def test_an_asset_says_which_code_made_it(repository: Path, run: ama.Repo, by: str) -> None:
+    git(repository, "remote", "add", "origin", "https://ann:secret@example.org/team/code.git")
+    (repository / "not-tracked").touch()
+    made = run.upload().asset if by == "upload" else run.commit().asset
+    assert recorded(made) == {
+        "git.repository": "https://example.org/team/code.git",
+        "git.commit": git(repository, "rev-parse", "HEAD"),
+        "git.branch": "main",
+        "git.dirty": False,
+    }
+
+
+def test_what_is_changed_set_or_turned_off(repository: Path, run: ama.Repo) -> None:
+    (repository / "train.py").write_text("train(faster=True)")
+    git(repository, "checkout", "-q", "--detach")
+    run.set(metadata={"git.commit": "mine", "loss": 0.5})
+    made = run.upload().asset
+    expected = {"git.repository": "code", "git.commit": "mine", "git.dirty": True}
+    assert recorded(made) == expected
+    config.set_value(user_config_path(), "record.git", "false")
+    again = ama.Repo.open(run.root)
+    again.set(message="the same again")
+    assert recorded(again.upload().asset) == {}
+
+
+def test_another_commit_is_nothing_new(repository: Path, run: ama.Repo) -> None:
+    run.upload()
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    assert run.upload().published == ()
+    assert not run.commit().created
+
+
+def test_a_repository_without_a_commit_or_none_at_all(tmp_path: Path) -> None:
+    assert describe(tmp_path, os.environ) == {}
+    git(tmp_path, "init", "-q", "new")
+    new = tmp_path / "new"
+    found = describe(new, os.environ)
+    assert found.pop("git.branch")
+    assert found == {"git.repository": "new", "git.dirty": False}
+    (new / ".git" / "HEAD").write_bytes(b"\0broken")
+    assert describe(new, os.environ) == {}
+
+
+def test_git_that_is_missing_or_too_slow_costs_what_it_would_say(
+    repository: Path, run: ama.Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert describe(repository, {**os.environ, "GIT_DIR": "/elsewhere"})["git.branch"] == "main"
+    assert describe(repository, os.environ, seconds=0) == {}
+    slow = tmp_path / "bin"
+    slow.mkdir()
+    real = shutil.which("git")
+    script = f'#!/bin/sh\ncase "$*" in *status*) exec sleep 60;; esac\nexec {real} "$@"\n'
+    (slow / "git").write_text(script)
+    (slow / "git").chmod(0o755)
+    hasty = describe(repository, {**os.environ, "PATH": f"{slow}:{os.environ['PATH']}"}, 0.5)
+    assert sorted(hasty) == ["git.branch", "git.commit", "git.repository"]
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert recorded(run.upload().asset) == {}
+
+
+@pytest.mark.parametrize("name", ["evil", "e=vil"])
+def test_nothing_that_a_repository_names_is_run(
+    repository: Path, tmp_path: Path, name: str
+) -> None:
+    """It may have come with an asset from anywhere."""
+    ran = tmp_path / "ran"
+    (repository / ".gitattributes").write_text(f"* filter={name}\n")
+    git(repository, "add", ".gitattributes")
+    git(repository, "commit", "-qm", "attributes")
+    for key in (f"filter.{name}.clean", f"filter.{name}.process", "core.fsmonitor", "core.pager"):
+        section, _, variable = key.rpartition(".")
+        title = section.partition(".")
+        head = f'[{title[0]} "{title[2]}"]' if title[2] else f"[{title[0]}]"
+        with (repository / ".git" / "config").open("a") as file:
+            file.write(f"{head}\n\t{variable} = touch {ran}\n")
+    hook = repository / ".git" / "hooks" / "post-index-change"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    hook.chmod(0o755)
+    (repository / "train.py").write_text("trAin()")  # of the same size: its content is compared
+    found = describe(repository, os.environ)
+    assert not ran.exists()
+    assert found.get("git.dirty") is (True if name == "evil" else None)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:token@example.org/a/b.git", "https://example.org/a/b.git"),
+        ("https://token@example.org:8443/a?private_token=x#y", "https://example.org:8443/a"),
+        ("ssh://git@example.org:22/a", "ssh://example.org:22/a"),
+        ("git@example.org:a/b.git", "example.org:a/b.git"),
+        ("https://[::1]:8/a", "https://[::1]:8/a"),
+        ("/srv/@team/code", "/srv/@team/code"),
+        ("../code", "../code"),
+        ("https://user:pass/word@example.org/a", None),
+        ("https://user:pa#ss@example.org/a", "https://example.org/a"),
+        ("https://tok?en@example.org/a", "https://example.org/a"),
+        ("https://tok#en/x@example.org/a", None),
+        ("https://user:token%40example.org/a", None),
+        ("user:token@example.org:a", None),
+        ("https://example.org/ghp_0123456789abcdefghijklmn/a", None),
+        ("ext::sh -c 'token'", None),
+        ("https://example.org/a\nb", None),
+        ("", None),
+    ],
+)
+def test_no_credential_of_a_url_gets_in(url: str, shown: str | None) -> None:
+    assert public_url(url) == shown
