@@ -14,6 +14,7 @@ from ama.objects import Kind
 from ama.operations.session import several
 from ama.remote import Remote
 from ama.results import DownloadResult
+from ama.revisions import require_live
 from ama.sources import Sources
 from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
@@ -294,6 +295,7 @@ class Asset:
         return self._tracker.lineage(self._target.asset, up=True, down=True)
 
     def _profile(self) -> Profile:
+        require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
         return self._tracker.profile(self._target.class_name, self._target.asset)
 
     def _others(self, named: Iterator[tuple[str, str]]) -> tuple[Asset, ...]:
@@ -318,6 +320,7 @@ def compare(*assets: Asset) -> Comparison:
 
     Raises:
         InvalidInput: fewer than two.
+        NotFound: one of them was deleted.
         IntegrityError: one of them can't be read.
 
     Example:
@@ -330,6 +333,6 @@ def compare(*assets: Asset) -> Comparison:
 
     if len(assets) < 2:
         raise InvalidInput(
-            "to compare takes two assets or more", hint="see one by itself: ama show ASSET"
+            "a comparison takes two assets or more", hint="see one by itself: ama show ASSET"
         )
     return compared([asset._profile() for asset in assets])

@@ -351,7 +351,7 @@ class Store:
             The assets, each with the paths of the file in it.
 
         Raises:
-            NotFound: there is no such file, here or in the store.
+            NotFound: there is no such file, here or in the store, or no such class.
             InvalidInput: a condition is none, or several files' hashes begin with the digits.
 
         Example:
@@ -366,9 +366,11 @@ class Store:
         from ama.catalog.finding import Criteria
 
         at_least_one(limit)
+        if class_name is not None:
+            class_state(self._whole_view(), class_name, self.url)
         criteria = Criteria(
             content=None if file is None else self._content(file),
-            class_name=class_name and check_class(class_name),
+            class_name=class_name,
             name=name,
             alias=alias,
             author=author,

@@ -107,7 +107,12 @@ def _fact_rows(facts: Sequence[_Facts]) -> list[Row]:
             )
         )
     order = [*_ORDER, "metadata"]
-    return sorted(rows, key=lambda row: order.index(row.role))
+    # Within a role, single values come before histories, which say more than one asks for first.
+    return sorted(rows, key=lambda row: (order.index(row.role), _is_history(row.values)))
+
+
+def _is_history(values: Sequence[Value]) -> bool:
+    return any(isinstance(value, tuple) and number_of(value) is not None for value in values)
 
 
 def _same(one: Value, other: Value) -> bool:
