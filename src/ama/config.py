@@ -310,17 +310,15 @@ def class_settings(data: Mapping[str, object], name: str) -> dict[str, tuple[str
     classes = data.get("classes", {})
     table = classes.get(name, {}) if isinstance(classes, Mapping) else {}
     return {
-        setting: globs
+        setting: _globs(value)
         for setting, value in (table.items() if isinstance(table, Mapping) else ())
-        if (globs := _globs(value))
+        if isinstance(value, str | list)
     }
 
 
-def _globs(value: object) -> tuple[str, ...]:
+def _globs(value: str | list[object]) -> tuple[str, ...]:
     """A text with commas, as commands write it, or a list of texts, as people do."""
     texts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(texts, list):
-        return ()
     return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
 
 
