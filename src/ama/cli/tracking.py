@@ -229,7 +229,7 @@ def lineage(
     down: Annotated[bool, typer.Option("--down", help="Only what was made from it.")] = False,
     form: Annotated[
         Literal["tree", "mermaid", "dot", "svg", "json"],
-        typer.Option("--format", help="How it is printed."),
+        typer.Option("--format", metavar="FORM", help="tree, mermaid, dot, svg or json."),
     ] = "tree",
     remote: RemoteOption = None,
 ) -> None:
