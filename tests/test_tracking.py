@@ -217,7 +217,7 @@ class TestCompare:
         directory = published / "base"
         repo = ama.Repo.open(directory)
         (directory / "model.yml").rename(directory / "architecture.yml")
-        repo.rm(["model.yml"])
+        repo.remove(["model.yml"])
         repo.add(["architecture.yml"])
         repo.upload()
         changed = store.compare("models@base", "models").changed_files
@@ -297,7 +297,7 @@ class TestLineage:
         second = str(tmp_path / "second")
         repo = ama.Repo.open(published / "finetuned")
         repo.push(remote=second)
-        there = ama.Store.open(second).resolve("models@finetuned").upstream()
+        there = ama.Store.open(second).resolve("models").upstream()
         assert {node.class_name for node in there.nodes} == {"models", "inputs"}
         assert len(there.nodes) == 4
         assert [node.author for node in there.nodes] == ["Ann Lee <ann@example.com>"] * 4
