@@ -170,11 +170,14 @@ class Tracker:
             )
         )
 
-    def lineage(self, asset: bytes, *, up: bool, down: bool) -> Lineage:
-        """Return what an asset was made from and what was made from it; see `Store.lineage`."""
-        from ama.catalog.ancestry import trace
+    def lineage(self, asset: bytes, *, up: bool, down: bool, limit: int | None) -> Lineage:
+        """Return what an asset was made from and what was made from it; see `Asset.lineage`."""
+        from ama.catalog.ancestry import MOST_NODES, trace
 
-        return self._catalog().ask(lambda db, view: trace(db, view, asset, up=up, down=down))
+        most = MOST_NODES if limit is None else limit
+        return self._catalog().ask(
+            lambda db, view: trace(db, view, asset, up=up, down=down, limit=most)
+        )
 
     def _catalog(self) -> Catalog:
         if self._opened is None:
