@@ -271,8 +271,8 @@ def _trees(
     for tree, data in objects.read_records(ids, Kind.TREE, bad):
         try:
             yield tree, decode_tree(data)
-        except AmaError as error:
-            unread[tree] = error
+        except AmaError as damage:
+            unread[tree] = damage
     for tree, error in bad.items():
         try:
             # A huge directory is in chunks, and so in no record of its own.
