@@ -15,6 +15,7 @@ from ama.errors import InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, hash_file
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
+from ama.revisions import class_state
 from ama.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Tracker:
             )
 
         def ask(db: sqlite3.Connection, view: LogView) -> Findings:
+            if criteria.class_name is not None:
+                class_state(view, criteria.class_name, self._remote.url)
             describer = Describer(view)
             selected = select(db, criteria)
             order = list(selected)

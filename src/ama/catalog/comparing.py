@@ -251,7 +251,7 @@ def leaderboard(
     if sort is not None:
         column = _resolve(sort, known)
         if column not in chosen:
-            chosen.append(column)
+            chosen.insert(0, column)
         order = _sorted(order, facts, column, reverse)
     elif reverse:
         order.reverse()
