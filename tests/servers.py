@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from ama.storage.backends import BACKENDS
-from ama.storage.fsspec import FsspecStorage
+from ama.storage.network import NetworkStorage
 from ama.storage.protocol import Storage
 
 START_SECONDS = 30
@@ -50,7 +50,7 @@ class Server:
 
     def storage(self, name: str, **options: Any) -> Storage:
         """A storage in a directory of the server's."""
-        return FsspecStorage(
+        return NetworkStorage(
             f"{self.url}/{name}",
             BACKENDS[self.url.partition(":")[0]],
             {**self.options, **self.secrets},

@@ -46,6 +46,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"local", "memory", "failures", "credentials"},
         {"counting", "readonly", "clients", "checking", "urls"},
         {"fsspec"},
+        {"network"},
         {"opening"},
     ],
     "worktree": [

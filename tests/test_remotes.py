@@ -31,8 +31,8 @@ from ama.remote import Remote
 from ama.settings import add_remote
 from ama.storage.backends import BACKENDS
 from ama.storage.checking import RECORD, check_storage, race
-from ama.storage.fsspec import FsspecStorage
 from ama.storage.local import LocalStorage
+from ama.storage.network import NetworkStorage
 from ama.storage.patience import Patience
 from ama.storage.protocol import Range, Storage
 from conftest import Ama
@@ -53,11 +53,11 @@ def bad_network() -> Iterator[proxy.Proxy]:
         yield between
 
 
-def behind(between: proxy.Proxy, name: str | None = None) -> FsspecStorage:
+def behind(between: proxy.Proxy, name: str | None = None) -> NetworkStorage:
     """A storage behind it."""
     options = {"endpoint_url": between.url, "token": "anon"}
     url = f"gs://bucket/tests/{name or os.urandom(8).hex()}"
-    return FsspecStorage(url, BACKENDS["gs"], options, patience=QUICK)
+    return NetworkStorage(url, BACKENDS["gs"], options, patience=QUICK)
 
 
 def read(storage: Storage, name: str) -> bytes | None:
@@ -186,7 +186,7 @@ def test_what_stands_still_is_cut_and_made_again(bad_network: proxy.Proxy) -> No
 
 
 def test_a_server_that_never_answers_is_given_up(bad_network: proxy.Proxy) -> None:
-    storage = FsspecStorage(
+    storage = NetworkStorage(
         "gs://bucket/x",
         BACKENDS["gs"],
         {"endpoint_url": bad_network.url, "token": "anon"},
@@ -218,7 +218,7 @@ def test_no_permission_is_told_at_once(bad_network: proxy.Proxy) -> None:
 def test_no_such_bucket_is_told_at_once(server: servers.Server) -> None:
     if server.kind == "sftp":
         pytest.skip("an SFTP server has no buckets")
-    storage = FsspecStorage(
+    storage = NetworkStorage(
         server.url.replace("bucket", "absent") + "/x",
         BACKENDS[server.url.partition(":")[0]],
         {**server.options, **server.secrets},
@@ -303,7 +303,7 @@ def test_a_server_that_is_down_is_named(url: str, monkeypatch: pytest.MonkeyPatc
         pauses = SimpleNamespace(sleep=lambda seconds: asyncio.sleep(0))
         monkeypatch.setattr(gcsfs.retry, "asyncio", pauses)
     options = {name: value.format(server=server) for name, value in DEAD[url].items()}
-    storage = FsspecStorage(url.format(server=server), backend, options, patience=patience)
+    storage = NetworkStorage(url.format(server=server), backend, options, patience=patience)
     with pytest.raises(StorageError, match=f"no server answers at {server}$") as caught:
         read(storage, "format.json")
     assert caught.value.retryable
@@ -331,7 +331,7 @@ def test_an_option_that_a_client_has_not_is_named(
     server = servers.start(kind)
     backend = BACKENDS[server.url.partition(":")[0]]
     options = {**server.options, **server.secrets, **options}
-    storage = FsspecStorage(f"{server.url}/x", backend, options, patience=QUICK)
+    storage = NetworkStorage(f"{server.url}/x", backend, options, patience=QUICK)
     works = [lambda: read(storage, "a"), lambda: storage.put("a", b"x")]
     if backend.creates != "never":
         works.append(lambda: storage.create("a", b"x"))
@@ -456,15 +456,15 @@ def test_a_check_finds_what_a_server_can_do(server: servers.Server) -> None:
 
 
 @pytest.fixture
-def look_alike() -> Iterator[Callable[..., FsspecStorage]]:
+def look_alike() -> Iterator[Callable[..., NetworkStorage]]:
     """An S3 server that ignores If-None-Match, as several do: the proxy takes it away."""
     server = servers.start("s3")
     with proxy.before(server.options["endpoint_url"]) as between:
         between.without_headers = frozenset({"if-none-match"})
         name = os.urandom(8).hex()
 
-        def make(**options: Any) -> FsspecStorage:
-            return FsspecStorage(
+        def make(**options: Any) -> NetworkStorage:
+            return NetworkStorage(
                 f"s3://bucket/{name}",
                 BACKENDS["s3"],
                 {"endpoint_url": between.url, **server.secrets},
@@ -475,7 +475,7 @@ def look_alike() -> Iterator[Callable[..., FsspecStorage]]:
         yield make
 
 
-def test_a_server_that_overwrites_is_found_out(look_alike: Callable[..., FsspecStorage]) -> None:
+def test_a_server_that_overwrites_is_found_out(look_alike: Callable[..., NetworkStorage]) -> None:
     storage = look_alike()
     assert set(race(storage, rounds=2)) != {1}
     report = check_storage(storage)
@@ -485,7 +485,7 @@ def test_a_server_that_overwrites_is_found_out(look_alike: Callable[..., FsspecS
 
 
 def test_no_store_is_made_where_creates_overwrite(
-    look_alike: Callable[..., FsspecStorage],
+    look_alike: Callable[..., NetworkStorage],
 ) -> None:
     with pytest.raises(StorageError, match="could lose assets") as caught:
         Remote.create(look_alike(), None)
