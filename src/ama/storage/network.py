@@ -36,14 +36,24 @@ Results = list[Result]  # the class below has a method of that name
 Opener = Callable[[str, Backend, Mapping[str, Any]], Opened | None]
 
 
-def with_fsspec(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened:
-    """Open fsspec's client, which is slow to import, and so done late.
+def with_obstore(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened | None:
+    """Open obstore's client, if it is installed and surely understands what is configured.
 
     Args:
         place: The URL without options.
         backend: What kind of storage the URL's scheme means.
-        options: What the client is told.
+        options: What fsspec's client would be told.
+
+    Returns:
+        The client; None where the next is to be tried.
     """
+    from ama.storage.obstore import open_client
+
+    return open_client(place, backend, options)
+
+
+def with_fsspec(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened:
+    """Open fsspec's client; see `with_obstore`. It is slow to import, and so done late."""
     from ama.storage.fsspec import open_client
 
     return open_client(place, backend, options)
@@ -73,7 +83,7 @@ class NetworkStorage:
         *,
         patience: Patience | None = None,
         single_writer: bool = False,
-        openers: Sequence[Opener] = (with_fsspec,),
+        openers: Sequence[Opener] = (with_obstore, with_fsspec),
     ) -> None:
         self._url = url.rstrip("/")
         self._place = url.partition("?")[0].rstrip("/")
