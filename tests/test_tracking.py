@@ -68,6 +68,8 @@ class TestFind:
         assert len(store.find("0" * 64)) == 0
 
     def test_a_file_that_is_not_there(self, store: ama.Store) -> None:
+        with pytest.raises(NotFound):
+            store.find(class_name="no-such-class")
         for file in ("no-such-file", "models/1:no-such-file", Path("no-such-file"), "abcdef1"):
             with pytest.raises(NotFound):
                 store.find(file)
@@ -268,8 +270,8 @@ class TestCompare:
     def test_leaderboard(self, store: ama.Store) -> None:
         board = store.leaderboard("models", sort="val_loss", columns="learning_rate")
         assert [row.asset.number for row in board.rows] == [2, 3, 1]
-        assert board.column_names() == ("parameters.learning_rate", "best.val_loss")
-        assert board.rows[0].values == (0.001, 0.266756)
+        assert board.column_names() == ("best.val_loss", "parameters.learning_rate")
+        assert board.rows[0].values == (0.266756, 0.001)
         turned = store.leaderboard("models", sort="val_loss", reverse=True, limit=1)
         assert [row.asset.number for row in turned.rows] == [1]
         accuracy = store.leaderboard("models", sort="best.val_accuracy")
@@ -325,7 +327,7 @@ class TestLineage:
         second = str(tmp_path / "second")
         repo = ama.Repo.open(published / "finetuned")
         repo.push(remote=second)
-        there = ama.Store.open(second).resolve("models/1").upstream()
+        there = ama.Store.open(second).resolve("models").upstream()
         assert {node.class_name for node in there.nodes} == {"models", "inputs"}
         assert len(there.nodes) == 4
         assert [node.author for node in there.nodes] == ["Ann Lee <ann@example.com>"] * 4

@@ -11,7 +11,7 @@ from ama.errors import InvalidInput
 from ama.listing import as_file, find_file, require_named
 from ama.logview import LogView
 from ama.objects import Kind
-from ama.operations.session import several
+from ama.operations.session import at_least_one, several
 from ama.remote import Remote
 from ama.results import DownloadResult
 from ama.revisions import require_live
@@ -255,8 +255,11 @@ class Asset:
         """
         return self._tracker.summary(self._target.class_name, self._target.asset)
 
-    def upstream(self) -> Lineage:
+    def upstream(self, *, limit: int | None = None) -> Lineage:
         """Return what this asset was made from, all the way: its refs and parents, and theirs.
+
+        Args:
+            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
             StorageError: the store can't be reached.
@@ -266,10 +269,14 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").upstream().edges
             ()
         """
-        return self._tracker.lineage(self._target.asset, up=True, down=False)
+        at_least_one(limit)
+        return self._tracker.lineage(self._target.asset, up=True, down=False, limit=limit)
 
-    def downstream(self) -> Lineage:
+    def downstream(self, *, limit: int | None = None) -> Lineage:
         """Return what was made from this asset, all the way; deleted assets left out.
+
+        Args:
+            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
             StorageError: the store can't be reached.
@@ -279,10 +286,14 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").downstream().edges
             ()
         """
-        return self._tracker.lineage(self._target.asset, up=False, down=True)
+        at_least_one(limit)
+        return self._tracker.lineage(self._target.asset, up=False, down=True, limit=limit)
 
-    def lineage(self) -> Lineage:
+    def lineage(self, *, limit: int | None = None) -> Lineage:
         """Return both: what this asset was made from, and what was made from it.
+
+        Args:
+            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
             StorageError: the store can't be reached.
@@ -292,7 +303,8 @@ class Asset:
             >>> [n.class_name for n in ama.Store.open("store").resolve("models").lineage().nodes]
             ['models']
         """
-        return self._tracker.lineage(self._target.asset, up=True, down=True)
+        at_least_one(limit)
+        return self._tracker.lineage(self._target.asset, up=True, down=True, limit=limit)
 
     def _profile(self) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)

@@ -366,11 +366,9 @@ class Store:
         from ama.catalog.finding import Criteria
 
         at_least_one(limit)
-        if class_name is not None:
-            class_state(self._whole_view(), class_name, self.url)
         criteria = Criteria(
             content=None if file is None else self._content(file),
-            class_name=class_name,
+            class_name=class_name and check_class(class_name),
             name=name,
             alias=alias,
             author=author,

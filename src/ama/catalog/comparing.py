@@ -256,7 +256,7 @@ def leaderboard(
     if sort is not None:
         column = _resolve(sort, known)
         if column not in chosen:
-            chosen.append(column)
+            chosen.insert(0, column)
         order = _sorted(order, facts, column, reverse)
     elif reverse:
         order.reverse()
@@ -309,6 +309,9 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     # `best.val_loss` before `history.val_loss`: a metric has one value, a history many.
     scalars = [column for column in exact if "history" not in column.key.split(".")] or exact
     scalars = [column for column in scalars if not column.source] or scalars
+    # A file further up is about the whole.
+    depth = min(column.file.count("/") for column in scalars)
+    scalars = [column for column in scalars if column.file.count("/") == depth]
     if len(scalars) > 1:
         names = ", ".join(sorted(f"{column.file}:{column.key}" for column in scalars)[:5])
         raise InvalidInput(

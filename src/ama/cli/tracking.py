@@ -231,6 +231,16 @@ def lineage(
         Literal["tree", "mermaid", "dot", "svg", "json"],
         typer.Option("--format", metavar="FORM", help="tree, mermaid, dot, svg or json."),
     ] = "tree",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--limit",
+            metavar="NUMBER",
+            callback=positive,
+            help="Follow at most so many assets (default 1000).",
+        ),
+    ] = None,
     remote: RemoteOption = None,
 ) -> None:
     """Show what an asset was made from, and into what.
@@ -242,9 +252,9 @@ def lineage(
     """
     found = open_store(remote).resolve(name_in_store(asset, remote))
     if up == down:
-        graph = found.lineage()
+        graph = found.lineage(limit=limit)
     else:
-        graph = found.upstream() if up else found.downstream()
+        graph = found.upstream(limit=limit) if up else found.downstream(limit=limit)
     if console.json or form == "json":
         from ama.lineage.formats import as_mapping
 
