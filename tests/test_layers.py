@@ -71,6 +71,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"lettering", "ordering"},
         {"text", "formats", "layout"},
         {"svg"},
+        {"notebook"},
     ],
     "worktree": [
         {"scan", "snapshot"},

@@ -178,6 +178,20 @@ class TestSummary:
         metrics = ama.Store.default().resolve("models@wide").summary().metrics
         assert {fact.key: fact.better for fact in metrics}["parameters"] == "higher"
 
+    def test_a_file_of_50_mb_is_no_parameters(self, store: ama.Store, published: Path) -> None:
+        directory = published / "huge"
+        directory.mkdir()
+        (directory / "metrics.json").write_bytes(b'{"loss": 1, "x": "%s"}' % (b"a" * 50_000_000))
+        (directory / "broken.yml").write_text("a: [1", encoding="utf-8")
+        (directory / "latin.yml").write_bytes(b"name: M\xfcller")
+        repo = ama.Repo.init(directory, "huge")
+        repo.add(["."])
+        repo.upload()
+        summary = store.resolve("huge").summary()
+        assert summary.facts == ()
+        assert len(summary.files) == 3
+        assert len(store.find(class_name="huge", params="loss")) == 0
+
     def test_in_a_notebook_what_a_store_says_is_text(
         self, store: ama.Store, published: Path
     ) -> None:
@@ -319,6 +333,7 @@ class TestLineage:
             "inputs/1", "models/1", "models/3",
         ]  # fmt: skip
         assert len(model.downstream().nodes) == 1
+        assert model.lineage()._repr_svg_().startswith("<svg")  # type: ignore[attr-defined]
 
     def test_what_is_published_elsewhere_is_known_by_its_record(
         self, store: ama.Store, published: Path, tmp_path: Path

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ama.describing import Describer
 from ama.lineage.graph import Lineage, LineageEdge, LineageNode
+from ama.lineage.notebook import NotebookLineage
 from ama.logview import LogView
 from ama.objects import decode_asset
 
@@ -55,7 +56,7 @@ def trace(
                         seen.add(other)
                         following.append(other)
             waiting = following
-    return Lineage(asset.hex(), _nodes(db, view, found), tuple(map(_edge, edges)), cut)
+    return NotebookLineage(asset.hex(), _nodes(db, view, found), tuple(map(_edge, edges)), cut)
 
 
 def _made_from(db: sqlite3.Connection, asset: bytes) -> Iterable[tuple[_Edge, bytes]]:
