@@ -59,6 +59,47 @@ BILLION_LAUGHS = b"a0: &a0 [x, x]\n" + b"".join(
     b"a%d: &a%d [*a%d, *a%d, *a%d]\n" % (n, n, n - 1, n - 1, n - 1) for n in range(1, 30)
 )
 
+NOTHING_LAUGHS = b"a0: &a0 {}\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)
+)
+MERGED_LAUGHS = b"a0: &a0 {k: 1}\n" + b"".join(
+    b"a%d: &a%d {<<: [%s]}\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (NOTHING_LAUGHS, "yaml"),
+        (MERGED_LAUGHS, "yaml"),
+        (b"a: &a [" + b"1, " * 49_000 + b"]\n" + b"b: [*a, *a, *a]", "yaml"),
+        (b"a: 1" + b":1" * 100_000, "yaml"),
+        (b"a" + b".a" * 120_000 + b" = 1", "toml"),
+        (b"[a" + b' . "a"' * 40_000 + b"]", "toml"),
+    ],
+)
+def test_what_would_take_long_is_refused(data: tuple[bytes, Syntax]) -> None:
+    with pytest.raises(NotADocument):
+        read_document(*data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"a" * 250_000, b'"' * 250_000, b"a ." * 80_000, b"a = [" + b"0.1, " * 50_000 + b"]"]
+)
+def test_a_long_line_takes_no_time(data: bytes) -> None:
+    with suppress(NotADocument):
+        read_document(data, "toml")
+
+
+@pytest.mark.parametrize("syntax", ["yaml", "toml"])
+def test_a_number_that_python_does_not_print_is_a_text(syntax: Syntax) -> None:
+    sign = ":" if syntax == "yaml" else "="
+    for digits in ("f" * 300, "f" * 5_000):
+        with suppress(NotADocument):
+            found = read_document(f"a {sign} 0x{digits}\nb {sign} [0x{digits}]".encode(), syntax)
+            assert found == {"a": f"0x{digits}", "b": (f"0x{digits}",)}
+            assert all(from_cell(*to_cell(value)[::2]) == value for value in found.values())
+
 
 @pytest.mark.parametrize(
     ("data", "syntax"),
