@@ -18,6 +18,7 @@ from ama.catalog.documents import (
     Syntax,
     Value,
     join_key,
+    metadata_key,
     read_document,
     split_key,
     syntax_of,
@@ -142,6 +143,19 @@ def test_no_bytes_raise_anything_else(data: bytes, syntax: Syntax) -> None:
         kind, _, text = to_cell(value)
         again = from_cell(kind, text)
         assert again == value or repr(again) == repr(value) or kind == "text"
+
+
+@pytest.mark.parametrize("key", ['"\\q"', '"\\ud800"', '"a', "a..b", ""])
+def test_what_is_no_key(key: str) -> None:
+    with pytest.raises(InvalidInput):
+        split_key(key)
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True))
+def test_every_name_of_metadata_is_a_key_of_its_own(names: list[str]) -> None:
+    first, second = map(metadata_key, names)
+    assert first != second
+    assert join_key(split_key(first)) == first
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))

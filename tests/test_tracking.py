@@ -62,6 +62,25 @@ class TestFind:
             assert found[0].asset.aliases == ("base",)
             assert found[0].asset.author == "Ann Lee <ann@example.com>"
 
+    def test_metadata_may_be_called_anything(self, tmp_path: Path, home: Path) -> None:
+        (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+        repo = ama.Repo.init(tmp_path, "models")
+        repo.add([tmp_path / "a.txt"])
+        repo.set(metadata={"my loss": 0.5, "v1:x": 2, "a..b": 1, '"x': 1, ".": 1, "k": 1})
+        repo.upload()
+        store = ama.Store.default()
+        for condition in ("my loss<1", '"my loss"<1', '"v1:x"=2', 'a."".b=1', '"\\"x"=1', "k"):
+            assert named(store.find(meta=condition)) == ["models/1"], condition
+        assert len(store.resolve("models/1").summary().facts) == 6
+        assert store.compare("models/1", "models/1").differences == ()
+
+    @pytest.mark.parametrize("text", ["\udcff", "a=\udcff", "\udcff=1"])
+    def test_what_the_shell_took_for_a_text(self, store: ama.Store, text: str) -> None:
+        """An argument that is no UTF-8."""
+        for option in ("name", "alias", "author", "meta", "params", "class_name"):
+            with pytest.raises(InvalidInput):
+                store.find(**{option: text})  # type: ignore[arg-type]
+
     def test_nowhere_is_no_error(self, store: ama.Store, tmp_path: Path) -> None:
         (tmp_path / "new").write_text("never published", encoding="utf-8")
         assert len(store.find(tmp_path / "new")) == 0

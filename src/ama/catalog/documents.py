@@ -116,7 +116,12 @@ def split_key(key: str) -> tuple[str, ...]:
         if match is None:
             break
         text = match.group()
-        parts.append(json.loads(text) if text.startswith('"') else text.strip())
+        try:
+            part = json.loads(text) if text.startswith('"') else text.strip()
+            part.encode()
+        except ValueError:  # no escape that there is, or of half a character
+            break
+        parts.append(part)
         at = match.end()
         if at == len(key):
             return tuple(parts)
@@ -137,6 +142,16 @@ def join_key(parts: tuple[str, ...]) -> str:
         'metrics."v 1.0".loss'
     """
     return ".".join(map(_quoted, parts))
+
+
+def metadata_key(name: str) -> str:
+    """Return the key of metadata: its name, in which a dot parts, and anything else may be.
+
+    Example:
+        >>> metadata_key("git.commit"), metadata_key("my loss"), metadata_key("a..b")
+        ('git.commit', '"my loss"', 'a."".b')
+    """
+    return join_key(tuple(name.split(".")))
 
 
 def _quoted(part: str) -> str:

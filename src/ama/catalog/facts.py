@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ama.catalog.documents import MAX_SIZE, NotADocument, Value, read_document, syntax_of
+from ama.catalog.documents import (
+    MAX_SIZE,
+    NotADocument,
+    Value,
+    metadata_key,
+    read_document,
+    syntax_of,
+)
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Code, Fact
@@ -152,7 +159,8 @@ def read_facts(
         if syntax is not None and file.kind != "symlink" and file.size <= MAX_SIZE:
             with suppress(NotADocument):
                 found += _facts(file.path, read_document(read(file.path), syntax), rules)
-    return (*found, *_facts("", metadata, rules))
+    said = {metadata_key(name): value for name, value in metadata.items()}
+    return (*found, *_facts("", said, rules))
 
 
 def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
-from ama.catalog.documents import NotADocument, Syntax, read_document, syntax_of
+from ama.catalog.documents import NotADocument, Syntax, metadata_key, read_document, syntax_of
 from ama.catalog.schema import TABLES, to_cell
 from ama.entries import entry_hash, entry_name
 from ama.errors import AmaError, IntegrityError
@@ -230,7 +230,7 @@ def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes
     parents = [(row, "parent", parent, asset.class_name, "") for parent in asset.parents]
     refs = [(row, "ref", ref.asset, ref.class_name, ref.label) for ref in asset.refs]
     db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", [*parents, *refs])
-    values = [(row, key, *to_cell(value)) for key, value in asset.metadata.items()]
+    values = [(row, metadata_key(key), *to_cell(value)) for key, value in asset.metadata.items()]
     db.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", values)
     return asset.tree
 

@@ -7,7 +7,7 @@ import math
 
 from ama.catalog.documents import Plain, Value
 
-FILE = "catalog-1.sqlite"
+FILE = "catalog-2.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
