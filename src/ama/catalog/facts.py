@@ -31,7 +31,8 @@ MOST_FILES = 1_000_000
 
 _DIRECTORIES = f"""
 WITH RECURSIVE directories (asset, tree, prefix) AS (
-    SELECT assets.hash, assets.tree, '' FROM assets WHERE hash = ? AND tree IS NOT NULL
+    SELECT assets.hash, assets.tree, '' FROM assets
+    WHERE hash = ? AND tree IS NOT NULL AND status != 'deleted'
     UNION ALL
     SELECT asset, children.object, prefix || name || '/'
     FROM directories JOIN children ON children.tree = directories.tree
