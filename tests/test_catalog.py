@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ama
+from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.finding import MOST_PLACES, Criteria, select
 from ama.catalog.schema import FILE, TABLES
@@ -49,6 +50,7 @@ class Shelf:
         self.cache_dir = directory / "cache"
         self.remote, _ = Remote.create(self.storage, self.cache_dir)
         self.published = 0
+        self.author = "Ann"
 
     def publish(
         self,
@@ -64,7 +66,9 @@ class Shelf:
         root = encode_tree(sorted(entries))
         links = tuple(RefLink(each, class_name) for each in refs)
         self.published += 1
-        asset = encode_asset(Asset(class_name, tree_id(root), (), links, "Ann", self.published))
+        asset = encode_asset(
+            Asset(class_name, tree_id(root), (), links, self.author, self.published)
+        )
         with PackWriter(self.storage) as writer:
             for data in files.values():
                 writer.add(Kind.DATA, blob_id(data), data)
@@ -111,7 +115,7 @@ def rows(file: Path) -> dict[str, set[object]]:
                 for tree, name, kind, child, size in db.execute("SELECT * FROM children")
             },
             "assets": set(
-                db.execute("SELECT hash, class, number, status, data, size, unread FROM assets")
+                db.execute("SELECT hash, class, number, status, data, unread FROM assets")
             ),
             "values": set(
                 db.execute(
@@ -242,6 +246,7 @@ def test_another_store_at_the_same_place(tmp_path: Path) -> None:
 
 ASK = """
 import sys
+from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.finding import Criteria, select
 from ama.hashing import blob_id
@@ -338,7 +343,7 @@ def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
         shelf.remote.log.append(lambda _, event=event: [event], author="Eve", now=lambda: 0)
     assert holding(shelf.catalog(), b"1") == 2
     said = rows(shelf.file)["assets"]
-    assert {row[2]: row[6] is None for row in said} == {1: True, 2: False, 3: True}  # type: ignore[index]
+    assert {row[2]: row[5] is None for row in said} == {1: True, 2: False, 3: True}  # type: ignore[index]
 
 
 def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:
@@ -394,3 +399,75 @@ def test_every_table_is_emptied_where_the_log_is_another(shelf: Shelf) -> None:
     names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert names == set(TABLES)
+
+
+def test_where_a_file_is_matters_only_in_assets_that_fit(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may hold it at any number of places."""
+    monkeypatch.setattr("ama.catalog.finding.MOST_PLACES", 10)
+    for number in range(20):
+        shelf.publish("many", {"a.yml": b"x: 1", "b": b"%d" % number})
+    shelf.publish("few", {"a.yml": b"x: 1"})
+    catalog = shelf.catalog()
+
+    def found(criteria: Criteria) -> int:
+        return len(catalog.ask(lambda db, view: select(db, criteria)))
+
+    assert found(Criteria(name="*.yml", class_name="few")) == 1
+    assert found(Criteria(content=blob_id(b"x: 1"), class_name="few")) == 1
+    assert found(Criteria(params=(parse_param("a.yml:x=1"),))) == 21
+    with pytest.raises(InvalidInput):
+        found(Criteria(name="*.yml"))
+
+
+def test_any_glob_and_any_author_can_be_asked_for(shelf: Shelf) -> None:
+    shelf.author = "Jörg Łukasz"
+    shelf.publish("models", {"weights[1].bin": b"1", "[a": b"2"})
+    catalog = shelf.catalog()
+    for glob, expected in (
+        ("weights[[]1].bin", 1),
+        ("[a", 1),
+        ("[!w]a", 1),
+        ("w*[0-9]*n", 1),
+        ("*a" * 40_000, 0),
+    ):
+        criteria = Criteria(name=glob)
+        assert len(catalog.ask(lambda db, view: select(db, criteria))) == expected, glob  # noqa: B023
+    for author in ("JÖRG", "łukasz"):
+        criteria = Criteria(author=author)
+        assert len(catalog.ask(lambda db, view: select(db, criteria))) == 1, author  # noqa: B023
+
+
+def test_one_that_others_write_to_for_long_is_left_to_them(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.publish("models", {"a": b"1"})
+    assert holding(shelf.catalog(), b"1") == 1
+    shelf.publish("models", {"a": b"1", "b": b"2"})
+    before = shelf.file.stat().st_ino
+    monkeypatch.setattr("ama.catalog.database.PATIENCE", 0.1)
+    other = sqlite3.connect(shelf.file, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        assert holding(shelf.catalog(), b"1") == 2
+    finally:
+        other.close()
+    assert shelf.file.stat().st_ino == before
+
+
+def test_the_size_of_what_was_there_before(shelf: Shelf) -> None:
+    """As another asset, or as a directory of one."""
+    inner, data = shelf.tree([TreeEntry("a", EntryKind.FILE, blob_id(b"123"), 3)])
+    with PackWriter(shelf.storage) as writer:
+        writer.add(Kind.TREE, inner, data)
+    shelf.publish("models", {"b": b"12345"}, trees={"in": inner})
+    store = ama.Store(shelf.remote, Settings.load(None))
+    assert len(store.find(author="Ann")) == 1
+    shelf.publish("models", {"b": b"12345"})
+    assert len(store.find(author="Ann")) == 2
+    shelf.publish("models", {"b": b"12345"})
+    shelf.publish("models", {"a": b"123"})
+    sizes = [each.asset.size for each in store.find(author="Ann")]
+    assert sizes[1:] == [5, 5, 3]
+    assert store.resolve("models/4").summary().asset.size == 3

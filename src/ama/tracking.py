@@ -15,7 +15,7 @@ from ama.errors import InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, hash_file
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
-from ama.revisions import class_state
+from ama.revisions import class_state, require_live
 from ama.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Tracker:
             found = []
             for asset in order[:limit]:
                 data, size = db.execute(
-                    "SELECT data, size FROM assets WHERE hash = ?", (asset,)
+                    "SELECT data, size FROM assets LEFT JOIN trees ON object = tree WHERE hash = ?",
+                    (asset,),
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
                 found.append(Found(info, selected[asset]))
@@ -144,9 +145,12 @@ class Tracker:
         """Return what is compared of a published asset; see `ama.compare`."""
         from ama.catalog.comparing import profile
 
-        return self._catalog().ask(
-            lambda db, view: profile(db, view, self._rules_of, class_name, asset)
-        )
+        def ask(db: sqlite3.Connection, view: LogView) -> Profile:
+            # Of one that was deleted it depends on who asked before how much is known.
+            require_live(view, class_name, asset, self._remote.url)
+            return profile(db, view, self._rules_of, class_name, asset)
+
+        return self._catalog().ask(ask)
 
     def leaderboard(
         self,

@@ -291,9 +291,8 @@ def _note_tree(db: sqlite3.Connection, tree: bytes, entries: Sequence[TreeEntry]
         " SELECT ?, ?, ?, id, ? FROM objects WHERE hash = ?",
         [(row, entry.name, int(entry.kind), entry.size, entry.id) for entry in entries],
     )
-    db.execute("INSERT OR IGNORE INTO trees VALUES (?)", (row,))
     total = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any
-    db.execute("UPDATE assets SET size = ? WHERE tree = ?", (total, row))
+    db.execute("INSERT OR IGNORE INTO trees VALUES (?, ?)", (row, total))
 
 
 def _documents_in(entries: Iterable[TreeEntry]) -> Documents:

@@ -20,8 +20,8 @@ CREATE TABLE IF NOT EXISTS state (
 -- Trees and files, so that their ids stand here only.
 CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE);
 
--- A tree is here once all its children are.
-CREATE TABLE IF NOT EXISTS trees (object INTEGER PRIMARY KEY);
+-- A tree is here once all its children are; size: of all files in it and below.
+CREATE TABLE IF NOT EXISTS trees (object INTEGER PRIMARY KEY, size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS children (
     tree INTEGER NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL,
     object INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -34,7 +34,7 @@ CREATE INDEX IF NOT EXISTS children_by_object ON children (object);
 CREATE TABLE IF NOT EXISTS assets (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, class TEXT NOT NULL,
     number INTEGER, status TEXT NOT NULL,
-    data BLOB, tree INTEGER, size INTEGER, author TEXT, created_at INTEGER, unread TEXT
+    data BLOB, tree INTEGER, author TEXT, created_at INTEGER, unread TEXT
 );
 CREATE INDEX IF NOT EXISTS assets_by_class ON assets (class, number);
 CREATE INDEX IF NOT EXISTS assets_by_tree ON assets (tree);

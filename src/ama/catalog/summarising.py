@@ -52,13 +52,15 @@ def summarise(
 
 
 def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:
-    """Return an asset of a catalog, and the size of its files in bytes.
+    """Return an asset of a catalog, and the size of its files in bytes, None if deleted.
 
     Raises:
         IntegrityError: it could not be read, or not all of it: what the catalog says isn't all.
     """
     data, size, unread = db.execute(
-        "SELECT data, size, unread FROM assets WHERE hash = ?", (asset_id,)
+        "SELECT data, size, unread FROM assets LEFT JOIN trees ON object = tree"
+        " AND status != 'deleted' WHERE hash = ?",
+        (asset_id,),
     ).fetchone()
     if data is None or unread is not None:
         raise IntegrityError(
