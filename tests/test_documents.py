@@ -191,6 +191,12 @@ def fits(condition: str, key: str, value: Value) -> bool:
         ("loss=nan", math.nan, True), ("loss<1", math.nan, False), ("loss>1", math.inf, False),
         ("loss", None, True), ("loss=null", None, True), ("loss=a=b", "a=b", True),
         ("loss=", "", True), ("loss<1e-3", 1e-4, True),
+        ("loss=9007199254740993", 2**53, False), ("loss=9007199254740993", 2**53 + 1, True),
+        ("loss!=9007199254740993", 2**53, True), ("loss=+9007199254740993", 2**53 + 1, True),
+        ("loss=9007199254740992", 2**53 + 1, False), ("loss=9007199254740992", 2.0**53, True),
+        ("loss=-18446744073709551615", -(2**64), False), ("loss=1e20", 10**20, True),
+        ("loss=Infinity", math.inf, True), ("loss=-.inf", -math.inf, True),
+        ("loss!=Infinity", math.inf, False), ("loss=Infinity", "inf", False),
     ],
 )  # fmt: skip
 def test_a_condition_fits(condition: str, value: Value, expected: bool) -> None:
