@@ -471,3 +471,26 @@ def test_the_size_of_what_was_there_before(shelf: Shelf) -> None:
     sizes = [each.asset.size for each in store.find(author="Ann")]
     assert sizes[1:] == [5, 5, 3]
     assert store.resolve("models/4").summary().asset.size == 3
+
+
+@pytest.mark.parametrize("what", ["trees", "documents"])
+def test_what_could_not_be_read_is_said_and_read_when_it_is_back(shelf: Shelf, what: str) -> None:
+    """Damage and its repair may be no entries of the log: a disk that is away, a restored file."""
+    shelf.publish("models", {"training.yml": b"loss: 1"})
+    shelf.publish("others", {"training.yml": b"loss: 2"})
+    store = ama.Store(shelf.remote, Settings.load(None))
+    packs = list(shelf.directory.glob("packs/*/*.pack"))
+    whole = {pack: pack.read_bytes() for pack in packs}
+    for pack, data in whole.items():
+        holds_values = b"loss: 1" in data
+        if holds_values if what == "documents" else not holds_values and b"models" in data:
+            pack.chmod(0o644)
+            pack.write_bytes(bytes(len(data)))
+    found = store.find(params="loss")
+    assert [each.asset.class_name for each in found] == ["others"]
+    assert [each.partition(":")[0] for each in found.unread] == ["models/1"]
+    for pack, data in whole.items():
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+    found = store.find(params="loss")
+    assert ([each.asset.class_name for each in found], found.unread) == (["models", "others"], ())

@@ -55,6 +55,8 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
         sqlite3.Error: the catalog is broken, or can't be written.
     """
     if is_filled(db, view):
+        # What was damaged or away may be back, which no entry says.
+        _read(db, remote, view, progress, "unread IS NOT NULL AND status != 'deleted'")
         return
     with _writing(db):
         known = _state(db)
@@ -68,7 +70,7 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
             _note_class(db, state)
         db.execute("DELETE FROM state")
         db.execute("INSERT INTO state VALUES (?, ?, 0)", (view.number, view.entry_hash))
-    _read_new(db, remote, view, progress)
+    _read(db, remote, view, progress, "data IS NULL OR unread IS NOT NULL")
     # Unless another process has moved on: then what that has noted may not be read yet.
     db.execute(
         "UPDATE state SET complete = 1 WHERE number = ? AND entry_hash = ?",
@@ -76,11 +78,11 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
     )
 
 
-def _read_new(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress) -> None:
-    unread = db.execute(
-        "SELECT class, hash FROM assets"
-        " WHERE number IS NOT NULL AND (data IS NULL OR unread IS NOT NULL)"
-    )
+def _read(
+    db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress, which: str
+) -> None:
+    """Read what the published assets hold of which a condition in SQL is true."""
+    unread = db.execute(f"SELECT class, hash FROM assets WHERE number IS NOT NULL AND ({which})")
     wanted = [(str(name), bytes(asset)) for name, asset in unread]
     if not wanted:
         return
@@ -183,7 +185,7 @@ def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[byt
     # What a deleted asset holds may be gone, and nobody asks for it.
     live = {root for asset, root in roots.items() if asset not in deleted}
     unread = _read_trees(db, objects, live, documents)
-    _read_documents(db, objects, documents)
+    unread |= _read_documents(db, objects, documents)
     for asset, root in roots.items():
         if unread and asset not in deleted and (why := _lacking(db, root, unread)):
             bad[asset] = why
@@ -311,15 +313,14 @@ def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | Non
         "WITH RECURSIVE below (object) AS ("
         " SELECT id FROM objects WHERE hash = ? UNION"
         " SELECT children.object FROM below JOIN children ON children.tree = below.object"
-        " WHERE children.kind = ?"
         ") SELECT hash FROM below JOIN objects ON objects.id = below.object",
-        (root, int(EntryKind.TREE)),
+        (root,),
     )
-    return next((unread[tree] for (tree,) in below if tree in unread), None)
+    return next((unread[each] for (each,) in below if each in unread), None)
 
 
-def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documents) -> None:
-    """Note the values of documents that aren't known yet; those that could not be read too."""
+def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documents) -> Bad:
+    """Note the values of documents that aren't known yet; return those that can't be read."""
     again = db.execute(
         "SELECT hash, syntax FROM documents JOIN objects ON objects.id = documents.object"
         " WHERE problem = 'unread'"
@@ -336,6 +337,7 @@ def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documen
     for content in bad:
         for syntax in formats[content]:
             _document_row(db, content, syntax, "unread")
+    return bad
 
 
 def _has_document(db: sqlite3.Connection, content: bytes, syntax: Syntax) -> bool:

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS children (
 CREATE INDEX IF NOT EXISTS children_by_object ON children (object);
 
 -- number: NULL for one that others were made from and that is published in another store only.
--- unread: why an asset, or one of its trees, could not be read.
+-- unread: why an asset, one of its trees or of its documents could not be read.
 CREATE TABLE IF NOT EXISTS assets (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, class TEXT NOT NULL,
     number INTEGER, status TEXT NOT NULL,
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS assets (
 );
 CREATE INDEX IF NOT EXISTS assets_by_class ON assets (class, number);
 CREATE INDEX IF NOT EXISTS assets_by_tree ON assets (tree);
+CREATE INDEX IF NOT EXISTS assets_unread ON assets (class, hash) WHERE unread IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS aliases (class TEXT NOT NULL, alias TEXT NOT NULL, asset BLOB NOT NULL);
 
