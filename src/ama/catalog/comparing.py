@@ -345,7 +345,8 @@ def _sorted(
 ) -> list[bytes]:
     numbers = {asset: number_of(_value(facts[asset], column)) for asset in assets}
     with_one = [a for a in assets if (n := numbers[a]) is not None and math.isfinite(n)]
-    without = [asset for asset in assets if asset not in set(with_one)]
+    ranked = set(with_one)
+    without = [asset for asset in assets if asset not in ranked]
     falling = (column.better == "higher") != reverse
     with_one.sort(key=lambda asset: numbers[asset] or 0.0, reverse=falling)
     return [*with_one, *without]

@@ -207,7 +207,7 @@ def _check_shape(events: Iterator[Any]) -> None:
             aliases += 1
             if event.anchor in inside:
                 raise NotADocument("a value inside itself")
-            counts[-1] += sizes.get(event.anchor, 1)
+            counts[-1] += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.ScalarEvent):
             counts[-1] += 1
             if (event.implicit[0] or event.tag) and _LONG_NUMBER(event.value):

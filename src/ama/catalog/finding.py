@@ -131,6 +131,7 @@ def _holding(
     Raises:
         InvalidInput: at too many places.
     """
+    given: bytes | str
     if content is not None:
         where, given = "object = (SELECT id FROM objects WHERE hash = ?)", content
     else:
