@@ -489,6 +489,9 @@ def test_what_could_not_be_read_is_said_and_read_when_it_is_back(shelf: Shelf, w
     found = store.find(params="loss")
     assert [each.asset.class_name for each in found] == ["others"]
     assert [each.partition(":")[0] for each in found.unread] == ["models/1"]
+    board = store.leaderboard("models")
+    assert (board.rows, board.unread) == ((), found.unread)
+    assert store.leaderboard("others").unread == ()
     for pack, data in whole.items():
         pack.chmod(0o644)
         pack.write_bytes(data)

@@ -65,6 +65,7 @@ class Tracker:
     ) -> Findings:
         """Return the assets for which criteria hold; see `Store.find`."""
         from ama.catalog.finding import select
+        from ama.catalog.summarising import unread_assets
         from ama.catalog.values import Findings, Found
         from ama.describing import Describer
         from ama.objects import decode_asset
@@ -95,11 +96,7 @@ class Tracker:
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
                 found.append(Found(info, selected[asset]))
-            unread = db.execute(
-                "SELECT class, number, unread FROM assets"
-                " WHERE unread IS NOT NULL AND number IS NOT NULL AND status != 'deleted'"
-            )
-            return Findings(tuple(found), tuple(f"{c}/{n}: {why}" for c, n, why in unread))
+            return Findings(tuple(found), unread_assets(db, criteria.class_name))
 
         return self._catalog().ask(ask)
 

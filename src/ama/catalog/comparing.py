@@ -11,7 +11,7 @@ from typing import Literal
 from ama.catalog.documents import Value, split_key
 from ama.catalog.facts import FactReader, RulesOf, files_of
 from ama.catalog.roles import Role
-from ama.catalog.summarising import read_asset
+from ama.catalog.summarising import read_asset, unread_assets
 from ama.catalog.values import (
     Column,
     Comparison,
@@ -246,7 +246,7 @@ def leaderboard(
     reader = FactReader(db, rules_of)
     rows = db.execute(
         "SELECT hash FROM assets WHERE class = ? AND status != 'deleted' AND data IS NOT NULL"
-        " AND number IS NOT NULL ORDER BY number DESC",
+        " AND unread IS NULL AND number IS NOT NULL ORDER BY number DESC",
         (class_name,),
     )
     facts = {asset: _by_key(reader.facts(asset, class_name)) for (asset,) in rows.fetchall()}
@@ -271,6 +271,7 @@ def leaderboard(
             )
             for asset in order[:limit]
         ),
+        unread_assets(db, class_name),
     )
 
 

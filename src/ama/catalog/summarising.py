@@ -69,6 +69,17 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
     return decode_asset(data), size
 
 
+def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[str, ...]:
+    """Return the assets of a class, or of all, that could not be read, each with why."""
+    rows = db.execute(
+        "SELECT class, number, unread FROM assets WHERE unread IS NOT NULL"
+        " AND number IS NOT NULL AND status != 'deleted' AND class = coalesce(?, class)"
+        " ORDER BY class, number",
+        (class_name,),
+    )
+    return tuple(f"{name}/{number}: {why}" for name, number, why in rows)
+
+
 def _aliases_before(view: LogView, class_name: str, asset: bytes) -> tuple[str, ...]:
     state = view.class_state(class_name)
     return tuple(

@@ -273,11 +273,15 @@ class LeaderboardRow:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """The assets of a class side by side."""
+    """The assets of a class side by side.
+
+    `unread` are assets of it that could not be read and so have no row, each with why.
+    """
 
     class_name: str
     columns: tuple[Column, ...]
     rows: tuple[LeaderboardRow, ...]
+    unread: tuple[str, ...] = ()
 
     def table(self) -> list[dict[str, object]]:
         """Return a flat row for each asset."""

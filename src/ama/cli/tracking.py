@@ -119,7 +119,7 @@ def find(
         limit=limit,
     )
     for unread in found.unread:
-        console.note(f"warning: {unread}; it may belong here")
+        console.warn(f"{unread}; it may belong here")
     if console.report(found):
         return
     if not found:
@@ -218,6 +218,8 @@ def compare(
     board = open_store(remote).leaderboard(
         class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
     )
+    for unread in board.unread:
+        console.warn(unread)
     if console.report(board) or print_rows(board.table(), csv=csv, markdown=markdown):
         return
     print_leaderboard(board)
