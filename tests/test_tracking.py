@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ama
+from ama.catalog.values import Column
 from ama.config import set_value
 from ama.errors import InvalidInput, NotFound
 from ama.settings import user_config_path
@@ -334,6 +336,31 @@ class TestCompare:
         assert store.leaderboard("odd", sort="loss").rows[0].asset.number == 2
         turned = store.leaderboard("odd", sort="loss", reverse=True)
         assert turned.rows[0].asset.number == 2
+
+    def test_no_column_hides_another_one(self, store: ama.Store) -> None:
+        """Of the same file in two refs, and one that is called as an asset's own is."""
+        board = store.leaderboard("models")
+        columns = tuple(
+            Column("parameter", source, file, key)
+            for source, file, key in (
+                ("first", "training.yml", "rate"),
+                ("second", "training.yml", "rate"),
+                ("", "params.json", "asset"),
+            )
+        )
+        row = board.rows[0]
+        said = dataclasses.replace(
+            board,
+            columns=columns,
+            rows=(dataclasses.replace(row, values=(0, 1, "other")),),
+        )
+        (found,) = said.table()
+        assert found["asset"] == row.asset.name
+        assert {
+            "first: training.yml:rate": 0,
+            "second: training.yml:rate": 1,
+            "params.json:asset": "other",
+        }.items() <= found.items()
 
 
 class TestLineage:

@@ -292,10 +292,14 @@ class Leaderboard:
         ]
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the columns are called: their keys, with the file where that is not clear."""
-        keys = [column.key for column in self.columns]
+        """Return what the columns are called: their keys; where that is not clear, or what another
+        column of `table` is called, with the file and the ref that says it.
+        """
+        names = [*_ASSET_CELLS, *(column.key for column in dict.fromkeys(self.columns))]
         return tuple(
-            f"{column.file}:{column.key}" if keys.count(column.key) > 1 else column.key
+            f"{column.source and f'{column.source}: '}{column.file}:{column.key}"
+            if names.count(column.key) > 1
+            else column.key
             for column in self.columns
         )
 
@@ -311,13 +315,12 @@ class Leaderboard:
         return _table(self.table())
 
 
+_ASSET_CELLS = ("asset", "aliases", "created_by", "created_at")
+
+
 def _asset_cells(asset: AssetInfo) -> dict[str, object]:
-    return {
-        "asset": asset.name,
-        "aliases": ", ".join(asset.aliases),
-        "created_by": asset.author,
-        "created_at": asset.created_at,
-    }
+    cells = (asset.name, ", ".join(asset.aliases), asset.author, asset.created_at)
+    return dict(zip(_ASSET_CELLS, cells, strict=True))
 
 
 def _frame(rows: Sequence[Mapping[str, object]]) -> pandas.DataFrame:
