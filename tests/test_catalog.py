@@ -421,6 +421,19 @@ def test_where_a_file_is_matters_only_in_assets_that_fit(
         found(Criteria(name="*.yml"))
 
 
+def test_what_may_have_been_made_from_it_is_not_nothing(shelf: Shelf) -> None:
+    """The record that would say so is damaged."""
+    first = shelf.publish("models", {"a": b"1"})
+    before = set(shelf.directory.glob("packs/*/*.pack"))
+    shelf.publish("models", {"b": b"2"}, refs=(first,))
+    for pack in set(shelf.directory.glob("packs/*/*.pack")) - before:
+        pack.chmod(0o644)
+        pack.write_bytes(bytes(pack.stat().st_size))
+    asset = ama.Store(shelf.remote, Settings.load(None)).resolve("models/1")
+    assert asset.downstream().cut
+    assert not asset.upstream().cut
+
+
 def test_any_glob_and_any_author_can_be_asked_for(shelf: Shelf) -> None:
     shelf.author = "Jörg Łukasz"
     shelf.publish("models", {"weights[1].bin": b"1", "[a": b"2"})
