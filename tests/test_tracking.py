@@ -337,6 +337,18 @@ class TestCompare:
         turned = store.leaderboard("odd", sort="loss", reverse=True)
         assert turned.rows[0].asset.number == 2
 
+    def test_a_colon_in_quotes_is_a_part_of_a_key(self, tmp_path: Path, home: Path) -> None:
+        repo = ama.Repo.init(tmp_path, "models")
+        (repo.root / "params.json").write_text('{"x:y": 2, "n": {"a": 3}}', encoding="utf-8")
+        repo.add([repo.root / "params.json"])
+        repo.upload()
+        store = ama.Store.default()
+        for name, value in (('"x:y"', 2), ('params.json:"x:y"', 2), ("params.json:n.a", 3)):
+            assert store.leaderboard("models", columns=[name]).rows[0].values == (value,)
+        for name in ("x:y", '"x', ":a"):
+            with pytest.raises(NotFound):
+                store.leaderboard("models", columns=[name])
+
     def test_no_column_hides_another_one(self, store: ama.Store) -> None:
         """Of the same file in two refs, and one that is called as an asset's own is."""
         board = store.leaderboard("models")

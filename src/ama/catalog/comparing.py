@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from ama.values import AssetInfo, File
 
 DEFAULT_COLUMNS = 6
 """So many metrics, and so many parameters that differ, has a leaderboard unless one says which."""
+
+_COLUMN = re.compile(r"(?:(.*):)?((?:\"(?:[^\"\\]|\\.)*\"|[^\":])*)", re.DOTALL).fullmatch
+"""A file, and a key; a colon in quotes is a part of the key."""
 
 _ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "other")
 
@@ -291,11 +295,12 @@ def _value(facts: _Facts, column: Column) -> Value:
 
 def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     """Return the column that a key, or the end of one, means."""
-    file, colon, key = name.rpartition(":")
+    match = _COLUMN(name)
+    file, key = match.groups() if match else (None, name)
     fitting = [
         column
         for column in known.values()
-        if (not colon or column.file == file or column.file.endswith(f"/{file}"))
+        if (file is None or column.file == file or column.file.endswith(f"/{file}"))
         and (column.key == key or column.key.endswith(f".{key}"))
     ]
     if not fitting:
