@@ -327,6 +327,25 @@ def test_what_cannot_be_read_is_said_and_read_once_it_is_mended(
     assert found.unread == ()
 
 
+def test_a_document_that_is_lost_hides_nothing_else(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.publish("models", {"a.yml": b"x: 1", "b.bin": b"2"})
+    for pack in shelf.directory.glob("packs/*/*"):
+        if b"x: 1" in pack.read_bytes():
+            pack.rename(tmp_path / pack.name)
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=shelf.cache_dir,
+        user_config_path=tmp_path / "config.toml",
+    )
+    store = ama.Store.open(str(shelf.directory), settings=settings)
+    summary = store.resolve("models/1").summary()
+    assert [file.path for file in summary.files] == ["a.yml", "b.bin"]
+    assert summary.facts == ()
+    assert len(summary.unread) == 1
+    assert store.compare("models/1", "models/1").unread == summary.unread
+    assert store.leaderboard("models").unread == (f"models/1: {summary.unread[0]}",)
+
+
 def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
     shelf.publish("models", {"a": b"1"})
     junk, huge = (

@@ -405,6 +405,11 @@ class TestLineage:
         assert len(there.nodes) == 4
         assert [node.author for node in there.nodes] == ["Ann Lee <ann@example.com>"] * 4
         assert [node.here for node in there.nodes] == [True, False, False, False]
+        summary = ama.Store.open(second).resolve("models").summary()
+        assert {fact.source for fact in summary.facts} == {""}
+        (unread,) = summary.unread
+        assert unread.startswith("inputs (")
+        assert unread.endswith("its content is not in this store")
 
 
 class TestCommands:

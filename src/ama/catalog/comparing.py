@@ -50,6 +50,7 @@ class Profile:
     info: AssetInfo
     facts: tuple[Fact, ...]
     files: tuple[File, ...]
+    unread: tuple[str, ...] = ()
 
 
 def profile(
@@ -68,7 +69,9 @@ def profile(
         IntegrityError: it could not be read.
     """
     info = Describer(view).info(asset, *read_asset(db, asset))
-    return Profile(info, FactReader(db, rules_of).facts(asset, class_name), files_of(db, asset))
+    reader = FactReader(db, rules_of)
+    facts = reader.facts(asset, class_name)
+    return Profile(info, facts, files_of(db, asset), reader.unread)
 
 
 def compare(profiles: Sequence[Profile]) -> Comparison:
@@ -81,7 +84,8 @@ def compare(profiles: Sequence[Profile]) -> Comparison:
     facts = [_by_key(each.facts) for each in profiles]
     rows = [*_fact_rows(facts), *_ref_rows(infos), *_own_rows(infos)]
     listings = [{file.path: file for file in each.files} for each in profiles]
-    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)))
+    unread = tuple(dict.fromkeys(why for each in profiles for why in each.unread))
+    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)), unread)
 
 
 def _by_key(facts: Iterable[Fact]) -> dict[_Key, Fact]:
@@ -275,7 +279,7 @@ def leaderboard(
             )
             for asset in order[:limit]
         ),
-        unread_assets(db, class_name),
+        (*unread_assets(db, class_name), *reader.unread),
     )
 
 

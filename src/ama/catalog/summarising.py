@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from ama.catalog.facts import FactReader, RulesOf, code_of, files_of
+from ama.catalog.facts import FactReader, RulesOf, code_of, files_of, has_all_trees
 from ama.catalog.finding import Criteria, select
 from ama.catalog.values import Summary
 from ama.describing import Describer
@@ -32,7 +32,8 @@ def summarise(
     """
     describer = Describer(view)
     asset, size = read_asset(db, asset_id)
-    facts = FactReader(db, rules_of).facts(asset_id, class_name)
+    reader = FactReader(db, rules_of)
+    facts = reader.facts(asset_id, class_name)
     files = files_of(db, asset_id)
     same = select(db, Criteria(tree=asset.tree))
     if describer.status(class_name, asset_id) == "deleted":
@@ -48,6 +49,7 @@ def summarise(
         aliases_before=_aliases_before(view, class_name, asset_id),
         made_from_it=_made_from(db, asset_id),
         same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
+        unread=reader.unread,
     )
 
 
@@ -62,7 +64,8 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
         " AND status != 'deleted' WHERE hash = ?",
         (asset_id,),
     ).fetchone()
-    if data is None or unread is not None:
+    # Of one whose documents alone can't be read, the rest is known, and that is said beside it.
+    if data is None or (unread is not None and not has_all_trees(db, asset_id)):
         raise IntegrityError(
             f"asset {short(asset_id)} can't be read: {unread}", hint="see what is touched: ama fsck"
         )

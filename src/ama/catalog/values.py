@@ -106,7 +106,8 @@ class Summary:
     """An asset on one screen.
 
     `aliases_before` pointed to it once; `made_from_it` counts the live assets of the store that
-    name it as a ref or parent; `same_files` are other assets with the very same files.
+    name it as a ref or parent; `same_files` are other assets with the very same files; `unread` are
+    documents and refs that could not be read, so that what they say of it is missing.
     """
 
     asset: AssetInfo
@@ -117,6 +118,7 @@ class Summary:
     aliases_before: tuple[str, ...]
     made_from_it: int
     same_files: tuple[Ref, ...]
+    unread: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -199,11 +201,16 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs between assets, and what is the same."""
+    """What differs between assets, and what is the same.
+
+    `unread` are documents and refs of theirs that could not be read, so that what they say is
+    missing.
+    """
 
     assets: tuple[AssetInfo, ...]
     rows: tuple[Row, ...]
     files: tuple[FileRow, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def differences(self) -> tuple[Row, ...]:
@@ -275,7 +282,8 @@ class LeaderboardRow:
 class Leaderboard:
     """The assets of a class side by side.
 
-    `unread` are assets of it that could not be read and so have no row, each with why.
+    `unread` are assets of it that could not be read and so have no row, and refs that could not, so
+    that what they say is missing; each with why.
     """
 
     class_name: str

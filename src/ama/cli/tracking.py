@@ -204,6 +204,8 @@ def compare(
             raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
         names = [name_in_store(name, remote) for name in assets or ()]
         comparison = open_store(remote).compare(*names)
+        for unread in comparison.unread:
+            console.warn(unread)
         if console.report(comparison):
             return
         if not (comparison.differences or comparison.changed_files or everything):
