@@ -226,9 +226,10 @@ def summary_here(
     from ama.catalog.values import Summary
     from ama.values import Ref
 
-    facts = read_facts(files, read, info.metadata, rules_of(settings, info.class_name))
+    rules = rules_of(settings, info.class_name)
+    facts, unread = read_facts(files, read, info.metadata, rules)
     parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
-    return Summary(info, files, facts, code_of(facts), parents, (), 0, ())
+    return Summary(info, files, facts, code_of(facts), parents, (), 0, (), unread)
 
 
 def named_content(file: str | os.PathLike[str]) -> str | None:

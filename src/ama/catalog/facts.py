@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from ama.catalog.documents import (
     MAX_SIZE,
     NotADocument,
     Value,
-    metadata_key,
     read_document,
     syntax_of,
 )
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Code, Fact
-from ama.errors import InvalidInput
+from ama.errors import AmaError, InvalidInput
 from ama.hashing import short
 from ama.objects import EntryKind
 from ama.values import File
@@ -176,8 +174,8 @@ def read_facts(
     read: Callable[[str], bytes],
     metadata: Mapping[str, Value],
     rules: Rules,
-) -> tuple[Fact, ...]:
-    """Return what an asset says that is in no catalog yet.
+) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+    """Return what an asset says that is in no catalog yet, and which files can't be read, and why.
 
     Args:
         files: its files.
@@ -186,13 +184,19 @@ def read_facts(
         rules: what is configured for its class.
     """
     found: list[Fact] = []
+    unread: list[str] = []
     for file in files:
         syntax = syntax_of(file.path)
-        if syntax is not None and file.kind != "symlink" and file.size <= MAX_SIZE:
-            with suppress(NotADocument):
-                found += _facts(file.path, read_document(read(file.path), syntax), rules)
+        if syntax is None or file.kind == "symlink" or file.size > MAX_SIZE:
+            continue
+        try:
+            found += _facts(file.path, read_document(read(file.path), syntax), rules)
+        except NotADocument:
+            continue
+        except AmaError as error:
+            unread.append(f"{file.path} can't be read: {error.message}")
     said = {metadata_key(name): value for name, value in metadata.items()}
-    return (*found, *_facts("", said, rules))
+    return (*found, *_facts("", said, rules)), tuple(unread)
 
 
 def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:
