@@ -10,6 +10,7 @@ from ama.catalog.documents import (
     MAX_SIZE,
     NotADocument,
     Value,
+    metadata_key,
     read_document,
     syntax_of,
 )
