@@ -42,9 +42,11 @@ LAYERS: list[set[str]] = [
     {"operations", "fsck", "listing"},
     {"catalog"},
     {"tracking"},
+    {"browsing"},
     {"asset"},
     {"store"},
     {"repo"},
+    {"dashboard"},
     {"ama"},  # __init__, which exports them lazily
     {"cli"},
     {"__main__"},
@@ -95,9 +97,10 @@ INSIDE: dict[str, list[set[str]]] = {
         {"documents"},
         {"schema", "conditions", "roles"},
         {"values", "filling", "finding"},
-        {"database", "facts", "ancestry"},
+        {"database", "facts", "ancestry", "overview"},
         {"summarising"},
         {"comparing"},
+        {"tables"},
     ],
     "fsck": [{"findings"}, {"history", "packs"}, {"closure"}, {"stores", "worktrees"}],
     "cli": [

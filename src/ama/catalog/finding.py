@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -154,6 +154,30 @@ def _saying(db: sqlite3.Connection, condition: Condition) -> Iterator[_Place]:
     for place in _climb(db, start, "syntax", *values):
         if syntax_of(place.path) == place.syntax and _fits(place.path, condition.file):
             yield place
+
+
+def holding_values(
+    db: sqlite3.Connection, words: Sequence[str]
+) -> Iterator[tuple[bytes, str, str, str]]:
+    """Yield the values in documents that have all words, of every asset that holds them.
+
+    Args:
+        db: a catalog.
+        words: in lower case; each is in the value or in its key.
+
+    Returns:
+        The asset, the file's path, the key, and the value as text.
+    """
+    where = " AND ".join("instr(lower(key || '=' || text), ?)" for _ in words) or "0"
+    rows = db.execute(
+        "SELECT object, syntax, key, text FROM parameters"
+        f" JOIN documents ON documents.id = document WHERE {where}",
+        list(words),
+    )
+    for content, syntax, key, text in rows:
+        for place in _climb(db, "children WHERE object = ?", "NULL", content):
+            if syntax_of(place.path) == syntax:
+                yield place.asset, place.path, key, text
 
 
 def _climb(db: sqlite3.Connection, start: str, syntax: str, *values: object) -> Iterator[_Place]:
