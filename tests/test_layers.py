@@ -102,6 +102,13 @@ INSIDE: dict[str, list[set[str]]] = {
         {"comparing"},
         {"tables"},
     ],
+    "dashboard": [
+        {"markdown", "charts", "previews", "asking", "security"},
+        {"rendering"},
+        {"views"},
+        {"asset_views", "compare_views"},
+        {"server", "exporting"},
+    ],
     "fsck": [{"findings"}, {"history", "packs"}, {"closure"}, {"stores", "worktrees"}],
     "cli": [
         {"output"},
@@ -119,6 +126,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "copying",
             "retiring",
             "tracking",
+            "dashboard",
         },
         {"sharing"},
         {"running"},
@@ -129,6 +137,10 @@ INSIDE: dict[str, list[set[str]]] = {
 WRAPPED: dict[str, set[str]] = {
     "blake3": {"hashing", "objectstore"},
     "fsspec": {"storage.fsspec"},
+    "jinja2": {"dashboard"},
+    "markupsafe": {"dashboard"},  # a part of jinja2
+    "starlette": {"dashboard"},
+    "uvicorn": {"dashboard"},
     "h5py": {"contents.hdf5"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.documents"},
