@@ -224,6 +224,8 @@ class LogReader:
                 break
             number, previous = following, entry_hash(data)
             tail.append((entry, previous))
+        if number == view.number and damage is None:
+            return view  # as it was, with what was loaded of it
         extended = LogView(view.base, tail, self._load_classes, damage)
         check_features(extended.root.read_features, self._storage.url, "read")
         return extended

@@ -104,7 +104,7 @@ class Columns:
 
 
 def columns(
-    db: sqlite3.Connection, rules_of: RulesOf, class_name: str, *, each: int = 3
+    db: sqlite3.Connection, rules_of: RulesOf, class_name: str, *, each: int = 2
 ) -> Columns:
     """Return the columns that the newest assets of a class have.
 

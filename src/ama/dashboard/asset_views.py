@@ -23,7 +23,7 @@ from ama.listing import find_file
 from ama.store import Store
 from ama.values import AliasMove, File
 
-NEAR, FAR = 9, 120
+NEAR, FAR = 9, 60
 """So many assets in either direction are drawn on an asset's page, and in the large picture."""
 
 MOST_FILES = 500

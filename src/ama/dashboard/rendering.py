@@ -120,6 +120,7 @@ class Renderer:
             value=value_text,
             size=size_text,
             person=person,
+            address=lambda author: author.partition("<")[2].rstrip("> "),
             plain=plain_text,
             markdown=lambda text: Markup(markdown.render(plain_text(text))),
             spark=_spark,

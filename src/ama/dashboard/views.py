@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ama.browsing import Browser
+from ama.catalog.documents import split_key
 from ama.catalog.tables import PLAIN_SORTS
 from ama.catalog.values import Column
 from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query
@@ -85,14 +86,14 @@ def class_page(
         chart = scatter(
             points, query.plot.key, lambda number: link(path_to("assets", name, int(number)))
         )
-    keys = [column.key for column in query.shown]
+    names = [_short(column) for column in query.shown]
     content = {
         "name": name,
         "query": query,
         "table": table,
         "pages": max(1, -(-table.total // PAGE)),
         "shown": [
-            (column_id(column), _heading(column, keys.count(column.key) > 1), column)
+            (column_id(column), _heading(column, names.count(_short(column)) > 1), column)
             for column in query.shown
         ],
         "groups": _groups(columns.known[:MOST_CHOICES]),
@@ -113,10 +114,14 @@ def class_page(
     return Page("class.html", name, content)
 
 
+def _short(column: Column) -> str:
+    return split_key(column.key)[-1]
+
+
 def _heading(column: Column, ambiguous: bool) -> str:
-    parts = column.key.split(".")
-    short = ".".join(parts[-2:]) if len(parts) > 2 else column.key
-    return f"{column.file}: {short}" if ambiguous else short
+    """Its last part, or where several columns end so all of it, with the file."""
+    name = column.source or column.file
+    return f"{name}: {column.key}" if ambiguous and name else _short(column)
 
 
 def _groups(columns: tuple[Column, ...]) -> list[tuple[str, list[tuple[str, Column]]]]:
