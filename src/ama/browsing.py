@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.errors import NotFound
 from ama.progress import NO_PROGRESS, Progress
-from ama.remote import Remote
+from ama.remote import FORMAT, Remote, gone
 from ama.revisions import class_state
 from ama.settings import Settings
+from ama.storage.protocol import Range
 from ama.tracking import rules_of
 
 if TYPE_CHECKING:
@@ -97,7 +98,11 @@ class Browser:
             StorageError: the store can't be reached.
             IntegrityError: its log is damaged.
         """
-        return (self._remote.log.confirmed_view() or self._remote.view()).number
+        view = self._remote.log.confirmed_view() or self._remote.view()
+        if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
+            raise gone(self._remote.url)  # not its log alone is missing
+        view.require_whole()
+        return view.number
 
     def classes(self) -> tuple[ClassOverview, ...]:
         """Return every class at a glance, the one with the newest asset first."""
@@ -119,6 +124,7 @@ class Browser:
         """
         from ama.catalog import overview
 
+        self.number()
         found = self._catalog.ask(
             lambda db, view: (
                 class_state(view, class_name, self._remote.url),

@@ -16,7 +16,7 @@ from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import preview
 from ama.dashboard.rendering import Page, path_to
 from ama.dashboard.views import panel
-from ama.errors import NotFound
+from ama.errors import NotFound, shown
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
 from ama.listing import find_file
@@ -131,7 +131,10 @@ def file_of_asset(asset: Asset, path: str) -> File:
         NotFound: the asset has no such file; the hint has the nearest.
     """
     files = {file.path: file for file in asset.files()}
-    return find_file(files, path, f"{asset.info.class_name}/{asset.info.number}")
+    found = find_file(files, path, asset.info.name)
+    if found.path != path:  # written in another way, such as with a slash at its end
+        raise NotFound(f"{asset.info.name} has no file {shown(path)}")
+    return found
 
 
 def _facts(summary: Summary) -> list[Facts]:
@@ -145,6 +148,8 @@ def _facts(summary: Summary) -> list[Facts]:
     groups = []
     for role, title in titles:
         facts = [fact for fact in summary.facts if fact.role == role]
+        # What is one number comes before histories.
+        facts.sort(key=lambda fact: role == "metric" and isinstance(fact.value, tuple))
         if facts:
             left = max(0, len(facts) - MOST_FACTS)
             groups.append(Facts(title, tuple(facts[:MOST_FACTS]), left))

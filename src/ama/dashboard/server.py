@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 from starlette.applications import Starlette
@@ -248,6 +249,10 @@ class Serving:
         """What is opened in a browser."""
         return f"{self.url}?token={self.token}" if self.token else self.url
 
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
     def run(self) -> None:
         """Serve until the process is interrupted."""
         import uvicorn
@@ -276,13 +281,8 @@ def serve(store: Store, *, host: str = "127.0.0.1", port: int = PORT) -> Serving
         StorageError: it can't listen there.
     """
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[
-            0
-        ]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(place)
-        listening.listen(128)
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = _listen(family, place)
     except (OSError, OverflowError) as error:
         raise StorageError(
             f"can't listen on {shown(host)}, port {port}: {error}",
@@ -293,6 +293,18 @@ def serve(store: Store, *, host: str = "127.0.0.1", port: int = PORT) -> Serving
     shown_host = f"[{host}]" if ":" in host else host
     url = f"http://{shown_host}:{listening.getsockname()[1]}/"
     return Serving(url, token, application(store, token=token, hosts=hosts), listening)
+
+
+def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _is_loopback(address: object) -> bool:
