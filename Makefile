@@ -63,11 +63,11 @@ lint: $(VENV)/.dev
 test: lint
 	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
-# Azure's own emulator comes from npm. Debian's nginx-light and openssh-server are used if they are
+# Azure's own emulator comes from npm, and so does what looks for barriers in the dashboard's pages. Debian's nginx-light and openssh-server are used if they are
 # there; .ci/run installs them.
 .servers/.installed:
 	@mkdir -p .servers
-	@npm install --silent --no-audit --no-fund --prefix .servers azurite@3.37.0
+	@npm install --silent --no-audit --no-fund --prefix .servers azurite@3.37.0 axe-core@4.14.1
 	@touch $@
 
 servers: .servers/.installed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,32 @@ def browser_of(store: ama.Store, **options: Any) -> TestClient:
 def text_of(page: str) -> str:
     """What a page says, without its tags."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+class Tags(HTMLParser):
+    """Finds what could run in a page."""
+
+    @classmethod
+    def dangerous(cls, page: str) -> list[str]:
+        tags = cls()
+        tags.found = []
+        tags.feed(page)
+        return tags.found
+
+    found: list[str]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        own = ("/static/", "/assets/hostile/1/image/picture.png")
+        if tag in ("script", "img", "iframe", "object", "embed", "base", "style"):
+            if not (known.get("src") or "").startswith(own):
+                self.found.append(f"{tag} {attrs}")
+        for name, value in attrs:
+            link = name in ("href", "src", "action", "xlink:href")
+            if name.startswith("on") or name == "style":
+                self.found.append(f"{name} of {tag}")
+            if link and not (value or "").startswith(("/", "#", "https://example.com/")):
+                self.found.append(f"{name}={value}")
 
 
 def seen(client: TestClient, address: str, status: int = 200) -> str:
@@ -325,9 +352,7 @@ class TestSafe:
         for address in addresses + [html.unescape(each) for each in found]:
             answer = client.get(address)
             assert answer.status_code in (200, 400, 404), address
-            assert not re.search(r"<script(?! src=\"/static/app.js\" defer>)", answer.text), address
-            assert not re.search(r"<[^>]*\son\w+\s*=", answer.text.replace("&#34;", "")), address
-            assert "javascript:alert" not in "".join(re.findall(r'href="[^"]*"', answer.text))
+            assert Tags.dangerous(answer.text) == [], address
             assert TURN not in answer.text
             assert len(answer.content) < 300_000, address
         assert (
