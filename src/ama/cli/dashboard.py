@@ -49,8 +49,7 @@ def dashboard(
     if export is not None:
         pages = write(store, export)
         if not console.report({"directory": export, "pages": pages}):
-            console.done(f"wrote {count(pages, 'page')} to {export}")
-            console.next_step(f"open {export}/index.html")
+            console.done(f"wrote {count(pages, 'page')} to {export}; begin with index.html there")
         return
     serving = serve(store, host=host, port=port)
     if not console.report({"url": serving.url, "token": serving.token, "address": serving.address}):

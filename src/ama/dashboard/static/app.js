@@ -49,15 +49,12 @@ function prepare(root) {
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
     });
   }
-  for (const select of root.querySelectorAll("select"))
-    select.addEventListener("change", () => select.form.requestSubmit());
 }
 
 // Filters as one types: the address follows, so that it can be sent to somebody.
 for (const form of document.querySelectorAll("[data-live-form]")) {
   let waiting = 0, latest = 0;
   form.addEventListener("input", (event) => {
-    if (event.target.type !== "search") return;
     clearTimeout(waiting);
     waiting = setTimeout(async () => {
       const mine = ++latest;
