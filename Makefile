@@ -19,7 +19,7 @@ MEMORY := $(shell test -w /dev/shm && test "$$(df -Pk /dev/shm | awk 'NR == 2 {p
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint bench bench-remotes servers clean
+.PHONY: help venv dev demo test lint bench bench-remotes bench-tracking servers clean
 
 help:
 	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make servers servers for the tests of remotes; needs npm'
 	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
+	@echo 'make bench-tracking  the same of questions about 10,000 assets (BENCH_ARGS="--quick")'
 	@echo 'make bench-remotes   the same of remotes, behind 20 ms (BENCH_ARGS="--quick")'
 	@echo 'make clean   remove what these made'
 
@@ -74,6 +75,9 @@ servers: .servers/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-tracking: $(VENV)/.installed
+	@$(BIN)/python benchmarks/tracking.py $(BENCH_ARGS)
 
 bench-remotes: $(VENV)/.dev
 	@$(BIN)/python benchmarks/remotes.py $(BENCH_ARGS)

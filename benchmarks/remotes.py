@@ -40,7 +40,15 @@ from measure import (
 )
 
 SERVE = Path(__file__).parent / "serve.py"
-SERVERS = ("seaweed", "moto", "gcs")
+SERVERS = ("seaweed", "seaweed-s3fs", "moto", "gcs")
+
+# The package that ama goes through.
+CLIENT = """
+import importlib.metadata, json, sys
+from ama.storage.opening import open_storage
+client = open_storage(sys.argv[1], json.loads(sys.argv[2])).client
+print(f"{client}-{importlib.metadata.version(client)}")
+"""
 
 # What somebody would write who uses fsspec and nothing else.
 PLAIN = """
@@ -439,7 +447,10 @@ def said(*argv: str, bench: Bench) -> str:
 
 def machine(bench: Bench) -> str:
     """What was measured on what, for the line above the table."""
-    versions = [f"ama {said(*AMA, '--version', bench=bench)}", *bench.server.versions]
+    options = json.dumps({"endpoint_url": bench.server.options["endpoint_url"]})
+    client = said(sys.executable, "-c", CLIENT, f"{bench.server.url}/x", options, bench=bench)
+    ama = f"ama {said(*AMA, '--version', bench=bench)} through {client.replace('-', ' ')}"
+    versions = [ama, *bench.server.versions]
     if bench.dvc_command is not None:
         versions.append(f"DVC {said(bench.dvc_command, '--version', bench=bench)}")
     return (
@@ -481,7 +492,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--pairs", type=int, help="how often each pair is run")
     parser.add_argument(
-        "--server", choices=SERVERS, default=SERVERS[0], help="by default %(default)s"
+        "--server",
+        choices=SERVERS,
+        default=SERVERS[0],
+        help="by default %(default)s; seaweed-s3fs: the same without obstore",
     )
     parser.add_argument(
         "--dvc",

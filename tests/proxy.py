@@ -25,6 +25,8 @@ Action = Literal[
     "busy",  # 503, come back in a second
     "error",  # 500
     "denied",  # 403
+    "moved",  # 301, to where isn't said
+    "refused",  # 400
 ]
 
 
@@ -37,6 +39,7 @@ class Request:
     path: str
     size: int
     seen: int
+    agent: str = ""
 
 
 Rule = Callable[[Request], Action]
@@ -58,6 +61,7 @@ class Proxy:
     most_at_once: int = 0
 
 
+_STATUS: dict[Action, int] = {"error": 500, "denied": 403, "moved": 301, "refused": 400}
 _HOP_BY_HOP = frozenset("connection keep-alive transfer-encoding te upgrade host".split())
 
 
@@ -109,9 +113,9 @@ def _handler(proxy: Proxy, upstream: str, session: ClientSession) -> Any:
     async def handle(request: web.Request) -> web.StreamResponse:
         nonlocal under_way
         body = await request.read()
-        path = request.rel_url.path_qs
+        path, agent = request.rel_url.path_qs, request.headers.get("User-Agent", "")
         seen = sum(r.method == request.method and r.path == path for r in proxy.requests)
-        asked = Request(len(proxy.requests) + 1, request.method, path, len(body), seen)
+        asked = Request(len(proxy.requests) + 1, request.method, path, len(body), seen, agent)
         proxy.requests.append(asked)
         under_way += 1
         proxy.most_at_once = max(proxy.most_at_once, under_way)
@@ -125,10 +129,8 @@ def _handler(proxy: Proxy, upstream: str, session: ClientSession) -> Any:
         await asyncio.sleep(proxy.delay)
         if action == "busy":
             return web.Response(status=503, headers={"Retry-After": "1"})
-        if action == "error":
-            return web.Response(status=500)
-        if action == "denied":
-            return web.Response(status=403)
+        if action in _STATUS:
+            return web.Response(status=_STATUS[action])
         if action == "stall":
             await asyncio.sleep(3600)
         if action == "drop":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import ama
 import ama.storage.fsspec
+import ama.storage.network
 from ama.errors import AmaError
 from ama.operations import uploading
 

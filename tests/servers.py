@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ from typing import Any
 import pytest
 
 from ama.storage.backends import BACKENDS
-from ama.storage.fsspec import FsspecStorage
-from ama.storage.protocol import Storage
+from ama.storage.network import NetworkStorage, Opener, with_fsspec, with_obstore
 
 START_SECONDS = 30
 
@@ -47,14 +46,16 @@ class Server:
     secrets: dict[str, Any] = field(default_factory=dict)
     files: Path | None = None
     """The directory that it serves, if it serves one."""
+    openers: tuple[Opener, ...] = (with_fsspec,)
+    """The only clients that storages made here go through."""
 
-    def storage(self, name: str, **options: Any) -> Storage:
+    def storage(self, name: str, **options: Any) -> NetworkStorage:
         """A storage in a directory of the server's."""
-        return FsspecStorage(
+        return NetworkStorage(
             f"{self.url}/{name}",
             BACKENDS[self.url.partition(":")[0]],
             {**self.options, **self.secrets},
-            **options,
+            **{"openers": self.openers, **options},
         )
 
 
@@ -132,15 +133,24 @@ def s3(scratch: Path) -> Iterator[Server]:
     argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with running(*argv, port=port):
         _make_bucket(endpoint)
-        yield Server("s3", "s3://bucket", {"endpoint_url": endpoint}, _AWS, _KEY)
+        yield Server("s3", "s3://bucket", {"endpoint_url": endpoint}, _S3FS, _KEY)
 
 
 _KEY = {"key": "testing", "secret": "testing"}
-_AWS = {
+AWS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+# As much as that is not for obstore to understand: commands go through s3fs.
+_S3FS = {**AWS, "AWS_MAX_ATTEMPTS": "1"}
+
+
+@contextlib.contextmanager
+def through_obstore(kind: str, scratch: Path) -> Iterator[Server]:
+    """The same server as another kind has, reached through obstore."""
+    needs("obstore")
+    yield replace(start(kind), kind=f"{kind}_obstore", environ=AWS, openers=(with_obstore,))
 
 
 @contextlib.contextmanager
@@ -158,7 +168,7 @@ def seaweed(scratch: Path) -> Iterator[Server]:
             except (RuntimeError, OSError):  # somebody took one of its ports meanwhile
                 if not tries_left:
                     raise
-        yield Server("seaweed", "s3://bucket", {"endpoint_url": endpoint}, _AWS, _KEY)
+        yield Server("seaweed", "s3://bucket", {"endpoint_url": endpoint}, _S3FS, _KEY)
 
 
 @contextlib.contextmanager
@@ -321,8 +331,10 @@ STARTERS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Server]]]
     "nginx": nginx,
     "plain_http": plain_http,
     "seaweed": seaweed,
+    "s3_obstore": partial(through_obstore, "s3"),
+    "seaweed_obstore": partial(through_obstore, "seaweed"),
 }
-WRITABLE = ("gcs", "s3", "azure", "sftp")
+WRITABLE = ("gcs", "s3", "s3_obstore", "azure", "sftp")
 READ_ONLY = ("nginx", "plain_http")
 
 

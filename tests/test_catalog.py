@@ -21,7 +21,16 @@ from ama.catalog.schema import FILE, TABLES
 from ama.entries import HeldRef, Publish, SetStatus
 from ama.errors import IntegrityError, InvalidInput
 from ama.hashing import asset_id, blob_id, tree_id
-from ama.objects import Asset, EntryKind, Kind, RefLink, TreeEntry, encode_asset, encode_tree
+from ama.objects import (
+    MAX_SIZE,
+    Asset,
+    EntryKind,
+    Kind,
+    RefLink,
+    TreeEntry,
+    encode_asset,
+    encode_tree,
+)
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.settings import Settings
@@ -311,6 +320,25 @@ def test_what_cannot_be_read_is_said_and_read_once_it_is_mended(
     found = store.find(blob_id(b"1").hex())
     assert [each.asset.number for each in found] == [1, 2, 3]
     assert found.unread == ()
+
+
+def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
+    shelf.publish("models", {"a": b"1"})
+    junk, huge = (
+        b"no tree",
+        encode_tree([TreeEntry(name, EntryKind.FILE, blob_id(b"1"), MAX_SIZE) for name in "ab"]),
+    )
+    for root in (junk, huge):
+        asset = encode_asset(Asset("models", tree_id(root), (), (), "Eve", 1))
+        with PackWriter(shelf.storage) as writer:
+            writer.add(Kind.TREE, tree_id(root), root)
+            writer.add(Kind.ASSET, asset_id(asset), asset)
+            (index,) = writer.finish()
+        event = Publish(asset_id(asset), "models", (), (index.id,), (index.id,))
+        shelf.remote.log.append(lambda _, event=event: [event], author="Eve", now=lambda: 0)
+    assert holding(shelf.catalog(), b"1") == 2
+    said = rows(shelf.file)["assets"]
+    assert {row[2]: row[6] is None for row in said} == {1: True, 2: False, 3: True}  # type: ignore[index]
 
 
 def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:

@@ -198,7 +198,7 @@ def test_assets_in_a_narrow_window(monkeypatch: pytest.MonkeyPatch) -> None:
         "    trained on twice the images, with the learning rate of the last but one",
         "resnet/2 (a1a1a1a1a1)              Bo                          2026-11-23 03:24",
     ]
-    assert printed["60"][2] == "resnet/1 (a1a1a1a1a1)  producti…  Ann Eli…  2026-11-23 03:24"
+    assert printed["60"][2] == "resnet/1 (a1a1a1a1a1)  product…  Ann Eli…  2026-11-23 03:24"
     assert all(len(line) <= 60 for line in printed["60"])
 
 

@@ -201,3 +201,13 @@ def test_a_full_disk_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.M
         config.set_value(path, "user.name", "Bob")
     assert config.load(path) == {"user": {"name": "Ann"}}
     assert os.listdir(path.parent) == ["config.toml"]
+
+
+def test_globs_of_a_class_are_a_text_or_a_list(path: Path) -> None:
+    write(
+        path, '[classes."a.b"]\nmetrics = "x.yml, y.yml:best.*,"\ndata = [" d.yml", 3]\ncode = 1\n'
+    )
+    assert config.class_settings(config.load(path), "a.b") == {
+        "metrics": ("x.yml", "y.yml:best.*"),
+        "data": ("d.yml",),
+    }

@@ -36,7 +36,7 @@ DIRECTIVE = re.compile(r"<!--\s*example:\s*(?P<word>\w+).*-->")
 
 # What may differ between a document and a run, in this order, and what stands for it.
 VARIES = [
-    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?( ?UTC|Z|[+-]\d\d:?\d\d)?", "TIME"),
+    (r"\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?(\.\d+)?( ?UTC|Z|[+-]\d\d:?\d\d)?)?", "TIME"),
     (r"\b\d+ (second|minute|hour|day|week|month|year)s? ago\b|\bjust now\b", "TIME"),
     (r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b(\.\.\.|…)?", "ID"),
     (r"\b\d+(\.\d+)? ?([kMGT]i?)?B/s\b", "SPEED"),

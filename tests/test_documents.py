@@ -22,7 +22,7 @@ from ama.catalog.documents import (
     split_key,
     syntax_of,
 )
-from ama.catalog.roles import Rules, direction_of, role_of
+from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell, to_cell
 from ama.errors import InvalidInput
 
@@ -182,7 +182,7 @@ def test_times() -> None:
 
 def test_roles_by_name_and_content() -> None:
     def role(path: str, key: str, value: Value, **document: Value) -> str:
-        return role_of(path, key, value, Rules(), {key: value, **document})
+        return roles_of(path, {key: value, **document}, Rules())[key]
 
     assert role("git_info.yml", "branch", "main") == "code"
     assert role("info.json", "branch", "main", commit="a" * 40) == "code"
@@ -204,7 +204,7 @@ def test_rules_of_a_class_come_first() -> None:
         {"metric": ("notes.yml:eval.*",), "parameter": ("results.json",)},
         {"higher": ("speed",)},
     )
-    assert role_of("a/notes.yml", "eval.speed", 3, rules) == "metric"
-    assert role_of("results.json", "loss", 3, rules) == "parameter"
+    assert roles_of("a/notes.yml", {"eval.speed": 3}, rules) == {"eval.speed": "metric"}
+    assert roles_of("results.json", {"loss": 3}, rules) == {"loss": "parameter"}
     assert direction_of("eval.speed", rules) == "higher"
     assert direction_of("eval.speed", Rules()) is None

@@ -58,7 +58,7 @@ def folded(*events: Event) -> Root:
     """The root after one entry for each event."""
     root = Root(0, GENESIS)
     for number, event in enumerate(events, 1):
-        root = fold_root(root, Entry(number, bytes(16), root.entry_hash, "", 0, (event,)), A)
+        root = fold_root(root, [(Entry(number, bytes(16), root.entry_hash, "", 0, (event,)), A)])
     return root
 
 
@@ -108,7 +108,7 @@ def test_two_independent_folds_agree(log: list[list[Event]]) -> None:
         data = encode_entry(entry)
         assert decode_entry(data) == entry
         theirs.add(READER.read_entry(data, number, root.entry_hash), entry_hash(data))
-        root = fold_root(root, entry, entry_hash(data))
+        root = fold_root(root, [(entry, entry_hash(data))])
         entries.append(entry)
     states = {
         name: encode_class_state(fold_class(ClassState(name), entries)) for name in theirs.classes

@@ -218,7 +218,7 @@ def test_ama_reads_the_events(label: str) -> None:
 
 
 def test_the_fold_of_the_entry_is_the_checkpoint() -> None:
-    folded = fold_root(Root(0, ENTRY.previous), ENTRY, EXAMPLES["entry hash"])
+    folded = fold_root(Root(0, ENTRY.previous), [(ENTRY, EXAMPLES["entry hash"])])
     assert (folded.number, folded.entry_hash) == (ROOT.number, ROOT.entry_hash)
     assert hashing.seal(EXAMPLES["class state"]) == ROOT.classes["models"]
 

@@ -68,9 +68,16 @@ class TestFind:
         assert len(store.find("0" * 64)) == 0
 
     def test_a_file_that_is_not_there(self, store: ama.Store) -> None:
+        with pytest.raises(NotFound):
+            store.find(class_name="no-such-class")
         for file in ("no-such-file", "models/1:no-such-file", Path("no-such-file"), "abcdef1"):
             with pytest.raises(NotFound):
                 store.find(file)
+
+    def test_a_class_that_is_not_there(self, store: ama.Store) -> None:
+        with pytest.raises(NotFound) as caught:
+            store.find(class_name="model")
+        assert "models" in str(caught.value.hint)
 
     @pytest.mark.parametrize(
         ("conditions", "expected"),
@@ -80,11 +87,11 @@ class TestFind:
             ({"alias": "newest"}, ["models/3"]),
             ({"name": "*.h5"}, ["models/1", "models/2", "models/3"]),
             ({"name": "no/such/*"}, []),
-            ({"author": "ANN"}, ["inputs/1", "inputs/2", "inputs/3", "models/1", "models/2", "models/3"]),
+            ({"author": "ANN"}, [f"{c}/{n}" for c in ("inputs", "models") for n in (1, 2, 3)]),
             ({"author": "bob"}, []),
             ({"meta": "run=wide"}, ["models/2"]),
             ({"meta": ["team=vision", "run!=wide"]}, ["models/1", "models/3"]),
-            ({"params": "training.yml:parameters.learning_rate=0.001", "class_name": "inputs"}, ["inputs/1", "inputs/2"]),
+            ({"params": "training.yml:parameters.seed=1", "class_name": "inputs"}, ["inputs/1"]),
             ({"params": "learning_rate<0.001", "class_name": "models"}, ["models/3"]),
             ({"params": "best.val_loss<0.27"}, ["models/2"]),
             ({"params": "fine_tuned_from=base", "class_name": "inputs"}, ["inputs/3"]),
@@ -156,11 +163,34 @@ class TestSummary:
         assert [(ref.class_name, ref.number) for ref in summary.same_files] == [("models", 1)]
         assert [(ref.class_name, ref.number) for ref in summary.parents] == [("models", 1)]
 
+    def test_of_a_deleted_asset_its_record_is_left(self, store: ama.Store) -> None:
+        """Whether the catalog was filled before it was deleted or not."""
+        assert store.resolve("models/2").summary().files
+        store.delete("models/2", force=True)
+        summary = store.resolve("models/2").summary()
+        assert (summary.files, summary.metrics, summary.same_files) == ((), (), ())
+        assert summary.asset.metadata["run"] == "wide"
+        assert summary.code is not None  # its inputs, which are there, say which
+
     def test_a_class_has_rules_of_its_own(self, published: Path) -> None:
         set_value(user_config_path(), "classes.models.metrics", "model.yml:parameters")
         set_value(user_config_path(), "classes.models.higher_is_better", "parameters")
         metrics = ama.Store.default().resolve("models@wide").summary().metrics
         assert {fact.key: fact.better for fact in metrics}["parameters"] == "higher"
+
+    def test_a_file_of_50_mb_is_no_parameters(self, store: ama.Store, published: Path) -> None:
+        directory = published / "huge"
+        directory.mkdir()
+        (directory / "metrics.json").write_bytes(b'{"loss": 1, "x": "%s"}' % (b"a" * 50_000_000))
+        (directory / "broken.yml").write_text("a: [1", encoding="utf-8")
+        (directory / "latin.yml").write_bytes(b"name: M\xfcller")
+        repo = ama.Repo.init(directory, "huge")
+        repo.add(["."])
+        repo.upload()
+        summary = store.resolve("huge").summary()
+        assert summary.facts == ()
+        assert len(summary.files) == 3
+        assert len(store.find(class_name="huge", params="loss")) == 0
 
     def test_in_a_notebook_what_a_store_says_is_text(
         self, store: ama.Store, published: Path
@@ -172,8 +202,12 @@ class TestSummary:
         repo.add(["params.json"])
         repo.upload(message="<img src=x onerror=alert(1)>")
         asset = store.resolve("hostile")
-        for shown in (asset.summary(), store.find(class_name="hostile"), store.leaderboard("hostile"),
-                      ama.compare(asset, store.resolve("models@base"))):  # fmt: skip
+        for shown in (
+            asset.summary(),
+            store.find(class_name="hostile"),
+            store.leaderboard("hostile"),
+            ama.compare(asset, store.resolve("models@base")),
+        ):
             html = shown._repr_html_()  # type: ignore[attr-defined]
             assert html.startswith("<table>")
             assert "<script" not in html
@@ -217,12 +251,22 @@ class TestCompare:
         directory = published / "base"
         repo = ama.Repo.open(directory)
         (directory / "model.yml").rename(directory / "architecture.yml")
-        repo.rm(["model.yml"])
+        repo.remove(["model.yml"])
         repo.add(["architecture.yml"])
         repo.upload()
         changed = store.compare("models@base", "models").changed_files
         (row,) = changed
         assert (row.kind, row.old_path, row.path) == ("renamed", "model.yml", "architecture.yml")
+        (said,) = (r for r in store.compare("models@base", "models").table() if r["role"] == "file")
+        assert said["key"] == "renamed from model.yml"
+
+    def test_what_was_deleted_is_refused_also_where_the_catalog_has_it(
+        self, store: ama.Store
+    ) -> None:
+        assert store.compare("models/1", "models/2").changed_files
+        store.delete("models/2", force=True)
+        with pytest.raises(NotFound, match="was deleted"):
+            store.compare("models/1", "models/2")
 
     def test_one_is_not_compared(self, store: ama.Store) -> None:
         with pytest.raises(InvalidInput, match="two assets"):
@@ -240,8 +284,8 @@ class TestCompare:
     def test_leaderboard(self, store: ama.Store) -> None:
         board = store.leaderboard("models", sort="val_loss", columns="learning_rate")
         assert [row.asset.number for row in board.rows] == [2, 3, 1]
-        assert board.column_names() == ("parameters.learning_rate", "best.val_loss")
-        assert board.rows[0].values == (0.001, 0.266756)
+        assert board.column_names() == ("best.val_loss", "parameters.learning_rate")
+        assert board.rows[0].values == (0.266756, 0.001)
         turned = store.leaderboard("models", sort="val_loss", reverse=True, limit=1)
         assert [row.asset.number for row in turned.rows] == [1]
         accuracy = store.leaderboard("models", sort="best.val_accuracy")
@@ -268,7 +312,7 @@ class TestCompare:
             repo = ama.Repo.init(directory, "odd")
             repo.add(["metrics.json"])
             repo.upload()
-        assert [row.asset.number for row in store.leaderboard("odd", sort="loss").rows][0] == 2
+        assert store.leaderboard("odd", sort="loss").rows[0].asset.number == 2
         turned = store.leaderboard("odd", sort="loss", reverse=True)
         assert turned.rows[0].asset.number == 2
 
@@ -289,6 +333,7 @@ class TestLineage:
             "inputs/1", "models/1", "models/3",
         ]  # fmt: skip
         assert len(model.downstream().nodes) == 1
+        assert model.lineage()._repr_svg_().startswith("<svg")  # type: ignore[attr-defined]
 
     def test_what_is_published_elsewhere_is_known_by_its_record(
         self, store: ama.Store, published: Path, tmp_path: Path
@@ -297,7 +342,7 @@ class TestLineage:
         second = str(tmp_path / "second")
         repo = ama.Repo.open(published / "finetuned")
         repo.push(remote=second)
-        there = ama.Store.open(second).resolve("models@finetuned").upstream()
+        there = ama.Store.open(second).resolve("models").upstream()
         assert {node.class_name for node in there.nodes} == {"models", "inputs"}
         assert len(there.nodes) == 4
         assert [node.author for node in there.nodes] == ["Ann Lee <ann@example.com>"] * 4
@@ -307,13 +352,18 @@ class TestLineage:
 class TestCommands:
     def test_find(self, published: Path, run: Ama) -> None:
         lines = run.ok("find", published / "base" / "model.yml").stdout.splitlines()
-        assert lines[0].split() == ["Asset", "Path", "Aliases", "Created", "By", "Created", "At", "(UTC)"]  # fmt: skip
+        header = "Asset Path Aliases Created By Created At (UTC)"
+        assert lines[0].split() == header.split()
         assert [line.split()[0] for line in lines[1:]] == ["models/1", "models/3"]
         found = run.ok("find", "--meta", "run=wide", "--json").json()["found"]
         assert [each["asset"]["number"] for each in found] == [2]
         rows = list(csv.DictReader(io.StringIO(run.ok("find", "--name", "*.h5", "--csv").stdout)))
         assert [row["path"] for row in rows] == ["model.h5"] * 3
-        assert "no asset in" in run.ok("find", "--author", "nobody").stderr
+        nobody = run.ok("find", "--author", "nobody", "--csv")
+        assert (nobody.stdout, nobody.stderr[:11]) == ("", "no asset in")
+        new = published / "new.txt"
+        new.write_text("never published", encoding="utf-8")
+        assert ama.hash_file(new)[:10] in run.ok("find", new).stderr
         assert run("find").code == run("find", "--meta", "loss<x").code == 2
 
     def test_find_a_file_of_this_worktree(self, published: Path, run: Ama) -> None:
@@ -352,9 +402,18 @@ class TestCommands:
         assert "parameters.optimizer" in everything
         markdown = run.ok("compare", "models@base", "models@finetuned", "--markdown").stdout
         assert markdown.splitlines()[1].startswith("| --- |")
+        assert "| 12 values, last 0.309717 | 6 values, last 0.280225 | -0.029492 |" in markdown
+        found = run.ok("compare", "models@base", "models@finetuned", "--csv").stdout
+        (loss,) = (r for r in csv.DictReader(io.StringIO(found)) if r["key"] == "best.val_loss")
+        assert (loss["role"], loss["file"], loss["better"]) == (
+            "metric",
+            "summary_dict.json",
+            "true",
+        )
         rows = run.ok("compare", "models/1", "models/2", "models/3", "--csv").stdout
         assert "parameters.hidden_units,256,512,256" in rows
-        assert run.ok("compare", "models/1", "models/1").stderr.startswith("no differences")
+        same = run.ok("compare", "models/1", "models/1", "--csv")
+        assert (same.stdout, same.stderr[:14]) == ("", "no differences")
         assert run("compare", "models/1").code == 2
         assert run("compare", "models/1", "--sort", "x").code == 2
 

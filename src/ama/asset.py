@@ -11,9 +11,10 @@ from ama.errors import InvalidInput
 from ama.listing import as_file, find_file, require_named
 from ama.logview import LogView
 from ama.objects import Kind
-from ama.operations.session import several
+from ama.operations.session import at_least_one, several
 from ama.remote import Remote
 from ama.results import DownloadResult
+from ama.revisions import require_live
 from ama.sources import Sources
 from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
@@ -254,8 +255,11 @@ class Asset:
         """
         return self._tracker.summary(self._target.class_name, self._target.asset)
 
-    def upstream(self) -> Lineage:
+    def upstream(self, *, limit: int | None = None) -> Lineage:
         """Return what this asset was made from, all the way: its refs and parents, and theirs.
+
+        Args:
+            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
             StorageError: the store can't be reached.
@@ -265,10 +269,14 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").upstream().edges
             ()
         """
-        return self._tracker.lineage(self._target.asset, up=True, down=False)
+        at_least_one(limit)
+        return self._tracker.lineage(self._target.asset, up=True, down=False, limit=limit)
 
-    def downstream(self) -> Lineage:
+    def downstream(self, *, limit: int | None = None) -> Lineage:
         """Return what was made from this asset, all the way; deleted assets left out.
+
+        Args:
+            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
             StorageError: the store can't be reached.
@@ -278,10 +286,14 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").downstream().edges
             ()
         """
-        return self._tracker.lineage(self._target.asset, up=False, down=True)
+        at_least_one(limit)
+        return self._tracker.lineage(self._target.asset, up=False, down=True, limit=limit)
 
-    def lineage(self) -> Lineage:
+    def lineage(self, *, limit: int | None = None) -> Lineage:
         """Return both: what this asset was made from, and what was made from it.
+
+        Args:
+            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
             StorageError: the store can't be reached.
@@ -291,9 +303,11 @@ class Asset:
             >>> [n.class_name for n in ama.Store.open("store").resolve("models").lineage().nodes]
             ['models']
         """
-        return self._tracker.lineage(self._target.asset, up=True, down=True)
+        at_least_one(limit)
+        return self._tracker.lineage(self._target.asset, up=True, down=True, limit=limit)
 
     def _profile(self) -> Profile:
+        require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
         return self._tracker.profile(self._target.class_name, self._target.asset)
 
     def _others(self, named: Iterator[tuple[str, str]]) -> tuple[Asset, ...]:
@@ -318,6 +332,7 @@ def compare(*assets: Asset) -> Comparison:
 
     Raises:
         InvalidInput: fewer than two.
+        NotFound: one of them was deleted.
         IntegrityError: one of them can't be read.
 
     Example:
@@ -330,6 +345,6 @@ def compare(*assets: Asset) -> Comparison:
 
     if len(assets) < 2:
         raise InvalidInput(
-            "to compare takes two assets or more", hint="see one by itself: ama show ASSET"
+            "a comparison takes two assets or more", hint="see one by itself: ama show ASSET"
         )
     return compared([asset._profile() for asset in assets])

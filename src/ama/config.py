@@ -310,10 +310,16 @@ def class_settings(data: Mapping[str, object], name: str) -> dict[str, tuple[str
     classes = data.get("classes", {})
     table = classes.get(name, {}) if isinstance(classes, Mapping) else {}
     return {
-        setting: tuple(glob for part in text.split(",") if (glob := part.strip()))
-        for setting, text in (table.items() if isinstance(table, Mapping) else ())
-        if isinstance(text, str)
+        setting: _globs(value)
+        for setting, value in (table.items() if isinstance(table, Mapping) else ())
+        if isinstance(value, str | list)
     }
+
+
+def _globs(value: str | list[object]) -> tuple[str, ...]:
+    """A text with commas, as commands write it, or a list of texts, as people do."""
+    texts = value.split(",") if isinstance(value, str) else value
+    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
 
 
 def _parts(key: str) -> list[str]:

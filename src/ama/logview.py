@@ -35,10 +35,7 @@ class LogView:
         self.damage = damage
         self._load = load
         self._states: dict[str, ClassState] = {}
-        root = base
-        for entry, entry_hash in self.tail:
-            root = fold_root(root, entry, entry_hash)
-        self.root = root
+        self.root = fold_root(base, self.tail)
         born = {name for entry, _ in self.tail for name in touched_classes(entry)}
         self.class_names: tuple[str, ...] = tuple(sorted({*base.classes, *born}))
 

@@ -122,15 +122,28 @@ class Root:
         return tuple(found)
 
 
-def fold_root(root: Root, entry: Entry, entry_hash: bytes) -> Root:
-    """Return the root after one more entry; the digests of its classes stay as they were.
+def fold_root(root: Root, entries: Iterable[tuple[Entry, bytes]]) -> Root:
+    """Return the root after more entries; the digests of its classes stay as they were.
+
+    Args:
+        root: the state before them.
+        entries: in order, each with the hash of its bytes.
 
     Raises:
-        FormatError: the entry holds a critical event of a later version of ama.
+        FormatError: an entry holds a critical event of a later version of ama.
     """
-    for event in entry.events:
-        root = _fold_event(root, event, entry.number)
-    return replace(root, number=entry.number, entry_hash=entry_hash)
+    # A store may have tens of thousands of indexes, and each publication adds one: so they are
+    # put together once, and not anew for each event.
+    indexes = dict.fromkeys(root.indexes)
+    for entry, entry_hash in entries:
+        for event in entry.events:
+            if isinstance(event, Publish) and root.replaced.keys().isdisjoint(event.indexes):
+                indexes.update(dict.fromkeys(event.indexes))
+            else:
+                root = _fold_event(replace(root, indexes=tuple(indexes)), event, entry.number)
+                indexes = dict.fromkeys(root.indexes)
+        root = replace(root, number=entry.number, entry_hash=entry_hash)
+    return replace(root, indexes=tuple(indexes))
 
 
 def _fold_event(root: Root, event: Event, number: int) -> Root:

@@ -351,7 +351,7 @@ class Store:
             The assets, each with the paths of the file in it.
 
         Raises:
-            NotFound: there is no such file, here or in the store.
+            NotFound: there is no such file, here or in the store, or no such class.
             InvalidInput: a condition is none, or several files' hashes begin with the digits.
 
         Example:

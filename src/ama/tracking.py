@@ -15,6 +15,7 @@ from ama.errors import InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, hash_file
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
+from ama.revisions import class_state
 from ama.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Tracker:
             )
 
         def ask(db: sqlite3.Connection, view: LogView) -> Findings:
+            if criteria.class_name is not None:
+                class_state(view, criteria.class_name, self._remote.url)
             describer = Describer(view)
             selected = select(db, criteria)
             order = list(selected)
@@ -170,11 +173,14 @@ class Tracker:
             )
         )
 
-    def lineage(self, asset: bytes, *, up: bool, down: bool) -> Lineage:
-        """Return what an asset was made from and what was made from it; see `Store.lineage`."""
-        from ama.catalog.ancestry import trace
+    def lineage(self, asset: bytes, *, up: bool, down: bool, limit: int | None) -> Lineage:
+        """Return what an asset was made from and what was made from it; see `Asset.lineage`."""
+        from ama.catalog.ancestry import MOST_NODES, trace
 
-        return self._catalog().ask(lambda db, view: trace(db, view, asset, up=up, down=down))
+        most = MOST_NODES if limit is None else limit
+        return self._catalog().ask(
+            lambda db, view: trace(db, view, asset, up=up, down=down, limit=most)
+        )
 
     def _catalog(self) -> Catalog:
         if self._opened is None:

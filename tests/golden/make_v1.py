@@ -184,7 +184,7 @@ class Store:
         data = encode_entry(entry)
         self.files[entry_name(number)] = data
         self.entries.append(entry)
-        self.root = fold_root(self.root, entry, entry_hash(data))
+        self.root = fold_root(self.root, [(entry, entry_hash(data))])
 
     def checkpoint(self) -> None:
         classes = {}

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from ama.describing import Describer
 from ama.lineage.graph import Lineage, LineageEdge, LineageNode
+from ama.lineage.notebook import NotebookLineage
 from ama.logview import LogView
 from ama.objects import decode_asset
 
-MOST_NODES = 10_000
-"""So many assets are followed; a picture of them would help nobody before that."""
+MOST_NODES = 1_000
+"""So many assets are followed unless one says otherwise: nobody reads a tree of more."""
 
 _Edge = tuple[bytes, bytes, str, str]
 """What was made, from what, whether as a ref or a parent, and the label."""
@@ -35,10 +36,6 @@ def trace(
         up: whether what it was made from is in it, all the way.
         down: whether what was made from it is in it, all the way; deleted assets left out.
         limit: how many assets at most.
-
-    Example:
-        >>> trace.__name__
-        'trace'
     """
     found: dict[bytes, None] = {asset: None}
     edges: dict[_Edge, None] = {}
@@ -59,7 +56,7 @@ def trace(
                         seen.add(other)
                         following.append(other)
             waiting = following
-    return Lineage(asset.hex(), _nodes(db, view, found), tuple(map(_edge, edges)), cut)
+    return NotebookLineage(asset.hex(), _nodes(db, view, found), tuple(map(_edge, edges)), cut)
 
 
 def _made_from(db: sqlite3.Connection, asset: bytes) -> Iterable[tuple[_Edge, bytes]]:

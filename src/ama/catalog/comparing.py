@@ -108,7 +108,12 @@ def _fact_rows(facts: Sequence[_Facts]) -> list[Row]:
             )
         )
     order = [*_ORDER, "metadata"]
-    return sorted(rows, key=lambda row: order.index(row.role))
+    # Within a role, single values come before histories, which say more than one asks for first.
+    return sorted(rows, key=lambda row: (order.index(row.role), _is_history(row.values)))
+
+
+def _is_history(values: Sequence[Value]) -> bool:
+    return any(isinstance(value, tuple) and number_of(value) is not None for value in values)
 
 
 def _same(one: Value, other: Value) -> bool:
@@ -252,7 +257,7 @@ def leaderboard(
     if sort is not None:
         column = _resolve(sort, known)
         if column not in chosen:
-            chosen.append(column)
+            chosen.insert(0, column)
         order = _sorted(order, facts, column, reverse)
     elif reverse:
         order.reverse()
@@ -306,6 +311,9 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     # `best.val_loss` before `history.val_loss`: a metric has one value, a history many.
     scalars = [column for column in exact if "history" not in column.key.split(".")] or exact
     scalars = [column for column in scalars if not column.source] or scalars
+    # A file further up is about the whole.
+    depth = min(column.file.count("/") for column in scalars)
+    scalars = [column for column in scalars if column.file.count("/") == depth]
     if len(scalars) > 1:
         names = ", ".join(sorted(f"{column.file}:{column.key}" for column in scalars)[:5])
         raise InvalidInput(

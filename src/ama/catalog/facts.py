@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ama.catalog.documents import MAX_SIZE, NotADocument, Value, read_document, syntax_of
-from ama.catalog.roles import Rules, direction_of, role_of
+from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Code, Fact
 from ama.errors import InvalidInput
@@ -156,12 +156,17 @@ def read_facts(
 
 
 def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:
-    found = []
-    for key, value in document.items():
-        role = role_of(path, key, value, rules, document)
-        better = direction_of(key, rules) if role == "metric" else None
-        found.append(Fact(role, path, key, value, better))
-    return tuple(found)
+    roles = roles_of(path, document, rules)
+    return tuple(
+        Fact(
+            roles[key],
+            path,
+            key,
+            value,
+            direction_of(key, rules) if roles[key] == "metric" else None,
+        )
+        for key, value in document.items()
+    )
 
 
 _CODE_KEYS: Mapping[str, Sequence[str]] = {

@@ -17,7 +17,7 @@ from ama.entries import entry_hash, entry_name
 from ama.errors import AmaError, IntegrityError
 from ama.hashing import asset_id
 from ama.logview import LogView
-from ama.objects import EntryKind, Kind, TreeEntry, decode_asset, decode_tree
+from ama.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
 from ama.objectstore import Bad, ObjectStore
 from ama.progress import Progress
 from ama.remote import Remote
@@ -270,7 +270,10 @@ def _trees(
 ) -> Iterator[tuple[bytes, tuple[TreeEntry, ...]]]:
     bad: Bad = {}
     for tree, data in objects.read_records(ids, Kind.TREE, bad):
-        yield tree, decode_tree(data)
+        try:
+            yield tree, decode_tree(data)
+        except AmaError as damage:
+            unread[tree] = damage
     for tree, error in bad.items():
         try:
             # A huge directory is in chunks, and so in no record of its own.
@@ -290,7 +293,7 @@ def _note_tree(db: sqlite3.Connection, tree: bytes, entries: Sequence[TreeEntry]
         [(row, entry.name, int(entry.kind), entry.size, entry.id) for entry in entries],
     )
     db.execute("INSERT OR IGNORE INTO trees VALUES (?)", (row,))
-    total = sum(entry.size for entry in entries)
+    total = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any
     db.execute("UPDATE assets SET size = ? WHERE tree = ?", (total, row))
 
 

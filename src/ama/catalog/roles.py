@@ -51,53 +51,53 @@ class Rules:
 
     Example:
         >>> rules = Rules(roles={"metric": ("notes.yml:eval.*",)})
-        >>> role_of("notes.yml", "eval.speed", 3, rules)
-        'metric'
+        >>> roles_of("notes.yml", {"eval.speed": 3}, rules)
+        {'eval.speed': 'metric'}
     """
 
     roles: Mapping[Role, Sequence[str]] = field(default_factory=dict)
     better: Mapping[Direction, Sequence[str]] = field(default_factory=dict)
 
 
-def role_of(
-    path: str, key: str, value: Value, rules: Rules, document: Mapping[str, Value] | None = None
-) -> Role:
-    """Return what a value is.
+def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str, Role]:
+    """Return what each value of a document is, by its key.
 
     Args:
-        path: the file that says it; empty for an asset's metadata.
-        key: its dotted key.
-        value: the value.
+        path: the file; empty for an asset's metadata.
+        document: all that it says, by dotted keys.
         rules: what is configured for the class, which comes first.
-        document: all that the file says.
 
     Example:
-        >>> role_of("summary.json", "best.val_loss", 0.3, Rules())
-        'metric'
-        >>> role_of("training.yml", "parameters.batch_size", 32, Rules())
-        'parameter'
+        >>> roles_of("summary.json", {"best.val_loss": 0.3, "model": "large"}, Rules())
+        {'best.val_loss': 'metric', 'model': 'other'}
+        >>> roles_of("training.yml", {"batch_size": 32, "datasets.0.name": "digits"}, Rules())
+        {'batch_size': 'parameter', 'datasets.0.name': 'data'}
     """
-    for role, globs in rules.roles.items():
-        if any(_matches(glob, path, key) for glob in globs):
-            return role
-    *_, last = split_key(key)
-    parts = [part.lower() for part in split_key(key)]
     words = _words(posixpath.splitext(posixpath.basename(path))[0])
-    document = document or {key: value}
-    if words & _CODE_FILES or _is_code(key, document) or (not path and parts[0] == "git"):
-        return "code"
-    if words & _DATA or set(parts) & _DATA:
-        return "data"
-    is_number = _is_number(value)
-    if is_number and words & _METRIC_FILES:
-        return "metric"
-    if words & _PARAMETER_FILES:
+    parts = {key: split_key(key) for key in document}
+    commits = {parts[key][:-1] for key, value in document.items() if _is_commit(parts[key], value)}
+
+    def role(key: str, value: Value) -> Role:
+        *table, last = parts[key]
+        for configured, globs in rules.roles.items():
+            if any(_matches(glob, path, key) for glob in globs):
+                return configured
+        if words & _CODE_FILES or tuple(table) in commits or (not path and parts[key][0] == "git"):
+            return "code"
+        if words & _DATA or not _DATA.isdisjoint(part.lower() for part in parts[key]):
+            return "data"
+        is_number = _is_number(value)
+        if is_number and words & _METRIC_FILES:
+            return "metric"
+        if words & _PARAMETER_FILES:
+            return "parameter"
+        if is_number and _words(last) & (_LOWER | _HIGHER):
+            return "metric"
+        if not path or words & (_OTHER_FILES | _METRIC_FILES) or len(document) > MANY:
+            return "other"
         return "parameter"
-    if is_number and _words(last) & (_LOWER | _HIGHER):
-        return "metric"
-    if not path or words & _OTHER_FILES or words & _METRIC_FILES or len(document) > MANY:
-        return "other"
-    return "parameter"
+
+    return {key: role(key, value) for key, value in document.items()}
 
 
 def direction_of(key: str, rules: Rules) -> Direction | None:
@@ -128,15 +128,8 @@ def _words(name: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(spaced)}
 
 
-def _is_code(key: str, document: Mapping[str, Value]) -> bool:
-    """Whether beside a key stands a commit."""
-    table = split_key(key)[:-1]
-    for other, value in document.items():
-        *parts, last = split_key(other)
-        if last.lower() in _COMMIT and isinstance(value, str) and _HASH(value.lower()):
-            if tuple(parts) == table:
-                return True
-    return False
+def _is_commit(parts: Sequence[str], value: Value) -> bool:
+    return parts[-1].lower() in _COMMIT and isinstance(value, str) and bool(_HASH(value.lower()))
 
 
 def _is_number(value: Value) -> bool:

@@ -18,7 +18,7 @@ from ama.values import Ref
 def summarise(
     db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset_id: bytes
 ) -> Summary:
-    """Return the summary of a published asset.
+    """Return the summary of a published asset; of a deleted one, what its record says.
 
     Args:
         db: a catalog.
@@ -33,10 +33,15 @@ def summarise(
     describer = Describer(view)
     asset, size = read_asset(db, asset_id)
     facts = FactReader(db, rules_of).facts(asset_id, class_name)
+    files = files_of(db, asset_id)
     same = select(db, Criteria(tree=asset.tree))
+    if describer.status(class_name, asset_id) == "deleted":
+        # A catalog that was filled before has its files, and one that is filled today has not.
+        facts = tuple(fact for fact in facts if fact.source or not fact.file)
+        files, same, size = (), {}, None
     return Summary(
         asset=describer.info(asset_id, asset, size),
-        files=files_of(db, asset_id),
+        files=files,
         facts=facts,
         code=code_of(facts),
         parents=tuple(describer.ref(parent, class_name, "") for parent in asset.parents),

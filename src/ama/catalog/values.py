@@ -227,14 +227,17 @@ class Comparison:
         two = len(self.assets) == 2
         found: list[dict[str, object]] = []
         for row in rows:
-            cells: dict[str, object] = {"what": row.role, "source": row.source}
+            cells: dict[str, object] = {"role": row.role, "source": row.source}
             cells |= {"file": row.file, "key": row.key}
             cells |= zip(names, row.values, strict=True)
-            found.append({**cells, **({"difference": row.difference} if two else {})})
+            if two:
+                cells |= {"difference": row.difference, "better": row.better}
+            found.append(cells)
         for each in files:
-            cells = {"what": "file", "source": "", "file": each.path, "key": each.kind}
+            kind = f"renamed from {each.old_path}" if each.old_path else each.kind
+            cells = {"role": "file", "source": "", "file": each.path, "key": kind}
             cells |= {n: f and f.id[:10] for n, f in zip(names, each.files, strict=True)}
-            found.append({**cells, **({"difference": None} if two else {})})
+            found.append({**cells, **({"difference": None, "better": None} if two else {})})
         return found
 
     def to_frame(self) -> pandas.DataFrame:

@@ -107,7 +107,7 @@ class Console:
             bold: the rows that are headings.
             spill: whether the last column, a text, goes below its row where hardly any of it has
                 room beside the others.
-            cut: the columns that are cut first where the others have no room.
+            cut: the columns that are cut where not all has room, the widest first.
         """
         cells = [[shown(cell) for cell in row] for row in rows]
         if not cells:
@@ -122,11 +122,12 @@ class Console:
             else:
                 missing -= widths.pop() + 2
                 below = [row.pop() for row in cells]
-        for column in sorted(cut, key=lambda column: -widths[column]) if missing > 0 else ():
-            widths[column] -= max(0, min(missing, widths[column] - _LEAST_CELL))
-            missing -= max(len(row[column]) for row in cells) - widths[column]
-            for row in cells:
-                row[column] = _fitted(row[column], widths[column])
+        if missing > 0 and cut:
+            most = _cut_to([widths[column] for column in cut], missing)
+            for column in cut:
+                widths[column] = min(widths[column], most)
+                for row in cells:
+                    row[column] = _fitted(row[column], widths[column])
         for number, row in enumerate(cells):
             padded = (
                 cell.rjust(width) if column in right else cell.ljust(width)
@@ -235,6 +236,14 @@ def colour_wanted(stream: TextIO) -> bool:
 
 def _fitted(text: str, limit: int | None) -> str:
     return text[: limit - 1] + "…" if limit and len(text) > limit else text
+
+
+def _cut_to(widths: Sequence[int], missing: int) -> int:
+    """The width to which some columns are cut, so that as much as is missing is gained."""
+    for most in range(max(widths), _LEAST_CELL, -1):
+        if sum(max(0, width - most) for width in widths) >= missing:
+            return most
+    return _LEAST_CELL
 
 
 def _styled(text: str, style: Style | None, stream: TextIO) -> str:

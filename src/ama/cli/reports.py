@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.output import console, plain, size
+from ama.cli.output import console, plain, size, when_short
 from ama.cli.rendering import beginning
 
 if TYPE_CHECKING:
@@ -46,15 +47,17 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: boo
     if not (csv or markdown):
         return False
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    if csv:
+    if not rows:
+        console.note("nothing to show")
+    elif csv:
         import csv as written
 
         writer = written.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([names, *cells])
-        return True
-    for row in (names, ["---"] * len(names), *cells):
-        console.line(f"| {' | '.join(map(_in_markdown, row))} |")
+        writer.writerows([names, *([_cell(row.get(name)) for name in names] for row in rows)])
+    else:
+        cells = ([_report_cell(row.get(name)) for name in names] for row in rows)
+        for row in (names, ["---"] * len(names), *cells):
+            console.line(f"| {' | '.join(map(_in_markdown, row))} |")
     return True
 
 
@@ -68,6 +71,15 @@ def _cell(value: object) -> str:
 
         return json.dumps(plain(value), ensure_ascii=False)
     return str(plain(value))
+
+
+def _report_cell(value: object) -> str:
+    """A cell for people: a history as its last value, a time to the minute, no noise in digits."""
+    if isinstance(value, tuple):
+        return value_text(value)
+    if isinstance(value, datetime):
+        return f"{when_short(value)} UTC"
+    return f"{value:.6g}" if isinstance(value, float) else _cell(value)
 
 
 def _in_markdown(text: str) -> str:
@@ -191,11 +203,17 @@ def _file_cells(row: FileRow, two: bool) -> list[str]:
     return [*cells, f"was {row.old_path}" if row.old_path else ""]
 
 
+def _short(names: Sequence[str]) -> list[str]:
+    """Keys by their last parts, as `--columns` takes them, where no two have the same."""
+    from ama.catalog.documents import split_key
+
+    lasts = [split_key(name)[-1] for name in names]
+    return [last if lasts.count(last) == 1 else n for n, last in zip(names, lasts, strict=True)]
+
+
 def print_leaderboard(board: Leaderboard) -> None:
     """Print the assets of a class side by side."""
-    from ama.cli.output import when_short
-
-    header = ("Asset", "Aliases", *board.column_names(), "Created By", "Created At (UTC)")
+    header = ("Asset", "Aliases", *_short(board.column_names()), "Created By", "Created At (UTC)")
     rows = [
         (
             row.asset.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -118,12 +120,20 @@ def find(
     )
     for unread in found.unread:
         console.note(f"warning: {unread}; it may belong here")
-    if console.report(found) or print_rows(found.rows(), csv=csv, markdown=False):
+    if console.report(found):
         return
     if not found:
-        console.note(f"no asset in {store.url} fits")
-        return
-    _print_findings(found)
+        console.note(_nothing_found(store.url, file))
+    elif not print_rows(found.rows(), csv=csv, markdown=False):
+        _print_findings(found)
+
+
+def _nothing_found(url: str, file: str | None) -> str:
+    if file is None or not os.path.isfile(file):
+        return f"no asset in {url} fits"
+    from ama.hashing import hash_file
+
+    return f"no asset in {url} that fits holds {file} ({hash_file(Path(file))[:10]})"
 
 
 def _print_findings(findings: Findings) -> None:
@@ -196,12 +206,11 @@ def compare(
         comparison = open_store(remote).compare(*names)
         if console.report(comparison):
             return
-        if print_rows(comparison.table(everything=everything), csv=csv, markdown=markdown):
-            return
-        if comparison.differences or comparison.changed_files or everything:
-            print_comparison(comparison, everything=everything)
-        else:
+        if not (comparison.differences or comparison.changed_files or everything):
             console.note("no differences; --all shows what is the same")
+            return
+        if not print_rows(comparison.table(everything=everything), csv=csv, markdown=markdown):
+            print_comparison(comparison, everything=everything)
         return
     if assets:
         raise typer.BadParameter("--class compares all assets of a class: name none, or no --class")
@@ -220,8 +229,18 @@ def lineage(
     down: Annotated[bool, typer.Option("--down", help="Only what was made from it.")] = False,
     form: Annotated[
         Literal["tree", "mermaid", "dot", "svg", "json"],
-        typer.Option("--format", help="How it is printed."),
+        typer.Option("--format", metavar="FORM", help="tree, mermaid, dot, svg or json."),
     ] = "tree",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--limit",
+            metavar="NUMBER",
+            callback=positive,
+            help="Follow at most so many assets (default 1000).",
+        ),
+    ] = None,
     remote: RemoteOption = None,
 ) -> None:
     """Show what an asset was made from, and into what.
@@ -233,9 +252,9 @@ def lineage(
     """
     found = open_store(remote).resolve(name_in_store(asset, remote))
     if up == down:
-        graph = found.lineage()
+        graph = found.lineage(limit=limit)
     else:
-        graph = found.upstream() if up else found.downstream()
+        graph = found.upstream(limit=limit) if up else found.downstream(limit=limit)
     if console.json or form == "json":
         from ama.lineage.formats import as_mapping
 

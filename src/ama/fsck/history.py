@@ -212,7 +212,7 @@ class _Reader:
             self._not_following(number)
             self._break(number)
         digest = self._previous = self._hashes[number] = entry_hash(data)
-        self._history.root = fold_root(self._history.root, entry, digest)
+        self._history.root = fold_root(self._history.root, [(entry, digest)])
         self._pending.append(entry)
         for event in entry.events:
             if isinstance(event, Publish):

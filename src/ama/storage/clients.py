@@ -1,23 +1,29 @@
-"""The clients of storages that fsspec has, each reduced to the few requests that ama makes.
+"""The clients of storages: the few requests that ama makes, and those of fsspec's reduced to them.
 
-They are given the open client, and import none: that takes most of a second.
+These are given the open client, and import none: that takes most of a second.
 """
 
 from __future__ import annotations
 
 import io
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ama.errors import StorageError
 from ama.fs import is_temp, temp_name
 from ama.storage.failures import is_absent
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Semaphore
+
+REQUESTS = 64
+"""How many requests are under way at once, at most."""
 
 
 class Client(Protocol):
     """The few requests that a storage is made of. Paths are the client's own.
 
     What is absent raises an error that `is_absent` knows, what is in the way of a create one that
-    `is_taken` knows.
+    `is_taken` knows, and what another client is to try raises `BeyondClient`.
     """
 
     async def read(self, path: str, start: int, length: int | None) -> bytes:
@@ -43,6 +49,32 @@ class Client(Protocol):
 
     async def remove(self, directory: str) -> None:
         """Delete a directory, if it is empty."""
+
+
+class BeyondClient(Exception):
+    """A client can't do what it was asked, and nothing was done: another one is to try."""
+
+
+class Opened(NamedTuple):
+    """A client that is open.
+
+    Attributes:
+        client: The client.
+        root: The path in it that a storage's names lie below.
+        loop: Where its requests run, in a thread that is not the caller's.
+        gate: What lets `REQUESTS` of them through at once.
+        package: What it is a part of.
+    """
+
+    client: Client
+    root: str
+    loop: AbstractEventLoop
+    gate: Semaphore
+    package: str
+
+    def path(self, name: str) -> str:
+        """Return the client's path of a name."""
+        return f"{self.root}/{name}"
 
 
 class BucketClient:

@@ -51,14 +51,14 @@ def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Stora
         name = url.partition("://")[2].strip("/")
         with _memories_lock:
             return _memories.setdefault(name, MemoryStorage(name))
-    # fsspec and asyncio are slow to import, and most stores are directories.
-    from ama.storage.fsspec import FsspecStorage
+    # asyncio is slow to import, and most stores are directories.
+    from ama.storage.network import NetworkStorage
     from ama.storage.patience import Patience
 
     patience = Patience(
         **{name: own[name] for name in ("timeout", "retries") if name in own}  # type: ignore[arg-type]
     )
-    return FsspecStorage(
+    return NetworkStorage(
         str(place),
         BACKENDS[place.scheme],
         nested(place.options),

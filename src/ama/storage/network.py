@@ -1,0 +1,355 @@
+"""A storage across a network: buckets, SFTP servers and web servers, through whichever client.
+
+The clients are asynchronous and run on a thread of their own; callers are threads that wait. Each
+request is limited in time, and made again where that may help: here, and not in a wrapper around
+the storage, since of a batch of many only what failed is to be asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import Any, TypeVar
+
+from ama.errors import AlreadyExists, AmaError, InvalidInput, StorageError
+from ama.storage.backends import Backend
+from ama.storage.clients import BeyondClient, Opened
+from ama.storage.failures import (
+    is_absent,
+    is_past_end,
+    is_taken,
+    is_unreachable,
+    lacks_bucket,
+    retry_after,
+    storage_failure,
+    unknown_option,
+)
+from ama.storage.patience import Patience
+from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+
+Result = TypeVar("Result")
+Results = list[Result]  # the class below has a method of that name
+Opener = Callable[[str, Backend, Mapping[str, Any]], Opened | None]
+
+
+def with_obstore(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened | None:
+    """Open obstore's client, if it is installed and surely understands what is configured.
+
+    Args:
+        place: The URL without options.
+        backend: What kind of storage the URL's scheme means.
+        options: What fsspec's client would be told.
+
+    Returns:
+        The client; None where the next is to be tried.
+    """
+    from ama.storage.obstore import open_client
+
+    return open_client(place, backend, options)
+
+
+def with_fsspec(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened:
+    """Open fsspec's client; see `with_obstore`. It is slow to import, and so done late."""
+    from ama.storage.fsspec import open_client
+
+    return open_client(place, backend, options)
+
+
+class NetworkStorage:
+    """Bytes under names behind a URL, through a client.
+
+    Nothing is imported or connected before the first request.
+
+    Args:
+        url: What tells it from others: where it is, and what its client is told, behind a '?'; free
+            of credentials.
+        backend: What kind of storage the URL's scheme means.
+        options: What the client is told, as it takes it.
+        patience: How long a request is waited for, and how often it is made again.
+        single_writer: Whether the user has stated that nobody else ever writes there: then a
+            storage that can't create atomically may be written to all the same.
+        openers: What may open the client, the best first. What one can't do the next one tries.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        backend: Backend,
+        options: Mapping[str, Any] | None = None,
+        *,
+        patience: Patience | None = None,
+        single_writer: bool = False,
+        openers: Sequence[Opener] = (with_obstore, with_fsspec),
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._place = url.partition("?")[0].rstrip("/")
+        self._backend = backend
+        self._options = dict(options or {})
+        self._patience = patience or Patience()
+        self._single_writer = single_writer
+        self._openers = tuple(openers)
+        self._left: list[Opener] = []
+        self._opening = threading.Lock()
+        self._opened: Opened | None = None
+        self._process = 0
+        self._waiting: set[Future[Any]] = set()
+
+    @property
+    def url(self) -> str:
+        """What tells it from others, as a user would type it."""
+        return self._url
+
+    @property
+    def can_create(self) -> bool | None:
+        """Whether it has an atomic create, or one writer only: servers that look alike differ."""
+        if self._single_writer:
+            return True
+        return False if self._backend.creates == "never" else None
+
+    @property
+    def across_network(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def client(self) -> str:
+        """The package that its client is of: it is opened for that."""
+        return self._open().package
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        """Read a batch of ranges, all at once. See `Storage.read`."""
+        for wanted in ranges:
+            check_storage_name(wanted.name)
+        return self._run(
+            lambda opened: self._all(opened, [self._read(opened, each) for each in ranges])
+        )
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Write what is named by its content. See `Storage.put`."""
+        self._write(name, data)
+
+    def create(self, name: str, data: Buffer) -> None:
+        """Write what must not be there yet. See `Storage.create`.
+
+        It is not tried again here: after a lost answer it would find its own success in the way.
+        """
+        check_storage_name(name)
+        if self.can_create is False:
+            raise StorageError(
+                f"{self._url} can't create a file only if it is absent",
+                hint="use another remote: ama remote add NAME URL",
+            )
+        kept = bytes(data)
+
+        async def attempt(opened: Opened) -> None:
+            make = opened.client.create
+            if self._single_writer:
+                make = opened.client.write
+                if await self._size(opened, name) is not None:
+                    raise FileExistsError
+            limit = self._patience.limit(len(kept))
+            await asyncio.wait_for(make(opened.path(name), kept), limit)
+
+        try:
+            self._run(attempt)
+        except (AlreadyExists, InvalidInput):
+            raise
+        except Exception as error:
+            where = f"{self._place}/{name}"
+            if is_taken(error):
+                raise AlreadyExists(f"{where} exists already") from error
+            raise self._failure(error, where, "write") from error
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Write what may be there. See `Storage.replace`."""
+        self._write(name, data)
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """Return how many bytes each name holds. See `Storage.sizes`."""
+        for name in names:
+            check_storage_name(name)
+        return self._run(
+            lambda opened: self._all(opened, [self._size(opened, name) for name in names])
+        )
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Return the names that begin with `prefix`. See `Storage.list`."""
+        check_prefix(prefix)
+        # In a bucket there are no directories that could be absent: only the bucket itself.
+        absent: list[dict[str, int]] = [{}] if self._backend.root == "host" else []
+
+        async def find(opened: Opened) -> dict[str, int]:
+            directory = opened.path(prefix).rpartition("/")[0]
+            search = partial(opened.client.find, directory)
+            found = await self._tried("list", prefix, 0, search, *absent)
+            return {path[len(opened.root) + 1 :]: size for path, size in found.items()}
+
+        found = self._run(find)
+        return ((name, size) for name, size in found.items() if name and name.startswith(prefix))
+
+    def delete(self, name: str) -> None:
+        """Make the name hold nothing. See `Storage.delete`."""
+        check_storage_name(name)
+
+        async def delete(opened: Opened) -> None:
+            request = partial(opened.client.delete, opened.path(name))
+            await self._tried("delete", name, 0, request, None)
+
+        self._run(delete)
+
+    def missing_directories(self, name: str) -> Results[str]:
+        """Return the directories that a write of a name would make. See `HasDirectories`."""
+        check_storage_name(name)
+
+        async def missing(opened: Opened) -> Results[str]:
+            request = partial(opened.client.missing, opened.path(name))
+            return await self._tried("read", name, 0, request)
+
+        return self._run(missing)
+
+    def remove_directories(self, paths: Sequence[str]) -> None:
+        """Delete directories, if they are empty. See `HasDirectories`."""
+
+        async def remove(opened: Opened) -> None:
+            for path in reversed(paths):
+                request = partial(opened.client.remove, path)
+                await self._tried("delete", "", 0, request, None)
+
+        self._run(remove)
+
+    def _write(self, name: str, data: Buffer) -> None:
+        check_storage_name(name)
+        kept = bytes(data)  # a request that is cut may be reading it yet
+
+        async def write(opened: Opened) -> None:
+            request = partial(opened.client.write, opened.path(name), kept)
+            await self._tried("write", name, len(kept), request)
+
+        self._run(write)
+
+    async def _read(self, opened: Opened, wanted: Range) -> bytes | None:
+        if wanted.length == 0:
+            return None if await self._size(opened, wanted.name) is None else b""
+        path = opened.path(wanted.name)
+
+        async def attempt() -> bytes:
+            try:
+                return await opened.client.read(path, wanted.start, wanted.length)
+            except Exception as error:
+                if is_past_end(error):
+                    return b""
+                raise
+
+        size = wanted.length or 0
+        data = await self._tried("read", wanted.name, size, attempt, None)
+        return data if data is None or wanted.length is None else data[: wanted.length]
+
+    async def _size(self, opened: Opened, name: str) -> int | None:
+        request = partial(opened.client.size, opened.path(name))
+        return await self._tried("read", name, 0, request, None)
+
+    async def _tried(
+        self,
+        doing: str,
+        name: str,
+        size: int,
+        request: Callable[[], Awaitable[Result]],
+        *absent: Result,
+    ) -> Result:
+        """Make a request until it succeeds, or fails for good; `absent` is for what isn't there."""
+        limit = self._patience.limit(size)
+        pauses = self._patience.pauses()
+        while True:
+            try:
+                return await asyncio.wait_for(request(), limit)
+            except BeyondClient:
+                raise
+            except Exception as error:
+                if absent and is_absent(error) and not lacks_bucket(error):
+                    return absent[0]
+                failure = self._failure(error, f"{self._place}/{name}", doing)
+                again = isinstance(failure, StorageError) and failure.retryable
+                if self._backend.insists and is_unreachable(error):
+                    again = False  # it was asked often enough
+                pause = next(pauses, None) if again else None
+                if pause is None:
+                    raise failure from error
+                await asyncio.sleep(max(pause, retry_after(error)))
+
+    def _failure(self, error: BaseException, where: str, doing: str) -> InvalidInput | StorageError:
+        name = unknown_option(error)
+        if name is None:
+            return storage_failure(error, where, doing, self._backend)
+        from ama.storage.fsspec import no_option
+
+        return no_option(name, self._backend, self._options)
+
+    async def _all(
+        self, opened: Opened, requests: Iterable[Coroutine[Any, Any, Result]]
+    ) -> Results[Result]:
+        """Make requests side by side; the first that fails for good ends the others."""
+
+        async def admitted(request: Coroutine[Any, Any, Result]) -> Result:
+            async with opened.gate:
+                return await request
+
+        tasks = [asyncio.ensure_future(admitted(request)) for request in requests]
+        try:
+            return [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self, work: Callable[[Opened], Coroutine[Any, Any, Result]]) -> Result:
+        """Run requests on the client's thread, and wait for them here."""
+        opened = self._open()
+        try:
+            return self._wait_for(opened, work)
+        except BeyondClient:
+            pass
+        return self._wait_for(self._open(instead_of=opened), work)
+
+    def _wait_for(
+        self, opened: Opened, work: Callable[[Opened], Coroutine[Any, Any, Result]]
+    ) -> Result:
+        future = asyncio.run_coroutine_threadsafe(work(opened), opened.loop)
+        self._waiting.add(future)
+        try:
+            return future.result()
+        except BaseException as error:
+            future.cancel()  # after Ctrl-C among others: nothing goes on behind our back
+            if isinstance(error, CancelledError):
+                raise StorageError(f"a request to {self._url} was given up") from None
+            raise
+        finally:
+            self._waiting.discard(future)
+
+    def cancel(self) -> None:
+        """Let the requests fail at once that other threads wait for. See `Storage.cancel`."""
+        for future in list(self._waiting):
+            future.cancel()
+
+    def _open(self, instead_of: Opened | None = None) -> Opened:
+        """Return the client, opened at its first use; or the next one, where one can't go on."""
+        with self._opening:
+            if self._process != os.getpid():  # the threads of a client don't survive a fork
+                self._process, self._opened, self._left = os.getpid(), None, [*self._openers]
+            while self._opened is None or self._opened is instead_of:
+                if not self._left:
+                    raise StorageError(f"no client can do this at {self._place}")
+                self._opened = self._opened_by(self._left[0]) or self._opened
+                del self._left[0]  # not where it failed: the next call fails in the same way
+            return self._opened
+
+    def _opened_by(self, opener: Opener) -> Opened | None:
+        try:
+            return opener(self._place, self._backend, self._options)
+        except AmaError:
+            raise
+        except Exception as error:
+            raise self._failure(error, self._place, "open") from error
