@@ -19,7 +19,7 @@ MEMORY := $(shell test -w /dev/shm && test "$$(df -Pk /dev/shm | awk 'NR == 2 {p
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint bench bench-remotes bench-tracking servers clean
+.PHONY: help venv dev demo test lint bench bench-remotes bench-tracking bench-dashboard servers clean
 
 help:
 	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make servers servers for the tests of remotes; needs npm'
 	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
 	@echo 'make bench-tracking  the same of questions about 10,000 assets (BENCH_ARGS="--quick")'
+	@echo 'make bench-dashboard  the pages of the dashboard about as many (BENCH_ARGS="--quick")'
 	@echo 'make bench-remotes   the same of remotes, behind 20 ms (BENCH_ARGS="--quick")'
 	@echo 'make clean   remove what these made'
 
@@ -78,6 +79,9 @@ bench: $(VENV)/.installed
 
 bench-tracking: $(VENV)/.installed
 	@$(BIN)/python benchmarks/tracking.py $(BENCH_ARGS)
+
+bench-dashboard: $(VENV)/.dev
+	@$(BIN)/python benchmarks/dashboard.py $(BENCH_ARGS)
 
 bench-remotes: $(VENV)/.dev
 	@$(BIN)/python benchmarks/remotes.py $(BENCH_ARGS)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -179,6 +182,34 @@ class TestPages:
         picture = client.get("/assets/models/3").text
         assert '<a href="/assets/inputs/3">' in picture
         assert "<style" not in picture
+
+    def test_the_commands_are_right(
+        self, client: TestClient, run: Ama, tmp_path: Path, store: ama.Store
+    ) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        pages = [
+            (address, client.get(address).text)
+            for address in ("/assets/models/3", "/assets/models/1/files/model.yml")
+        ]
+        commands = {
+            (address, name): html.unescape(text)
+            for address, page in pages
+            for name, text in re.findall(
+                r'<pre id="(command-\d)"[^>]*><code>(.*?)</code>', page, re.DOTALL
+            )
+        }
+        for number in ("command-1", "command-2"):
+            words = shlex.split(commands["/assets/models/3", number])
+            run.ok(*words[1:], cwd=elsewhere)
+        assert (elsewhere / "finetuned" / "model.h5").is_file()
+        words = shlex.split(commands["/assets/models/1/files/model.yml", "command-1"])
+        assert words[-2:] == [">", "model.yml"]
+        text = store.resolve("models/1").read("model.yml").decode()
+        assert run.ok(*words[1:-2], cwd=elsewhere).stdout == text
+        lines = commands["/assets/models/3", "command-3"]
+        subprocess.run([sys.executable, "-c", lines], cwd=elsewhere, check=True)
+        assert (elsewhere / "models-3" / "model.h5").is_file()
 
     def test_aliases_then_and_now(self, client: TestClient) -> None:
         assert "newest went on to 2" in seen(client, "/assets/models/1")

@@ -9,6 +9,7 @@ import typer
 from ama.cli.arguments import RemoteOption
 from ama.cli.opening import open_store
 from ama.cli.output import console, count
+from ama.cli.progress import terminal_progress
 
 
 def dashboard(
@@ -51,7 +52,7 @@ def dashboard(
         if not console.report({"directory": export, "pages": pages}):
             console.done(f"wrote {count(pages, 'page')} to {export}; begin with index.html there")
         return
-    serving = serve(store, host=host, port=port)
+    serving = serve(store, host=host, port=port, progress=terminal_progress())
     if not console.report({"url": serving.url, "token": serving.token, "address": serving.address}):
         console.line(f"{store.url} is shown at {serving.address}")
         console.note("end it with Ctrl-C")

@@ -13,7 +13,7 @@ from ama.asset import Asset
 from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
 from ama.catalog.values import Fact, Summary
-from ama.dashboard.previews import preview
+from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
 from ama.dashboard.views import panel
 from ama.errors import NotFound, shown
@@ -101,8 +101,18 @@ def lineage_page(store: Store, browser: Browser, name: str, number: int, link: L
     return Page("lineage.html", f"Lineage of {name}/{number}", content)
 
 
-def file_page(store: Store, browser: Browser, name: str, number: int, path: str) -> Page:
+def file_page(
+    store: Store, browser: Browser, name: str, number: int, path: str, previews: Previews
+) -> Page:
     """Return the page of a file: what is shown of it, and how to get it.
+
+    Args:
+        store: the store.
+        browser: asks it.
+        name: the class.
+        number: the asset's number.
+        path: the file's path in it.
+        previews: those that were made before.
 
     Raises:
         NotFound: the asset has no such file.
@@ -110,14 +120,18 @@ def file_page(store: Store, browser: Browser, name: str, number: int, path: str)
     line = browser.line(name, number)
     asset = store.resolve(f"{name}/{number}")
     file = file_of_asset(asset, path)
-    quoted = shlex.quote(path)
+    asked = shlex.quote(f"{name}/{number}:{path}")
     content = {
         "line": line,
         "file": file,
         "parts_": path.split("/"),
-        "preview": panel(lambda: preview(file, lambda: asset.open(path))),
+        "preview": panel(lambda: previews.of(file, lambda: asset.open(path))),
         "commands": (
-            ("Command", f"ama cat {name}/{number} {quoted} > {shlex.quote(path.split('/')[-1])}"),
+            (
+                "Command",
+                f"ama cat {asked} --remote {shlex.quote(store.url)}"
+                f" > {shlex.quote(path.split('/')[-1])}",
+            ),
             ("Python", f'store.resolve("{name}/{number}").read({path!r})'),
         ),
     }

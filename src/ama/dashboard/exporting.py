@@ -13,6 +13,7 @@ from ama import fs
 from ama.browsing import Browser
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
+from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import (
     ASSETS,
     FileLinks,
@@ -91,7 +92,7 @@ def _pages_of(store: Store, browser: Browser, name: str, number: int) -> Iterato
     except AmaError:  # deleted or damaged: its page says so
         return
     for file in files[:MOST_FILES]:
-        page = asset_views.file_page(store, browser, name, number, file.path)
+        page = asset_views.file_page(store, browser, name, number, file.path, Previews())
         yield path_to("assets", name, number, "files", file.path), page
 
 

@@ -23,6 +23,7 @@ MAX_TENSORS = 500
 MAX_HDF5 = 512 * 1024 * 1024
 """An HDF5 file is read whole for a list of its tensors: of a larger one there is none."""
 
+MOST_KEPT = 64
 MAX_IMAGE = 16 * 1024 * 1024
 
 Form = Literal["text", "markdown", "table", "tensors", "image", "link", "none"]
@@ -100,6 +101,31 @@ def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
         lines = [line if len(line) <= MAX_LINE else line[:MAX_LINE] + " …" for line in lines]
         note = f"{note}; " * bool(note) + "long lines are cut"
     return Preview("text", "\n".join(lines), note=note)
+
+
+class Previews:
+    """Previews that were made: a file's id says what is in it, so each stays true.
+
+    Example:
+        >>> file = File("a.txt", "file", "0" * 64, 1)
+        >>> previews = Previews()
+        >>> previews.of(file, lambda: iter([b"a"])) is previews.of(file, lambda: iter([b"b"]))
+        True
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str, str], Preview] = {}
+
+    def of(self, file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
+        """Return what is shown of a file; see `preview`."""
+        key = file.id, file.kind, posixpath.splitext(file.path)[1]
+        found = self._made.get(key)
+        if found is None:
+            found = preview(file, open_file)
+            if len(self._made) >= MOST_KEPT:
+                self._made.clear()
+            self._made[key] = found
+        return found
 
 
 def _read(open_file: Callable[[], Iterator[bytes]], size: int) -> bytes:

@@ -29,11 +29,12 @@ from ama.browsing import Browser
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
 from ama.dashboard.compare_views import compare_page
-from ama.dashboard.previews import MAX_IMAGE, image_type
+from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
 from ama.errors import AmaError, NotFound, StorageError, shown
 from ama.hashing import Hasher
+from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
 
 PORT = 8640
@@ -41,12 +42,17 @@ _MOST_FIELDS = 400
 
 
 def application(
-    store: Store, *, token: str | None = None, hosts: frozenset[str] | None = LOOPBACK
+    store: Store,
+    browser: Browser | None = None,
+    *,
+    token: str | None = None,
+    hosts: frozenset[str] | None = LOOPBACK,
 ) -> App:
     """Return the dashboard of a store as an ASGI application.
 
     Args:
         store: the store.
+        browser: asks it; made by default.
         token: what must be known to ask; None: nothing.
         hosts: by which names it may be asked; None: any.
 
@@ -55,15 +61,17 @@ def application(
         >>> callable(application(ama.Store.open("store")))
         True
     """
-    return Guard(_Dashboard(store).app, token=token, hosts=hosts)
+    browser = browser or Browser(store.remote, store.settings)
+    return Guard(_Dashboard(store, browser).app, token=token, hosts=hosts)
 
 
 class _Dashboard:
     """Answers requests about one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, browser: Browser) -> None:
         self._store = store
-        self._browser = Browser(store.remote, store.settings)
+        self._browser = browser
+        self._previews = Previews()
         self._renderer = Renderer(ServerLinks(), store.url)
         asset = "/assets/{name}/{number}"
         gets: list[tuple[str, Callable[[Request], Response]]] = [
@@ -117,7 +125,9 @@ class _Dashboard:
 
     def _file(self, request: Request) -> Response:
         path = request.path_params["path"]
-        page = asset_views.file_page(self._store, self._browser, *_named(request), path)
+        page = asset_views.file_page(
+            self._store, self._browser, *_named(request), path, self._previews
+        )
         return self._page(request, page)
 
     def _compare(self, request: Request) -> Response:
@@ -269,13 +279,20 @@ class Serving:
         uvicorn.Server(config).run(sockets=[self._socket])
 
 
-def serve(store: Store, *, host: str = "127.0.0.1", port: int = PORT) -> Serving:
-    """Take the port that a dashboard is to be served at.
+def serve(
+    store: Store,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    progress: Progress = NO_PROGRESS,
+) -> Serving:
+    """Take the port that a dashboard is to be served at, and read what its first page asks for.
 
     Args:
         store: the store.
         host: the address that it listens on. Beyond this machine it demands a token.
         port: the port; 0 for any that is free.
+        progress: is told of the reading that a store needs that was not asked before.
 
     Raises:
         StorageError: it can't listen there.
@@ -288,11 +305,14 @@ def serve(store: Store, *, host: str = "127.0.0.1", port: int = PORT) -> Serving
             f"can't listen on {shown(host)}, port {port}: {error}",
             hint="use another port: --port 0 takes one that is free",
         ) from error
+    browser = Browser(store.remote, store.settings, progress)
+    with suppress(AmaError):  # the pages will say so
+        views.home(store, browser)
     token = None if _is_loopback(place[0]) else secrets.token_urlsafe(24)
     hosts = None if token else LOOPBACK | {host.lower()}
     shown_host = f"[{host}]" if ":" in host else host
     url = f"http://{shown_host}:{listening.getsockname()[1]}/"
-    return Serving(url, token, application(store, token=token, hosts=hosts), listening)
+    return Serving(url, token, application(store, browser, token=token, hosts=hosts), listening)
 
 
 def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
