@@ -56,6 +56,34 @@ def publish(runs: Path) -> None:
         models.upload(message=f"the {name} model")
 
 
+def publish_hostile(directory: Path) -> list[str]:
+    """An asset of the class `hostile` that tries what it can; its files."""
+    directory.mkdir()
+    name = f"<img src=x onerror=alert(1)>{TURN}.yml"
+    files = {
+        name: f"'{SCRIPT}': '{SCRIPT}{TURN}'\nloss: .nan\n",
+        "a'b\" c?#%2e.txt": SCRIPT,
+        "page.html": SCRIPT,
+        "picture.svg": f"<svg xmlns='http://www.w3.org/2000/svg'>{SCRIPT}</svg>",
+        "notes.md": f"# {SCRIPT}\n[x](javascript:alert(1)) ![i](http://x/y)\n"
+        f'[ok](https://example.com/?a="onclick=x)\n```\n{SCRIPT}\n```\n- {SCRIPT}',
+        "table.csv": f"{SCRIPT},b\n=1+1,2\n",
+        "bomb.yml": "a: &a [1]\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(2000)),
+        "deep.json": "[" * 100_000,
+        "long.txt": "x" * 3_000_000,
+    }
+    for file, content in files.items():
+        (directory / file).write_text(content, encoding="utf-8")
+    (directory / "picture.png").write_bytes(PIXEL)
+    (directory / "not.png").write_text(SCRIPT, encoding="utf-8")
+    set_value(user_config_path(), "add.portable_names", "false")
+    repo = ama.Repo.init(directory, "hostile")
+    repo.add([directory])
+    repo.set(metadata={SCRIPT: SCRIPT})
+    repo.upload(message=f"{SCRIPT}{TURN}\n</title>{SCRIPT}")
+    return [*files, "picture.png", "not.png"]
+
+
 @pytest.fixture
 def store(training_runs: Path, home: Path) -> ama.Store:
     publish(training_runs)
@@ -345,30 +373,7 @@ class TestSafe:
             there.close()
 
     def test_hostile_content_is_text(self, store: ama.Store, tmp_path: Path) -> None:
-        directory = tmp_path / "hostile"
-        directory.mkdir()
-        name = f"<img src=x onerror=alert(1)>{TURN}.yml"
-        files = {
-            name: f"'{SCRIPT}': '{SCRIPT}{TURN}'\nloss: .nan\n",
-            "a'b\" c?#%2e.txt": SCRIPT,
-            "page.html": SCRIPT,
-            "picture.svg": f"<svg xmlns='http://www.w3.org/2000/svg'>{SCRIPT}</svg>",
-            "notes.md": f"# {SCRIPT}\n[x](javascript:alert(1)) ![i](http://x/y)\n"
-            f'[ok](https://example.com/?a="onclick=x)\n```\n{SCRIPT}\n```\n- {SCRIPT}',
-            "table.csv": f"{SCRIPT},b\n=1+1,2\n",
-            "bomb.yml": "a: &a [1]\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(2000)),
-            "deep.json": "[" * 100_000,
-            "long.txt": "x" * 3_000_000,
-        }
-        for file, content in files.items():
-            (directory / file).write_text(content, encoding="utf-8")
-        (directory / "picture.png").write_bytes(PIXEL)
-        (directory / "not.png").write_text(SCRIPT, encoding="utf-8")
-        set_value(user_config_path(), "add.portable_names", "false")
-        repo = ama.Repo.init(directory, "hostile")
-        repo.add([directory])
-        repo.set(metadata={SCRIPT: SCRIPT})
-        repo.upload(message=f"{SCRIPT}{TURN}\n</title>{SCRIPT}")
+        files = publish_hostile(tmp_path / "hostile")
         client = browser_of(store)
         addresses = [
             *("/", "/classes/hostile", "/classes/hostile?col=:" + SCRIPT, "/assets/hostile/1"),
@@ -379,7 +384,7 @@ class TestSafe:
         found = re.findall(
             r'href="(/assets/hostile/1/files/[^"]+)"', client.get("/assets/hostile/1").text
         )
-        assert len(found) == len(files) + 2
+        assert len(found) == len(files)
         for address in addresses + [html.unescape(each) for each in found]:
             answer = client.get(address)
             assert answer.status_code in (200, 400, 404), address

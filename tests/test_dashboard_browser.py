@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import ama
 from conftest import PROJECT, Ama
-from test_dashboard import publish
+from test_dashboard import SCRIPT, publish, publish_hostile
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 
@@ -53,19 +54,27 @@ def store(training_runs: Path, home: Path) -> ama.Store:
     return ama.Store.default()
 
 
-@pytest.fixture
-def address(store: ama.Store, tmp_path: Path) -> Iterator[str]:
-    """The real command, which serves the store; where it does."""
-    command = [sys.executable, "-m", "ama", "dashboard", "--port", "0", "--json"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+@contextmanager
+def served(directory: Path, *args: str) -> Iterator[dict[str, str]]:
+    """The real command, which serves the store; what it says of where."""
+    command = [sys.executable, "-m", "ama", "dashboard", "--port", "0", "--json", *args]
+    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         printed = ""
         while not printed.rstrip().endswith("}"):
             line = process.stdout.readline()
             assert line, "the dashboard ended"
             printed += line
-        yield json.loads(printed)["url"].rstrip("/")
-        process.terminate()
+        try:
+            yield json.loads(printed)
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def address(store: ama.Store, tmp_path: Path) -> Iterator[str]:
+    with served(tmp_path) as told:
+        yield told["url"].rstrip("/")
 
 
 @pytest.fixture
@@ -193,6 +202,35 @@ def test_every_screen_can_be_used_by_all(
             if each["impact"] in ("serious", "critical")
         ]
     assert failed == []
+
+
+def test_nothing_hostile_runs(page: sync_api.Page, address: str, tmp_path: Path) -> None:
+    """A dialog, an error, or anything that the page's policy had to refuse, fails it."""
+    publish_hostile(tmp_path / "hostile")
+    asset = f"{address}/assets/hostile/1"
+    page.goto(asset)
+    links = page.locator("a[href*='/files/']").evaluate_all("all => all.map(each => each.href)")
+    assert len(links) > 10
+    screens = ["/", "/classes/hostile", "/compare?a=hostile/1&a=models/1&all=1"]
+    screens += [f"/search?q={SCRIPT}", f"/search?hash={SCRIPT}&file={SCRIPT}"]
+    for each in [asset, f"{asset}/lineage", *links, *(address + screen for screen in screens)]:
+        page.goto(each)
+        assert page.locator("script").count() == 1, each
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280, each
+    image = page.goto(f"{asset}/files/picture.png") and page.locator("img.shown")
+    assert image.evaluate("each => each.naturalWidth") == 1
+
+
+def test_a_token_is_asked_for_once(page: sync_api.Page, store: ama.Store, tmp_path: Path) -> None:
+    with served(tmp_path, "--host", "0.0.0.0") as told:
+        url = f"http://127.0.0.1:{told['url'].rstrip('/').rpartition(':')[2]}"
+        page.goto(url)
+        assert "needs a token" in page.inner_text("body")
+        page.goto(f"{url}/classes/models?token={told['token']}")
+        page.get_by_role("heading", name="models", exact=True).wait_for()
+        assert "token" not in page.url
+        page.get_by_role("link", name="Store", exact=True).click()
+        page.get_by_role("heading", name="Store", exact=True).wait_for()
 
 
 def test_by_keyboard(page: sync_api.Page, address: str) -> None:

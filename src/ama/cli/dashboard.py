@@ -60,4 +60,7 @@ def dashboard(
         import webbrowser
 
         webbrowser.open(serving.address)
-    serving.run()
+    try:
+        serving.run()
+    except KeyboardInterrupt:  # the way to end it
+        console.note("ended")

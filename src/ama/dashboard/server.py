@@ -303,20 +303,22 @@ def serve(
     except (OSError, OverflowError) as error:
         raise StorageError(
             f"can't listen on {shown(host)}, port {port}: {error}",
-            hint="use another port: --port 0 takes one that is free",
+            hint="use another --host, or another port: --port 0 takes one that is free",
         ) from error
     browser = Browser(store.remote, store.settings, progress)
     with suppress(AmaError):  # the pages will say so
         views.home(store, browser)
     token = None if _is_loopback(place[0]) else secrets.token_urlsafe(24)
     hosts = None if token else LOOPBACK | {host.lower()}
-    shown_host = f"[{host}]" if ":" in host else host
+    named = socket.gethostname() if place[0] in ("0.0.0.0", "::") else host
+    shown_host = f"[{named}]" if ":" in named else named
     url = f"http://{shown_host}:{listening.getsockname()[1]}/"
     return Serving(url, token, application(store, browser, token=token, hosts=hosts), listening)
 
 
 def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, it is taken for that: what is sent in two pieces isn't held back 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
