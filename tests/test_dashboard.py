@@ -149,6 +149,7 @@ class TestPages:
         assert "Assets 6 Classes 2" in page
         assert "Saved by storing things once" in page
         assert page.index("models/3") < page.index("inputs/3")
+        assert "models@newest to models/3" in page[page.index("Aliases moved last") :]
 
     def test_an_empty_store_says_how_to_begin(self, tmp_path: Path, home: Path) -> None:
         empty = ama.Store.open(str(tmp_path / "empty"), create=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from heapq import nlargest
 from typing import TYPE_CHECKING, TypeVar
 
+from ama.describing import Describer
 from ama.errors import NotFound
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import FORMAT, Remote, gone
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from ama.catalog.tables import Choice, Columns, TablePage
     from ama.catalog.values import Column
     from ama.lineage.graph import Lineage
+    from ama.logview import LogView
+    from ama.values import AliasMove
 
 Answer = TypeVar("Answer")
 
@@ -60,6 +64,18 @@ class Totals:
     def saved_by_chunk(self) -> int:
         """What is saved beyond that, by keeping equal parts once and compressing them."""
         return max(0, self.distinct - self.stored)
+
+
+def _last_moves(view: LogView, limit: int) -> tuple[AliasMove, ...]:
+    made = (
+        (move.at, name, alias, at)
+        for name, state in view.class_states().items()
+        for alias, moves in state.aliases.items()
+        for at, move in enumerate(reversed(moves[-limit:]))
+    )
+    describer = Describer(view)
+    newest = nlargest(limit, made)
+    return tuple(describer.moves(name, alias)[at] for _, name, alias, at in newest)
 
 
 class Browser:
@@ -115,6 +131,10 @@ class Browser:
         from ama.catalog import overview
 
         return self._once(("recent", limit), lambda db, view: overview.recent(db, limit))
+
+    def moves(self, limit: int) -> tuple[AliasMove, ...]:
+        """Return the moves of aliases of all classes that were made last, newest first."""
+        return self._once(("moves", limit), lambda db, view: _last_moves(view, limit))
 
     def line(self, class_name: str, number: int) -> AssetLine:
         """Return what is told of one asset, also of a deleted or damaged one.

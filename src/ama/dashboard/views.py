@@ -17,6 +17,7 @@ from ama.errors import AmaError
 from ama.store import Store
 
 RECENT = 15
+MOVED = 8
 MOST_FOUND = 50
 MOST_CHOICES = 300
 """So many columns are offered at most; more would fill a page by themselves."""
@@ -52,6 +53,7 @@ def home(store: Store, browser: Browser) -> Page:
     content = {
         "classes": browser.classes(),
         "recent": browser.recent(RECENT),
+        "moves": browser.moves(MOVED),
         "totals": panel(browser.totals),
     }
     return Page("home.html", "Models and data", content)
