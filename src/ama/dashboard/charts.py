@@ -11,7 +11,7 @@ from html import escape
 
 Point = tuple[float, float]
 
-WIDE, HIGH = 760.0, 220.0
+WIDE, HIGH = 760.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 14.0, 12.0, 28.0
 MOST_POINTS = 600
 """More points than there are places for them: of each place, the least and the most are drawn."""
