@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ama
+from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.finding import MOST_PLACES, Criteria, select
 from ama.catalog.schema import FILE, TABLES
@@ -49,6 +50,7 @@ class Shelf:
         self.cache_dir = directory / "cache"
         self.remote, _ = Remote.create(self.storage, self.cache_dir)
         self.published = 0
+        self.author = "Ann"
 
     def publish(
         self,
@@ -64,7 +66,9 @@ class Shelf:
         root = encode_tree(sorted(entries))
         links = tuple(RefLink(each, class_name) for each in refs)
         self.published += 1
-        asset = encode_asset(Asset(class_name, tree_id(root), (), links, "Ann", self.published))
+        asset = encode_asset(
+            Asset(class_name, tree_id(root), (), links, self.author, self.published)
+        )
         with PackWriter(self.storage) as writer:
             for data in files.values():
                 writer.add(Kind.DATA, blob_id(data), data)
@@ -111,7 +115,7 @@ def rows(file: Path) -> dict[str, set[object]]:
                 for tree, name, kind, child, size in db.execute("SELECT * FROM children")
             },
             "assets": set(
-                db.execute("SELECT hash, class, number, status, data, size, unread FROM assets")
+                db.execute("SELECT hash, class, number, status, data, unread FROM assets")
             ),
             "values": set(
                 db.execute(
@@ -242,6 +246,7 @@ def test_another_store_at_the_same_place(tmp_path: Path) -> None:
 
 ASK = """
 import sys
+from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.finding import Criteria, select
 from ama.hashing import blob_id
@@ -322,6 +327,25 @@ def test_what_cannot_be_read_is_said_and_read_once_it_is_mended(
     assert found.unread == ()
 
 
+def test_a_document_that_is_lost_hides_nothing_else(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.publish("models", {"a.yml": b"x: 1", "b.bin": b"2"})
+    for pack in shelf.directory.glob("packs/*/*"):
+        if b"x: 1" in pack.read_bytes():
+            pack.rename(tmp_path / pack.name)
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=shelf.cache_dir,
+        user_config_path=tmp_path / "config.toml",
+    )
+    store = ama.Store.open(str(shelf.directory), settings=settings)
+    summary = store.resolve("models/1").summary()
+    assert [file.path for file in summary.files] == ["a.yml", "b.bin"]
+    assert summary.facts == ()
+    assert len(summary.unread) == 1
+    assert store.compare("models/1", "models/1").unread == summary.unread
+    assert store.leaderboard("models").unread == (f"models/1: {summary.unread[0]}",)
+
+
 def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
     shelf.publish("models", {"a": b"1"})
     junk, huge = (
@@ -338,7 +362,7 @@ def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
         shelf.remote.log.append(lambda _, event=event: [event], author="Eve", now=lambda: 0)
     assert holding(shelf.catalog(), b"1") == 2
     said = rows(shelf.file)["assets"]
-    assert {row[2]: row[6] is None for row in said} == {1: True, 2: False, 3: True}  # type: ignore[index]
+    assert {row[2]: row[5] is None for row in said} == {1: True, 2: False, 3: True}  # type: ignore[index]
 
 
 def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:
@@ -394,3 +418,114 @@ def test_every_table_is_emptied_where_the_log_is_another(shelf: Shelf) -> None:
     names = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     db.close()
     assert names == set(TABLES)
+
+
+def test_where_a_file_is_matters_only_in_assets_that_fit(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may hold it at any number of places."""
+    monkeypatch.setattr("ama.catalog.finding.MOST_PLACES", 10)
+    for number in range(20):
+        shelf.publish("many", {"a.yml": b"x: 1", "b": b"%d" % number})
+    shelf.publish("few", {"a.yml": b"x: 1"})
+    catalog = shelf.catalog()
+
+    def found(criteria: Criteria) -> int:
+        return len(catalog.ask(lambda db, view: select(db, criteria)))
+
+    assert found(Criteria(name="*.yml", class_name="few")) == 1
+    assert found(Criteria(content=blob_id(b"x: 1"), class_name="few")) == 1
+    assert found(Criteria(params=(parse_param("a.yml:x=1"),))) == 21
+    with pytest.raises(InvalidInput):
+        found(Criteria(name="*.yml"))
+
+
+def test_what_may_have_been_made_from_it_is_not_nothing(shelf: Shelf) -> None:
+    """The record that would say so is damaged."""
+    first = shelf.publish("models", {"a": b"1"})
+    before = set(shelf.directory.glob("packs/*/*.pack"))
+    shelf.publish("models", {"b": b"2"}, refs=(first,))
+    for pack in set(shelf.directory.glob("packs/*/*.pack")) - before:
+        pack.chmod(0o644)
+        pack.write_bytes(bytes(pack.stat().st_size))
+    asset = ama.Store(shelf.remote, Settings.load(None)).resolve("models/1")
+    assert asset.downstream().cut
+    assert not asset.upstream().cut
+
+
+def test_any_glob_and_any_author_can_be_asked_for(shelf: Shelf) -> None:
+    shelf.author = "Jörg Łukasz"
+    shelf.publish("models", {"weights[1].bin": b"1", "[a": b"2"})
+    catalog = shelf.catalog()
+    for glob, expected in (
+        ("weights[[]1].bin", 1),
+        ("[a", 1),
+        ("[!w]a", 1),
+        ("w*[0-9]*n", 1),
+        ("*a" * 40_000, 0),
+    ):
+        criteria = Criteria(name=glob)
+        assert len(catalog.ask(lambda db, view: select(db, criteria))) == expected, glob  # noqa: B023
+    for author in ("JÖRG", "łukasz"):
+        criteria = Criteria(author=author)
+        assert len(catalog.ask(lambda db, view: select(db, criteria))) == 1, author  # noqa: B023
+
+
+def test_one_that_others_write_to_for_long_is_left_to_them(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.publish("models", {"a": b"1"})
+    assert holding(shelf.catalog(), b"1") == 1
+    shelf.publish("models", {"a": b"1", "b": b"2"})
+    before = shelf.file.stat().st_ino
+    monkeypatch.setattr("ama.catalog.database.PATIENCE", 0.1)
+    other = sqlite3.connect(shelf.file, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        assert holding(shelf.catalog(), b"1") == 2
+    finally:
+        other.close()
+    assert shelf.file.stat().st_ino == before
+
+
+def test_the_size_of_what_was_there_before(shelf: Shelf) -> None:
+    """As another asset, or as a directory of one."""
+    inner, data = shelf.tree([TreeEntry("a", EntryKind.FILE, blob_id(b"123"), 3)])
+    with PackWriter(shelf.storage) as writer:
+        writer.add(Kind.TREE, inner, data)
+    shelf.publish("models", {"b": b"12345"}, trees={"in": inner})
+    store = ama.Store(shelf.remote, Settings.load(None))
+    assert len(store.find(author="Ann")) == 1
+    shelf.publish("models", {"b": b"12345"})
+    assert len(store.find(author="Ann")) == 2
+    shelf.publish("models", {"b": b"12345"})
+    shelf.publish("models", {"a": b"123"})
+    sizes = [each.asset.size for each in store.find(author="Ann")]
+    assert sizes[1:] == [5, 5, 3]
+    assert store.resolve("models/4").summary().asset.size == 3
+
+
+@pytest.mark.parametrize("what", ["trees", "documents"])
+def test_what_could_not_be_read_is_said_and_read_when_it_is_back(shelf: Shelf, what: str) -> None:
+    """Damage and its repair may be no entries of the log: a disk that is away, a restored file."""
+    shelf.publish("models", {"training.yml": b"loss: 1"})
+    shelf.publish("others", {"training.yml": b"loss: 2"})
+    store = ama.Store(shelf.remote, Settings.load(None))
+    packs = list(shelf.directory.glob("packs/*/*.pack"))
+    whole = {pack: pack.read_bytes() for pack in packs}
+    for pack, data in whole.items():
+        holds_values = b"loss: 1" in data
+        if holds_values if what == "documents" else not holds_values and b"models" in data:
+            pack.chmod(0o644)
+            pack.write_bytes(bytes(len(data)))
+    found = store.find(params="loss")
+    assert [each.asset.class_name for each in found] == ["others"]
+    assert [each.partition(":")[0] for each in found.unread] == ["models/1"]
+    board = store.leaderboard("models")
+    assert (board.rows, board.unread) == ((), found.unread)
+    assert store.leaderboard("others").unread == ()
+    for pack, data in whole.items():
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+    found = store.find(params="loss")
+    assert ([each.asset.class_name for each in found], found.unread) == (["models", "others"], ())

@@ -19,6 +19,7 @@ from ama.cli.rendering import (
     print_asset_table,
     print_changes,
 )
+from ama.cli.reports import print_rows
 from ama.progress import NO_PROGRESS
 from ama.results import AliasChange
 from ama.values import AssetInfo, Change, Ref
@@ -115,6 +116,17 @@ def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.M
         monkeypatch.setattr(sys, "stdout", stream)
         Console().line("x", "bold")
         assert stream.getvalue() == expected
+
+
+def test_csv_is_as_it_is_in_a_file_and_harmless_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    printed = []
+    for stream in (io.StringIO(), Terminal()):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert print_rows([{"message": "\x1b[2J", "loss": 0.5}], csv=True, markdown=False)
+        printed.append(stream.getvalue().splitlines()[1])
+    assert printed == ["\x1b[2J,0.5", "\\x1b[2J,0.5"]
 
 
 def test_a_row_ends_with_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from ama.catalog.documents import (
     Syntax,
     Value,
     join_key,
+    metadata_key,
     read_document,
     split_key,
     syntax_of,
@@ -58,6 +59,47 @@ def test_numbers_that_are_none_are_kept() -> None:
 BILLION_LAUGHS = b"a0: &a0 [x, x]\n" + b"".join(
     b"a%d: &a%d [*a%d, *a%d, *a%d]\n" % (n, n, n - 1, n - 1, n - 1) for n in range(1, 30)
 )
+
+NOTHING_LAUGHS = b"a0: &a0 {}\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)
+)
+MERGED_LAUGHS = b"a0: &a0 {k: 1}\n" + b"".join(
+    b"a%d: &a%d {<<: [%s]}\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (NOTHING_LAUGHS, "yaml"),
+        (MERGED_LAUGHS, "yaml"),
+        (b"a: &a [" + b"1, " * 49_000 + b"]\n" + b"b: [*a, *a, *a]", "yaml"),
+        (b"a: 1" + b":1" * 100_000, "yaml"),
+        (b"a" + b".a" * 120_000 + b" = 1", "toml"),
+        (b"[a" + b' . "a"' * 40_000 + b"]", "toml"),
+    ],
+)
+def test_what_would_take_long_is_refused(data: tuple[bytes, Syntax]) -> None:
+    with pytest.raises(NotADocument):
+        read_document(*data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"a" * 250_000, b'"' * 250_000, b"a ." * 80_000, b"a = [" + b"0.1, " * 50_000 + b"]"]
+)
+def test_a_long_line_takes_no_time(data: bytes) -> None:
+    with suppress(NotADocument):
+        read_document(data, "toml")
+
+
+@pytest.mark.parametrize("syntax", ["yaml", "toml"])
+def test_a_number_that_python_does_not_print_is_a_text(syntax: Syntax) -> None:
+    sign = ":" if syntax == "yaml" else "="
+    for digits in ("f" * 300, "f" * 5_000):
+        with suppress(NotADocument):
+            found = read_document(f"a {sign} 0x{digits}\nb {sign} [0x{digits}]".encode(), syntax)
+            assert found == {"a": f"0x{digits}", "b": (f"0x{digits}",)}
+            assert all(from_cell(*to_cell(value)[::2]) == value for value in found.values())
 
 
 @pytest.mark.parametrize(
@@ -103,6 +145,19 @@ def test_no_bytes_raise_anything_else(data: bytes, syntax: Syntax) -> None:
         assert again == value or repr(again) == repr(value) or kind == "text"
 
 
+@pytest.mark.parametrize("key", ['"\\q"', '"\\ud800"', '"a', "a..b", ""])
+def test_what_is_no_key(key: str) -> None:
+    with pytest.raises(InvalidInput):
+        split_key(key)
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True))
+def test_every_name_of_metadata_is_a_key_of_its_own(names: list[str]) -> None:
+    first, second = map(metadata_key, names)
+    assert first != second
+    assert join_key(split_key(first)) == first
+
+
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
 def test_any_names_make_a_key(parts: list[str]) -> None:
     assert split_key(join_key(tuple(parts))) == tuple(parts)
@@ -136,6 +191,12 @@ def fits(condition: str, key: str, value: Value) -> bool:
         ("loss=nan", math.nan, True), ("loss<1", math.nan, False), ("loss>1", math.inf, False),
         ("loss", None, True), ("loss=null", None, True), ("loss=a=b", "a=b", True),
         ("loss=", "", True), ("loss<1e-3", 1e-4, True),
+        ("loss=9007199254740993", 2**53, False), ("loss=9007199254740993", 2**53 + 1, True),
+        ("loss!=9007199254740993", 2**53, True), ("loss=+9007199254740993", 2**53 + 1, True),
+        ("loss=9007199254740992", 2**53 + 1, False), ("loss=9007199254740992", 2.0**53, True),
+        ("loss=-18446744073709551615", -(2**64), False), ("loss=1e20", 10**20, True),
+        ("loss=Infinity", math.inf, True), ("loss=-.inf", -math.inf, True),
+        ("loss!=Infinity", math.inf, False), ("loss=Infinity", "inf", False),
     ],
 )  # fmt: skip
 def test_a_condition_fits(condition: str, value: Value, expected: bool) -> None:

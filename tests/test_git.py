@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,17 @@ def test_git_that_is_missing_or_too_slow_costs_what_it_would_say(
     assert recorded(run.upload().asset) == {}
 
 
+def test_what_git_has_started_is_not_waited_for(repository: Path, tmp_path: Path) -> None:
+    """A wrapper may stand before it, or a process behind it that has inherited its output."""
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text("#!/bin/sh\nsleep 30 &\nwait\n")
+    wrapper.chmod(0o755)
+    before = time.monotonic()
+    found = describe(repository, {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}, 0.3)
+    assert (found, time.monotonic() - before < 15) == ({}, True)
+
+
 @pytest.mark.parametrize("name", ["evil", "e=vil"])
 def test_nothing_that_a_repository_names_is_run(
     repository: Path, tmp_path: Path, name: str
@@ -157,6 +169,12 @@ def test_nothing_that_a_repository_names_is_run(
         ("https://user:token%40example.org/a", None),
         ("user:token@example.org:a", None),
         ("https://example.org/ghp_0123456789abcdefghijklmn/a", None),
+        ("//user:token@example.org/a", None),
+        ("//token@example.org/a", None),
+        ("./user:token@example.org/a", None),
+        ("user:token@example.org\\a", None),
+        ("https://example.org/a;token=x", "https://example.org/a"),
+        ("example.org:a?token=x", "example.org:a"),
         ("ext::sh -c 'token'", None),
         ("https://example.org/a\nb", None),
         ("", None),

@@ -312,3 +312,28 @@ def test_the_command_line(store: Store, tmp_path: Path, run: Ama) -> None:
     assert "is there again" in run.ok("delete", "--undo", "models/1").stdout
     assert run("log", "modles").code == 3
     assert run("deprecate", "models/1").code == 2
+
+
+def test_what_is_said_of_a_deleted_asset_depends_on_nobody_else(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a catalog has read its files before, or reads that it was deleted."""
+    inputs = Repo.init(tmp_path / "inputs", "inputs")
+    (inputs.root / "training.yml").write_text("learning_rate: 0.1")
+    inputs.add(["training.yml"])
+    inputs.upload()
+    model = Repo.init(tmp_path / "model", "trained")
+    (model.root / "weights").write_text("weights")
+    model.add(["weights"])
+    model.link("inputs/1")
+    model.upload()
+    assert len(again(store).find(params="learning_rate=0.1")) == 2
+    store.delete("inputs/1", force=True)
+    monkeypatch.setenv("AMA_CACHE_DIR", str(tmp_path / "another cache"))
+    for each in (store, again(store)):
+        summary = each.resolve("inputs/1").summary()
+        assert (summary.files, summary.facts, summary.asset.size) == ((), (), None)
+        assert each.resolve("trained/1").summary().facts == ()
+        assert len(each.find(params="learning_rate=0.1")) == 0
+        with pytest.raises(NotFound, match="was deleted"):
+            each.compare("inputs/1", "trained/1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ama
+from ama.catalog.values import Column
 from ama.config import set_value
 from ama.errors import InvalidInput, NotFound
 from ama.settings import user_config_path
@@ -61,6 +63,25 @@ class TestFind:
             assert {each.paths for each in found} == {("model.yml",)}
             assert found[0].asset.aliases == ("base",)
             assert found[0].asset.author == "Ann Lee <ann@example.com>"
+
+    def test_metadata_may_be_called_anything(self, tmp_path: Path, home: Path) -> None:
+        (tmp_path / "a.txt").write_text("a", encoding="utf-8")
+        repo = ama.Repo.init(tmp_path, "models")
+        repo.add([tmp_path / "a.txt"])
+        repo.set(metadata={"my loss": 0.5, "v1:x": 2, "a..b": 1, '"x': 1, ".": 1, "k": 1})
+        repo.upload()
+        store = ama.Store.default()
+        for condition in ("my loss<1", '"my loss"<1', '"v1:x"=2', 'a."".b=1', '"\\"x"=1', "k"):
+            assert named(store.find(meta=condition)) == ["models/1"], condition
+        assert len(store.resolve("models/1").summary().facts) == 6
+        assert store.compare("models/1", "models/1").differences == ()
+
+    @pytest.mark.parametrize("text", ["\udcff", "a=\udcff", "\udcff=1"])
+    def test_what_the_shell_took_for_a_text(self, store: ama.Store, text: str) -> None:
+        """An argument that is no UTF-8."""
+        for option in ("name", "alias", "author", "meta", "params", "class_name"):
+            with pytest.raises(InvalidInput):
+                store.find(**{option: text})  # type: ignore[arg-type]
 
     def test_nowhere_is_no_error(self, store: ama.Store, tmp_path: Path) -> None:
         (tmp_path / "new").write_text("never published", encoding="utf-8")
@@ -316,6 +337,43 @@ class TestCompare:
         turned = store.leaderboard("odd", sort="loss", reverse=True)
         assert turned.rows[0].asset.number == 2
 
+    def test_a_colon_in_quotes_is_a_part_of_a_key(self, tmp_path: Path, home: Path) -> None:
+        repo = ama.Repo.init(tmp_path, "models")
+        (repo.root / "params.json").write_text('{"x:y": 2, "n": {"a": 3}}', encoding="utf-8")
+        repo.add([repo.root / "params.json"])
+        repo.upload()
+        store = ama.Store.default()
+        for name, value in (('"x:y"', 2), ('params.json:"x:y"', 2), ("params.json:n.a", 3)):
+            assert store.leaderboard("models", columns=[name]).rows[0].values == (value,)
+        for name in ("x:y", '"x', ":a"):
+            with pytest.raises(NotFound):
+                store.leaderboard("models", columns=[name])
+
+    def test_no_column_hides_another_one(self, store: ama.Store) -> None:
+        """Of the same file in two refs, and one that is called as an asset's own is."""
+        board = store.leaderboard("models")
+        columns = tuple(
+            Column("parameter", source, file, key)
+            for source, file, key in (
+                ("first", "training.yml", "rate"),
+                ("second", "training.yml", "rate"),
+                ("", "params.json", "asset"),
+            )
+        )
+        row = board.rows[0]
+        said = dataclasses.replace(
+            board,
+            columns=columns,
+            rows=(dataclasses.replace(row, values=(0, 1, "other")),),
+        )
+        (found,) = said.table()
+        assert found["asset"] == row.asset.name
+        assert {
+            "first: training.yml:rate": 0,
+            "second: training.yml:rate": 1,
+            "params.json:asset": "other",
+        }.items() <= found.items()
+
 
 class TestLineage:
     def test_up_and_down(self, store: ama.Store) -> None:
@@ -347,6 +405,11 @@ class TestLineage:
         assert len(there.nodes) == 4
         assert [node.author for node in there.nodes] == ["Ann Lee <ann@example.com>"] * 4
         assert [node.here for node in there.nodes] == [True, False, False, False]
+        summary = ama.Store.open(second).resolve("models").summary()
+        assert {fact.source for fact in summary.facts} == {""}
+        (unread,) = summary.unread
+        assert unread.startswith("inputs (")
+        assert unread.endswith("its content is not in this store")
 
 
 class TestCommands:

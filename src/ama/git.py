@@ -32,6 +32,8 @@ _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={
 _FILTER = re.compile(r"filter\.(.*)\.(clean|smudge|process|required)", re.DOTALL).fullmatch
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://").match
 _HOST = re.compile(r"([^:?#]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?").fullmatch
+_USER = re.compile(r"(^//|:)[^/]*@").search  # a URL with a slip in it, and so a path
+_REST = re.compile("[?#;]")
 _TOKEN = re.compile(
     r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
 ).search
@@ -97,11 +99,11 @@ def public_url(url: str) -> str | None:
         # In what is no host and port, and before another @, may be the rest of a password.
         if "@" in rest or not _HOST(host):
             return None
-        return f"{scheme[0]}{host}{slash}{re.split('[?#]', rest)[0]}"
+        return f"{scheme[0]}{host}{slash}{_REST.split(rest)[0]}"
     place, colon, path = url.partition(":")
     if not colon or "/" in place or "\\" in path:
-        return url  # a path on this machine
-    return None if "@" in path else f"{place.rpartition('@')[2]}:{path}"
+        return None if _USER(url) else url  # a path on this machine
+    return None if "@" in path else f"{place.rpartition('@')[2]}:{_REST.split(path)[0]}"
 
 
 class _Git:
@@ -116,18 +118,23 @@ class _Git:
     def ask(self, *words: str) -> str | None:
         """Return what git prints; None where it fails, or doesn't answer in time."""
         import subprocess
+        import tempfile
 
+        # Not through a pipe: what git has started may hold that open when git itself is killed.
         try:
-            return subprocess.run(
-                ["git", *_OPTIONS, *words],
-                cwd=self._directory,
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=max(0.0, self._until - time.monotonic()),
-                check=True,
-            ).stdout.decode("utf-8", errors="replace")
+            with tempfile.TemporaryFile() as answer:
+                subprocess.run(
+                    ["git", *_OPTIONS, *words],
+                    cwd=self._directory,
+                    env=self._environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=answer,
+                    stderr=subprocess.DEVNULL,
+                    timeout=max(0.0, self._until - time.monotonic()),
+                    check=True,
+                )
+                answer.seek(0)
+                return answer.read().decode("utf-8", errors="replace")
         except (OSError, ValueError, subprocess.SubprocessError):
             return None
 

@@ -366,6 +366,9 @@ class Store:
         from ama.catalog.finding import Criteria
 
         at_least_one(limit)
+        on_meta, on_params = several(meta), several(params)
+        for text in (name, alias, author, *on_meta, *on_params):
+            check_text("condition", text or "")
         criteria = Criteria(
             content=None if file is None else self._content(file),
             class_name=class_name and check_class(class_name),
@@ -374,8 +377,8 @@ class Store:
             author=author,
             since=moment_of(since),
             until=moment_of(until),
-            meta=tuple(map(parse_meta, several(meta))),
-            params=tuple(map(parse_param, several(params))),
+            meta=tuple(map(parse_meta, on_meta)),
+            params=tuple(map(parse_param, on_params)),
         )
         return self._tracker.find(criteria, sort=sort, reverse=reverse, limit=limit)
 

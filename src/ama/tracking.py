@@ -15,7 +15,7 @@ from ama.errors import InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, hash_file
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
-from ama.revisions import class_state
+from ama.revisions import class_state, require_live
 from ama.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Tracker:
     ) -> Findings:
         """Return the assets for which criteria hold; see `Store.find`."""
         from ama.catalog.finding import select
+        from ama.catalog.summarising import unread_assets
         from ama.catalog.values import Findings, Found
         from ama.describing import Describer
         from ama.objects import decode_asset
@@ -90,15 +91,12 @@ class Tracker:
             found = []
             for asset in order[:limit]:
                 data, size = db.execute(
-                    "SELECT data, size FROM assets WHERE hash = ?", (asset,)
+                    "SELECT data, size FROM assets LEFT JOIN trees ON object = tree WHERE hash = ?",
+                    (asset,),
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
                 found.append(Found(info, selected[asset]))
-            unread = db.execute(
-                "SELECT class, number, unread FROM assets"
-                " WHERE unread IS NOT NULL AND number IS NOT NULL AND status != 'deleted'"
-            )
-            return Findings(tuple(found), tuple(f"{c}/{n}: {why}" for c, n, why in unread))
+            return Findings(tuple(found), unread_assets(db, criteria.class_name))
 
         return self._catalog().ask(ask)
 
@@ -144,9 +142,12 @@ class Tracker:
         """Return what is compared of a published asset; see `ama.compare`."""
         from ama.catalog.comparing import profile
 
-        return self._catalog().ask(
-            lambda db, view: profile(db, view, self._rules_of, class_name, asset)
-        )
+        def ask(db: sqlite3.Connection, view: LogView) -> Profile:
+            # Of one that was deleted it depends on who asked before how much is known.
+            require_live(view, class_name, asset, self._remote.url)
+            return profile(db, view, self._rules_of, class_name, asset)
+
+        return self._catalog().ask(ask)
 
     def leaderboard(
         self,

@@ -39,7 +39,7 @@ def trace(
     """
     found: dict[bytes, None] = {asset: None}
     edges: dict[_Edge, None] = {}
-    cut = False
+    cut = down and _some_unread(db)
     for wanted, follow in ((up, _made_from), (down, _makes)):
         waiting = [asset] if wanted else []
         seen = {asset}
@@ -57,6 +57,14 @@ def trace(
                         following.append(other)
             waiting = following
     return NotebookLineage(asset.hex(), _nodes(db, view, found), tuple(map(_edge, edges)), cut)
+
+
+def _some_unread(db: sqlite3.Connection) -> bool:
+    """Whether there is an asset of which it isn't known what it was made from."""
+    found = db.execute(
+        "SELECT 1 FROM assets WHERE unread IS NOT NULL AND data IS NULL AND status != 'deleted'"
+    )
+    return found.fetchone() is not None
 
 
 def _made_from(db: sqlite3.Connection, asset: bytes) -> Iterable[tuple[_Edge, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Literal
 from ama.catalog.documents import Value, split_key
 from ama.catalog.facts import FactReader, RulesOf, files_of
 from ama.catalog.roles import Role
-from ama.catalog.summarising import read_asset
+from ama.catalog.summarising import read_asset, unread_assets
 from ama.catalog.values import (
     Column,
     Comparison,
@@ -31,6 +32,9 @@ from ama.values import AssetInfo, File
 DEFAULT_COLUMNS = 6
 """So many metrics, and so many parameters that differ, has a leaderboard unless one says which."""
 
+_COLUMN = re.compile(r"(?:(.*):)?((?:\"(?:[^\"\\]|\\.)*\"|[^\":])*)", re.DOTALL).fullmatch
+"""A file, and a key; a colon in quotes is a part of the key."""
+
 _ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "other")
 
 _Key = tuple[str, str, str]
@@ -46,6 +50,7 @@ class Profile:
     info: AssetInfo
     facts: tuple[Fact, ...]
     files: tuple[File, ...]
+    unread: tuple[str, ...] = ()
 
 
 def profile(
@@ -64,7 +69,9 @@ def profile(
         IntegrityError: it could not be read.
     """
     info = Describer(view).info(asset, *read_asset(db, asset))
-    return Profile(info, FactReader(db, rules_of).facts(asset, class_name), files_of(db, asset))
+    reader = FactReader(db, rules_of)
+    facts = reader.facts(asset, class_name)
+    return Profile(info, facts, files_of(db, asset), reader.unread)
 
 
 def compare(profiles: Sequence[Profile]) -> Comparison:
@@ -77,7 +84,8 @@ def compare(profiles: Sequence[Profile]) -> Comparison:
     facts = [facts_by_key(each.facts) for each in profiles]
     rows = [*_fact_rows(facts), *_ref_rows(infos), *_own_rows(infos)]
     listings = [{file.path: file for file in each.files} for each in profiles]
-    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)))
+    unread = tuple(dict.fromkeys(why for each in profiles for why in each.unread))
+    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)), unread)
 
 
 def facts_by_key(facts: Iterable[Fact]) -> dict[_Key, Fact]:
@@ -247,7 +255,7 @@ def leaderboard(
     reader = FactReader(db, rules_of)
     rows = db.execute(
         "SELECT hash FROM assets WHERE class = ? AND status != 'deleted' AND data IS NOT NULL"
-        " AND number IS NOT NULL ORDER BY number DESC",
+        " AND unread IS NULL AND number IS NOT NULL ORDER BY number DESC",
         (class_name,),
     )
     facts = {asset: facts_by_key(reader.facts(asset, class_name)) for (asset,) in rows.fetchall()}
@@ -272,6 +280,7 @@ def leaderboard(
             )
             for asset in order[:limit]
         ),
+        (*unread_assets(db, class_name), *reader.unread),
     )
 
 
@@ -292,11 +301,12 @@ def _value(facts: _Facts, column: Column) -> Value:
 
 def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     """Return the column that a key, or the end of one, means."""
-    file, colon, key = name.rpartition(":")
+    match = _COLUMN(name)
+    file, key = match.groups() if match else (None, name)
     fitting = [
         column
         for column in known.values()
-        if (not colon or column.file == file or column.file.endswith(f"/{file}"))
+        if (file is None or column.file == file or column.file.endswith(f"/{file}"))
         and (column.key == key or column.key.endswith(f".{key}"))
     ]
     if not fitting:
@@ -356,7 +366,8 @@ def _sorted(
 ) -> list[bytes]:
     numbers = {asset: number_of(_value(facts[asset], column)) for asset in assets}
     with_one = [a for a in assets if (n := numbers[a]) is not None and math.isfinite(n)]
-    without = [asset for asset in assets if asset not in set(with_one)]
+    ranked = set(with_one)
+    without = [asset for asset in assets if asset not in ranked]
     falling = (column.better == "higher") != reverse
     with_one.sort(key=lambda asset: numbers[asset] or 0.0, reverse=falling)
     return [*with_one, *without]

@@ -17,6 +17,10 @@ _CONDITION = re.compile(
     r"(?P<key>(?:\"(?:[^\"\\]|\\.)*\"|[^\"=<>!])+)(?:(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*))?",
     re.DOTALL,
 ).fullmatch
+_INTEGER = re.compile(r"[-+]?[0-9]{1,400}").fullmatch
+_EXACT = 2**53
+"""Below this, integers and floats are the same numbers."""
+
 _AGO = re.compile(r"(\d{1,5})\s*(m|h|d|w|min|hour|day|week)s?(?: ago)?").fullmatch
 _SECONDS = {"m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SECONDS |= {"hour": 3600, "day": 86400, "week": 7 * 86400}
@@ -57,23 +61,32 @@ class Condition:
         suffix = f".{self.key}"
         parts = ["(key = ? OR substr(key, ?) = ?)"]
         values: list[object] = [self.key, -len(suffix), suffix]
-        text = self.value.strip()
-        equal: tuple[str, list[object]] = (
-            ("(text = ? OR number = ?)", [text, self.number])
-            if self.number is not None
-            else ("(text = ? OR kind IN ('bool', 'null', 'float') AND lower(text) = lower(?))",
-                  [text, text])
-        )  # fmt: skip
+        equal, given = self._equal()
         if self.operator == "=":
-            parts.append(equal[0])
-            values += equal[1]
+            parts.append(equal)
+            values += given
         elif self.operator == "!=":
-            parts.append(f"NOT coalesce({equal[0]}, 0)")
-            values += equal[1]
+            parts.append(f"NOT coalesce({equal}, 0)")
+            values += given
         elif self.operator:
             parts.append(f"number {self.operator} ?")
             values.append(self.number)
         return " AND ".join(parts), values
+
+    def _equal(self) -> tuple[str, list[object]]:
+        text = self.value.strip()
+        if _INTEGER(text) and abs(int(text)) >= _EXACT:
+            # Larger integers are the same float as their neighbours: seeds, for instance.
+            exact = str(int(text))
+            return "(text IN (?, ?) OR kind = 'float' AND number = ?)", [text, exact, self.number]
+        if self.number is not None:
+            return "(text = ? OR number = ?)", [text, self.number]
+        try:
+            other = repr(float(text.replace(".inf", "inf").replace(".nan", "nan")))
+        except ValueError:
+            other = text
+        no_text = "kind IN ('bool', 'null', 'float') AND lower(text) IN (lower(?), ?)"
+        return f"(text = ? OR {no_text})", [text, text, other]
 
 
 def parse_meta(text: str) -> Condition:

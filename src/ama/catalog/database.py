@@ -29,6 +29,11 @@ Question = Callable[[sqlite3.Connection, LogView], Answer]
 PATIENCE = 120
 """Seconds to wait for another process that fills the same catalog."""
 
+_NOT_BROKEN = frozenset(
+    (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_FULL)
+)
+"""What says nothing against the file, which others may be using."""
+
 _CHANGES = 50
 """How often the log may move on while a question is asked, before that is an error."""
 
@@ -63,13 +68,18 @@ class Catalog:
             StorageError: the store can't be reached.
         """
         places = [None] if self._path is None else [self._path, self._path, None]
+        in_use = False
         for place in places:
+            if in_use and place is not None:
+                continue
             try:
                 return self._ask(place, question)
             except sqlite3.Error as error:
                 if place is None:
                     raise StorageError(f"the catalog failed: {error}") from error
-                _remove(place)
+                in_use = _code(error) in _NOT_BROKEN
+                if not in_use:
+                    _remove(place)
         raise AssertionError("unreachable")
 
     def _ask(self, place: Path | None, question: Question[Answer]) -> Answer:
@@ -122,6 +132,10 @@ def _reading(db: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         db.execute("ROLLBACK")
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 
 
 def _remove(place: Path) -> None:

@@ -27,7 +27,9 @@ MAX_SIZE = 256 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 2_000
 MAX_ALIASES = 100
-_MAX_EVENTS = 100_000
+_MAX_NODES = 100_000
+_MAX_BITS = 1024
+"""An integer of more bits is no number that anything compares, and is kept as a text."""
 
 _FORMATS: Mapping[str, Syntax] = {
     ".yml": "yaml",
@@ -39,6 +41,12 @@ _BARE = re.compile(r"[^\s.\"'=<>!:,~\x00-\x1f]+").fullmatch
 _SEGMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[^.\"]+")
 # YAML 1.1 wants a dot in a number with an exponent, and people who write 1e-3 don't know.
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
+# Keys of so many parts, and numbers of so many digits, take the parsers time that is quadratic.
+_LONG_KEY = re.compile(
+    r"(?<![\w-])(?:(?>[\w-]+|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*')[ \t]*+\.[ \t]*+)"
+    rf"{{{MAX_DEPTH + 1}}}"
+).search
+_LONG_NUMBER = re.compile(r"[-+0-9a-fA-FoxX_:.]{1000,}").fullmatch
 
 
 class NotADocument(Exception):
@@ -108,7 +116,12 @@ def split_key(key: str) -> tuple[str, ...]:
         if match is None:
             break
         text = match.group()
-        parts.append(json.loads(text) if text.startswith('"') else text.strip())
+        try:
+            part = json.loads(text) if text.startswith('"') else text.strip()
+            part.encode()
+        except ValueError:  # no escape that there is, or of half a character
+            break
+        parts.append(part)
         at = match.end()
         if at == len(key):
             return tuple(parts)
@@ -131,6 +144,16 @@ def join_key(parts: tuple[str, ...]) -> str:
     return ".".join(map(_quoted, parts))
 
 
+def metadata_key(name: str) -> str:
+    """Return the key of metadata: its name, in which a dot parts, and anything else may be.
+
+    Example:
+        >>> metadata_key("git.commit"), metadata_key("my loss"), metadata_key("a..b")
+        ('git.commit', '"my loss"', 'a."".b')
+    """
+    return join_key(tuple(name.split(".")))
+
+
 def _quoted(part: str) -> str:
     return part if _BARE(part) else json.dumps(part, ensure_ascii=False)
 
@@ -141,6 +164,8 @@ def _load(text: str, syntax: Syntax) -> Any:
     if syntax == "toml":
         import tomllib
 
+        if _LONG_KEY(text):
+            raise NotADocument("too deep")
         return tomllib.loads(text)
     return _load_yaml(text)
 
@@ -159,18 +184,36 @@ def _load_yaml(text: str) -> Any:
 
 
 def _check_shape(events: Iterator[Any]) -> None:
-    """Refuse what would take long to build, before anything is built."""
+    """Refuse what would take long to build or to walk through, before anything is built.
+
+    What counts is its size with every alias written out: those of those multiply.
+    """
     import yaml
 
-    depth = aliases = 0
+    sizes: dict[str, int] = {}
+    inside: list[str | None] = [None]
+    counts = [0]
+    aliases = 0
     for number, event in enumerate(events):
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            inside.append(event.anchor)
+            counts.append(1)
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            anchor, count = inside.pop(), counts.pop()
+            counts[-1] += count
+            if anchor is not None:
+                sizes[anchor] = count
         elif isinstance(event, yaml.AliasEvent):
             aliases += 1
-        if depth > MAX_DEPTH or aliases > MAX_ALIASES or number > _MAX_EVENTS:
+            if event.anchor in inside:
+                raise NotADocument("a value inside itself")
+            counts[-1] += sizes.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            counts[-1] += 1
+            if (event.implicit[0] or event.tag) and _LONG_NUMBER(event.value):
+                raise NotADocument("a number of too many digits")
+        too_large = max(number, counts[-1]) > _MAX_NODES
+        if too_large or len(counts) - 1 > MAX_DEPTH or aliases > MAX_ALIASES:
             raise NotADocument("too deep, or too large")
 
 
@@ -202,6 +245,8 @@ def _plain(value: Any) -> Plain:
     if isinstance(value, str):
         value.encode()  # JSON can hold what no UTF-8 can, which is a ValueError
         return value
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return hex(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, date | time):

@@ -7,11 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ama.catalog.documents import MAX_SIZE, NotADocument, Value, read_document, syntax_of
+from ama.catalog.documents import (
+    MAX_SIZE,
+    NotADocument,
+    Value,
+    metadata_key,
+    read_document,
+    syntax_of,
+)
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Code, Fact
 from ama.errors import InvalidInput
+from ama.hashing import short
 from ama.objects import EntryKind
 from ama.values import File
 from ama.worktree.status import KIND_NAMES
@@ -24,7 +32,8 @@ MOST_FILES = 1_000_000
 
 _DIRECTORIES = f"""
 WITH RECURSIVE directories (asset, tree, prefix) AS (
-    SELECT assets.hash, assets.tree, '' FROM assets WHERE hash = ? AND tree IS NOT NULL
+    SELECT assets.hash, assets.tree, '' FROM assets
+    WHERE hash = ? AND tree IS NOT NULL AND status != 'deleted'
     UNION ALL
     SELECT asset, children.object, prefix || name || '/'
     FROM directories JOIN children ON children.tree = directories.tree
@@ -52,6 +61,15 @@ def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
+def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:
+    """Whether every directory of an asset is known, so that its files are."""
+    query = (
+        f"{_DIRECTORIES} SELECT 1 FROM directories LEFT JOIN trees ON trees.object = tree"
+        " WHERE trees.object IS NULL LIMIT 1"
+    )
+    return db.execute(query, (asset,)).fetchone() is None
+
+
 class FactReader:
     """Reads facts; a document that several assets hold is read once.
 
@@ -65,6 +83,12 @@ class FactReader:
         self._rules_of = rules_of
         self._documents: dict[int, Mapping[str, Value]] = {}
         self._facts: dict[tuple[int, str, str], tuple[Fact, ...]] = {}
+        self._unread: dict[str, None] = {}
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The refs that should have said something and could not be read so far, each with why."""
+        return tuple(self._unread)
 
     def facts(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
         """Return what an asset says, and what is said of its code, parameters and data elsewhere.
@@ -77,6 +101,7 @@ class FactReader:
             refs to assets of other classes.
         """
         found = list(self._own(asset, class_name))
+        self._note_unread(asset, "")
         rows = self._db.execute(
             "SELECT target, links.class, label FROM links JOIN assets ON assets.id = asset"
             " WHERE hash = ? AND kind = 'ref' AND links.class != ? ORDER BY links.rowid",
@@ -88,12 +113,26 @@ class FactReader:
             sources[source] = sources.get(source, 0) + 1
             if sources[source] > 1:
                 source = f"{source} {sources[source]}"
+            self._note_unread(target, source)
             found += [
                 replace(fact, source=source)
                 for fact in self._own(target, name)
                 if fact.role in ("code", "parameter", "data")
             ]
         return tuple(found)
+
+    def _note_unread(self, asset: bytes, source: str) -> None:
+        row = self._db.execute(
+            "SELECT number, unread FROM assets WHERE hash = ?", (asset,)
+        ).fetchone()
+        if row is None or row[0] is None:
+            why = "its content is not in this store"
+        elif row[1] is not None:
+            why = str(row[1])
+        else:
+            return
+        what = f"{source} ({short(asset)}) can't be read: " if source else ""
+        self._unread[what + why] = None
 
     def _own(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
         rules = self._rules_of(class_name)
@@ -152,7 +191,8 @@ def read_facts(
         if syntax is not None and file.kind != "symlink" and file.size <= MAX_SIZE:
             with suppress(NotADocument):
                 found += _facts(file.path, read_document(read(file.path), syntax), rules)
-    return (*found, *_facts("", metadata, rules))
+    said = {metadata_key(name): value for name, value in metadata.items()}
+    return (*found, *_facts("", said, rules))
 
 
 def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
-from ama.catalog.documents import NotADocument, Syntax, read_document, syntax_of
+from ama.catalog.documents import NotADocument, Syntax, metadata_key, read_document, syntax_of
 from ama.catalog.schema import TABLES, to_cell
 from ama.entries import entry_hash, entry_name
 from ama.errors import AmaError, IntegrityError
@@ -55,6 +55,8 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
         sqlite3.Error: the catalog is broken, or can't be written.
     """
     if is_filled(db, view):
+        # What was damaged or away may be back, which no entry says.
+        _read(db, remote, view, progress, "unread IS NOT NULL AND status != 'deleted'")
         return
     with _writing(db):
         known = _state(db)
@@ -68,7 +70,7 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
             _note_class(db, state)
         db.execute("DELETE FROM state")
         db.execute("INSERT INTO state VALUES (?, ?, 0)", (view.number, view.entry_hash))
-    _read_new(db, remote, view, progress)
+    _read(db, remote, view, progress, "data IS NULL OR unread IS NOT NULL")
     # Unless another process has moved on: then what that has noted may not be read yet.
     db.execute(
         "UPDATE state SET complete = 1 WHERE number = ? AND entry_hash = ?",
@@ -76,11 +78,11 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
     )
 
 
-def _read_new(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress) -> None:
-    unread = db.execute(
-        "SELECT class, hash FROM assets"
-        " WHERE number IS NOT NULL AND (data IS NULL OR unread IS NOT NULL)"
-    )
+def _read(
+    db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress, which: str
+) -> None:
+    """Read what the published assets hold of which a condition in SQL is true."""
+    unread = db.execute(f"SELECT class, hash FROM assets WHERE number IS NOT NULL AND ({which})")
     wanted = [(str(name), bytes(asset)) for name, asset in unread]
     if not wanted:
         return
@@ -183,7 +185,7 @@ def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[byt
     # What a deleted asset holds may be gone, and nobody asks for it.
     live = {root for asset, root in roots.items() if asset not in deleted}
     unread = _read_trees(db, objects, live, documents)
-    _read_documents(db, objects, documents)
+    unread |= _read_documents(db, objects, documents)
     for asset, root in roots.items():
         if unread and asset not in deleted and (why := _lacking(db, root, unread)):
             bad[asset] = why
@@ -231,7 +233,7 @@ def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes
     parents = [(row, "parent", parent, asset.class_name, "") for parent in asset.parents]
     refs = [(row, "ref", ref.asset, ref.class_name, ref.label) for ref in asset.refs]
     db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", [*parents, *refs])
-    values = [(row, key, *to_cell(value)) for key, value in asset.metadata.items()]
+    values = [(row, metadata_key(key), *to_cell(value)) for key, value in asset.metadata.items()]
     db.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", values)
     return asset.tree
 
@@ -292,9 +294,8 @@ def _note_tree(db: sqlite3.Connection, tree: bytes, entries: Sequence[TreeEntry]
         " SELECT ?, ?, ?, id, ? FROM objects WHERE hash = ?",
         [(row, entry.name, int(entry.kind), entry.size, entry.id) for entry in entries],
     )
-    db.execute("INSERT OR IGNORE INTO trees VALUES (?)", (row,))
     total = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any
-    db.execute("UPDATE assets SET size = ? WHERE tree = ?", (total, row))
+    db.execute("INSERT OR IGNORE INTO trees VALUES (?, ?)", (row, total))
 
 
 def _documents_in(entries: Iterable[TreeEntry]) -> Documents:
@@ -313,15 +314,14 @@ def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | Non
         "WITH RECURSIVE below (object) AS ("
         " SELECT id FROM objects WHERE hash = ? UNION"
         " SELECT children.object FROM below JOIN children ON children.tree = below.object"
-        " WHERE children.kind = ?"
         ") SELECT hash FROM below JOIN objects ON objects.id = below.object",
-        (root, int(EntryKind.TREE)),
+        (root,),
     )
-    return next((unread[tree] for (tree,) in below if tree in unread), None)
+    return next((unread[each] for (each,) in below if each in unread), None)
 
 
-def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documents) -> None:
-    """Note the values of documents that aren't known yet; those that could not be read too."""
+def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documents) -> Bad:
+    """Note the values of documents that aren't known yet; return those that can't be read."""
     again = db.execute(
         "SELECT hash, syntax FROM documents JOIN objects ON objects.id = documents.object"
         " WHERE problem = 'unread'"
@@ -338,6 +338,7 @@ def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documen
     for content in bad:
         for syntax in formats[content]:
             _document_row(db, content, syntax, "unread")
+    return bad
 
 
 def _has_document(db: sqlite3.Connection, content: bytes, syntax: Syntax) -> bool:

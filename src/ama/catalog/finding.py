@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from functools import cache, partial
-from typing import NamedTuple
 
 from ama.catalog.conditions import Condition
-from ama.catalog.documents import Syntax, syntax_of
+from ama.catalog.documents import syntax_of
 from ama.errors import InvalidInput
 from ama.objects import EntryKind
 
@@ -66,23 +65,25 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
         looked for, none where no file was.
     """
     wheres, values = _conditions(criteria)
-    allowed = dict.fromkeys(
-        row[0]
-        for row in db.execute(
-            f"SELECT hash FROM assets WHERE {' AND '.join(wheres)} ORDER BY class, number",
-            values,
-        )
+    rows = db.execute(
+        f"SELECT hash, author FROM assets WHERE {' AND '.join(wheres)} ORDER BY class, number",
+        values,
     )
+    author = (criteria.author or "").casefold()
+    allowed = [asset for asset, by in rows if author in by.casefold()]
+    if criteria.alias is not None:
+        aliases = db.execute("SELECT alias, asset FROM aliases")
+        named = {asset for alias, asset in aliases if fnmatchcase(alias, criteria.alias)}
+        allowed = [asset for asset in allowed if asset in named]
     for condition in criteria.params:
-        saying = {place.asset for place in _saying(db, condition)}
+        saying = _saying(db, condition)
         saying |= _made_from(db, saying)
-        allowed = {asset: None for asset in allowed if asset in saying}
+        allowed = [asset for asset in allowed if asset in saying]
     if criteria.content is None and criteria.name is None:
         return dict.fromkeys(allowed, ())
     paths: dict[bytes, list[str]] = {}
-    for place in _holding(db, criteria.content, criteria.name):
-        if place.asset in allowed:
-            paths.setdefault(place.asset, []).append(place.path)
+    for asset, path in _holding(db, criteria.content, criteria.name, set(allowed)):
+        paths.setdefault(asset, []).append(path)
     return {asset: tuple(sorted(paths[asset])) for asset in allowed if asset in paths}
 
 
@@ -97,10 +98,6 @@ def _conditions(criteria: Criteria) -> tuple[list[str], list[object]]:
 
     if criteria.class_name is not None:
         require("class = ?", criteria.class_name)
-    if criteria.alias is not None:
-        require("hash IN (SELECT asset FROM aliases WHERE alias GLOB ?)", _sql_glob(criteria.alias))
-    if criteria.author is not None:
-        require("instr(lower(author), lower(?))", criteria.author)
     if criteria.since is not None:
         require("created_at >= ?", _microseconds(criteria.since))
     if criteria.until is not None:
@@ -126,34 +123,25 @@ def _made_from(db: sqlite3.Connection, inputs: Iterable[bytes]) -> set[bytes]:
     return {row[0] for asset in inputs for row in db.execute(query, (asset,))}
 
 
-class _Place(NamedTuple):
-    asset: bytes
-    path: str
-    syntax: Syntax | None = None
+def _holding(
+    db: sqlite3.Connection, content: bytes | None, name: str | None, wanted: Set[bytes]
+) -> Iterator[tuple[bytes, str]]:
+    """Yield where in the wanted assets files are that have a content, and a name that fits a glob.
 
-
-def _holding(db: sqlite3.Connection, content: bytes | None, name: str | None) -> Iterator[_Place]:
-    """Yield where files are that have a content, and a name that fits a glob."""
+    Raises:
+        InvalidInput: at too many places.
+    """
+    given: bytes | str
     if content is not None:
-        start = "children WHERE object = (SELECT id FROM objects WHERE hash = ?)"
-        places = _climb(db, start, "NULL", content)
+        where, given = "object = (SELECT id FROM objects WHERE hash = ?)", content
     else:
-        start = "children WHERE name GLOB ?"
-        places = _climb(db, start, "NULL", _sql_glob(posixpath.basename(name or "*")))
-    return (place for place in places if _fits(place.path, name))
-
-
-def _saying(db: sqlite3.Connection, condition: Condition) -> Iterator[_Place]:
-    """Yield where documents are of which a condition holds."""
-    where, values = condition.sql()
-    start = (
-        "(SELECT DISTINCT object, syntax FROM documents JOIN parameters"
-        f" ON parameters.document = documents.id WHERE {where}) JOIN children USING (object)"
-        " WHERE 1"
+        where, given = "instr(name, ?)", _literal(posixpath.basename(name or ""))
+    files = db.execute(
+        f"SELECT tree, name FROM children WHERE {where} AND kind != {int(EntryKind.TREE)}", (given,)
     )
-    for place in _climb(db, start, "syntax", *values):
-        if syntax_of(place.path) == place.syntax and _fits(place.path, condition.file):
-            yield place
+    above = _Above(db, wanted)
+    fitting = (row for row in files if name is None or "/" in name or _fits(row[1], name))
+    return (place for place in _climb(above, fitting) if _fits(place[1], name))
 
 
 def holding_values(
@@ -167,30 +155,52 @@ def holding_values(
 
     Returns:
         The asset, the file's path, the key, and the value as text.
+
+    Raises:
+        InvalidInput: one is at too many places.
     """
     where = " AND ".join("instr(lower(key || '=' || text), ?)" for _ in words) or "0"
-    rows = db.execute(
+    values = db.execute(
         "SELECT object, syntax, key, text FROM parameters"
         f" JOIN documents ON documents.id = document WHERE {where}",
         list(words),
     )
-    for content, syntax, key, text in rows:
-        for place in _climb(db, "children WHERE object = ?", "NULL", content):
-            if syntax_of(place.path) == syntax:
-                yield place.asset, place.path, key, text
+    above = _Above(db)
+    for content, syntax, key, text in values:
+        rows = db.execute(
+            f"SELECT tree, name FROM children WHERE object = ? AND kind != {int(EntryKind.TREE)}",
+            (content,),
+        )
+        files = [(tree, name) for tree, name in rows.fetchall() if syntax_of(name) == syntax]
+        for asset, path in _climb(above, files):
+            yield asset, path, key, text
 
 
-def _climb(db: sqlite3.Connection, start: str, syntax: str, *values: object) -> Iterator[_Place]:
-    """Yield the paths of some files in all assets, up from the directories that they are in."""
-    above = cache(partial(_above, db))
+def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
+    """Return the assets with a document of which a condition holds."""
+    where, values = condition.sql()
+    rows = db.execute(
+        "SELECT tree, name, syntax FROM (SELECT DISTINCT object, syntax FROM documents"
+        f" JOIN parameters ON parameters.document = documents.id WHERE {where})"
+        f" JOIN children USING (object) WHERE kind != {int(EntryKind.TREE)}",
+        values,
+    )
+    files = [(tree, name) for tree, name, syntax in rows if syntax_of(name) == syntax]
+    above = _Above(db)
+    if condition.file is not None and "/" in condition.file:
+        return {asset for asset, path in _climb(above, files) if _fits(path, condition.file)}
+    return above.assets({tree for tree, name in files if _fits(name, condition.file)})
+
+
+def _climb(above: _Above, files: Iterable[tuple[int, str]]) -> Iterator[tuple[bytes, str]]:
+    """Yield the paths of some files in assets, up from the directories that they are in."""
     number = 0
-    files = f"SELECT tree, name, {syntax} FROM {start} AND kind != {int(EntryKind.TREE)}"
-    for row in db.execute(files, values):
+    for file in files:
         # One way after another: each soon comes to an asset, and so a limit on those is enough.
-        waiting: list[tuple[int, str]] = [row[:2]]
+        waiting = [file]
         while waiting:
             tree, path = waiting.pop()
-            assets, parents = above(tree)
+            assets, parents = above.of(tree)
             for asset in assets:
                 number += 1
                 if number > MOST_PLACES:
@@ -198,22 +208,72 @@ def _climb(db: sqlite3.Connection, start: str, syntax: str, *values: object) -> 
                         f"this is at more than {MOST_PLACES:,} places",
                         hint="ask for less: give --class, --name or a condition",
                     )
-                yield _Place(asset, path, row[2])
+                yield asset, path
             waiting += [(parent, f"{name}/{path}") for parent, name in parents]
 
 
-def _above(db: sqlite3.Connection, tree: int) -> tuple[list[bytes], list[tuple[int, str]]]:
-    """Return the assets that have a directory as their top, and those that have it below."""
-    assets = db.execute("SELECT hash FROM assets WHERE tree = ?", (tree,))
-    parents = db.execute(
-        "SELECT tree, name FROM children WHERE object = ? AND kind = ?",
-        (tree, int(EntryKind.TREE)),
-    )
-    return [row[0] for row in assets], parents.fetchall()
+_Ways = tuple[list[bytes], list[tuple[int, str]]]
 
 
-def _sql_glob(glob: str) -> str:
-    return glob.replace("[!", "[^")
+class _Above:
+    """What is above directories: the assets whose tops they are, and directories.
+
+    Args:
+        db: a catalog.
+        wanted: the assets that count: no way leads to others. All that weren't deleted by default.
+    """
+
+    def __init__(self, db: sqlite3.Connection, wanted: Set[bytes] | None = None) -> None:
+        self._db = db
+        self._wanted = wanted
+        self._known: dict[int, _Ways] = {}
+
+    def of(self, tree: int) -> _Ways:
+        """Return the assets that have a directory as their top, and what has it below it."""
+        read: dict[int, _Ways] = {}
+        waiting = [tree]
+        while waiting:
+            at = waiting[-1]
+            if at in self._known:
+                waiting.pop()
+                continue
+            if at not in read:
+                read[at] = self._read(at)
+                waiting += [parent for parent, _ in read[at][1]]
+                continue
+            assets, parents = read[at]
+            leading = [(tree, name) for tree, name in parents if any(self._known[tree])]
+            self._known[at] = assets, leading
+        return self._known[tree]
+
+    def assets(self, trees: Set[int]) -> set[bytes]:
+        """Return all assets above some directories."""
+        found: set[bytes] = set()
+        seen: set[int] = set()
+        waiting = set(trees)
+        while waiting:
+            seen |= waiting
+            ways = [self.of(tree) for tree in waiting]
+            found.update(asset for assets, _ in ways for asset in assets)
+            waiting = {parent for _, parents in ways for parent, _ in parents} - seen
+        return found
+
+    def _read(self, tree: int) -> _Ways:
+        tops = self._db.execute(
+            "SELECT hash FROM assets WHERE tree = ? AND status != 'deleted'", (tree,)
+        )
+        parents = self._db.execute(
+            "SELECT tree, name FROM children WHERE object = ? AND kind = ?",
+            (tree, int(EntryKind.TREE)),
+        )
+        wanted = self._wanted
+        assets = [row[0] for row in tops if wanted is None or row[0] in wanted]
+        return assets, parents.fetchall()
+
+
+def _literal(glob: str) -> str:
+    """Return the longest text that whatever fits a glob has in it."""
+    return max(re.split(r"[*?]", glob.partition("[")[0]), key=len)
 
 
 def _fits(path: str, glob: str | None) -> bool:

@@ -15,7 +15,10 @@ from ama.values import AssetStatus, display_name
 MOST_WORDS = 12
 """So many words of a search are looked at."""
 
-_LINE = "hash, class, number, status, author, created_at, message, size, unread"
+SIZE = "(SELECT size FROM trees WHERE object = assets.tree)"
+"""The size of an asset's files; nothing where they aren't known."""
+
+_LINE = f"hash, class, number, status, author, created_at, message, {SIZE}, unread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def classes(db: sqlite3.Connection) -> tuple[ClassOverview, ...]:
     """
     rows = db.execute(
         "SELECT class, sum(status != 'deleted'),"
-        " coalesce(sum(CASE WHEN status != 'deleted' THEN size END), 0),"
+        f" coalesce(sum(CASE WHEN status != 'deleted' THEN {SIZE} END), 0),"
         " max(CASE WHEN status != 'deleted' THEN number END)"
         " FROM assets WHERE number IS NOT NULL GROUP BY class"
     )
@@ -195,7 +198,7 @@ def search_values(
 def contents(db: sqlite3.Connection) -> Contents:
     """Return how much the assets of a store hold, and how much of that is not the same."""
     assets, size = db.execute(
-        "SELECT count(*), coalesce(sum(size), 0) FROM assets"
+        f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM assets"
         " WHERE number IS NOT NULL AND status != 'deleted'"
     ).fetchone()
     files, distinct = db.execute(

@@ -7,7 +7,7 @@ import math
 
 from ama.catalog.documents import Plain, Value
 
-FILE = "catalog-2.sqlite"
+FILE = "catalog-3.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
@@ -20,8 +20,8 @@ CREATE TABLE IF NOT EXISTS state (
 -- Trees and files, so that their ids stand here only.
 CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE);
 
--- A tree is here once all its children are.
-CREATE TABLE IF NOT EXISTS trees (object INTEGER PRIMARY KEY);
+-- A tree is here once all its children are; size: of all files in it and below.
+CREATE TABLE IF NOT EXISTS trees (object INTEGER PRIMARY KEY, size INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS children (
     tree INTEGER NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL,
     object INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -30,16 +30,16 @@ CREATE TABLE IF NOT EXISTS children (
 CREATE INDEX IF NOT EXISTS children_by_object ON children (object);
 
 -- number: NULL for one that others were made from and that is published in another store only.
--- unread: why an asset, or one of its trees, could not be read.
+-- unread: why an asset, one of its trees or of its documents could not be read.
 CREATE TABLE IF NOT EXISTS assets (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, class TEXT NOT NULL,
     number INTEGER, status TEXT NOT NULL,
-    data BLOB, tree INTEGER, size INTEGER, author TEXT, created_at INTEGER, message TEXT,
-    unread TEXT
+    data BLOB, tree INTEGER, author TEXT, created_at INTEGER, message TEXT, unread TEXT
 );
 CREATE INDEX IF NOT EXISTS assets_by_class ON assets (class, number);
 CREATE INDEX IF NOT EXISTS assets_by_tree ON assets (tree);
 CREATE INDEX IF NOT EXISTS assets_by_time ON assets (created_at);
+CREATE INDEX IF NOT EXISTS assets_unread ON assets (class, hash) WHERE unread IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS aliases (class TEXT NOT NULL, alias TEXT NOT NULL, asset BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS aliases_by_asset ON aliases (asset);

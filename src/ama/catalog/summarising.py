@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from ama.catalog.facts import FactReader, RulesOf, code_of, files_of
+from ama.catalog.facts import FactReader, RulesOf, code_of, files_of, has_all_trees
 from ama.catalog.finding import Criteria, select
 from ama.catalog.values import Summary
 from ama.describing import Describer
@@ -32,7 +32,8 @@ def summarise(
     """
     describer = Describer(view)
     asset, size = read_asset(db, asset_id)
-    facts = FactReader(db, rules_of).facts(asset_id, class_name)
+    reader = FactReader(db, rules_of)
+    facts = reader.facts(asset_id, class_name)
     files = files_of(db, asset_id)
     same = select(db, Criteria(tree=asset.tree))
     if describer.status(class_name, asset_id) == "deleted":
@@ -48,23 +49,38 @@ def summarise(
         aliases_before=_aliases_before(view, class_name, asset_id),
         made_from_it=_made_from(db, asset_id),
         same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
+        unread=reader.unread,
     )
 
 
 def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:
-    """Return an asset of a catalog, and the size of its files in bytes.
+    """Return an asset of a catalog, and the size of its files in bytes, None if deleted.
 
     Raises:
         IntegrityError: it could not be read, or not all of it: what the catalog says isn't all.
     """
     data, size, unread = db.execute(
-        "SELECT data, size, unread FROM assets WHERE hash = ?", (asset_id,)
+        "SELECT data, size, unread FROM assets LEFT JOIN trees ON object = tree"
+        " AND status != 'deleted' WHERE hash = ?",
+        (asset_id,),
     ).fetchone()
-    if data is None or unread is not None:
+    # Of one whose documents alone can't be read, the rest is known, and that is said beside it.
+    if data is None or (unread is not None and not has_all_trees(db, asset_id)):
         raise IntegrityError(
             f"asset {short(asset_id)} can't be read: {unread}", hint="see what is touched: ama fsck"
         )
     return decode_asset(data), size
+
+
+def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[str, ...]:
+    """Return the assets of a class, or of all, that could not be read, each with why."""
+    rows = db.execute(
+        "SELECT class, number, unread FROM assets WHERE unread IS NOT NULL"
+        " AND number IS NOT NULL AND status != 'deleted' AND class = coalesce(?, class)"
+        " ORDER BY class, number",
+        (class_name,),
+    )
+    return tuple(f"{name}/{number}: {why}" for name, number, why in rows)
 
 
 def _aliases_before(view: LogView, class_name: str, asset: bytes) -> tuple[str, ...]:

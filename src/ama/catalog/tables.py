@@ -20,7 +20,7 @@ from ama.catalog.conditions import Condition
 from ama.catalog.documents import Value, syntax_of
 from ama.catalog.facts import FactReader, RulesOf
 from ama.catalog.finding import Criteria, select
-from ama.catalog.overview import AssetLine, in_words, lines
+from ama.catalog.overview import SIZE, AssetLine, in_words, lines
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Column
 
@@ -45,7 +45,7 @@ PLAIN_SORTS: Mapping[str, str] = {
     "created": "created_at",
     "author": "author",
     "message": "message",
-    "size": "size",
+    "size": SIZE,
 }
 
 

@@ -106,7 +106,8 @@ class Summary:
     """An asset on one screen.
 
     `aliases_before` pointed to it once; `made_from_it` counts the live assets of the store that
-    name it as a ref or parent; `same_files` are other assets with the very same files.
+    name it as a ref or parent; `same_files` are other assets with the very same files; `unread` are
+    documents and refs that could not be read, so that what they say of it is missing.
     """
 
     asset: AssetInfo
@@ -117,6 +118,7 @@ class Summary:
     aliases_before: tuple[str, ...]
     made_from_it: int
     same_files: tuple[Ref, ...]
+    unread: tuple[str, ...] = ()
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -199,11 +201,16 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs between assets, and what is the same."""
+    """What differs between assets, and what is the same.
+
+    `unread` are documents and refs of theirs that could not be read, so that what they say is
+    missing.
+    """
 
     assets: tuple[AssetInfo, ...]
     rows: tuple[Row, ...]
     files: tuple[FileRow, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def differences(self) -> tuple[Row, ...]:
@@ -273,11 +280,16 @@ class LeaderboardRow:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """The assets of a class side by side."""
+    """The assets of a class side by side.
+
+    `unread` are assets of it that could not be read and so have no row, and refs that could not, so
+    that what they say is missing; each with why.
+    """
 
     class_name: str
     columns: tuple[Column, ...]
     rows: tuple[LeaderboardRow, ...]
+    unread: tuple[str, ...] = ()
 
     def table(self) -> list[dict[str, object]]:
         """Return a flat row for each asset."""
@@ -288,10 +300,14 @@ class Leaderboard:
         ]
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the columns are called: their keys, with the file where that is not clear."""
-        keys = [column.key for column in self.columns]
+        """Return what the columns are called: their keys; where that is not clear, or what another
+        column of `table` is called, with the file and the ref that says it.
+        """
+        names = [*_ASSET_CELLS, *(column.key for column in dict.fromkeys(self.columns))]
         return tuple(
-            f"{column.file}:{column.key}" if keys.count(column.key) > 1 else column.key
+            f"{column.source and f'{column.source}: '}{column.file}:{column.key}"
+            if names.count(column.key) > 1
+            else column.key
             for column in self.columns
         )
 
@@ -307,13 +323,12 @@ class Leaderboard:
         return _table(self.table())
 
 
+_ASSET_CELLS = ("asset", "aliases", "created_by", "created_at")
+
+
 def _asset_cells(asset: AssetInfo) -> dict[str, object]:
-    return {
-        "asset": asset.name,
-        "aliases": ", ".join(asset.aliases),
-        "created_by": asset.author,
-        "created_at": asset.created_at,
-    }
+    cells = (asset.name, ", ".join(asset.aliases), asset.author, asset.created_at)
+    return dict(zip(_ASSET_CELLS, cells, strict=True))
 
 
 def _frame(rows: Sequence[Mapping[str, object]]) -> pandas.DataFrame:

@@ -137,6 +137,8 @@ def show(
     info = source.resolve(name)
     summary = _summary(source, info, remote)
     note_if_away(source)
+    for unread in summary.unread:
+        console.warn(unread)
     if console.json:
         described = plain(summary.asset)
         rest = plain(summary)

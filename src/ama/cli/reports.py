@@ -11,6 +11,7 @@ import typer
 
 from ama.cli.output import console, plain, size, when_short
 from ama.cli.rendering import beginning
+from ama.errors import shown
 
 if TYPE_CHECKING:
     from ama.catalog.documents import Value
@@ -53,7 +54,10 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: boo
         import csv as written
 
         writer = written.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([names, *([_cell(row.get(name)) for name in names] for row in rows)])
+        lines = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+        if sys.stdout.isatty():  # in a file a text is as it is, and a terminal would obey it
+            lines = [list(map(shown, line)) for line in lines]
+        writer.writerows(lines)
     else:
         cells = ([_report_cell(row.get(name)) for name in names] for row in rows)
         for row in (names, ["---"] * len(names), *cells):

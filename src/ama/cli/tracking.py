@@ -119,7 +119,7 @@ def find(
         limit=limit,
     )
     for unread in found.unread:
-        console.note(f"warning: {unread}; it may belong here")
+        console.warn(f"{unread}; it may belong here")
     if console.report(found):
         return
     if not found:
@@ -204,6 +204,8 @@ def compare(
             raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
         names = [name_in_store(name, remote) for name in assets or ()]
         comparison = open_store(remote).compare(*names)
+        for unread in comparison.unread:
+            console.warn(unread)
         if console.report(comparison):
             return
         if not (comparison.differences or comparison.changed_files or everything):
@@ -218,6 +220,8 @@ def compare(
     board = open_store(remote).leaderboard(
         class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
     )
+    for unread in board.unread:
+        console.warn(unread)
     if console.report(board) or print_rows(board.table(), csv=csv, markdown=markdown):
         return
     print_leaderboard(board)

@@ -87,7 +87,7 @@ class Lineage:
     """What an asset was made from, and what was made from it.
 
     `nodes` holds the asset `root` itself; an edge to an asset that isn't among them is not drawn.
-    `cut` says that there is more than this.
+    `cut` says that there is more than this, or may be: an asset of the store could not be read.
 
     Raises:
         ValueError: the root is not among the nodes.
