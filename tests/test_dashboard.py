@@ -450,6 +450,15 @@ class TestDamage:
         assert answer.status_code == 500
         assert "damaged" in text_of(answer.text)
 
+    def test_a_damaged_document_is_missed(self, store: ama.Store) -> None:
+        files = {file.path: file for file in store.resolve("models/2").files()}
+        damage(store, files["summary_dict.json"].id)
+        client = browser_of(ama.Store.default())
+        for address in ("/assets/models/2", "/compare?a=models/1&a=models/2"):
+            page = seen(client, address)
+            assert "Something is missing here" in page
+            assert "parameters" in page
+
     def test_a_damaged_tree_leaves_the_rest(self, store: ama.Store) -> None:
         damage(store, store.resolve("models/2").info.tree)
         client = browser_of(ama.Store.default())

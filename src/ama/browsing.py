@@ -203,7 +203,9 @@ class Browser:
         """Return a column's numbers, each with the number of its asset."""
         from ama.catalog import tables
 
-        return self._catalog.ask(lambda db, view: tables.series(db, choice, column))
+        return self._once(
+            ("series", choice, column), lambda db, view: tables.series(db, choice, column)
+        )
 
     def lineage(self, asset: bytes, *, most: int) -> Lineage:
         """Return what is near in the lineage of an asset, at most so many in either direction."""

@@ -72,6 +72,7 @@ def _compared(assets: list[Asset], asked: Asked) -> dict[str, object]:
     pair = assets if len(assets) == 2 else None
     return {
         "assets": comparison.assets,
+        "unread": comparison.unread,
         "rows": scalars[:MOST_ROWS],
         "rows_left": max(0, len(scalars) - MOST_ROWS),
         "files": files[:MOST_ROWS],
