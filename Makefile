@@ -19,7 +19,7 @@ MEMORY := $(shell test -w /dev/shm && test "$$(df -Pk /dev/shm | awk 'NR == 2 {p
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint bench bench-remotes bench-tracking servers clean
+.PHONY: help venv dev demo test lint bench bench-remotes bench-tracking bench-dashboard servers clean
 
 help:
 	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make servers servers for the tests of remotes; needs npm'
 	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
 	@echo 'make bench-tracking  the same of questions about 10,000 assets (BENCH_ARGS="--quick")'
+	@echo 'make bench-dashboard  the pages of the dashboard about as many (BENCH_ARGS="--quick")'
 	@echo 'make bench-remotes   the same of remotes, behind 20 ms (BENCH_ARGS="--quick")'
 	@echo 'make clean   remove what these made'
 
@@ -64,11 +65,11 @@ lint: $(VENV)/.dev
 test: lint
 	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
-# Azure's own emulator comes from npm. Debian's nginx-light and openssh-server are used if they are
+# Azure's own emulator comes from npm, and so does what looks for barriers in the dashboard's pages. Debian's nginx-light and openssh-server are used if they are
 # there; .ci/run installs them.
 .servers/.installed:
 	@mkdir -p .servers
-	@npm install --silent --no-audit --no-fund --prefix .servers azurite@3.37.0
+	@npm install --silent --no-audit --no-fund --prefix .servers azurite@3.37.0 axe-core@4.14.1
 	@touch $@
 
 servers: .servers/.installed
@@ -78,6 +79,9 @@ bench: $(VENV)/.installed
 
 bench-tracking: $(VENV)/.installed
 	@$(BIN)/python benchmarks/tracking.py $(BENCH_ARGS)
+
+bench-dashboard: $(VENV)/.dev
+	@$(BIN)/python benchmarks/dashboard.py $(BENCH_ARGS)
 
 bench-remotes: $(VENV)/.dev
 	@$(BIN)/python benchmarks/remotes.py $(BENCH_ARGS)

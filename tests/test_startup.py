@@ -18,6 +18,7 @@ HEAVY = {
     *("asyncio", "concurrent.futures.process", "multiprocessing"),
     *("http", "http.client", "socket", "ssl", "urllib.request"),
     *("pathspec", "platformdirs", "pydantic", "pygments", "rich", "sqlite3", "tomlkit"),
+    *("jinja2", "starlette", "uvicorn"),
     *("email", "h5py", "numpy", "pyfastcdc", "unittest", "xml"),
 }
 # Of what `import ama` may bring with it beyond what a bare interpreter has, nothing but itself.

@@ -80,6 +80,28 @@ def seal(data: Buffer) -> bytes:
     return blake3(data, derive_key_context=SEAL_CONTEXT).digest()
 
 
+class Hasher:
+    """The id of a file's bytes that come one piece after another, and are not kept.
+
+    Example:
+        >>> hasher = Hasher()
+        >>> hasher.update(b"abc")
+        >>> hasher.digest() == blob_id(b"abc")
+        True
+    """
+
+    def __init__(self) -> None:
+        self._hash = blake3()
+
+    def update(self, data: Buffer) -> None:
+        """Add the next bytes."""
+        self._hash.update(data)
+
+    def digest(self) -> bytes:
+        """Return the id of all that was added: 32 bytes."""
+        return self._hash.digest()
+
+
 class HashingReader:
     """A file read once: what passes through `readinto` is hashed and reported on the way.
 

@@ -84,6 +84,7 @@ class LogReader:
             read_features=tuple(sorted(set(read_features))),
             write_features=tuple(sorted(set(write_features))),
         )
+        self._decoded: tuple[bytes, LogView] | None = None
 
     # Reading
 
@@ -223,6 +224,8 @@ class LogReader:
                 break
             number, previous = following, entry_hash(data)
             tail.append((entry, previous))
+        if number == view.number and damage is None:
+            return view  # as it was, with what was loaded of it
         extended = LogView(view.base, tail, self._load_classes, damage)
         check_features(extended.root.read_features, self._storage.url, "read")
         return extended
@@ -353,14 +356,20 @@ class LogReader:
             data = self._cache.get("view")
             if data is None:
                 return None
+            # Who asks again and again, with the classes that were loaded, need not decode it again.
+            decoded = self._decoded
+            if decoded is not None and decoded[0] == data:
+                return decoded[1]
             if seal(data[:-32]) != data[-32:]:
                 return None
             root, entries = canonical.decode(data[:-32], "cache")
             base = decode_root(root)
             tail = [(decode_entry(raw), entry_hash(raw)) for raw in entries]
-            return LogView(base, tail, self._load_classes)
+            view = LogView(base, tail, self._load_classes)
         except (AmaError, ValueError, TypeError):
             return None
+        self._decoded = (data, view)
+        return view
 
     def _remember(self, view: LogView) -> None:
         if view.damage is not None or not view.number:

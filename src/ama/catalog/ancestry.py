@@ -120,3 +120,19 @@ def _nodes(
             )
         )
     return tuple(nodes)
+
+
+def around(db: sqlite3.Connection, view: LogView, asset: bytes, *, most: int) -> Lineage:
+    """Return what is near in the lineage of an asset: as much above it as below.
+
+    Args:
+        db: a catalog.
+        view: the log that it was read from.
+        asset: its id.
+        most: how many assets in either direction, itself included.
+    """
+    up = trace(db, view, asset, down=False, limit=most)
+    down = trace(db, view, asset, up=False, limit=most)
+    nodes = {node.id: node for node in (*up.nodes, *down.nodes)}
+    edges = dict.fromkeys((*up.edges, *down.edges))
+    return Lineage(up.root, tuple(nodes.values()), tuple(edges), up.cut or down.cut)

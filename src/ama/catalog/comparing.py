@@ -81,14 +81,15 @@ def compare(profiles: Sequence[Profile]) -> Comparison:
         profiles: at least two.
     """
     infos = [each.info for each in profiles]
-    facts = [_by_key(each.facts) for each in profiles]
+    facts = [facts_by_key(each.facts) for each in profiles]
     rows = [*_fact_rows(facts), *_ref_rows(infos), *_own_rows(infos)]
     listings = [{file.path: file for file in each.files} for each in profiles]
     unread = tuple(dict.fromkeys(why for each in profiles for why in each.unread))
     return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)), unread)
 
 
-def _by_key(facts: Iterable[Fact]) -> dict[_Key, Fact]:
+def facts_by_key(facts: Iterable[Fact]) -> dict[_Key, Fact]:
+    """Return an asset's facts by their source, file and key."""
     return {(fact.source, fact.file, fact.key): fact for fact in facts}
 
 
@@ -257,9 +258,9 @@ def leaderboard(
         " AND unread IS NULL AND number IS NOT NULL ORDER BY number DESC",
         (class_name,),
     )
-    facts = {asset: _by_key(reader.facts(asset, class_name)) for (asset,) in rows.fetchall()}
-    known = _columns(facts.values())
-    chosen = [_resolve(name, known) for name in columns] or _default_columns(known, facts.values())
+    facts = {asset: facts_by_key(reader.facts(asset, class_name)) for (asset,) in rows.fetchall()}
+    known = known_columns(facts.values())
+    chosen = [_resolve(name, known) for name in columns] or default_columns(known, facts.values())
     order = list(facts)
     if sort is not None:
         column = _resolve(sort, known)
@@ -283,7 +284,8 @@ def leaderboard(
     )
 
 
-def _columns(facts: Iterable[_Facts]) -> dict[_Key, Column]:
+def known_columns(facts: Iterable[_Facts]) -> dict[_Key, Column]:
+    """Return a column for each value that one of some assets has."""
     found: dict[_Key, Column] = {}
     for each in facts:
         for key, fact in each.items():
@@ -330,7 +332,16 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     return scalars[0]
 
 
-def _default_columns(known: Mapping[_Key, Column], facts: Iterable[_Facts]) -> list[Column]:
+def default_columns(
+    known: Mapping[_Key, Column], facts: Iterable[_Facts], most: int = DEFAULT_COLUMNS
+) -> list[Column]:
+    """Return the columns that are shown unless one says which: metrics, parameters that differ.
+
+    Args:
+        known: all columns.
+        facts: those of each asset.
+        most: how many of either at most.
+    """
     all_facts = list(facts)
     metrics = [
         column
@@ -347,7 +358,7 @@ def _default_columns(known: Mapping[_Key, Column], facts: Iterable[_Facts]) -> l
     ]
     # What stands in a list of tables, such as the layers of a model, comes last.
     differing.sort(key=lambda column: any(part.isdigit() for part in split_key(column.key)))
-    return [*metrics[:DEFAULT_COLUMNS], *differing[:DEFAULT_COLUMNS]]
+    return [*metrics[:most], *differing[:most]]
 
 
 def _sorted(

@@ -224,8 +224,9 @@ def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes
     (row,) = db.execute("SELECT id FROM assets WHERE hash = ?", (asset_hash,)).fetchone()
     (tree,) = _rowids(db, [asset.tree])
     db.execute(
-        "UPDATE assets SET data = ?, tree = ?, author = ?, created_at = ? WHERE id = ?",
-        (data, tree, asset.author, asset.created_at, row),
+        "UPDATE assets SET data = ?, tree = ?, author = ?, created_at = ?, message = ?"
+        " WHERE id = ?",
+        (data, tree, asset.author, asset.created_at, asset.message, row),
     )
     for table in ("links", "metadata"):
         db.execute(f"DELETE FROM {table} WHERE asset = ?", (row,))

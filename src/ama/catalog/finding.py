@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -142,6 +142,38 @@ def _holding(
     above = _Above(db, wanted)
     fitting = (row for row in files if name is None or "/" in name or _fits(row[1], name))
     return (place for place in _climb(above, fitting) if _fits(place[1], name))
+
+
+def holding_values(
+    db: sqlite3.Connection, words: Sequence[str]
+) -> Iterator[tuple[bytes, str, str, str]]:
+    """Yield the values in documents that have all words, of every asset that holds them.
+
+    Args:
+        db: a catalog.
+        words: in lower case; each is in the value or in its key.
+
+    Returns:
+        The asset, the file's path, the key, and the value as text.
+
+    Raises:
+        InvalidInput: one is at too many places.
+    """
+    where = " AND ".join("instr(lower(key || '=' || text), ?)" for _ in words) or "0"
+    values = db.execute(
+        "SELECT object, syntax, key, text FROM parameters"
+        f" JOIN documents ON documents.id = document WHERE {where}",
+        list(words),
+    )
+    above = _Above(db)
+    for content, syntax, key, text in values:
+        rows = db.execute(
+            f"SELECT tree, name FROM children WHERE object = ? AND kind != {int(EntryKind.TREE)}",
+            (content,),
+        )
+        files = [(tree, name) for tree, name in rows.fetchall() if syntax_of(name) == syntax]
+        for asset, path in _climb(above, files):
+            yield asset, path, key, text
 
 
 def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:

@@ -7,7 +7,7 @@ import math
 
 from ama.catalog.documents import Plain, Value
 
-FILE = "catalog-2.sqlite"
+FILE = "catalog-3.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
@@ -34,13 +34,15 @@ CREATE INDEX IF NOT EXISTS children_by_object ON children (object);
 CREATE TABLE IF NOT EXISTS assets (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, class TEXT NOT NULL,
     number INTEGER, status TEXT NOT NULL,
-    data BLOB, tree INTEGER, author TEXT, created_at INTEGER, unread TEXT
+    data BLOB, tree INTEGER, author TEXT, created_at INTEGER, message TEXT, unread TEXT
 );
 CREATE INDEX IF NOT EXISTS assets_by_class ON assets (class, number);
 CREATE INDEX IF NOT EXISTS assets_by_tree ON assets (tree);
+CREATE INDEX IF NOT EXISTS assets_by_time ON assets (created_at);
 CREATE INDEX IF NOT EXISTS assets_unread ON assets (class, hash) WHERE unread IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS aliases (class TEXT NOT NULL, alias TEXT NOT NULL, asset BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS aliases_by_asset ON aliases (asset);
 
 -- What an asset was made from, and which assets it is a next version of.
 CREATE TABLE IF NOT EXISTS links (
@@ -66,7 +68,7 @@ CREATE TABLE IF NOT EXISTS parameters (
     document INTEGER NOT NULL, key TEXT NOT NULL,
     kind TEXT NOT NULL, number REAL, text TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS parameters_by_document ON parameters (document);
+CREATE INDEX IF NOT EXISTS parameters_by_document ON parameters (document, key);
 """
 
 TABLES = ("state objects trees children assets aliases links metadata documents parameters").split()

@@ -74,6 +74,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
             "tracking", "compare", "Show what differs between assets, or rank a class."
         ),
         "lineage": Entry("tracking", "lineage", "Show what an asset was made from, and into what."),
+        "dashboard": Entry(
+            "dashboard", "dashboard", "Show a store's models and data in a browser."
+        ),
     },
     "Care": {
         "hash": Entry("care", "hash_", "Print the BLAKE3 of files, as b3sum does."),

@@ -75,6 +75,7 @@ def svg(
     *,
     href: Callable[[LineageNode], str | None] | None = None,
     most_assets: int = MOST_ASSETS,
+    style: bool = True,
 ) -> str:
     """Return a lineage as a picture.
 
@@ -83,13 +84,15 @@ def svg(
         href: where a click on an asset leads, if anywhere.
         most_assets: how many assets are drawn: those nearest to the root. The picture says so
             where there are more.
+        style: whether it brings the style sheet that turns it dark; without, the page that it
+            stands in does so, by the same classes.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
         >>> svg(Lineage(node.id, (node,), ())).startswith("<svg xmlns=")
         True
     """
-    return _Picture(lineage.nearest(most_assets), href, len(lineage.nodes)).text()
+    return _Picture(lineage.nearest(most_assets), href, len(lineage.nodes)).text(style=style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,8 @@ class _Picture:
         along, across = point[0] + _MARGIN, point[1] + _MARGIN
         return (along, across) if self.rightwards else (across, along)
 
-    def text(self) -> str:
+    def text(self, *, style: bool = True) -> str:
+        """Return it as SVG."""
         wide, high = self._at((self.layout.along, self.layout.across))
         wide = max(wide + _MARGIN, 300.0)
         legend, below = self._legend(wide, high + _MARGIN)
@@ -188,7 +192,7 @@ class _Picture:
             f'aria-label="{_x(title)}" font-family="{_x(_FONT)}">',
             f"<title>{_x(title)}</title>",
             f"<desc>{_x(about)}</desc>",
-            f"<style>{_DARK}</style>",
+            *([f"<style>{_DARK}</style>"] if style else []),
             f'<rect class="ama-ground" width="{_n(wide)}" height="{_n(high)}" fill="#ffffff"/>',
             *self._edges(),
             *self._boxes(),

@@ -1,0 +1,66 @@
+"""The command that serves the dashboard, or writes it as files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ama.cli.arguments import RemoteOption
+from ama.cli.opening import open_store
+from ama.cli.output import console, count
+from ama.cli.progress import terminal_progress
+
+
+def dashboard(
+    remote: RemoteOption = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The port; 0: any free.")
+    ] = 8640,
+    host: Annotated[
+        str,
+        typer.Option("--host", metavar="H", help="Listen there; beyond this machine with a token."),
+    ] = "127.0.0.1",
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    export: Annotated[
+        str | None,
+        typer.Option("--export", metavar="DIR", help="Write the pages into a new directory."),
+    ] = None,
+) -> None:
+    """Show a store's models and data in a browser.
+
+    It only reads, and listens on this machine only unless told otherwise.
+
+    Example:
+        ama dashboard --open
+        ama dashboard --remote gs://our-models/ama --port 9000
+        ama dashboard --export site
+    """
+    from ama.errors import InvalidInput
+
+    store = open_store(remote)
+    try:
+        from ama.dashboard.exporting import export as write
+        from ama.dashboard.server import serve
+    except ImportError as error:
+        raise InvalidInput(
+            f"the dashboard needs {error.name}, which isn't installed",
+            hint="install it: pip install 'ama[dashboard]'",
+        ) from error
+    if export is not None:
+        pages = write(store, export)
+        if not console.report({"directory": export, "pages": pages}):
+            console.done(f"wrote {count(pages, 'page')} to {export}; begin with index.html there")
+        return
+    serving = serve(store, host=host, port=port, progress=terminal_progress())
+    if not console.report({"url": serving.url, "token": serving.token, "address": serving.address}):
+        console.line(f"{store.url} is shown at {serving.address}")
+        console.note("end it with Ctrl-C")
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(serving.address)
+    try:
+        serving.run()
+    except KeyboardInterrupt:  # the way to end it
+        console.note("ended")

@@ -1,0 +1,1 @@
+"""The dashboard: pages about one store, served to a browser or written as files. It only reads."""

@@ -1,0 +1,268 @@
+"""The pages about one asset: itself, a file of it, its lineage."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from markupsafe import Markup
+
+from ama.asset import Asset
+from ama.browsing import Browser
+from ama.catalog.overview import AssetLine
+from ama.catalog.values import Fact, Summary
+from ama.dashboard.previews import Previews
+from ama.dashboard.rendering import Page, path_to
+from ama.dashboard.views import panel
+from ama.errors import NotFound, shown
+from ama.lineage.graph import Lineage, LineageNode
+from ama.lineage.svg import svg
+from ama.listing import find_file
+from ama.store import Store
+from ama.values import AliasMove, File
+
+NEAR, FAR = 9, 60
+"""So many assets in either direction are drawn on an asset's page, and in the large picture."""
+
+MOST_FILES = 500
+MOST_FACTS = 80
+MOST_PARENTS = 12
+MOST_DEPTH = 24
+
+Link = Callable[[str], str | None]
+
+
+@dataclass(slots=True)
+class Folder:
+    """A directory of an asset: its name, the files right in it, the directories, and all it has."""
+
+    name: str
+    files: list[File] = field(default_factory=list)
+    folders: dict[str, Folder] = field(default_factory=dict)
+    size: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The values of one role, as many as a page shows."""
+
+    title: str
+    facts: tuple[Fact, ...]
+    left_out: int
+
+
+def asset_page(store: Store, browser: Browser, name: str, number: int, link: Link) -> Page:
+    """Return the page of an asset.
+
+    Args:
+        store: the store.
+        browser: asks it.
+        name: the class.
+        number: the asset's number.
+        link: returns where a page is, by its path; None where there is none.
+
+    Raises:
+        NotFound: there is none.
+    """
+    line = browser.line(name, number)
+    asset = store.resolve(f"{name}/{number}")
+    gone = line.status == "deleted"
+    summary = panel(asset.summary) if not gone else None
+    content: dict[str, object] = {
+        "line": line,
+        "gone": gone,
+        "info": panel(lambda: asset.info),
+        "neighbours": browser.neighbours(name, number),
+        "summary": summary,
+        "facts": _facts(summary.value) if summary and summary.value else [],
+        "files": panel(lambda: _folder(asset.files())) if not gone else None,
+        "history": panel(lambda: _history(asset)),
+        "moves": panel(lambda: _moves(store, line)),
+        "picture": panel(lambda: _picture(browser, line, NEAR, link)),
+        "commands": _commands(store, line),
+    }
+    return Page("asset.html", f"{name}/{number}", content)
+
+
+def lineage_page(store: Store, browser: Browser, name: str, number: int, link: Link) -> Page:
+    """Return the page of an asset's lineage, as large as is drawn."""
+    line = browser.line(name, number)
+    lineage = browser.lineage(bytes.fromhex(line.id), most=FAR)
+    content = {
+        "line": line,
+        "picture": _drawn(lineage, link),
+        "cut": lineage.cut,
+        "lineage": lineage,
+        "most": FAR,
+    }
+    return Page("lineage.html", f"Lineage of {name}/{number}", content)
+
+
+def file_page(
+    store: Store, browser: Browser, name: str, number: int, path: str, previews: Previews
+) -> Page:
+    """Return the page of a file: what is shown of it, and how to get it.
+
+    Args:
+        store: the store.
+        browser: asks it.
+        name: the class.
+        number: the asset's number.
+        path: the file's path in it.
+        previews: those that were made before.
+
+    Raises:
+        NotFound: the asset has no such file.
+    """
+    line = browser.line(name, number)
+    asset = store.resolve(f"{name}/{number}")
+    file = file_of_asset(asset, path)
+    asked = shlex.quote(f"{name}/{number}:{path}")
+    content = {
+        "line": line,
+        "file": file,
+        "parts_": path.split("/"),
+        "preview": panel(lambda: previews.of(file, lambda: asset.open(path))),
+        "commands": (
+            (
+                "Command",
+                f"ama cat {asked} --remote {shlex.quote(store.url)}"
+                f" > {shlex.quote(path.split('/')[-1])}",
+            ),
+            ("Python", f'store.resolve("{name}/{number}").read({path!r})'),
+        ),
+    }
+    return Page("file.html", f"{path} of {name}/{number}", content)
+
+
+def file_of_asset(asset: Asset, path: str) -> File:
+    """Return a file of an asset by its very path: there is no other way to it.
+
+    Raises:
+        NotFound: the asset has no such file; the hint has the nearest.
+    """
+    files = {file.path: file for file in asset.files()}
+    found = find_file(files, path, asset.info.name)
+    if found.path != path:  # written in another way, such as with a slash at its end
+        raise NotFound(f"{asset.info.name} has no file {shown(path)}")
+    return found
+
+
+def _facts(summary: Summary) -> list[Facts]:
+    titles = (
+        ("metric", "Metrics"),
+        ("parameter", "Parameters"),
+        ("data", "Data"),
+        ("code", "Code"),
+        ("other", "Metadata and other values"),
+    )
+    groups = []
+    for role, title in titles:
+        facts = [fact for fact in summary.facts if fact.role == role]
+        # What is one number comes before histories.
+        facts.sort(key=lambda fact: role == "metric" and isinstance(fact.value, tuple))
+        if facts:
+            left = max(0, len(facts) - MOST_FACTS)
+            groups.append(Facts(title, tuple(facts[:MOST_FACTS]), left))
+    return groups
+
+
+def _folder(files: Iterable[File]) -> tuple[Folder, int]:
+    """Return files as a tree, and how many of them are left out."""
+    top = Folder("")
+    every = list(files)
+    for file in every:
+        top.size += file.size
+        top.count += 1
+    for file in every[:MOST_FILES]:
+        *above, _ = file.path.split("/")
+        if len(above) > MOST_DEPTH:
+            # Deeper than anybody opens: the rest of the way is one name.
+            above = [*above[:MOST_DEPTH], "/".join(above[MOST_DEPTH:])]
+        here = top
+        for part in above:
+            here = here.folders.setdefault(part, Folder(part))
+            here.size += file.size
+            here.count += 1
+        here.files.append(file)
+    return top, max(0, len(every) - MOST_FILES)
+
+
+def _history(asset: Asset) -> list[AssetLine | object]:
+    """Return the asset's parents, the nearest first, as far as a page shows."""
+
+    def parents() -> Iterable[object]:
+        at: Asset | None = asset
+        while at is not None:
+            before = at.parents()
+            at = before[0] if before else None
+            if at is not None:
+                yield at.info
+
+    return list(islice(parents(), MOST_PARENTS + 1))
+
+
+def _moves(store: Store, line: AssetLine) -> list[AliasMove]:
+    """Return the moves of aliases to this asset and away from it, newest first."""
+    state = store.remote.view().class_state(line.class_name)
+    asset = bytes.fromhex(line.id)
+    named = [
+        alias
+        for alias, moves in state.aliases.items()
+        if any(move.asset == asset for move in moves)
+    ]
+    found: list[AliasMove] = []
+    for alias in sorted(named):
+        moves = store.alias_history(line.class_name, alias)
+        for later, move in zip((None, *moves), moves, strict=False):
+            if move.asset == line.id:
+                found += [move] if later is None else [later, move]
+    return sorted(dict.fromkeys(found), key=lambda move: move.moved_at, reverse=True)[:100]
+
+
+def _picture(browser: Browser, line: AssetLine, most: int, link: Link) -> object:
+    lineage = browser.lineage(bytes.fromhex(line.id), most=most)
+    return _drawn(lineage, link), lineage.cut, len(lineage.nodes)
+
+
+def _drawn(lineage: Lineage, link: Link) -> Markup:
+    def href(node: LineageNode) -> str | None:
+        if node.number is None or not node.here:
+            return None
+        return link(path_to("assets", node.class_name, node.number))
+
+    return Markup(svg(lineage, href=href, style=False))
+
+
+def _commands(store: Store, line: AssetLine) -> tuple[tuple[str, str], ...]:
+    name = f"{line.class_name}/{line.number}"
+    # By its alias, it is the same in each place where it is read; the number is a store's own.
+    alias = f" --alias {line.aliases[0]}" if line.aliases else ""
+    by = f"{line.class_name}{alias}" if alias else name
+    url = store.url
+    return (
+        ("Command", f"ama download {by} --remote {shlex.quote(url)}"),
+        (
+            "With all that it was made from",
+            f"ama download {name} --refs --remote {shlex.quote(url)}",
+        ),
+        (
+            "Python",
+            f"import ama\n\nstore = ama.Store.open({url!r})\n"
+            f'asset = store.resolve("{name}")\nasset.download("{line.class_name}-{line.number}")',
+        ),
+    )
+
+
+def require_number(text: str) -> int:
+    """Return the number of an asset in an address.
+
+    Raises:
+        NotFound: it is none.
+    """
+    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+        raise NotFound(f"there is no asset {text}")
+    return int(text)

@@ -1,0 +1,156 @@
+"""Previews: what of a file a page shows. Nothing of it is run, and little of a huge one is read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ama.contents.comparing import form_of, read_tensors
+from ama.contents.pieces import Pieces
+from ama.contents.tensors import Tensor
+from ama.contents.text import read_text
+from ama.values import File
+
+MAX_TEXT = 96 * 1024
+MAX_LINE = 2_000
+MAX_ROWS, MAX_CELLS, MAX_CELL = 100, 30, 120
+MAX_TENSORS = 500
+MAX_HDF5 = 512 * 1024 * 1024
+"""An HDF5 file is read whole for a list of its tensors: of a larger one there is none."""
+
+MOST_KEPT = 64
+MAX_IMAGE = 16 * 1024 * 1024
+
+Form = Literal["text", "markdown", "table", "tensors", "image", "link", "none"]
+
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is shown of a file; `note` says what isn't, and why."""
+
+    form: Form
+    text: str = ""
+    rows: tuple[tuple[str, ...], ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+    note: str = ""
+
+
+def image_type(head: bytes) -> str | None:
+    r"""Return the type of an image that every browser shows, and that can't hold a script.
+
+    Example:
+        >>> image_type(b"GIF89a..."), image_type(b"<svg")
+        ('image/gif', None)
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for mark, kind in _IMAGES if head.startswith(mark)), None)
+
+
+def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
+    r"""Return what is shown of a file.
+
+    Args:
+        file: the file.
+        open_file: yields its bytes in pieces.
+
+    Raises:
+        IntegrityError: it is damaged.
+        FormatError: its form is broken.
+
+    Example:
+        >>> file = File("a.csv", "file", "0" * 64, 8)
+        >>> preview(file, lambda: iter([b"a,b\n1,2\n"])).rows
+        (('a', 'b'), ('1', '2'))
+    """
+    if file.kind == "symlink":
+        return Preview("link", _read(open_file, 4096).decode("utf-8", "replace"))
+    pieces = Pieces(open_file())
+    form = form_of(pieces)
+    if form == "hdf5" and file.size > MAX_HDF5:
+        return Preview("none", note=f"HDF5, and too large to be read here ({MAX_HDF5:,} bytes)")
+    if form is not None:
+        return _of_tensors(read_tensors(pieces.rest()) or ())
+    if image_type(pieces.peek(16)) is not None:
+        if file.size > MAX_IMAGE:
+            return Preview("none", note="an image that is too large to be shown")
+        return Preview("image")
+    text = read_text(pieces.rest(), MAX_TEXT)
+    if text is None:
+        return Preview("none", note="a binary file: it is downloaded, not shown")
+    note = "" if text.complete else f"the first {MAX_TEXT:,} bytes"
+    ending = posixpath.splitext(file.path)[1].lower()
+    if ending in (".csv", ".tsv"):
+        return _table(text.text, "\t" if ending == ".tsv" else ",", note)
+    if ending in (".md", ".markdown"):
+        return Preview("markdown", text.text, note=note)
+    lines = text.text.split("\n")
+    if any(len(line) > MAX_LINE for line in lines):
+        lines = [line if len(line) <= MAX_LINE else line[:MAX_LINE] + " …" for line in lines]
+        note = f"{note}; " * bool(note) + "long lines are cut"
+    return Preview("text", "\n".join(lines), note=note)
+
+
+class Previews:
+    """Previews that were made: a file's id says what is in it, so each stays true.
+
+    Example:
+        >>> file = File("a.txt", "file", "0" * 64, 1)
+        >>> previews = Previews()
+        >>> previews.of(file, lambda: iter([b"a"])) is previews.of(file, lambda: iter([b"b"]))
+        True
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str, str], Preview] = {}
+
+    def of(self, file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
+        """Return what is shown of a file; see `preview`."""
+        key = file.id, file.kind, posixpath.splitext(file.path)[1]
+        found = self._made.get(key)
+        if found is None:
+            found = preview(file, open_file)
+            if len(self._made) >= MOST_KEPT:
+                self._made.clear()
+            self._made[key] = found
+        return found
+
+
+def _read(open_file: Callable[[], Iterator[bytes]], size: int) -> bytes:
+    return Pieces(open_file()).read(size)
+
+
+def _of_tensors(tensors: tuple[Tensor, ...]) -> Preview:
+    more = len(tensors) - MAX_TENSORS
+    note = f"{more:,} more tensors are not shown" if more > 0 else ""
+    return Preview("tensors", tensors=tensors[:MAX_TENSORS], note=note)
+
+
+def _table(text: str, separator: str, note: str) -> Preview:
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        found = [[*row] for row in itertools.islice(reader, MAX_ROWS + 1)]
+    except csv.Error:
+        return Preview("text", text, note=note)
+    cut = [note] if note else []
+    if len(found) > MAX_ROWS:
+        cut.append(f"the first {MAX_ROWS:,} rows")
+    if any(len(row) > MAX_CELLS for row in found):
+        cut.append(f"the first {MAX_CELLS} columns")
+    rows = tuple(
+        tuple(cell[:MAX_CELL] + "…" * (len(cell) > MAX_CELL) for cell in row[:MAX_CELLS])
+        for row in found[:MAX_ROWS]
+    )
+    return Preview("table", rows=rows, note=", ".join(cut))

@@ -1,0 +1,239 @@
+"""From a page's content to HTML: the templates, what they may say, and where links lead.
+
+Whatever a store says is text: it is escaped, and what a browser would not show as it stands, such
+as a mark that turns the direction of writing round, is written out.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+import jinja2
+from markupsafe import Markup
+
+from ama.catalog.comparing import number_of
+from ama.catalog.documents import Value
+from ama.dashboard import charts, markdown
+from ama.errors import shown
+
+MOST_TEXT = 300
+"""A value in a table is cut after so many characters."""
+
+STATIC = Path(__file__).parent / "static"
+ASSETS = {"app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page shows: a template, and what fills it."""
+
+    template: str
+    title: str
+    content: Mapping[str, object] = field(default_factory=dict)
+    status: int = 200
+
+
+Query = Mapping[str, str | int | Sequence[str]]
+
+
+class Links(Protocol):
+    """Where a page leads to."""
+
+    live: bool
+    """Whether there is a server, which can search, compare and send files."""
+
+    def address(self, here: str, path: str, query: Query) -> str:
+        """Return the address of a page of the site, as one at `here` writes it."""
+        ...
+
+
+class ServerLinks:
+    """Links of pages that are served: an address is its path."""
+
+    live = True
+
+    def address(self, here: str, path: str, query: Query) -> str:
+        """Return the address of a page."""
+        return f"{path}?{urlencode(query, doseq=True)}" if query else path
+
+
+class FileLinks:
+    """Links of pages in a directory: relative, so that it may lie anywhere."""
+
+    live = False
+
+    def address(self, here: str, path: str, query: Query) -> str:
+        """Return the address of a page; what is asked behind a '?' is left out."""
+        target, start = file_of(path), posixpath.dirname(file_of(here))
+        return posixpath.relpath(f"/{target}", f"/{start}")
+
+
+def file_of(path: str) -> str:
+    """Return the file of a page in an exported site.
+
+    Example:
+        >>> file_of("/assets/models/1"), file_of("/static/app.css"), file_of("/")
+        ('assets/models/1/index.html', 'static/app.css', 'index.html')
+    """
+    plain = path.strip("/")
+    if plain.startswith("static/"):
+        return plain
+    return f"{plain}/index.html" if plain else "index.html"
+
+
+def path_to(*parts: str | int) -> str:
+    """Return the path of a page, its parts escaped; the slashes of a file's path stay.
+
+    Example:
+        >>> path_to("assets", "models", 1, "files", "a/b c?.txt")
+        '/assets/models/1/files/a/b%20c%3F.txt'
+    """
+    return "/" + "/".join(quote(str(part), safe="/@") for part in parts)
+
+
+class Renderer:
+    """Makes HTML of pages.
+
+    Args:
+        links: where they lead.
+        store: the store's URL, which every page names.
+    """
+
+    def __init__(self, links: Links, store: str) -> None:
+        self._links = links
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=_harmless,
+        )
+        self._environment.filters.update(
+            moment=moment,
+            value=value_text,
+            size=size_text,
+            person=person,
+            address=lambda author: author.partition("<")[2].rstrip("> "),
+            plain=plain_text,
+            markdown=lambda text: Markup(markdown.render(plain_text(text))),
+            spark=_spark,
+            number=lambda number: f"{number:,}",
+            count=_count,
+        )
+        self._environment.globals.update(live=links.live, store=store)
+
+    def html(self, page: Page, here: str, number: int | None = None) -> str:
+        """Return a page as HTML.
+
+        Args:
+            page: what it shows.
+            here: its path.
+            number: the number of the log's last entry when it was made; None if it isn't known.
+        """
+
+        def to(*parts: str | int, **query: str | int | Sequence[str]) -> str:
+            return self._links.address(here, path_to(*parts), query)
+
+        template = self._environment.get_template(page.template)
+        return template.render(**page.content, title=page.title, to=to, here=here, entry=number)
+
+
+def plain_text(text: str) -> str:
+    """Return a text of several lines without what a browser would not show as it stands."""
+    return "\n".join(
+        "\t".join(map(shown, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n")
+    )
+
+
+def _harmless(value: object) -> object:
+    if isinstance(value, str) and not hasattr(value, "__html__") and not value.isprintable():
+        return plain_text(value)
+    return "" if value is None else value
+
+
+def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
+    """Return a value as a table shows it.
+
+    Example:
+        >>> value_text(0.1 + 0.2), value_text(True), value_text((1, 2)), value_text(None)
+        ('0.3', 'true', '1, 2', '–')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return charts.number_text(value)
+    if isinstance(value, tuple):
+        numbers = [number for number in value if isinstance(number, int | float)]
+        if len(numbers) == len(value) > 4:
+            return f"{len(value)} values, last {value_text(value[-1])}"
+        text = ", ".join(value_text(each, most) for each in value[:most])
+    else:
+        text = str(value)
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def size_text(count: int | None) -> str:
+    """Return a size in bytes for people.
+
+    Example:
+        >>> size_text(999), size_text(641_592), size_text(None)
+        ('999 B', '641.6 kB', '–')
+    """
+    if count is None:
+        return "–"
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 999.95:
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} PB"
+
+
+def person(author: str) -> str:
+    """Return who somebody is without the address.
+
+    Example:
+        >>> person("Ann Lee <ann@example.com>")
+        'Ann Lee'
+    """
+    return author.partition("<")[0].strip() or author
+
+
+def moment(at: datetime | None) -> Markup:
+    """Return a time as an element, to the minute; to the second while the pointer rests on it."""
+    if at is None:
+        return Markup("–")
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", f"{utc:%Y-%m-%d %H:%M}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def _spark(value: object) -> Markup:
+    if not isinstance(value, tuple) or len(value) < 3:
+        return Markup("")
+    numbers = [number for each in value if (number := number_of(each)) is not None]
+    if len(numbers) != len(value):
+        return Markup("")
+    return Markup(charts.sparkline(numbers))
+
+
+def static_file(name: str) -> bytes | None:
+    """Return a file that belongs to every page; None for any other name."""
+    if name not in ASSETS:
+        return None
+    return (STATIC / name).read_bytes()

@@ -1,0 +1,132 @@
+"""Who may ask the dashboard, and for what: checked before a page is made, and said to browsers.
+
+It only reads, so there are GET and HEAD; a POST is let through for the one address that hashes a
+dropped file, and only from a page of its own.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+HASHING = "/hash"
+COOKIE = "ama_dashboard"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """Stands before an application, and lets through only what may be asked.
+
+    Args:
+        app: the application.
+        token: what beyond this machine must be known to ask; None: nothing.
+        hosts: by which names it may be asked, in lower case; None: any. A page of another site
+            whose name was made to lead here (DNS rebinding) comes with that name.
+    """
+
+    def __init__(self, app: App, *, token: str | None, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        answer = self._refusal(scope)
+        await (answer or self._app)(scope, receive, with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if self._hosts is not None and host_name(headers.get("host", "")) not in self._hosts:
+            return PlainTextResponse("this name does not lead to a dashboard", status_code=421)
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path == HASHING:
+            if not _from_here(headers):
+                return PlainTextResponse("only from a page of the dashboard", status_code=403)
+        elif method not in ("GET", "HEAD"):
+            allowed = {"allow": "GET, HEAD"}
+            return PlainTextResponse("it only reads", status_code=405, headers=allowed)
+        return None if self._token is None else self._ask_token(scope, headers)
+
+    def _ask_token(self, scope: Scope, headers: Headers) -> Response | None:
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in query if name == "token"), None)
+        if given is not None and self._fits(given):
+            left = urlencode([pair for pair in query if pair[0] != "token"])
+            # One slash: two would lead to another site.
+            path = "/" + scope["path"].lstrip("/\\")
+            answer = RedirectResponse(f"{path}?{left}" if left else path, status_code=303)
+            answer.set_cookie(COOKIE, given, httponly=True, samesite="lax")
+            return answer
+        if self._fits(_cookie(headers)):
+            return None
+        return PlainTextResponse(
+            "This dashboard needs a token: open the address that `ama dashboard` has printed,"
+            " or add ?token=... to this one.\n",
+            status_code=401,
+        )
+
+    def _fits(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), (self._token or "").encode())
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, without the port.
+
+    Example:
+        >>> host_name("LocalHost:8640"), host_name("[::1]:8640")
+        ('localhost', '::1')
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _from_here(headers: Headers) -> bool:
+    origin = headers.get("origin", "")
+    return origin.partition("://")[2] == headers.get("host", "-")

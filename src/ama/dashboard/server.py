@@ -1,0 +1,336 @@
+"""The dashboard as a web application, and the server that runs it."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from starlette.applications import Starlette
+from starlette.concurrency import iterate_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from ama.browsing import Browser
+from ama.dashboard import asset_views, views
+from ama.dashboard.asking import Asked
+from ama.dashboard.compare_views import compare_page
+from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
+from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
+from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
+from ama.errors import AmaError, NotFound, StorageError, shown
+from ama.hashing import Hasher
+from ama.progress import NO_PROGRESS, Progress
+from ama.store import Store
+
+PORT = 8640
+_MOST_FIELDS = 400
+
+
+def application(
+    store: Store,
+    browser: Browser | None = None,
+    *,
+    token: str | None = None,
+    hosts: frozenset[str] | None = LOOPBACK,
+) -> App:
+    """Return the dashboard of a store as an ASGI application.
+
+    Args:
+        store: the store.
+        browser: asks it; made by default.
+        token: what must be known to ask; None: nothing.
+        hosts: by which names it may be asked; None: any.
+
+    Example:
+        >>> import ama
+        >>> callable(application(ama.Store.open("store")))
+        True
+    """
+    browser = browser or Browser(store.remote, store.settings)
+    return Guard(_Dashboard(store, browser).app, token=token, hosts=hosts)
+
+
+class _Dashboard:
+    """Answers requests about one store."""
+
+    def __init__(self, store: Store, browser: Browser) -> None:
+        self._store = store
+        self._browser = browser
+        self._previews = Previews()
+        self._renderer = Renderer(ServerLinks(), store.url)
+        asset = "/assets/{name}/{number}"
+        gets: list[tuple[str, Callable[[Request], Response]]] = [
+            ("/", self._home),
+            ("/classes/{name}", self._class),
+            ("/classes/{name}/aliases/{alias}", self._alias),
+            (asset, self._asset),
+            (f"{asset}/lineage", self._lineage),
+            (f"{asset}/files/{{path:path}}", self._file),
+            (f"{asset}/image/{{path:path}}", self._image),
+            (f"{asset}/download/{{path:path}}", self._download),
+            ("/compare", self._compare),
+            ("/search", self._search),
+            ("/store", self._about),
+            ("/changes", self._changes),
+            ("/static/{name}", self._static),
+        ]
+        self.app = Starlette(
+            routes=[
+                *(Route(path, endpoint, methods=["GET"]) for path, endpoint in gets),
+                Route(HASHING, self._hash, methods=["POST"]),
+            ],
+            exception_handlers={
+                AmaError: self._failed,
+                HTTPException: self._no_page,
+                Exception: self._broken,
+            },
+        )
+
+    # Pages
+
+    def _home(self, request: Request) -> Response:
+        return self._page(request, views.home(self._store, self._browser))
+
+    def _class(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        page = views.class_page(self._store, self._browser, name, _asked(request))
+        return self._page(request, page)
+
+    def _alias(self, request: Request) -> Response:
+        name, alias = request.path_params["name"], request.path_params["alias"]
+        return self._page(request, views.alias_page(self._store, self._browser, name, alias))
+
+    def _asset(self, request: Request) -> Response:
+        page = asset_views.asset_page(self._store, self._browser, *_named(request), _itself)
+        return self._page(request, page)
+
+    def _lineage(self, request: Request) -> Response:
+        page = asset_views.lineage_page(self._store, self._browser, *_named(request), _itself)
+        return self._page(request, page)
+
+    def _file(self, request: Request) -> Response:
+        path = request.path_params["path"]
+        page = asset_views.file_page(
+            self._store, self._browser, *_named(request), path, self._previews
+        )
+        return self._page(request, page)
+
+    def _compare(self, request: Request) -> Response:
+        return self._page(request, compare_page(self._store, self._browser, _asked(request)))
+
+    def _search(self, request: Request) -> Response:
+        asked = _asked(request)
+        jump = asked.one("go").strip()
+        if jump:
+            info = self._store.resolve(jump).info
+            return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
+        return self._page(request, views.search(self._store, self._browser, asked))
+
+    def _about(self, request: Request) -> Response:
+        return self._page(request, views.store_page(self._store, self._browser))
+
+    def _page(self, request: Request, page: Page) -> Response:
+        number = None
+        with suppress(AmaError):
+            number = self._browser.number()
+        html = self._renderer.html(page, request.url.path, number)
+        return HTMLResponse(html, page.status)
+
+    # Content
+
+    def _download(self, request: Request) -> Response:
+        name, number = _named(request)
+        path = request.path_params["path"]
+        asset = self._store.resolve(f"{name}/{number}")
+        file = asset_views.file_of_asset(asset, path)
+        headers = {
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(path.split('/')[-1])}",
+            "content-length": str(file.size),
+            "etag": f'"{file.id}"',
+        }
+        pieces = iter(()) if request.method == "HEAD" else _begun(asset.open(path))
+        # Damage that is found on the way ends the connection before all the bytes that were
+        # announced: no browser takes that for the whole file.
+        return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+
+    def _image(self, request: Request) -> Response:
+        name, number = _named(request)
+        path = request.path_params["path"]
+        asset = self._store.resolve(f"{name}/{number}")
+        file = asset_views.file_of_asset(asset, path)
+        data = asset.read(path) if file.size <= MAX_IMAGE else b""
+        kind = image_type(data)
+        if kind is None:
+            raise NotFound(f"{shown(path)} is no image that is shown")
+        headers = {"content-security-policy": "default-src 'none'; sandbox"}
+        return Response(data, headers=headers, media_type=kind)
+
+    async def _hash(self, request: Request) -> Response:
+        """Return the hash of what is sent, of which nothing is kept."""
+        hasher = Hasher()
+        async for piece in request.stream():
+            hasher.update(piece)
+        return JSONResponse({"hash": hasher.digest().hex()})
+
+    # What pages need
+
+    def _changes(self, request: Request) -> Response:
+        return JSONResponse({"number": self._browser.number()})
+
+    def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        data = static_file(name)
+        if data is None:
+            raise HTTPException(404)
+        kept = {"cache-control": "no-cache"}
+        return Response(data, media_type=ASSETS[name], headers=kept)
+
+    # What goes wrong
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, AmaError)
+        if request.url.path == "/changes" or request.method == "POST":
+            return JSONResponse({"error": error.message}, 503)
+        return self._page_of(request, error)
+
+    def _no_page(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code != 404:
+            return Response(status_code=error.status_code)
+        return self._page_of(request, NotFound("there is no such page", hint="begin at the top"))
+
+    def _broken(self, request: Request, error: Exception) -> Response:
+        found = AmaError(f"this page failed ({type(error).__name__})", hint="please report it")
+        return self._page_of(request, found)
+
+    def _page_of(self, request: Request, error: AmaError) -> Response:
+        page = views.error_page(error)
+        return HTMLResponse(self._renderer.html(page, request.url.path), page.status)
+
+
+def _asked(request: Request) -> Asked:
+    try:
+        found = parse_qs(request.url.query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        found = {}
+    return Asked(found)
+
+
+def _named(request: Request) -> tuple[str, int]:
+    params = request.path_params
+    return params["name"], asset_views.require_number(params["number"])
+
+
+def _itself(path: str) -> str:
+    return path
+
+
+def _begun(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read the first piece, so that what is damaged there is told by a page."""
+    first = next(pieces, b"")
+    return iterate_in_threadpool(chain([first], pieces))
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A dashboard that is about to be served: where, and the token that it demands, if any."""
+
+    url: str
+    token: str | None
+    _app: App
+    _socket: socket.socket
+
+    @property
+    def address(self) -> str:
+        """What is opened in a browser."""
+        return f"{self.url}?token={self.token}" if self.token else self.url
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+    def run(self) -> None:
+        """Serve until the process is interrupted."""
+        import uvicorn
+
+        config = uvicorn.Config(
+            self._app,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        uvicorn.Server(config).run(sockets=[self._socket])
+
+
+def serve(
+    store: Store,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    progress: Progress = NO_PROGRESS,
+) -> Serving:
+    """Take the port that a dashboard is to be served at, and read what its first page asks for.
+
+    Args:
+        store: the store.
+        host: the address that it listens on. Beyond this machine it demands a token.
+        port: the port; 0 for any that is free.
+        progress: is told of the reading that a store needs that was not asked before.
+
+    Raises:
+        StorageError: it can't listen there.
+    """
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = _listen(family, place)
+    except (OSError, OverflowError) as error:
+        raise StorageError(
+            f"can't listen on {shown(host)}, port {port}: {error}",
+            hint="use another --host, or another port: --port 0 takes one that is free",
+        ) from error
+    browser = Browser(store.remote, store.settings, progress)
+    with suppress(AmaError):  # the pages will say so
+        views.home(store, browser)
+    token = None if _is_loopback(place[0]) else secrets.token_urlsafe(24)
+    hosts = None if token else LOOPBACK | {host.lower()}
+    named = socket.gethostname() if place[0] in ("0.0.0.0", "::") else host
+    shown_host = f"[{named}]" if ":" in named else named
+    url = f"http://{shown_host}:{listening.getsockname()[1]}/"
+    return Serving(url, token, application(store, browser, token=token, hosts=hosts), listening)
+
+
+def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
+    # Named as TCP, it is taken for that: what is sent in two pieces isn't held back 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_loopback(address: object) -> bool:
+    try:
+        return ipaddress.ip_address(str(address)).is_loopback
+    except ValueError:
+        return False

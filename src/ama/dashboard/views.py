@@ -1,0 +1,210 @@
+"""The pages about the whole store: home, a class, a search, an alias, the store itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ama.browsing import Browser
+from ama.catalog.documents import split_key
+from ama.catalog.tables import PLAIN_SORTS
+from ama.catalog.values import Column
+from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query
+from ama.dashboard.charts import scatter
+from ama.dashboard.rendering import Page, path_to
+from ama.errors import AmaError
+from ama.store import Store
+
+RECENT = 15
+MOVED = 8
+MOST_FOUND = 50
+MOST_CHOICES = 300
+"""So many columns are offered at most; more would fill a page by themselves."""
+
+MOST_MOVES = 500
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Panel(Generic[Answer]):
+    """A part of a page that may fail by itself: what it shows, or why it can't."""
+
+    value: Answer | None = None
+    error: AmaError | None = None
+
+
+def panel(ask: Callable[[], Answer]) -> Panel[Answer]:
+    """Return what a part of a page shows; a damaged object is an error on that part only.
+
+    Example:
+        >>> panel(lambda: 1).value
+        1
+    """
+    try:
+        return Panel(ask())
+    except AmaError as error:
+        return Panel(error=error)
+
+
+def home(store: Store, browser: Browser) -> Page:
+    """Return the first page: classes, what was published last, and what the store saves."""
+    content = {
+        "classes": browser.classes(),
+        "recent": browser.recent(RECENT),
+        "moves": browser.moves(MOVED),
+        "totals": panel(browser.totals),
+    }
+    return Page("home.html", "Models and data", content)
+
+
+def class_page(
+    store: Store,
+    browser: Browser,
+    name: str,
+    asked: Asked,
+    link: Callable[[str], str | None] = lambda path: path,
+) -> Page:
+    """Return the page of a class: its table, and a plot of one of its columns.
+
+    Args:
+        store: the store.
+        browser: asks it.
+        name: the class.
+        asked: columns, order, filter and page.
+        link: returns where a point of the plot leads, by the path of its page.
+
+    Raises:
+        NotFound: there is no such class.
+    """
+    columns = browser.columns(name)
+    query = table_query(name, columns, asked)
+    offset = (query.page - 1) * PAGE
+    table = browser.table(query.choice, query.shown, offset=offset, limit=PAGE)
+    points = browser.series(query.choice, query.plot) if query.plot else ()
+    chart = ""
+    if query.plot and points:
+        chart = scatter(
+            points, query.plot.key, lambda number: link(path_to("assets", name, int(number)))
+        )
+    names = [_short(column) for column in query.shown]
+    content = {
+        "name": name,
+        "query": query,
+        "table": table,
+        "pages": max(1, -(-table.total // PAGE)),
+        "shown": [
+            (column_id(column), _heading(column, names.count(_short(column)) > 1), column)
+            for column in query.shown
+        ],
+        "groups": _groups(columns.known[:MOST_CHOICES]),
+        "left_out": max(0, len(columns.known) - MOST_CHOICES),
+        "chosen": {column_id(column) for column in query.shown},
+        "plot": column_id(query.plot) if query.plot else "",
+        "plottable": [
+            (column_id(column), column)
+            for column in columns.known[:MOST_CHOICES]
+            if column.role in ("metric", "parameter")
+        ],
+        "chart": chart,
+        "points": len(points),
+        "aliases": store.aliases(name),
+        "plain_sorts": tuple(PLAIN_SORTS),
+        "columns_asked": asked.all("col", 200),
+    }
+    return Page("class.html", name, content)
+
+
+def _short(column: Column) -> str:
+    return split_key(column.key)[-1]
+
+
+def _heading(column: Column, ambiguous: bool) -> str:
+    """Its last part, or where several columns end so all of it, with the file."""
+    name = column.source or column.file
+    return f"{name}: {column.key}" if ambiguous and name else _short(column)
+
+
+def _groups(columns: tuple[Column, ...]) -> list[tuple[str, list[tuple[str, Column]]]]:
+    titles = {
+        "metric": "Metrics",
+        "parameter": "Parameters",
+        "data": "Data",
+        "code": "Code",
+        "other": "Metadata and other values",
+    }
+    found: dict[str, list[tuple[str, Column]]] = {title: [] for title in titles.values()}
+    for column in columns:
+        found[titles[column.role]].append((column_id(column), column))
+    return [(title, members) for title, members in found.items() if members]
+
+
+def search(store: Store, browser: Browser, asked: Asked) -> Page:
+    """Return what a search finds: by words, or by the hash of a file."""
+    text, content = asked.one("q").strip(), asked.one("hash").strip()
+    words = split_words(text)
+    found: dict[str, object] = {
+        "text": text,
+        "hash": content,
+        "file": asked.one("file"),
+        "most": MOST_FOUND,
+        "lines": panel(lambda: browser.search(words, MOST_FOUND)) if words else None,
+        "values": panel(lambda: browser.search_values(words, MOST_FOUND)) if words else None,
+        "holders": panel(lambda: _by_hash(store, content)) if content else None,
+    }
+    return Page("search.html", f"Search: {text}" if text else "Search", found)
+
+
+def _by_hash(store: Store, content: str) -> object:
+    from ama.errors import InvalidInput, NotFound
+
+    # `find` would take any other text for the path of a file on this machine.
+    digits = content.lower()
+    if not 7 <= len(digits) <= 64 or set(digits) - set("0123456789abcdef"):
+        raise InvalidInput(
+            "this is no hash", hint="paste 7 to 64 hex digits, as `ama hash FILE` prints them"
+        )
+    try:
+        return store.find(digits, sort="created", reverse=True, limit=MOST_FOUND)
+    except NotFound:
+        return ()
+
+
+def alias_page(store: Store, browser: Browser, class_name: str, alias: str) -> Page:
+    """Return the history of an alias.
+
+    Raises:
+        NotFound: the class never had it.
+    """
+    moves = store.alias_history(class_name, alias)
+    content = {
+        "class_name": class_name,
+        "alias": alias,
+        "moves": moves[:MOST_MOVES],
+        "left_out": max(0, len(moves) - MOST_MOVES),
+    }
+    return Page("alias.html", f"{class_name}@{alias}", content)
+
+
+def store_page(store: Store, browser: Browser) -> Page:
+    """Return what the store holds and takes."""
+    content = {"totals": browser.totals(), "id": store.id}
+    return Page("store.html", "Store", content)
+
+
+def error_page(error: AmaError) -> Page:
+    """Return the page that says what went wrong."""
+    from ama.errors import InvalidInput, NotFound, StorageError
+
+    status = 500
+    if isinstance(error, NotFound):
+        status = 404
+    elif isinstance(error, InvalidInput):
+        status = 400
+    elif isinstance(error, StorageError):
+        status = 503
+    titles = {404: "Not found", 400: "This makes no sense", 503: "The store can't be reached"}
+    title = titles.get(status, "Something is damaged")
+    content = {"message": error.message, "hint": error.hint, "away": status == 503}
+    return Page("error.html", title, content, status)

@@ -1,0 +1,547 @@
+"""The dashboard over a real store: what its pages say, and what hostile content can't do."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import ama
+from ama.config import set_value
+from ama.dashboard.charts import lines, scatter, thinned
+from ama.dashboard.exporting import export
+from ama.dashboard.markdown import render
+from ama.dashboard.server import application, serve
+from ama.errors import AlreadyExists, StorageError
+from ama.objectstore import pack_name
+from ama.settings import user_config_path
+from conftest import Ama
+
+INPUTS = ["git_commit_info_ckpt0.yml", "run_config_ckpt0.yml", "training.yml"]
+OUTPUTS = ["graph_version.txt", "meta.yml", "model.h5", "model.yml", "summary_dict.json"]
+RUNS = ("base", "wide", "finetuned")
+SCRIPT = "<script>alert(1)</script>"
+TURN = "\u202e"  # turns the direction of writing round
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415478da63f8cf"
+    "c0000003010100f7a4f0e10000000049454e44ae426082"
+)
+
+
+def publish(runs: Path) -> None:
+    """The runs as their users publish them: inputs in one class, models in another, linked."""
+    set_value(user_config_path(), "user.name", "Ann Lee")
+    set_value(user_config_path(), "user.email", "ann@example.com")
+    for name in RUNS:
+        directory = runs / name
+        inputs = ama.Repo.init(directory, "inputs")
+        inputs.add([directory / file for file in INPUTS])
+        inputs.set(aliases=[name])
+        inputs.upload()
+        models = ama.Repo.init(directory, "models")
+        models.add([directory / file for file in OUTPUTS])
+        models.set(aliases=[name, "newest"], metadata={"team": "vision", "run": name})
+        models.link(f"inputs@{name}")
+        if name == "finetuned":
+            models.link("models@base", label="initial weights")
+        models.upload(message=f"the {name} model")
+
+
+def publish_hostile(directory: Path) -> list[str]:
+    """An asset of the class `hostile` that tries what it can; its files."""
+    directory.mkdir()
+    name = f"<img src=x onerror=alert(1)>{TURN}.yml"
+    files = {
+        name: f"'{SCRIPT}': '{SCRIPT}{TURN}'\nloss: .nan\n",
+        "a'b\" c?#%2e.txt": SCRIPT,
+        "page.html": SCRIPT,
+        "picture.svg": f"<svg xmlns='http://www.w3.org/2000/svg'>{SCRIPT}</svg>",
+        "notes.md": f"# {SCRIPT}\n[x](javascript:alert(1)) ![i](http://x/y)\n"
+        f'[ok](https://example.com/?a="onclick=x)\n```\n{SCRIPT}\n```\n- {SCRIPT}',
+        "table.csv": f"{SCRIPT},b\n=1+1,2\n",
+        "bomb.yml": "a: &a [1]\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(2000)),
+        "deep.json": "[" * 100_000,
+        "long.txt": "x" * 3_000_000,
+    }
+    for file, content in files.items():
+        (directory / file).write_text(content, encoding="utf-8")
+    (directory / "picture.png").write_bytes(PIXEL)
+    (directory / "not.png").write_text(SCRIPT, encoding="utf-8")
+    set_value(user_config_path(), "add.portable_names", "false")
+    repo = ama.Repo.init(directory, "hostile")
+    repo.add([directory])
+    repo.set(metadata={SCRIPT: SCRIPT})
+    repo.upload(message=f"{SCRIPT}{TURN}\n</title>{SCRIPT}")
+    return [*files, "picture.png", "not.png"]
+
+
+@pytest.fixture
+def store(training_runs: Path, home: Path) -> ama.Store:
+    publish(training_runs)
+    return ama.Store.default()
+
+
+@pytest.fixture
+def client(store: ama.Store) -> Iterator[TestClient]:
+    with browser_of(store) as client:
+        yield client
+
+
+def browser_of(store: ama.Store, **options: Any) -> TestClient:
+    app = application(store, **options)
+    return TestClient(app, base_url="http://localhost:8640", raise_server_exceptions=False)
+
+
+def text_of(page: str) -> str:
+    """What a page says, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+class Tags(HTMLParser):
+    """Finds what could run in a page."""
+
+    @classmethod
+    def dangerous(cls, page: str) -> list[str]:
+        tags = cls()
+        tags.found = []
+        tags.feed(page)
+        return tags.found
+
+    found: list[str]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        own = ("/static/", "/assets/hostile/1/image/picture.png")
+        if tag in ("script", "img", "iframe", "object", "embed", "base", "style"):
+            if not (known.get("src") or "").startswith(own):
+                self.found.append(f"{tag} {attrs}")
+        for name, value in attrs:
+            link = name in ("href", "src", "action", "xlink:href")
+            if name.startswith("on") or name == "style":
+                self.found.append(f"{name} of {tag}")
+            if link and not (value or "").startswith(("/", "#", "https://example.com/")):
+                self.found.append(f"{name}={value}")
+
+
+def seen(client: TestClient, address: str, status: int = 200) -> str:
+    answer = client.get(address)
+    assert answer.status_code == status, text_of(answer.text)
+    return text_of(answer.text)
+
+
+def numbers(client: TestClient, query: str) -> list[int]:
+    page = client.get(f"/classes/models?{query}").text
+    return [int(found) for found in re.findall(r'name="a" value="models/(\d+)"', page)]
+
+
+class TestPages:
+    def test_home_says_what_there_is(self, client: TestClient) -> None:
+        page = seen(client, "/")
+        assert "Assets 6 Classes 2" in page
+        assert "Saved by storing things once" in page
+        assert page.index("models/3") < page.index("inputs/3")
+        assert "models@newest to models/3" in page[page.index("Aliases moved last") :]
+
+    def test_an_empty_store_says_how_to_begin(self, tmp_path: Path, home: Path) -> None:
+        empty = ama.Store.open(str(tmp_path / "empty"), create=True)
+        assert "Nothing was published here yet" in seen(browser_of(empty), "/")
+
+    def test_a_class_has_what_tracking_asks_for(self, client: TestClient) -> None:
+        page = seen(client, "/classes/models")
+        for heading in ("Number", "Aliases", "Created By", "Created At", "Message", "val_loss"):
+            assert heading in page
+        assert "the wide model" in page
+        assert "0.266756" in page
+        assert 'aria-label="best.val_loss over 3 assets' in client.get("/classes/models").text
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ("", [3, 2, 1]),
+            ("way=up", [1, 2, 3]),
+            ("sort=summary_dict.json:best.val_loss&way=up", [2, 3, 1]),
+            ("sort=summary_dict.json:best.val_loss", [1, 3, 2]),
+            ("sort=message&way=up", [1, 3, 2]),
+            ("q=wide", [2]),
+            ("q=WIDE+vision", [2]),
+            ("q=val_loss<0.28", [3, 2]),
+            ("q=val_loss<0.28+run%3Dwide", [2]),
+            ("q=learning_rate<0.001", [3]),
+            ("q=nothing-like-this", []),
+            ("state=deprecated", []),
+            ("state=nonsense&sort=nonsense&page=nonsense", [3, 2, 1]),
+        ],
+    )
+    def test_a_class_is_sorted_and_filtered(
+        self, client: TestClient, query: str, expected: list[int]
+    ) -> None:
+        assert numbers(client, query) == expected
+
+    def test_columns_of_ones_choice_also_from_what_it_was_made_from(
+        self, client: TestClient
+    ) -> None:
+        column = "inputs>training.yml:parameters.learning_rate"
+        page = client.get("/classes/models", params={"col": [":run", column]}).text
+        assert "val_loss</a>" not in page
+        table = text_of(page[page.index("<thead") :])
+        assert "3 finetuned newest finetuned 0.0003 Ann Lee" in table
+
+    def test_no_condition_is_said(self, client: TestClient) -> None:
+        assert "is no number to compare with" in seen(client, "/classes/models?q=loss<abc")
+
+    def test_an_asset(self, client: TestClient, store: ama.Store) -> None:
+        page = seen(client, "/assets/models/3")
+        assert "Created By Ann Lee ann@example.com" in page
+        assert "ama download models --alias finetuned" in page
+        assert "models/1 as initial weights" in page
+        assert "parameters.learning_rate 0.0003 inputs › training.yml" in page
+        assert "summary_dict.json 495 B" in page
+        code = store.resolve("models/3").summary().code
+        assert code is not None
+        assert str(code.commit) in page
+        picture = client.get("/assets/models/3").text
+        assert '<a href="/assets/inputs/3">' in picture
+        assert "<style" not in picture
+
+    def test_the_commands_are_right(
+        self, client: TestClient, run: Ama, tmp_path: Path, store: ama.Store
+    ) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        pages = [
+            (address, client.get(address).text)
+            for address in ("/assets/models/3", "/assets/models/1/files/model.yml")
+        ]
+        commands = {
+            (address, name): html.unescape(text)
+            for address, page in pages
+            for name, text in re.findall(
+                r'<pre id="(command-\d)"[^>]*><code>(.*?)</code>', page, re.DOTALL
+            )
+        }
+        for number in ("command-1", "command-2"):
+            words = shlex.split(commands["/assets/models/3", number])
+            run.ok(*words[1:], cwd=elsewhere)
+        assert (elsewhere / "finetuned" / "model.h5").is_file()
+        words = shlex.split(commands["/assets/models/1/files/model.yml", "command-1"])
+        assert words[-2:] == [">", "model.yml"]
+        text = store.resolve("models/1").read("model.yml").decode()
+        assert run.ok(*words[1:-2], cwd=elsewhere).stdout == text
+        lines = commands["/assets/models/3", "command-3"]
+        subprocess.run([sys.executable, "-c", lines], cwd=elsewhere, check=True)
+        assert (elsewhere / "models-3" / "model.h5").is_file()
+
+    def test_aliases_then_and_now(self, client: TestClient) -> None:
+        assert "newest went on to 2" in seen(client, "/assets/models/1")
+        assert "models/3" in seen(client, "/classes/models/aliases/newest")
+        seen(client, "/classes/models/aliases/no-such", 404)
+
+    def test_what_became_of_an_asset(self, client: TestClient, store: ama.Store) -> None:
+        store.deprecate("models/2", "wrong labels")
+        assert "was deprecated. wrong labels" in seen(client, "/assets/models/2")
+        store.delete("models/2", force=True)
+        assert "its record stays" in seen(client, "/assets/models/2")
+        assert numbers(client, "") == [3, 1]
+        assert numbers(client, "state=deleted") == [2]
+
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            ("models/1/files/model.h5", "64 × 256"),
+            ("models/1/files/model.yml", "class: Sequential"),
+            ("models/1/files/summary_dict.json", '"val_loss": 0.284895'),
+        ],
+    )
+    def test_previews(self, client: TestClient, path: str, said: str) -> None:
+        assert said in seen(client, f"/assets/{path}")
+
+    def test_a_download_is_the_file(self, client: TestClient, store: ama.Store) -> None:
+        address = "/assets/models/1/download/model.h5"
+        answer = client.get(address)
+        assert answer.content == store.resolve("models/1").read("model.h5")
+        assert answer.headers["content-disposition"].startswith("attachment")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-type"] == "application/octet-stream"
+        head = client.head(address)
+        assert head.headers["content-length"] == str(len(answer.content))
+        assert head.content == b""
+
+    def test_compare(self, client: TestClient) -> None:
+        page = seen(client, "/compare?a=models/1&a=models@wide")
+        assert "best.val_loss summary_dict.json 0.284895 0.266756 -0.018139 better" in page
+        assert "-parameters: 50826 +parameters: 167178" in page
+        assert "fine_tuned_from" not in page
+        assert "fine_tuned_from" in seen(client, "/compare?a=models/1&a=models/2&all=1")
+        assert "kernel" in seen(client, "/compare?a=models/1&a=models/2&file=model.h5")
+        chart = client.get("/compare?a=models/1&a=models/2&a=models/3").text
+        assert chart.count('<polyline class="line c2"') == 4
+        assert "takes two assets" in seen(client, "/compare?a=models/1")
+        assert "no asset 99" in seen(client, "/compare?a=models/1&a=models/99")
+
+    def test_search_by_words(self, client: TestClient) -> None:
+        assert "the wide model" in seen(client, "/search?q=WIDE")
+        assert "models/3 meta.yml description" in seen(client, "/search?q=fine-tuned+head")
+        assert "models/2" in seen(client, '/search?q="the wide"')
+        assert "None has all these words" in seen(client, "/search?q=wide+nothing")
+        assert "None has all these words" in seen(client, '/search?q="an open quote')
+
+    def test_search_by_content(self, client: TestClient, training_runs: Path) -> None:
+        data = (training_runs / "base" / "model.yml").read_bytes()
+        headers = {"origin": "http://localhost:8640"}
+        hashed = client.post("/hash", content=data, headers=headers).json()["hash"]
+        assert hashed == ama.hash_file(training_runs / "base" / "model.yml")
+        page = seen(client, f"/search?hash={hashed}")
+        assert "models/3" in page
+        assert "models/2" not in page
+        assert "No asset" in seen(client, "/search?hash=" + "0" * 64)
+        assert "No asset" in seen(client, "/search?hash=0000000")
+        # Any other text would be taken for a file of this machine.
+        for path in ("/etc/passwd", "models/1:model.yml", "abc"):
+            assert "this is no hash" in seen(client, f"/search?hash={path}")
+
+    def test_the_store(self, client: TestClient, store: ama.Store) -> None:
+        page = seen(client, "/store")
+        assert store.id in page
+        assert "Saved by chunk" in page
+
+    def test_what_is_new_is_told(self, client: TestClient, store: ama.Store) -> None:
+        before = client.get("/changes").json()["number"]
+        assert f'data-entry="{before}"' in client.get("/").text
+        store.move_alias("models", "best", "models/2")
+        assert client.get("/changes").json()["number"] == before + 1
+        assert "best" in seen(client, "/")
+
+
+class TestSafe:
+    def test_every_answer_says_what_a_browser_may_do(self, client: TestClient) -> None:
+        for address in ("/", "/nope", "/static/app.js", "/assets/models/1/download/meta.yml"):
+            headers = client.get(address).headers
+            policy = headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "no-referrer"
+        page = client.get("/assets/models/1").text
+        assert not re.search(r"<script(?! src=)|<style| style=| on\w+=|javascript:", page)
+
+    def test_it_only_reads(self, client: TestClient) -> None:
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            assert client.request(method, "/").status_code == 405
+        assert client.post("/hash", content=b"x").status_code == 403
+        foreign = {"origin": "https://example.com"}
+        assert client.post("/hash", content=b"x", headers=foreign).status_code == 403
+
+    def test_another_name_is_refused(self, client: TestClient) -> None:
+        for host in ("example.com", "localhost.example.com", "[::2]:8640", "", "127.0.0.1.nip.io"):
+            assert client.get("/", headers={"host": host}).status_code == 421
+        for host in ("127.0.0.1:8640", "LOCALHOST", "[::1]:8640"):
+            assert client.get("/", headers={"host": host}).status_code == 200
+
+    def test_beyond_this_machine_a_token_is_demanded(self, store: ama.Store) -> None:
+        client = browser_of(store, token="s3cret", hosts=None)
+        for address in ("/", "/changes", "/static/app.js", "/?token=", "/?token=s3cre"):
+            assert client.get(address, follow_redirects=False).status_code == 401
+        assert client.get("/", headers={"cookie": "ama_dashboard=wrong"}).status_code == 401
+        moved = client.get("/classes/models?q=wide&token=s3cret", follow_redirects=False)
+        assert moved.headers["location"] == "/classes/models?q=wide"
+        assert "httponly" in moved.headers["set-cookie"].lower()
+        assert client.get("/").status_code == 200
+        away = client.get(
+            "http://localhost:8640//example.com/?token=s3cret", follow_redirects=False
+        )
+        assert away.headers["location"].startswith("/example.com")
+
+    def test_serving_beyond_this_machine_makes_a_token(self, store: ama.Store) -> None:
+        here = serve(store, port=0)
+        there = serve(store, host="0.0.0.0", port=0)
+        try:
+            assert here.token is None
+            assert there.token
+            assert f"token={there.token}" in there.address
+            with pytest.raises(StorageError, match="can't listen"):
+                serve(store, port=int(here.url.rstrip("/").rpartition(":")[2]))
+        finally:
+            here.close()
+            there.close()
+
+    def test_hostile_content_is_text(self, store: ama.Store, tmp_path: Path) -> None:
+        files = publish_hostile(tmp_path / "hostile")
+        client = browser_of(store)
+        addresses = [
+            *("/", "/classes/hostile", "/classes/hostile?col=:" + SCRIPT, "/assets/hostile/1"),
+            *("/assets/hostile/1/lineage", "/compare?a=hostile/1&a=models/1&all=1"),
+            *(f"/search?q={SCRIPT}", f"/search?hash={SCRIPT}", f"/classes/{SCRIPT}"),
+            *(f"/compare?a={SCRIPT}&a={SCRIPT}", f"/search?hash={'0' * 64}&file={SCRIPT}"),
+        ]
+        found = re.findall(
+            r'href="(/assets/hostile/1/files/[^"]+)"', client.get("/assets/hostile/1").text
+        )
+        assert len(found) == len(files)
+        for address in addresses + [html.unescape(each) for each in found]:
+            answer = client.get(address)
+            assert answer.status_code in (200, 400, 404), address
+            assert Tags.dangerous(answer.text) == [], address
+            assert TURN not in answer.text
+            assert len(answer.content) < 300_000, address
+        assert (
+            client.get("/assets/hostile/1/image/picture.png").headers["content-type"] == "image/png"
+        )
+        for other in ("picture.svg", "not.png", "page.html"):
+            assert client.get(f"/assets/hostile/1/image/{other}").status_code == 404
+        page = client.get("/assets/hostile/1/download/page.html").headers
+        assert page["content-disposition"].startswith("attachment")
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "../../../../etc/passwd",
+            "..%2f..%2f..%2fetc%2fpasswd",
+            "%2e%2e/meta.yml",
+            "/etc/passwd",
+            "meta.yml/",
+            "meta.yml%00",
+            "",
+        ],
+    )
+    def test_no_path_leads_out(self, client: TestClient, path: str) -> None:
+        for kind in ("files", "download", "image"):
+            assert client.get(f"/assets/models/1/{kind}/{path}").status_code in (400, 404)
+
+    def test_numbers_that_are_none(self, client: TestClient) -> None:
+        for number in ("0", "99", "-1", "1.5", "x", "9" * 400, "١"):
+            assert client.get(f"/assets/models/{number}").status_code == 404
+
+    def test_a_deep_tree_and_many_files(self, store: ama.Store, tmp_path: Path) -> None:
+        deep = tmp_path / "deep"
+        below = deep.joinpath(*["d"] * 60)
+        below.mkdir(parents=True)
+        (below / "end.txt").write_text("end", encoding="utf-8")
+        for number in range(1200):
+            (deep / f"{number}.txt").write_text(str(number), encoding="utf-8")
+        repo = ama.Repo.init(deep, "deep")
+        repo.add([deep])
+        repo.upload()
+        client = browser_of(store)
+        page = client.get("/assets/deep/1")
+        assert "more files are not shown" in text_of(page.text)
+        assert len(page.content) < 300_000
+        path = "d/" * 60 + "end.txt"
+        assert client.get(f"/assets/deep/1/download/{path}").content == b"end"
+
+
+class TestDamage:
+    def test_a_damaged_file_fails_alone(self, store: ama.Store) -> None:
+        damage(store, store.resolve("models/1").files()[2].id)
+        client = browser_of(ama.Store.default())
+        assert "summary_dict.json" in seen(client, "/assets/models/1")
+        page = seen(client, "/assets/models/1/files/model.h5")
+        assert "damaged" in page
+        assert "641.6 kB" in page
+        answer = client.get("/assets/models/1/download/model.h5")
+        assert answer.status_code == 500
+        assert "damaged" in text_of(answer.text)
+
+    def test_a_damaged_document_is_missed(self, store: ama.Store) -> None:
+        files = {file.path: file for file in store.resolve("models/2").files()}
+        damage(store, files["summary_dict.json"].id)
+        client = browser_of(ama.Store.default())
+        for address in ("/assets/models/2", "/compare?a=models/1&a=models/2"):
+            page = seen(client, address)
+            assert "Something is missing here" in page
+            assert "parameters" in page
+
+    def test_a_damaged_tree_leaves_the_rest(self, store: ama.Store) -> None:
+        damage(store, store.resolve("models/2").info.tree)
+        client = browser_of(ama.Store.default())
+        page = client.get("/assets/models/2")
+        assert page.status_code == 200
+        assert 'class="failed"' in page.text
+        assert "the wide model" in text_of(page.text)
+        assert "can't be read" in seen(client, "/classes/models")
+        assert 'class="failed"' not in client.get("/assets/models/1").text
+
+    def test_a_store_that_goes_away_comes_back(self, client: TestClient, store: ama.Store) -> None:
+        seen(client, "/")
+        place = Path(store.url)
+        place.rename(place.with_name("away"))
+        page = client.get("/")
+        assert page.status_code == 503
+        assert "comes back by itself" in page.text
+        assert client.get("/changes").status_code == 503
+        assert client.get("/static/app.css").status_code == 200
+        place.with_name("away").rename(place)
+        seen(client, "/")
+
+
+def damage(store: ama.Store, object_id: str) -> None:
+    """Change a byte of an object, wherever it lies."""
+    remote = store.remote
+    for place in remote.current(remote.view()).find(bytes.fromhex(object_id)):
+        path = Path(store.url) / pack_name(place.pack)
+        data = bytearray(path.read_bytes())
+        data[place.record.offset + place.record.stored // 2] ^= 0xFF
+        path.chmod(0o644)
+        path.write_bytes(data)
+
+
+class TestExport:
+    def test_links_lead_to_files_that_are_there(self, store: ama.Store, tmp_path: Path) -> None:
+        store.delete("models/2", force=True)
+        site = tmp_path / "site"
+        count = export(store, site)
+        pages = sorted(site.rglob("*.html"))
+        assert len(pages) == count
+        for page in pages:
+            content = page.read_text(encoding="utf-8")
+            assert "<script" not in content
+            assert "<form" not in content
+            for link in re.findall(r'(?:href|src)="([^"#]+)', content):
+                assert not link.startswith(("/", "http")), (page, link)
+                assert (page.parent / html.unescape(link).replace("%20", " ")).is_file(), (
+                    page,
+                    link,
+                )
+        assert "was deleted" in text_of((site / "assets/models/2/index.html").read_text())
+        with pytest.raises(AlreadyExists):
+            export(store, site)
+
+    def test_the_command(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
+        done = run.ok("dashboard", "--export", "site", cwd=tmp_path)
+        assert done.stdout.startswith("wrote ")
+        assert (tmp_path / "site" / "static" / "app.css").is_file()
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("a\n- b\n- c\n\n1. d", "<p>a</p>\n<ul><li>b</li><li>c</li></ul>\n<ol><li>d</li></ol>"),
+            ("**b** *i* `<c>`", "<p><strong>b</strong> <em>i</em> <code>&lt;c&gt;</code></p>"),
+            ("```\n<x>", "<pre><code>&lt;x&gt;</code></pre>"),
+            ("[a](javascript:x)", "<p>[a](javascript:x)</p>"),
+            ("![a](https://b/c)", "<p>![a](https://b/c)</p>"),
+        ],
+    )
+    def test_markdown(self, text: str, expected: str) -> None:
+        assert render(text) == expected
+
+    def test_charts_hold_whatever_numbers_there_are(self) -> None:
+        for values in ([0.0], [1e308, -1e308], [5e-324, 0.0], [1.0, 1.0], [-3.0, 1e9, 2.0]):
+            for chart in (scatter(list(enumerate(values)), SCRIPT), lines({"a": values}, SCRIPT)):
+                assert "nan" not in chart
+                assert "inf" not in chart
+                assert SCRIPT not in chart
+        assert "polyline" in lines({"a": [float("nan"), 1.0, float("inf")]}, "b")
+        many = [(float(x), float(x % 97)) for x in range(50_000)]
+        kept = thinned(many)
+        assert len(kept) <= 600
+        assert {y for _, y in kept} >= {0.0, 96.0}
