@@ -312,6 +312,9 @@ class TestPages:
         page = seen(client, "/store")
         assert store.id in page
         assert "Saved by chunk" in page
+        assert "Never verified from this machine" in page
+        assert store.fsck().ok
+        assert "nothing was damaged" in seen(client, "/store")
 
     def test_what_is_new_is_told(self, client: TestClient, store: ama.Store) -> None:
         before = client.get("/changes").json()["number"]

@@ -111,7 +111,12 @@ INSIDE: dict[str, list[set[str]]] = {
         {"asset_views", "compare_views"},
         {"server", "exporting"},
     ],
-    "fsck": [{"findings"}, {"history", "packs"}, {"closure"}, {"stores", "worktrees"}],
+    "fsck": [
+        {"findings", "remembering"},
+        {"history", "packs"},
+        {"closure"},
+        {"stores", "worktrees"},
+    ],
     "cli": [
         {"output"},
         {"rendering", "progress", "app"},

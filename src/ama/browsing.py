@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue
     from ama.catalog.tables import Choice, Columns, TablePage
     from ama.catalog.values import Column
+    from ama.fsck.remembering import LastFsck
     from ama.lineage.graph import Lineage
     from ama.logview import LogView
     from ama.values import AliasMove
@@ -229,6 +230,12 @@ class Browser:
             ("values", tuple(words), limit),
             lambda db, view: overview.search_values(db, words, limit),
         )
+
+    def last_fsck(self) -> LastFsck | None:
+        """Return when this machine last verified the whole store, and what it found."""
+        from ama.fsck.remembering import last_fsck
+
+        return last_fsck(self._remote)
 
     def totals(self) -> Totals:
         """Return what the store holds, and what that takes."""

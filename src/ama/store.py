@@ -756,8 +756,11 @@ class Store:
             True
         """
         from ama.fsck import check_store
+        from ama.fsck.remembering import remember
 
-        return check_store(self.remote, self._progress)
+        report = check_store(self.remote, self._progress)
+        remember(self.remote, now(), len(report.problems))
+        return report
 
     # Names
 

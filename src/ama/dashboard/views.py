@@ -189,7 +189,7 @@ def alias_page(store: Store, browser: Browser, class_name: str, alias: str) -> P
 
 def store_page(store: Store, browser: Browser) -> Page:
     """Return what the store holds and takes."""
-    content = {"totals": browser.totals(), "id": store.id}
+    content = {"totals": browser.totals(), "id": store.id, "checked": browser.last_fsck()}
     return Page("store.html", "Store", content)
 
 
