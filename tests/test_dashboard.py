@@ -361,6 +361,17 @@ class TestSafe:
         )
         assert away.headers["location"].startswith("/example.com")
 
+    def test_a_token_leads_to_the_very_page(self, store: ama.Store) -> None:
+        client = browser_of(store, token="s3cret", hosts=None)
+        for path in ("/assets/a/1/files/b%3Fc", "/assets/a/1/files/50%25.txt", "/classes/%0Aa"):
+            moved = client.get(f"{path}?token=s3cret", follow_redirects=False)
+            assert moved.headers["location"] == path
+        client.cookies.clear()
+        # Cookies don't know ports: those of other servers on the machine come along.
+        cookies = {"cookie": '[odd]={"a": 1}; ama_dashboard=s3cret; x'}
+        assert client.get("/", headers=cookies).status_code == 200
+        assert browser_of(store, token="", hosts=None).get("/").status_code == 401
+
     def test_serving_beyond_this_machine_makes_a_token(self, store: ama.Store) -> None:
         here = serve(store, port=0)
         there = serve(store, host="0.0.0.0", port=0)
