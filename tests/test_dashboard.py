@@ -558,6 +558,7 @@ class TestParts:
                 assert "nan" not in chart
                 assert "inf" not in chart
                 assert SCRIPT not in chart
+        assert TURN not in scatter([(1, 0.5)], TURN) + lines({TURN: [1.0, 2.0]}, TURN)
         assert "polyline" in lines({"a": [float("nan"), 1.0, float("inf")]}, "b")
         many = [(float(x), float(x % 97)) for x in range(50_000)]
         kept = thinned(many)
