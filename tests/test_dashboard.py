@@ -309,6 +309,14 @@ class TestPages:
         for path in ("/etc/passwd", "models/1:model.yml", "abc"):
             assert "this is no hash" in seen(client, f"/search?hash={path}")
 
+    def test_what_was_deleted_does_not_count(self, client: TestClient, store: ama.Store) -> None:
+        for name in ("models/1", "models/2", "models/3", "inputs/2", "inputs/3"):
+            store.delete(name, force=True)
+        page = seen(client, "/store")
+        sizes = [file.size for file in store.resolve("inputs/1").files()]
+        assert f"All files of all assets {sum(sizes)} B" in page
+        assert f"{len(sizes)} different files, {sum(sizes)} B" in page
+
     def test_the_store(self, client: TestClient, store: ama.Store) -> None:
         page = seen(client, "/store")
         assert store.id in page
