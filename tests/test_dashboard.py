@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 import ama
 from ama.config import set_value
 from ama.dashboard.charts import lines, scatter, thinned
-from ama.dashboard.exporting import export
+from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.markdown import render
 from ama.dashboard.server import application, serve
 from ama.errors import AlreadyExists, StorageError
@@ -533,6 +533,25 @@ class TestExport:
         assert "was deleted" in text_of((site / "assets/models/2/index.html").read_text())
         with pytest.raises(AlreadyExists):
             export(store, site)
+
+    def test_files_of_any_name_have_pages(self, store: ama.Store, tmp_path: Path) -> None:
+        directory = tmp_path / "names"
+        (directory / "rest").mkdir(parents=True)
+        names = ["a b%20#c.txt", "a" + "\u6a21" * 80, "README", "readme", "index.html"]
+        for name in [*names, *(f"rest/{number}.txt" for number in range(60))]:
+            (directory / name).write_text(f"this is {name}", encoding="utf-8")
+        set_value(user_config_path(), "add.portable_names", "false")
+        repo = ama.Repo.init(directory, "names")
+        repo.add([directory])
+        repo.upload()
+        site = tmp_path / "site"
+        export(store, site)
+        page = site / "assets/names/1/index.html"
+        links = re.findall(r'href="(files/[^"]+)"', page.read_text(encoding="utf-8"))
+        said = " ".join(text_of((page.parent / link).read_text(encoding="utf-8")) for link in links)
+        assert len(set(links)) == MOST_FILES
+        assert all(f"this is {name} " in said for name in names)
+        assert "59.txt" in page.read_text(encoding="utf-8")
 
     def test_the_command(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
         done = run.ok("dashboard", "--export", "site", cwd=tmp_path)
