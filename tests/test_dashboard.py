@@ -493,9 +493,12 @@ class TestDamage:
         seen(client, "/")
         place = Path(store.url)
         place.rename(place.with_name("away"))
-        page = client.get("/")
-        assert page.status_code == 503
-        assert "comes back by itself" in page.text
+        compared = "/compare?a=models/1&a=models/2"
+        alias = "/classes/models/aliases/newest"
+        for address in ("/", "/assets/models/1", alias, compared, "/search?q=wide"):
+            page = client.get(address)
+            assert page.status_code == 503
+            assert "comes back by itself" in page.text
         assert client.get("/changes").status_code == 503
         assert client.get("/static/app.css").status_code == 200
         place.with_name("away").rename(place)
@@ -557,6 +560,24 @@ class TestExport:
         done = run.ok("dashboard", "--export", "site", cwd=tmp_path)
         assert done.stdout.startswith("wrote ")
         assert (tmp_path / "site" / "static" / "app.css").is_file()
+
+    def test_without_the_server_it_says_what_to_install(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        without = (
+            "import runpy, sys; sys.modules['uvicorn'] = None; sys.argv = ['ama', 'dashboard'];"
+            " runpy.run_module('ama', run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", without],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert "the dashboard needs uvicorn" in done.stderr
 
 
 class TestParts:

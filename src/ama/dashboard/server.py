@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
@@ -32,7 +33,7 @@ from ama.dashboard.compare_views import compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
-from ama.errors import AmaError, NotFound, StorageError, shown
+from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.hashing import Hasher
 from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
@@ -146,8 +147,12 @@ class _Dashboard:
 
     def _page(self, request: Request, page: Page) -> Response:
         number = None
-        with suppress(AmaError):
+        try:
             number = self._browser.number()
+        except StorageError:
+            raise  # each of the page's parts has failed, and says so in another way
+        except AmaError:  # a damaged log: there is nothing newer to wait for
+            pass
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
 
@@ -204,9 +209,22 @@ class _Dashboard:
 
     def _failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, AmaError)
+        error = self._cause(error)
         if request.url.path == "/changes" or request.method == "POST":
             return JSONResponse({"error": error.message}, 503)
         return self._page_of(request, error)
+
+    def _cause(self, error: AmaError) -> AmaError:
+        """Return why a page failed: where the store is away, what is in it seems to be damaged."""
+        if isinstance(error, StorageError | NotFound | InvalidInput):
+            return error
+        try:
+            self._browser.number()
+        except StorageError as away:
+            return away
+        except AmaError:
+            pass
+        return error
 
     def _no_page(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code != 404:
@@ -265,8 +283,6 @@ class Serving:
 
     def run(self) -> None:
         """Serve until the process is interrupted."""
-        import uvicorn
-
         config = uvicorn.Config(
             self._app,
             log_level="error",
