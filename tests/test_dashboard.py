@@ -17,6 +17,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import ama
+from ama.browsing import Browser
+from ama.catalog.overview import AssetLine
 from ama.config import set_value
 from ama.dashboard.charts import lines, scatter, thinned
 from ama.dashboard.exporting import MOST_FILES, export
@@ -328,6 +330,18 @@ class TestPages:
         store.move_alias("models", "best", "models/2")
         assert client.get("/changes").json()["number"] == before + 1
         assert "best" in seen(client, "/")
+
+    def test_what_is_published_while_a_page_is_made_comes_later(self, store: ama.Store) -> None:
+        class Busy(Browser):
+            def recent(self, limit: int) -> tuple[AssetLine, ...]:
+                found = super().recent(limit)
+                store.move_alias("models", "late", "models/1")
+                return found
+
+        browser = Busy(store.remote, store.settings)
+        before = browser.number()
+        page = browser_of(store, browser=browser).get("/").text
+        assert f'data-entry="{before}"' in page
 
 
 class TestSafe:

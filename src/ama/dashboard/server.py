@@ -105,34 +105,43 @@ class _Dashboard:
     # Pages
 
     def _home(self, request: Request) -> Response:
-        return self._page(request, views.home(self._store, self._browser))
+        return self._page(request, lambda: views.home(self._store, self._browser))
 
     def _class(self, request: Request) -> Response:
         name = request.path_params["name"]
-        page = views.class_page(self._store, self._browser, name, _asked(request))
-        return self._page(request, page)
+        asked = _asked(request)
+        return self._page(
+            request, lambda: views.class_page(self._store, self._browser, name, asked)
+        )
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(request, views.alias_page(self._store, self._browser, name, alias))
+        return self._page(
+            request, lambda: views.alias_page(self._store, self._browser, name, alias)
+        )
 
     def _asset(self, request: Request) -> Response:
-        page = asset_views.asset_page(self._store, self._browser, *_named(request), _itself)
-        return self._page(request, page)
+        named = _named(request)
+        return self._page(
+            request, lambda: asset_views.asset_page(self._store, self._browser, *named, _itself)
+        )
 
     def _lineage(self, request: Request) -> Response:
-        page = asset_views.lineage_page(self._store, self._browser, *_named(request), _itself)
-        return self._page(request, page)
+        named = _named(request)
+        return self._page(
+            request, lambda: asset_views.lineage_page(self._store, self._browser, *named, _itself)
+        )
 
     def _file(self, request: Request) -> Response:
-        path = request.path_params["path"]
-        page = asset_views.file_page(
-            self._store, self._browser, *_named(request), path, self._previews
+        named, path = _named(request), request.path_params["path"]
+        return self._page(
+            request,
+            lambda: asset_views.file_page(self._store, self._browser, *named, path, self._previews),
         )
-        return self._page(request, page)
 
     def _compare(self, request: Request) -> Response:
-        return self._page(request, compare_page(self._store, self._browser, _asked(request)))
+        asked = _asked(request)
+        return self._page(request, lambda: compare_page(self._store, self._browser, asked))
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
@@ -140,12 +149,13 @@ class _Dashboard:
         if jump:
             info = self._store.resolve(jump).info
             return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
-        return self._page(request, views.search(self._store, self._browser, asked))
+        return self._page(request, lambda: views.search(self._store, self._browser, asked))
 
     def _about(self, request: Request) -> Response:
-        return self._page(request, views.store_page(self._store, self._browser))
+        return self._page(request, lambda: views.store_page(self._store, self._browser))
 
-    def _page(self, request: Request, page: Page) -> Response:
+    def _page(self, request: Request, make: Callable[[], Page]) -> Response:
+        # Before the page: what is published while that is made is then still to be brought in.
         number = None
         try:
             number = self._browser.number()
@@ -153,6 +163,7 @@ class _Dashboard:
             raise  # each of the page's parts has failed, and says so in another way
         except AmaError:  # a damaged log: there is nothing newer to wait for
             pass
+        page = make()
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
 
