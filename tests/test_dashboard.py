@@ -450,6 +450,20 @@ class TestSafe:
         for kind in ("files", "download", "image"):
             assert client.get(f"/assets/models/1/{kind}/{path}").status_code in (400, 404)
 
+    def test_a_name_of_two_lines(self, store: ama.Store, tmp_path: Path) -> None:
+        directory = tmp_path / "lines"
+        directory.mkdir()
+        (directory / "a\nb.txt\n").write_text("two", encoding="utf-8")
+        set_value(user_config_path(), "add.portable_names", "false")
+        repo = ama.Repo.init(directory, "lines")
+        repo.add([directory])
+        repo.upload()
+        client = browser_of(store)
+        assert "two" in seen(client, "/assets/lines/1/files/a%0Ab.txt%0A")
+        answer = client.get("/assets/lines/1/download/a%0Ab.txt%0A")
+        assert answer.content == b"two"
+        assert answer.headers["content-disposition"].endswith("''a%0Ab.txt%0A")
+
     def test_numbers_that_are_none(self, client: TestClient) -> None:
         for number in ("0", "99", "-1", "1.5", "x", "9" * 400, "١"):
             assert client.get(f"/assets/models/{number}").status_code == 404

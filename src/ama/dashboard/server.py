@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -92,7 +93,7 @@ class _Dashboard:
         ]
         self.app = Starlette(
             routes=[
-                *(Route(path, endpoint, methods=["GET"]) for path, endpoint in gets),
+                *(_route(path, endpoint) for path, endpoint in gets),
                 Route(HASHING, self._hash, methods=["POST"]),
             ],
             exception_handlers={
@@ -249,6 +250,13 @@ class _Dashboard:
     def _page_of(self, request: Request, error: AmaError) -> Response:
         page = views.error_page(error)
         return HTMLResponse(self._renderer.html(page, request.url.path), page.status)
+
+
+def _route(path: str, endpoint: Callable[[Request], Response]) -> Route:
+    route = Route(path, endpoint, methods=["GET"])
+    # A file's name may have line feeds in it.
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
+    return route
 
 
 def _asked(request: Request) -> Asked:
