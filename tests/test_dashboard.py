@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,9 +17,11 @@ import pytest
 from starlette.testclient import TestClient
 
 import ama
+from ama.browsing import Browser
+from ama.catalog.overview import AssetLine
 from ama.config import set_value
 from ama.dashboard.charts import lines, scatter, thinned
-from ama.dashboard.exporting import export
+from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.markdown import render
 from ama.dashboard.server import application, serve
 from ama.errors import AlreadyExists, StorageError
@@ -308,6 +311,14 @@ class TestPages:
         for path in ("/etc/passwd", "models/1:model.yml", "abc"):
             assert "this is no hash" in seen(client, f"/search?hash={path}")
 
+    def test_what_was_deleted_does_not_count(self, client: TestClient, store: ama.Store) -> None:
+        for name in ("models/1", "models/2", "models/3", "inputs/2", "inputs/3"):
+            store.delete(name, force=True)
+        page = seen(client, "/store")
+        sizes = [file.size for file in store.resolve("inputs/1").files()]
+        assert f"All files of all assets {sum(sizes)} B" in page
+        assert f"{len(sizes)} different files, {sum(sizes)} B" in page
+
     def test_the_store(self, client: TestClient, store: ama.Store) -> None:
         page = seen(client, "/store")
         assert store.id in page
@@ -322,6 +333,18 @@ class TestPages:
         store.move_alias("models", "best", "models/2")
         assert client.get("/changes").json()["number"] == before + 1
         assert "best" in seen(client, "/")
+
+    def test_what_is_published_while_a_page_is_made_comes_later(self, store: ama.Store) -> None:
+        class Busy(Browser):
+            def recent(self, limit: int) -> tuple[AssetLine, ...]:
+                found = super().recent(limit)
+                store.move_alias("models", "late", "models/1")
+                return found
+
+        browser = Busy(store.remote, store.settings)
+        before = browser.number()
+        page = browser_of(store, browser=browser).get("/").text
+        assert f'data-entry="{before}"' in page
 
 
 class TestSafe:
@@ -362,6 +385,17 @@ class TestSafe:
             "http://localhost:8640//example.com/?token=s3cret", follow_redirects=False
         )
         assert away.headers["location"].startswith("/example.com")
+
+    def test_a_token_leads_to_the_very_page(self, store: ama.Store) -> None:
+        client = browser_of(store, token="s3cret", hosts=None)
+        for path in ("/assets/a/1/files/b%3Fc", "/assets/a/1/files/50%25.txt", "/classes/%0Aa"):
+            moved = client.get(f"{path}?token=s3cret", follow_redirects=False)
+            assert moved.headers["location"] == path
+        client.cookies.clear()
+        # Cookies don't know ports: those of other servers on the machine come along.
+        cookies = {"cookie": '[odd]={"a": 1}; ama_dashboard=s3cret; x'}
+        assert client.get("/", headers=cookies).status_code == 200
+        assert browser_of(store, token="", hosts=None).get("/").status_code == 401
 
     def test_serving_beyond_this_machine_makes_a_token(self, store: ama.Store) -> None:
         here = serve(store, port=0)
@@ -418,6 +452,20 @@ class TestSafe:
     def test_no_path_leads_out(self, client: TestClient, path: str) -> None:
         for kind in ("files", "download", "image"):
             assert client.get(f"/assets/models/1/{kind}/{path}").status_code in (400, 404)
+
+    def test_a_name_of_two_lines(self, store: ama.Store, tmp_path: Path) -> None:
+        directory = tmp_path / "lines"
+        directory.mkdir()
+        (directory / "a\nb.txt\n").write_text("two", encoding="utf-8")
+        set_value(user_config_path(), "add.portable_names", "false")
+        repo = ama.Repo.init(directory, "lines")
+        repo.add([directory])
+        repo.upload()
+        client = browser_of(store)
+        assert "two" in seen(client, "/assets/lines/1/files/a%0Ab.txt%0A")
+        answer = client.get("/assets/lines/1/download/a%0Ab.txt%0A")
+        assert answer.content == b"two"
+        assert answer.headers["content-disposition"].endswith("''a%0Ab.txt%0A")
 
     def test_numbers_that_are_none(self, client: TestClient) -> None:
         for number in ("0", "99", "-1", "1.5", "x", "9" * 400, "١"):
@@ -476,9 +524,12 @@ class TestDamage:
         seen(client, "/")
         place = Path(store.url)
         place.rename(place.with_name("away"))
-        page = client.get("/")
-        assert page.status_code == 503
-        assert "comes back by itself" in page.text
+        compared = "/compare?a=models/1&a=models/2"
+        alias = "/classes/models/aliases/newest"
+        for address in ("/", "/assets/models/1", alias, compared, "/search?q=wide"):
+            page = client.get(address)
+            assert page.status_code == 503
+            assert "comes back by itself" in page.text
         assert client.get("/changes").status_code == 503
         assert client.get("/static/app.css").status_code == 200
         place.with_name("away").rename(place)
@@ -517,10 +568,47 @@ class TestExport:
         with pytest.raises(AlreadyExists):
             export(store, site)
 
+    def test_files_of_any_name_have_pages(self, store: ama.Store, tmp_path: Path) -> None:
+        directory = tmp_path / "names"
+        (directory / "rest").mkdir(parents=True)
+        names = ["a b%20#c.txt", "a" + "\u6a21" * 80, "README", "readme", "index.html"]
+        for name in [*names, *(f"rest/{number}.txt" for number in range(60))]:
+            (directory / name).write_text(f"this is {name}", encoding="utf-8")
+        set_value(user_config_path(), "add.portable_names", "false")
+        repo = ama.Repo.init(directory, "names")
+        repo.add([directory])
+        repo.upload()
+        site = tmp_path / "site"
+        export(store, site)
+        page = site / "assets/names/1/index.html"
+        links = re.findall(r'href="(files/[^"]+)"', page.read_text(encoding="utf-8"))
+        said = " ".join(text_of((page.parent / link).read_text(encoding="utf-8")) for link in links)
+        assert len(set(links)) == MOST_FILES
+        assert all(f"this is {name} " in said for name in names)
+        assert "59.txt" in page.read_text(encoding="utf-8")
+
     def test_the_command(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
         done = run.ok("dashboard", "--export", "site", cwd=tmp_path)
         assert done.stdout.startswith("wrote ")
         assert (tmp_path / "site" / "static" / "app.css").is_file()
+
+    def test_without_the_server_it_says_what_to_install(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        without = (
+            "import runpy, sys; sys.modules['uvicorn'] = None; sys.argv = ['ama', 'dashboard'];"
+            " runpy.run_module('ama', run_name='__main__')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", without],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert "the dashboard needs uvicorn" in done.stderr
 
 
 class TestParts:
@@ -532,10 +620,16 @@ class TestParts:
             ("```\n<x>", "<pre><code>&lt;x&gt;</code></pre>"),
             ("[a](javascript:x)", "<p>[a](javascript:x)</p>"),
             ("![a](https://b/c)", "<p>![a](https://b/c)</p>"),
+            ("## a # b ## ", "<h4>a # b</h4>"),
         ],
     )
     def test_markdown(self, text: str, expected: str) -> None:
         assert render(text) == expected
+
+    def test_a_heading_of_blanks_takes_no_time(self) -> None:
+        started = time.process_time()
+        assert render("# " + " " * 90_000 + "x").startswith("<h3>")
+        assert time.process_time() - started < 1
 
     def test_charts_hold_whatever_numbers_there_are(self) -> None:
         for values in ([0.0], [1e308, -1e308], [5e-324, 0.0], [1.0, 1.0], [-3.0, 1e9, 2.0]):
@@ -543,6 +637,7 @@ class TestParts:
                 assert "nan" not in chart
                 assert "inf" not in chart
                 assert SCRIPT not in chart
+        assert TURN not in scatter([(1, 0.5)], TURN) + lines({TURN: [1.0, 2.0]}, TURN)
         assert "polyline" in lines({"a": [float("nan"), 1.0, float("inf")]}, "b")
         many = [(float(x), float(x % 97)) for x in range(50_000)]
         kept = thinned(many)

@@ -201,9 +201,14 @@ def contents(db: sqlite3.Connection) -> Contents:
         f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM assets"
         " WHERE number IS NOT NULL AND status != 'deleted'"
     ).fetchone()
+    # What only deleted assets had is in the catalog still.
     files, distinct = db.execute(
-        "SELECT count(*), coalesce(sum(size), 0) FROM"
-        " (SELECT max(size) AS size FROM children WHERE kind != ? GROUP BY object)",
-        (int(EntryKind.TREE),),
+        "WITH RECURSIVE live(tree) AS ("
+        " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"
+        " UNION SELECT object FROM live JOIN children USING (tree) WHERE kind = :tree)"
+        " SELECT count(*), coalesce(sum(size), 0) FROM"
+        " (SELECT max(size) AS size FROM children"
+        " WHERE kind != :tree AND tree IN (SELECT tree FROM live) GROUP BY object)",
+        {"tree": int(EntryKind.TREE)},
     ).fetchone()
     return Contents(assets, size, files, distinct)

@@ -54,7 +54,14 @@ class Facts:
     left_out: int
 
 
-def asset_page(store: Store, browser: Browser, name: str, number: int, link: Link) -> Page:
+def asset_page(
+    store: Store,
+    browser: Browser,
+    name: str,
+    number: int,
+    link: Link,
+    paged: int = MOST_FILES,
+) -> Page:
     """Return the page of an asset.
 
     Args:
@@ -63,6 +70,7 @@ def asset_page(store: Store, browser: Browser, name: str, number: int, link: Lin
         name: the class.
         number: the asset's number.
         link: returns where a page is, by its path; None where there is none.
+        paged: so many of its files have a page.
 
     Raises:
         NotFound: there is none.
@@ -78,7 +86,7 @@ def asset_page(store: Store, browser: Browser, name: str, number: int, link: Lin
         "neighbours": browser.neighbours(name, number),
         "summary": summary,
         "facts": _facts(summary.value) if summary and summary.value else [],
-        "files": panel(lambda: _folder(asset.files())) if not gone else None,
+        "files": panel(lambda: _folder(asset.files(), paged)) if not gone else None,
         "history": panel(lambda: _history(asset)),
         "moves": panel(lambda: _moves(store, line)),
         "picture": panel(lambda: _picture(browser, line, NEAR, link)),
@@ -170,8 +178,8 @@ def _facts(summary: Summary) -> list[Facts]:
     return groups
 
 
-def _folder(files: Iterable[File]) -> tuple[Folder, int]:
-    """Return files as a tree, and how many of them are left out."""
+def _folder(files: Iterable[File], paged: int) -> tuple[Folder, int, frozenset[str]]:
+    """Return files as a tree, how many of them are left out, and the paths that have a page."""
     top = Folder("")
     every = list(files)
     for file in every:
@@ -188,7 +196,8 @@ def _folder(files: Iterable[File]) -> tuple[Folder, int]:
             here.size += file.size
             here.count += 1
         here.files.append(file)
-    return top, max(0, len(every) - MOST_FILES)
+    paths = frozenset(file.path for file in every[:paged])
+    return top, max(0, len(every) - MOST_FILES), paths
 
 
 def _history(asset: Asset) -> list[AssetLine | object]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
+from ama.errors import shown
+
 Point = tuple[float, float]
 
 WIDE, HIGH = 760.0, 170.0
@@ -192,5 +194,5 @@ def _svg(parts: Sequence[str], said: str, linked: bool) -> str:
     role = "group" if linked else "img"
     return (
         f'<svg class="chart" viewBox="0 0 {WIDE:g} {HIGH:g}" role="{role}"'
-        f' aria-label="{escape(said)}">{"".join(parts)}</svg>'
+        f' aria-label="{escape(shown(said))}">{"".join(parts)}</svg>'
     )

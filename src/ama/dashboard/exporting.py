@@ -84,7 +84,7 @@ def _pages(store: Store, browser: Browser) -> Iterator[tuple[str, Page]]:
 
 def _pages_of(store: Store, browser: Browser, name: str, number: int) -> Iterator[tuple[str, Page]]:
     here = path_to("assets", name, number)
-    yield here, asset_views.asset_page(store, browser, name, number, _from(here))
+    yield here, asset_views.asset_page(store, browser, name, number, _from(here), MOST_FILES)
     large = f"{here}/lineage"
     yield large, asset_views.lineage_page(store, browser, name, number, _from(large))
     try:

@@ -12,7 +12,7 @@ from functools import partial
 from html import escape
 from itertools import takewhile
 
-_HEADING = re.compile(r"(#{1,6})[ \t]+([^\n]*?)[ \t]*#*[ \t]*").fullmatch
+_HEADING = re.compile(r"(#{1,6})[ \t]+(.*)").fullmatch
 _BULLET = re.compile(r"[ \t]{0,8}[-*+][ \t]+(.*)").fullmatch
 _NUMBERED = re.compile(r"[ \t]{0,8}[0-9]{1,9}[.)][ \t]+(.*)").fullmatch
 _RULE = re.compile(r"[ ]{0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}").fullmatch
@@ -52,7 +52,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         elif heading := _HEADING(line):
             # The page has headings of its own above these.
             level = min(6, len(heading[1]) + 2)
-            yield f"<h{level}>{_inline(heading[2])}</h{level}>"
+            yield f"<h{level}>{_inline(_without_closing(heading[2]))}</h{level}>"
             at += 1
         elif _RULE(line):
             yield "<hr>"
@@ -74,6 +74,11 @@ def _blocks(lines: list[str]) -> Iterator[str]:
             end = _until(lines, at + 1, _ends_a_paragraph)
             yield f"<p>{_inline(' '.join(lines[at:end]))}</p>"
             at = end
+
+
+def _without_closing(title: str) -> str:
+    """A title without the marks that may close it; a pattern for them would take cubic time."""
+    return title.rstrip(" \t").rstrip("#").rstrip(" \t")
 
 
 def _starts(mark: str, line: str) -> bool:

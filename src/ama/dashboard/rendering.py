@@ -21,6 +21,7 @@ from ama.catalog.comparing import number_of
 from ama.catalog.documents import Value
 from ama.dashboard import charts, markdown
 from ama.errors import shown
+from ama.hashing import blob_id
 
 MOST_TEXT = 300
 """A value in a table is cut after so many characters."""
@@ -84,6 +85,11 @@ def file_of(path: str) -> str:
     plain = path.strip("/")
     if plain.startswith("static/"):
         return plain
+    parts = plain.split("/", 4)
+    if len(parts) == 5 and parts[3] == "files":
+        # Names of an asset's files may be too long for a directory, equal but for their case, or
+        # none where the site is put.
+        return f"{'/'.join(parts[:4])}/{blob_id(parts[4].encode()).hex()[:32]}.html"
     return f"{plain}/index.html" if plain else "index.html"
 
 

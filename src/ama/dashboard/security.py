@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 HASHING = "/hash"
@@ -91,7 +91,7 @@ class Guard:
         if given is not None and self._fits(given):
             left = urlencode([pair for pair in query if pair[0] != "token"])
             # One slash: two would lead to another site.
-            path = "/" + scope["path"].lstrip("/\\")
+            path = "/" + quote(scope["path"].lstrip("/\\"), safe="/@")
             answer = RedirectResponse(f"{path}?{left}" if left else path, status_code=303)
             answer.set_cookie(COOKIE, given, httponly=True, samesite="lax")
             return answer
@@ -104,7 +104,8 @@ class Guard:
         )
 
     def _fits(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), (self._token or "").encode())
+        token = self._token or ""
+        return bool(token) and hmac.compare_digest(given.encode(), token.encode())
 
 
 def host_name(host: str) -> str:
@@ -120,11 +121,8 @@ def host_name(host: str) -> str:
 
 
 def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    # Other servers of this machine have cookies of theirs here, of any form: those are passed over.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def _from_here(headers: Headers) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,6 +13,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
@@ -32,7 +34,7 @@ from ama.dashboard.compare_views import compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
-from ama.errors import AmaError, NotFound, StorageError, shown
+from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.hashing import Hasher
 from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
@@ -91,7 +93,7 @@ class _Dashboard:
         ]
         self.app = Starlette(
             routes=[
-                *(Route(path, endpoint, methods=["GET"]) for path, endpoint in gets),
+                *(_route(path, endpoint) for path, endpoint in gets),
                 Route(HASHING, self._hash, methods=["POST"]),
             ],
             exception_handlers={
@@ -104,34 +106,43 @@ class _Dashboard:
     # Pages
 
     def _home(self, request: Request) -> Response:
-        return self._page(request, views.home(self._store, self._browser))
+        return self._page(request, lambda: views.home(self._store, self._browser))
 
     def _class(self, request: Request) -> Response:
         name = request.path_params["name"]
-        page = views.class_page(self._store, self._browser, name, _asked(request))
-        return self._page(request, page)
+        asked = _asked(request)
+        return self._page(
+            request, lambda: views.class_page(self._store, self._browser, name, asked)
+        )
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(request, views.alias_page(self._store, self._browser, name, alias))
+        return self._page(
+            request, lambda: views.alias_page(self._store, self._browser, name, alias)
+        )
 
     def _asset(self, request: Request) -> Response:
-        page = asset_views.asset_page(self._store, self._browser, *_named(request), _itself)
-        return self._page(request, page)
+        named = _named(request)
+        return self._page(
+            request, lambda: asset_views.asset_page(self._store, self._browser, *named, _itself)
+        )
 
     def _lineage(self, request: Request) -> Response:
-        page = asset_views.lineage_page(self._store, self._browser, *_named(request), _itself)
-        return self._page(request, page)
+        named = _named(request)
+        return self._page(
+            request, lambda: asset_views.lineage_page(self._store, self._browser, *named, _itself)
+        )
 
     def _file(self, request: Request) -> Response:
-        path = request.path_params["path"]
-        page = asset_views.file_page(
-            self._store, self._browser, *_named(request), path, self._previews
+        named, path = _named(request), request.path_params["path"]
+        return self._page(
+            request,
+            lambda: asset_views.file_page(self._store, self._browser, *named, path, self._previews),
         )
-        return self._page(request, page)
 
     def _compare(self, request: Request) -> Response:
-        return self._page(request, compare_page(self._store, self._browser, _asked(request)))
+        asked = _asked(request)
+        return self._page(request, lambda: compare_page(self._store, self._browser, asked))
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
@@ -139,15 +150,21 @@ class _Dashboard:
         if jump:
             info = self._store.resolve(jump).info
             return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
-        return self._page(request, views.search(self._store, self._browser, asked))
+        return self._page(request, lambda: views.search(self._store, self._browser, asked))
 
     def _about(self, request: Request) -> Response:
-        return self._page(request, views.store_page(self._store, self._browser))
+        return self._page(request, lambda: views.store_page(self._store, self._browser))
 
-    def _page(self, request: Request, page: Page) -> Response:
+    def _page(self, request: Request, make: Callable[[], Page]) -> Response:
+        # Before the page: what is published while that is made is then still to be brought in.
         number = None
-        with suppress(AmaError):
+        try:
             number = self._browser.number()
+        except StorageError:
+            raise  # each of the page's parts has failed, and says so in another way
+        except AmaError:  # a damaged log: there is nothing newer to wait for
+            pass
+        page = make()
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
 
@@ -204,9 +221,22 @@ class _Dashboard:
 
     def _failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, AmaError)
+        error = self._cause(error)
         if request.url.path == "/changes" or request.method == "POST":
             return JSONResponse({"error": error.message}, 503)
         return self._page_of(request, error)
+
+    def _cause(self, error: AmaError) -> AmaError:
+        """Return why a page failed: where the store is away, what is in it seems to be damaged."""
+        if isinstance(error, StorageError | NotFound | InvalidInput):
+            return error
+        try:
+            self._browser.number()
+        except StorageError as away:
+            return away
+        except AmaError:
+            pass
+        return error
 
     def _no_page(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code != 404:
@@ -220,6 +250,13 @@ class _Dashboard:
     def _page_of(self, request: Request, error: AmaError) -> Response:
         page = views.error_page(error)
         return HTMLResponse(self._renderer.html(page, request.url.path), page.status)
+
+
+def _route(path: str, endpoint: Callable[[Request], Response]) -> Route:
+    route = Route(path, endpoint, methods=["GET"])
+    # A file's name may have line feeds in it.
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
+    return route
 
 
 def _asked(request: Request) -> Asked:
@@ -265,8 +302,6 @@ class Serving:
 
     def run(self) -> None:
         """Serve until the process is interrupted."""
-        import uvicorn
-
         config = uvicorn.Config(
             self._app,
             log_level="error",
