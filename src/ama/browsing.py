@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_MOST_REMEMBERED = 200
-"""So many answers that hold until somebody publishes are kept."""
+_MOST_REMEMBERED = 40
+"""So many answers that hold until somebody publishes are kept: each may be of 10,000 assets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import itertools
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal
 
 from ama.contents.comparing import form_of, read_tensors
@@ -115,16 +116,23 @@ class Previews:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, str, str], Preview] = {}
+        self._making = Lock()
 
     def of(self, file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
         """Return what is shown of a file; see `preview`."""
         key = file.id, file.kind, posixpath.splitext(file.path)[1]
         found = self._made.get(key)
-        if found is None:
-            found = preview(file, open_file)
-            if len(self._made) >= MOST_KEPT:
-                self._made.clear()
-            self._made[key] = found
+        if found is not None:
+            return found
+        # One after another: a huge file is copied to the disk for it, and many at once would fill
+        # that.
+        with self._making:
+            found = self._made.get(key)
+            if found is None:
+                found = preview(file, open_file)
+                if len(self._made) >= MOST_KEPT:
+                    self._made.clear()
+                self._made[key] = found
         return found
 
 
