@@ -269,8 +269,7 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").upstream().edges
             ()
         """
-        at_least_one(limit)
-        return self._tracker.lineage(self._target.asset, up=True, down=False, limit=limit)
+        return self._lineage(limit, up=True, down=False)
 
     def downstream(self, *, limit: int | None = None) -> Lineage:
         """Return what was made from this asset, all the way; deleted assets left out.
@@ -286,8 +285,7 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").downstream().edges
             ()
         """
-        at_least_one(limit)
-        return self._tracker.lineage(self._target.asset, up=False, down=True, limit=limit)
+        return self._lineage(limit, up=False, down=True)
 
     def lineage(self, *, limit: int | None = None) -> Lineage:
         """Return both: what this asset was made from, and what was made from it.
@@ -303,8 +301,11 @@ class Asset:
             >>> [n.class_name for n in ama.Store.open("store").resolve("models").lineage().nodes]
             ['models']
         """
+        return self._lineage(limit, up=True, down=True)
+
+    def _lineage(self, limit: int | None, *, up: bool, down: bool) -> Lineage:
         at_least_one(limit)
-        return self._tracker.lineage(self._target.asset, up=True, down=True, limit=limit)
+        return self._tracker.lineage(self._target.asset, up=up, down=down, limit=limit)
 
     def _profile(self) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)

@@ -112,12 +112,7 @@ def lines(db: sqlite3.Connection, where: str, *values: object) -> tuple[AssetLin
 
 
 def classes(db: sqlite3.Connection) -> tuple[ClassOverview, ...]:
-    """Return every class of a store, the one with the newest asset first.
-
-    Example:
-        >>> classes.__name__
-        'classes'
-    """
+    """Return every class of a store, the one with the newest asset first."""
     rows = db.execute(
         "SELECT class, sum(status != 'deleted'),"
         f" coalesce(sum(CASE WHEN status != 'deleted' THEN {SIZE} END), 0),"

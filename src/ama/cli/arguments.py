@@ -50,6 +50,14 @@ def positive(value: int | None) -> int | None:
     return value
 
 
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "-n", "--limit", metavar="NUMBER", callback=positive, help="Show at most so many."
+    ),
+]
+
+
 _GLOB = re.compile(r"[*?[]")
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")

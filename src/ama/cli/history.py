@@ -15,8 +15,8 @@ import typer
 
 from ama.cli.arguments import (
     AssetArgument,
+    LimitOption,
     RemoteOption,
-    positive,
     split_asset_path,
     worktree_paths,
 )
@@ -61,12 +61,7 @@ _SOME_FILES = 20
 
 def log(
     asset: AssetArgument = "HEAD",
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "-n", "--limit", metavar="NUMBER", callback=positive, help="Show at most so many."
-        ),
-    ] = None,
+    limit: LimitOption = None,
     oneline: Annotated[bool, typer.Option("--oneline", help="One line for each asset.")] = False,
     remote: RemoteOption = None,
 ) -> None:

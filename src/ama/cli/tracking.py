@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ama.cli.arguments import AssetArgument, RemoteOption, positive
+from ama.cli.arguments import AssetArgument, LimitOption, RemoteOption, positive
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
 from ama.cli.opening import name_in_store, open_store
 from ama.cli.output import console, when_short
@@ -28,12 +28,6 @@ ClassOption = Annotated[
     str | None,
     typer.Option(
         "--class", metavar="CLASS", autocompletion=complete_class, help="Only this class."
-    ),
-]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "-n", "--limit", metavar="NUMBER", callback=positive, help="Show at most so many."
     ),
 ]
 
