@@ -110,7 +110,7 @@ def test_git_that_is_missing_or_too_slow_costs_what_it_would_say(
     script = f'#!/bin/sh\ncase "$*" in *status*) exec sleep 60;; esac\nexec {real} "$@"\n'
     (slow / "git").write_text(script)
     (slow / "git").chmod(0o755)
-    hasty = describe(repository, {**os.environ, "PATH": f"{slow}:{os.environ['PATH']}"}, 0.5)
+    hasty = describe(repository, {**os.environ, "PATH": f"{slow}:{os.environ['PATH']}"}, 4)
     assert sorted(hasty) == ["git.branch", "git.commit", "git.repository"]
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert recorded(run.upload().asset) == {}

@@ -120,6 +120,10 @@ class _Git:
         import subprocess
         import tempfile
 
+        # Said here, as a quick program has ended by itself before it is first waited for.
+        left = self._until - time.monotonic()
+        if left <= 0:
+            return None
         # Not through a pipe: what git has started may hold that open when git itself is killed.
         try:
             with tempfile.TemporaryFile() as answer:
@@ -130,7 +134,7 @@ class _Git:
                     stdin=subprocess.DEVNULL,
                     stdout=answer,
                     stderr=subprocess.DEVNULL,
-                    timeout=max(0.0, self._until - time.monotonic()),
+                    timeout=left,
                     check=True,
                 )
                 answer.seek(0)
