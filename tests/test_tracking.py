@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import ama
+from ama.browsing import Browser
+from ama.catalog.tables import Choice
 from ama.catalog.values import Column
 from ama.config import set_value
 from ama.errors import InvalidInput, NotFound
@@ -315,6 +317,29 @@ class TestCompare:
         assert default[:2] == ("best.val_loss", "best.val_accuracy")
         assert "parameters.learning_rate" in default
         assert "parameters.optimizer" not in default
+
+    def test_a_table_has_in_each_column_what_its_assets_say(
+        self, store: ama.Store, published: Path
+    ) -> None:
+        """Also of several refs of one label or class, and of what was deleted since."""
+        repo = ama.Repo.init(published / "base", "models")
+        repo.add([published / "base" / "meta.yml"])
+        for name, label in (("base", ""), ("wide", ""), ("finetuned", "inputs")):
+            repo.link(f"inputs@{name}", label=label)
+        repo.upload()
+        browser = Browser(store.remote, store.settings)
+        for deleted in (None, "inputs@wide"):
+            if deleted is not None:
+                store.delete(deleted, force=True)
+            known = browser.columns("models").known
+            assert {"inputs", "inputs 3"} <= {column.source for column in known}
+            table = browser.table(Choice("models"), known, offset=0, limit=50)
+            for row in table.rows:
+                facts = store.resolve(row.asset.id).summary().facts
+                said = {(fact.source, fact.file, fact.key): fact.value for fact in facts}
+                columns = [(each.source, each.file, each.key) for each in known]
+                assert said.keys() <= set(columns)
+                assert row.values == tuple(map(said.get, columns))
 
     def test_a_column_that_there_is_not(self, store: ama.Store) -> None:
         with pytest.raises(NotFound, match="val_los") as caught:

@@ -101,17 +101,12 @@ class FactReader:
         """
         found = list(self._own(asset, class_name))
         self._note_unread(asset, "")
+        # By its row as a value: that is looked up, and what others were made from is not gone through.
+        row = self._db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone()
         rows = self._db.execute(
-            "SELECT target, links.class, label FROM links JOIN assets ON assets.id = asset"
-            " WHERE hash = ? AND kind = 'ref' AND links.class != ? ORDER BY links.rowid",
-            (asset, class_name),
+            "SELECT target, class, source FROM inputs WHERE asset = ? ORDER BY at", row
         )
-        sources: dict[str, int] = {}
-        for target, name, label in rows.fetchall():
-            source = label or name
-            sources[source] = sources.get(source, 0) + 1
-            if sources[source] > 1:
-                source = f"{source} {sources[source]}"
+        for target, name, source in rows.fetchall():
             self._note_unread(target, source)
             found += [
                 replace(fact, source=source)

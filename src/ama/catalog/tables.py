@@ -23,6 +23,7 @@ from ama.catalog.finding import Criteria, select
 from ama.catalog.overview import SIZE, AssetLine, in_words, lines
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Column
+from ama.objects import EntryKind
 
 SAMPLE = 12
 """The columns that there are, are those of so many of the newest assets."""
@@ -188,10 +189,7 @@ def column_values(
     if only is not None:
         query += f" AND asset.id IN ({_marks(only)})"
         values += only
-    found: dict[int, Value] = {}
-    for row, _, kind, _, text in db.execute(query, values):
-        found.setdefault(row, from_cell(kind, text))
-    return found
+    return {row: from_cell(kind, text) for row, _, kind, _, text in db.execute(query, values)}
 
 
 def required(condition: Condition, known: Sequence[Column]) -> Required:
@@ -214,11 +212,9 @@ def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
     values: list[object] = []
     holder = "asset"
     if column.source:
-        # As facts are: of another class, named by the label, or by the class where there is none.
         joins.append(
-            "JOIN links ON links.asset = asset.id AND links.kind = 'ref'"
-            " AND links.class != asset.class AND coalesce(nullif(links.label, ''), links.class) = ?"
-            " JOIN assets AS source ON source.hash = links.target"
+            "JOIN inputs ON inputs.asset = asset.id AND inputs.source = ?"
+            " JOIN assets AS source ON source.hash = inputs.target"
         )
         values.append(column.source)
         holder = "source"
@@ -245,9 +241,11 @@ def _document_join(parts: Sequence[str], holder: str) -> str:
     for at in range(len(parts)):
         joins.append(f"JOIN children AS c{at} ON c{at}.tree = {tree} AND c{at}.name = ?")
         tree = f"c{at}.object"
+    last = f"c{len(parts) - 1}"
     joins.append(
         f"JOIN documents ON documents.object = {tree} AND documents.syntax = ?"
-        " AND documents.problem IS NULL"
+        f" AND documents.problem IS NULL AND {holder}.status != 'deleted'"
+        f" AND {last}.kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
         " JOIN parameters AS said ON said.document = documents.id AND said.key = ?"
     )
     return " ".join(joins)
