@@ -20,6 +20,7 @@ from ama.settings import user_config_path
 from conftest import Ama
 
 INPUTS = ["git_commit_info_ckpt0.yml", "run_config_ckpt0.yml", "training.yml"]
+ODD = ('{"loss": NaN}', '{"loss": 0.5}', '{"loss": "low"}', "{}", '{"loss": [0.1, 0.7]}')
 OUTPUTS = ["graph_version.txt", "meta.yml", "model.h5", "model.yml", "summary_dict.json"]
 
 
@@ -351,16 +352,21 @@ class TestCompare:
             store.leaderboard("no-such-class")
 
     def test_what_has_no_number_comes_last(self, store: ama.Store, published: Path) -> None:
-        for number, text in enumerate(('{"loss": NaN}', '{"loss": 0.5}', '{"loss": "low"}', "{}")):
+        for number, text in enumerate(ODD):
             directory = published / f"odd-{number}"
             directory.mkdir()
             (directory / "metrics.json").write_text(text, encoding="utf-8")
             repo = ama.Repo.init(directory, "odd")
             repo.add(["metrics.json"])
             repo.upload()
-        assert store.leaderboard("odd", sort="loss").rows[0].asset.number == 2
-        turned = store.leaderboard("odd", sort="loss", reverse=True)
-        assert turned.rows[0].asset.number == 2
+        browser = Browser(store.remote, store.settings)
+        column = Column("metric", "", "metrics.json", "loss")
+        for reverse, expected in ((False, [2, 5, 1, 3, 4]), (True, [5, 2, 3, 1, 4])):
+            board = store.leaderboard("odd", sort="loss", reverse=reverse)
+            assert [row.asset.number for row in board.rows] == expected
+            choice = Choice("odd", sort=column, reverse=reverse)
+            table = browser.table(choice, [column], offset=0, limit=50)
+            assert [row.asset.number for row in table.rows] == expected
 
     def test_a_colon_in_quotes_is_a_part_of_a_key(self, tmp_path: Path, home: Path) -> None:
         repo = ama.Repo.init(tmp_path, "models")

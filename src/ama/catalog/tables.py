@@ -6,7 +6,6 @@ along the one path of its file, so that ten thousand assets are quick.
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 import sqlite3
@@ -15,7 +14,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from ama.catalog.comparing import default_columns, facts_by_key, known_columns, number_of
+from ama.catalog.comparing import (
+    default_columns,
+    facts_by_key,
+    known_columns,
+    number_of,
+    ranked,
+)
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import Value, syntax_of
 from ama.catalog.facts import FactReader, RulesOf
@@ -68,7 +73,7 @@ class Choice:
         conditions: each holds for one of its columns.
         state: its status; "live" are all but those that were deleted.
         sort: "number", "created", "author", "message", "size", or a column.
-        reverse: whether the order is turned round; what has no value still comes last.
+        reverse: whether the order is turned round; what has no number still comes last.
     """
 
     class_name: str
@@ -289,18 +294,7 @@ def _ordered(db: sqlite3.Connection, choice: Choice) -> list[int]:
     if isinstance(choice.sort, str):
         return rows
     values = column_values(db, choice.class_name, choice.sort)
-    keys = {row: _sort_key(values[row]) for row in rows if values.get(row) is not None}
-    with_one = [row for row in rows if row in keys]
-    with_one.sort(key=keys.__getitem__, reverse=choice.reverse)
-    return [*with_one, *(row for row in rows if row not in keys)]
-
-
-def _sort_key(value: Value) -> tuple[bool, float, str]:
-    """Numbers by themselves, and before texts."""
-    number = number_of(value)
-    if number is not None and math.isfinite(number):
-        return False, number, ""
-    return True, 0.0, value if isinstance(value, str) else json.dumps(value)
+    return ranked(rows, values, falling=choice.reverse)
 
 
 def _marks(values: Iterable[object]) -> str:
