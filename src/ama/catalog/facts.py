@@ -101,7 +101,7 @@ class FactReader:
         """
         found = list(self._own(asset, class_name))
         self._note_unread(asset, "")
-        # By its row as a value: that is looked up, and what others were made from is not gone through.
+        # By its row as a value: that is looked up, and not gone through all others for.
         row = self._db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone()
         rows = self._db.execute(
             "SELECT target, class, source FROM inputs WHERE asset = ? ORDER BY at", row
