@@ -230,6 +230,23 @@ def test_nor_does_one_on_a_machine_that_remembers_nothing(
     assert wrote_nothing(counted(url))
 
 
+def test_the_same_again_is_known_without_asking_unless_the_store_has_it(
+    repo: ama.Repo, tmp_path: Path, counted: Counters, configured: Settings, url: str
+) -> None:
+    """On a machine that remembers nothing of the class."""
+    others(open_storage(url), 20, ["models"])
+    elsewhere = settings_with(url, tmp_path / "another machine")
+    other = ama.Repo.init(tmp_path / "other", "models", settings=elsewhere)
+    fill(other.root, FILES)
+    other.add(["."])
+    assert [asset.number for asset in other.upload().same] == [1]
+    fill(other.root, {"one more.txt": b"new"})
+    other.add(["."])
+    counted(url).reset()
+    assert other.upload().same == ()
+    assert counted(url).log[-1] == ("replace", ("log/HINT",))
+
+
 def test_nor_does_one_of_the_same_alias(repo: ama.Repo, counted: Counters, url: str) -> None:
     repo.set(aliases=["best"])
     counted(url).reset()

@@ -430,7 +430,13 @@ def test_an_upload_says_that_it_is_the_same_again(training: Path, tmp_path: Path
     assert [asset.number for asset in repo.upload().same] == [2, 1]
     (repo.root / "model.yml").write_text("wider")
     repo.add(["model.yml"])
+    assert repo.commit().same == ()
     assert repo.upload().same == ()
+    (repo.root / "model.yml").write_bytes((training / "model.yml").read_bytes())
+    run.ok("add", ".", cwd=repo.root)
+    lines = run.ok("commit", cwd=repo.root).stdout.splitlines()
+    assert lines[1].startswith("the very same files as models/3 (")
+    assert repo.commit().same == ()
 
 
 def test_aliases(training: Path, run: Ama) -> None:

@@ -384,6 +384,12 @@ class Remote:
             if data is not None and asset_id(data) == record.id:
                 yield record.id, decode_asset(data, f"asset {short(record.id)}")
 
+    def remember_indexes(self, indexes: Iterable[PackIndex]) -> None:
+        """Keep indexes that were written, so that they aren't read."""
+        for index in indexes:
+            self._indexes[index.id] = index
+            self.cache.put(index_name(index.id), index.data)
+
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object that was read or written, for the next listing."""
         self.cache.put(_asset_file(asset), data)

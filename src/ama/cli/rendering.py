@@ -248,6 +248,15 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
 
 
+def print_same_files(others: Sequence[AssetInfo]) -> None:
+    """Say which other assets have the very same files, if any have."""
+    if not others:
+        return
+    named = ", ".join(map(asset_text, others[:_NAMED]))
+    more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+    console.done(f"the very same files as {named}{more}")
+
+
 def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
     """Say once on this machine that who made an asset is a guess, which is part of it for good."""
     if console.quiet or console.json:

@@ -27,6 +27,7 @@ from ama.cli.rendering import (
     note_guessed_author,
     print_asset_table,
     print_not_added,
+    print_same_files,
     ref_text,
     warn_of_deprecated,
 )
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ama.results import DownloadResult, UploadResult
     from ama.values import AssetInfo
 
-_FEW = 3
 _SOME = 10
 
 
@@ -99,10 +99,7 @@ def _report_upload(result: UploadResult) -> None:
         return
     for asset in result.published:
         console.done(f"published {asset.name}")
-    if result.same:
-        named = ", ".join(map(asset_text, result.same[:_FEW]))
-        more = f" and {len(result.same) - _FEW:,} more" if len(result.same) > _FEW else ""
-        console.done(f"the very same files as {named}{more}")
+    print_same_files(result.same)
     for change in result.aliases:
         console.done(alias_change_text(change))
     if result.followed not in (None, result.follows):

@@ -78,7 +78,12 @@ def commit(session: Session, message: str | None) -> CommitResult:
     describer = session.describer(head, fresh=False)
     info = session.info(asset, describer)
     waiting = {commit.asset: commit.aliases for commit in tree.head.read()[1].unpublished}
-    return CommitResult(info, made is not None, waiting.get(asset, ()), _not_added(session, index))
+    store = session.remembered(head)
+    seen = store.log.cached_view() if store else None
+    same = _same_here(session, store, seen, made) if made and store and seen else ()
+    return CommitResult(
+        info, made is not None, waiting.get(asset, ()), _not_added(session, index), same
+    )
 
 
 def upload(
@@ -243,11 +248,31 @@ def _publish(
     session.forget_sources()
     session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
-    same = _same(session, store, done.view, tip) if tip in done.assets else ()
+    same = _same_there(session, store, done.view, tip) if tip in done.assets else ()
     return replace(result, store_created=unmade is not None and unmade.made, same=same)
 
 
-def _same(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
+def _same_there(
+    session: Session, store: Remote, view: LogView, tip: bytes
+) -> tuple[AssetInfo, ...]:
+    """Return the other assets of a class that have the same tree as one that was just published.
+
+    They are looked for among what this machine remembers. If none of that is, the store's indexes,
+    which the publication has read, tell whether it had this tree before; only then it is asked.
+    """
+    found = _same_here(session, store, view, tip)
+    asset = session.sources().asset(tip)
+    if found or not any(
+        asset.tree in index and tip not in index for index in store.indexes(view.root.indexes)
+    ):
+        return found
+    newest = view.class_state(asset.class_name).assets[: -MOST_COMPARED - 1 : -1]
+    with suppress(AmaError):  # the work is done, and this is but a remark
+        store.assets(view, [(asset.class_name, record.id) for record in newest])
+    return _same_here(session, store, view, tip)
+
+
+def _same_here(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
     """Return the other assets of a class that have the same tree, as far as this machine knows."""
     asset, describer = session.sources().asset(tip), Describer(view)
     return tuple(
