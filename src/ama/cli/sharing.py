@@ -272,6 +272,9 @@ def list_(
             help="List the assets of this class, newest first.",
         ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With CLASS: also those that were deleted.")
+    ] = False,
     remote: RemoteOption = None,
 ) -> None:
     """List classes, or the assets of a class.
@@ -280,16 +283,18 @@ def list_(
 
     Example:
         ama list
-        ama list sequence_models
+        ama list sequence_models --all
     """
+    if everything and class_name is None:
+        raise typer.BadParameter("--all goes with a class, of which it lists deleted assets too")
     source = open_source(remote)
     if class_name is not None:
-        assets = source.assets(class_name)
+        assets = source.history(class_name) if everything else source.assets(class_name)
         if not console.report(assets):
             if assets:
                 print_asset_table(assets)
             else:
-                console.note(f"all of them were deleted; `ama log {class_name}` has their records")
+                console.note(f"all of them were deleted: ama list --all {class_name}")
             note_if_away(source)
         return
     classes = source.classes()
