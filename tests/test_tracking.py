@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,6 +98,16 @@ class TestFind:
         for file in ("no-such-file", "models/1:no-such-file", Path("no-such-file"), "abcdef1"):
             with pytest.raises(NotFound):
                 store.find(file)
+
+    def test_what_has_no_end_is_not_waited_for(
+        self, store: ama.Store, tmp_path: Path, run: Ama
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for place in (tmp_path / "pipe", Path("/dev/zero")):
+            with pytest.raises(InvalidInput, match="no regular file"):
+                store.find(place)
+        assert run("find", "pipe", timeout=20).code == 2
+        assert run("hash", "pipe", timeout=20).code == 2
 
     def test_a_class_that_is_not_there(self, store: ama.Store) -> None:
         with pytest.raises(NotFound) as caught:
