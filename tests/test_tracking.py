@@ -227,6 +227,20 @@ class TestSummary:
         assert len(summary.files) == 3
         assert len(store.find(class_name="huge", params="loss")) == 0
 
+    def test_of_many_values_those_further_up_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ama.catalog.facts.MOST_VALUES", 3)
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "a.yml").write_text("x: 1", encoding="utf-8")
+        (tmp_path / "z.yml").write_text("x: 1\ny: 2\nz: 3", encoding="utf-8")
+        repo = ama.Repo.init(tmp_path, "models")
+        repo.add(["."])
+        repo.upload()
+        summary = repo.summary()
+        assert [(fact.file, fact.key) for fact in summary.facts] == [("z.yml", k) for k in "xyz"]
+        assert "more than 3 values" in summary.unread[0]
+
     def test_in_a_notebook_what_a_store_says_is_text(
         self, store: ama.Store, published: Path
     ) -> None:
