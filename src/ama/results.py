@@ -47,7 +47,8 @@ class CommitResult:
 
     `not_added` are the asset's files that are no longer as they were added, `aliases` those that
     wait for a push. `same` are other assets of the class that have the very same files, newest
-    first: of the store's, as far as this machine has seen them.
+    first: of the store's, as far as this machine has seen them. `unlinked` is what the version
+    before was made from, where this one was made from nothing.
     """
 
     asset: AssetInfo
@@ -55,6 +56,7 @@ class CommitResult:
     aliases: tuple[str, ...] = ()
     not_added: tuple[str, ...] = ()
     same: tuple[AssetInfo, ...] = ()
+    unlinked: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class UploadResult:
     as they were added (an upload looks, a push doesn't). `repaired` is how many objects were sent
     again because of damage there. `same` are other assets of the class that have the very same
     files, newest first: of its 1,000 newest all that this machine has seen, or if that are none,
-    all.
+    all. `unlinked` is what the version before was made from, where an upload made one that was made
+    from nothing.
     """
 
     asset: AssetInfo | None
@@ -108,6 +111,7 @@ class UploadResult:
     not_added: tuple[str, ...] = ()
     repaired: int = 0
     same: tuple[AssetInfo, ...] = ()
+    unlinked: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

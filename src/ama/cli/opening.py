@@ -117,7 +117,7 @@ def name_in_store(name: str, remote: str | None = None) -> str:
         return name.replace("HEAD", repo.head.id, 1)
     found = repo.resolve(name)
     if found.number is None and remote is None:
-        raise NotFound(f"{name} is not published yet", hint="publish it first: ama upload")
+        raise NotFound(f"{name} is not published yet", hint="publish it first: ama push")
     return found.id
 
 

@@ -28,6 +28,7 @@ from ama.cli.rendering import (
     print_asset_table,
     print_not_added,
     print_same_files,
+    print_unlinked,
     ref_text,
     warn_of_deprecated,
 )
@@ -100,6 +101,7 @@ def _report_upload(result: UploadResult) -> None:
     for asset in result.published:
         console.done(f"published {asset.name}")
     print_same_files(result.same)
+    print_unlinked(result.unlinked)
     for change in result.aliases:
         console.done(alias_change_text(change))
     if result.followed not in (None, result.follows):

@@ -33,6 +33,7 @@ from ama.cli.rendering import (
     print_rest,
     print_same_files,
     print_some_changes,
+    print_unlinked,
     ref_text,
     warn_of_deprecated,
 )
@@ -413,6 +414,7 @@ def commit(message: MessageOption = None) -> None:
     if result.created:
         console.done(f"committed {result.asset.name}")
         print_same_files(result.same)
+        print_unlinked(result.unlinked)
         note_guessed_author(repo, result.asset)
     else:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")

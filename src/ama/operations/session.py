@@ -389,7 +389,7 @@ class Session:
                 return local.pop()
             raise NotFound(
                 f"there is no ama store at {url} yet, so only HEAD has a name",
-                hint="publish first: ama upload",
+                hint=f"publish first: ama {'push' if head.asset else 'upload'}",
             )
         try:
             return find_asset(view, revision, url)

@@ -29,7 +29,7 @@ from ama.transfer import publishing
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Published
 from ama.transfer.repairing import Repair, WorktreeFiles
-from ama.values import AssetInfo
+from ama.values import AssetInfo, Ref
 from ama.worktree.adding import summary
 from ama.worktree.status import compare_worktree
 
@@ -82,7 +82,12 @@ def commit(session: Session, message: str | None) -> CommitResult:
     seen = store.log.cached_view() if store else None
     same = _same_here(session, store, seen, made) if made and store and seen else ()
     return CommitResult(
-        info, made is not None, waiting.get(asset, ()), _not_added(session, index), same
+        info,
+        made is not None,
+        waiting.get(asset, ()),
+        _not_added(session, index),
+        same,
+        _unlinked(session, head, made),
     )
 
 
@@ -115,7 +120,18 @@ def upload(
     result = _publish(session, remote, (generation, head), tip, waiting, index, new_store)
     if made is not None:
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
-    return replace(result, not_added=_not_added(session, index))
+    return replace(
+        result, not_added=_not_added(session, index), unlinked=_unlinked(session, head, made)
+    )
+
+
+def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ...]:
+    """Return what an asset's parent was made from, if the asset that was made has no refs."""
+    with suppress(AmaError):  # the work is done, and this is but a remark
+        if made and head.asset and not session.sources().asset(made).refs:
+            before = session.sources().asset(head.asset).refs
+            return session.describer(head, fresh=False).refs(before) if before else ()
+    return ()
 
 
 def _require_added(session: Session, index: Index) -> None:
