@@ -227,6 +227,23 @@ class TestSummary:
         assert len(summary.files) == 3
         assert len(store.find(class_name="huge", params="loss")) == 0
 
+    def test_in_a_worktree_it_is_the_store_s_as_soon_as_that_is_there(
+        self, store: ama.Store, published: Path
+    ) -> None:
+        there = ama.Repo.open(published / "base").summary("models@base")
+        assert there == store.resolve("models@base").summary()
+        assert there.made_from_it == 1
+        place = Path(store.url)
+        place.rename(place.with_name("away"))
+        repo = ama.Repo.open(published / "finetuned")
+        here = repo.summary("models@finetuned")
+        assert repo.away is not None
+        assert here.asset.number == 3
+        assert {fact.source for fact in here.facts} == {""}
+        place.with_name("away").rename(place)
+        assert repo.summary("models@base") == there
+        assert repo.away is None
+
     def test_of_many_values_those_further_up_are_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

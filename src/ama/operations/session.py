@@ -181,7 +181,9 @@ class Session:
     def view(self, head: Head) -> LogView | None:
         """Return the default remote's log: as it is now, or as it was seen last if it's away."""
         try:
-            return self.look_at(self.url(None, head))
+            view = self.look_at(self.url(None, head))
+            self.away = None
+            return view
         except (NotFound, StorageError) as error:
             seen = self.remembered_view(head)
             if seen is not None and isinstance(error, StorageError):
