@@ -7,6 +7,7 @@ store of ten thousand assets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from heapq import nlargest
@@ -108,6 +109,15 @@ class Browser:
         self._remembered: dict[tuple[object, ...], object] = {}
         self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
+    def as_of(self, view: LogView) -> Browser:
+        """Return what asks the same of a log that was just read, and remembers the same."""
+        browser = copy(self)
+        browser._remote = self._remote.as_of(view)
+        return browser
+
+    def _ask(self, question: Question[Answer]) -> Answer:
+        return self._catalog.ask(question, self._remote.glance())
+
     def number(self) -> int:
         """Return the number of the log's last entry: another one says that something is new.
 
@@ -115,7 +125,7 @@ class Browser:
             StorageError: the store can't be reached.
             IntegrityError: its log is damaged.
         """
-        view = self._remote.log.confirmed_view() or self._remote.view()
+        view = self._remote.glance()
         if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
             raise gone(self._remote.url)  # not its log alone is missing
         view.require_whole()
@@ -146,7 +156,7 @@ class Browser:
         from ama.catalog import overview
 
         self.number()
-        found = self._catalog.ask(
+        found = self._ask(
             lambda db, view: (
                 class_state(view, class_name, self._remote.url),
                 overview.lines(db, "class = ? AND number = ?", class_name, number),
@@ -161,7 +171,7 @@ class Browser:
         from ama.catalog import overview
 
         live = "class = ? AND status != 'deleted' AND number"
-        before, after = self._catalog.ask(
+        before, after = self._ask(
             lambda db, view: (
                 overview.lines(db, f"{live} < ? ORDER BY number DESC LIMIT 1", class_name, number),
                 overview.lines(db, f"{live} > ? ORDER BY number LIMIT 1", class_name, number),
@@ -196,7 +206,7 @@ class Browser:
         """
         from ama.catalog import tables
 
-        return self._catalog.ask(
+        return self._ask(
             lambda db, view: tables.page(db, choice, columns, offset=offset, limit=limit)
         )
 
@@ -220,7 +230,7 @@ class Browser:
         """Return the newest assets of which all words are told; see `search_values`."""
         from ama.catalog import overview
 
-        return self._catalog.ask(lambda db, view: overview.search(db, words, limit))
+        return self._ask(lambda db, view: overview.search(db, words, limit))
 
     def search_values(self, words: Sequence[str], limit: int) -> tuple[FoundValue, ...]:
         """Return values in YAML, JSON and TOML files that have all words."""
@@ -241,12 +251,9 @@ class Browser:
         """Return what the store holds, and what that takes."""
         from ama.catalog import overview
 
-        return self._once(
-            ("totals",), lambda db, view: self._totals(overview.contents(db), view.number)
-        )
+        return self._once(("totals",), lambda db, view: self._totals(overview.contents(db), view))
 
-    def _totals(self, held: Contents, number: int) -> Totals:
-        view = self._remote.log.cached_view() or self._remote.view()
+    def _totals(self, held: Contents, view: LogView) -> Totals:
         current = view.root.indexes
         for index in self._remote.indexes([each for each in current if each not in self._packs]):
             self._packs[index.id] = len(index), index.pack_sizes
@@ -262,7 +269,7 @@ class Browser:
             sum(objects for objects, _ in known),
             len(packs),
             len(current),
-            number,
+            view.number,
         )
 
     def _once(self, key: tuple[object, ...], question: Question[Answer]) -> Answer:
@@ -270,7 +277,7 @@ class Browser:
         number = self.number()
         found = self._remembered.get((number, *key))
         if found is None:
-            found = self._catalog.ask(question)
+            found = self._ask(question)
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[number, *key] = found

@@ -52,6 +52,7 @@ def export(store: Store, directory: str | os.PathLike[str]) -> int:
             f"{shown(os.fspath(directory))} exists, and there is something in it",
             hint="name a new directory",
         )
+    store = store.snapshot()
     browser = Browser(store.remote, store.settings)
     number = browser.number()
     renderer = Renderer(FileLinks(), store.url)

@@ -106,43 +106,46 @@ class _Dashboard:
     # Pages
 
     def _home(self, request: Request) -> Response:
-        return self._page(request, lambda: views.home(self._store, self._browser))
+        return self._page(request, views.home)
 
     def _class(self, request: Request) -> Response:
         name = request.path_params["name"]
         asked = _asked(request)
         return self._page(
-            request, lambda: views.class_page(self._store, self._browser, name, asked)
+            request, lambda store, browser: views.class_page(store, browser, name, asked)
         )
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
         return self._page(
-            request, lambda: views.alias_page(self._store, self._browser, name, alias)
+            request, lambda store, browser: views.alias_page(store, browser, name, alias)
         )
 
     def _asset(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
-            request, lambda: asset_views.asset_page(self._store, self._browser, *named, _itself)
+            request, lambda store, browser: asset_views.asset_page(store, browser, *named, _itself)
         )
 
     def _lineage(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
-            request, lambda: asset_views.lineage_page(self._store, self._browser, *named, _itself)
+            request,
+            lambda store, browser: asset_views.lineage_page(store, browser, *named, _itself),
         )
 
     def _file(self, request: Request) -> Response:
         named, path = _named(request), request.path_params["path"]
         return self._page(
             request,
-            lambda: asset_views.file_page(self._store, self._browser, *named, path, self._previews),
+            lambda store, browser: asset_views.file_page(
+                store, browser, *named, path, self._previews
+            ),
         )
 
     def _compare(self, request: Request) -> Response:
         asked = _asked(request)
-        return self._page(request, lambda: compare_page(self._store, self._browser, asked))
+        return self._page(request, lambda store, browser: compare_page(store, browser, asked))
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
@@ -150,21 +153,24 @@ class _Dashboard:
         if jump:
             info = self._store.resolve(jump).info
             return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
-        return self._page(request, lambda: views.search(self._store, self._browser, asked))
+        return self._page(request, lambda store, browser: views.search(store, browser, asked))
 
     def _about(self, request: Request) -> Response:
-        return self._page(request, lambda: views.store_page(self._store, self._browser))
+        return self._page(request, views.store_page)
 
-    def _page(self, request: Request, make: Callable[[], Page]) -> Response:
-        # Before the page: what is published while that is made is then still to be brought in.
+    def _page(self, request: Request, make: Callable[[Store, Browser], Page]) -> Response:
+        # All of a page is of one look at the log. What is published while it is made is then still
+        # to be brought in.
+        store = self._store.snapshot()
+        browser = self._browser.as_of(store.remote.view())
         number = None
         try:
-            number = self._browser.number()
+            number = browser.number()
         except StorageError:
             raise  # each of the page's parts has failed, and says so in another way
         except AmaError:  # a damaged log: there is nothing newer to wait for
             pass
-        page = make()
+        page = make(store, browser)
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
 
