@@ -124,6 +124,14 @@ class BucketClient:
         """See `Client.remove`. There is none."""
 
 
+class AzureClient(BucketClient):
+    """Azure. Its client would ask a server that doesn't answer again for most of a minute."""
+
+    def __init__(self, fs: Any) -> None:
+        super().__init__(fs)
+        fs.service_client._config.retry_policy.total_retries = 0  # ours know when to stop
+
+
 class GcsClient(BucketClient):
     """GCS. The client's own write copies what it sends, to put what it is called before it."""
 

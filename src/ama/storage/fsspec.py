@@ -19,7 +19,7 @@ from ama.names import nearest
 from ama.storage.backends import GCS, HTTP, S3, SFTP, Backend
 from ama.storage.clients import (
     REQUESTS,
-    BucketClient,
+    AzureClient,
     Client,
     GcsClient,
     HttpClient,
@@ -119,7 +119,7 @@ def _reduced(fs: Any, backend: Backend) -> Client:
         return HttpClient(fs)
     if backend is GCS:
         return GcsClient(fs)
-    return S3Client(fs) if backend is S3 else BucketClient(fs)
+    return S3Client(fs) if backend is S3 else AzureClient(fs)
 
 
 def _known_options(kind: Any) -> set[str]:
