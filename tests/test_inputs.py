@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from ama import InvalidInput, Repo
@@ -69,3 +70,18 @@ def test_a_metric_may_be_no_number(repo: Repo, run: Ama) -> None:
     repo.set(metadata={"loss": float("nan")})
     assert run("switch", "models/1", cwd=repo.root).code == 5, "that is set, and would be lost"
     assert repo.switch("models/1", force=True).new.number == 1
+
+
+def test_metadata_may_be_numbers_of_numpy(repo: Repo) -> None:
+    given = {
+        "loss": numpy.float64(0.25),
+        "rate": numpy.float32(0.5),
+        "epochs": numpy.int64(12),
+        "frozen": numpy.bool_(True),
+        "best": numpy.array(0.75),
+    }
+    noted = repo.set(metadata=given).metadata  # type: ignore[arg-type]
+    assert noted == {"loss": 0.25, "rate": 0.5, "epochs": 12, "frozen": True, "best": 0.75}
+    assert {type(value) for value in noted.values()} == {float, int, bool}
+    with pytest.raises(InvalidInput, match="neither a text"):
+        repo.set(metadata={"history": numpy.array([0.5, 0.25])})  # type: ignore[dict-item]

@@ -525,7 +525,7 @@ class Repo:
         Args:
             aliases: aliases that are to point to it.
             message: why it was made.
-            metadata: names with texts, numbers or truth values.
+            metadata: names with texts, numbers or truth values, also numpy's.
             unset: metadata names to take back; `alias:NAME` an alias, `message` the message.
 
         Raises:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ama.errors import Conflict, NotFound, shown
 from ama.head import Head, Unpublished
@@ -176,6 +177,13 @@ def _wanted(index: Index) -> Callable[[str], bool]:
     return selector(index.include, index.exclude, metadata_only=index.metadata_only)
 
 
+def _plain(value: Any) -> Any:
+    """Return the Python value of a single number of numpy, or of a library like it."""
+    # A metric is one more often than not: numpy.float64 is a float, but not what is written as one.
+    is_single = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
+    return value.item() if is_single else value
+
+
 def set_notes(
     session: Session,
     aliases: Iterable[str],
@@ -186,6 +194,7 @@ def set_notes(
     """Note what the next asset gets."""
     for alias in (aliases := tuple(aliases)):
         check_alias(alias)
+    metadata = {key: _plain(value) for key, value in metadata.items()}
     for key, value in metadata.items():
         check_metadata(key, value)
     drop = set(unset)
