@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 
+import ama
 from ama import InvalidInput, Repo
 from conftest import Ama
 
@@ -41,6 +42,11 @@ WRONG: list[tuple[Callable[[Any], object], str]] = [
     (lambda repo: repo.resolve(None), "None names no asset"),
     (lambda repo: Repo.init(repo.root, 3), "'3' can't be the name of a class"),  # type: ignore[arg-type]
     (lambda repo: repo.store().resolve(7), "7 names no asset"),
+    (lambda repo: ama.compare("models/1", "models/1"), "an Asset is compared, not 'models/1'"),  # type: ignore[arg-type]
+    (
+        lambda repo: repo.store().resolve("models").changes_from("models/1"),
+        "an Asset is compared, not 'models/1'",
+    ),
     (lambda repo: repo.store().copy("models/1", "/x"), "to a Store, not to '/x'"),
 ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.describing import Describer
-from ama.errors import InvalidInput
+from ama.errors import InvalidInput, shown
 from ama.listing import as_file, find_file, require_named
 from ama.logview import LogView
 from ama.objects import Kind
@@ -174,6 +174,9 @@ class Asset:
     def changes_from(self, old: Asset, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
         """Return what differs in this asset from another one; see `Store.diff`.
 
+        Raises:
+            InvalidInput: the other one is no `Asset`.
+
         Example:
             >>> import ama
             >>> asset = ama.Store.open("store").resolve("models")
@@ -183,6 +186,7 @@ class Asset:
         from ama.operations.inspecting import below
         from ama.worktree.status import compare_listings
 
+        _require_asset(old, "Store.diff")
         changes = compare_listings(old._files(), self._files())
         wanted = [path.rstrip("/") for path in several(paths)]
         require_named(wanted, old._files().keys() | self._files().keys())
@@ -201,6 +205,7 @@ class Asset:
             For each path that differs, the change, and its lines or tensors that differ.
 
         Raises:
+            InvalidInput: the other one is no `Asset`.
             NotFound: neither asset has a path.
             IntegrityError: a file is damaged.
 
@@ -332,7 +337,7 @@ def compare(*assets: Asset) -> Comparison:
         the first, and of metrics with whether that is better.
 
     Raises:
-        InvalidInput: fewer than two.
+        InvalidInput: fewer than two, or what is no `Asset`, such as a name.
         NotFound: one of them was deleted.
         IntegrityError: one of them can't be read.
 
@@ -348,4 +353,14 @@ def compare(*assets: Asset) -> Comparison:
         raise InvalidInput(
             "a comparison takes two assets or more", hint="see one by itself: ama show ASSET"
         )
+    for asset in assets:
+        _require_asset(asset, "Store.compare")
     return compared([asset._profile() for asset in assets])
+
+
+def _require_asset(given: object, by_names: str) -> None:
+    if not isinstance(given, Asset):
+        raise InvalidInput(
+            f"an Asset is compared, not {shown(repr(given))}",
+            hint=f"{by_names} takes names; Store.resolve returns an Asset",
+        )
