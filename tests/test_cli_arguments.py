@@ -107,7 +107,19 @@ def test_parse_scalar(text: str, value: object) -> None:
     assert type(found) is type(value)
 
 
-@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
+@pytest.mark.parametrize("text", [str(2**64), str(-(2**63) - 1), "9" * 5000, "1e400"])
+def test_a_number_that_no_metadata_holds_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is too large for a number") as refused:
+        parse_scalar(text)
+    assert "--meta-str" in (refused.value.hint or "")
+    assert len(str(refused.value)) < 80
+
+
+@given(
+    st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+)
 def test_numbers_are_read_as_python_writes_them(value: float | bool) -> None:
     text = str(value).lower()
     assert parse_scalar(text) == value
@@ -121,7 +133,12 @@ def test_parse_metadata() -> None:
         "c": "",
         "d": "1",
     }
-    for wrong in ("novalue", "=1", ""):
+    assert parse_metadata([" lr = 0.1 ", "note= a b"], ["as = is "]) == {
+        "lr": 0.1,
+        "note": "a b",
+        "as": " is ",
+    }
+    for wrong in ("novalue", "=1", "", " =1"):
         with pytest.raises(InvalidInput):
             parse_metadata([wrong], [])
     with pytest.raises(InvalidInput, match="twice"):

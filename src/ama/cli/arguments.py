@@ -59,6 +59,8 @@ LimitOption = Annotated[
 
 
 _GLOB = re.compile(r"[*?[]")
+_MOST_DIGITS = 21
+"""Of an integer of 64 bits, with its sign."""
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
 
@@ -142,21 +144,22 @@ def split_asset_path(word: str) -> tuple[str, str]:
 
 
 def parse_metadata(pairs: Sequence[str], literal: Sequence[str]) -> dict[str, Scalar]:
-    """Read `key=value` pairs.
+    """Read `key=value` pairs. Spaces around a key, and around a value that isn't literal, go.
 
     Args:
         pairs: Their values become an int, a float, or true and false, where they read as one.
         literal: Their values stay text.
 
     Raises:
-        InvalidInput: A pair has no `=`, or a key is given twice.
+        InvalidInput: A pair has no `=`, a key is given twice, or a number is too large.
     """
     metadata: dict[str, Scalar] = {}
     readers: tuple[tuple[Sequence[str], Callable[[str], Scalar]], ...]
-    readers = ((pairs, parse_scalar), (literal, str))
+    readers = ((pairs, lambda text: parse_scalar(text.strip())), (literal, str))
     for words, read in readers:
         for word in words:
             key, equals, value = word.partition("=")
+            key = key.strip()
             if not (key and equals):
                 raise _bad_metadata(f"'{word}' isn't key=value")
             if key in metadata:
@@ -188,6 +191,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Scalar]:
 def parse_scalar(text: str) -> Scalar:
     """Read a metadata value: an int, a float, true or false, else the text itself.
 
+    Raises:
+        InvalidInput: An integer of more than 64 bits, or a float that only infinity is near to.
+
     Example:
         >>> parse_scalar("1e-4"), parse_scalar("007"), parse_scalar("true")
         (0.0001, '007', True)
@@ -195,17 +201,25 @@ def parse_scalar(text: str) -> Scalar:
     if text in ("true", "false"):
         return text == "true"
     if _INTEGER.match(text):
+        # Python reads no number of thousands of digits.
+        if len(text) > _MOST_DIGITS or not -(2**63) <= int(text) < 2**64:
+            raise _too_large(text)
         return int(text)
     if _FLOAT.match(text) and any(c.isdigit() for c in text.lower().partition("e")[0]):
         number = float(text)
         if number - number != 0:
-            from ama.errors import InvalidInput
-
-            raise InvalidInput(
-                f"{text} is too large for a number", hint=f"as a text: --meta-str KEY={text}"
-            )
+            raise _too_large(text)
         return number
     return text
+
+
+def _too_large(text: str) -> Exception:
+    from ama.errors import InvalidInput
+
+    short = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."
+    return InvalidInput(
+        f"{short} is too large for a number", hint=f"as a text: --meta-str KEY={short}"
+    )
 
 
 def _bad_metadata(message: str) -> Exception:
