@@ -756,9 +756,12 @@ def test_init_leaves_a_mistake_behind_if_it_is_forced(training: Path, run: Ama) 
 def test_a_message_for_what_was_not_added_publishes_nothing(training: Path, run: Ama) -> None:
     """`add` was forgotten: an asset that differs in nothing but its message can't be undone."""
     (training / "model.yml").write_text("layers: [512]\n", encoding="utf-8")
-    refused = run("upload", "-m", "my tuned")
-    assert refused.code == 5
-    assert "ama add model.yml" in refused.stderr
+    for command, done in (("upload", "published"), ("commit", "committed")):
+        refused = run(command, "-m", "my tuned")
+        assert refused.code == 5
+        assert f"so nothing was {done}" in refused.stderr
+        assert "ama add model.yml" in refused.stderr
+    assert run.ok("status", "--json").json()["unpublished"] == []
     run.ok("add", "model.yml")
     assert "published models/2" in run.ok("upload", "-m", "my tuned").stdout
     assert "published models/3" in run.ok("upload", "-m", "a message is news as well").stdout

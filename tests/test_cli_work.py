@@ -204,7 +204,9 @@ def test_what_was_changed_and_not_added_is_said(models: Path, run: Ama) -> None:
     assert told in run.ok("upload").stdout.splitlines(), "also where nothing new is published"
     run.ok("set", "--meta", "lr=0.1")
     assert told in run.ok("upload").stdout.splitlines()
+    run.ok("set", "--meta", "lr=0.2")
     assert told in run.ok("commit", "-m", "fix again").stdout.splitlines()
+    run.ok("set", "--meta", "lr=0.3")
     (models / "sub").mkdir()
     shown = run.ok("commit", "-m", "and again", cwd=models / "sub").stdout
     assert "ama add ../model.yml" in shown or "ama add " + str(models / "model.yml") in shown

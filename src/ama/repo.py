@@ -639,7 +639,8 @@ class Repo:
 
         Raises:
             InvalidInput: nothing was ever staged.
-            Conflict: a file was changed since it was added.
+            Conflict: a file was changed since it was added; or only the message is new, and `add`
+                was forgotten.
 
         Example:
             >>> import ama
@@ -670,7 +671,8 @@ class Repo:
 
         Raises:
             InvalidInput: nothing was ever staged, or no store can be made there.
-            Conflict: a file was changed since it was added, or an alias has moved on meanwhile.
+            Conflict: a file was changed since it was added; only the message is new, and `add` was
+                forgotten; or an alias has moved on meanwhile.
             StorageError: the store can't be reached, or is gone; nothing is lost, and the next try
                 goes on.
 

@@ -57,6 +57,7 @@ def commit(session: Session, message: str | None) -> CommitResult:
     generation, head = tree.head.read()
     index = tree.index.read()
     notes = with_message(index.notes_for(head), message)
+    _require_added(session, head, index, notes, message, "committed")
     stored = set(session.stored(head).values())
     made = publishing.commit(
         tree,
@@ -100,8 +101,7 @@ def upload(
     generation, head = tree.head.read()
     index = tree.index.read()
     notes = with_message(index.notes_for(head), message)
-    if message is not None and notes == Notes(message=message) and index.tree_of == head.asset:
-        _require_added(session, index)
+    _require_added(session, head, index, notes, message, "published")
     made = publishing.make_asset(
         tree,
         head,
@@ -134,17 +134,21 @@ def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ..
     return ()
 
 
-def _require_added(session: Session, index: Index) -> None:
+def _require_added(
+    session: Session, head: Head, index: Index, notes: Notes, message: str | None, done: str
+) -> None:
     """Check that a message isn't all that is new while files here differ: `add` was forgotten.
 
     Raises:
         Conflict: so it is.
     """
+    if message is None or notes != Notes(message=message) or index.tree_of != head.asset:
+        return
     changed = _not_added(session, index)
     if changed:
         raise Conflict(
             f"nothing is staged, and {summary(changed)} {'is' if len(changed) == 1 else 'are'} not"
-            " as it was added, so nothing was published",
+            f" as it was added, so nothing was {done}",
             hint=f"stage it first: ama add {session.tree.words(changed)}",
         )
 
