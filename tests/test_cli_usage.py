@@ -134,6 +134,7 @@ def test_version(run: Ama) -> None:
         ("download a/1 --alias b", "ama download a --alias b", "see `ama download --help`"),
         ("download a@b --alias c", "ama download a --alias c", "see `ama download --help`"),
         ("diff a --remote x", "--remote goes with two assets", "see `ama diff --help`"),
+        ("diff a/1:b a/2:b", "after --: ama diff a/1 a/2 -- b", "see `ama diff --help`"),
         ("log --limit", "option '--limit' requires an argument", "see `ama log --help`"),
         ("log -n none", "invalid value for '-n' / '--limit'", "see `ama log --help`"),
         ("add a --label x", "--class and --label go with", "see `ama add --help`"),

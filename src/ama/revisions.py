@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -19,6 +19,7 @@ _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
 _SHORT_HEX = re.compile(rf"[0-9a-fA-F]{{4,{SHORTEST_PREFIX - 1}}}").fullmatch
 _SHORT_DIGITS = re.compile(rf"[0-9]{{1,{SHORTEST_PREFIX - 1}}}").fullmatch
 _NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
+_CARETS = re.compile(r"([^~^]+)(\^+)").fullmatch
 FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
 
 
@@ -55,9 +56,15 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
     """
     if not isinstance(text, str):
         raise InvalidInput(f"{shown(repr(text))} names no asset", hint=f"use a text: {FORMS}")
+    if carets := _CARETS(text):
+        _refuse(text, f"{carets[1]}~{len(carets[2])}")
     name, tilde, count = text.partition("~")
     if tilde and not (count.isascii() and (count.isdigit() or not count)):
-        raise InvalidInput(f"'{shown(text)}': after ~ stands how many parents to go back")
+        first, dots, last = text.partition("..")
+        raise InvalidInput(
+            f"'{shown(text)}': after ~ stands how many parents to go back",
+            hint=f"two assets are two words: {shown(first)} {shown(last)}" if dots else None,
+        )
     back = (int(count) if count else 1) if tilde else 0
     if name == "HEAD":
         return Revision(head=True, back=back)
@@ -125,7 +132,7 @@ def find_asset(
     if revision.alias is not None:
         target = state.target(revision.alias)
         if target is None:
-            raise unknown_alias(state, revision.alias)
+            raise unknown_alias(state, revision.alias, _elsewhere(view, revision.alias))
         return state.name, target
     live = [record for record in state.assets if record.status != "deleted"]
     if not live and state.assets:
@@ -143,6 +150,9 @@ def _named_class(view: LogView, revision: Revision, url: str, class_name: str | 
     try:
         return class_state(view, name, url)
     except NotFound as error:
+        if revision.alias is not None and (others := _elsewhere(view, revision.alias)):
+            hint = f"did you mean {' or '.join(others[:3])}?"
+            raise NotFound(error.message, hint=hint) from None
         if not _SHORT_DIGITS(name) or revision != Revision(name, back=revision.back):
             raise
         # Hardly a class: meant is an id, or a number.
@@ -173,7 +183,7 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
 
 def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
     """Return what a word that names no class may have been meant to be: at most three names."""
-    found = [f"{name}@{word}" for name, state in states.items() if state.target(word) is not None]
+    found = _called(states, word)
     if _NUMBER(word):
         found += [f"{name}/{word}" for name, state in states.items() if state.record(int(word))]
     if _SHORT_HEX(word):
@@ -184,6 +194,17 @@ def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
             if record.id.hex().startswith(word.lower())
         ]
     return (found or [*nearest(word, states), *_near_aliases(states, word)])[:3]
+
+
+def _elsewhere(view: LogView, alias: str) -> list[str]:
+    with suppress(AmaError):  # what the classes have can't be asked for
+        return _called(view.class_states(), alias)
+    return []
+
+
+def _called(states: Mapping[str, ClassState], alias: str) -> list[str]:
+    """Return an alias with each class that has it."""
+    return [f"{name}@{alias}" for name, state in states.items() if state.target(alias) is not None]
 
 
 def _near_aliases(states: Mapping[str, ClassState], word: str) -> list[str]:
@@ -230,10 +251,16 @@ def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None
     )
 
 
-def unknown_alias(state: ClassState, alias: str) -> NotFound:
-    """Return the error for an alias that a class doesn't have."""
+def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) -> NotFound:
+    """Return the error for an alias that a class doesn't have.
+
+    Args:
+        state: the class.
+        alias: the alias.
+        elsewhere: the same alias of other classes, which may have been meant.
+    """
     known = [name for name in state.aliases if state.target(name) is not None]
-    near = nearest(alias, known)
+    near = elsewhere[:3] or nearest(alias, known)
     hint = (
         f"did you mean {' or '.join(near)}?" if near else f"see them: ama alias list {state.name}"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ama.cli.output import Style, console, count, plain, short
@@ -37,6 +38,19 @@ def print_file_diff(diff: FileDiff, near: Callable[[str], str] = str) -> None:
             console.line(f"  binary{_ids(diff)}")
         if diff.content.note:
             console.line(f"  {diff.content.note}")
+
+
+def as_paths(words: Sequence[str]) -> str:
+    """The command that compares files which were written ASSET:PATH.
+
+    Example:
+        >>> as_paths(["models/1:a.yml", "models/2:a.yml"])
+        'ama diff models/1 models/2 -- a.yml'
+    """
+    pairs = [word.partition(":") for word in words]
+    assets = [asset for asset, _, _ in pairs if asset]
+    paths = dict.fromkeys(path for _, _, path in pairs if path)
+    return shlex.join(["ama", "diff", *assets, "--", *paths])
 
 
 def described(diff: FileDiff) -> dict[str, object]:

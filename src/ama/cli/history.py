@@ -326,6 +326,10 @@ def diff(
         del assets[-len(paths) :]
     if len(assets) > 2:
         raise typer.BadParameter("at most two assets; paths go after --")
+    if any(":" in word for word in assets):
+        from ama.cli.differences import as_paths
+
+        raise typer.BadParameter(f"a path goes after --: {as_paths(assets)}")
     old, new, *_ = [*assets, None, None]
     found = _diff(old, new, staged, paths, remote)
     if patch is None:
