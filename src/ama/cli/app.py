@@ -110,6 +110,7 @@ _MEANT: Mapping[str, str] = {
     "ama undeprecate": "ama deprecate --undo",
     "ama unlink": "ama ref remove",
     "ama unset": "ama set --unset",
+    "ama version": "ama --version",
     "ama alias add": "ama alias move",
     "ama alias create": "ama alias move",
     "ama alias delete": "ama alias remove",
@@ -121,6 +122,8 @@ _MEANT: Mapping[str, str] = {
     "ama ref rm": "ama ref remove",
     "ama remote delete": "ama remote remove",
     "ama remote rm": "ama remote remove",
+    "ama remote set-url": "ama config set remotes.NAME.url URL",
+    "ama remote show": "ama remote list",
 }
 
 

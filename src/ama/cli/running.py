@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,26 @@ _RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+# What git, and other commands of ama, take where these don't.
+_OPTIONS_MEANT: Mapping[str, str] = {
+    "ama add -A": "all that is new, changed or gone here: ama add .",
+    "ama add --all": "all that is new, changed or gone here: ama add .",
+    "ama commit -a": "stage it first: ama add .",
+    "ama commit --alias": "set it first: ama set --alias ALIAS",
+    "ama commit --meta": "set it first: ama set --meta KEY=VALUE",
+    "ama diff --cached": "did you mean --staged? see `ama diff --help`",
+    "ama upload --alias": "set it first: ama set --alias ALIAS",
+    "ama upload --meta": "set it first: ama set --meta KEY=VALUE",
+}
+_WORDS_MEANT: Mapping[str, str] = {
+    "ama cat": "a file of an asset is one word: ASSET:PATH",
+    "ama show": "a file of an asset is one word: ASSET:PATH",
+    "ama commit": "stage files first: ama add {words}",
+    "ama upload": "stage files first: ama add {words}",
+    "ama fetch": "another store than the default: --remote REMOTE",
+    "ama pull": "another store than the default: --remote REMOTE",
+    "ama push": "another store than the default: --remote REMOTE",
+}
 _EXTRA = re.compile(r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", re.DOTALL).match
 
 # A command in a hint, with its group.
@@ -169,6 +189,7 @@ def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
             hint = f"it goes behind the command, such as `{command} list {wrong_option}`"
         if command != PROGRAM and wrong_option in ("-C", "--version"):
             hint = f"it goes before the command: {PROGRAM} {wrong_option} ..."
+        hint = _OPTIONS_MEANT.get(f"{command} {wrong_option}", hint)
         return Failure("usage", USAGE, f"there is no option {wrong_option} in `{command}`", hint)
     if isinstance(error, typer.BadParameter) and error.param is None and error.param_hint is None:
         # Typer would call it an invalid value, and what is wrong is the line as a whole.
@@ -177,6 +198,7 @@ def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
     extra = _EXTRA(message)
     if extra:
         message = f"`{command}` takes no further words: {extra[1]}"
+        help_hint = _WORDS_MEANT.get(command, help_hint).format(words=extra[1])
     return Failure("usage", USAGE, message[:1].lower() + message[1:], help_hint)
 
 

@@ -208,6 +208,9 @@ def compare(
         if not print_rows(comparison.table(everything=everything), csv=csv, markdown=markdown):
             print_comparison(comparison, everything=everything)
         return
+    if assets and columns and columns[-1].endswith(","):
+        keys = "".join((columns[-1], *assets))
+        raise typer.BadParameter(f"between the keys stand commas, no spaces: --columns {keys}")
     if assets:
         raise typer.BadParameter("--class compares all assets of a class: name none, or no --class")
     wanted = [key for each in columns or () for key in each.split(",") if key.strip()]

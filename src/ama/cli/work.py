@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,8 +154,9 @@ def add(
         return
     if class_name is not None or label:
         raise typer.BadParameter("--class and --label go with `ama add ref --alias ALIAS`")
-    if paths == ["ref"] and not os.path.lexists("ref"):
-        raise typer.BadParameter("`ama add ref` needs --alias ALIAS; by any name: `ama link ASSET`")
+    if paths[0] == "ref" and len(paths) <= 2 and not os.path.lexists("ref"):
+        link = f"ama link {shlex.join(paths[1:]) or 'ASSET'}"
+        raise typer.BadParameter(f"`ama add ref` needs --alias ALIAS; by any name: {link}")
     repo = open_repo()
     result = repo.add(worktree_paths(paths, repo), copy=copy)
     if console.report(result):
