@@ -179,6 +179,18 @@ def test_the_tree_of_a_model() -> None:
     )
 
 
+def test_what_was_cut_off_is_not_said_to_be_nothing() -> None:
+    alone = node(1, number=1)
+    assert [line.text for line in tree(Lineage(alone.id, (alone,), (), cut=True))] == [
+        "models/1 (0000000100)  Ann Lee, 2026-11-01",
+        "there is more: not all of the lineage is shown",
+    ]
+    assert [line.text for line in tree(Lineage(alone.id, (alone,), ()))][1:] == [
+        "made from nothing else",
+        "nothing was made from it",
+    ]
+
+
 @given(lineages())
 def test_each_asset_is_shown_in_full_once_in_a_tree(lineage: Lineage) -> None:
     graph = lineage.graph()

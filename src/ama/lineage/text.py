@@ -69,10 +69,11 @@ def tree_lines(
     graph = lineage.graph()
     root = graph.nodes[lineage.root]
     yield TreeLine(_asset_text(root), root)
-    if up:
-        yield from _section(_Tree(graph, branches, up=True), root.id)
-    if down:
-        yield from _section(_Tree(graph, branches, up=False), root.id)
+    for upward, wanted in ((True, up), (False, down)):
+        tree = _Tree(graph, branches, up=upward)
+        # Where more was cut off, that nothing is shown doesn't say that there is nothing.
+        if wanted and (tree.links[root.id] or not lineage.cut):
+            yield from _section(tree, root.id)
     if lineage.cut:
         yield TreeLine("there is more: not all of the lineage is shown")
 
