@@ -160,6 +160,10 @@ def test_a_remote_by_name_or_url(user: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no remote 'taem'") as caught:
         settings.remote_url("taem")
     assert "team" in (caught.value.hint or "")
+    (tmp_path / "store").mkdir()
+    with pytest.raises(NotFound, match="there is no remote 'store'") as caught:
+        settings.remote_url("store")
+    assert caught.value.hint == "a directory is written as a path: ./store"
     for bad in ("", "ftp://bucket/x", "file://host/x"):
         with pytest.raises(InvalidInput):
             settings.remote_url(bad)

@@ -504,16 +504,19 @@ def _find_remote(
 ) -> tuple[str | None, str]:
     """The name (None: it is a URL) and the URL of what a user called a remote."""
     if wanted in broken:
-        error = broken[wanted]
         raise InvalidInput(
-            f"remotes.{wanted}: {error.message}",
+            f"remotes.{wanted}: {broken[wanted].message}",
             hint=f"correct it: ama config set remotes.{wanted}.url URL; or remove it:"
             f" ama remote remove {wanted}",
         )
     if wanted in remotes:
         return wanted, remotes[wanted]
     if "/" not in wanted and os.sep not in wanted and wanted[:1] not in ("", ".", "~"):
-        raise _no_remote(wanted, remotes)
+        error = _no_remote(wanted, remotes)
+        if os.path.isdir(wanted):
+            hint = f"a directory is written as a path: ./{shown(wanted)}"
+            raise NotFound(error.message, hint=hint)
+        raise error
     return None, _resolved(wanted, {}, Path()).url
 
 
