@@ -258,5 +258,7 @@ def test_fsck_says_what_to_do(tmp_path: Path, run: Ama) -> None:
     assert counted.startswith("verified ")
     assert advice.startswith(f"next: ama push --repair --remote {store}, in a worktree ")
     assert f"; or put these files back from a backup of {store}, " in advice
+    beside = run("fsck", "--remote", f"./{store.name}", cwd=store.parent).stdout
+    assert f"next: ama push --repair --remote {store}, in a worktree " in beside
     last.write_bytes(whole)
     assert "next:" not in run.ok("fsck", "--remote", str(store)).stdout

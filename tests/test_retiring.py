@@ -122,8 +122,9 @@ def test_what_is_used_is_kept_unless_forced(store: Store) -> None:
     store.delete("models/1", undo=True)
     (ref,) = store.resolve("models@best").info.refs
     assert ref.status == "deleted"
-    with pytest.raises(NotFound, match="made from data/1"):
+    with pytest.raises(NotFound, match="made from data/1") as refused:
         store.download("models@best", "../copy", refs=True)
+    assert "ama delete --undo data/1" in (refused.value.hint or "")
     partial = store.download("models@best", "../copy", refs=True, partial=True)
     assert [missing.number for missing in partial.missing_refs] == [1]
 

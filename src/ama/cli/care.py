@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.arguments import RemoteOption, expand_paths
-from ama.cli.opening import find_repo, open_store
+from ama.cli.opening import find_repo, load_settings, open_store
 from ama.cli.output import console, count, size
 
 if TYPE_CHECKING:
@@ -91,7 +91,11 @@ def _way_out(report: FsckReport, remote: str | None) -> str:
     backup = f"put these files back from a backup of {report.where}, where they have the same names"
     if not any(problem.where.startswith(_CONTENT) for problem in report.problems):
         return backup
-    option = f" --remote {shlex.quote(remote)}" if remote is not None else ""
+    option = ""
+    if remote is not None:
+        # A relative path means something else in the worktree that is to repair it.
+        named = remote if remote in load_settings().remotes else report.where
+        option = f" --remote {shlex.quote(named)}"
     return f"ama push --repair{option}, in a worktree that has the content; or {backup}"
 
 

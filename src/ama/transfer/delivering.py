@@ -56,9 +56,15 @@ def deliver(remote: Remote, view: LogView, order: Order, progress: Progress) -> 
     others, missing = _closure(remote, view, target) if order.refs else ([], ())
     if missing and not order.partial:
         named = ", ".join(ref.name for ref in missing)
+        deleted = next((ref for ref in missing if ref.status == "deleted"), None)
+        otherwise = (
+            "download it from the store that has it"
+            if deleted is None
+            else f"bring it back: ama delete --undo {deleted.class_name}/{deleted.number}"
+        )
         raise NotFound(
             f"{target.name} was made from {named}, whose content is not in {remote.url}",
-            hint="leave it out: --partial; or download it from the store that has it",
+            hint=f"leave it out: --partial; or {otherwise}",
         )
     opened = require_match(remote, view, (target, *others), order.selection)
     beside = [order.place.parent / f"{other.class_name}-{other.number}" for other in others]
