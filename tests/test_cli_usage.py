@@ -147,6 +147,7 @@ def test_version(run: Ama) -> None:
             "between the keys stand commas, no spaces: --columns b,c",
             "see `ama compare --help`",
         ),
+        ("download a/1 --partial", "--partial goes with --refs", "see `ama download --help`"),
         ("download a/1 --alias b", "ama download a --alias b", "see `ama download --help`"),
         ("download a@b --alias c", "ama download a --alias c", "see `ama download --help`"),
         ("diff a --remote x", "--remote goes with two assets", "see `ama diff --help`"),

@@ -182,6 +182,8 @@ def download(
         ama download sequence_models@my_model --refs -o model
         ama download sequence_models/7 --include '*.yml'
     """
+    if partial and not refs:
+        raise typer.BadParameter("--partial goes with --refs")
     name = name_in_store(asset, remote) if alias is None else _with_alias(asset, alias)
     result = open_store(remote).download(
         name,
