@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import http.server
 import os
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -154,3 +156,34 @@ def test_a_web_server_that_wants_a_login_finds_it_in_netrc(
             "download", "models", "--remote", f"{url}?client_kwargs.trust_env=true", cwd=tmp_path
         )
         server.shutdown()
+
+
+def test_who_has_no_credentials_is_told_how_to_log_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Ama
+) -> None:
+    servers.needs("adlfs")
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    told = run("list", "--remote", "az://models/ama", cwd=tmp_path)
+    assert told.code == 8
+    error, hint = told.stderr.splitlines()
+    assert error == "error: can't open az://models/ama: adlfs failed with ValueError"
+    assert hint.startswith("hint: log in: az login, with AZURE_STORAGE_ACCOUNT_NAME set; ")
+
+
+def test_what_the_packages_below_a_client_log_is_not_for_the_terminal() -> None:
+    """azure.identity logs ten lines a request about each way in which it is not logged in."""
+    servers.needs("adlfs")
+    lines = [
+        "import logging",
+        "from ama.storage.backends import AZURE",
+        "from ama.storage.fsspec import open_client",
+        "options = {'account_name': 'ours', 'anon': True}",
+        "open_client('az://models/ama', AZURE, options)",
+        "logging.getLogger('azure.identity').warning('no token')",
+        "logging.getLogger('mine').warning('this is shown')",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "this is shown\n"

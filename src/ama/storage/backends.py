@@ -25,6 +25,7 @@ class Backend(NamedTuple):
         root: What a URL begins with the name of.
         passes_on: Whether its client passes on options that it doesn't know; else it ignores them.
         insists: Whether its client asks a server that doesn't answer again, whatever it is told.
+        below: The packages below its client that log on their own.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Backend(NamedTuple):
     root: Literal["bucket", "container", "host"] = "bucket"
     passes_on: bool = False
     insists: bool = False
+    below: tuple[str, ...] = ()
 
 
 GCS = Backend(
@@ -49,6 +51,7 @@ GCS = Backend(
     "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS;"
     " for a public bucket, --option token=anon",
     insists=True,
+    below=("google",),
 )
 S3 = Backend(
     "S3",
@@ -60,6 +63,7 @@ S3 = Backend(
     "put it into ~/.aws, and set AWS_PROFILE; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY;"
     " for a public bucket, --option anon=true",
     passes_on=True,
+    below=("aiobotocore", "botocore"),
 )
 AZURE = Backend(
     "Azure Blob Storage",
@@ -71,6 +75,7 @@ AZURE = Backend(
     "log in with `az login`; or set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or"
     " AZURE_STORAGE_CONNECTION_STRING; for a public container, --option anon=true",
     root="container",
+    below=("azure",),
 )
 SFTP = Backend(
     "SFTP",
@@ -82,6 +87,7 @@ SFTP = Backend(
     "add your key to the SSH agent, or put it into ~/.ssh",
     root="host",
     passes_on=True,
+    below=("asyncssh",),
 )
 HTTP = Backend(
     "HTTP",

@@ -91,7 +91,7 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
     Args:
         error: The exception.
         where: The URL that it is about, free of credentials.
-        doing: "read", "write", "list" or "delete".
+        doing: "read", "write", "list" or "delete"; "open" before any of it.
         backend: What kind of storage it is.
 
     Returns:
@@ -144,7 +144,11 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
     reason = f"it answered {status}" if status else _reason(error)
     if not (status or _named(error, _PASSING)):
         reason = f"{backend.package} failed with {type(error).__name__}"
-    return StorageError(f"can't {doing} {place}: {reason}", hint="AMA_DEBUG=1 shows the trace")
+    # Where a client can't even be made, it mostly found no credentials.
+    hint = f"{backend.login}; " if doing == "open" else ""
+    return StorageError(
+        f"can't {doing} {place}: {reason}", hint=f"{hint}AMA_DEBUG=1 shows the trace"
+    )
 
 
 def retry_after(error: BaseException) -> float:

@@ -66,7 +66,8 @@ def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Ope
         settings["config_kwargs"] = {**ours, **given.pop("config_kwargs", {})}
         settings["max_concurrency"] = 1
     # Unless the user asked for it, what a client logs is not for the terminal.
-    logging.getLogger(backend.module.partition(".")[0]).addHandler(logging.NullHandler())
+    for package in (backend.module.partition(".")[0], *backend.below):
+        logging.getLogger(package).addHandler(logging.NullHandler())
     fs = kind(skip_instance_cache=True, **{**settings, **found, **given})
     root = str(kind._strip_protocol(place)).rstrip("/")
     return Opened(
