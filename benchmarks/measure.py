@@ -108,7 +108,8 @@ class Place:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AMA_", "GIT_", "XDG_")) and name != "PYTHONDONTWRITEBYTECODE"
+            if not name.startswith(("AMA_", "GIT_", "XDG_"))
+            and name not in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
         }
         self.environment |= {
             "HOME": str(self.home),

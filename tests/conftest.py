@@ -108,6 +108,9 @@ def isolate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("EMAIL", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
+    # What few users have: output that is never held back, and sources compiled at each command.
+    for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)
     values = {
         "HOME": home,
         "USERPROFILE": home,

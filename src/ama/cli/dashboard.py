@@ -56,6 +56,7 @@ def dashboard(
     if not console.report({"url": serving.url, "token": serving.token, "address": serving.address}):
         console.line(f"{store.url} is shown at {serving.address}")
         console.note("end it with Ctrl-C")
+    console.flush()
     if open_browser:
         import webbrowser
 

@@ -57,6 +57,10 @@ class Console:
             sys.stdout.flush()
             _write(sys.stderr, _styled("warning:", "yellow", sys.stderr) + " " + shown(text))
 
+    def flush(self) -> None:
+        """Show what was printed to whoever reads a pipe or a file, before what takes long."""
+        sys.stdout.flush()
+
     def report(self, value: object) -> bool:
         """Print `value` as JSON if `--json` was given, and say whether it was."""
         if self.json:
