@@ -1151,6 +1151,21 @@ def test_what_is_only_staged_is_not_removed(repo: Repo) -> None:
     assert (repo.root / "notes").read_bytes() == b"only here"
 
 
+def test_what_is_only_staged_is_not_restored_over(repo: Repo) -> None:
+    write(repo.root, {"notes": b"only here", "a": b"changed"})
+    repo.add(["notes", "a"])
+    refuses(repo, lambda: repo.restore(["a"], source="HEAD"), "a", "stored nowhere else")
+    refuses(repo, lambda: repo.restore(["."], source="models/1"), "a, notes", "stored nowhere else")
+    repo.restore(["a"], staged=True)
+    refuses(repo, lambda: repo.restore(["a"]), "a", "stored nowhere else")
+    repo.add(["a"])
+    repo.commit()
+    # What an asset has can be had again: of a commit, or of one that a store has.
+    assert repo.restore(["."], source="models/1").deleted == ("new", "notes")
+    assert set(repo.restore(["."], source="HEAD").restored) >= {"a", "new", "notes"}
+    assert seen(repo.root)["notes"] == (b"only here", 0)
+
+
 def test_an_init_that_dies_in_the_middle_is_finished_first(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

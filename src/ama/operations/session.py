@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -278,6 +279,30 @@ class Session:
                 if is_published(asset):
                     return {path: item.id for path, item in self.listing(asset).items()}
         return {}
+
+    def in_asset(self, head: Head) -> Callable[[bytes], bool]:
+        """Return what tells whether content is in an asset: HEAD's, a commit here, or a store's.
+
+        What can't be read, or asked now, has none.
+        """
+        stores = [cache(opener) for opener in self.openers()]
+
+        @cache
+        def committed() -> set[bytes]:
+            found: set[bytes] = set()
+            for asset in (head.asset, *(commit.asset for commit in head.unpublished)):
+                with suppress(AmaError):
+                    found.update(item.id for item in self.listing(asset).values())
+            return found
+
+        def is_in_store(store: Callable[[], ObjectStore], content: bytes) -> bool:
+            with suppress(AmaError):
+                return store().holds(content)
+            return False
+
+        return lambda content: (
+            content in committed() or any(is_in_store(store, content) for store in stores)
+        )
 
     def history(self, asset: bytes | None) -> Iterator[bytes]:
         """Yield an asset and what it came from, by each one's first parent."""
