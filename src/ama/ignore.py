@@ -9,6 +9,7 @@ pathspec also lets a pattern that fits a directory decide about each file below 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from ama.errors import StorageError
 from ama.names import is_control_directory
 
 IGNORE_FILE = ".amaignore"
+_STAR = "[^/]*"
+"""What pathspec makes of a star."""
 
 _Glob = Callable[[str], bool]
 
@@ -206,12 +209,25 @@ def _glob(segment: str) -> _Glob:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # `[[` in a pattern
             patterns = list(GitIgnoreSpec.from_lines(["/" + segment]).patterns)
-    except ValueError:
+    except (ValueError, re.error):
         return _never  # git, too, takes a broken pattern as one that fits nothing
-    if len(patterns) != 1 or patterns[0].include is None:
+    regex = patterns[0].regex if len(patterns) == 1 else None
+    if regex is None:
         return _never
-    fits = patterns[0].match_file
+    fits = re.compile(_without_going_back(regex.pattern)).match
     return lambda name: fits(name) is not None
+
+
+def _without_going_back(regex: str) -> str:
+    """Return pathspec's regex of one name with each star but the last as short as can be, for good.
+
+    What stands between two stars has one length, so where it first fits is as good as any later
+    place; tried at all places, for all stars, a pattern of a few dozen signs takes for ever.
+    """
+    first, *between = regex.split(_STAR)
+    if len(between) < 2:
+        return regex
+    return first + "".join(f"(?>{_STAR}?{part})" for part in between[:-1]) + _STAR + between[-1]
 
 
 def _never(name: str) -> bool:
@@ -219,13 +235,24 @@ def _never(name: str) -> bool:
 
 
 def _fits(globs: tuple[_Glob | None, ...], parts: list[str]) -> bool:
-    """Whether each part is met by its glob, where None stands for any number of parts."""
-    for number, glob in enumerate(globs):
+    """Whether each part is met by its glob, where None stands for any number of parts.
+
+    If a later None is met, what the one before it took needn't be thought over again.
+    """
+    number = at = 0
+    back: tuple[int, int] | None = None
+    while at < len(parts):
+        glob = globs[number] if number < len(globs) else _never
         if glob is None:
-            rest = globs[number + 1 :]
-            if not rest:
-                return len(parts) > number
-            return any(_fits(rest, parts[skip:]) for skip in range(number, len(parts)))
-        if number >= len(parts) or not glob(parts[number]):
+            number += 1
+            if number == len(globs):
+                return True  # at the end it stands for all that is left
+            back = number, at
+        elif glob(parts[at]):
+            number, at = number + 1, at + 1
+        elif back is not None:
+            number, at = back[0], back[1] + 1
+            back = number, at
+        else:
             return False
-    return len(globs) == len(parts)
+    return number == len(globs)
