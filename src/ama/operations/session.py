@@ -310,8 +310,12 @@ class Session:
             yield asset
             asset = next(iter(self.sources().asset(asset).parents), None)
 
-    def known_as_published(self, head: Head) -> Callable[[bytes], bool]:
+    def known_as_published(
+        self, head: Head, *, or_deleted: bool = False
+    ) -> Callable[[bytes], bool]:
         """Return what tells whether a store is known to have an asset of this worktree.
+
+        One that was deleted there counts only with `or_deleted`.
 
         A log tells: as it was read in this session, else as this machine saw it last. HEAD's word
         counts only of a store of which neither is known; stores are deleted, made anew, and
@@ -327,7 +331,9 @@ class Session:
                 with suppress(AmaError):
                     state = view.class_state(class_name)
                     record = state.record(state.number(asset) or 0)
-                    if record is not None and view.damage is None and record.status != "deleted":
+                    if record is None or view.damage is not None:
+                        continue
+                    if or_deleted or record.status != "deleted":
                         return True
             return by_head and asset not in waiting
 
