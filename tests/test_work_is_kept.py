@@ -5,7 +5,9 @@ deleted, what is outside the worktree is never touched, and a command that refus
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -1208,3 +1210,23 @@ def test_what_head_says_already_is_set_no_more_after_an_upload(repo: Repo) -> No
     assert result.published == ()
     assert repo.refs() == ()
     assert repo.status().clean
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+@pytest.mark.parametrize("name", [b"no text \xff", b"two\nlines"])
+def test_a_download_into_a_directory_of_any_name(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    """The note of what has begun names it, and the directory of who is at work."""
+    place = tmp_path / os.fsdecode(name)
+    asset = repo.store().resolve("models/1")
+    with monkeypatch.context() as patch:
+        patch.delattr(Checkout, "finish")
+        with pytest.raises(AttributeError):
+            asset.download(place)
+    begun = Worktree(place).begun()
+    assert begun is not None
+    assert shlex.split(begun.command)[-1] == str(place)
+    assert len(bytes.fromhex(begun.incoming)) == 8
+    asset.download(place)
+    assert seen(place)["a"] == (b"one", 0)

@@ -77,6 +77,12 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
         raise InvalidInput(
             f"'{shown(url)}' can't be the place of a store", hint=f"give {SUPPORTED}"
         )
+    if not _is_text(url):
+        raise InvalidInput(
+            f"'{shown(without_credentials(url))}' isn't valid UTF-8, and a store is noted by its"
+            " place",
+            hint="use a directory of another name",
+        )
     found = _SCHEME(url)
     if found is None:
         _refuse_slip(url)
@@ -195,6 +201,14 @@ def file_path(url: str) -> str:
     if sys.platform == "win32" and re.match(r"/[A-Za-z]:", path):
         path = path[1:]
     return path
+
+
+def _is_text(url: str) -> bool:
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_slip(path: str) -> None:
