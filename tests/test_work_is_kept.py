@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -1230,3 +1231,16 @@ def test_a_download_into_a_directory_of_any_name(
     assert len(bytes.fromhex(begun.incoming)) == 8
     asset.download(place)
     assert seen(place)["a"] == (b"one", 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(repo: Repo) -> None:
+    """It was opened for what may be left of the file that was there."""
+    (repo.root / "large").write_bytes(LARGE + b"more")
+    repo.add(["large"])
+    repo.upload()
+    (repo.root / "large").unlink()
+    os.mkfifo(repo.root / "large")
+    switch = [sys.executable, "-m", "ama", "switch", "models/1"]
+    subprocess.run(switch, cwd=repo.root, timeout=60, check=True, capture_output=True)
+    assert seen(repo.root)["large"] == (LARGE, 0)
