@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,11 +18,13 @@ import pytest
 import ama
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
+from ama.catalog.documents import Value
 from ama.catalog.finding import MOST_PLACES, Criteria, select
-from ama.catalog.schema import FILE, TABLES
+from ama.catalog.schema import FILE, TABLES, from_cell
 from ama.entries import HeldRef, Publish, SetStatus
 from ama.errors import IntegrityError, InvalidInput
 from ama.hashing import asset_id, blob_id, tree_id
+from ama.logview import LogView
 from ama.objects import (
     MAX_SIZE,
     Asset,
@@ -204,6 +207,20 @@ def test_a_broken_file_is_made_anew(shelf: Shelf, damage: Callable[[Path], None]
     damage(shelf.file)
     assert holding(shelf.catalog(), b"3") == 1
     assert holding(shelf.catalog(), b"nowhere") == 0
+
+
+def test_a_file_with_impossible_values_is_made_anew(shelf: Shelf) -> None:
+    """A disk changed some bits of it, which SQLite doesn't see."""
+
+    def learning_rate(db: sqlite3.Connection, view: LogView) -> Value:
+        return from_cell(*db.execute("SELECT kind, text FROM parameters").fetchone())
+
+    shelf.publish("models", {"a.yml": b"lr: 0.5"})
+    assert shelf.catalog().ask(learning_rate) == 0.5
+    for text in ("0.!", "?"):
+        with contextlib.closing(sqlite3.connect(shelf.file)) as db, db:
+            db.execute("UPDATE parameters SET text = ?", (text,))
+        assert shelf.catalog().ask(learning_rate) == 0.5
 
 
 def test_without_a_place_for_it_it_is_in_memory(shelf: Shelf) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import warnings
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pyfastcdc.py import FastCDC as PurePython
 
 from ama.chunking import AVERAGE, LARGEST, SMALLEST, chunks
-from ama.hashing import blob_id
+from ama.hashing import blob_id, hash_stream
 
 
 def noise(size: int) -> bytes:
@@ -160,3 +161,23 @@ def test_with_the_extension_nothing_is_said() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cut(bytes(10))
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork"
+)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_fork_hashes_without_the_threads_that_it_has_not() -> None:
+    """A data loader forks its workers, from a program that may have hashed a large file before."""
+    data = noise(8_000_000)
+    before = hash_stream(io.BytesIO(data))
+    forking = multiprocessing.get_context("fork")
+    answers = forking.SimpleQueue()
+    worker = forking.Process(target=lambda: answers.put(hash_stream(io.BytesIO(data))))
+    worker.start()
+    worker.join(60)
+    if worker.exitcode is None:
+        worker.kill()
+        worker.join()
+        pytest.fail("the worker hangs")
+    assert answers.get() == before == (blob_id(data), len(data))

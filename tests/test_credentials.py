@@ -93,6 +93,24 @@ def test_a_url_with_a_password_is_refused_and_not_printed(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"https://{SECRET}@host/x", "has a login, which may be a token"),
+        (f"sftp://ann%3A{SECRET}@host/x", "has a password in it"),
+        (f" https://ann:{SECRET}@host/x", "neither a directory's path nor a URL"),
+        (f"https:/ann:{SECRET}@host/x", "neither a directory's path nor a URL"),
+        (f"https//ann:{SECRET}@host/x", "neither a directory's path nor a URL"),
+        (f"ann:{SECRET}@host:/x", "neither a directory's path nor a URL"),
+    ],
+)
+def test_a_slip_in_a_url_gives_no_password_away(url: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said) as caught:
+        parse_url(url)
+    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+    assert parse_url("./ann:x@y").base == "./ann:x@y"
+
+
+@pytest.mark.parametrize(
     ("url", "options"),
     [
         ("gs://b/x", {"token": "anon"}),

@@ -186,3 +186,24 @@ def test_pathspec_is_loaded_only_for_patterns(tmp_path: Path, rules: str | None)
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(rules is not None and "*" in rules)
+
+
+@pytest.mark.parametrize("line", ["*a" * 30 + "b", "**/a/" * 30 + "b", "*" * 40 + "b", "[b-a]*"])
+def test_no_line_takes_long_or_ends_a_command(tmp_path: Path, line: str) -> None:
+    """It may have come with an asset that anybody has made."""
+    (tmp_path / IGNORE_FILE).write_text(f"{line}\n*.tmp\n")
+    ignore = Ignore.load(tmp_path)
+    assert not ignore.ignores("a" * 200, False)
+    assert not ignore.ignores("/".join("a" * 200), False)
+    assert ignore.ignores("a.tmp", False)
+
+
+def test_gits_own_files_are_left_alone_unless_a_line_takes_them_in(tmp_path: Path) -> None:
+    """They hold the token of a remote, and nobody means them by `ama add .`."""
+    ignore = Ignore.load(tmp_path)
+    assert ignore.ignores(".git", True)
+    assert ignore.ignores("module/.git", False)
+    assert ignore.ignores(".git/config", False)
+    assert not ignore.ignores(".gitignore", False)
+    (tmp_path / IGNORE_FILE).write_text("*.tmp\n!.git\n")
+    assert not Ignore.load(tmp_path).ignores(".git/config", False)

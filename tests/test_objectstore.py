@@ -693,6 +693,24 @@ def test_small_packs_are_merged_in_passing(root: Path) -> None:
             assert fresh.store.read(blob_id(blob), Kind.DATA) == blob
 
 
+def test_merging_keeps_the_content_of_what_has_a_recipe_too(root: Path) -> None:
+    """A store may have a small file in chunks, and of those nothing but the recipe comes here."""
+    local = LocalObjects(root)
+    blobs = [noise(300, n) for n in range(8)]
+    for number in range(MANY):
+        with local.writing() as writer:
+            for n, blob in enumerate(blobs):
+                if n == number % len(blobs):
+                    writer.add(Kind.DATA, blob_id(blob), blob)
+                    continue
+                halves = tuple((blob_id(half), 150) for half in (blob[:150], blob[150:]))
+                recipe = Recipe(PROFILE, Kind.DATA, halves)
+                writer.add(Kind.RECIPE, blob_id(blob), encode_recipe(recipe))
+    local.merge_small()
+    assert len(list(root.glob("index/*"))) < MANY
+    assert all(LocalObjects(root).is_sound(blob_id(blob)) for blob in blobs)
+
+
 def test_a_damaged_pack_does_not_keep_others_from_working(root: Path) -> None:
     local = LocalObjects(root)
     blobs = add_one_by_one(local, 5)

@@ -26,6 +26,7 @@ import ama.transfer.publishing
 from ama import Repo, Settings, Store, canonical
 from ama.cache import Cache
 from ama.entries import (
+    MAX_TIME,
     Entry,
     Event,
     Feature,
@@ -45,6 +46,7 @@ from ama.errors import (
     Conflict,
     FormatError,
     IntegrityError,
+    InvalidInput,
     StorageError,
 )
 from ama.hashing import blob_id, seal
@@ -1239,10 +1241,11 @@ def test_a_critical_event_that_is_unknown_stops_everyone(team: Team) -> None:
     assert len(team.log()) == 2
 
 
-def forge(team: Team, *events: Event) -> None:
+def forge(team: Team, *events: Event, at: int | None = None) -> None:
     """Append an entry as a later version of ama would, which knows what it means."""
     view = team.remote().view()
-    entry = Entry(view.number + 1, bytes(16), view.entry_hash, AUTHOR, microseconds(), events)
+    at = microseconds() if at is None else at
+    entry = Entry(view.number + 1, bytes(16), view.entry_hash, AUTHOR, at, events)
     Path(team.url, entry_name(entry.number)).write_bytes(encode_entry(entry))
 
 
@@ -1262,6 +1265,28 @@ def test_an_event_that_is_not_critical_is_skipped_and_kept(team: Team) -> None:
     remembered = Remote.remembered(LocalStorage(Path(team.url)), team.root / "cache")
     assert remembered is not None
     assert remembered.log.cached_view() is not None
+
+
+def test_a_clock_at_the_end_of_time_is_nobody_elses_end(team: Team) -> None:
+    """What came after it had a time that no reader takes, and so ended the log for good."""
+    repo = team.published("w", {"a": b"a"})
+    asset = bytes.fromhex(team.store().resolve("models/1").info.id)
+    forge(team, MoveAlias("models", "late", asset), at=MAX_TIME)
+    write(repo.root, {"a": b"b"})
+    repo.add(["a"])
+    repo.upload()
+    assert [entry.at for entry in team.log()[1:]] == [MAX_TIME, MAX_TIME]
+    assert len(team.check()) == 2
+
+
+def test_what_no_reader_takes_is_not_appended(team: Team) -> None:
+    team.published("w", {"a": b"a"})
+    asset = bytes.fromhex(team.store().resolve("models/1").info.id)
+    log = team.remote().log
+    for event in (MoveAlias("models", "no alias", asset), Gc((((asset,), (asset,)),))):
+        with pytest.raises(InvalidInput, match="can't be published"):
+            log.append(lambda view, event=event: [event], author=AUTHOR, now=microseconds)
+    assert len(team.log()) == 1
 
 
 def test_a_feature_that_readers_must_know(team: Team) -> None:

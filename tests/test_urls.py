@@ -60,6 +60,7 @@ def test_one_storage_has_one_url() -> None:
         ("s3://b/x?timeout=5", "option timeout is ama's own, and no part of a URL"),
         ("s3://?anon=true", "names no bucket"),
         ("https://?x=1", "names no host"),
+        ("/mnt/\udcff/store", "isn't valid UTF-8"),
     ],
 )
 def test_a_url_that_cannot_be_one(url: str, said: str) -> None:

@@ -62,20 +62,43 @@ def make_anew(place: Path) -> None:
     repo.upload()
 
 
-@pytest.mark.parametrize("change", [roll_back, make_anew])
+def delete(place: Path) -> None:
+    Store.open(str(place)).delete("models/2")
+
+
+@pytest.mark.parametrize("change", [roll_back, make_anew, delete])
 @pytest.mark.parametrize("act", ["switch", "pull"])
 def test_what_a_store_has_lost_is_not_deleted_here(
     work: Path, place: Path, change: Callable[[Path], None], act: str
 ) -> None:
     change(place)
+    # Of what was deleted there, nobody wants more than that no content goes with it.
+    said = "large" if change is delete else "left behind"
     repo = Repo.open(work)
     with pytest.raises((Conflict, IntegrityError)) as caught:
         repo.switch("models/1") if act == "switch" else repo.pull()
     if isinstance(caught.value, Conflict):
-        assert "large" in caught.value.message
+        assert said in caught.value.message
     assert (work / "large").read_bytes() == LARGE
-    with pytest.raises(Conflict, match="large"):
+    with pytest.raises(Conflict, match=said):
         Repo.open(work).switch("models/1")
+
+
+def test_what_a_store_has_lost_is_not_left_behind(work: Path, place: Path) -> None:
+    """What is small is in the worktree's own packs, and nothing but HEAD has a name for it."""
+    Repo.open(work).remove(["large"], keep_files=True)
+    (work / "large").rename(work / "b")
+    (work / "a").write_bytes(b"second")
+    Repo.open(work).add(["."], copy=True)
+    Repo.open(work).upload()
+    make_anew(place)
+    repo = Repo.open(work)
+    with pytest.raises(Conflict, match="3 commits here would be left behind"):
+        repo.switch("models/1")
+    assert len(repo.push().published) == 3
+    repo.switch("models/1")
+    repo.switch("models/4")
+    assert ((work / "a").read_bytes(), (work / "b").read_bytes()) == (b"second", LARGE)
 
 
 def test_nor_is_it_removed(work: Path, place: Path) -> None:

@@ -5,7 +5,10 @@ deleted, what is outside the worktree is never touched, and a command that refus
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -1151,6 +1154,21 @@ def test_what_is_only_staged_is_not_removed(repo: Repo) -> None:
     assert (repo.root / "notes").read_bytes() == b"only here"
 
 
+def test_what_is_only_staged_is_not_restored_over(repo: Repo) -> None:
+    write(repo.root, {"notes": b"only here", "a": b"changed"})
+    repo.add(["notes", "a"])
+    refuses(repo, lambda: repo.restore(["a"], source="HEAD"), "a", "stored nowhere else")
+    refuses(repo, lambda: repo.restore(["."], source="models/1"), "a, notes", "stored nowhere else")
+    repo.restore(["a"], staged=True)
+    refuses(repo, lambda: repo.restore(["a"]), "a", "stored nowhere else")
+    repo.add(["a"])
+    repo.commit()
+    # What an asset has can be had again: of a commit, or of one that a store has.
+    assert repo.restore(["."], source="models/1").deleted == ("new", "notes")
+    assert set(repo.restore(["."], source="HEAD").restored) >= {"a", "new", "notes"}
+    assert seen(repo.root)["notes"] == (b"only here", 0)
+
+
 def test_an_init_that_dies_in_the_middle_is_finished_first(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1193,3 +1211,36 @@ def test_what_head_says_already_is_set_no_more_after_an_upload(repo: Repo) -> No
     assert result.published == ()
     assert repo.refs() == ()
     assert repo.status().clean
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+@pytest.mark.parametrize("name", [b"no text \xff", b"two\nlines"])
+def test_a_download_into_a_directory_of_any_name(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    """The note of what has begun names it, and the directory of who is at work."""
+    place = tmp_path / os.fsdecode(name)
+    asset = repo.store().resolve("models/1")
+    with monkeypatch.context() as patch:
+        patch.delattr(Checkout, "finish")
+        with pytest.raises(AttributeError):
+            asset.download(place)
+    begun = Worktree(place).begun()
+    assert begun is not None
+    assert shlex.split(begun.command)[-1] == str(place)
+    assert len(bytes.fromhex(begun.incoming)) == 8
+    asset.download(place)
+    assert seen(place)["a"] == (b"one", 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(repo: Repo) -> None:
+    """It was opened for what may be left of the file that was there."""
+    (repo.root / "large").write_bytes(LARGE + b"more")
+    repo.add(["large"])
+    repo.upload()
+    (repo.root / "large").unlink()
+    os.mkfifo(repo.root / "large")
+    switch = [sys.executable, "-m", "ama", "switch", "models/1"]
+    subprocess.run(switch, cwd=repo.root, timeout=60, check=True, capture_output=True)
+    assert seen(repo.root)["large"] == (LARGE, 0)

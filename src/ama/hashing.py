@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -149,7 +150,9 @@ def hash_stream(file: BinaryIO, advance: Callable[[int], None] | None = None) ->
         >>> hash_stream(io.BytesIO(b"abc"))[1]
         3
     """
-    digest = blake3(max_threads=blake3.AUTO)
+    # A fork has none of its parent's threads, and would wait for them for ever.
+    threads = blake3.AUTO if _process_of_threads() == os.getpid() else 1
+    digest = blake3(max_threads=threads)
     size = 0
     buffer = memoryview(bytearray(BLOCK))
     while count := file.readinto(buffer):  # type: ignore[attr-defined]
@@ -158,6 +161,12 @@ def hash_stream(file: BinaryIO, advance: Callable[[int], None] | None = None) ->
         if advance:
             advance(count)
     return digest.digest(), size
+
+
+@cache
+def _process_of_threads() -> int:
+    """The process in which BLAKE3's threads were started: the first that asked."""
+    return os.getpid()
 
 
 def hash_file(path: str | Path) -> str:

@@ -9,6 +9,7 @@ pathspec also lets a pattern that fits a directory decide about each file below 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from ama.errors import StorageError
 from ama.names import is_control_directory
 
 IGNORE_FILE = ".amaignore"
+GIT = ".git"
+"""Git's own files: they hold whole histories, and often a token for where they came from."""
+_STAR = "[^/]*"
+"""What pathspec makes of a star."""
 
 _Glob = Callable[[str], bool]
 
@@ -99,7 +104,8 @@ class Ignore:
             is_dir: Whether it is a directory; a symlink to one is not.
 
         Returns:
-            True also for `.ama`, whatever case it is in, and for ama's temporary files.
+            True also for `.ama`, whatever case it is in, and for ama's temporary files; and for
+            `.git`, unless a rule brings it back.
 
         Raises:
             StorageError: An ignore file on the way can't be read.
@@ -108,9 +114,10 @@ class Ignore:
         if name[:1] == "." and (fs.is_temp(name) or is_control_directory(name)):
             return True
         directory = self._directories.get(above) or self._visit(above)
-        if directory.ignored or not directory.rule_sets:
-            return directory.ignored
-        return _decide(directory.rule_sets, relpath, is_dir)
+        if directory.ignored:
+            return True
+        ruled = _decide(directory.rule_sets, relpath, is_dir) if directory.rule_sets else None
+        return name == GIT if ruled is None else ruled
 
     def _visit(self, relpath: str) -> _Directory:
         parent = relpath.rpartition("/")[0]
@@ -162,14 +169,15 @@ def matching(pattern: str) -> Callable[[str], bool]:
 
 def _decide(
     rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...], relpath: str, is_dir: bool
-) -> bool:
+) -> bool | None:
+    """Whether the rules leave a path out; None if no line fits it."""
     parts = relpath.split("/")
     for depth, rules in rule_sets:
         below = parts[depth:]
         for rule in rules:
             if rule.fits(below, is_dir):
                 return not rule.brings_back
-    return False
+    return None
 
 
 def _parse(line: str) -> _Rule | None:
@@ -206,12 +214,25 @@ def _glob(segment: str) -> _Glob:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # `[[` in a pattern
             patterns = list(GitIgnoreSpec.from_lines(["/" + segment]).patterns)
-    except ValueError:
+    except (ValueError, re.error):
         return _never  # git, too, takes a broken pattern as one that fits nothing
-    if len(patterns) != 1 or patterns[0].include is None:
+    regex = patterns[0].regex if len(patterns) == 1 else None
+    if regex is None:
         return _never
-    fits = patterns[0].match_file
+    fits = re.compile(_without_going_back(regex.pattern)).match
     return lambda name: fits(name) is not None
+
+
+def _without_going_back(regex: str) -> str:
+    """Return pathspec's regex of one name with each star but the last as short as can be, for good.
+
+    What stands between two stars has one length, so where it first fits is as good as any later
+    place; tried at all places, for all stars, a pattern of a few dozen signs takes for ever.
+    """
+    first, *between = regex.split(_STAR)
+    if len(between) < 2:
+        return regex
+    return first + "".join(f"(?>{_STAR}?{part})" for part in between[:-1]) + _STAR + between[-1]
 
 
 def _never(name: str) -> bool:
@@ -219,13 +240,24 @@ def _never(name: str) -> bool:
 
 
 def _fits(globs: tuple[_Glob | None, ...], parts: list[str]) -> bool:
-    """Whether each part is met by its glob, where None stands for any number of parts."""
-    for number, glob in enumerate(globs):
+    """Whether each part is met by its glob, where None stands for any number of parts.
+
+    If a later None is met, what the one before it took needn't be thought over again.
+    """
+    number = at = 0
+    back: tuple[int, int] | None = None
+    while at < len(parts):
+        glob = globs[number] if number < len(globs) else _never
         if glob is None:
-            rest = globs[number + 1 :]
-            if not rest:
-                return len(parts) > number
-            return any(_fits(rest, parts[skip:]) for skip in range(number, len(parts)))
-        if number >= len(parts) or not glob(parts[number]):
+            number += 1
+            if number == len(globs):
+                return True  # at the end it stands for all that is left
+            back = number, at
+        elif glob(parts[at]):
+            number, at = number + 1, at + 1
+        elif back is not None:
+            number, at = back[0], back[1] + 1
+            back = number, at
+        else:
             return False
-    return len(globs) == len(parts)
+    return number == len(globs)

@@ -130,7 +130,9 @@ class LocalObjects:
         ]
         if len(small) < MANY:
             return
-        locations = {at.record.id: at for index in small for at in index}
+        # Recipes first: a whole record takes the place of one whose chunks need not be here.
+        places = sorted((at for i in small for at in i), key=lambda at: -at.record.kind)
+        locations = {at.record.id: at for at in places}
         try:
             with PackWriter(self.storage) as writer:
                 for at, raw in self.store.read_raw(locations.values()):

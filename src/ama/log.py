@@ -13,8 +13,24 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ama.entries import NONCE_SIZE, Entry, Event, encode_entry, entry_hash, entry_name
-from ama.errors import AlreadyExists, AmaError, Conflict, InvalidInput, StorageError
+from ama.entries import (
+    MAX_TIME,
+    NONCE_SIZE,
+    Entry,
+    Event,
+    decode_entry,
+    encode_entry,
+    entry_hash,
+    entry_name,
+)
+from ama.errors import (
+    AlreadyExists,
+    AmaError,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    StorageError,
+)
 from ama.hashing import seal
 from ama.logfiles import HINT, checkpoint_name, encode_hint, state_name
 from ama.logreader import CHECKPOINT_EVERY, LogReader, check_features
@@ -77,12 +93,15 @@ class Log(LogReader):
             wanted = tuple(events(view))
             if not wanted:
                 return None
-            at = max(now(), view.tail[-1][0].at + 1 if view.tail else 0)
+            # Somebody's clock may stand at the end of time, and that must be nobody else's end.
+            at = min(max(now(), view.tail[-1][0].at + 1 if view.tail else 0), MAX_TIME)
             nonce = os.urandom(NONCE_SIZE)
             entry = Entry(view.number + 1, nonce, view.entry_hash, author, at, wanted)
             try:
                 data = encode_entry(entry)
-            except ValueError as error:
+                # What no reader takes would be the end of the log, for everybody and for good.
+                decode_entry(data)
+            except (ValueError, IntegrityError) as error:
                 raise InvalidInput(f"this can't be published in one piece: {error}") from error
             before(entry.number, data)
             if self.try_append(entry.number, data):

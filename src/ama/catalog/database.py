@@ -34,6 +34,9 @@ _NOT_BROKEN = frozenset(
 )
 """What says nothing against the file, which others may be using."""
 
+_NO_VALUES = (TypeError, ValueError, LookupError)
+"""What comes of values that stand in no sound catalog: SQLite itself has no checksums."""
+
 _CHANGES = 50
 """How often the log may move on while a question is asked, before that is an error."""
 
@@ -81,6 +84,10 @@ class Catalog:
                 in_use = _code(error) in _NOT_BROKEN
                 if not in_use:
                     _remove(place)
+            except _NO_VALUES as error:
+                if place is None or isinstance(error, AmaError):
+                    raise
+                _remove(place)
         raise AssertionError("unreachable")
 
     def _ask(self, place: Path | None, question: Question[Answer], view: LogView | None) -> Answer:

@@ -167,6 +167,7 @@ def restore(
             wanted=_wanted,
             base=session.listing(head.asset),
             stored=session.stored(head),
+            in_asset=session.in_asset(head),
             force=force,
             progress=session.progress,
         )

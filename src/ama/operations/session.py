@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -288,14 +289,42 @@ class Session:
                     return {path: item.id for path, item in self.listing(asset).items()}
         return {}
 
+    def in_asset(self, head: Head) -> Callable[[bytes], bool]:
+        """Return what tells whether content is in an asset: HEAD's, a commit here, or a store's.
+
+        What can't be read, or asked now, has none.
+        """
+        stores = [cache(opener) for opener in self.openers()]
+
+        @cache
+        def committed() -> set[bytes]:
+            found: set[bytes] = set()
+            for asset in (head.asset, *(commit.asset for commit in head.unpublished)):
+                with suppress(AmaError):
+                    found.update(item.id for item in self.listing(asset).values())
+            return found
+
+        def is_in_store(store: Callable[[], ObjectStore], content: bytes) -> bool:
+            with suppress(AmaError):
+                return store().holds(content)
+            return False
+
+        return lambda content: (
+            content in committed() or any(is_in_store(store, content) for store in stores)
+        )
+
     def history(self, asset: bytes | None) -> Iterator[bytes]:
         """Yield an asset and what it came from, by each one's first parent."""
         while asset is not None:
             yield asset
             asset = next(iter(self.sources().asset(asset).parents), None)
 
-    def known_as_published(self, head: Head) -> Callable[[bytes], bool]:
+    def known_as_published(
+        self, head: Head, *, or_deleted: bool = False
+    ) -> Callable[[bytes], bool]:
         """Return what tells whether a store is known to have an asset of this worktree.
+
+        One that was deleted there counts only with `or_deleted`.
 
         A log tells: as it was read in this session, else as this machine saw it last. HEAD's word
         counts only of a store of which neither is known; stores are deleted, made anew, and
@@ -311,7 +340,9 @@ class Session:
                 with suppress(AmaError):
                     state = view.class_state(class_name)
                     record = state.record(state.number(asset) or 0)
-                    if record is not None and view.damage is None and record.status != "deleted":
+                    if record is None or view.damage is not None:
+                        continue
+                    if or_deleted or record.status != "deleted":
                         return True
             return by_head and asset not in waiting
 

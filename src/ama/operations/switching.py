@@ -312,14 +312,25 @@ def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublishe
 
 
 def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> None:
-    """Refuse to leave commits behind that are published nowhere."""
-    left = [c for c in head.unpublished if not _comes_from(session, asset, c.asset)]
+    """Refuse to leave commits behind that are published nowhere, or nowhere any more."""
+    waiting = {commit.asset for commit in head.unpublished} | set(_lost(session, head))
+    left = [commit for commit in waiting if not _comes_from(session, asset, commit)]
     if left and not force:
         raise Conflict(
             f"{len(left)} commit{'s' if len(left) > 1 else ''} here would be left behind, and"
             " published nowhere",
             hint="publish first: ama push; or leave them behind all the same: --force",
         )
+
+
+def _lost(session: Session, head: Head) -> Iterator[bytes]:
+    """Yield HEAD's asset and those before it that no store is known to have or to have had."""
+    is_published = session.known_as_published(head, or_deleted=True)
+    with suppress(AmaError):
+        for asset in session.history(head.asset):
+            if is_published(asset):
+                return
+            yield asset
 
 
 def _sources_for(

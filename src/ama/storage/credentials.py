@@ -7,6 +7,7 @@ whatever theirs take, in tables below tables.
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from ama.config import Option
 from ama.errors import InvalidInput, shown
@@ -21,9 +22,9 @@ _SECRET = re.compile(
 # The same, but as a word or as the whole part: they stand in harmless names too.
 _SECRET_WORDS = frozenset({"sas", "sig", "pin", "pwd"})
 _SECRET_PARTS = frozenset({"key", "auth"})
+_LOGIN = re.compile(r"[^/\s@:]*:[^/\s@]+@")  # user:password@host
 _SECRET_VALUE = re.compile(
-    r"[^/\s@:]*:[^/\s@]+@"  # user:password@host
-    r"|AccountKey=|SharedAccessSignature=|[?&;]sig=|\b(Bearer|Basic)\s|-----BEGIN"
+    _LOGIN.pattern + r"|AccountKey=|SharedAccessSignature=|[?&;]sig=|\b(Bearer|Basic)\s|-----BEGIN"
     r"|\bA[KS]IA[0-9A-Z]{16}\b",
     re.IGNORECASE,
 ).search
@@ -53,16 +54,18 @@ def refuse_credentials(url: str, scheme: str | None, name: str, value: Option) -
 
 
 def refuse_password(url: str, scheme: str) -> None:
-    """Refuse a URL with a password in it.
+    """Refuse a URL with a password in it, or a login that can only be a token.
 
     Raises:
         InvalidInput: It has one, which isn't in the message.
     """
     place = url.partition("://")[2].partition("/")[0].partition("?")[0]
     login, at, host = place.rpartition("@")
-    if at and ":" in login:
+    has_password = ":" in unquote(login)
+    if at and (has_password or scheme in ("http", "https")):
+        what = "a password" if has_password else "a login, which may be a token,"
         raise InvalidInput(
-            f"the {scheme}:// URL of {shown(host)} has a password in it, and ama writes none down",
+            f"the {scheme}:// URL of {shown(host)} has {what} in it, and ama writes none down",
             hint=_hint(scheme),
         )
 
@@ -73,8 +76,11 @@ def without_credentials(url: str) -> str:
     Example:
         >>> without_credentials("ftp://ann:hunter2@host/ama?sig=abc")
         'ftp://***@host/ama'
+        >>> without_credentials("https:/ann:hunter2@host/ama")
+        'https:/***@host/ama'
     """
-    return re.sub("//[^/]*:[^/]*@", "//***@", url.partition("?")[0] if "://" in url else url)
+    place = re.sub("//[^/]*:[^/]*@", "//***@", url.partition("?")[0] if "://" in url else url)
+    return _LOGIN.sub("***@", place)
 
 
 def _is_named_so(name: str, value: Option) -> bool:

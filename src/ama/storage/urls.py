@@ -77,14 +77,15 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
         raise InvalidInput(
             f"'{shown(url)}' can't be the place of a store", hint=f"give {SUPPORTED}"
         )
+    if not _is_text(url):
+        raise InvalidInput(
+            f"'{shown(without_credentials(url))}' isn't valid UTF-8, and a store is noted by its"
+            " place",
+            hint="use a directory of another name",
+        )
     found = _SCHEME(url)
     if found is None:
-        if scp := _SCP(url):
-            raise InvalidInput(
-                f"'{shown(url)}' is neither a directory's path nor a URL",
-                hint=f"for a directory of another machine: sftp://{shown(scp.group(1))}/path; for"
-                f" one of this: ./{shown(url)}",
-            )
+        _refuse_slip(url)
         return _without_options(Place(None, url, options or {}), "a directory")
     scheme = found.group(1).lower()
     refuse_password(url, scheme)
@@ -200,6 +201,28 @@ def file_path(url: str) -> str:
     if sys.platform == "win32" and re.match(r"/[A-Za-z]:", path):
         path = path[1:]
     return path
+
+
+def _is_text(url: str) -> bool:
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_slip(path: str) -> None:
+    """Refuse a path that is likely a URL with a slip in it, which may hold a password."""
+    clean = shown(without_credentials(path))
+    what = f"'{clean}' is neither a directory's path nor a URL"
+    if scp := _SCP(path):
+        raise InvalidInput(
+            what,
+            hint=f"for a directory of another machine: sftp://{shown(scp.group(1))}/path; for"
+            f" one of this: ./{clean}",
+        )
+    if not path.startswith(("/", ".", "~")) and ("://" in path or clean != shown(path)):
+        raise InvalidInput(what, hint=f"give {SUPPORTED}, such as ./{clean}")
 
 
 def _without_options(place: Place, what: str) -> Place:

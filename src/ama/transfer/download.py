@@ -285,7 +285,7 @@ def _check_asset(tree: Worktree, target: Target, elsewhere: str) -> None:
 def _begin(tree: Worktree, begun: Begun) -> None:
     """Note what is downloaded into a new directory, unless another command was faster."""
     try:
-        tree.note(CHECKOUT, "\n".join(begun).encode(), new=True)
+        tree.note(CHECKOUT, begun.encode(), new=True)
     except FileExistsError:
         other = tree.begun()
         if other is not None and other.target != begun.target:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ama.entries import MAX_TIME
 from ama.errors import Conflict, InvalidInput, NotFound
 from ama.hashing import asset_id
 from ama.head import Head, Unpublished
@@ -90,7 +91,7 @@ def make_asset(
         (head.asset,) if head.asset else (),
         notes.refs,
         author,
-        created if base is None else max(created, base.created_at + 1),
+        created if base is None else min(max(created, base.created_at + 1), MAX_TIME),
         notes.message or "",
         {**code(), **notes.metadata},
     )

@@ -25,7 +25,7 @@ from ama.remote import Remote
 from ama.sources import Sources
 from ama.storage.protocol import Range
 from ama.transfer.presence import is_usable, may_be_purged
-from ama.worktree.reading import cut, link_target
+from ama.worktree.reading import cut, link_target, open_part
 from ama.worktree.snapshot import Listed, trees_below
 
 _Object = tuple[Kind, bytes]
@@ -63,7 +63,7 @@ class WorktreeFiles:
             if item.kind is EntryKind.SYMLINK:
                 data = link_target(self._root, item.path).encode()
             else:
-                with open(self._root / item.path, "rb", buffering=0) as file:
+                with open_part(self._root / item.path) as file:
                     file.seek(offset)
                     data = file.read(size)
         except (OSError, InvalidInput):

@@ -13,6 +13,7 @@ from ama.chunking import THRESHOLD
 from ama.compression import compress
 from ama.errors import Conflict, InvalidInput, NotFound, shown
 from ama.hashing import Buffer, blob_id, hash_stream
+from ama.ignore import GIT, IGNORE_FILE
 from ama.names import check_name, fold_name, nearest, unportable_reason
 from ama.objects import EntryKind, Kind
 from ama.packwriter import PackWriter
@@ -81,10 +82,7 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
         item = look(tree.root, path)
         if item is not None:
             if path not in index.entries and tree.ignore.ignores(path, False):
-                raise InvalidInput(
-                    f"{shown(path)} is ignored by .amaignore",
-                    hint="change the line in .amaignore that names it",
-                )
+                raise _left_alone(path)
             found[path] = item
         elif os.path.exists(full):
             raise InvalidInput(f"{shown(path)} is neither a file, a directory nor a symlink")
@@ -113,6 +111,18 @@ def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
                 hint=f"move its {CONTROL} elsewhere; or leave them out from now on: ama rm --cached"
                 f" {tree.words([directory])}",
             )
+
+
+def _left_alone(path: str) -> InvalidInput:
+    if GIT in path.split("/"):
+        return InvalidInput(
+            f"{shown(path)} is git's own, and is left alone",
+            hint=f"to have it in assets all the same: a line !{GIT} in {IGNORE_FILE}",
+        )
+    return InvalidInput(
+        f"{shown(path)} is ignored by {IGNORE_FILE}",
+        hint=f"change the line in {IGNORE_FILE} that names it",
+    )
 
 
 def _no_such(tree: Worktree, path: str) -> NotFound:

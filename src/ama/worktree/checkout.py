@@ -388,7 +388,7 @@ class Checkout:
         if not unmoved(self._tree.index.read()):
             raise staged_meanwhile()
         if begun is not None:
-            self._claim("\n".join(begun._replace(incoming=self._incoming.name)).encode())
+            self._claim(begun._replace(incoming=self._incoming.name).encode())
         else:
             self._tree.require_settled()
         for path in plan.delete:

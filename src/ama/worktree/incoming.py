@@ -26,7 +26,7 @@ from ama.objectstore import Have
 from ama.progress import Progress
 from ama.sources import Sources
 from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
-from ama.worktree.reading import stays_inside
+from ama.worktree.reading import open_part, stays_inside
 from ama.worktree.snapshot import Listed
 
 LOCK = "lock"
@@ -320,7 +320,7 @@ def _chunks_here(
         if not path:
             return None
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open_part(path) as file:
                 file.seek(at)
                 data = file.read(size)
         except OSError:

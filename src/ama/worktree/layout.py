@@ -37,9 +37,13 @@ class Begun(NamedTuple):
     command: str = ""
     incoming: str = ""
 
+    def encode(self) -> bytes:
+        """Return the note's bytes: the command may name any directory that there can be."""
+        return "\n".join(self).encode("utf-8", "surrogateescape")
+
 
 def _text(note: bytes) -> str:
-    return note.decode("utf-8", "replace")
+    return note.decode("utf-8", "surrogateescape")
 
 
 class Worktree:
@@ -205,7 +209,9 @@ class Worktree:
         note = self.noted(CHECKOUT)
         if note is None:
             return None
-        return Begun(*[*_text(note).split("\n"), "", ""][:3])
+        target, _, rest = _text(note).partition("\n")
+        command, _, incoming = rest.rpartition("\n")
+        return Begun(target, command, incoming)
 
     def interrupted(self) -> Iterator[str]:
         """Yield which work was interrupted here, and how to finish it."""

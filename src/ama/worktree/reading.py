@@ -18,8 +18,14 @@ from ama.staging import RACY, IndexEntry
 from ama.worktree.scan import Found, look
 
 _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 
 Advance = Callable[[int], None]
+
+
+def open_part(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open what should be a file, for a part of it: a pipe in its place is not waited for."""
+    return open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | _AT_ONCE))
 
 
 @contextmanager

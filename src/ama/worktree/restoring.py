@@ -123,6 +123,7 @@ def restore_files(
     wanted: Callable[[Index], Callable[[str], bool]],
     base: Collection[str],
     stored: Mapping[str, bytes],
+    in_asset: Callable[[bytes], bool],
     force: bool,
     progress: Progress,
 ) -> Restored:
@@ -139,6 +140,8 @@ def restore_files(
         wanted: returns, for an index, which paths are to be here in a partial worktree.
         base: the paths of HEAD's asset.
         stored: paths and ids whose content is stored elsewhere.
+        in_asset: tells whether an asset has some content: what was only ever staged lies in the
+            local packs as well, and nobody would find it there.
         force: whether files whose content is stored nowhere are overwritten.
         progress: is told of the bytes written.
 
@@ -160,6 +163,8 @@ def restore_files(
     again = {old: target[path] for path, old in respelled.items()}
     write, keep, lost = [], [], []
     seen: dict[str, Found | None] = {}
+    is_kept = partial(_is_kept, tree, stored, in_asset)
+
     for path in coming:
         item, entry = target[path], index.entries.get(path)
         if path in respelled:
@@ -177,16 +182,16 @@ def restore_files(
             continue
         write.append(item)
         content = content_of(tree, index, entry, found, content)
-        if not is_safe(tree, path, content, item, stored):
+        if not is_kept(path, content, item):
             lost.append(path)
     delete = look_at_leaving(tree, sorted(leaving), blocked)
     for path, found in delete.items():
         content = content_of(tree, index, index.entries[path], found)
         content = content_of(tree, index, index.entries[path], found, content)
-        if not is_safe(tree, path, content, again.get(path), stored):
+        if not is_kept(path, content, again.get(path)):
             lost.append(path)
     if not force:
-        _require_none_lost(tree, lost)
+        _require_none_lost(tree, lost, source)
     if source is None:
         _check_kept(tree, index, write, sources, set(stored.values()))
     gone = tuple(sorted(leaving))
@@ -208,6 +213,19 @@ def restore_files(
         back = _keep_small(tree, back, set(stored.values()))
         checkout.finish(changed)
     return Restored(tuple(item.path for item in write), gone, tuple(left_out))
+
+
+def _is_kept(
+    tree: Worktree,
+    stored: Mapping[str, bytes],
+    in_asset: Callable[[bytes], bool],
+    path: str,
+    content: bytes,
+    item: Listed | None,
+) -> bool:
+    """Whether content may leave a path, where `item` is to be then."""
+    stays = (item is not None and item.id == content) or stored.get(path) == content
+    return stays or (is_safe(tree, path, content, item) and in_asset(content))
 
 
 def _left_out(
@@ -246,13 +264,14 @@ def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
     return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
 
 
-def _require_none_lost(tree: Worktree, lost: Iterable[str]) -> None:
+def _require_none_lost(tree: Worktree, lost: Iterable[str], source: object) -> None:
     paths = sorted(lost)
     if paths:
+        keep = "ama add" if source is None else "ama add and ama commit"
         read_again(tree, paths)
         raise Conflict(
             f"the content of {summary(paths)} is stored nowhere else, and would be lost",
-            hint="keep it: ama add; or overwrite it all the same: --force",
+            hint=f"keep it: {keep}; or overwrite it all the same: --force",
         )
 
 
