@@ -31,7 +31,7 @@ from ama.transfer import push
 from ama.worktree import adding, checkout
 from ama.worktree.checkout import Checkout
 from ama.worktree.incoming import Incoming
-from ama.worktree.layout import Worktree
+from ama.worktree.layout import Begun, Worktree
 from ama.worktree.scan import Found, look, scan
 
 LARGE = bytes(range(256)) * 6000
@@ -300,7 +300,7 @@ def test_nothing_is_staged_or_noted_between_two_assets(repo: Repo) -> None:
     note = repo.root / ".ama" / "pending" / "checkout"
     note.parent.mkdir(exist_ok=True)
     one = repo.resolve("models/1").id
-    note.write_text(f"{one}\nswitch models/1")
+    note.write_bytes(Begun(one, "switch models/1").encode())
     for act in (
         lambda: repo.set(message="noted"),
         lambda: repo.add(["a"]),

@@ -17,6 +17,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
     import gc
+    import os
     import sys
 
     # A command makes many small values and hardly a cycle: looking for these each time that 700
@@ -29,4 +30,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         code = 130
+    if code == 130:
+        # A client's thread that has yet to notice would need the interpreter while that is taken
+        # down, which ends a process by SIGABRT.
+        sys.stderr.flush()
+        os._exit(code)
     raise SystemExit(code)

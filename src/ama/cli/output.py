@@ -49,6 +49,7 @@ class Console:
     def note(self, text: str) -> None:
         """Print a remark that is not part of a report to stderr, unless `--quiet`."""
         if not (self.quiet or self.json):
+            sys.stdout.flush()
             _write(sys.stderr, _styled(shown(text), "dim", sys.stderr))
 
     def warn(self, text: str) -> None:
