@@ -55,9 +55,9 @@ def store(training_runs: Path, home: Path) -> ama.Store:
 
 
 @contextmanager
-def served(directory: Path, *args: str) -> Iterator[dict[str, str]]:
+def served(directory: Path, *args: str, port: str = "0") -> Iterator[dict[str, str]]:
     """The real command, which serves the store; what it says of where."""
-    command = [sys.executable, "-m", "ama", "dashboard", "--port", "0", "--json", *args]
+    command = [sys.executable, "-m", "ama", "dashboard", "--port", port, "--json", *args]
     with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         printed = ""
@@ -231,6 +231,19 @@ def test_a_token_is_asked_for_once(page: sync_api.Page, store: ama.Store, tmp_pa
         assert "token" not in page.url
         page.get_by_role("link", name="Store", exact=True).click()
         page.get_by_role("heading", name="Store", exact=True).wait_for()
+
+
+def test_a_page_says_that_the_token_has_changed(
+    page: sync_api.Page, store: ama.Store, tmp_path: Path
+) -> None:
+    with served(tmp_path, "--host", "0.0.0.0") as told:
+        port = told["url"].rstrip("/").rpartition(":")[2]
+        page.goto(f"http://127.0.0.1:{port}/?token={told['token']}")
+    page.get_by_text("The dashboard isn't running any more").wait_for()
+    with served(tmp_path, "--host", "0.0.0.0", port=port) as told:
+        page.get_by_text("was started again, with a new token").wait_for()
+        page.goto(f"http://127.0.0.1:{port}/?token={told['token']}")
+        page.get_by_role("heading", name="Models and data").wait_for()
 
 
 def test_by_keyboard(page: sync_api.Page, address: str) -> None:

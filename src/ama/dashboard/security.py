@@ -98,8 +98,8 @@ class Guard:
         if self._fits(_cookie(headers)):
             return None
         return PlainTextResponse(
-            "This dashboard needs a token: open the address that `ama dashboard` has printed,"
-            " or add ?token=... to this one.\n",
+            "This dashboard needs a token, which is new each time it is started: open the address"
+            " that `ama dashboard` has printed, or add ?token=... to this one.\n",
             status_code=401,
         )
 
