@@ -376,7 +376,7 @@ class TestSafe:
         client = browser_of(store, token="s3cret", hosts=None)
         for address in ("/", "/changes", "/static/app.js", "/?token=", "/?token=s3cre"):
             assert client.get(address, follow_redirects=False).status_code == 401
-        assert client.get("/", headers={"cookie": "ama_dashboard=wrong"}).status_code == 401
+        assert client.get("/", headers={"cookie": "ama_dashboard_8640=wrong"}).status_code == 401
         moved = client.get("/classes/models?q=wide&token=s3cret", follow_redirects=False)
         assert moved.headers["location"] == "/classes/models?q=wide"
         assert "httponly" in moved.headers["set-cookie"].lower()
@@ -393,9 +393,24 @@ class TestSafe:
             assert moved.headers["location"] == path
         client.cookies.clear()
         # Cookies don't know ports: those of other servers on the machine come along.
-        cookies = {"cookie": '[odd]={"a": 1}; ama_dashboard=s3cret; x'}
+        cookies = {"cookie": '[odd]={"a": 1}; ama_dashboard_8640=s3cret; x'}
         assert client.get("/", headers=cookies).status_code == 200
         assert browser_of(store, token="", hosts=None).get("/").status_code == 401
+
+    def test_two_dashboards_on_one_host(self, store: ama.Store) -> None:
+        cookies: dict[str, str] = {}
+        for token, port in (("one", 8640), ("two", 8641)):
+            app = application(store, token=token, hosts=None)
+            client = TestClient(app, base_url=f"http://localhost:{port}")
+            moved = client.get(f"/?token={token}", follow_redirects=False)
+            name, value = moved.headers["set-cookie"].partition(";")[0].split("=")
+            cookies[name] = value
+        # A browser sends all that a host has set to each of its ports.
+        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        for token, port in (("one", 8640), ("two", 8641)):
+            app = application(store, token=token, hosts=None)
+            client = TestClient(app, base_url=f"http://localhost:{port}")
+            assert client.get("/", headers=sent).status_code == 200
 
     def test_serving_beyond_this_machine_makes_a_token(self, store: ama.Store) -> None:
         here = serve(store, port=0)
