@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -307,7 +308,12 @@ class TestPages:
         assert "models/2" not in page
         assert "No asset" in seen(client, "/search?hash=" + "0" * 64)
         assert "No asset" in seen(client, "/search?hash=0000000")
-        # Any other text would be taken for a file of this machine.
+        assert "models/3" in seen(client, f"/search?hash={hashed[:9].upper()}")
+        # `Store.find` would take these for files of this machine.
+        for name, source in (("abcdef1", "base"), (hashed, "wide")):
+            shutil.copy(training_runs / source / "model.yml", name)
+        assert "No asset" in seen(client, "/search?hash=abcdef1")
+        assert "models/3" in seen(client, f"/search?hash={hashed}")
         for path in ("/etc/passwd", "models/1:model.yml", "abc"):
             assert "this is no hash" in seen(client, f"/search?hash={path}")
 

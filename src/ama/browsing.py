@@ -23,7 +23,7 @@ from ama.tracking import rules_of
 
 if TYPE_CHECKING:
     from ama.catalog.database import Catalog, Question
-    from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue
+    from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
     from ama.catalog.tables import Choice, Columns, TablePage
     from ama.catalog.values import Column
     from ama.fsck.remembering import LastFsck
@@ -230,6 +230,21 @@ class Browser:
             ("values", tuple(words), limit),
             lambda db, view: overview.search_values(db, words, limit),
         )
+
+    def holders(self, digits: str, limit: int) -> tuple[Holder, ...]:
+        """Return the newest assets that hold a file.
+
+        Args:
+            digits: its hash, or the beginning of that, in hex digits. Unlike what `Store.find`
+                takes, it is never a file of this machine.
+            limit: how many at most.
+
+        Raises:
+            InvalidInput: several files' hashes begin so.
+        """
+        from ama.catalog import overview
+
+        return self._catalog.ask(lambda db, view: overview.holders(db, digits, limit))
 
     def last_fsck(self) -> LastFsck | None:
         """Return when this machine last verified the whole store, and what it found."""

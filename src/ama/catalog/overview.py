@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ama.catalog.finding import holding_values
+from ama.catalog.finding import Criteria, content_id, holding_values, select
 from ama.describing import moment
 from ama.objects import EntryKind
 from ama.values import AssetStatus, display_name
@@ -66,6 +66,14 @@ class FoundValue:
     file: str
     key: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An asset that holds a file, and the file's paths in it."""
+
+    asset: AssetLine
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,23 @@ def search_values(
             known[asset] = lines(db, "hash = ? AND status != 'deleted'", asset)
         values += [FoundValue(line, path, key, text) for line in known[asset]]
     return tuple(values)
+
+
+def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ...]:
+    """Return the assets that hold the file whose hash begins with hex digits, the newest first.
+
+    Raises:
+        InvalidInput: several files' hashes begin so.
+    """
+    content = content_id(db, prefix)
+    if content is None:
+        return ()
+    paths = select(db, Criteria(content=content))
+    times = dict(db.execute("SELECT hash, created_at FROM assets WHERE data IS NOT NULL"))
+    newest = sorted(paths, key=lambda asset: times[asset], reverse=True)[:limit]
+    return tuple(
+        Holder(line, paths[asset]) for asset in newest for line in lines(db, "hash = ?", asset)
+    )
 
 
 def contents(db: sqlite3.Connection) -> Contents:

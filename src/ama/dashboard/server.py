@@ -150,7 +150,7 @@ class _Dashboard:
         if jump:
             info = self._store.resolve(jump).info
             return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
-        return self._page(request, lambda: views.search(self._store, self._browser, asked))
+        return self._page(request, lambda: views.search(self._browser, asked))
 
     def _about(self, request: Request) -> Response:
         return self._page(request, lambda: views.store_page(self._store, self._browser))

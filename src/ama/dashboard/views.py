@@ -8,12 +8,14 @@ from typing import Generic, TypeVar
 
 from ama.browsing import Browser
 from ama.catalog.documents import split_key
+from ama.catalog.overview import Holder
 from ama.catalog.tables import PLAIN_SORTS
 from ama.catalog.values import Column
 from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query
 from ama.dashboard.charts import scatter
 from ama.dashboard.rendering import Page, path_to
-from ama.errors import AmaError
+from ama.errors import AmaError, InvalidInput, NotFound, StorageError
+from ama.hashing import SHORTEST_PREFIX
 from ama.store import Store
 
 RECENT = 15
@@ -140,7 +142,7 @@ def _groups(columns: tuple[Column, ...]) -> list[tuple[str, list[tuple[str, Colu
     return [(title, members) for title, members in found.items() if members]
 
 
-def search(store: Store, browser: Browser, asked: Asked) -> Page:
+def search(browser: Browser, asked: Asked) -> Page:
     """Return what a search finds: by words, or by the hash of a file."""
     text, content = asked.one("q").strip(), asked.one("hash").strip()
     words = split_words(text)
@@ -151,24 +153,17 @@ def search(store: Store, browser: Browser, asked: Asked) -> Page:
         "most": MOST_FOUND,
         "lines": panel(lambda: browser.search(words, MOST_FOUND)) if words else None,
         "values": panel(lambda: browser.search_values(words, MOST_FOUND)) if words else None,
-        "holders": panel(lambda: _by_hash(store, content)) if content else None,
+        "holders": panel(lambda: _holders(browser, content)) if content else None,
     }
     return Page("search.html", f"Search: {text}" if text else "Search", found)
 
 
-def _by_hash(store: Store, content: str) -> object:
-    from ama.errors import InvalidInput, NotFound
-
-    # `find` would take any other text for the path of a file on this machine.
-    digits = content.lower()
-    if not 7 <= len(digits) <= 64 or set(digits) - set("0123456789abcdef"):
+def _holders(browser: Browser, digits: str) -> tuple[Holder, ...]:
+    if not SHORTEST_PREFIX <= len(digits) <= 64 or set(digits.lower()) - set("0123456789abcdef"):
         raise InvalidInput(
             "this is no hash", hint="paste 7 to 64 hex digits, as `ama hash FILE` prints them"
         )
-    try:
-        return store.find(digits, sort="created", reverse=True, limit=MOST_FOUND)
-    except NotFound:
-        return ()
+    return browser.holders(digits, MOST_FOUND)
 
 
 def alias_page(store: Store, browser: Browser, class_name: str, alias: str) -> Page:
@@ -195,8 +190,6 @@ def store_page(store: Store, browser: Browser) -> Page:
 
 def error_page(error: AmaError) -> Page:
     """Return the page that says what went wrong."""
-    from ama.errors import InvalidInput, NotFound, StorageError
-
     status = 500
     if isinstance(error, NotFound):
         status = 404
