@@ -26,6 +26,7 @@ from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.markdown import render
 from ama.dashboard.server import application, serve
 from ama.errors import AlreadyExists, StorageError
+from ama.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.settings import user_config_path
 from conftest import Ama
@@ -607,6 +608,38 @@ class TestExport:
         assert len(set(links)) == MOST_FILES
         assert all(f"this is {name} " in said for name in names)
         assert "59.txt" in page.read_text(encoding="utf-8")
+
+    def test_classes_and_aliases_of_any_name_have_places(
+        self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Ama publishes no two that differ in case only; another program may have.
+        for module in ("publishing", "aliasing"):
+            monkeypatch.setattr(f"ama.transfer.{module}.check_class_name", lambda *args: None)
+        names = ["resnet", "ResNet", "Wide", "aux.v1", "nul", "dot.", "dot"]
+        for name in names:
+            directory = tmp_path / f"of {name}"
+            directory.mkdir()
+            (directory / "a.txt").write_text(name, encoding="utf-8")
+            repo = ama.Repo.init(directory, name)
+            repo.add([directory])
+            repo.set(aliases=["Best", "aux"])
+            repo.upload()
+        site = tmp_path / "site"
+        export(store, site)
+        for directory in (site, *(path for path in site.rglob("*") if path.is_dir())):
+            inside = [path.name for path in directory.iterdir()]
+            assert twins(inside) is None, directory
+            assert [name for name in inside if unportable_reason(name)] == []
+        assert (site / "classes" / "Wide" / "index.html").is_file()
+        home = (site / "index.html").read_text(encoding="utf-8")
+        for name in names:
+            link = re.search(rf'href="([^"]+)">{re.escape(name)}</a></h3>', home)
+            assert link is not None
+            page = (site / link[1]).read_text(encoding="utf-8")
+            assert f"<h1>{name}</h1>" in page
+            found = re.findall(r'class="chip" href="([^"]+)">Best</a>', page)
+            alias = (site / link[1]).parent / found[0]
+            assert "Points to" in text_of(alias.read_text(encoding="utf-8"))
 
     def test_the_command(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
         done = run.ok("dashboard", "--export", "site", cwd=tmp_path)

@@ -6,7 +6,10 @@ What takes a server is left out: searches, comparisons, downloads.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ama import fs
@@ -19,11 +22,11 @@ from ama.dashboard.rendering import (
     FileLinks,
     Page,
     Renderer,
-    file_of,
     path_to,
     static_file,
 )
 from ama.errors import AlreadyExists, AmaError, shown
+from ama.names import fold_name
 from ama.store import Store
 
 MOST_FILES = 40
@@ -54,14 +57,27 @@ def export(store: Store, directory: str | os.PathLike[str]) -> int:
         )
     browser = Browser(store.remote, store.settings)
     number = browser.number()
-    renderer = Renderer(FileLinks(), store.url)
+    links = FileLinks(_twins(store))
+    renderer = Renderer(links, store.url)
     pages = 0
-    for path, page in _pages(store, browser):
-        _write(top / file_of(path), renderer.html(page, path, number).encode())
+    for path, page in _pages(store, browser, links):
+        _write(top / links.file_of(path), renderer.html(page, path, number).encode())
         pages += 1
     for name in ASSETS:
         _write(top / "static" / name, static_file(name) or b"")
     return pages
+
+
+def _twins(store: Store) -> frozenset[str]:
+    """Return the classes and aliases that some system takes for another one."""
+    states = store.remote.view().class_states()
+    names = [states, *(state.aliases for state in states.values())]
+    found = (
+        [name for name in each if folded[fold_name(name)] > 1]
+        for each in names
+        for folded in [Counter(map(fold_name, each))]
+    )
+    return frozenset(chain.from_iterable(found))
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -69,24 +85,29 @@ def _write(path: Path, data: bytes) -> None:
     fs.write_private(path, data)
 
 
-def _pages(store: Store, browser: Browser) -> Iterator[tuple[str, Page]]:
+def _pages(store: Store, browser: Browser, links: FileLinks) -> Iterator[tuple[str, Page]]:
     yield "/", views.home(store, browser)
     yield "/store", views.store_page(store, browser)
     for each in browser.classes():
         name, here = each.name, path_to("classes", each.name)
-        yield here, views.class_page(store, browser, name, Asked(), _from(here))
+        link = partial(links.address, here, query={})
+        yield here, views.class_page(store, browser, name, Asked(), link)
         for alias in sorted(store.remote.view().class_state(name).aliases):
             page = views.alias_page(store, browser, name, alias)
             yield path_to("classes", name, "aliases", alias), page
         for info in store.history(name):
-            yield from _pages_of(store, browser, name, info.number or 0)
+            yield from _pages_of(store, browser, links, name, info.number or 0)
 
 
-def _pages_of(store: Store, browser: Browser, name: str, number: int) -> Iterator[tuple[str, Page]]:
+def _pages_of(
+    store: Store, browser: Browser, links: FileLinks, name: str, number: int
+) -> Iterator[tuple[str, Page]]:
     here = path_to("assets", name, number)
-    yield here, asset_views.asset_page(store, browser, name, number, _from(here), MOST_FILES)
+    link = partial(links.address, here, query={})
+    yield here, asset_views.asset_page(store, browser, name, number, link, MOST_FILES)
     large = f"{here}/lineage"
-    yield large, asset_views.lineage_page(store, browser, name, number, _from(large))
+    link = partial(links.address, large, query={})
+    yield large, asset_views.lineage_page(store, browser, name, number, link)
     try:
         files = store.resolve(f"{name}/{number}").files()
     except AmaError:  # deleted or damaged: its page says so
@@ -94,8 +115,3 @@ def _pages_of(store: Store, browser: Browser, name: str, number: int) -> Iterato
     for file in files[:MOST_FILES]:
         page = asset_views.file_page(store, browser, name, number, file.path, Previews())
         yield path_to("assets", name, number, "files", file.path), page
-
-
-def _from(here: str) -> asset_views.Link:
-    links = FileLinks()
-    return lambda path: links.address(here, path, {})

@@ -7,7 +7,7 @@ as a mark that turns the direction of writing round, is written out.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from ama.catalog.documents import Value
 from ama.dashboard import charts, markdown
 from ama.errors import shown
 from ama.hashing import blob_id
+from ama.names import unportable_reason
 
 MOST_TEXT = 300
 """A value in a table is cut after so many characters."""
@@ -65,32 +66,47 @@ class ServerLinks:
 
 
 class FileLinks:
-    """Links of pages in a directory: relative, so that it may lie anywhere."""
+    """Links of pages in a directory: relative, so that it may lie anywhere.
+
+    Args:
+        twins: classes and aliases that some system would take for another one, such as `A` and `a`.
+
+    Example:
+        >>> links = FileLinks()
+        >>> links.file_of("/assets/models/1"), links.file_of("/static/app.css"), links.file_of("/")
+        ('assets/models/1/index.html', 'static/app.css', 'index.html')
+        >>> links.address("/classes/models", "/assets/models/1", {})
+        '../../assets/models/1/index.html'
+    """
 
     live = False
 
+    def __init__(self, twins: Set[str] = frozenset()) -> None:
+        self._twins = twins
+
     def address(self, here: str, path: str, query: Query) -> str:
         """Return the address of a page; what is asked behind a '?' is left out."""
-        target, start = file_of(path), posixpath.dirname(file_of(here))
+        target, start = self.file_of(path), posixpath.dirname(self.file_of(here))
         return posixpath.relpath(f"/{target}", f"/{start}")
 
+    def file_of(self, path: str) -> str:
+        """Return the file of a page, which every system can hold beside the others."""
+        plain = path.strip("/")
+        if plain.startswith("static/"):
+            return plain
+        parts = plain.split("/", 4)
+        above = "".join(f"{self._directory(part)}/" for part in parts[:4] if part)
+        if len(parts) == 5 and parts[3] == "files":
+            # Names of an asset's files may be too long for a directory, equal but for their case,
+            # or none where the site is put.
+            return f"{above}{blob_id(parts[4].encode()).hex()[:32]}.html"
+        return f"{above}index.html"
 
-def file_of(path: str) -> str:
-    """Return the file of a page in an exported site.
-
-    Example:
-        >>> file_of("/assets/models/1"), file_of("/static/app.css"), file_of("/")
-        ('assets/models/1/index.html', 'static/app.css', 'index.html')
-    """
-    plain = path.strip("/")
-    if plain.startswith("static/"):
-        return plain
-    parts = plain.split("/", 4)
-    if len(parts) == 5 and parts[3] == "files":
-        # Names of an asset's files may be too long for a directory, equal but for their case, or
-        # none where the site is put.
-        return f"{'/'.join(parts[:4])}/{blob_id(parts[4].encode()).hex()[:32]}.html"
-    return f"{plain}/index.html" if plain else "index.html"
+    def _directory(self, name: str) -> str:
+        if name not in self._twins and unportable_reason(name) is None:
+            return name
+        # Nothing can be called so, for no name has a `~`. Without dots, none is reserved.
+        return f"{name.replace('.', '_')}~{blob_id(name.encode()).hex()[:8]}"
 
 
 def path_to(*parts: str | int) -> str:
