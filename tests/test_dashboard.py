@@ -22,10 +22,11 @@ from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
 from ama.config import set_value
 from ama.dashboard.charts import lines, scatter, thinned
+from ama.dashboard.compare_views import Comparing
 from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.markdown import render
 from ama.dashboard.server import application, serve
-from ama.errors import AlreadyExists, StorageError
+from ama.errors import AlreadyExists, Conflict, StorageError
 from ama.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.settings import user_config_path
@@ -291,6 +292,33 @@ class TestPages:
         assert chart.count('<polyline class="line c2"') == 4
         assert "takes two assets" in seen(client, "/compare?a=models/1")
         assert "no asset 99" in seen(client, "/compare?a=models/1&a=models/99")
+
+    def test_a_comparison_takes_no_longer_than_it_may(
+        self, client: TestClient, run: Ama, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compared = "/compare?a=models/1&a=models/2"
+        monkeypatch.setattr("ama.dashboard.compare_views.LARGE", 200_000)
+        page = client.get(f"{compared}&file=model.h5").text
+        assert "more than 200,000 bytes, too many to be compared here" in page
+        command = html.unescape(page).partition("too many to be compared here: ")[2]
+        words = shlex.split(command.partition("</p>")[0])
+        assert "kernel" in run.ok(*words[1:]).stdout
+        assert "-parameters: 50826" in text_of(page)
+        monkeypatch.setattr("ama.dashboard.compare_views.SECONDS", 0)
+        page = seen(client, compared)
+        assert re.search(r"[1-9] more small files that differ were not compared", page)
+        assert "-parameters: 50826" not in page
+
+    def test_one_large_comparison_after_another(self, store: ama.Store) -> None:
+        comparing = Comparing(store.url)
+        assets = [store.resolve(f"models/{number}") for number in (1, 2)]
+        rows = ama.compare(*assets).changed_files
+        with pytest.MonkeyPatch.context() as patch, comparing.one_at_a_time():
+            patch.setattr("ama.dashboard.compare_views.PATIENCE", 0)
+            with pytest.raises(Conflict, match="large files"):
+                comparing.within(assets, rows, "model.h5")
+            assert comparing.within(assets, rows, "").files
+        assert comparing.within(assets, rows, "model.h5").files[0].tensors
 
     def test_search_by_words(self, client: TestClient) -> None:
         assert "the wide model" in seen(client, "/search?q=WIDE")

@@ -7,6 +7,7 @@ as a mark that turns the direction of writing round, is written out.
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -148,6 +149,7 @@ class Renderer:
             spark=_spark,
             number=lambda number: f"{number:,}",
             count=_count,
+            shell=shlex.quote,
         )
         self._environment.globals.update(live=links.live, store=store)
 

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from ama.browsing import Browser
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
-from ama.dashboard.compare_views import compare_page
+from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
@@ -74,6 +74,7 @@ class _Dashboard:
         self._store = store
         self._browser = browser
         self._previews = Previews()
+        self._comparing = Comparing(store.url)
         self._renderer = Renderer(ServerLinks(), store.url)
         asset = "/assets/{name}/{number}"
         gets: list[tuple[str, Callable[[Request], Response]]] = [
@@ -142,7 +143,7 @@ class _Dashboard:
 
     def _compare(self, request: Request) -> Response:
         asked = _asked(request)
-        return self._page(request, lambda: compare_page(self._store, self._browser, asked))
+        return self._page(request, lambda: compare_page(self._store, asked, self._comparing))
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
