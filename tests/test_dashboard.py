@@ -31,6 +31,8 @@ from ama.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.settings import user_config_path
 from conftest import Ama
+from proxy import before
+from servers import plain_http
 
 INPUTS = ["git_commit_info_ckpt0.yml", "run_config_ckpt0.yml", "training.yml"]
 OUTPUTS = ["graph_version.txt", "meta.yml", "model.h5", "model.yml", "summary_dict.json"]
@@ -584,6 +586,27 @@ class TestDamage:
         assert client.get("/static/app.css").status_code == 200
         place.with_name("away").rename(place)
         seen(client, "/")
+
+    def test_a_web_server_that_goes_away_is_not_waited_for(
+        self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ama.dashboard.reaching.PATIENCE", 0.5)
+        (tmp_path / "web").mkdir()
+        with plain_http(tmp_path / "web") as server, before(server.url) as proxy:
+            assert server.files is not None
+            shutil.copytree(store.url, server.files / "ama")
+            client = browser_of(ama.Store.open(f"{proxy.url}/ama"))
+            seen(client, "/classes/models")
+            proxy.rule = lambda request: "drop"
+            for address in ("/", "/assets/models/1", "/assets/models/1/download/model.h5"):
+                started = time.monotonic()
+                assert "has not answered for" in seen(client, address, 503)
+                assert time.monotonic() - started < 2
+            proxy.rule = lambda request: "pass"
+            started = time.monotonic()
+            while client.get("/changes").status_code == 503:
+                assert time.monotonic() - started < 30
+            assert "models/3" in seen(client, "/classes/models/aliases/newest")
 
 
 def damage(store: ama.Store, object_id: str) -> None:

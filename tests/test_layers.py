@@ -105,7 +105,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"tables"},
     ],
     "dashboard": [
-        {"markdown", "charts", "previews", "asking", "security"},
+        {"markdown", "charts", "previews", "asking", "reaching", "security"},
         {"rendering"},
         {"views"},
         {"asset_views", "compare_views"},

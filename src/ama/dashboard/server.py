@@ -21,7 +21,6 @@ from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -32,7 +31,8 @@ from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
 from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
-from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
+from ama.dashboard.reaching import Reaching
+from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.hashing import Hasher
@@ -73,6 +73,7 @@ class _Dashboard:
     def __init__(self, store: Store, browser: Browser) -> None:
         self._store = store
         self._browser = browser
+        self._reaching = Reaching(browser.number, store.url)
         self._previews = Previews()
         self._comparing = Comparing(store.url)
         self._renderer = Renderer(ServerLinks(), store.url)
@@ -147,10 +148,6 @@ class _Dashboard:
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
-        jump = asked.one("go").strip()
-        if jump:
-            info = self._store.resolve(jump).info
-            return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
         return self._page(request, lambda: views.search(self._browser, asked))
 
     def _about(self, request: Request) -> Response:
@@ -160,7 +157,7 @@ class _Dashboard:
         # Before the page: what is published while that is made is then still to be brought in.
         number = None
         try:
-            number = self._browser.number()
+            number = self._reaching.answer()
         except StorageError:
             raise  # each of the page's parts has failed, and says so in another way
         except AmaError:  # a damaged log: there is nothing newer to wait for
@@ -174,6 +171,7 @@ class _Dashboard:
     def _download(self, request: Request) -> Response:
         name, number = _named(request)
         path = request.path_params["path"]
+        self._reaching.answer()
         asset = self._store.resolve(f"{name}/{number}")
         file = asset_views.file_of_asset(asset, path)
         headers = {
@@ -189,6 +187,7 @@ class _Dashboard:
     def _image(self, request: Request) -> Response:
         name, number = _named(request)
         path = request.path_params["path"]
+        self._reaching.answer()
         asset = self._store.resolve(f"{name}/{number}")
         file = asset_views.file_of_asset(asset, path)
         data = asset.read(path) if file.size <= MAX_IMAGE else b""
@@ -208,7 +207,7 @@ class _Dashboard:
     # What pages need
 
     def _changes(self, request: Request) -> Response:
-        return JSONResponse({"number": self._browser.number()})
+        return JSONResponse({"number": self._reaching.answer()})
 
     def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -232,7 +231,7 @@ class _Dashboard:
         if isinstance(error, StorageError | NotFound | InvalidInput):
             return error
         try:
-            self._browser.number()
+            self._reaching.answer()
         except StorageError as away:
             return away
         except AmaError:
