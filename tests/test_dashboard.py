@@ -203,6 +203,45 @@ class TestPages:
         table = text_of(page[page.index("<thead") :])
         assert "3 finetuned newest finetuned 0.0003 Ann Lee" in table
 
+    def test_what_only_old_assets_say_is_a_column_too(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        def upload(directory: Path, class_name: str, config: str, *refs: str) -> None:
+            directory.mkdir(exist_ok=True)
+            (directory / "config").mkdir(exist_ok=True)
+            (directory / "config" / "params.yml").write_text(config, encoding="utf-8")
+            if not (directory / ".ama").exists():
+                ama.Repo.init(directory, class_name)
+            repo = ama.Repo.open(directory)
+            repo.add([directory])
+            for ref in refs:
+                repo.link(ref)
+            repo.upload()
+
+        browser = Browser(store.remote, store.settings)
+        client = browser_of(store, browser=browser)
+
+        def offered() -> list[str]:
+            page = client.get("/classes/runs").text
+            return re.findall(r'name="col" value="([^"]+)"', html.unescape(page))
+
+        data, runs = tmp_path / "data", tmp_path / "runs"
+        upload(data, "sets", "shuffled: true")
+        upload(runs, "runs", "warmup: 5", "sets/1")
+        for number in range(14):
+            upload(runs, "runs", f"seed: {number}")
+        old = ["config/params.yml:warmup", "sets>config/params.yml:shuffled"]
+        assert offered() == ["config/params.yml:seed", *old]
+        page = client.get("/classes/runs", params={"col": old, "way": "up"}).text
+        assert "1 5 true Ann Lee" in text_of(page[page.index("<tbody") :])
+        # Later ones are looked through from there on; what nobody has any more is offered no more.
+        upload(runs, "runs", "momentum: 0.9")
+        for number in range(14):
+            upload(runs, "runs", f"seed: {number}.5")
+        assert offered() == ["config/params.yml:seed", *old, "config/params.yml:momentum"]
+        store.delete("runs/1", force=True)
+        assert offered() == ["config/params.yml:seed", "config/params.yml:momentum"]
+
     def test_no_condition_is_said(self, client: TestClient) -> None:
         assert "is no number to compare with" in seen(client, "/classes/models?q=loss<abc")
 

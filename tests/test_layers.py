@@ -102,7 +102,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"database", "facts", "ancestry", "overview"},
         {"summarising"},
         {"comparing"},
-        {"tables"},
+        {"tables", "columns"},
     ],
     "dashboard": [
         {"markdown", "charts", "previews", "asking", "reaching", "security"},

@@ -22,9 +22,10 @@ from ama.storage.protocol import Range
 from ama.tracking import rules_of
 
 if TYPE_CHECKING:
+    from ama.catalog.columns import Columns
     from ama.catalog.database import Catalog, Question
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
-    from ama.catalog.tables import Choice, Columns, TablePage
+    from ama.catalog.tables import Choice, TablePage
     from ama.catalog.values import Column
     from ama.fsck.remembering import LastFsck
     from ama.lineage.graph import Lineage
@@ -100,11 +101,12 @@ class Browser:
     def __init__(
         self, remote: Remote, settings: Settings, progress: Progress = NO_PROGRESS
     ) -> None:
+        from ama.catalog.columns import ColumnFinder
         from ama.catalog.database import Catalog
 
         self._remote = remote
         self._catalog: Catalog = Catalog(remote, progress)
-        self._rules_of = cache(lambda name: rules_of(settings, name))
+        self._columns = ColumnFinder(cache(lambda name: rules_of(settings, name)))
         self._remembered: dict[tuple[object, ...], object] = {}
         self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
@@ -175,12 +177,9 @@ class Browser:
         Raises:
             NotFound: there is no such class.
         """
-        from ama.catalog import tables
-
         class_state(self._remote.view(), class_name, self._remote.url)
         return self._once(
-            ("columns", class_name),
-            lambda db, view: tables.columns(db, self._rules_of, class_name),
+            ("columns", class_name), lambda db, view: self._columns.columns(db, class_name)
         )
 
     def table(

@@ -15,7 +15,7 @@ from ama.catalog.overview import AssetLine
 from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
-from ama.dashboard.views import panel
+from ama.dashboard.views import ROLES, panel
 from ama.errors import NotFound, shown
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
@@ -160,15 +160,8 @@ def file_of_asset(asset: Asset, path: str) -> File:
 
 
 def _facts(summary: Summary) -> list[Facts]:
-    titles = (
-        ("metric", "Metrics"),
-        ("parameter", "Parameters"),
-        ("data", "Data"),
-        ("code", "Code"),
-        ("other", "Metadata and other values"),
-    )
     groups = []
-    for role, title in titles:
+    for role, title in ROLES.items():
         facts = [fact for fact in summary.facts if fact.role == role]
         # What is one number comes before histories.
         facts.sort(key=lambda fact: role == "metric" and isinstance(fact.value, tuple))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ama.browsing import Browser
 from ama.catalog.documents import split_key
 from ama.catalog.overview import Holder
-from ama.catalog.tables import PLAIN_SORTS
+from ama.catalog.roles import Role
 from ama.catalog.values import Column
 from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query
 from ama.dashboard.charts import scatter
@@ -25,6 +25,15 @@ MOST_CHOICES = 300
 """So many columns are offered at most; more would fill a page by themselves."""
 
 MOST_MOVES = 500
+
+ROLES: Mapping[Role, str] = {
+    "metric": "Metrics",
+    "parameter": "Parameters",
+    "data": "Data",
+    "code": "Code",
+    "other": "Metadata and other values",
+}
+"""How pages call what a value is, in the order in which they show it."""
 
 Answer = TypeVar("Answer")
 
@@ -91,6 +100,7 @@ def class_page(
             points, query.plot.key, lambda number: link(path_to("assets", name, int(number)))
         )
     names = [_short(column) for column in query.shown]
+    offered = sorted(columns.known, key=lambda column: list(ROLES).index(column.role))
     content = {
         "name": name,
         "query": query,
@@ -100,19 +110,18 @@ def class_page(
             (column_id(column), _heading(column, names.count(_short(column)) > 1), column)
             for column in query.shown
         ],
-        "groups": _groups(columns.known[:MOST_CHOICES]),
-        "left_out": max(0, len(columns.known) - MOST_CHOICES),
+        "groups": _groups(offered[:MOST_CHOICES]),
+        "left_out": max(0, len(offered) - MOST_CHOICES),
         "chosen": {column_id(column) for column in query.shown},
         "plot": column_id(query.plot) if query.plot else "",
         "plottable": [
             (column_id(column), column)
-            for column in columns.known[:MOST_CHOICES]
+            for column in offered[:MOST_CHOICES]
             if column.role in ("metric", "parameter")
         ],
         "chart": chart,
         "points": len(points),
         "aliases": store.aliases(name),
-        "plain_sorts": tuple(PLAIN_SORTS),
         "columns_asked": asked.all("col", 200),
     }
     return Page("class.html", name, content)
@@ -128,17 +137,10 @@ def _heading(column: Column, ambiguous: bool) -> str:
     return f"{name}: {column.key}" if ambiguous and name else _short(column)
 
 
-def _groups(columns: tuple[Column, ...]) -> list[tuple[str, list[tuple[str, Column]]]]:
-    titles = {
-        "metric": "Metrics",
-        "parameter": "Parameters",
-        "data": "Data",
-        "code": "Code",
-        "other": "Metadata and other values",
-    }
-    found: dict[str, list[tuple[str, Column]]] = {title: [] for title in titles.values()}
+def _groups(columns: Sequence[Column]) -> list[tuple[str, list[tuple[str, Column]]]]:
+    found: dict[str, list[tuple[str, Column]]] = {title: [] for title in ROLES.values()}
     for column in columns:
-        found[titles[column.role]].append((column_id(column), column))
+        found[ROLES[column.role]].append((column_id(column), column))
     return [(title, members) for title, members in found.items() if members]
 
 
