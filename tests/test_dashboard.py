@@ -24,9 +24,12 @@ from ama.config import set_value
 from ama.dashboard.charts import lines, scatter, thinned
 from ama.dashboard.compare_views import Comparing
 from ama.dashboard.exporting import MOST_FILES, export
+from ama.dashboard.indexing import DIGITS
 from ama.dashboard.markdown import render
 from ama.dashboard.server import application, serve
+from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
+from ama.hashing import blob_id
 from ama.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.settings import user_config_path
@@ -118,25 +121,31 @@ class Tags(HTMLParser):
     """Finds what could run in a page."""
 
     @classmethod
-    def dangerous(cls, page: str) -> list[str]:
+    def dangerous(cls, page: str, exported: bool = False) -> list[str]:
         tags = cls()
+        tags.exported = exported
         tags.found = []
         tags.feed(page)
         return tags.found
 
     found: list[str]
+    exported: bool
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         known = dict(attrs)
-        own = ("/static/", "/assets/hostile/1/image/picture.png")
+        own = r"/static/|/assets/hostile/1/image/picture\.png$"
+        inside = "/"
+        if self.exported:
+            own = rf"(\.\./)*static/\w+\.js$|{blob_id(PIXEL).hex()[:DIGITS]}\.png$"
+            inside = r"[\w./~-]+$"
         if tag in ("script", "img", "iframe", "object", "embed", "base", "style"):
-            if not (known.get("src") or "").startswith(own):
+            if not re.match(own, known.get("src") or ""):
                 self.found.append(f"{tag} {attrs}")
         for name, value in attrs:
             link = name in ("href", "src", "action", "xlink:href")
             if name.startswith("on") or name == "style":
                 self.found.append(f"{name} of {tag}")
-            if link and not (value or "").startswith(("/", "#", "https://example.com/")):
+            if link and not re.match(rf"{inside}|#|https://example\.com/", value or ""):
                 self.found.append(f"{name}={value}")
 
 
@@ -629,18 +638,18 @@ class TestDamage:
     def test_a_web_server_that_goes_away_is_not_waited_for(
         self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ama.dashboard.reaching.PATIENCE", 0.5)
         (tmp_path / "web").mkdir()
         with plain_http(tmp_path / "web") as server, before(server.url) as proxy:
             assert server.files is not None
             shutil.copytree(store.url, server.files / "ama")
             client = browser_of(ama.Store.open(f"{proxy.url}/ama"))
             seen(client, "/classes/models")
+            monkeypatch.setattr("ama.dashboard.reaching.PATIENCE", 0.5)
             proxy.rule = lambda request: "drop"
             for address in ("/", "/assets/models/1", "/assets/models/1/download/model.h5"):
                 started = time.monotonic()
                 assert "has not answered for" in seen(client, address, 503)
-                assert time.monotonic() - started < 2
+                assert time.monotonic() - started < 6
             proxy.rule = lambda request: "pass"
             started = time.monotonic()
             while client.get("/changes").status_code == 503:
@@ -663,22 +672,43 @@ class TestExport:
     def test_links_lead_to_files_that_are_there(self, store: ama.Store, tmp_path: Path) -> None:
         store.delete("models/2", force=True)
         site = tmp_path / "site"
-        count = export(store, site)
+        done = export(store, site)
         pages = sorted(site.rglob("*.html"))
-        assert len(pages) == count
+        assert len(pages) == done.pages
+        scripts = {"../static/index.js", "../static/search.js"}
         for page in pages:
             content = page.read_text(encoding="utf-8")
-            assert "<script" not in content
-            assert "<form" not in content
-            for link in re.findall(r'(?:href|src)="([^"#]+)', content):
+            assert set(re.findall(r"<script([^>]*)>", content)) <= {
+                f' src="{script}" defer' for script in scripts
+            }
+            assert 'http-equiv="Content-Security-Policy" content="default-src ' in content
+            for link in re.findall(r'(?:href|src|action)="([^"#]+)', content):
                 assert not link.startswith(("/", "http")), (page, link)
-                assert (page.parent / html.unescape(link).replace("%20", " ")).is_file(), (
-                    page,
-                    link,
-                )
+                assert (page.parent / html.unescape(link)).is_file(), (page, link)
         assert "was deleted" in text_of((site / "assets/models/2/index.html").read_text())
-        with pytest.raises(AlreadyExists):
-            export(store, site)
+
+    def test_each_asset_is_compared_with_what_it_comes_from(
+        self, store: ama.Store, training_runs: Path, tmp_path: Path
+    ) -> None:
+        repo = ama.Repo.init(training_runs / "base", "runs")
+        for number in range(2):
+            (repo.root / "meta.yml").write_text(f"number: {number}\n", encoding="utf-8")
+            repo.add(["meta.yml"])
+            repo.upload()
+        repo.switch("runs/1")
+        (repo.root / "meta.yml").write_text("number: 7\n", encoding="utf-8")
+        repo.add(["meta.yml"])
+        repo.upload()
+        export(store, tmp_path / "site")
+        for name, said in (("runs/3", "Compare runs/1 and runs/3"), ("models/3", "models/2 and")):
+            asset = tmp_path / "site" / "assets" / name / "index.html"
+            link = re.search(r'href="([^"]+)">Compare with', asset.read_text(encoding="utf-8"))
+            assert link is not None
+            page = text_of((asset.parent / link[1]).read_text(encoding="utf-8"))
+            assert said in page
+        page = text_of((tmp_path / "site/assets/runs/3/compare/index.html").read_text())
+        assert "number meta.yml 0 7" in page
+        assert "-number: 0 +number: 7" in page
 
     def test_files_of_any_name_have_pages(self, store: ama.Store, tmp_path: Path) -> None:
         directory = tmp_path / "names"
@@ -693,7 +723,7 @@ class TestExport:
         site = tmp_path / "site"
         export(store, site)
         page = site / "assets/names/1/index.html"
-        links = re.findall(r'href="(files/[^"]+)"', page.read_text(encoding="utf-8"))
+        links = re.findall(r'class="name" href="([^"]+)"', page.read_text(encoding="utf-8"))
         said = " ".join(text_of((page.parent / link).read_text(encoding="utf-8")) for link in links)
         assert len(set(links)) == MOST_FILES
         assert all(f"this is {name} " in said for name in names)
@@ -731,10 +761,116 @@ class TestExport:
             alias = (site / link[1]).parent / found[0]
             assert "Points to" in text_of(alias.read_text(encoding="utf-8"))
 
+    def test_another_export_brings_it_up_to_date(self, store: ama.Store, tmp_path: Path) -> None:
+        site = tmp_path / "site"
+        first = export(store, site)
+        assert first.changed > first.pages
+        again = export(store, site)
+        assert (again.pages, again.changed, again.removed) == (first.pages, 0, 0)
+        (site / "robots.txt").write_text("mine", encoding="utf-8")
+        (site / "classes" / "mine").mkdir()
+        kept = site / "assets" / "models" / "1" / "notes.txt"
+        kept.write_text("mine", encoding="utf-8")
+        # What the marker names, an attacker may have written.
+        outside = tmp_path / "outside.txt"
+        outside.write_text("mine", encoding="utf-8")
+        with (site / MARKER).open("a", encoding="utf-8") as marker:
+            marker.write(f"../outside.txt\n{outside}\n")
+        store.remove_alias("models", "wide")
+        store.delete("models/2", force=True)
+        page = site / "assets/models/2/compare"
+        assert page.is_dir()
+        later = export(store, site)
+        assert 0 < later.changed < first.changed
+        assert later.removed >= 1
+        assert not page.exists()
+        assert "the wide model" not in (site / "static/index.js").read_text(encoding="utf-8")
+        assert kept.exists()
+        assert (site / "robots.txt").exists()
+        assert (site / "classes" / "mine").is_dir()
+        assert outside.exists()
+        assert "../" not in (site / MARKER).read_text(encoding="utf-8")
+
+    def test_a_directory_that_is_no_export_is_left_alone(
+        self, store: ama.Store, tmp_path: Path, run: Ama
+    ) -> None:
+        mine = tmp_path / "mine"
+        mine.mkdir()
+        (mine / "index.html").write_text("mine", encoding="utf-8")
+        with pytest.raises(AlreadyExists, match="no export wrote"):
+            export(store, mine)
+        assert [path.name for path in mine.iterdir()] == ["index.html"]
+        with pytest.raises(AlreadyExists, match="is a file"):
+            export(store, mine / "index.html")
+        other = ama.Store.open(str(tmp_path / "other"), create=True)
+        export(other, tmp_path / "site")
+        with pytest.raises(AlreadyExists, match="another store"):
+            export(store, tmp_path / "site")
+        with Site(tmp_path / "busy", store.id), pytest.raises(Conflict):
+            export(store, tmp_path / "busy")
+
+    def test_an_interrupted_export_can_be_repeated(self, store: ama.Store, tmp_path: Path) -> None:
+        site = Site(tmp_path / "site", store.id)
+        site.write("index.html", b"half")
+        site.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+        export(store, tmp_path / "site")
+        assert "Models and data" in (tmp_path / "site/index.html").read_text(encoding="utf-8")
+
+    def test_files_are_copied_so_that_nothing_in_them_runs(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        publish_hostile(tmp_path / "hostile")
+        site = tmp_path / "site"
+        done = export(store, site)
+        image = store.resolve("hostile/1").read("picture.png")
+        assert done.files == 1
+        assert [path.read_bytes() for path in site.rglob("*.png")] == [image]
+        done = export(store, site, files=100_000)
+        files = {path for path in site.rglob("*") if path.is_file() and path.parts[-3] == "files"}
+        others = {path.suffix for path in files} - {".html", ".png"}
+        assert others == {".bin"}
+        page = re.search(r'href="([^"]+)">page.html<', self.read(site / "assets/hostile/1"))
+        assert page is not None
+        place = site / "assets/hostile/1" / page[1]
+        link = re.search(r'href="([^"]+\.bin)" download="', place.read_text(encoding="utf-8"))
+        assert link is not None
+        assert (place.parent / link[1]).read_text(encoding="utf-8") == SCRIPT
+        large = store.resolve("models/1").files()
+        assert any(file.size > 100_000 for file in large)
+        assert all(path.stat().st_size <= 100_000 for path in site.rglob("*.bin"))
+        for path in site.rglob("*.html"):
+            assert Tags.dangerous(path.read_text(encoding="utf-8"), exported=True) == [], path
+        # What isn't wanted any more is gone.
+        assert export(store, site).removed == len(list(files)) - len(
+            [path for path in files if path.suffix != ".bin"]
+        )
+
+    @staticmethod
+    def read(directory: Path) -> str:
+        return (directory / "index.html").read_text(encoding="utf-8")
+
+    def test_the_index_has_its_limits(
+        self, store: ama.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("ama.dashboard.indexing.MOST_ASSET_BYTES", 300)
+        monkeypatch.setattr("ama.dashboard.indexing.MOST_SAID_BYTES", 100)
+        monkeypatch.setattr("ama.dashboard.indexing.MOST_FILES", 2)
+        export(store, tmp_path / "site")
+        page = text_of(self.read(tmp_path / "site/search"))
+        said = re.search(r"(\d) assets of this copy can be found; (\d) older ones are not", page)
+        assert said is not None
+        assert int(said[1]) + int(said[2]) == 6
+        assert f"Of {said[1]} assets not all that they say is in it" in page
+        assert "files can't be found by their hashes" in page
+
     def test_the_command(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
-        done = run.ok("dashboard", "--export", "site", cwd=tmp_path)
+        done = run.ok("dashboard", "--export", "site", "--files", "1kB", cwd=tmp_path)
         assert done.stdout.startswith("wrote ")
         assert (tmp_path / "site" / "static" / "app.css").is_file()
+        assert len(list((tmp_path / "site").rglob("*.bin"))) > 3
+        again = run.ok("dashboard", "--export", "site", "--files", "1kB", "--json", cwd=tmp_path)
+        assert again.json()["changed"] == 0
+        assert run("dashboard", "--export", "site", "--files", "much").code == 2
 
     def test_without_the_server_it_says_what_to_install(
         self, store: ama.Store, tmp_path: Path

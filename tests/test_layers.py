@@ -105,10 +105,10 @@ INSIDE: dict[str, list[set[str]]] = {
         {"tables", "columns"},
     ],
     "dashboard": [
-        {"markdown", "charts", "previews", "asking", "reaching", "security"},
+        {"markdown", "charts", "previews", "asking", "reaching", "security", "site"},
         {"rendering"},
         {"views"},
-        {"asset_views", "compare_views"},
+        {"asset_views", "compare_views", "indexing"},
         {"server", "exporting"},
     ],
     "fsck": [

@@ -171,6 +171,12 @@ class Browser:
         )
         return (before[0] if before else None, after[0] if after else None)
 
+    def ancestors(self, asset: bytes, limit: int) -> tuple[AssetLine, ...]:
+        """Return the earlier versions that an asset comes from, the nearest first."""
+        from ama.catalog import overview
+
+        return self._catalog.ask(lambda db, view: overview.ancestors(db, asset, limit))
+
     def columns(self, class_name: str) -> Columns:
         """Return the columns that a class's table can have.
 

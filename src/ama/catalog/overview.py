@@ -144,6 +144,30 @@ def recent(db: sqlite3.Connection, limit: int) -> tuple[AssetLine, ...]:
     return lines(db, "status != 'deleted' ORDER BY created_at DESC LIMIT ?", limit)
 
 
+def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLine, ...]:
+    """Return what an asset is a next version of, and that one in turn, as far as it is known here.
+
+    Args:
+        db: a catalog.
+        asset: its id.
+        limit: how many at most.
+    """
+    found: list[AssetLine] = []
+    while len(found) < limit:
+        # Of several, the first: the page says where it mostly comes from.
+        parent = db.execute(
+            "SELECT target FROM links JOIN assets ON assets.id = links.asset"
+            " WHERE hash = ? AND kind = 'parent' ORDER BY links.rowid LIMIT 1",
+            (asset,),
+        ).fetchone()
+        line = lines(db, "hash = ?", parent[0]) if parent else ()
+        if not line:
+            break
+        found += line
+        (asset,) = parent
+    return tuple(found)
+
+
 def in_words(words: Iterable[str]) -> tuple[str, list[object]]:
     """Return a condition on assets in SQL: all words are in what is told of each, in any case.
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -30,6 +30,14 @@ MOST_TEXT = 300
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {"app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
+SITE_POLICY = (
+    "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src 'self' file:;"
+    " form-action 'self' file:; base-uri 'none'"
+)
+"""What a browser may do on a page of an exported site, which may also be opened from a disk."""
+
+COPIED = ("app.css", "icon.svg", "search.js")
+"""The files that belong to the pages of an exported site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class Page:
 
     template: str
     title: str
-    content: Mapping[str, object] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
 
 
@@ -76,6 +84,8 @@ class FileLinks:
         >>> links = FileLinks()
         >>> links.file_of("/assets/models/1"), links.file_of("/static/app.css"), links.file_of("/")
         ('assets/models/1/index.html', 'static/app.css', 'index.html')
+        >>> links.file_of("/files/af1349b9f5f9a1a6a040.html")
+        'files/af/af1349b9f5f9a1a6a040.html'
         >>> links.address("/classes/models", "/assets/models/1", {})
         '../../assets/models/1/index.html'
     """
@@ -95,15 +105,16 @@ class FileLinks:
         plain = path.strip("/")
         if plain.startswith("static/"):
             return plain
-        parts = plain.split("/", 4)
-        above = "".join(f"{self._directory(part)}/" for part in parts[:4] if part)
-        if len(parts) == 5 and parts[3] == "files":
-            # Names of an asset's files may be too long for a directory, equal but for their case,
-            # or none where the site is put.
-            return f"{above}{blob_id(parts[4].encode()).hex()[:32]}.html"
-        return f"{above}index.html"
+        top, _, rest = plain.partition("/")
+        if top == "files":
+            # By what is in them: many assets have the same, and their names may be anything.
+            return f"files/{rest[:2]}/{rest}"
+        return (
+            "".join(f"{self.directory(part)}/" for part in plain.split("/") if part) + "index.html"
+        )
 
-    def _directory(self, name: str) -> str:
+    def directory(self, name: str) -> str:
+        """Return the directory that a class, or an alias, has among those of the others."""
         if name not in self._twins and unportable_reason(name) is None:
             return name
         # Nothing can be called so, for no name has a `~`. Without dots, none is reserved.
@@ -151,7 +162,7 @@ class Renderer:
             count=_count,
             shell=shlex.quote,
         )
-        self._environment.globals.update(live=links.live, store=store)
+        self._environment.globals.update(live=links.live, store=store, policy=SITE_POLICY)
 
     def html(self, page: Page, here: str, number: int | None = None) -> str:
         """Return a page as HTML.
@@ -238,8 +249,18 @@ def moment(at: datetime | None) -> Markup:
         return Markup("–")
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", f"{utc:%Y-%m-%d %H:%M}"
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", moment_text(at)
     )
+
+
+def moment_text(at: datetime | None) -> str:
+    """Return a time to the minute, in UTC.
+
+    Example:
+        >>> moment_text(datetime(2026, 11, 2, 9, 30, tzinfo=UTC))
+        '2026-11-02 09:30'
+    """
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -256,8 +277,6 @@ def _spark(value: object) -> Markup:
     return Markup(charts.sparkline(numbers))
 
 
-def static_file(name: str) -> bytes | None:
-    """Return a file that belongs to every page; None for any other name."""
-    if name not in ASSETS:
-        return None
+def static_file(name: str) -> bytes:
+    """Return a file that belongs to pages."""
     return (STATIC / name).read_bytes()

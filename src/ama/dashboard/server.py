@@ -119,9 +119,7 @@ class _Dashboard:
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(
-            request, lambda: views.alias_page(self._store, self._browser, name, alias)
-        )
+        return self._page(request, lambda: views.alias_page(self._store, name, alias))
 
     def _asset(self, request: Request) -> Response:
         named = _named(request)
@@ -211,11 +209,10 @@ class _Dashboard:
 
     def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
-        data = static_file(name)
-        if data is None:
+        if name not in ASSETS:
             raise HTTPException(404)
         kept = {"cache-control": "no-cache"}
-        return Response(data, media_type=ASSETS[name], headers=kept)
+        return Response(static_file(name), media_type=ASSETS[name], headers=kept)
 
     # What goes wrong
 

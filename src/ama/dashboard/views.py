@@ -168,7 +168,7 @@ def _holders(browser: Browser, digits: str) -> tuple[Holder, ...]:
     return browser.holders(digits, MOST_FOUND)
 
 
-def alias_page(store: Store, browser: Browser, class_name: str, alias: str) -> Page:
+def alias_page(store: Store, class_name: str, alias: str) -> Page:
     """Return the history of an alias.
 
     Raises:
