@@ -147,7 +147,7 @@ def file_page(
     content = {
         "line": line,
         "file": file,
-        "parts_": path.split("/"),
+        "names": path.split("/"),
         "preview": panel(lambda: previews.of(file, lambda: asset.open(path))),
         "download": ("assets", name, number, "download", path),
         "image": ("assets", name, number, "image", path),
@@ -239,9 +239,9 @@ def _moves(store: Store, line: AssetLine) -> list[AliasMove]:
     return sorted(dict.fromkeys(found), key=lambda move: move.moved_at, reverse=True)[:100]
 
 
-def _picture(browser: Browser, line: AssetLine, most: int, link: Link) -> object:
+def _picture(browser: Browser, line: AssetLine, most: int, link: Link) -> tuple[Markup, bool]:
     lineage = browser.lineage(bytes.fromhex(line.id), most=most)
-    return _drawn(lineage, link), lineage.cut, len(lineage.nodes)
+    return _drawn(lineage, link), lineage.cut
 
 
 def _drawn(lineage: Lineage, link: Link) -> Markup:

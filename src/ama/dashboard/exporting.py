@@ -6,14 +6,17 @@ Words are searched in the browser, and each asset has a comparison with the one 
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from ama.browsing import Browser
+from ama.catalog.overview import AssetLine
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
 from ama.dashboard.compare_views import Comparing, compare_page
@@ -22,6 +25,7 @@ from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import COPIED, FileLinks, Page, Renderer, path_to, static_file
 from ama.dashboard.site import Site
 from ama.errors import IntegrityError
+from ama.hashing import blob_id
 from ama.names import fold_name
 from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
@@ -125,6 +129,8 @@ class _Export:
         self._previews = Previews()
         self._index = SearchIndex()
         self._contents: dict[str, _Content] = {}
+        self._maker = _maker()
+        self._statuses: dict[tuple[str, int], str] = {}
         self.pages = 0
         self.files = 0
 
@@ -144,11 +150,23 @@ class _Export:
         for name in COPIED:
             self._site.write(f"static/{name}", static_file(name))
 
-    def _write(self, path: str, page: Page) -> None:
-        data = self._renderer.html(page, path, self._number).encode()
+    def _write(self, path: str, page: Page, mark: str = "") -> None:
+        data = self._renderer.html(page, path, self._number, mark).encode()
         self._site.write(self._links.file_of(path), data)
         self._progress.advance(len(data))
         self.pages += 1
+
+    def _kept(self, path: str, mark: str) -> bool:
+        """Whether a page is there already that was made from the same."""
+        if not self._site.keep(self._links.file_of(path), mark):
+            return False
+        self.pages += 1
+        return True
+
+    def _mark(self, *made_from: object) -> str:
+        """Return a text that a page bears which rests on this only, and on what never changes."""
+        told = [self._maker, self._store.url, sorted(self._links.twins), *made_from]
+        return blob_id(json.dumps(told).encode()).hex()[:32]
 
     def _class(self, name: str) -> None:
         here = path_to("classes", name)
@@ -171,14 +189,25 @@ class _Export:
             large = f"{here}/lineage"
             link = partial(self._links.address, large, query={})
             self._write(large, asset_views.lineage_page(store, browser, name, number, link))
-        before = page.content["before"]
-        if before is not None:
-            pair = Asked({"a": [f"{name}/{before}", f"{name}/{number}"]})
-            self._write(f"{here}/compare", compare_page(store, pair, self._comparing))
         line, summary = page.content["line"], page.content["summary"]
+        self._statuses[name, number] = line.status
+        if page.content["before"] is not None:
+            self._comparison(browser.line(name, page.content["before"]), line)
         if line.status != "deleted":
             facts = summary.value.facts if summary.value else ()
             self._index.add(line, facts, self._links.directory(name))
+
+    def _comparison(self, old: AssetLine, new: AssetLine) -> None:
+        here = f"{path_to('assets', new.class_name, new.number)}/compare"
+        rules = self._store.settings.of_class(new.class_name)
+        mark = self._mark([old.id, *old.aliases], [new.id, *new.aliases], sorted(rules.items()))
+        if self._kept(here, mark):
+            return
+        asked = Asked({"a": [f"{each.class_name}/{each.number}" for each in (old, new)]})
+        page = compare_page(self._store, asked, self._comparing)
+        found = page.content["found"]
+        whole = found is not None and not found["unread"] and found["within"].error is None
+        self._write(here, page, mark if whole else "")
 
     def _places(self, name: str, number: int) -> asset_views.Placing:
         """Return what notes the files of an asset that have a page, and says where that is."""
@@ -198,23 +227,30 @@ class _Export:
 
     def _file(self, content: _Content) -> None:
         name, number, path = content.holders[0]
+        here = path_to("files", f"{content.file.id[:DIGITS]}.html")
+        # By this name no server sends it as something that a browser would run.
+        download = self._copied(content, ".bin", self._most)
+        self.files += download is not None
+        status = self._statuses[name, number]
+        mark = self._mark(content.holders, content.more, status, download)
+        if self._kept(here, mark):
+            return
         page = asset_views.file_page(self._store, self._browser, name, number, path, self._previews)
         preview = page.content["preview"].value
         image = None
         if preview is not None and preview.form == "image":
             # Named by what it is, and not as it is called, so that it can be nothing else.
             image = self._copied(content, preview.text.replace("image/", "."), MAX_IMAGE)
-        # By this name no server sends it as something that a browser would run.
-        download = image or self._copied(content, ".bin", self._most)
-        self.files += download is not None
+            self.files += image is not None and download is None
         own = {
             "holders": content.holders,
             "holders_left_out": content.more,
-            "download": download,
+            "download": download or image,
             "image": image,
         }
-        here = path_to("files", f"{content.file.id[:DIGITS]}.html")
-        self._write(here, Page(page.template, page.title, {**page.content, **own}))
+        whole = preview is not None and preview.form != "image"
+        page = Page(page.template, page.title, {**page.content, **own})
+        self._write(here, page, mark if whole else "")
 
     def _copied(self, content: _Content, ending: str, most: int) -> asset_views.Place | None:
         """Copy a file, unless it is too large or damaged; return where it is."""
@@ -228,6 +264,13 @@ class _Export:
         except IntegrityError:
             return None
         return place
+
+
+def _maker() -> str:
+    """Return what differs wherever pages are made in another way."""
+    paths = sorted(Path(__file__).parent.rglob("*.*"))
+    sources = [path.read_bytes() for path in paths if path.suffix in (".py", ".html")]
+    return blob_id(b"".join(sources)).hex()
 
 
 def _twins(store: Store) -> frozenset[str]:

@@ -93,7 +93,7 @@ class FileLinks:
     live = False
 
     def __init__(self, twins: Set[str] = frozenset()) -> None:
-        self._twins = twins
+        self.twins = twins
 
     def address(self, here: str, path: str, query: Query) -> str:
         """Return the address of a page; what is asked behind a '?' is left out."""
@@ -115,7 +115,7 @@ class FileLinks:
 
     def directory(self, name: str) -> str:
         """Return the directory that a class, or an alias, has among those of the others."""
-        if name not in self._twins and unportable_reason(name) is None:
+        if name not in self.twins and unportable_reason(name) is None:
             return name
         # Nothing can be called so, for no name has a `~`. Without dots, none is reserved.
         return f"{name.replace('.', '_')}~{blob_id(name.encode()).hex()[:8]}"
@@ -164,20 +164,22 @@ class Renderer:
         )
         self._environment.globals.update(live=links.live, store=store, policy=SITE_POLICY)
 
-    def html(self, page: Page, here: str, number: int | None = None) -> str:
+    def html(self, page: Page, here: str, number: int | None = None, mark: str = "") -> str:
         """Return a page as HTML.
 
         Args:
             page: what it shows.
             here: its path.
             number: the number of the log's last entry when it was made; None if it isn't known.
+            mark: stands near the beginning of it.
         """
 
         def to(*parts: str | int, **query: str | int | Sequence[str]) -> str:
             return self._links.address(here, path_to(*parts), query)
 
         template = self._environment.get_template(page.template)
-        return template.render(**page.content, title=page.title, to=to, here=here, entry=number)
+        said = {"title": page.title, "here": here, "entry": number, "mark": mark}
+        return template.render(**page.content, **said, to=to)
 
 
 def plain_text(text: str) -> str:

@@ -19,6 +19,8 @@ MARKER = ".ama-site"
 """Names the store, and in lines below that each file that was written."""
 
 LOCK = ".ama-site.lock"
+BEGINNING = 256
+"""So many bytes of a page have its mark in them."""
 
 
 class Site:
@@ -99,6 +101,19 @@ class Site:
         target = self._noted(path)
         if not target.is_file():
             self._place(target, data)
+
+    def keep(self, path: str, mark: str) -> bool:
+        """Keep a file as it is, if the last export wrote it, and with a mark near its beginning.
+
+        Args:
+            path: POSIX, relative to the directory.
+            mark: what tells that it need not be written.
+        """
+        data = fs.read_file(self._top / path) if path in self._before else None
+        if data is None or mark.encode() not in data[:BEGINNING]:
+            return False
+        self._written.add(path)
+        return True
 
     def _noted(self, path: str) -> Path:
         self._written.add(path)
