@@ -809,6 +809,18 @@ class TestExport:
         assert "damaged" in text_of(page)
         assert "ama-made-from" not in page
 
+    def test_what_is_damaged_has_a_page_that_says_so(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        damage(store, store.resolve("models/2").info.id)
+        assert store.settings.cache_dir is not None
+        shutil.rmtree(store.settings.cache_dir)  # this machine remembers it
+        export(ama.Store.default(), tmp_path / "site", files=1_000_000)
+        site = tmp_path / "site" / "assets" / "models"
+        assert 'class="failed"' in self.read(site / "2")
+        assert "damaged" in text_of(self.read(site / "3" / "compare"))
+        assert 'class="failed"' not in self.read(site / "1")
+
     def test_a_directory_that_is_no_export_is_left_alone(
         self, store: ama.Store, tmp_path: Path, run: Ama
     ) -> None:

@@ -76,7 +76,7 @@ def asset_page(
         number: the asset's number.
         link: returns where a page is, by its path; None where there is none.
         place: returns where the pages of its files are; by default those that are served.
-        enlarged: whether its lineage has a page, where there is more of it than is drawn here.
+        enlarged: whether its lineage has a page of its own.
 
     Raises:
         NotFound: there is none.
@@ -91,7 +91,6 @@ def asset_page(
     summary = panel(asset.summary) if not gone else None
     neighbours = browser.neighbours(name, number)
     history = browser.ancestors(bytes.fromhex(line.id), MOST_PARENTS + 1)
-    picture = panel(lambda: _picture(browser, line, NEAR, link))
     content: dict[str, object] = {
         "line": line,
         "gone": gone,
@@ -103,7 +102,7 @@ def asset_page(
         "files": panel(lambda: _folder(asset.files(), place or served)) if not gone else None,
         "history": history,
         "moves": panel(lambda: _moves(store, line)),
-        "picture": picture,
+        "picture": panel(lambda: _picture(browser, line, NEAR, link)),
         "enlarged": enlarged,
         "commands": _commands(store, line),
     }

@@ -172,11 +172,14 @@ class _Export:
         here = path_to("classes", name)
         link = partial(self._links.address, here, query={})
         self._write(here, views.class_page(self._store, self._browser, name, Asked(), link))
-        for alias in sorted(self._store.remote.view().class_state(name).aliases):
+        state = self._store.remote.view().class_state(name)
+        for alias in sorted(state.aliases):
             page = views.alias_page(self._store, name, alias)
             self._write(path_to("classes", name, "aliases", alias), page)
-        for at, info in enumerate(self._store.history(name)):
-            self._asset(name, info.number or 0, at < MOST_LINEAGES or bool(info.aliases))
+        pointing, newest = state.aliases_by_asset(), len(state.assets)
+        for number, record in zip(range(newest, 0, -1), reversed(state.assets), strict=True):
+            enlarged = number > newest - MOST_LINEAGES or record.id in pointing
+            self._asset(name, number, enlarged)
 
     def _asset(self, name: str, number: int, enlarged: bool) -> None:
         store, browser = self._store, self._browser
