@@ -105,6 +105,11 @@ async def _start(proxy: Proxy, upstream: str) -> tuple[web.AppRunner, ClientSess
 async def _stop(runner: web.AppRunner, session: ClientSession) -> None:
     await runner.cleanup()
     await session.close()
+    # What stalls is left over by both.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _handler(proxy: Proxy, upstream: str, session: ClientSession) -> Any:

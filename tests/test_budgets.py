@@ -19,6 +19,7 @@ import ama
 import ama.objectstore
 from ama import fs
 from ama.chunking import LARGEST
+from ama.cli.running import run
 from ama.entries import MAX_NEEDS, Publish, decode_entry
 from ama.errors import StorageError
 from ama.hashing import asset_id, blob_id, tree_id
@@ -229,6 +230,23 @@ def test_nor_does_one_on_a_machine_that_remembers_nothing(
     assert wrote_nothing(counted(url))
 
 
+def test_the_same_again_is_known_without_asking_unless_the_store_has_it(
+    repo: ama.Repo, tmp_path: Path, counted: Counters, configured: Settings, url: str
+) -> None:
+    """On a machine that remembers nothing of the class."""
+    others(open_storage(url), 20, ["models"])
+    elsewhere = settings_with(url, tmp_path / "another machine")
+    other = ama.Repo.init(tmp_path / "other", "models", settings=elsewhere)
+    fill(other.root, FILES)
+    other.add(["."])
+    assert [asset.number for asset in other.upload().same] == [1]
+    fill(other.root, {"one more.txt": b"new"})
+    other.add(["."])
+    counted(url).reset()
+    assert other.upload().same == ()
+    assert counted(url).log[-1] == ("replace", ("log/HINT",))
+
+
 def test_nor_does_one_of_the_same_alias(repo: ama.Repo, counted: Counters, url: str) -> None:
     repo.set(aliases=["best"])
     counted(url).reset()
@@ -410,6 +428,41 @@ def test_listing_a_store_again_asks_for_the_end_of_the_log_only(
     assert len(ama.Store.default(configured).assets("models")) == 76
     assert counted(url).round_trips <= 2
     assert counted(url).requests <= 4 + len(PROBES)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ["show", "models@best"],
+        ["show", "models"],
+        ["show", "HEAD"],
+        ["lineage", "models@best"],
+        ["lineage", "HEAD~1"],
+        ["compare", "models@best", "models/2"],
+        ["compare", "models@best", "HEAD"],
+        ["compare", "--class", "models"],
+        ["find", "--alias", "best"],
+    ],
+    ids=" ".join,
+)
+def test_a_question_looks_at_the_log_once(
+    tmp_path: Path, monkeypatch: Monkey, counted: Counters, question: list[str]
+) -> None:
+    """Two round trips: what store it is, and whether its log still ends as it did."""
+    url = str(tmp_path / "store")
+    monkeypatch.setenv("AMA_REMOTE", url)
+    fill(tmp_path / "work", FILES)
+    repo = ama.Repo.init(tmp_path / "work", "models")
+    repo.add(["."])
+    repo.set(aliases=["best"])
+    repo.upload()
+    repo.upload(message="once more")
+    repo.summary()
+    for place in [tmp_path / "work", *([] if "HEAD" in " ".join(question) else [tmp_path])]:
+        monkeypatch.chdir(place)
+        counted(url).reset()
+        assert run(question) == 0
+        assert (counted(url).round_trips, counted(url).requests) <= (2, 3 + len(PROBES) + 1)
 
 
 @pytest.mark.parametrize("count", [200, 1500])

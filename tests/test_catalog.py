@@ -365,9 +365,11 @@ def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
     assert {row[2]: row[5] is None for row in said} == {1: True, 2: False, 3: True}  # type: ignore[index]
 
 
-def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:
+def test_a_tree_that_multiplies_is_refused(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Forty directories, each twice in the one above: a file at more paths than there are atoms."""
-    entries = [TreeEntry("file", EntryKind.FILE, blob_id(b"bomb"), 4)]
+    entries = [TreeEntry("file.yml", EntryKind.FILE, blob_id(b"bomb: 1"), 7)]
     trees = {}
     for _ in range(40):
         tree, data = shelf.tree(entries)
@@ -377,7 +379,7 @@ def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:
     trees[root] = data
     asset = encode_asset(Asset("models", root, (), (), "Eve", 1))
     with PackWriter(shelf.storage) as writer:
-        writer.add(Kind.DATA, blob_id(b"bomb"), b"bomb")
+        writer.add(Kind.DATA, blob_id(b"bomb: 1"), b"bomb: 1")
         for tree, data in trees.items():
             writer.add(Kind.TREE, tree, data)
         writer.add(Kind.ASSET, asset_id(asset), asset)
@@ -387,19 +389,32 @@ def test_a_tree_that_multiplies_is_refused(shelf: Shelf) -> None:
     catalog = shelf.catalog()
     assert holding(catalog, b"elsewhere") == 0
     with pytest.raises(InvalidInput, match=f"more than {MOST_PLACES:,} places"):
-        holding(catalog, b"bomb")
+        holding(catalog, b"bomb: 1")
+
+    store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
+    shelf.publish("models", {"sound.yml": b"loss: 1"})
+    for limit in ("MOST_FILES", "MOST_TEXT"):
+        monkeypatch.setattr(f"ama.catalog.paths.{limit}", 5000)
+        with pytest.raises(InvalidInput, match="more than can be listed"):
+            store.resolve("models/1").summary()
+        board = store.leaderboard("models", columns="loss")
+        assert [row.values for row in board.rows] == [(1,), (None,)]
+        assert "more than can be listed" in board.unread[0]
+
+
+def settings_of(shelf: Shelf, tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=shelf.cache_dir,
+        user_config_path=tmp_path / "config.toml",
+    )
 
 
 def test_a_cycle_that_a_forged_store_claims(shelf: Shelf, tmp_path: Path) -> None:
     """No honest one can have it, as an id covers the refs; a forged catalog file might."""
     first = shelf.publish("models", {"a": b"1"})
     second = shelf.publish("models", {"b": b"1"}, refs=(first,))
-    settings = Settings(
-        data_dir=tmp_path / "data",
-        cache_dir=shelf.cache_dir,
-        user_config_path=tmp_path / "config.toml",
-    )
-    store = ama.Store.open(str(shelf.directory), settings=settings)
+    store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
     assert len(store.resolve("models/1").lineage().nodes) == 2
     db = sqlite3.connect(shelf.file)
     (row,) = db.execute("SELECT id FROM assets WHERE hash = ?", (first,)).fetchone()

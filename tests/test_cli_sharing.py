@@ -430,7 +430,33 @@ def test_an_upload_says_that_it_is_the_same_again(training: Path, tmp_path: Path
     assert [asset.number for asset in repo.upload().same] == [2, 1]
     (repo.root / "model.yml").write_text("wider")
     repo.add(["model.yml"])
+    assert repo.commit().same == ()
     assert repo.upload().same == ()
+    (repo.root / "model.yml").write_bytes((training / "model.yml").read_bytes())
+    run.ok("add", ".", cwd=repo.root)
+    lines = run.ok("commit", cwd=repo.root).stdout.splitlines()
+    assert lines[1].startswith("the very same files as models/3 (")
+    assert repo.commit().same == ()
+
+
+def test_a_version_that_is_made_from_nothing_is_told_what_the_one_before_was(
+    training: Path, run: Ama
+) -> None:
+    """Links aren't taken over: what was trained on other data must not claim this one's."""
+    way = "if it should be: ama link inputs/1 --label data, and ama upload"
+    for number, publish in enumerate(("commit", "upload")):
+        run.ok("switch", "models/1")
+        (training / "model.yml").write_text(f"wider: {number}", encoding="utf-8")
+        run.ok("add", "model.yml")
+        said = run.ok(publish).stdout
+        assert "not linked, as the version before was, to inputs/1 (" in said
+        assert way in said
+        assert "not linked" not in run.ok("upload", "-m", "again").stdout
+    run.ok("switch", "models/1")
+    (training / "model.yml").write_text("wider still", encoding="utf-8")
+    run.ok("add", "model.yml")
+    run.ok("link", "inputs")
+    assert "not linked" not in run.ok("upload").stdout
 
 
 def test_aliases(training: Path, run: Ama) -> None:
@@ -568,6 +594,7 @@ def test_head_is_what_the_worktree_says(training: Path, elsewhere: Path, run: Am
     result = run("alias", "move", "stable", "HEAD")
     assert result.code == 3
     assert "HEAD is not published yet" in result.stderr
+    assert "hint: publish it first: ama push" in result.stderr
     assert "models@stable stays at" in run.ok("alias", "move", "stable", "HEAD~1").stdout
 
 

@@ -33,7 +33,9 @@ from ama.errors import AlreadyExists, Conflict, StorageError
 from ama.hashing import blob_id
 from ama.names import twins, unportable_reason
 from ama.objectstore import pack_name
+from ama.remote import Remote
 from ama.settings import user_config_path
+from ama.storage.counting import CountingStorage
 from conftest import Ama
 from proxy import before
 from servers import plain_http
@@ -419,6 +421,17 @@ class TestPages:
         store.move_alias("models", "best", "models/2")
         assert client.get("/changes").json()["number"] == before + 1
         assert "best" in seen(client, "/")
+
+    def test_a_page_looks_at_the_log_once(self, store: ama.Store) -> None:
+        storage = CountingStorage(store.remote.storage)
+        remote = Remote.open(storage, store.settings.cache_dir)
+        with browser_of(ama.Store(remote, store.settings)) as client:
+            for page in ("/", "/classes/models", "/assets/models/3", "/compare?a=models&a=inputs"):
+                client.get(page)
+                storage.reset()
+                assert client.get(page).status_code == 200
+                asked = [names for _, names in storage.log if names[0].startswith("log/")]
+                assert len(asked) == 1, page
 
     def test_what_is_published_while_a_page_is_made_comes_later(self, store: ama.Store) -> None:
         class Busy(Browser):

@@ -6,6 +6,7 @@ import math
 import sqlite3
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import eq, ge, gt, le, lt, ne
 
 import pytest
 from hypothesis import given
@@ -201,6 +202,22 @@ def fits(condition: str, key: str, value: Value) -> bool:
 )  # fmt: skip
 def test_a_condition_fits(condition: str, value: Value, expected: bool) -> None:
     assert fits(condition, "loss", value) is expected
+
+
+def test_large_integers_are_compared_exactly() -> None:
+    """Seeds and ids: many of them are the same float."""
+    near = [sign * (large + by) for sign in (1, -1) for large in (2**53, 10**16, 2**63, 10**20)
+            for by in (-1, 0, 1)]  # fmt: skip
+    signs = {"<": lt, "<=": le, ">": gt, ">=": ge, "=": eq, "!=": ne}
+    for sign, holds in signs.items():
+        for stored in near:
+            wanted = [asked for asked in near if holds(stored, asked)]
+            found = [asked for asked in near if fits(f"seed{sign}{asked}", "seed", stored)]
+            assert found == wanted, (stored, sign)
+    # A float is one of the numbers that it stands for, whichever is meant.
+    assert fits("seed<=9007199254740993", "seed", 2.0**53)
+    assert not fits("seed<9007199254740993", "seed", 2.0**53)
+    assert fits("seed<9007199254740993", "seed", 1)
 
 
 def test_a_key_may_be_the_last_parts_of_a_longer_one() -> None:

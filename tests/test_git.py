@@ -169,6 +169,18 @@ def test_nothing_that_a_repository_names_is_run(
         ("https://user:token%40example.org/a", None),
         ("user:token@example.org:a", None),
         ("https://example.org/ghp_0123456789abcdefghijklmn/a", None),
+        ("https://example.org/t/Zk3vQ81xTz07mPq4Rw9c/a", None),
+        ("git@example.org:3f9a1c77b2e84d0c9a6b1f5e2d7c8a90/a", None),
+        ("https://example.org/a?token=Zk3vQ81xTz07mPq4Rw9c", "https://example.org/a"),
+        (
+            "https://example.org/6f1d2c3e-8a4b-4c5d-9e0f/_git/a",
+            "https://example.org/6f1d2c3e-8a4b-4c5d-9e0f/_git/a",
+        ),
+        (
+            "https://example.org/ImageNetClassification2024v2/a",
+            "https://example.org/ImageNetClassification2024v2/a",
+        ),
+        ("/runs/3f9a1c77b2e84d0c9a6b1f5e2d7c8a90/a", "/runs/3f9a1c77b2e84d0c9a6b1f5e2d7c8a90/a"),
         ("//user:token@example.org/a", None),
         ("//token@example.org/a", None),
         ("./user:token@example.org/a", None),

@@ -97,7 +97,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "catalog": [
         {"documents"},
-        {"schema", "conditions", "roles"},
+        {"schema", "conditions", "roles", "paths"},
         {"values", "filling", "finding"},
         {"database", "facts", "ancestry", "overview"},
         {"summarising"},

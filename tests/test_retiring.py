@@ -307,6 +307,9 @@ def test_the_command_line(store: Store, tmp_path: Path, run: Ama) -> None:
     assert "weights" not in said
     assert run.ok("log", "models", "--json").json()[2]["status"] == "deleted"
     assert "models/1" not in run.ok("list", "models").stdout
+    assert "[deleted] number 1" in run.ok("list", "models", "--all").stdout.splitlines()[3]
+    assert len(run.ok("list", "models", "--all", "--json").json()) == 3
+    assert run("list", "--all").code == 2
     assert run("delete", "weights").stderr.splitlines()[1] == "hint: of a file here: ama rm weights"
     assert run("delete", "models").code == 2
     assert "is there again" in run.ok("delete", "--undo", "models/1").stdout

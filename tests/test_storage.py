@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import multiprocessing
 import os
 import sys
@@ -36,6 +37,9 @@ class Case:
     filled_through: Storage
 
 
+Make = Callable[[Path], Case]
+
+
 def local(tmp_path: Path) -> Case:
     storage = LocalStorage(tmp_path / "store")
     return Case(storage, storage)
@@ -56,7 +60,7 @@ def readonly(tmp_path: Path) -> Case:
     return Case(ReadOnlyStorage(inner), inner)
 
 
-def remote(kind: str) -> Callable[[Path], Case]:
+def remote(kind: str) -> Make:
     """A storage on a real server, in a directory of its own for each test."""
 
     def make(tmp_path: Path) -> Case:
@@ -72,11 +76,15 @@ def remote(kind: str) -> Callable[[Path], Case]:
     return make
 
 
+def named(make: Make) -> str:
+    return make.__name__
+
+
 WRITABLE = [local, memory, counting, *(remote(kind) for kind in servers.WRITABLE)]
 WEB = [remote(kind) for kind in servers.READ_ONLY]
 
 
-@pytest.fixture(params=[*WRITABLE, *WEB, readonly], ids=lambda make: make.__name__)
+@pytest.fixture(params=[*WRITABLE, *WEB, readonly], ids=named)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     return request.param(tmp_path)
 
@@ -91,18 +99,18 @@ def put(case: Case) -> Callable[[str, bytes], None]:
     return case.filled_through.put
 
 
-@pytest.fixture(params=WRITABLE, ids=lambda make: make.__name__)
+@pytest.fixture(params=WRITABLE, ids=named)
 def writable(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return request.param(tmp_path).storage
 
 
-@pytest.fixture(params=[*WRITABLE, readonly], ids=lambda make: make.__name__)
+@pytest.fixture(params=[*WRITABLE, readonly], ids=named)
 def listable(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     """All but web servers: these know neither what they have nor what a directory is."""
     return request.param(tmp_path)
 
 
-@pytest.fixture(params=[local, memory, counting], ids=lambda make: make.__name__)
+@pytest.fixture(params=[local, memory, counting], ids=named)
 def here(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """Those that needn't send anything to know what they have."""
     return request.param(tmp_path).storage
@@ -252,6 +260,26 @@ def test_all_buffers_can_be_written_and_are_copied_or_stored(writable: Storage, 
     assert writable.read([Range(n) for n in ("put", "created", "replaced")]) == [b"abc"] * 3
 
 
+@pytest.mark.parametrize("make", [local, *map(remote, servers.WRITABLE)], ids=named)
+def test_what_is_written_is_let_go_and_hardly_copied(make: Make, tmp_path: Path) -> None:
+    """What waits for the garbage collector would be all that an upload has sent by then."""
+    storage, size = make(tmp_path).storage, 8 << 20
+    storage.put("warm/up", b"x")
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for number in range(3):
+            storage.put(f"packs/{number}/a.pack", os.urandom(size))
+        left, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    copies = 2 if getattr(storage, "client", "") in ("adlfs", "sshfs") else 0
+    assert left < size // 2
+    assert most < (1 + copies) * size + size // 2
+
+
 def test_put_writes_nothing_where_there_is_something(here: Storage) -> None:
     here.put("a/b", b"content")
     here.put("a/b", b"other")
@@ -290,8 +318,8 @@ RACING = [make for make in WRITABLE if not make.__name__.startswith("s3")]
 RACING += [remote("seaweed"), remote("seaweed_obstore")]
 
 
-@pytest.mark.parametrize("make", RACING, ids=lambda make: make.__name__)
-def test_of_eight_threads_exactly_one_creates(make: Callable[[Path], Case], tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", RACING, ids=named)
+def test_of_eight_threads_exactly_one_creates(make: Make, tmp_path: Path) -> None:
     writable = make(tmp_path).storage
     # The losers wait for seconds in some servers.
     for round_ in range(20 if make in (local, memory, counting) else 2):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import ama
+from ama.browsing import Browser
+from ama.catalog.tables import Choice
 from ama.catalog.values import Column
 from ama.config import set_value
 from ama.errors import InvalidInput, NotFound
@@ -18,6 +21,7 @@ from ama.settings import user_config_path
 from conftest import Ama
 
 INPUTS = ["git_commit_info_ckpt0.yml", "run_config_ckpt0.yml", "training.yml"]
+ODD = ('{"loss": NaN}', '{"loss": 0.5}', '{"loss": "low"}', "{}", '{"loss": [0.1, 0.7]}')
 OUTPUTS = ["graph_version.txt", "meta.yml", "model.h5", "model.yml", "summary_dict.json"]
 
 
@@ -94,6 +98,16 @@ class TestFind:
         for file in ("no-such-file", "models/1:no-such-file", Path("no-such-file"), "abcdef1"):
             with pytest.raises(NotFound):
                 store.find(file)
+
+    def test_what_has_no_end_is_not_waited_for(
+        self, store: ama.Store, tmp_path: Path, run: Ama
+    ) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for place in (tmp_path / "pipe", Path("/dev/zero")):
+            with pytest.raises(InvalidInput, match="no regular file"):
+                store.find(place)
+        assert run("find", "pipe", timeout=20).code == 2
+        assert run("hash", "pipe", timeout=20).code == 2
 
     def test_a_class_that_is_not_there(self, store: ama.Store) -> None:
         with pytest.raises(NotFound) as caught:
@@ -213,6 +227,37 @@ class TestSummary:
         assert len(summary.files) == 3
         assert len(store.find(class_name="huge", params="loss")) == 0
 
+    def test_in_a_worktree_it_is_the_store_s_as_soon_as_that_is_there(
+        self, store: ama.Store, published: Path
+    ) -> None:
+        there = ama.Repo.open(published / "base").summary("models@base")
+        assert there == store.resolve("models@base").summary()
+        assert there.made_from_it == 1
+        place = Path(store.url)
+        place.rename(place.with_name("away"))
+        repo = ama.Repo.open(published / "finetuned")
+        here = repo.summary("models@finetuned")
+        assert repo.away is not None
+        assert here.asset.number == 3
+        assert {fact.source for fact in here.facts} == {""}
+        place.with_name("away").rename(place)
+        assert repo.summary("models@base") == there
+        assert repo.away is None
+
+    def test_of_many_values_those_further_up_are_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ama.catalog.facts.MOST_VALUES", 3)
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "a.yml").write_text("x: 1", encoding="utf-8")
+        (tmp_path / "z.yml").write_text("x: 1\ny: 2\nz: 3", encoding="utf-8")
+        repo = ama.Repo.init(tmp_path, "models")
+        repo.add(["."])
+        repo.upload()
+        summary = repo.summary()
+        assert [(fact.file, fact.key) for fact in summary.facts] == [("z.yml", k) for k in "xyz"]
+        assert "more than 3 values" in summary.unread[0]
+
     def test_in_a_notebook_what_a_store_says_is_text(
         self, store: ama.Store, published: Path
     ) -> None:
@@ -316,6 +361,29 @@ class TestCompare:
         assert "parameters.learning_rate" in default
         assert "parameters.optimizer" not in default
 
+    def test_a_table_has_in_each_column_what_its_assets_say(
+        self, store: ama.Store, published: Path
+    ) -> None:
+        """Also of several refs of one label or class, and of what was deleted since."""
+        repo = ama.Repo.init(published / "base", "models")
+        repo.add([published / "base" / "meta.yml"])
+        for name, label in (("base", ""), ("wide", ""), ("finetuned", "inputs")):
+            repo.link(f"inputs@{name}", label=label)
+        repo.upload()
+        browser = Browser(store.remote, store.settings)
+        for deleted in (None, "inputs@wide"):
+            if deleted is not None:
+                store.delete(deleted, force=True)
+            known = browser.columns("models").known
+            assert {"inputs", "inputs 3"} <= {column.source for column in known}
+            table = browser.table(Choice("models"), known, offset=0, limit=50)
+            for row in table.rows:
+                facts = store.resolve(row.asset.id).summary().facts
+                said = {(fact.source, fact.file, fact.key): fact.value for fact in facts}
+                columns = [(each.source, each.file, each.key) for each in known]
+                assert said.keys() <= set(columns)
+                assert row.values == tuple(map(said.get, columns))
+
     def test_a_column_that_there_is_not(self, store: ama.Store) -> None:
         with pytest.raises(NotFound, match="val_los") as caught:
             store.leaderboard("models", sort="val_los")
@@ -326,16 +394,21 @@ class TestCompare:
             store.leaderboard("no-such-class")
 
     def test_what_has_no_number_comes_last(self, store: ama.Store, published: Path) -> None:
-        for number, text in enumerate(('{"loss": NaN}', '{"loss": 0.5}', '{"loss": "low"}', "{}")):
+        for number, text in enumerate(ODD):
             directory = published / f"odd-{number}"
             directory.mkdir()
             (directory / "metrics.json").write_text(text, encoding="utf-8")
             repo = ama.Repo.init(directory, "odd")
             repo.add(["metrics.json"])
             repo.upload()
-        assert store.leaderboard("odd", sort="loss").rows[0].asset.number == 2
-        turned = store.leaderboard("odd", sort="loss", reverse=True)
-        assert turned.rows[0].asset.number == 2
+        browser = Browser(store.remote, store.settings)
+        column = Column("metric", "", "metrics.json", "loss")
+        for reverse, expected in ((False, [2, 5, 1, 3, 4]), (True, [5, 2, 3, 1, 4])):
+            board = store.leaderboard("odd", sort="loss", reverse=reverse)
+            assert [row.asset.number for row in board.rows] == expected
+            choice = Choice("odd", sort=column, reverse=reverse)
+            table = browser.table(choice, [column], offset=0, limit=50)
+            assert [row.asset.number for row in table.rows] == expected
 
     def test_a_colon_in_quotes_is_a_part_of_a_key(self, tmp_path: Path, home: Path) -> None:
         repo = ama.Repo.init(tmp_path, "models")

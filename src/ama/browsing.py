@@ -7,6 +7,7 @@ store of ten thousand assets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from heapq import nlargest
@@ -110,6 +111,15 @@ class Browser:
         self._remembered: dict[tuple[object, ...], object] = {}
         self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
+    def as_of(self, view: LogView) -> Browser:
+        """Return what asks the same of a log that was just read, and remembers the same."""
+        browser = copy(self)
+        browser._remote = self._remote.as_of(view)
+        return browser
+
+    def _ask(self, question: Question[Answer]) -> Answer:
+        return self._catalog.ask(question, self._remote.glance())
+
     def number(self) -> int:
         """Return the number of the log's last entry: another one says that something is new.
 
@@ -117,7 +127,7 @@ class Browser:
             StorageError: the store can't be reached.
             IntegrityError: its log is damaged.
         """
-        view = self._remote.log.confirmed_view() or self._remote.view()
+        view = self._remote.glance()
         if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
             raise gone(self._remote.url)  # not its log alone is missing
         view.require_whole()
@@ -148,7 +158,7 @@ class Browser:
         from ama.catalog import overview
 
         self.number()
-        found = self._catalog.ask(
+        found = self._ask(
             lambda db, view: (
                 class_state(view, class_name, self._remote.url),
                 overview.lines(db, "class = ? AND number = ?", class_name, number),
@@ -163,7 +173,7 @@ class Browser:
         from ama.catalog import overview
 
         live = "class = ? AND status != 'deleted' AND number"
-        before, after = self._catalog.ask(
+        before, after = self._ask(
             lambda db, view: (
                 overview.lines(db, f"{live} < ? ORDER BY number DESC LIMIT 1", class_name, number),
                 overview.lines(db, f"{live} > ? ORDER BY number LIMIT 1", class_name, number),
@@ -175,7 +185,7 @@ class Browser:
         """Return the earlier versions that an asset comes from, the nearest first."""
         from ama.catalog import overview
 
-        return self._catalog.ask(lambda db, view: overview.ancestors(db, asset, limit))
+        return self._ask(lambda db, view: overview.ancestors(db, asset, limit))
 
     def columns(self, class_name: str) -> Columns:
         """Return the columns that a class's table can have.
@@ -201,7 +211,7 @@ class Browser:
         """
         from ama.catalog import tables
 
-        return self._catalog.ask(
+        return self._ask(
             lambda db, view: tables.page(db, choice, columns, offset=offset, limit=limit)
         )
 
@@ -225,7 +235,7 @@ class Browser:
         """Return the newest assets of which all words are told; see `search_values`."""
         from ama.catalog import overview
 
-        return self._catalog.ask(lambda db, view: overview.search(db, words, limit))
+        return self._ask(lambda db, view: overview.search(db, words, limit))
 
     def search_values(self, words: Sequence[str], limit: int) -> tuple[FoundValue, ...]:
         """Return values in YAML, JSON and TOML files that have all words."""
@@ -249,7 +259,7 @@ class Browser:
         """
         from ama.catalog import overview
 
-        return self._catalog.ask(lambda db, view: overview.holders(db, digits, limit))
+        return self._ask(lambda db, view: overview.holders(db, digits, limit))
 
     def last_fsck(self) -> LastFsck | None:
         """Return when this machine last verified the whole store, and what it found."""
@@ -261,12 +271,9 @@ class Browser:
         """Return what the store holds, and what that takes."""
         from ama.catalog import overview
 
-        return self._once(
-            ("totals",), lambda db, view: self._totals(overview.contents(db), view.number)
-        )
+        return self._once(("totals",), lambda db, view: self._totals(overview.contents(db), view))
 
-    def _totals(self, held: Contents, number: int) -> Totals:
-        view = self._remote.log.cached_view() or self._remote.view()
+    def _totals(self, held: Contents, view: LogView) -> Totals:
         current = view.root.indexes
         for index in self._remote.indexes([each for each in current if each not in self._packs]):
             self._packs[index.id] = len(index), index.pack_sizes
@@ -282,7 +289,7 @@ class Browser:
             sum(objects for objects, _ in known),
             len(packs),
             len(current),
-            number,
+            view.number,
         )
 
     def _once(self, key: tuple[object, ...], question: Question[Answer]) -> Answer:
@@ -290,7 +297,7 @@ class Browser:
         number = self.number()
         found = self._remembered.get((number, *key))
         if found is None:
-            found = self._catalog.ask(question)
+            found = self._ask(question)
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[number, *key] = found

@@ -38,6 +38,12 @@ _TOKEN = re.compile(
     r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
 ).search
 
+# A token of whatever kind, or something as long that nobody remembers: 20 letters and digits at a
+# stretch, which change from the one to the other and back. Names that people give don't.
+_STRETCH = re.compile("[A-Za-z0-9]{20,}").findall
+_CHANGES = re.compile("[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])").findall
+_MOST_CHANGES = 3
+
 
 def describe(
     directory: Path, environ: Mapping[str, str], seconds: float = SECONDS
@@ -97,13 +103,21 @@ def public_url(url: str) -> str | None:
         place, slash, rest = url[scheme.end() :].partition("/")
         host = place.rpartition("@")[2]
         # In what is no host and port, and before another @, may be the rest of a password.
-        if "@" in rest or not _HOST(host):
+        public = _REST.split(rest)[0]
+        if "@" in rest or not _HOST(host) or _may_be_secret(public):
             return None
-        return f"{scheme[0]}{host}{slash}{_REST.split(rest)[0]}"
+        return f"{scheme[0]}{host}{slash}{public}"
     place, colon, path = url.partition(":")
     if not colon or "/" in place or "\\" in path:
         return None if _USER(url) else url  # a path on this machine
-    return None if "@" in path else f"{place.rpartition('@')[2]}:{_REST.split(path)[0]}"
+    public = _REST.split(path)[0]
+    if "@" in path or _may_be_secret(public):
+        return None
+    return f"{place.rpartition('@')[2]}:{public}"
+
+
+def _may_be_secret(path: str) -> bool:
+    return any(len(_CHANGES(stretch)) > _MOST_CHANGES for stretch in _STRETCH(path))
 
 
 class _Git:

@@ -7,6 +7,8 @@ file's bytes can ever pose as one of them.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -166,7 +168,7 @@ def hash_file(path: str | Path) -> str:
 
     Raises:
         NotFound: there is no such file.
-        InvalidInput: it is a directory.
+        InvalidInput: it is a directory, or what has no end, such as a pipe or a device.
         StorageError: it can't be read.
 
     Example:
@@ -176,6 +178,9 @@ def hash_file(path: str | Path) -> str:
         'af1349b9f5'
     """
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            raise InvalidInput(f"{path} is no regular file, and only such a file has a hash")
         with open(path, "rb", buffering=0) as file:
             return hash_stream(file)[0].hex()
     except FileNotFoundError:

@@ -116,14 +116,19 @@ class LogReader:
         """Return the log as this machine saw it last, without asking the storage."""
         return self._remembered()
 
-    def confirmed_view(self) -> LogView | None:
+    def confirmed_view(self, hint: bytes | None = None) -> LogView | None:
         """Return the log as this machine saw it last, if it still ends so; else None.
 
         This asks for its last entry and the next one, and not for what may lie past a hole: who
         decides something asks for `view`.
+
+        Args:
+            hint: HINT's bytes, where the caller has just read them: they may tell it already.
         """
         known = self._remembered()
         if known is None or known.number == 0:
+            return None
+        if hint and decode_hint(hint)[0] > known.number:
             return None
         names = [entry_name(number) for number in (known.number, known.number + 1)]
         last, following = self._storage.read([Range(name) for name in names])

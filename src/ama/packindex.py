@@ -126,6 +126,11 @@ class PackIndex:
         return dict(self._packs)
 
     @property
+    def data(self) -> bytes:
+        """Its bytes."""
+        return self._data
+
+    @property
     def size(self) -> int:
         """The index's own size in bytes."""
         return len(self._data)

@@ -239,6 +239,18 @@ class Remote:
         hint, self._hint = self._hint, None
         return self.log.view(hint)
 
+    def glance(self) -> LogView:
+        """Return the log as it is now, for who only reads: one round trip if nothing happened.
+
+        Who decides something asks for `view`, see `LogReader.confirmed_view`.
+        """
+        hint, self._hint = self._hint, None
+        return self.log.confirmed_view(hint) or self.log.view(hint)
+
+    def as_of(self, view: LogView) -> Remote:
+        """Return this store as a log says that it is, which isn't asked for again."""
+        return _AsOf(self, view)
+
     def record(self, view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
         """Return what the log says of an asset, or None if it isn't published here."""
         state = view.class_state(class_name)
@@ -372,9 +384,31 @@ class Remote:
             if data is not None and asset_id(data) == record.id:
                 yield record.id, decode_asset(data, f"asset {short(record.id)}")
 
+    def remember_indexes(self, indexes: Iterable[PackIndex]) -> None:
+        """Keep indexes that were written, so that they aren't read."""
+        for index in indexes:
+            self._indexes[index.id] = index
+            self.cache.put(index_name(index.id), index.data)
+
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object that was read or written, for the next listing."""
         self.cache.put(_asset_file(asset), data)
+
+
+class _AsOf(Remote):
+    """A store as one view of its log has it; what is cached of it is the other's."""
+
+    def __init__(self, remote: Remote, view: LogView) -> None:
+        self.__dict__.update(remote.__dict__)
+        self._seen = view
+
+    def view(self) -> LogView:
+        """Return the view."""
+        return self._seen
+
+    def glance(self) -> LogView:
+        """Return the view."""
+        return self._seen
 
 
 class _AsSeen(Remote):

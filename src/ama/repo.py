@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ama.errors import IntegrityError, InvalidInput, StorageError
+from ama.describing import Describer
+from ama.errors import IntegrityError, InvalidInput, NotFound, StorageError
 from ama.names import check_class
 from ama.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
@@ -20,6 +22,7 @@ from ama.settings import Settings
 from ama.worktree.layout import Worktree
 
 if TYPE_CHECKING:
+    from ama.catalog.values import Summary
     from ama.contents.comparing import FileDiff
     from ama.results import (
         AddResult,
@@ -278,9 +281,44 @@ class Repo:
             >>> ama.Repo.open("worktree").resolve("HEAD").class_name
             'models'
         """
+        _, asset, view = self._session.resolve_by_log(name)
+        return self._session.info(asset, Describer(view))
+
+    def summary(self, name: str = "HEAD") -> Summary:
+        """Return an asset on one screen; see `Asset.summary`.
+
+        Before it is published, or where its store can't be reached (`away` says why), it is what
+        the asset itself says.
+
+        Args:
+            name: see `resolve`.
+
+        Raises:
+            NotFound, InvalidInput: see `resolve`.
+            IntegrityError: it can't be read.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").summary("models@best").asset.number
+            1
+        """
+        from ama.listing import as_file
+        from ama.tracking import Tracker, summary_here
+
         session = self._session
-        asset = session.resolve(name)
-        return session.info(asset, session.describer(self._tree.head.read()[1]))
+        class_name, asset, view = session.resolve_by_log(name)
+        if view is not None and not self.away and view.class_state(class_name).number(asset):
+            store = session.open(self.remote_url)
+            tracker = Tracker(store, self.settings, session.progress).as_of(view)
+            with suppress(NotFound, StorageError):
+                return tracker.summary(class_name, asset)
+        files = session.live_listing(asset)
+
+        def read(path: str) -> bytes:
+            return b"".join(session.read(files[path]))
+
+        listed = tuple(map(as_file, files.values()))
+        return summary_here(session.info(asset, Describer(view)), listed, read, self.settings)
 
     def files(self, name: str = "HEAD") -> tuple[File, ...]:
         """Return the files of an asset, in the order of their paths.

@@ -46,13 +46,17 @@ class CommitResult:
     """What `commit` made; `created` is False where there was nothing to commit.
 
     `not_added` are the asset's files that are no longer as they were added, `aliases` those that
-    wait for a push.
+    wait for a push. `same` are other assets of the class that have the very same files, newest
+    first: of the store's, as far as this machine has seen them. `unlinked` is what the version
+    before was made from, where this one was made from nothing.
     """
 
     asset: AssetInfo
     created: bool
     aliases: tuple[str, ...] = ()
     not_added: tuple[str, ...] = ()
+    same: tuple[AssetInfo, ...] = ()
+    unlinked: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,10 @@ class UploadResult:
     was used, `store_created` that this call made the store. `follows` is the alias that `pull`
     follows now, and `followed` the one before. `not_added` are the asset's files that are no longer
     as they were added (an upload looks, a push doesn't). `repaired` is how many objects were sent
-    again because of damage there. `same` are the other assets of the class that have the very same
-    files, as far as this machine has seen them, newest first.
+    again because of damage there. `same` are other assets of the class that have the very same
+    files, newest first: of its 1,000 newest all that this machine has seen, or if that are none,
+    all. `unlinked` is what the version before was made from, where an upload made one that was made
+    from nothing.
     """
 
     asset: AssetInfo | None
@@ -105,6 +111,7 @@ class UploadResult:
     not_added: tuple[str, ...] = ()
     repaired: int = 0
     same: tuple[AssetInfo, ...] = ()
+    unlinked: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

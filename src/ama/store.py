@@ -153,6 +153,28 @@ class Store:
         """The store's own random id: 32 hex digits."""
         return self.remote.format.id
 
+    def snapshot(self) -> Store:
+        """Return this store as it is now, for several questions that one look at it answers.
+
+        Its log is read once, which takes a round trip to a bucket for each question otherwise, and
+        what is asked of the snapshot is true of one moment. What is published later is not in it.
+
+        Raises:
+            StorageError: the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> now = ama.Store.open("store").snapshot()
+            >>> now.resolve("models@best").summary().asset == now.resolve("models/1").info
+            True
+        """
+        return self._as_of(self.remote.glance())
+
+    def _as_of(self, view: LogView) -> Store:
+        found = Store(self.remote.as_of(view), self.settings, self._progress)
+        found._tracker = self._tracker.as_of(view)
+        return found
+
     # What there is
 
     def classes(self) -> tuple[ClassInfo, ...]:
@@ -294,7 +316,8 @@ class Store:
             >>> ama.Store.open("store").diff("models/1", "models@best")
             ()
         """
-        return self.resolve(new).changes_from(self.resolve(old), paths=paths)
+        now = self.snapshot()
+        return now.resolve(new).changes_from(now.resolve(old), paths=paths)
 
     def diff_contents(
         self, old: str, new: str, *, paths: str | Iterable[str] = ()
@@ -306,7 +329,8 @@ class Store:
             >>> list(ama.Store.open("store").diff_contents("models/1", "models@best"))
             []
         """
-        return self.resolve(new).compare_contents(self.resolve(old), paths=paths)
+        now = self.snapshot()
+        return now.resolve(new).compare_contents(now.resolve(old), paths=paths)
 
     # Tracking
 
@@ -369,8 +393,9 @@ class Store:
         on_meta, on_params = several(meta), several(params)
         for text in (name, alias, author, *on_meta, *on_params):
             check_text("condition", text or "")
+        now = self.snapshot()
         criteria = Criteria(
-            content=None if file is None else self._content(file),
+            content=None if file is None else now._content(file),
             class_name=class_name and check_class(class_name),
             name=name,
             alias=alias,
@@ -380,7 +405,7 @@ class Store:
             meta=tuple(map(parse_meta, on_meta)),
             params=tuple(map(parse_param, on_params)),
         )
-        return self._tracker.find(criteria, sort=sort, reverse=reverse, limit=limit)
+        return now._tracker.find(criteria, sort=sort, reverse=reverse, limit=limit)
 
     def _content(self, file: str | os.PathLike[str]) -> bytes:
         """Return the id of the file that is looked for."""
@@ -411,7 +436,7 @@ class Store:
             >>> [f.kind for f in ama.Store.open("store").compare("models/1", "models@best").files]
             ['same']
         """
-        return compare(*map(self.resolve, names))
+        return compare(*map(self.snapshot().resolve, names))
 
     def leaderboard(
         self,
@@ -444,8 +469,9 @@ class Store:
             [1]
         """
         at_least_one(limit)
-        class_state(self._whole_view(), class_name, self.url)
-        return self._tracker.leaderboard(
+        now = self.snapshot()
+        class_state(now._whole_view(), class_name, self.url)
+        return now._tracker.leaderboard(
             class_name, columns=several(columns), sort=sort, reverse=reverse, limit=limit
         )
 
@@ -562,9 +588,10 @@ class Store:
             now=now,
             progress=self._progress,
         )
+        there = to._as_of(done.view)
         return CopyResult(
-            asset=to.resolve(asset.info.id).info,
-            published=tuple(to.resolve(found.hex()).info for found in done.assets),
+            asset=there.resolve(asset.info.id).info,
+            published=tuple(there.resolve(found.hex()).info for found in done.assets),
             aliases=done.aliases,
             source=self.url,
             target=to.url,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
 from ama.errors import InvalidInput, NotFound, shown
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     import sqlite3
 
     from ama.catalog.comparing import Profile
-    from ama.catalog.database import Catalog
+    from ama.catalog.database import Catalog, Question
     from ama.catalog.finding import Criteria
     from ama.catalog.values import Findings, Leaderboard, Summary
     from ama.lineage.graph import Lineage
     from ama.logview import LogView
     from ama.values import AssetInfo, File
+
+Answer = TypeVar("Answer")
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}").fullmatch
 _ROLES: dict[str, Role] = {
@@ -57,8 +60,17 @@ class Tracker:
         self._remote = remote
         self._settings = settings
         self._progress = progress
-        self._opened: Catalog | None = None
         self._rules_of = cache(self._read_rules)
+        self._catalog = cache(self._open_catalog)
+
+    def as_of(self, view: LogView) -> Tracker:
+        """Return what asks the same catalog, of a log that was just read."""
+        tracker = copy(self)
+        tracker._remote = self._remote.as_of(view)
+        return tracker
+
+    def _ask(self, question: Question[Answer]) -> Answer:
+        return self._catalog().ask(question, self._remote.glance())
 
     def find(
         self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
@@ -98,7 +110,7 @@ class Tracker:
                 found.append(Found(info, selected[asset]))
             return Findings(tuple(found), unread_assets(db, criteria.class_name))
 
-        return self._catalog().ask(ask)
+        return self._ask(ask)
 
     def content_id(self, prefix: str) -> bytes:
         """Return the id of the file in the store that begins with hex digits.
@@ -109,7 +121,7 @@ class Tracker:
         """
         from ama.catalog.finding import content_id
 
-        found = self._catalog().ask(lambda db, view: content_id(db, prefix))
+        found = self._ask(lambda db, view: content_id(db, prefix))
         if found is None:
             raise NotFound(
                 f"{self._remote.url} has no file whose hash is {prefix}",
@@ -121,9 +133,7 @@ class Tracker:
         """Return the summary of a published asset; see `Asset.summary`."""
         from ama.catalog.summarising import summarise
 
-        return self._catalog().ask(
-            lambda db, view: summarise(db, view, self._rules_of, class_name, asset)
-        )
+        return self._ask(lambda db, view: summarise(db, view, self._rules_of, class_name, asset))
 
     def profile(self, class_name: str, asset: bytes) -> Profile:
         """Return what is compared of a published asset; see `ama.compare`."""
@@ -134,7 +144,7 @@ class Tracker:
             require_live(view, class_name, asset, self._remote.url)
             return profile(db, view, self._rules_of, class_name, asset)
 
-        return self._catalog().ask(ask)
+        return self._ask(ask)
 
     def leaderboard(
         self,
@@ -148,7 +158,7 @@ class Tracker:
         """Return the assets of a class side by side; see `Store.leaderboard`."""
         from ama.catalog.comparing import leaderboard
 
-        return self._catalog().ask(
+        return self._ask(
             lambda db, view: leaderboard(
                 db,
                 view,
@@ -166,16 +176,12 @@ class Tracker:
         from ama.catalog.ancestry import MOST_NODES, trace
 
         most = MOST_NODES if limit is None else limit
-        return self._catalog().ask(
-            lambda db, view: trace(db, view, asset, up=up, down=down, limit=most)
-        )
+        return self._ask(lambda db, view: trace(db, view, asset, up=up, down=down, limit=most))
 
-    def _catalog(self) -> Catalog:
-        if self._opened is None:
-            from ama.catalog.database import Catalog
+    def _open_catalog(self) -> Catalog:
+        from ama.catalog.database import Catalog
 
-            self._opened = Catalog(self._remote, self._progress)
-        return self._opened
+        return Catalog(self._remote, self._progress)
 
     def _read_rules(self, class_name: str) -> Rules:
         return rules_of(self._settings, class_name)

@@ -62,7 +62,7 @@ held (number, source, file, document) AS (
     FROM directories
     CROSS JOIN children ON children.tree = directories.tree
     CROSS JOIN documents ON documents.object = children.object
-    WHERE problem IS NULL
+    WHERE problem IS NULL AND kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})
     GROUP BY source, prefix, name, documents.id
 )
 SELECT source, file, key, max(held.number)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ama.catalog.documents import Value, split_key
 from ama.catalog.facts import FactReader, RulesOf, files_of
@@ -41,6 +42,8 @@ _Key = tuple[str, str, str]
 """Source, file and key of a fact."""
 
 _Facts = Mapping[_Key, Fact]
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,7 @@ def leaderboard(
         columns: keys, or the last parts of keys, with `FILE:` before or not; by default the
             metrics, and the parameters that differ.
         sort: such a key, of which the best comes first (the least, where it isn't known which
-            values are better); what has no number there comes last.
+            values are better); see `ranked`.
         reverse: whether the order is turned round; what has no number still comes last.
         limit: how many at most.
 
@@ -266,7 +269,8 @@ def leaderboard(
         column = _resolve(sort, known)
         if column not in chosen:
             chosen.insert(0, column)
-        order = _sorted(order, facts, column, reverse)
+        values = {asset: _value(facts[asset], column) for asset in order}
+        order = ranked(order, values, falling=(column.better == "higher") != reverse)
     elif reverse:
         order.reverse()
     describer = Describer(view)
@@ -361,13 +365,32 @@ def default_columns(
     return [*metrics[:most], *differing[:most]]
 
 
-def _sorted(
-    assets: Sequence[bytes], facts: Mapping[bytes, _Facts], column: Column, reverse: bool
-) -> list[bytes]:
-    numbers = {asset: number_of(_value(facts[asset], column)) for asset in assets}
-    with_one = [a for a in assets if (n := numbers[a]) is not None and math.isfinite(n)]
-    ranked = set(with_one)
-    without = [asset for asset in assets if asset not in ranked]
-    falling = (column.better == "higher") != reverse
-    with_one.sort(key=lambda asset: numbers[asset] or 0.0, reverse=falling)
-    return [*with_one, *without]
+def ranked(assets: Iterable[Key], values: Mapping[Key, Value], *, falling: bool) -> list[Key]:
+    """Return assets in the order of a column; those that are equal there stay as they are.
+
+    Either way round, numbers come before everything else that there is, and nothing last. Of a
+    history the last number counts.
+
+    Args:
+        assets: what stands for each.
+        values: what they have in the column.
+        falling: whether the largest come first.
+
+    Example:
+        >>> ranked("abcd", {"a": 2, "c": "text", "d": (1, 7)}, falling=True)
+        ['d', 'a', 'c', 'b']
+    """
+    numbers: dict[Key, float] = {}
+    texts: dict[Key, str] = {}
+    others = []
+    for asset in assets:
+        value = values.get(asset)
+        number = number_of(value)
+        if number is not None and math.isfinite(number):
+            numbers[asset] = number
+        elif value is not None:
+            texts[asset] = value if isinstance(value, str) else json.dumps(value)
+        else:
+            others.append(asset)
+    by_number = sorted(numbers, key=numbers.__getitem__, reverse=falling)
+    return [*by_number, *sorted(texts, key=texts.__getitem__, reverse=falling), *others]

@@ -69,16 +69,38 @@ class Condition:
             parts.append(f"NOT coalesce({equal}, 0)")
             values += given
         elif self.operator:
-            parts.append(f"number {self.operator} ?")
-            values.append(self.number)
+            ordered, given = self._ordered()
+            parts.append(ordered)
+            values += given
         return " AND ".join(parts), values
+
+    @property
+    def _large(self) -> int | None:
+        """The value, if it is so large that integers beside it are the same float: a seed, say."""
+        if self.number is None or abs(self.number) < _EXACT:
+            return None
+        return int(self.value) if _INTEGER(self.value.strip()) else int(self.number)
+
+    def _ordered(self) -> tuple[str, list[object]]:
+        if self._large is None:
+            return f"number {self.operator} ?", [self.number]
+        strict, or_equal = self.operator[0], len(self.operator) > 1
+        # Integers that are the same float have one sign: more digits, or larger ones, are further
+        # from 0.
+        away = strict if self._large > 0 else {"<": ">", ">": "<"}[strict]
+        further = f"(length(text), text) {away}{'=' if or_equal else ''} (?, ?)"
+        digits = str(self._large)
+        return (
+            f"(number {strict} ? OR number = ?"
+            f" AND CASE kind WHEN 'int' THEN {further} ELSE {int(or_equal)} END)",
+            [self.number, self.number, len(digits), digits],
+        )
 
     def _equal(self) -> tuple[str, list[object]]:
         text = self.value.strip()
-        if _INTEGER(text) and abs(int(text)) >= _EXACT:
-            # Larger integers are the same float as their neighbours: seeds, for instance.
-            exact = str(int(text))
-            return "(text IN (?, ?) OR kind = 'float' AND number = ?)", [text, exact, self.number]
+        if self._large is not None:
+            large = str(self._large)
+            return "(text IN (?, ?) OR kind = 'float' AND number = ?)", [text, large, self.number]
         if self.number is not None:
             return "(text = ? OR number = ?)", [text, self.number]
         try:

@@ -53,12 +53,13 @@ class Catalog:
         self._memory: sqlite3.Connection | None = None
         self._alone = Lock()
 
-    def ask(self, question: Question[Answer]) -> Answer:
+    def ask(self, question: Question[Answer], view: LogView | None = None) -> Answer:
         """Ask something of the store as it is now.
 
         Args:
             question: reads the database, and must not change it; called again where it proved
                 broken, or where somebody published meanwhile.
+            view: the store's log, where it was just read: it isn't asked for again.
 
         Returns:
             What the question returned.
@@ -73,7 +74,7 @@ class Catalog:
             if in_use and place is not None:
                 continue
             try:
-                return self._ask(place, question)
+                return self._ask(place, question, view)
             except sqlite3.Error as error:
                 if place is None:
                     raise StorageError(f"the catalog failed: {error}") from error
@@ -82,15 +83,16 @@ class Catalog:
                     _remove(place)
         raise AssertionError("unreachable")
 
-    def _ask(self, place: Path | None, question: Question[Answer]) -> Answer:
+    def _ask(self, place: Path | None, question: Question[Answer], view: LogView | None) -> Answer:
         with self._connected(place) as db:
+            view = view or self._remote.glance()
             for _ in range(_CHANGES):
-                view = self._remote.log.confirmed_view() or self._remote.view()
                 view.require_whole()
                 fill(db, self._remote, view, self._progress)
                 with _reading(db):
                     if is_filled(db, view):
                         return question(db, view)
+                view = self._remote.log.view()
         raise StorageError(
             f"{self._remote.url} changes all the time: others publish to it",
             hint="run the same command again",

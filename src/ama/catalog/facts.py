@@ -14,6 +14,7 @@ from ama.catalog.documents import (
     read_document,
     syntax_of,
 )
+from ama.catalog.paths import BELOW, walk
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Code, Fact
@@ -26,20 +27,6 @@ from ama.worktree.status import KIND_NAMES
 RulesOf = Callable[[str], Rules]
 """Returns what is configured for a class."""
 
-MOST_FILES = 1_000_000
-"""A hostile store may claim any number of directories: those below each other multiply."""
-
-_DIRECTORIES = f"""
-WITH RECURSIVE directories (asset, tree, prefix) AS (
-    SELECT assets.hash, assets.tree, '' FROM assets
-    WHERE hash = ? AND tree IS NOT NULL AND status != 'deleted'
-    UNION ALL
-    SELECT asset, children.object, prefix || name || '/'
-    FROM directories JOIN children ON children.tree = directories.tree
-    WHERE kind = {int(EntryKind.TREE)}
-    LIMIT {MOST_FILES}
-)"""
-
 
 def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
     """Return the files of an asset, in the order of their paths.
@@ -47,26 +34,35 @@ def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
     Raises:
         InvalidInput: there are too many to list.
     """
-    rows = db.execute(
-        f"{_DIRECTORIES} SELECT prefix || name, kind, hash, size FROM directories"
-        " JOIN children ON children.tree = directories.tree"
-        " JOIN objects ON objects.id = children.object"
-        f" WHERE kind != {int(EntryKind.TREE)} LIMIT {MOST_FILES + 1}",
-        (asset,),
-    ).fetchall()
-    if len(rows) > MOST_FILES:
-        raise InvalidInput(f"an asset of more than {MOST_FILES:,} files")
-    files = (File(path, KIND_NAMES[EntryKind(k)], i.hex(), size) for path, k, i, size in rows)
+    items: dict[int, list[tuple[str, tuple[int, bytes, int]]]] = {}
+    for tree, name, kind, content, size in db.execute(
+        f"{BELOW} SELECT tree, name, kind, hash, size FROM below JOIN children USING (tree)"
+        " JOIN objects ON objects.id = children.object WHERE kind != ?",
+        (asset, int(EntryKind.TREE)),
+    ):
+        items.setdefault(tree, []).append((name, (kind, content, size)))
+    files = (
+        File(path, KIND_NAMES[EntryKind(kind)], content.hex(), size)
+        for path, (kind, content, size) in walk(db, asset, items)
+    )
     return tuple(sorted(files, key=lambda file: file.path))
 
 
 def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:
     """Whether every directory of an asset is known, so that its files are."""
     query = (
-        f"{_DIRECTORIES} SELECT 1 FROM directories LEFT JOIN trees ON trees.object = tree"
+        f"{BELOW} SELECT 1 FROM below LEFT JOIN trees ON trees.object = tree"
         " WHERE trees.object IS NULL LIMIT 1"
     )
     return db.execute(query, (asset,)).fetchone() is None
+
+
+MOST_VALUES = 100_000
+"""So many values in documents are read of an asset."""
+
+
+def _further_up_first(place: tuple[str, int]) -> tuple[int, str]:
+    return place[0].count("/"), place[0]
 
 
 class FactReader:
@@ -99,23 +95,16 @@ class FactReader:
             Its documents' values in the order of their paths, its metadata, and the same of its
             refs to assets of other classes.
         """
-        found = list(self._own(asset, class_name))
-        self._note_unread(asset, "")
+        found = list(self._own(asset, class_name, ""))
+        # By its row as a value: that is looked up, and not gone through all others for.
+        row = self._db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone()
         rows = self._db.execute(
-            "SELECT target, links.class, label FROM links JOIN assets ON assets.id = asset"
-            " WHERE hash = ? AND kind = 'ref' AND links.class != ? ORDER BY links.rowid",
-            (asset, class_name),
+            "SELECT target, class, source FROM inputs WHERE asset = ? ORDER BY at", row
         )
-        sources: dict[str, int] = {}
-        for target, name, label in rows.fetchall():
-            source = label or name
-            sources[source] = sources.get(source, 0) + 1
-            if sources[source] > 1:
-                source = f"{source} {sources[source]}"
-            self._note_unread(target, source)
+        for target, name, source in rows.fetchall():
             found += [
                 replace(fact, source=source)
-                for fact in self._own(target, name)
+                for fact in self._own(target, name, source)
                 if fact.role in ("code", "parameter", "data")
             ]
         return tuple(found)
@@ -130,17 +119,32 @@ class FactReader:
             why = str(row[1])
         else:
             return
+        self._note(asset, source, why)
+
+    def _note(self, asset: bytes, source: str, why: str) -> None:
         what = f"{source} ({short(asset)}) can't be read: " if source else ""
         self._unread[what + why] = None
 
-    def _own(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
+    def _own(self, asset: bytes, class_name: str, source: str) -> tuple[Fact, ...]:
+        self._note_unread(asset, source)
         rules = self._rules_of(class_name)
-        found: list[Fact] = []
-        for path, document in self._paths(asset):
-            key = (document, path, class_name)
-            if key not in self._facts:
-                self._facts[key] = _facts(path, self._document(document), rules)
-            found += self._facts[key]
+        by_path: dict[str, tuple[Fact, ...]] = {}
+        left = MOST_VALUES
+        try:
+            for path, document in sorted(self._paths(asset), key=_further_up_first):
+                key = (document, path, class_name)
+                if key not in self._facts:
+                    self._facts[key] = _facts(path, self._document(document), rules)
+                left -= len(self._facts[key])
+                if left < 0:
+                    raise InvalidInput(
+                        f"more than {MOST_VALUES:,} values, of which those in the files furthest"
+                        " down are left out"
+                    )
+                by_path[path] = self._facts[key]
+        except InvalidInput as error:
+            self._note(asset, source, error.message)
+        found = [fact for path in sorted(by_path) for fact in by_path[path]]
         rows = self._db.execute(
             "SELECT key, metadata.kind, text FROM metadata JOIN assets ON assets.id = asset"
             " WHERE hash = ? ORDER BY key",
@@ -150,15 +154,17 @@ class FactReader:
         return (*found, *_facts("", values, rules))
 
     def _paths(self, asset: bytes) -> list[tuple[str, int]]:
-        rows = self._db.execute(
-            f"{_DIRECTORIES} SELECT prefix || name, documents.id, syntax FROM directories"
-            " JOIN children ON children.tree = directories.tree"
-            " JOIN documents ON documents.object = children.object"
+        items: dict[int, list[tuple[str, int]]] = {}
+        for tree, name, document, syntax in self._db.execute(
+            f"{BELOW} SELECT tree, name, documents.id, syntax FROM below"
+            " JOIN children USING (tree) JOIN documents ON documents.object = children.object"
             f" WHERE kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
-            f" AND problem IS NULL LIMIT {MOST_FILES}",
+            " AND problem IS NULL",
             (asset,),
-        )
-        return sorted((path, at) for path, at, syntax in rows if syntax_of(path) == syntax)
+        ):
+            if syntax_of(name) == syntax:
+                items.setdefault(tree, []).append((name, document))
+        return list(walk(self._db, asset, items))
 
     def _document(self, document: int) -> Mapping[str, Value]:
         if document not in self._documents:

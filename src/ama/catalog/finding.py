@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
+from ama.catalog.paths import MOST_TEXT
 from ama.errors import InvalidInput
 from ama.objects import EntryKind
 
@@ -214,7 +215,7 @@ def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
 
 def _climb(above: _Above, files: Iterable[tuple[int, str]]) -> Iterator[tuple[bytes, str]]:
     """Yield the paths of some files in assets, up from the directories that they are in."""
-    number = 0
+    number = text = 0
     for file in files:
         # One way after another: each soon comes to an asset, and so a limit on those is enough.
         waiting = [file]
@@ -223,7 +224,8 @@ def _climb(above: _Above, files: Iterable[tuple[int, str]]) -> Iterator[tuple[by
             assets, parents = above.of(tree)
             for asset in assets:
                 number += 1
-                if number > MOST_PLACES:
+                text += len(path)
+                if number > MOST_PLACES or text > MOST_TEXT:
                     raise InvalidInput(
                         f"this is at more than {MOST_PLACES:,} places",
                         hint="ask for less: give --class, --name or a condition",

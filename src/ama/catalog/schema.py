@@ -7,7 +7,7 @@ import math
 
 from ama.catalog.documents import Plain, Value
 
-FILE = "catalog-3.sqlite"
+FILE = "catalog-4.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
@@ -51,6 +51,19 @@ CREATE TABLE IF NOT EXISTS links (
 );
 CREATE INDEX IF NOT EXISTS links_by_asset ON links (asset);
 CREATE INDEX IF NOT EXISTS links_by_target ON links (target);
+
+-- What says something for an asset: what it was made from, of another class. `source` is what that
+-- is called: its label, or its class where it has none; with a number, if another was before it.
+CREATE VIEW IF NOT EXISTS inputs AS
+    SELECT asset, target, class, at, name || CASE nth WHEN 1 THEN '' ELSE ' ' || nth END AS source
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY asset, name ORDER BY at) AS nth FROM (
+            SELECT links.asset, target, links.class, links.rowid AS at,
+                coalesce(nullif(label, ''), links.class) AS name
+            FROM links JOIN assets ON assets.id = links.asset
+            WHERE kind = 'ref' AND links.class != assets.class
+        )
+    );
 
 -- number is NULL for what is no number, or none that can be compared.
 CREATE TABLE IF NOT EXISTS metadata (

@@ -6,7 +6,6 @@ along the one path of its file, so that ten thousand assets are quick.
 
 from __future__ import annotations
 
-import json
 import math
 import posixpath
 import sqlite3
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from ama.catalog.comparing import number_of
+from ama.catalog.comparing import number_of, ranked
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import Value, syntax_of
 from ama.catalog.finding import Criteria, select
 from ama.catalog.overview import SIZE, AssetLine, in_words, lines
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Column
+from ama.objects import EntryKind
 
 MOST_POINTS = 20_000
 MOST_DEPTH = 30
@@ -63,7 +63,7 @@ class Choice:
         conditions: each holds for one of its columns.
         state: its status; "live" are all but those that were deleted.
         sort: "number", "created", "author", "message", "size", or a column.
-        reverse: whether the order is turned round; what has no value still comes last.
+        reverse: whether the order is turned round; what has no number still comes last.
     """
 
     class_name: str
@@ -151,10 +151,7 @@ def column_values(
     if only is not None:
         query += f" AND asset.id IN ({_marks(only)})"
         values += only
-    found: dict[int, Value] = {}
-    for row, _, kind, _, text in db.execute(query, values):
-        found.setdefault(row, from_cell(kind, text))
-    return found
+    return {row: from_cell(kind, text) for row, _, kind, _, text in db.execute(query, values)}
 
 
 def required(condition: Condition, known: Sequence[Column]) -> Required:
@@ -177,11 +174,9 @@ def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
     values: list[object] = []
     holder = "asset"
     if column.source:
-        # As facts are: of another class, named by the label, or by the class where there is none.
         joins.append(
-            "JOIN links ON links.asset = asset.id AND links.kind = 'ref'"
-            " AND links.class != asset.class AND coalesce(nullif(links.label, ''), links.class) = ?"
-            " JOIN assets AS source ON source.hash = links.target"
+            "JOIN inputs ON inputs.asset = asset.id AND inputs.source = ?"
+            " JOIN assets AS source ON source.hash = inputs.target"
         )
         values.append(column.source)
         holder = "source"
@@ -208,9 +203,11 @@ def _document_join(parts: Sequence[str], holder: str) -> str:
     for at in range(len(parts)):
         joins.append(f"JOIN children AS c{at} ON c{at}.tree = {tree} AND c{at}.name = ?")
         tree = f"c{at}.object"
+    last = f"c{len(parts) - 1}"
     joins.append(
         f"JOIN documents ON documents.object = {tree} AND documents.syntax = ?"
-        " AND documents.problem IS NULL"
+        f" AND documents.problem IS NULL AND {holder}.status != 'deleted'"
+        f" AND {last}.kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
         " JOIN parameters AS said ON said.document = documents.id AND said.key = ?"
     )
     return " ".join(joins)
@@ -254,18 +251,7 @@ def _ordered(db: sqlite3.Connection, choice: Choice) -> list[int]:
     if isinstance(choice.sort, str):
         return rows
     values = column_values(db, choice.class_name, choice.sort)
-    keys = {row: _sort_key(values[row]) for row in rows if values.get(row) is not None}
-    with_one = [row for row in rows if row in keys]
-    with_one.sort(key=keys.__getitem__, reverse=choice.reverse)
-    return [*with_one, *(row for row in rows if row not in keys)]
-
-
-def _sort_key(value: Value) -> tuple[bool, float, str]:
-    """Numbers by themselves, and before texts."""
-    number = number_of(value)
-    if number is not None and math.isfinite(number):
-        return False, number, ""
-    return True, 0.0, value if isinstance(value, str) else json.dumps(value)
+    return ranked(rows, values, falling=choice.reverse)
 
 
 def _marks(values: Iterable[object]) -> str:

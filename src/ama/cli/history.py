@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +22,6 @@ from ama.cli.arguments import (
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_file
 from ama.cli.opening import (
     find_repo,
-    load_settings,
     name_in_store,
     note_if_away,
     open_repo,
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from ama.catalog.values import Summary
     from ama.cli.opening import Source
     from ama.contents.comparing import FileDiff
-    from ama.values import AssetInfo, Change, File
+    from ama.values import Change, File
 
 _SOME_FACTS = 12
 _SOME_FILES = 20
@@ -129,8 +127,7 @@ def show(
         else:
             _write_bytes(source.read(path, name))
         return
-    info = source.resolve(name)
-    summary = _summary(source, info, remote)
+    summary = source.summary(name)
     note_if_away(source)
     for unread in summary.unread:
         console.warn(unread)
@@ -143,21 +140,6 @@ def show(
         console.print_json({**described, **rest, "parents": parents})
         return
     _print_summary(summary, everything)
-
-
-def _summary(source: Source, info: AssetInfo, remote: str | None) -> Summary:
-    """The summary of an asset: as the store knows it, or where it can't be asked, as seen here."""
-    from ama.errors import NotFound, StorageError
-    from ama.tracking import summary_here
-
-    if info.number is not None and source.away is None:
-        with suppress(NotFound, StorageError):
-            return open_store(remote).resolve(info.id).summary()
-
-    def read(path: str) -> bytes:
-        return b"".join(source.read(path, info.id))
-
-    return summary_here(info, source.files(info.id), read, load_settings())
 
 
 def _print_summary(summary: Summary, everything: bool) -> None:
@@ -398,7 +380,7 @@ def _diff(
         raise typer.BadParameter("--remote goes with two assets, which are compared there")
     repo = find_repo() if remote is None else None
     if repo is None and old is not None and new is not None and not staged:
-        store = open_store(remote)
+        store = open_store(remote).snapshot()
         before, after = (store.resolve(name_in_store(name, remote)) for name in (old, new))
         named = frozenset(path.rstrip("/") for path in paths)
         contents = partial(after.compare_contents, before, paths=paths)

@@ -13,6 +13,7 @@ from ama.cli.output import console
 
 if TYPE_CHECKING:
     from ama.asset import Asset
+    from ama.catalog.values import Summary
     from ama.errors import StorageError
     from ama.repo import Repo
     from ama.settings import Settings
@@ -112,9 +113,11 @@ def name_in_store(name: str, remote: str | None = None) -> str:
             f"{name} is the asset that a worktree comes from, and there is no worktree here",
             hint=f"name an asset (see what there is: ama list); or {way_to_a_worktree()}",
         )
+    if repo.head is not None and repo.head.number is not None:  # known without asking a store
+        return name.replace("HEAD", repo.head.id, 1)
     found = repo.resolve(name)
     if found.number is None and remote is None:
-        raise NotFound(f"{name} is not published yet", hint="publish it first: ama upload")
+        raise NotFound(f"{name} is not published yet", hint="publish it first: ama push")
     return found.id
 
 
@@ -166,6 +169,10 @@ class Source(Protocol):
         """Find an asset by any of its names."""
         ...
 
+    def summary(self, name: str) -> Summary:
+        """Sum an asset up."""
+        ...
+
     def files(self, name: str) -> tuple[File, ...]:
         """List the files of an asset."""
         ...
@@ -192,7 +199,7 @@ class StoreSource:
 
     def _store(self) -> Store:
         if self._opened is None:
-            self._opened = open_store(self._remote)
+            self._opened = open_store(self._remote).snapshot()
         return self._opened
 
     away = None
@@ -217,6 +224,10 @@ class StoreSource:
     def resolve(self, name: str) -> AssetInfo:
         """Find an asset by any of its names."""
         return self._asset(name).info
+
+    def summary(self, name: str) -> Summary:
+        """Sum an asset up."""
+        return self._asset(name).summary()
 
     def files(self, name: str) -> tuple[File, ...]:
         """List the files of an asset."""

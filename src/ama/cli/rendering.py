@@ -248,6 +248,30 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
 
 
+def print_same_files(others: Sequence[AssetInfo]) -> None:
+    """Say which other assets have the very same files, if any have."""
+    if not others:
+        return
+    named = ", ".join(map(asset_text, others[:_NAMED]))
+    more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+    console.done(f"the very same files as {named}{more}")
+
+
+def print_unlinked(refs: Sequence[Ref]) -> None:
+    """Say what the version before was made from, where the one that was made has no refs."""
+    if not refs:
+        return
+    named = ", ".join(map(ref_text, refs[:_NAMED]))
+    more = f" and {len(refs) - _NAMED:,} more" if len(refs) > _NAMED else ""
+    first = refs[0]
+    name = f"{first.class_name}/{first.number}" if first.number else short(first.asset)
+    label = f" --label {shlex.quote(first.label)}" if first.label else ""
+    console.done(
+        f"not linked, as the version before was, to {named}{more}; if it should be: ama link"
+        f" {name}{label}, and ama upload"
+    )
+
+
 def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
     """Say once on this machine that who made an asset is a guess, which is part of it for good."""
     if console.quiet or console.json:

@@ -27,6 +27,8 @@ from ama.cli.rendering import (
     note_guessed_author,
     print_asset_table,
     print_not_added,
+    print_same_files,
+    print_unlinked,
     ref_text,
     warn_of_deprecated,
 )
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from ama.results import DownloadResult, UploadResult
     from ama.values import AssetInfo
 
-_FEW = 3
 _SOME = 10
 
 
@@ -99,10 +100,8 @@ def _report_upload(result: UploadResult) -> None:
         return
     for asset in result.published:
         console.done(f"published {asset.name}")
-    if result.same:
-        named = ", ".join(map(asset_text, result.same[:_FEW]))
-        more = f" and {len(result.same) - _FEW:,} more" if len(result.same) > _FEW else ""
-        console.done(f"the very same files as {named}{more}")
+    print_same_files(result.same)
+    print_unlinked(result.unlinked)
     for change in result.aliases:
         console.done(alias_change_text(change))
     if result.followed not in (None, result.follows):
@@ -275,6 +274,9 @@ def list_(
             help="List the assets of this class, newest first.",
         ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="With CLASS: also those that were deleted.")
+    ] = False,
     remote: RemoteOption = None,
 ) -> None:
     """List classes, or the assets of a class.
@@ -283,16 +285,18 @@ def list_(
 
     Example:
         ama list
-        ama list sequence_models
+        ama list sequence_models --all
     """
+    if everything and class_name is None:
+        raise typer.BadParameter("--all goes with a class, of which it lists deleted assets too")
     source = open_source(remote)
     if class_name is not None:
-        assets = source.assets(class_name)
+        assets = source.history(class_name) if everything else source.assets(class_name)
         if not console.report(assets):
             if assets:
                 print_asset_table(assets)
             else:
-                console.note(f"all of them were deleted; `ama log {class_name}` has their records")
+                console.note(f"all of them were deleted: ama list --all {class_name}")
             note_if_away(source)
         return
     classes = source.classes()

@@ -248,7 +248,7 @@ def lineage(
         ama lineage sequence_models@my_model --down
         ama lineage sequence_models@my_model --format svg > lineage.svg
     """
-    found = open_store(remote).resolve(name_in_store(asset, remote))
+    found = open_store(remote).snapshot().resolve(name_in_store(asset, remote))
     if up == down:
         graph = found.lineage(limit=limit)
     else:

@@ -31,7 +31,9 @@ from ama.cli.rendering import (
     print_changes,
     print_not_added,
     print_rest,
+    print_same_files,
     print_some_changes,
+    print_unlinked,
     ref_text,
     warn_of_deprecated,
 )
@@ -411,6 +413,8 @@ def commit(message: MessageOption = None) -> None:
     print_not_added(repo.root, result.not_added)
     if result.created:
         console.done(f"committed {result.asset.name}")
+        print_same_files(result.same)
+        print_unlinked(result.unlinked)
         note_guessed_author(repo, result.asset)
     else:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")

@@ -93,6 +93,7 @@ def export(
         >>> export(store, "site").changed
         0
     """
+    store = store.snapshot()
     browser = Browser(store.remote, store.settings, progress)
     number = browser.number()
     with Site(directory, store.id) as site:

@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
+from typing import Generic, TypeVar
 
 from ama.errors import StorageError
+
+Answer = TypeVar("Answer")
 
 PATIENCE = 3.0
 """Seconds that a page waits for a store."""
 
 
-class Reaching:
+class Reaching(Generic[Answer]):
     """Asks a store something, and waits for the answer only so long.
 
     One question is under way at a time, for all who wait. It goes on behind them, so that who asks
@@ -28,14 +31,14 @@ class Reaching:
         7
     """
 
-    def __init__(self, ask: Callable[[], int], url: str) -> None:
+    def __init__(self, ask: Callable[[], Answer], url: str) -> None:
         self._ask = ask
         self._url = url
         self._starting = Lock()
-        self._asked: Future[int] | None = None
+        self._asked: Future[Answer] | None = None
         self._since = 0.0
 
-    def answer(self) -> int:
+    def answer(self) -> Answer:
         """Return what the store answers.
 
         Raises:
@@ -56,7 +59,7 @@ class Reaching:
                 retryable=True,
             ) from None
 
-    def _settle(self, asked: Future[int]) -> None:
+    def _settle(self, asked: Future[Answer]) -> None:
         try:
             asked.set_result(self._ask())
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for

@@ -71,9 +71,8 @@ class _Dashboard:
     """Answers requests about one store."""
 
     def __init__(self, store: Store, browser: Browser) -> None:
-        self._store = store
         self._browser = browser
-        self._reaching = Reaching(browser.number, store.url)
+        self._reaching = Reaching(store.snapshot, store.url)
         self._previews = Previews()
         self._comparing = Comparing(store.url)
         self._renderer = Renderer(ServerLinks(), store.url)
@@ -108,69 +107,80 @@ class _Dashboard:
     # Pages
 
     def _home(self, request: Request) -> Response:
-        return self._page(request, lambda: views.home(self._store, self._browser))
+        return self._page(request, views.home)
 
     def _class(self, request: Request) -> Response:
         name = request.path_params["name"]
         asked = _asked(request)
         return self._page(
-            request, lambda: views.class_page(self._store, self._browser, name, asked)
+            request, lambda store, browser: views.class_page(store, browser, name, asked)
         )
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(request, lambda: views.alias_page(self._store, name, alias))
+        return self._page(request, lambda store, browser: views.alias_page(store, name, alias))
 
     def _asset(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
-            request, lambda: asset_views.asset_page(self._store, self._browser, *named, _itself)
+            request, lambda store, browser: asset_views.asset_page(store, browser, *named, _itself)
         )
 
     def _lineage(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
-            request, lambda: asset_views.lineage_page(self._store, self._browser, *named, _itself)
+            request,
+            lambda store, browser: asset_views.lineage_page(store, browser, *named, _itself),
         )
 
     def _file(self, request: Request) -> Response:
         named, path = _named(request), request.path_params["path"]
         return self._page(
             request,
-            lambda: asset_views.file_page(self._store, self._browser, *named, path, self._previews),
+            lambda store, browser: asset_views.file_page(
+                store, browser, *named, path, self._previews
+            ),
         )
 
     def _compare(self, request: Request) -> Response:
         asked = _asked(request)
-        return self._page(request, lambda: compare_page(self._store, asked, self._comparing))
+        return self._page(
+            request, lambda store, browser: compare_page(store, asked, self._comparing)
+        )
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
-        return self._page(request, lambda: views.search(self._browser, asked))
+        return self._page(request, lambda store, browser: views.search(browser, asked))
 
     def _about(self, request: Request) -> Response:
-        return self._page(request, lambda: views.store_page(self._store, self._browser))
+        return self._page(request, views.store_page)
 
-    def _page(self, request: Request, make: Callable[[], Page]) -> Response:
-        # Before the page: what is published while that is made is then still to be brought in.
+    def _page(self, request: Request, make: Callable[[Store, Browser], Page]) -> Response:
+        # All of a page is of one look at the log. What is published while it is made is then still
+        # to be brought in.
+        store, browser = self._now()
         number = None
         try:
-            number = self._reaching.answer()
+            number = browser.number()
         except StorageError:
             raise  # each of the page's parts has failed, and says so in another way
         except AmaError:  # a damaged log: there is nothing newer to wait for
             pass
-        page = make()
+        page = make(store, browser)
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
+
+    def _now(self) -> tuple[Store, Browser]:
+        """Return the store as it is now, and what asks it."""
+        store = self._reaching.answer()
+        return store, self._browser.as_of(store.remote.view())
 
     # Content
 
     def _download(self, request: Request) -> Response:
         name, number = _named(request)
         path = request.path_params["path"]
-        self._reaching.answer()
-        asset = self._store.resolve(f"{name}/{number}")
+        asset = self._reaching.answer().resolve(f"{name}/{number}")
         file = asset_views.file_of_asset(asset, path)
         headers = {
             "content-disposition": f"attachment; filename*=UTF-8''{quote(path.split('/')[-1])}",
@@ -185,8 +195,7 @@ class _Dashboard:
     def _image(self, request: Request) -> Response:
         name, number = _named(request)
         path = request.path_params["path"]
-        self._reaching.answer()
-        asset = self._store.resolve(f"{name}/{number}")
+        asset = self._reaching.answer().resolve(f"{name}/{number}")
         file = asset_views.file_of_asset(asset, path)
         data = asset.read(path) if file.size <= MAX_IMAGE else b""
         kind = image_type(data)
@@ -205,7 +214,8 @@ class _Dashboard:
     # What pages need
 
     def _changes(self, request: Request) -> Response:
-        return JSONResponse({"number": self._reaching.answer()})
+        _, browser = self._now()
+        return JSONResponse({"number": browser.number()})
 
     def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -228,7 +238,8 @@ class _Dashboard:
         if isinstance(error, StorageError | NotFound | InvalidInput):
             return error
         try:
-            self._reaching.answer()
+            _, browser = self._now()
+            browser.number()
         except StorageError as away:
             return away
         except AmaError:

@@ -181,7 +181,9 @@ class Session:
     def view(self, head: Head) -> LogView | None:
         """Return the default remote's log: as it is now, or as it was seen last if it's away."""
         try:
-            return self.look_at(self.url(None, head))
+            view = self.look_at(self.url(None, head))
+            self.away = None
+            return view
         except (NotFound, StorageError) as error:
             seen = self.remembered_view(head)
             if seen is not None and isinstance(error, StorageError):
@@ -246,7 +248,14 @@ class Session:
             NotFound: it was deleted, and is not HEAD's.
             NotFound, InvalidInput: see `resolve`.
         """
-        asset = self.resolve(name)
+        return self.live_listing(self.resolve(name))
+
+    def live_listing(self, asset: bytes) -> dict[str, Listed]:
+        """Return an asset's files by path.
+
+        Raises:
+            NotFound: it was deleted, and is not HEAD's.
+        """
         if asset != self.tree.head.read()[1].asset:
             self.require_live(asset)
         return self.listing(asset)
@@ -334,19 +343,37 @@ class Session:
         Raises:
             NotFound, InvalidInput: see `ama.revisions`.
         """
+        look = self.fresh_view if fresh else self.view
+        return self._find(name, look)[1]
+
+    def resolve_by_log(self, name: str) -> tuple[str, bytes, LogView | None]:
+        """Return the class and id of the asset that a name means, and the log that was asked.
+
+        That is the default remote's, which is looked at once: see `view`.
+
+        Raises:
+            NotFound, InvalidInput: see `ama.revisions`.
+        """
+        view = self.view(self.tree.head.read()[1])
+        return (*self._find(name, lambda head: view), view)
+
+    def _find(self, name: str, look: Callable[[Head], LogView | None]) -> tuple[str, bytes]:
         from ama.revisions import parse_revision, too_far_back
 
         _, head = self.tree.head.read()
         revision = parse_revision(name, head.class_name)
-        asset = self._start(revision, head, fresh=fresh)
+        class_name, asset = self._start(revision, head, look)
         for _ in range(revision.back):
             parents = self.sources().asset(asset).parents
             if not parents:
                 raise too_far_back(name)
             asset = parents[0]
-        return asset
+            class_name = self.sources().asset(asset).class_name
+        return class_name, asset
 
-    def _start(self, revision: Revision, head: Head, *, fresh: bool) -> bytes:
+    def _start(
+        self, revision: Revision, head: Head, look: Callable[[Head], LogView | None]
+    ) -> tuple[str, bytes]:
         from ama.revisions import find_asset
 
         if revision.head:
@@ -355,19 +382,19 @@ class Session:
                     f"no asset of {head.class_name} was made here yet",
                     hint="make one: ama add PATH, then ama upload",
                 )
-            return head.asset
+            return head.class_name, head.asset
         url = self.url(None, head)
         local = self._local(revision.prefix)
-        view = self.fresh_view(head) if fresh else self.view(head)
+        view = look(head)
         if view is None:
             if len(local) == 1:
                 return local.pop()
             raise NotFound(
                 f"there is no ama store at {url} yet, so only HEAD has a name",
-                hint="publish first: ama upload",
+                hint=f"publish first: ama {'push' if head.asset else 'upload'}",
             )
         try:
-            return find_asset(view, revision, url)[1]
+            return find_asset(view, revision, url)
         except NotFound:
             if len(local) == 1:
                 return local.pop()
@@ -376,20 +403,19 @@ class Session:
         # An id is the same everywhere, and the store that HEAD came from has its ancestors.
         return self._from_origin(head.origin or url, revision)
 
-    def _from_origin(self, url: str, revision: Revision) -> bytes:
+    def _from_origin(self, url: str, revision: Revision) -> tuple[str, bytes]:
         from ama.revisions import find_asset
 
-        return find_asset(self.look_at(url), revision, url)[1]
+        return find_asset(self.look_at(url), revision, url)
 
-    def _local(self, prefix: str | None) -> set[bytes]:
-        """Return the commits of this worktree whose id begins so."""
+    def _local(self, prefix: str | None) -> set[tuple[str, bytes]]:
+        """Return the commits of this worktree whose id begins so, with their classes."""
         if prefix is None:
             return set()
         found = set()
         for object_id in self.tree.objects.store.starting_with(prefix):
             with suppress(AmaError):
-                self.tree.objects.asset(object_id)
-                found.add(object_id)
+                found.add((self.tree.objects.asset(object_id).class_name, object_id))
         return found
 
     def info(self, asset: bytes, describer: Describer, *, sized: bool = True) -> AssetInfo:

@@ -29,7 +29,7 @@ from ama.transfer import publishing
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Published
 from ama.transfer.repairing import Repair, WorktreeFiles
-from ama.values import AssetInfo
+from ama.values import AssetInfo, Ref
 from ama.worktree.adding import summary
 from ama.worktree.status import compare_worktree
 
@@ -78,7 +78,17 @@ def commit(session: Session, message: str | None) -> CommitResult:
     describer = session.describer(head, fresh=False)
     info = session.info(asset, describer)
     waiting = {commit.asset: commit.aliases for commit in tree.head.read()[1].unpublished}
-    return CommitResult(info, made is not None, waiting.get(asset, ()), _not_added(session, index))
+    store = session.remembered(head)
+    seen = store.log.cached_view() if store else None
+    same = _same_here(session, store, seen, made) if made and store and seen else ()
+    return CommitResult(
+        info,
+        made is not None,
+        waiting.get(asset, ()),
+        _not_added(session, index),
+        same,
+        _unlinked(session, head, made),
+    )
 
 
 def upload(
@@ -110,7 +120,18 @@ def upload(
     result = _publish(session, remote, (generation, head), tip, waiting, index, new_store)
     if made is not None:
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
-    return replace(result, not_added=_not_added(session, index))
+    return replace(
+        result, not_added=_not_added(session, index), unlinked=_unlinked(session, head, made)
+    )
+
+
+def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ...]:
+    """Return what an asset's parent was made from, if the asset that was made has no refs."""
+    with suppress(AmaError):  # the work is done, and this is but a remark
+        if made and head.asset and not session.sources().asset(made).refs:
+            before = session.sources().asset(head.asset).refs
+            return session.describer(head, fresh=False).refs(before) if before else ()
+    return ()
 
 
 def _require_added(session: Session, index: Index) -> None:
@@ -243,11 +264,31 @@ def _publish(
     session.forget_sources()
     session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
-    same = _same(session, store, done.view, tip) if tip in done.assets else ()
+    same = _same_there(session, store, done.view, tip) if tip in done.assets else ()
     return replace(result, store_created=unmade is not None and unmade.made, same=same)
 
 
-def _same(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
+def _same_there(
+    session: Session, store: Remote, view: LogView, tip: bytes
+) -> tuple[AssetInfo, ...]:
+    """Return the other assets of a class that have the same tree as one that was just published.
+
+    They are looked for among what this machine remembers. If none of that is, the store's indexes,
+    which the publication has read, tell whether it had this tree before; only then it is asked.
+    """
+    found = _same_here(session, store, view, tip)
+    asset = session.sources().asset(tip)
+    if found or not any(
+        asset.tree in index and tip not in index for index in store.indexes(view.root.indexes)
+    ):
+        return found
+    newest = view.class_state(asset.class_name).assets[: -MOST_COMPARED - 1 : -1]
+    with suppress(AmaError):  # the work is done, and this is but a remark
+        store.assets(view, [(asset.class_name, record.id) for record in newest])
+    return _same_here(session, store, view, tip)
+
+
+def _same_here(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
     """Return the other assets of a class that have the same tree, as far as this machine knows."""
     asset, describer = session.sources().asset(tip), Describer(view)
     return tuple(

@@ -71,7 +71,6 @@ AZURE = Backend(
     "log in with `az login`; or set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or"
     " AZURE_STORAGE_CONNECTION_STRING; for a public container, --option anon=true",
     root="container",
-    insists=True,
 )
 SFTP = Backend(
     "SFTP",

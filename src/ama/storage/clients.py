@@ -124,6 +124,34 @@ class BucketClient:
         """See `Client.remove`. There is none."""
 
 
+class AzureClient(BucketClient):
+    """Azure. Its client would ask a server that doesn't answer again for most of a minute."""
+
+    def __init__(self, fs: Any) -> None:
+        super().__init__(fs)
+        fs.service_client._config.retry_policy.total_retries = 0  # ours know when to stop
+
+
+class GcsClient(BucketClient):
+    """GCS. The client's own write copies what it sends, to put what it is called before it."""
+
+    async def write(self, path: str, data: bytes) -> None:
+        """See `Client.write`. This is the API's simple upload, which has the name in its URL."""
+        if (self._fs.consistency or "none") != "none":  # the user wants the client to check a sum
+            await super().write(path, data)
+            return
+        bucket, name, _ = self._fs.split_path(path)
+        await self._fs._call(
+            "POST",
+            f"{self._fs._location}/upload/storage/v1/b/{{}}/o",
+            bucket,
+            uploadType="media",
+            name=name,
+            headers={"Content-Type": "application/octet-stream"},
+            data=_InParts(data),
+        )
+
+
 class S3Client(BucketClient):
     """S3. What is sent whole would be copied once more on its way, so it goes in parts."""
 
@@ -133,14 +161,21 @@ class S3Client(BucketClient):
 
 
 class _InParts(io.BytesIO):
-    """Bytes that a client reads piece by piece, having asked how many there are."""
+    """Bytes that a client reads piece by piece, having asked how many there are.
+
+    They are shared until somebody asks for the buffer, which might be written to: that would be a
+    copy, and aiohttp asks, for the length. It gets the bytes themselves, which can't be written to.
+    """
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(data)  # which shares them, until somebody asks for its buffer
-        self._length = len(data)
+        super().__init__(data)
+        self._data = data
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._data)
+
+    def getbuffer(self) -> memoryview:
+        return memoryview(self._data)
 
 
 class SftpClient:
@@ -235,17 +270,25 @@ class SftpClient:
         directory = path.rpartition("/")[0]
         temp = f"{directory}/{temp_name()}"
         async with self._fs._pool.get() as channel:
-            try:
-                file = await channel.open(temp, "wb")
-            except Exception as error:
-                if not is_absent(error):
-                    raise
-                await channel.makedirs(directory, exist_ok=True)
-                file = await channel.open(temp, "wb")
+            file = await self._opened(channel, temp)
             async with file:
                 await file.write(data)
                 await _synced(file)
         return temp
+
+    async def _opened(self, channel: Any, path: str) -> Any:
+        """Open a new file, and make its directory if need be.
+
+        On its own, as the client's errors keep the frames alive that they passed through, until
+        the next garbage collection: none of these may hold the bytes of a pack.
+        """
+        try:
+            return await channel.open(path, "wb")
+        except Exception as error:
+            if not is_absent(error):
+                raise
+        await channel.makedirs(path.rpartition("/")[0], exist_ok=True)
+        return await channel.open(path, "wb")
 
 
 class HttpClient:

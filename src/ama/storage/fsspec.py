@@ -16,11 +16,12 @@ from fsspec.asyn import get_loop
 
 from ama.errors import InvalidInput, StorageError, shown
 from ama.names import nearest
-from ama.storage.backends import HTTP, S3, SFTP, Backend
+from ama.storage.backends import GCS, HTTP, S3, SFTP, Backend
 from ama.storage.clients import (
     REQUESTS,
-    BucketClient,
+    AzureClient,
     Client,
+    GcsClient,
     HttpClient,
     Opened,
     S3Client,
@@ -116,7 +117,9 @@ def _reduced(fs: Any, backend: Backend) -> Client:
         return SftpClient(fs)
     if backend is HTTP:
         return HttpClient(fs)
-    return S3Client(fs) if backend is S3 else BucketClient(fs)
+    if backend is GCS:
+        return GcsClient(fs)
+    return S3Client(fs) if backend is S3 else AzureClient(fs)
 
 
 def _known_options(kind: Any) -> set[str]:

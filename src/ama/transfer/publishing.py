@@ -306,6 +306,7 @@ def publish(
             view = remote.view()  # somebody else has published it meanwhile
         sent, reused = sent + push.bytes_sent, reused + push.bytes_reused
         _keep_recipes(tree, push)
+        remote.remember_indexes(push.own_indexes)
         for job in batch:
             remote.remember_asset(job.asset, encode_asset(sources.asset(job.asset)))
         claim.settle(numbered(moved, view), effect)

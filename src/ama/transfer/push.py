@@ -89,6 +89,11 @@ class Push:
         return self._sender.recipes
 
     @property
+    def own_indexes(self) -> Sequence[PackIndex]:
+        """The indexes that this push has written."""
+        return self._own.indexes if self._own else ()
+
+    @property
     def changed(self) -> Sequence[str]:
         """The files that were found to be changed since they were added."""
         return self._sender.changed
@@ -161,8 +166,8 @@ class Push:
 
     def _still_holds(self, view: LogView) -> bool:
         """Whether all that was counted on, and all that was sent, may still be named."""
-        own = self._own.indexes if self._own else ()
-        return self._relied <= set(view.root.indexes) and len(self._usable_own(view)) == len(own)
+        usable = self._usable_own(view)
+        return self._relied <= set(view.root.indexes) and len(usable) == len(self.own_indexes)
 
     def _send(
         self, view: LogView, new: Sequence[Job], records: Mapping[bytes, Mapping[bytes, bool]]
@@ -227,8 +232,7 @@ class Push:
 
     def _usable_own(self, view: LogView) -> list[PackIndex]:
         """Return the indexes that this push has written, but those that a gc took since."""
-        own = self._own.indexes if self._own else ()
-        usable = [index for index in own if is_usable(view, index)]
+        usable = [index for index in self.own_indexes if is_usable(view, index)]
         if not may_be_purged(view, self._sent_at):
             return usable
         return [index for index in usable if self._is_there(index)]
