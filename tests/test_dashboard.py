@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,22 @@ from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
 from ama.config import set_value
 from ama.dashboard.charts import lines, scatter, thinned
+from ama.dashboard.compare_views import Comparing
 from ama.dashboard.exporting import MOST_FILES, export
+from ama.dashboard.indexing import DIGITS
 from ama.dashboard.markdown import render
 from ama.dashboard.server import application, serve
-from ama.errors import AlreadyExists, StorageError
+from ama.dashboard.site import MARKER, Site
+from ama.errors import AlreadyExists, Conflict, StorageError
+from ama.hashing import blob_id
+from ama.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.remote import Remote
 from ama.settings import user_config_path
 from ama.storage.counting import CountingStorage
 from conftest import Ama
+from proxy import before
+from servers import plain_http
 
 INPUTS = ["git_commit_info_ckpt0.yml", "run_config_ckpt0.yml", "training.yml"]
 OUTPUTS = ["graph_version.txt", "meta.yml", "model.h5", "model.yml", "summary_dict.json"]
@@ -115,25 +124,31 @@ class Tags(HTMLParser):
     """Finds what could run in a page."""
 
     @classmethod
-    def dangerous(cls, page: str) -> list[str]:
+    def dangerous(cls, page: str, exported: bool = False) -> list[str]:
         tags = cls()
+        tags.exported = exported
         tags.found = []
         tags.feed(page)
         return tags.found
 
     found: list[str]
+    exported: bool
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         known = dict(attrs)
-        own = ("/static/", "/assets/hostile/1/image/picture.png")
+        own = r"/static/|/assets/hostile/1/image/picture\.png$"
+        inside = "/"
+        if self.exported:
+            own = rf"(\.\./)*static/\w+\.js$|{blob_id(PIXEL).hex()[:DIGITS]}\.png$"
+            inside = r"[\w./~-]+$"
         if tag in ("script", "img", "iframe", "object", "embed", "base", "style"):
-            if not (known.get("src") or "").startswith(own):
+            if not re.match(own, known.get("src") or ""):
                 self.found.append(f"{tag} {attrs}")
         for name, value in attrs:
             link = name in ("href", "src", "action", "xlink:href")
             if name.startswith("on") or name == "style":
                 self.found.append(f"{name} of {tag}")
-            if link and not (value or "").startswith(("/", "#", "https://example.com/")):
+            if link and not re.match(rf"{inside}|#|https://example\.com/", value or ""):
                 self.found.append(f"{name}={value}")
 
 
@@ -199,6 +214,45 @@ class TestPages:
         assert "val_loss</a>" not in page
         table = text_of(page[page.index("<thead") :])
         assert "3 finetuned newest finetuned 0.0003 Ann Lee" in table
+
+    def test_what_only_old_assets_say_is_a_column_too(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        def upload(directory: Path, class_name: str, config: str, *refs: str) -> None:
+            directory.mkdir(exist_ok=True)
+            (directory / "config").mkdir(exist_ok=True)
+            (directory / "config" / "params.yml").write_text(config, encoding="utf-8")
+            if not (directory / ".ama").exists():
+                ama.Repo.init(directory, class_name)
+            repo = ama.Repo.open(directory)
+            repo.add([directory])
+            for ref in refs:
+                repo.link(ref)
+            repo.upload()
+
+        browser = Browser(store.remote, store.settings)
+        client = browser_of(store, browser=browser)
+
+        def offered() -> list[str]:
+            page = client.get("/classes/runs").text
+            return re.findall(r'name="col" value="([^"]+)"', html.unescape(page))
+
+        data, runs = tmp_path / "data", tmp_path / "runs"
+        upload(data, "sets", "shuffled: true")
+        upload(runs, "runs", "warmup: 5", "sets/1")
+        for number in range(14):
+            upload(runs, "runs", f"seed: {number}")
+        old = ["config/params.yml:warmup", "sets>config/params.yml:shuffled"]
+        assert offered() == ["config/params.yml:seed", *old]
+        page = client.get("/classes/runs", params={"col": old, "way": "up"}).text
+        assert "1 5 true Ann Lee" in text_of(page[page.index("<tbody") :])
+        # Later ones are looked through from there on; what nobody has any more is offered no more.
+        upload(runs, "runs", "momentum: 0.9")
+        for number in range(14):
+            upload(runs, "runs", f"seed: {number}.5")
+        assert offered() == ["config/params.yml:seed", *old, "config/params.yml:momentum"]
+        store.delete("runs/1", force=True)
+        assert offered() == ["config/params.yml:seed", "config/params.yml:momentum"]
 
     def test_no_condition_is_said(self, client: TestClient) -> None:
         assert "is no number to compare with" in seen(client, "/classes/models?q=loss<abc")
@@ -292,6 +346,33 @@ class TestPages:
         assert "takes two assets" in seen(client, "/compare?a=models/1")
         assert "no asset 99" in seen(client, "/compare?a=models/1&a=models/99")
 
+    def test_a_comparison_takes_no_longer_than_it_may(
+        self, client: TestClient, run: Ama, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compared = "/compare?a=models/1&a=models/2"
+        monkeypatch.setattr("ama.dashboard.compare_views.LARGE", 200_000)
+        page = client.get(f"{compared}&file=model.h5").text
+        assert "more than 200,000 bytes, too many to be compared here" in page
+        command = html.unescape(page).partition("too many to be compared here: ")[2]
+        words = shlex.split(command.partition("</p>")[0])
+        assert "kernel" in run.ok(*words[1:]).stdout
+        assert "-parameters: 50826" in text_of(page)
+        monkeypatch.setattr("ama.dashboard.compare_views.SECONDS", 0)
+        page = seen(client, compared)
+        assert re.search(r"[1-9] more small files that differ were not compared", page)
+        assert "-parameters: 50826" not in page
+
+    def test_one_large_comparison_after_another(self, store: ama.Store) -> None:
+        comparing = Comparing(store.url)
+        assets = [store.resolve(f"models/{number}") for number in (1, 2)]
+        rows = ama.compare(*assets).changed_files
+        with pytest.MonkeyPatch.context() as patch, comparing.one_at_a_time():
+            patch.setattr("ama.dashboard.compare_views.PATIENCE", 0)
+            with pytest.raises(Conflict, match="large files"):
+                comparing.within(assets, rows, "model.h5")
+            assert comparing.within(assets, rows, "").files
+        assert comparing.within(assets, rows, "model.h5").files[0].tensors
+
     def test_search_by_words(self, client: TestClient) -> None:
         assert "the wide model" in seen(client, "/search?q=WIDE")
         assert "models/3 meta.yml description" in seen(client, "/search?q=fine-tuned+head")
@@ -309,7 +390,12 @@ class TestPages:
         assert "models/2" not in page
         assert "No asset" in seen(client, "/search?hash=" + "0" * 64)
         assert "No asset" in seen(client, "/search?hash=0000000")
-        # Any other text would be taken for a file of this machine.
+        assert "models/3" in seen(client, f"/search?hash={hashed[:9].upper()}")
+        # `Store.find` would take these for files of this machine.
+        for name, source in (("abcdef1", "base"), (hashed, "wide")):
+            shutil.copy(training_runs / source / "model.yml", name)
+        assert "No asset" in seen(client, "/search?hash=abcdef1")
+        assert "models/3" in seen(client, f"/search?hash={hashed}")
         for path in ("/etc/passwd", "models/1:model.yml", "abc"):
             assert "this is no hash" in seen(client, f"/search?hash={path}")
 
@@ -389,7 +475,7 @@ class TestSafe:
         client = browser_of(store, token="s3cret", hosts=None)
         for address in ("/", "/changes", "/static/app.js", "/?token=", "/?token=s3cre"):
             assert client.get(address, follow_redirects=False).status_code == 401
-        assert client.get("/", headers={"cookie": "ama_dashboard=wrong"}).status_code == 401
+        assert client.get("/", headers={"cookie": "ama_dashboard_8640=wrong"}).status_code == 401
         moved = client.get("/classes/models?q=wide&token=s3cret", follow_redirects=False)
         assert moved.headers["location"] == "/classes/models?q=wide"
         assert "httponly" in moved.headers["set-cookie"].lower()
@@ -406,9 +492,24 @@ class TestSafe:
             assert moved.headers["location"] == path
         client.cookies.clear()
         # Cookies don't know ports: those of other servers on the machine come along.
-        cookies = {"cookie": '[odd]={"a": 1}; ama_dashboard=s3cret; x'}
+        cookies = {"cookie": '[odd]={"a": 1}; ama_dashboard_8640=s3cret; x'}
         assert client.get("/", headers=cookies).status_code == 200
         assert browser_of(store, token="", hosts=None).get("/").status_code == 401
+
+    def test_two_dashboards_on_one_host(self, store: ama.Store) -> None:
+        cookies: dict[str, str] = {}
+        for token, port in (("one", 8640), ("two", 8641)):
+            app = application(store, token=token, hosts=None)
+            client = TestClient(app, base_url=f"http://localhost:{port}")
+            moved = client.get(f"/?token={token}", follow_redirects=False)
+            name, value = moved.headers["set-cookie"].partition(";")[0].split("=")
+            cookies[name] = value
+        # A browser sends all that a host has set to each of its ports.
+        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        for token, port in (("one", 8640), ("two", 8641)):
+            app = application(store, token=token, hosts=None)
+            client = TestClient(app, base_url=f"http://localhost:{port}")
+            assert client.get("/", headers=sent).status_code == 200
 
     def test_serving_beyond_this_machine_makes_a_token(self, store: ama.Store) -> None:
         here = serve(store, port=0)
@@ -548,6 +649,27 @@ class TestDamage:
         place.with_name("away").rename(place)
         seen(client, "/")
 
+    def test_a_web_server_that_goes_away_is_not_waited_for(
+        self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "web").mkdir()
+        with plain_http(tmp_path / "web") as server, before(server.url) as proxy:
+            assert server.files is not None
+            shutil.copytree(store.url, server.files / "ama")
+            client = browser_of(ama.Store.open(f"{proxy.url}/ama"))
+            seen(client, "/classes/models")
+            monkeypatch.setattr("ama.dashboard.reaching.PATIENCE", 0.5)
+            proxy.rule = lambda request: "drop"
+            for address in ("/", "/assets/models/1", "/assets/models/1/download/model.h5"):
+                started = time.monotonic()
+                assert "has not answered for" in seen(client, address, 503)
+                assert time.monotonic() - started < 6
+            proxy.rule = lambda request: "pass"
+            started = time.monotonic()
+            while client.get("/changes").status_code == 503:
+                assert time.monotonic() - started < 30
+            assert "models/3" in seen(client, "/classes/models/aliases/newest")
+
 
 def damage(store: ama.Store, object_id: str) -> None:
     """Change a byte of an object, wherever it lies."""
@@ -564,22 +686,43 @@ class TestExport:
     def test_links_lead_to_files_that_are_there(self, store: ama.Store, tmp_path: Path) -> None:
         store.delete("models/2", force=True)
         site = tmp_path / "site"
-        count = export(store, site)
+        done = export(store, site)
         pages = sorted(site.rglob("*.html"))
-        assert len(pages) == count
+        assert len(pages) == done.pages
+        scripts = {"../static/index.js", "../static/search.js"}
         for page in pages:
             content = page.read_text(encoding="utf-8")
-            assert "<script" not in content
-            assert "<form" not in content
-            for link in re.findall(r'(?:href|src)="([^"#]+)', content):
+            assert set(re.findall(r"<script([^>]*)>", content)) <= {
+                f' src="{script}" defer' for script in scripts
+            }
+            assert 'http-equiv="Content-Security-Policy" content="default-src ' in content
+            for link in re.findall(r'(?:href|src|action)="([^"#]+)', content):
                 assert not link.startswith(("/", "http")), (page, link)
-                assert (page.parent / html.unescape(link).replace("%20", " ")).is_file(), (
-                    page,
-                    link,
-                )
+                assert (page.parent / html.unescape(link)).is_file(), (page, link)
         assert "was deleted" in text_of((site / "assets/models/2/index.html").read_text())
-        with pytest.raises(AlreadyExists):
-            export(store, site)
+
+    def test_each_asset_is_compared_with_what_it_comes_from(
+        self, store: ama.Store, training_runs: Path, tmp_path: Path
+    ) -> None:
+        repo = ama.Repo.init(training_runs / "base", "runs")
+        for number in range(2):
+            (repo.root / "meta.yml").write_text(f"number: {number}\n", encoding="utf-8")
+            repo.add(["meta.yml"])
+            repo.upload()
+        repo.switch("runs/1")
+        (repo.root / "meta.yml").write_text("number: 7\n", encoding="utf-8")
+        repo.add(["meta.yml"])
+        repo.upload()
+        export(store, tmp_path / "site")
+        for name, said in (("runs/3", "Compare runs/1 and runs/3"), ("models/3", "models/2 and")):
+            asset = tmp_path / "site" / "assets" / name / "index.html"
+            link = re.search(r'href="([^"]+)">Compare with', asset.read_text(encoding="utf-8"))
+            assert link is not None
+            page = text_of((asset.parent / link[1]).read_text(encoding="utf-8"))
+            assert said in page
+        page = text_of((tmp_path / "site/assets/runs/3/compare/index.html").read_text())
+        assert "number meta.yml 0 7" in page
+        assert "-number: 0 +number: 7" in page
 
     def test_files_of_any_name_have_pages(self, store: ama.Store, tmp_path: Path) -> None:
         directory = tmp_path / "names"
@@ -594,16 +737,183 @@ class TestExport:
         site = tmp_path / "site"
         export(store, site)
         page = site / "assets/names/1/index.html"
-        links = re.findall(r'href="(files/[^"]+)"', page.read_text(encoding="utf-8"))
+        links = re.findall(r'class="name" href="([^"]+)"', page.read_text(encoding="utf-8"))
         said = " ".join(text_of((page.parent / link).read_text(encoding="utf-8")) for link in links)
         assert len(set(links)) == MOST_FILES
         assert all(f"this is {name} " in said for name in names)
         assert "59.txt" in page.read_text(encoding="utf-8")
 
+    def test_classes_and_aliases_of_any_name_have_places(
+        self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Ama publishes no two that differ in case only; another program may have.
+        for module in ("publishing", "aliasing"):
+            monkeypatch.setattr(f"ama.transfer.{module}.check_class_name", lambda *args: None)
+        names = ["resnet", "ResNet", "Wide", "aux.v1", "nul", "dot.", "dot"]
+        for name in names:
+            directory = tmp_path / f"of {name}"
+            directory.mkdir()
+            (directory / "a.txt").write_text(name, encoding="utf-8")
+            repo = ama.Repo.init(directory, name)
+            repo.add([directory])
+            repo.set(aliases=["Best", "aux"])
+            repo.upload()
+        site = tmp_path / "site"
+        export(store, site)
+        for directory in (site, *(path for path in site.rglob("*") if path.is_dir())):
+            inside = [path.name for path in directory.iterdir()]
+            assert twins(inside) is None, directory
+            assert [name for name in inside if unportable_reason(name)] == []
+        assert (site / "classes" / "Wide" / "index.html").is_file()
+        home = (site / "index.html").read_text(encoding="utf-8")
+        for name in names:
+            link = re.search(rf'href="([^"]+)">{re.escape(name)}</a></h3>', home)
+            assert link is not None
+            page = (site / link[1]).read_text(encoding="utf-8")
+            assert f"<h1>{name}</h1>" in page
+            found = re.findall(r'class="chip" href="([^"]+)">Best</a>', page)
+            alias = (site / link[1]).parent / found[0]
+            assert "Points to" in text_of(alias.read_text(encoding="utf-8"))
+
+    def test_another_export_brings_it_up_to_date(self, store: ama.Store, tmp_path: Path) -> None:
+        site = tmp_path / "site"
+        first = export(store, site)
+        assert first.changed > first.pages
+        again = export(store, site)
+        assert (again.pages, again.changed, again.removed) == (first.pages, 0, 0)
+        (site / "robots.txt").write_text("mine", encoding="utf-8")
+        (site / "classes" / "mine").mkdir()
+        kept = site / "assets" / "models" / "1" / "notes.txt"
+        kept.write_text("mine", encoding="utf-8")
+        # What the marker names, an attacker may have written.
+        outside = tmp_path / "outside.txt"
+        outside.write_text("mine", encoding="utf-8")
+        with (site / MARKER).open("a", encoding="utf-8") as marker:
+            marker.write(f"../outside.txt\n{outside}\n")
+        store.remove_alias("models", "wide")
+        store.delete("models/2", force=True)
+        page = site / "assets/models/2/compare"
+        assert page.is_dir()
+        later = export(store, site)
+        assert 0 < later.changed < first.pages / 2
+        assert later.removed >= 1
+        assert not page.exists()
+        assert "the wide model" not in (site / "static/index.js").read_text(encoding="utf-8")
+        assert kept.exists()
+        assert (site / "robots.txt").exists()
+        assert (site / "classes" / "mine").is_dir()
+        assert outside.exists()
+        assert "../" not in (site / MARKER).read_text(encoding="utf-8")
+
+    def test_what_never_changes_is_not_read_again(self, store: ama.Store, tmp_path: Path) -> None:
+        site = tmp_path / "site"
+        first = export(store, site)
+        for number in (1, 2):
+            for file in store.resolve(f"models/{number}").files():
+                damage(store, file.id)
+        again = ama.Store.default()
+        assert export(again, site) == replace(first, changed=0)
+        page = self.read(site / "assets/models/2/compare")
+        assert "-parameters: 50826" in text_of(page)
+        # What could not be read is tried again, and as soon as an alias is moved, it is made anew.
+        store.move_alias("models", "wide", "models/3")
+        assert export(again, site).changed > 0
+        page = self.read(site / "assets/models/2/compare")
+        assert "damaged" in text_of(page)
+        assert "ama-made-from" not in page
+
+    def test_what_is_damaged_has_a_page_that_says_so(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        damage(store, store.resolve("models/2").info.id)
+        assert store.settings.cache_dir is not None
+        shutil.rmtree(store.settings.cache_dir)  # this machine remembers it
+        export(ama.Store.default(), tmp_path / "site", files=1_000_000)
+        site = tmp_path / "site" / "assets" / "models"
+        assert 'class="failed"' in self.read(site / "2")
+        assert "damaged" in text_of(self.read(site / "3" / "compare"))
+        assert 'class="failed"' not in self.read(site / "1")
+
+    def test_a_directory_that_is_no_export_is_left_alone(
+        self, store: ama.Store, tmp_path: Path, run: Ama
+    ) -> None:
+        mine = tmp_path / "mine"
+        mine.mkdir()
+        (mine / "index.html").write_text("mine", encoding="utf-8")
+        with pytest.raises(AlreadyExists, match="no export wrote"):
+            export(store, mine)
+        assert [path.name for path in mine.iterdir()] == ["index.html"]
+        with pytest.raises(AlreadyExists, match="is a file"):
+            export(store, mine / "index.html")
+        other = ama.Store.open(str(tmp_path / "other"), create=True)
+        export(other, tmp_path / "site")
+        with pytest.raises(AlreadyExists, match="another store"):
+            export(store, tmp_path / "site")
+        with Site(tmp_path / "busy", store.id), pytest.raises(Conflict):
+            export(store, tmp_path / "busy")
+
+    def test_an_interrupted_export_can_be_repeated(self, store: ama.Store, tmp_path: Path) -> None:
+        site = Site(tmp_path / "site", store.id)
+        site.write("index.html", b"half")
+        site.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+        export(store, tmp_path / "site")
+        assert "Models and data" in (tmp_path / "site/index.html").read_text(encoding="utf-8")
+
+    def test_files_are_copied_so_that_nothing_in_them_runs(
+        self, store: ama.Store, tmp_path: Path
+    ) -> None:
+        publish_hostile(tmp_path / "hostile")
+        site = tmp_path / "site"
+        done = export(store, site)
+        image = store.resolve("hostile/1").read("picture.png")
+        assert done.files == 1
+        assert [path.read_bytes() for path in site.rglob("*.png")] == [image]
+        done = export(store, site, files=100_000)
+        files = {path for path in site.rglob("*") if path.is_file() and path.parts[-3] == "files"}
+        others = {path.suffix for path in files} - {".html", ".png"}
+        assert others == {".bin"}
+        page = re.search(r'href="([^"]+)">page.html<', self.read(site / "assets/hostile/1"))
+        assert page is not None
+        place = site / "assets/hostile/1" / page[1]
+        link = re.search(r'href="([^"]+\.bin)" download="', place.read_text(encoding="utf-8"))
+        assert link is not None
+        assert (place.parent / link[1]).read_text(encoding="utf-8") == SCRIPT
+        large = store.resolve("models/1").files()
+        assert any(file.size > 100_000 for file in large)
+        assert all(path.stat().st_size <= 100_000 for path in site.rglob("*.bin"))
+        for path in site.rglob("*.html"):
+            assert Tags.dangerous(path.read_text(encoding="utf-8"), exported=True) == [], path
+        # What isn't wanted any more is gone.
+        assert export(store, site).removed == len(list(files)) - len(
+            [path for path in files if path.suffix != ".bin"]
+        )
+
+    @staticmethod
+    def read(directory: Path) -> str:
+        return (directory / "index.html").read_text(encoding="utf-8")
+
+    def test_the_index_has_its_limits(
+        self, store: ama.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("ama.dashboard.indexing.MOST_ASSET_BYTES", 300)
+        monkeypatch.setattr("ama.dashboard.indexing.MOST_SAID_BYTES", 100)
+        monkeypatch.setattr("ama.dashboard.indexing.MOST_FILES", 2)
+        export(store, tmp_path / "site")
+        page = text_of(self.read(tmp_path / "site/search"))
+        said = re.search(r"(\d) assets of this copy can be found; (\d) older ones are not", page)
+        assert said is not None
+        assert int(said[1]) + int(said[2]) == 6
+        assert f"Of {said[1]} assets not all that they say is in it" in page
+        assert "files can't be found by their hashes" in page
+
     def test_the_command(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
-        done = run.ok("dashboard", "--export", "site", cwd=tmp_path)
+        done = run.ok("dashboard", "--export", "site", "--files", "1kB", cwd=tmp_path)
         assert done.stdout.startswith("wrote ")
         assert (tmp_path / "site" / "static" / "app.css").is_file()
+        assert len(list((tmp_path / "site").rglob("*.bin"))) > 3
+        again = run.ok("dashboard", "--export", "site", "--files", "1kB", "--json", cwd=tmp_path)
+        assert again.json()["changed"] == 0
+        assert run("dashboard", "--export", "site", "--files", "much").code == 2
 
     def test_without_the_server_it_says_what_to_install(
         self, store: ama.Store, tmp_path: Path

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import ama
+from ama.dashboard.exporting import export
 from conftest import PROJECT, Ama
+from servers import plain_http
 from test_dashboard import SCRIPT, publish, publish_hostile
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -55,9 +57,9 @@ def store(training_runs: Path, home: Path) -> ama.Store:
 
 
 @contextmanager
-def served(directory: Path, *args: str) -> Iterator[dict[str, str]]:
+def served(directory: Path, *args: str, port: str = "0") -> Iterator[dict[str, str]]:
     """The real command, which serves the store; what it says of where."""
-    command = [sys.executable, "-m", "ama", "dashboard", "--port", "0", "--json", *args]
+    command = [sys.executable, "-m", "ama", "dashboard", "--port", port, "--json", *args]
     with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         printed = ""
@@ -233,6 +235,19 @@ def test_a_token_is_asked_for_once(page: sync_api.Page, store: ama.Store, tmp_pa
         page.get_by_role("heading", name="Store", exact=True).wait_for()
 
 
+def test_a_page_says_that_the_token_has_changed(
+    page: sync_api.Page, store: ama.Store, tmp_path: Path
+) -> None:
+    with served(tmp_path, "--host", "0.0.0.0") as told:
+        port = told["url"].rstrip("/").rpartition(":")[2]
+        page.goto(f"http://127.0.0.1:{port}/?token={told['token']}")
+    page.get_by_text("The dashboard isn't running any more").wait_for()
+    with served(tmp_path, "--host", "0.0.0.0", port=port) as told:
+        page.get_by_text("was started again, with a new token").wait_for()
+        page.goto(f"http://127.0.0.1:{port}/?token={told['token']}")
+        page.get_by_role("heading", name="Models and data").wait_for()
+
+
 def test_by_keyboard(page: sync_api.Page, address: str) -> None:
     page.goto(f"{address}/classes/models")
     page.keyboard.press("Tab")
@@ -253,3 +268,67 @@ def test_without_script_it_reads_and_filters(address: str, store: ama.Store) -> 
         page.get_by_role("button", name="Filter").click()
         page.get_by_text("1 asset", exact=True).wait_for()
         browser.close()
+
+
+@pytest.mark.parametrize("opened", ["from a disk", "from a web server"])
+def test_an_exported_site_is_searched(
+    page: sync_api.Page, store: ama.Store, tmp_path: Path, opened: str
+) -> None:
+    site = tmp_path / "site"
+    publish_hostile(tmp_path / "hostile")
+    export(store, site, files=1_000)
+    with plain_http(tmp_path) as server:
+        assert server.files is not None
+        shutil.copytree(site, server.files / "site")
+        top = f"{server.url}/site" if opened == "from a web server" else site.as_uri()
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.goto(f"{top}/assets/models/1/index.html")
+        box = page.get_by_label("Search all assets")
+        box.fill("wide vision")
+        box.press("Enter")
+        results = page.get_by_role("region", name="Table of assets")
+        results.get_by_role("link", name="models/2").wait_for()
+        assert results.get_by_role("link").count() == 1
+        assert "metadata: team = vision" in results.inner_text()
+
+        # As one types: a value in a file, shown with where it stands; several words; the hostile.
+        words = page.get_by_label("Words in names")
+        words.fill("val_loss 0.266756")
+        page.get_by_text("summary_dict.json: best.val_loss = 0.266756").wait_for()
+        words.fill(SCRIPT)
+        results.get_by_role("link", name="hostile/1").wait_for()
+        assert page.locator("#found script, #found img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        words.fill("nothing-like-this")
+        page.get_by_text("Nothing in this copy").wait_for()
+
+        # By the hash of a file, to its page, and to the assets that hold it.
+        words.fill(store.resolve("models/1").files()[1].id)
+        page.get_by_role("heading", name="Files with this hash").wait_for()
+        page.locator("#found a").click()
+        page.get_by_role("heading", name="Assets that hold it").wait_for()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert Path(download.value.path()).read_bytes() == store.resolve("models/1").read(
+            "meta.yml"
+        )
+        page.get_by_role("link", name="models/1", exact=True).click()
+        page.get_by_role("heading", name="models/1").wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_an_exported_site_can_be_used_by_all(
+    page: sync_api.Page, store: ama.Store, tmp_path: Path, width: int
+) -> None:
+    need(AXE.is_file(), "needs axe-core: make servers")
+    export(store, tmp_path / "site")
+    page.set_viewport_size({"width": width, "height": 800})
+    for name in ("index", "search/index", "assets/models/3/index", "assets/models/3/compare/index"):
+        page.goto(f"{(tmp_path / 'site' / name).as_uri()}.html")
+        if name.startswith("search"):
+            page.get_by_label("Words in names").fill("models")
+            page.get_by_role("region", name="Table of assets").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run({preload: false})")["violations"]
+        assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []

@@ -102,13 +102,13 @@ INSIDE: dict[str, list[set[str]]] = {
         {"database", "facts", "ancestry", "overview"},
         {"summarising"},
         {"comparing"},
-        {"tables"},
+        {"tables", "columns"},
     ],
     "dashboard": [
-        {"markdown", "charts", "previews", "asking", "security"},
+        {"markdown", "charts", "previews", "asking", "reaching", "security", "site"},
         {"rendering"},
         {"views"},
-        {"asset_views", "compare_views"},
+        {"asset_views", "compare_views", "indexing"},
         {"server", "exporting"},
     ],
     "fsck": [

@@ -23,9 +23,10 @@ from ama.storage.protocol import Range
 from ama.tracking import rules_of
 
 if TYPE_CHECKING:
+    from ama.catalog.columns import Columns
     from ama.catalog.database import Catalog, Question
-    from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue
-    from ama.catalog.tables import Choice, Columns, TablePage
+    from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
+    from ama.catalog.tables import Choice, TablePage
     from ama.catalog.values import Column
     from ama.fsck.remembering import LastFsck
     from ama.lineage.graph import Lineage
@@ -101,11 +102,12 @@ class Browser:
     def __init__(
         self, remote: Remote, settings: Settings, progress: Progress = NO_PROGRESS
     ) -> None:
+        from ama.catalog.columns import ColumnFinder
         from ama.catalog.database import Catalog
 
         self._remote = remote
         self._catalog: Catalog = Catalog(remote, progress)
-        self._rules_of = cache(lambda name: rules_of(settings, name))
+        self._columns = ColumnFinder(cache(lambda name: rules_of(settings, name)))
         self._remembered: dict[tuple[object, ...], object] = {}
         self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
@@ -179,18 +181,21 @@ class Browser:
         )
         return (before[0] if before else None, after[0] if after else None)
 
+    def ancestors(self, asset: bytes, limit: int) -> tuple[AssetLine, ...]:
+        """Return the earlier versions that an asset comes from, the nearest first."""
+        from ama.catalog import overview
+
+        return self._ask(lambda db, view: overview.ancestors(db, asset, limit))
+
     def columns(self, class_name: str) -> Columns:
         """Return the columns that a class's table can have.
 
         Raises:
             NotFound: there is no such class.
         """
-        from ama.catalog import tables
-
         class_state(self._remote.view(), class_name, self._remote.url)
         return self._once(
-            ("columns", class_name),
-            lambda db, view: tables.columns(db, self._rules_of, class_name),
+            ("columns", class_name), lambda db, view: self._columns.columns(db, class_name)
         )
 
     def table(
@@ -240,6 +245,21 @@ class Browser:
             ("values", tuple(words), limit),
             lambda db, view: overview.search_values(db, words, limit),
         )
+
+    def holders(self, digits: str, limit: int) -> tuple[Holder, ...]:
+        """Return the newest assets that hold a file.
+
+        Args:
+            digits: its hash, or the beginning of that, in hex digits. Unlike what `Store.find`
+                takes, it is never a file of this machine.
+            limit: how many at most.
+
+        Raises:
+            InvalidInput: several files' hashes begin so.
+        """
+        from ama.catalog import overview
+
+        return self._ask(lambda db, view: overview.holders(db, digits, limit))
 
     def last_fsck(self) -> LastFsck | None:
         """Return when this machine last verified the whole store, and what it found."""

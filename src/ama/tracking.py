@@ -119,28 +119,15 @@ class Tracker:
             NotFound: there is none.
             InvalidInput: there are several.
         """
-        low = bytes.fromhex(prefix.lower().ljust(64, "0"))
-        high = bytes.fromhex(prefix.lower().ljust(64, "f"))
+        from ama.catalog.finding import content_id
 
-        def ask(db: sqlite3.Connection, view: LogView) -> list[bytes]:
-            rows = db.execute(
-                "SELECT hash FROM objects WHERE hash BETWEEN ? AND ?"
-                " AND id NOT IN (SELECT object FROM trees) LIMIT 2",
-                (low, high),
-            )
-            return [row[0] for row in rows]
-
-        found = self._ask(ask)
-        if len(found) > 1:
-            raise InvalidInput(
-                f"several files have a hash that begins with {prefix}", hint="give more digits"
-            )
-        if not found:
+        found = self._ask(lambda db, view: content_id(db, prefix))
+        if found is None:
             raise NotFound(
                 f"{self._remote.url} has no file whose hash is {prefix}",
                 hint="ama hash FILE prints that of a file here",
             )
-        return found[0]
+        return found
 
     def summary(self, class_name: str, asset: bytes) -> Summary:
         """Return the summary of a published asset; see `Asset.summary`."""

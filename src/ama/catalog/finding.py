@@ -50,6 +50,26 @@ class Criteria:
     tree: bytes | None = None
 
 
+def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
+    """Return the id of the file that begins with hex digits; None where there is none.
+
+    Raises:
+        InvalidInput: there are several.
+    """
+    low = bytes.fromhex(prefix.lower().ljust(64, "0"))
+    high = bytes.fromhex(prefix.lower().ljust(64, "f"))
+    rows = db.execute(
+        "SELECT hash FROM objects WHERE hash BETWEEN ? AND ?"
+        " AND id NOT IN (SELECT object FROM trees) LIMIT 2",
+        (low, high),
+    ).fetchall()
+    if len(rows) > 1:
+        raise InvalidInput(
+            f"several files have a hash that begins with {prefix}", hint="give more digits"
+        )
+    return bytes(rows[0][0]) if rows else None
+
+
 Selected = dict[bytes, tuple[str, ...]]
 """The assets that were found, and the paths in each of the file that was looked for."""
 

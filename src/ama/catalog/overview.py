@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ama.catalog.finding import holding_values
+from ama.catalog.finding import Criteria, content_id, holding_values, select
 from ama.describing import moment
 from ama.objects import EntryKind
 from ama.values import AssetStatus, display_name
@@ -66,6 +66,14 @@ class FoundValue:
     file: str
     key: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An asset that holds a file, and the file's paths in it."""
+
+    asset: AssetLine
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,30 @@ def recent(db: sqlite3.Connection, limit: int) -> tuple[AssetLine, ...]:
     return lines(db, "status != 'deleted' ORDER BY created_at DESC LIMIT ?", limit)
 
 
+def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLine, ...]:
+    """Return what an asset is a next version of, and that one in turn, as far as it is known here.
+
+    Args:
+        db: a catalog.
+        asset: its id.
+        limit: how many at most.
+    """
+    found: list[AssetLine] = []
+    while len(found) < limit:
+        # Of several, the first: the page says where it mostly comes from.
+        parent = db.execute(
+            "SELECT target FROM links JOIN assets ON assets.id = links.asset"
+            " WHERE hash = ? AND kind = 'parent' ORDER BY links.rowid LIMIT 1",
+            (asset,),
+        ).fetchone()
+        line = lines(db, "hash = ?", parent[0]) if parent else ()
+        if not line:
+            break
+        found += line
+        (asset,) = parent
+    return tuple(found)
+
+
 def in_words(words: Iterable[str]) -> tuple[str, list[object]]:
     """Return a condition on assets in SQL: all words are in what is told of each, in any case.
 
@@ -188,6 +220,23 @@ def search_values(
             known[asset] = lines(db, "hash = ? AND status != 'deleted'", asset)
         values += [FoundValue(line, path, key, text) for line in known[asset]]
     return tuple(values)
+
+
+def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ...]:
+    """Return the assets that hold the file whose hash begins with hex digits, the newest first.
+
+    Raises:
+        InvalidInput: several files' hashes begin so.
+    """
+    content = content_id(db, prefix)
+    if content is None:
+        return ()
+    paths = select(db, Criteria(content=content))
+    times = dict(db.execute("SELECT hash, created_at FROM assets WHERE data IS NOT NULL"))
+    newest = sorted(paths, key=lambda asset: times[asset], reverse=True)[:limit]
+    return tuple(
+        Holder(line, paths[asset]) for asset in newest for line in lines(db, "hash = ?", asset)
+    )
 
 
 def contents(db: sqlite3.Connection) -> Contents:

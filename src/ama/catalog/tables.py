@@ -14,24 +14,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from ama.catalog.comparing import (
-    default_columns,
-    facts_by_key,
-    known_columns,
-    number_of,
-    ranked,
-)
+from ama.catalog.comparing import number_of, ranked
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import Value, syntax_of
-from ama.catalog.facts import FactReader, RulesOf
 from ama.catalog.finding import Criteria, select
 from ama.catalog.overview import SIZE, AssetLine, in_words, lines
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Column
 from ama.objects import EntryKind
-
-SAMPLE = 12
-"""The columns that there are, are those of so many of the newest assets."""
 
 MOST_POINTS = 20_000
 MOST_DEPTH = 30
@@ -99,39 +89,6 @@ class TablePage:
     rows: tuple[TableRow, ...]
     offset: int
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The columns that a class's table can have, and those that it has unless one says which."""
-
-    known: tuple[Column, ...]
-    default: tuple[Column, ...]
-
-
-def columns(
-    db: sqlite3.Connection, rules_of: RulesOf, class_name: str, *, each: int = 2
-) -> Columns:
-    """Return the columns that the newest assets of a class have.
-
-    Args:
-        db: a catalog.
-        rules_of: what is configured for a class.
-        class_name: the class.
-        each: how many metrics, and how many parameters that differ, are the default.
-    """
-    reader = FactReader(db, rules_of)
-    newest = db.execute(
-        "SELECT hash FROM assets WHERE class = ? AND status != 'deleted' AND data IS NOT NULL"
-        " AND number IS NOT NULL ORDER BY number DESC LIMIT ?",
-        (class_name, SAMPLE),
-    )
-    facts = [facts_by_key(reader.facts(asset, class_name)) for (asset,) in newest.fetchall()]
-    if not facts:
-        return Columns((), ())
-    known = known_columns(facts)
-    default = default_columns(known, facts, each)
-    return Columns(tuple(known.values()), tuple(default))
 
 
 def page(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from ama.cli.arguments import RemoteOption
+from ama.cli.arguments import RemoteOption, byte_count
 from ama.cli.opening import open_store
 from ama.cli.output import console, count
 from ama.cli.progress import terminal_progress
@@ -24,8 +25,19 @@ def dashboard(
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
     export: Annotated[
         str | None,
-        typer.Option("--export", metavar="DIR", help="Write the pages into a new directory."),
+        typer.Option(
+            "--export", metavar="DIR", help="Write the pages into a directory, or update."
+        ),
     ] = None,
+    files: Annotated[
+        int,
+        typer.Option(
+            "--files",
+            metavar="SIZE",
+            parser=byte_count,
+            help="With --export: files up to this size, such as 10MB, can be downloaded.",
+        ),
+    ] = 0,
 ) -> None:
     """Show a store's models and data in a browser.
 
@@ -34,10 +46,12 @@ def dashboard(
     Example:
         ama dashboard --open
         ama dashboard --remote gs://our-models/ama --port 9000
-        ama dashboard --export site
+        ama dashboard --export site --files 10MB
     """
     from ama.errors import InvalidInput
 
+    if files and export is None:
+        raise InvalidInput("--files says which files an export has", hint="add --export DIR")
     store = open_store(remote)
     try:
         from ama.dashboard.exporting import export as write
@@ -48,9 +62,12 @@ def dashboard(
             hint="install it: pip install 'ama[dashboard]'",
         ) from error
     if export is not None:
-        pages = write(store, export)
-        if not console.report({"directory": export, "pages": pages}):
-            console.done(f"wrote {count(pages, 'page')} to {export}; begin with index.html there")
+        done = write(store, export, files=files, progress=terminal_progress())
+        if not console.report({"directory": export, **asdict(done)}):
+            console.done(
+                f"wrote {count(done.pages, 'page')} and {count(done.files, 'file')} to {export}:"
+                f" {done.changed:,} changed, {done.removed:,} gone; begin with index.html there"
+            )
         return
     serving = serve(store, host=host, port=port, progress=terminal_progress())
     if not console.report({"url": serving.url, "token": serving.token, "address": serving.address}):

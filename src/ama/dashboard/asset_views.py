@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from markupsafe import Markup
 
@@ -15,7 +14,7 @@ from ama.catalog.overview import AssetLine
 from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
-from ama.dashboard.views import panel
+from ama.dashboard.views import ROLES, panel
 from ama.errors import NotFound, shown
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
@@ -32,6 +31,11 @@ MOST_PARENTS = 12
 MOST_DEPTH = 24
 
 Link = Callable[[str], str | None]
+Place = tuple[str | int, ...]
+"""The parts of a page's path."""
+
+Placing = Callable[[File], Place | None]
+"""Returns where the page of a file is; None where there is none."""
 
 
 @dataclass(slots=True)
@@ -60,7 +64,8 @@ def asset_page(
     name: str,
     number: int,
     link: Link,
-    paged: int = MOST_FILES,
+    place: Placing | None = None,
+    enlarged: bool = True,
 ) -> Page:
     """Return the page of an asset.
 
@@ -70,26 +75,35 @@ def asset_page(
         name: the class.
         number: the asset's number.
         link: returns where a page is, by its path; None where there is none.
-        paged: so many of its files have a page.
+        place: returns where the pages of its files are; by default those that are served.
+        enlarged: whether its lineage has a page of its own.
 
     Raises:
         NotFound: there is none.
     """
+
+    def served(file: File) -> Place:
+        return "assets", name, number, "files", file.path
+
     line = browser.line(name, number)
     asset = store.resolve(f"{name}/{number}")
     gone = line.status == "deleted"
     summary = panel(asset.summary) if not gone else None
+    neighbours = browser.neighbours(name, number)
+    history = browser.ancestors(bytes.fromhex(line.id), MOST_PARENTS + 1)
     content: dict[str, object] = {
         "line": line,
         "gone": gone,
         "info": panel(lambda: asset.info),
-        "neighbours": browser.neighbours(name, number),
+        "neighbours": neighbours,
+        "before": _before(history, neighbours[0]) if not gone else None,
         "summary": summary,
         "facts": _facts(summary.value) if summary and summary.value else [],
-        "files": panel(lambda: _folder(asset.files(), paged)) if not gone else None,
-        "history": panel(lambda: _history(asset)),
+        "files": panel(lambda: _folder(asset.files(), place or served)) if not gone else None,
+        "history": history,
         "moves": panel(lambda: _moves(store, line)),
         "picture": panel(lambda: _picture(browser, line, NEAR, link)),
+        "enlarged": enlarged,
         "commands": _commands(store, line),
     }
     return Page("asset.html", f"{name}/{number}", content)
@@ -132,8 +146,11 @@ def file_page(
     content = {
         "line": line,
         "file": file,
-        "parts_": path.split("/"),
+        "names": path.split("/"),
         "preview": panel(lambda: previews.of(file, lambda: asset.open(path))),
+        "download": ("assets", name, number, "download", path),
+        "image": ("assets", name, number, "image", path),
+        "holders": (),
         "commands": (
             (
                 "Command",
@@ -159,16 +176,19 @@ def file_of_asset(asset: Asset, path: str) -> File:
     return found
 
 
+def _before(history: Sequence[AssetLine], neighbour: AssetLine | None) -> int | None:
+    """Return the number of what an asset comes from, if that is there, else of the one before it.
+
+    They differ where it was made of an older one than the newest.
+    """
+    if history and history[0].status != "deleted":
+        return history[0].number
+    return neighbour.number if neighbour else None
+
+
 def _facts(summary: Summary) -> list[Facts]:
-    titles = (
-        ("metric", "Metrics"),
-        ("parameter", "Parameters"),
-        ("data", "Data"),
-        ("code", "Code"),
-        ("other", "Metadata and other values"),
-    )
     groups = []
-    for role, title in titles:
+    for role, title in ROLES.items():
         facts = [fact for fact in summary.facts if fact.role == role]
         # What is one number comes before histories.
         facts.sort(key=lambda fact: role == "metric" and isinstance(fact.value, tuple))
@@ -178,8 +198,8 @@ def _facts(summary: Summary) -> list[Facts]:
     return groups
 
 
-def _folder(files: Iterable[File], paged: int) -> tuple[Folder, int, frozenset[str]]:
-    """Return files as a tree, how many of them are left out, and the paths that have a page."""
+def _folder(files: Iterable[File], place: Placing) -> tuple[Folder, int, dict[str, Place]]:
+    """Return files as a tree, how many of them are left out, and where which have a page."""
     top = Folder("")
     every = list(files)
     for file in every:
@@ -196,22 +216,8 @@ def _folder(files: Iterable[File], paged: int) -> tuple[Folder, int, frozenset[s
             here.size += file.size
             here.count += 1
         here.files.append(file)
-    paths = frozenset(file.path for file in every[:paged])
-    return top, max(0, len(every) - MOST_FILES), paths
-
-
-def _history(asset: Asset) -> list[AssetLine | object]:
-    """Return the asset's parents, the nearest first, as far as a page shows."""
-
-    def parents() -> Iterable[object]:
-        at: Asset | None = asset
-        while at is not None:
-            before = at.parents()
-            at = before[0] if before else None
-            if at is not None:
-                yield at.info
-
-    return list(islice(parents(), MOST_PARENTS + 1))
+    places = {file.path: at for file in every[:MOST_FILES] if (at := place(file)) is not None}
+    return top, max(0, len(every) - MOST_FILES), places
 
 
 def _moves(store: Store, line: AssetLine) -> list[AliasMove]:
@@ -232,9 +238,9 @@ def _moves(store: Store, line: AssetLine) -> list[AliasMove]:
     return sorted(dict.fromkeys(found), key=lambda move: move.moved_at, reverse=True)[:100]
 
 
-def _picture(browser: Browser, line: AssetLine, most: int, link: Link) -> object:
+def _picture(browser: Browser, line: AssetLine, most: int, link: Link) -> tuple[Markup, bool]:
     lineage = browser.lineage(bytes.fromhex(line.id), most=most)
-    return _drawn(lineage, link), lineage.cut, len(lineage.nodes)
+    return _drawn(lineage, link), lineage.cut
 
 
 def _drawn(lineage: Lineage, link: Link) -> Markup:

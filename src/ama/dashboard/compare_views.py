@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from threading import Lock
 
 from ama.asset import Asset, compare
-from ama.browsing import Browser
 from ama.catalog.comparing import number_of
-from ama.catalog.values import Comparison, Row
-from ama.contents.comparing import FileDiff
+from ama.catalog.values import Comparison, FileRow, Row
+from ama.contents.comparing import ContentDiff, FileDiff, TensorChange
 from ama.dashboard.asking import MOST_COMPARED, Asked
 from ama.dashboard.charts import lines
 from ama.dashboard.rendering import Page
 from ama.dashboard.views import panel
-from ama.errors import AmaError, InvalidInput
+from ama.errors import AmaError, Conflict, InvalidInput
 from ama.store import Store
 
 MOST_ROWS = 400
@@ -24,6 +27,15 @@ MOST_TEXTS = 12
 SMALL = 128 * 1024
 """A larger file is compared only when it is asked for."""
 
+LARGE = 256_000_000
+"""A file of more bytes isn't compared here: it would keep the server busy for too long."""
+
+SECONDS = 3.0
+"""After so long no further file is compared that wasn't asked for."""
+
+PATIENCE = 10.0
+"""Seconds that a large file waits for another one to be compared."""
+
 MOST_LINES = 300
 MOST_TENSORS = 200
 MOST_CHARTS = 8
@@ -31,14 +43,103 @@ MOST_CHARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """What differs within a file: its lines, or tensors; how much of it is left out."""
+    """What differs within a file: its lines, or tensors; how many of these are left out."""
 
     diff: FileDiff
     lines: tuple[tuple[str, str], ...] = ()
+    tensors: tuple[TensorChange, ...] = ()
     left_out: int = 0
 
 
-def compare_page(store: Store, browser: Browser, asked: Asked) -> Page:
+@dataclass(frozen=True, slots=True)
+class WithinFiles:
+    """What differs within files, and how many more small ones were not compared."""
+
+    files: tuple[Within, ...] = ()
+    left_out: int = 0
+
+
+class Comparing:
+    """Compares the contents of files for a page; large ones one after another.
+
+    Args:
+        url: the store's.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._alone = Lock()
+
+    def within(self, pair: Sequence[Asset], rows: Sequence[FileRow], wanted: str) -> WithinFiles:
+        """Return what differs within small files that both have, and within the one asked for.
+
+        Args:
+            pair: the assets.
+            rows: the files in which they differ.
+            wanted: the path that is asked for; empty: none.
+
+        Raises:
+            Conflict: other large files are being compared.
+            IntegrityError: a file is damaged.
+        """
+        both = {
+            row.path: max(file.size for file in row.files if file is not None)
+            for row in rows
+            if row.kind == "modified" and row.old_path is None and all(row.files)
+        }
+        asked = [wanted] if wanted in both else []
+        small = [path for path, size in both.items() if size <= SMALL and path != wanted]
+        found = []
+        if asked and both[wanted] > LARGE:
+            found.append(_too_large(pair, wanted, self._url))
+        elif asked and both[wanted] > SMALL:
+            with self.one_at_a_time():
+                found += _compared_contents(pair, asked)
+        else:
+            small = asked + small
+        listed = small[:MOST_TEXTS]
+        until = time.monotonic() + SECONDS
+        left = len(small)
+        for each in _compared_contents(pair, listed):
+            found.append(each)
+            left -= 1
+            if time.monotonic() > until:
+                break
+        return WithinFiles(tuple(found), left)
+
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """While this lasts, no other large file is compared.
+
+        Raises:
+            Conflict: another one is, and for longer than one waits.
+        """
+        if not self._alone.acquire(timeout=PATIENCE):
+            raise Conflict(
+                "other large files are being compared", hint="ask for this page again in a while"
+            )
+        try:
+            yield
+        finally:
+            self._alone.release()
+
+
+def _too_large(pair: Sequence[Asset], path: str, url: str) -> Within:
+    old, new = pair
+    (change,) = new.changes_from(old, paths=[path])
+    names = " ".join(f"{asset.info.class_name}/{asset.info.number}" for asset in pair)
+    command = f"ama diff {names} --remote {shlex.quote(url)} -- {shlex.quote(path)}"
+    note = f"it has more than {LARGE:,} bytes, too many to be compared here: {command}"
+    return Within(FileDiff(change, ContentDiff("binary", note=note)))
+
+
+def _compared_contents(pair: Sequence[Asset], paths: Sequence[str]) -> Iterator[Within]:
+    old, new = pair
+    # No paths would mean all of them.
+    return (_shown(diff) for diff in new.compare_contents(old, paths=paths)) if paths else iter(())
+
+
+def compare_page(store: Store, asked: Asked, comparing: Comparing) -> Page:
     """Return the comparison of the assets that an address names."""
     names = asked.all("a", MOST_COMPARED + 1)
     content: dict[str, object] = {
@@ -53,7 +154,7 @@ def compare_page(store: Store, browser: Browser, asked: Asked) -> Page:
     if len(names) >= 2:
         try:
             assets = [store.resolve(name) for name in names[:MOST_COMPARED]]
-            content["found"] = _compared(assets, asked)
+            content["found"] = _compared(assets, asked, comparing)
         except AmaError as error:
             content["problem"] = error
     elif names:
@@ -63,13 +164,14 @@ def compare_page(store: Store, browser: Browser, asked: Asked) -> Page:
     )
 
 
-def _compared(assets: list[Asset], asked: Asked) -> dict[str, object]:
+def _compared(assets: list[Asset], asked: Asked, comparing: Comparing) -> dict[str, object]:
     comparison = compare(*assets)
     everything = asked.one("all") == "1"
     rows = comparison.rows if everything else comparison.differences
     files = comparison.files if everything else comparison.changed_files
     scalars = [row for row in rows if not _is_history(row)]
-    pair = assets if len(assets) == 2 else None
+    pair = len(assets) == 2
+    changed, wanted = comparison.changed_files, asked.one("file")
     return {
         "assets": comparison.assets,
         "unread": comparison.unread,
@@ -79,8 +181,8 @@ def _compared(assets: list[Asset], asked: Asked) -> dict[str, object]:
         "files_left": max(0, len(files) - MOST_ROWS),
         "charts": _charts(comparison),
         "same": len(comparison.rows) - len(comparison.differences),
-        "within": panel(lambda: _within(comparison, pair, asked.one("file"))) if pair else None,
-        "pair": pair is not None,
+        "within": panel(lambda: comparing.within(assets, changed, wanted)) if pair else None,
+        "pair": pair,
     }
 
 
@@ -106,36 +208,18 @@ def _charts(comparison: Comparison) -> list[tuple[Row, str, list[str]]]:
     return found
 
 
-def _within(comparison: Comparison, pair: list[Asset], wanted: str) -> list[Within]:
-    """Return what differs within small files that both have, and within the one asked for."""
-    both = [
-        row
-        for row in comparison.changed_files
-        if row.kind == "modified" and row.old_path is None and all(row.files)
-    ]
-    paths = [
-        row.path
-        for row in both
-        if row.path == wanted or all(file is not None and file.size <= SMALL for file in row.files)
-    ]
-    chosen = ([wanted] if wanted in paths else []) + [path for path in paths if path != wanted]
-    if not chosen:
-        return []
-    old, new = pair
-    return [_shown(diff) for diff in new.compare_contents(old, paths=chosen[:MOST_TEXTS])]
-
-
 def _shown(diff: FileDiff) -> Within:
-    if diff.content is None or not diff.content.hunks:
+    if diff.content is None:
         return Within(diff)
+    if not diff.content.hunks:
+        tensors = diff.content.tensors
+        left = max(0, len(tensors) - MOST_TENSORS)
+        return Within(diff, tensors=tensors[:MOST_TENSORS], left_out=left)
     kinds = {" ": "same", "-": "old", "+": "new", "\\": "note"}
 
-    def every() -> list[tuple[str, str]]:
-        found = []
-        for hunk in diff.content.hunks if diff.content else ():
-            found.append(("hunk", hunk.header))
-            found += [(kinds.get(line[:1], "same"), line[:2_000]) for line in hunk.lines]
-        return found
-
-    listed = every()
-    return Within(diff, tuple(islice(listed, MOST_LINES)), max(0, len(listed) - MOST_LINES))
+    listed: list[tuple[str, str]] = []
+    for hunk in diff.content.hunks:
+        listed.append(("hunk", hunk.header))
+        listed += [(kinds.get(line[:1], "same"), line[:2_000]) for line in hunk.lines]
+    left = max(0, len(listed) - MOST_LINES)
+    return Within(diff, tuple(listed[:MOST_LINES]), left_out=left)

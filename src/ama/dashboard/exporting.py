@@ -1,102 +1,290 @@
 """The dashboard as files: the same pages, to put in a bucket or on any web server.
 
-What takes a server is left out: searches, comparisons, downloads.
+What takes a server is left out: comparisons of one's choice, and files that are dropped on a page.
+Words are searched in the browser, and each asset has a comparison with the one that it comes from.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from ama import fs
 from ama.browsing import Browser
+from ama.catalog.overview import AssetLine
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
+from ama.dashboard.compare_views import Comparing, compare_page
+from ama.dashboard.indexing import DIGITS, SearchIndex
 from ama.dashboard.previews import Previews
-from ama.dashboard.rendering import (
-    ASSETS,
-    FileLinks,
-    Page,
-    Renderer,
-    file_of,
-    path_to,
-    static_file,
-)
-from ama.errors import AlreadyExists, AmaError, shown
+from ama.dashboard.rendering import COPIED, FileLinks, Page, Renderer, path_to, static_file
+from ama.dashboard.site import Site
+from ama.errors import IntegrityError
+from ama.hashing import blob_id
+from ama.names import fold_name
+from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
+from ama.values import File
 
 MOST_FILES = 40
-"""Of each asset, so many files have a page of their own."""
+"""Of each asset, so many files have a page, and those that another one's page is about."""
+
+MOST_HOLDERS = 50
+MOST_LINEAGES = 50
+"""Of each class the lineage of so many assets, the newest, has a page of its own."""
+
+MAX_IMAGE = 1_000_000
+"""Images up to so many bytes are shown, also where no files are copied."""
 
 
-def export(store: Store, directory: str | os.PathLike[str]) -> int:
-    """Write the pages about a store into a directory, and return how many there are.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did: how many pages and files there are, and how many changed or are gone.
+
+    `files` are files of assets that can be downloaded; `changed` and `removed` count whatever is in
+    the directory.
+    """
+
+    pages: int
+    files: int
+    changed: int
+    removed: int
+
+
+@dataclass(slots=True)
+class _Content:
+    """A file that has a page: where it is, and the assets that hold it."""
+
+    file: File
+    holders: list[tuple[str, int, str]] = field(default_factory=list)
+    more: int = 0
+
+
+def export(
+    store: Store,
+    directory: str | os.PathLike[str],
+    *,
+    files: int = 0,
+    progress: Progress = NO_PROGRESS,
+) -> Exported:
+    """Write the pages about a store into a directory, or bring those up to date that are there.
 
     Args:
         store: the store.
-        directory: where to; it is made, or empty.
+        directory: where to: new, empty, or written by an earlier export of the store.
+        files: files up to so many bytes can be downloaded from the pages.
+        progress: is told of the bytes of the pages.
 
     Raises:
-        AlreadyExists: there is something in it.
+        AlreadyExists: there is something else in it.
+        Conflict: another export is writing into it.
         StorageError: the store can't be read, or the directory can't be written.
 
     Example:
         >>> import ama
-        >>> export(ama.Store.open("store"), "site") > 3
+        >>> store = ama.Store.open("store")
+        >>> export(store, "site").pages > 3
         True
+        >>> export(store, "site").changed
+        0
     """
-    top = Path(directory)
-    if top.exists() and (not top.is_dir() or any(top.iterdir())):
-        raise AlreadyExists(
-            f"{shown(os.fspath(directory))} exists, and there is something in it",
-            hint="name a new directory",
-        )
     store = store.snapshot()
-    browser = Browser(store.remote, store.settings)
+    browser = Browser(store.remote, store.settings, progress)
     number = browser.number()
-    renderer = Renderer(FileLinks(), store.url)
-    pages = 0
-    for path, page in _pages(store, browser):
-        _write(top / file_of(path), renderer.html(page, path, number).encode())
-        pages += 1
-    for name in ASSETS:
-        _write(top / "static" / name, static_file(name) or b"")
-    return pages
+    with Site(directory, store.id) as site:
+        progress.start("writing pages", None)
+        try:
+            done = _Export(store, browser, site, number, files, progress)
+            done.all()
+        finally:
+            progress.finish()
+    return Exported(done.pages, done.files, site.changed, site.removed)
 
 
-def _write(path: Path, data: bytes) -> None:
-    fs.make_directories(path.parent, sync=False)
-    fs.write_private(path, data)
+class _Export:
+    """Writes one page after another."""
+
+    def __init__(
+        self,
+        store: Store,
+        browser: Browser,
+        site: Site,
+        number: int,
+        most: int,
+        progress: Progress,
+    ) -> None:
+        self._store = store
+        self._browser = browser
+        self._site = site
+        self._number = number
+        self._most = most
+        self._progress = progress
+        self._links = FileLinks(_twins(store))
+        self._renderer = Renderer(self._links, store.url)
+        self._comparing = Comparing(store.url)
+        self._previews = Previews()
+        self._index = SearchIndex()
+        self._contents: dict[str, _Content] = {}
+        self._maker = _maker()
+        self._statuses: dict[tuple[str, int], str] = {}
+        self.pages = 0
+        self.files = 0
+
+    def all(self) -> None:
+        """Write everything."""
+        self._write("/", views.home(self._store, self._browser))
+        self._write("/store", views.store_page(self._store, self._browser))
+        for each in self._browser.classes():
+            self._class(each.name)
+        for content in self._contents.values():
+            self._file(content)
+        for digest in self._contents:
+            self._index.add_file(digest)
+        index = self._index.made()
+        self._write("/search", Page("site_search.html", "Search", {"index": index}))
+        self._site.write("static/index.js", index.script.encode())
+        for name in COPIED:
+            self._site.write(f"static/{name}", static_file(name))
+
+    def _write(self, path: str, page: Page, mark: str = "") -> None:
+        data = self._renderer.html(page, path, self._number, mark).encode()
+        self._site.write(self._links.file_of(path), data)
+        self._progress.advance(len(data))
+        self.pages += 1
+
+    def _kept(self, path: str, mark: str) -> bool:
+        """Whether a page is there already that was made from the same."""
+        if not self._site.keep(self._links.file_of(path), mark):
+            return False
+        self.pages += 1
+        return True
+
+    def _mark(self, *made_from: object) -> str:
+        """Return a text that a page bears which rests on this only, and on what never changes."""
+        told = [self._maker, self._store.url, sorted(self._links.twins), *made_from]
+        return blob_id(json.dumps(told).encode()).hex()[:32]
+
+    def _class(self, name: str) -> None:
+        here = path_to("classes", name)
+        link = partial(self._links.address, here, query={})
+        self._write(here, views.class_page(self._store, self._browser, name, Asked(), link))
+        state = self._store.remote.view().class_state(name)
+        for alias in sorted(state.aliases):
+            page = views.alias_page(self._store, name, alias)
+            self._write(path_to("classes", name, "aliases", alias), page)
+        pointing, newest = state.aliases_by_asset(), len(state.assets)
+        for number, record in zip(range(newest, 0, -1), reversed(state.assets), strict=True):
+            enlarged = number > newest - MOST_LINEAGES or record.id in pointing
+            self._asset(name, number, enlarged)
+
+    def _asset(self, name: str, number: int, enlarged: bool) -> None:
+        store, browser = self._store, self._browser
+        here = path_to("assets", name, number)
+        place = self._places(name, number)
+        link = partial(self._links.address, here, query={})
+        page = asset_views.asset_page(store, browser, name, number, link, place, enlarged)
+        self._write(here, page)
+        if enlarged:
+            large = f"{here}/lineage"
+            link = partial(self._links.address, large, query={})
+            self._write(large, asset_views.lineage_page(store, browser, name, number, link))
+        line, summary = page.content["line"], page.content["summary"]
+        self._statuses[name, number] = line.status
+        if page.content["before"] is not None:
+            self._comparison(browser.line(name, page.content["before"]), line)
+        if line.status != "deleted":
+            facts = summary.value.facts if summary.value else ()
+            self._index.add(line, facts, self._links.directory(name))
+
+    def _comparison(self, old: AssetLine, new: AssetLine) -> None:
+        here = f"{path_to('assets', new.class_name, new.number)}/compare"
+        rules = self._store.settings.of_class(new.class_name)
+        mark = self._mark([old.id, *old.aliases], [new.id, *new.aliases], sorted(rules.items()))
+        if self._kept(here, mark):
+            return
+        asked = Asked({"a": [f"{each.class_name}/{each.number}" for each in (old, new)]})
+        page = compare_page(self._store, asked, self._comparing)
+        found = page.content["found"]
+        whole = found is not None and not found["unread"] and found["within"].error is None
+        self._write(here, page, mark if whole else "")
+
+    def _places(self, name: str, number: int) -> asset_views.Placing:
+        """Return what notes the files of an asset that have a page, and says where that is."""
+        left = iter(range(MOST_FILES))
+
+        def place(file: File) -> asset_views.Place | None:
+            if next(left, None) is None and file.id not in self._contents:
+                return None
+            content = self._contents.setdefault(file.id, _Content(file))
+            if len(content.holders) < MOST_HOLDERS:
+                content.holders.append((name, number, file.path))
+            else:
+                content.more += 1
+            return "files", f"{file.id[:DIGITS]}.html"
+
+        return place
+
+    def _file(self, content: _Content) -> None:
+        name, number, path = content.holders[0]
+        here = path_to("files", f"{content.file.id[:DIGITS]}.html")
+        # By this name no server sends it as something that a browser would run.
+        download = self._copied(content, ".bin", self._most)
+        self.files += download is not None
+        status = self._statuses[name, number]
+        mark = self._mark(content.holders, content.more, status, download)
+        if self._kept(here, mark):
+            return
+        page = asset_views.file_page(self._store, self._browser, name, number, path, self._previews)
+        preview = page.content["preview"].value
+        image = None
+        if preview is not None and preview.form == "image":
+            # Named by what it is, and not as it is called, so that it can be nothing else.
+            image = self._copied(content, preview.text.replace("image/", "."), MAX_IMAGE)
+            self.files += image is not None and download is None
+        own = {
+            "holders": content.holders,
+            "holders_left_out": content.more,
+            "download": download or image,
+            "image": image,
+        }
+        whole = preview is not None and preview.form != "image"
+        page = Page(page.template, page.title, {**page.content, **own})
+        self._write(here, page, mark if whole else "")
+
+    def _copied(self, content: _Content, ending: str, most: int) -> asset_views.Place | None:
+        """Copy a file, unless it is too large or damaged; return where it is."""
+        if content.file.kind == "symlink" or content.file.size > most:
+            return None
+        name, number, path = content.holders[0]
+        place = "files", f"{content.file.id[:DIGITS]}{ending}"
+        data = self._store.resolve(f"{name}/{number}").open(path)
+        try:
+            self._site.write_once(self._links.file_of(path_to(*place)), data)
+        except IntegrityError:
+            return None
+        return place
 
 
-def _pages(store: Store, browser: Browser) -> Iterator[tuple[str, Page]]:
-    yield "/", views.home(store, browser)
-    yield "/store", views.store_page(store, browser)
-    for each in browser.classes():
-        name, here = each.name, path_to("classes", each.name)
-        yield here, views.class_page(store, browser, name, Asked(), _from(here))
-        for alias in sorted(store.remote.view().class_state(name).aliases):
-            page = views.alias_page(store, browser, name, alias)
-            yield path_to("classes", name, "aliases", alias), page
-        for info in store.history(name):
-            yield from _pages_of(store, browser, name, info.number or 0)
+def _maker() -> str:
+    """Return what differs wherever pages are made in another way."""
+    paths = sorted(Path(__file__).parent.rglob("*.*"))
+    sources = [path.read_bytes() for path in paths if path.suffix in (".py", ".html")]
+    return blob_id(b"".join(sources)).hex()
 
 
-def _pages_of(store: Store, browser: Browser, name: str, number: int) -> Iterator[tuple[str, Page]]:
-    here = path_to("assets", name, number)
-    yield here, asset_views.asset_page(store, browser, name, number, _from(here), MOST_FILES)
-    large = f"{here}/lineage"
-    yield large, asset_views.lineage_page(store, browser, name, number, _from(large))
-    try:
-        files = store.resolve(f"{name}/{number}").files()
-    except AmaError:  # deleted or damaged: its page says so
-        return
-    for file in files[:MOST_FILES]:
-        page = asset_views.file_page(store, browser, name, number, file.path, Previews())
-        yield path_to("assets", name, number, "files", file.path), page
+def _twins(store: Store) -> frozenset[str]:
+    """Return the classes and aliases that some system takes for another one."""
+    states = store.remote.view().class_states()
+    names = [states, *(state.aliases for state in states.values())]
+    return frozenset(chain.from_iterable(map(_equal_but_for_case, names)))
 
 
-def _from(here: str) -> asset_views.Link:
-    links = FileLinks()
-    return lambda path: links.address(here, path, {})
+def _equal_but_for_case(names: Iterable[str]) -> list[str]:
+    folded = {name: fold_name(name) for name in names}
+    count = Counter(folded.values())
+    return [name for name, key in folded.items() if count[key] > 1]

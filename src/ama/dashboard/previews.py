@@ -39,7 +39,7 @@ _IMAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What is shown of a file; `note` says what isn't, and why."""
+    """What is shown of a file, of an image its type; `note` says what isn't, and why."""
 
     form: Form
     text: str = ""
@@ -84,10 +84,10 @@ def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
         return Preview("none", note=f"HDF5, and too large to be read here ({MAX_HDF5:,} bytes)")
     if form is not None:
         return _of_tensors(read_tensors(pieces.rest()) or ())
-    if image_type(pieces.peek(16)) is not None:
+    if kind := image_type(pieces.peek(16)):
         if file.size > MAX_IMAGE:
             return Preview("none", note="an image that is too large to be shown")
-        return Preview("image")
+        return Preview("image", kind)
     text = read_text(pieces.rest(), MAX_TEXT)
     if text is None:
         return Preview("none", note="a binary file: it is downloaded, not shown")

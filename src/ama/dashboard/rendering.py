@@ -7,11 +7,12 @@ as a mark that turns the direction of writing round, is written out.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -22,12 +23,21 @@ from ama.catalog.documents import Value
 from ama.dashboard import charts, markdown
 from ama.errors import shown
 from ama.hashing import blob_id
+from ama.names import unportable_reason
 
 MOST_TEXT = 300
 """A value in a table is cut after so many characters."""
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {"app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
+SITE_POLICY = (
+    "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src 'self' file:;"
+    " form-action 'self' file:; base-uri 'none'"
+)
+"""What a browser may do on a page of an exported site, which may also be opened from a disk."""
+
+COPIED = ("app.css", "icon.svg", "search.js")
+"""The files that belong to the pages of an exported site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ class Page:
 
     template: str
     title: str
-    content: Mapping[str, object] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
 
 
@@ -65,32 +75,50 @@ class ServerLinks:
 
 
 class FileLinks:
-    """Links of pages in a directory: relative, so that it may lie anywhere."""
+    """Links of pages in a directory: relative, so that it may lie anywhere.
+
+    Args:
+        twins: classes and aliases that some system would take for another one, such as `A` and `a`.
+
+    Example:
+        >>> links = FileLinks()
+        >>> links.file_of("/assets/models/1"), links.file_of("/static/app.css"), links.file_of("/")
+        ('assets/models/1/index.html', 'static/app.css', 'index.html')
+        >>> links.file_of("/files/af1349b9f5f9a1a6a040.html")
+        'files/af/af1349b9f5f9a1a6a040.html'
+        >>> links.address("/classes/models", "/assets/models/1", {})
+        '../../assets/models/1/index.html'
+    """
 
     live = False
 
+    def __init__(self, twins: Set[str] = frozenset()) -> None:
+        self.twins = twins
+
     def address(self, here: str, path: str, query: Query) -> str:
         """Return the address of a page; what is asked behind a '?' is left out."""
-        target, start = file_of(path), posixpath.dirname(file_of(here))
+        target, start = self.file_of(path), posixpath.dirname(self.file_of(here))
         return posixpath.relpath(f"/{target}", f"/{start}")
 
+    def file_of(self, path: str) -> str:
+        """Return the file of a page, which every system can hold beside the others."""
+        plain = path.strip("/")
+        if plain.startswith("static/"):
+            return plain
+        top, _, rest = plain.partition("/")
+        if top == "files":
+            # By what is in them: many assets have the same, and their names may be anything.
+            return f"files/{rest[:2]}/{rest}"
+        return (
+            "".join(f"{self.directory(part)}/" for part in plain.split("/") if part) + "index.html"
+        )
 
-def file_of(path: str) -> str:
-    """Return the file of a page in an exported site.
-
-    Example:
-        >>> file_of("/assets/models/1"), file_of("/static/app.css"), file_of("/")
-        ('assets/models/1/index.html', 'static/app.css', 'index.html')
-    """
-    plain = path.strip("/")
-    if plain.startswith("static/"):
-        return plain
-    parts = plain.split("/", 4)
-    if len(parts) == 5 and parts[3] == "files":
-        # Names of an asset's files may be too long for a directory, equal but for their case, or
-        # none where the site is put.
-        return f"{'/'.join(parts[:4])}/{blob_id(parts[4].encode()).hex()[:32]}.html"
-    return f"{plain}/index.html" if plain else "index.html"
+    def directory(self, name: str) -> str:
+        """Return the directory that a class, or an alias, has among those of the others."""
+        if name not in self.twins and unportable_reason(name) is None:
+            return name
+        # Nothing can be called so, for no name has a `~`. Without dots, none is reserved.
+        return f"{name.replace('.', '_')}~{blob_id(name.encode()).hex()[:8]}"
 
 
 def path_to(*parts: str | int) -> str:
@@ -132,23 +160,26 @@ class Renderer:
             spark=_spark,
             number=lambda number: f"{number:,}",
             count=_count,
+            shell=shlex.quote,
         )
-        self._environment.globals.update(live=links.live, store=store)
+        self._environment.globals.update(live=links.live, store=store, policy=SITE_POLICY)
 
-    def html(self, page: Page, here: str, number: int | None = None) -> str:
+    def html(self, page: Page, here: str, number: int | None = None, mark: str = "") -> str:
         """Return a page as HTML.
 
         Args:
             page: what it shows.
             here: its path.
             number: the number of the log's last entry when it was made; None if it isn't known.
+            mark: stands near the beginning of it.
         """
 
         def to(*parts: str | int, **query: str | int | Sequence[str]) -> str:
             return self._links.address(here, path_to(*parts), query)
 
         template = self._environment.get_template(page.template)
-        return template.render(**page.content, title=page.title, to=to, here=here, entry=number)
+        said = {"title": page.title, "here": here, "entry": number, "mark": mark}
+        return template.render(**page.content, **said, to=to)
 
 
 def plain_text(text: str) -> str:
@@ -220,8 +251,18 @@ def moment(at: datetime | None) -> Markup:
         return Markup("–")
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", f"{utc:%Y-%m-%d %H:%M}"
+        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", moment_text(at)
     )
+
+
+def moment_text(at: datetime | None) -> str:
+    """Return a time to the minute, in UTC.
+
+    Example:
+        >>> moment_text(datetime(2026, 11, 2, 9, 30, tzinfo=UTC))
+        '2026-11-02 09:30'
+    """
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -238,8 +279,6 @@ def _spark(value: object) -> Markup:
     return Markup(charts.sparkline(numbers))
 
 
-def static_file(name: str) -> bytes | None:
-    """Return a file that belongs to every page; None for any other name."""
-    if name not in ASSETS:
-        return None
+def static_file(name: str) -> bytes:
+    """Return a file that belongs to pages."""
     return (STATIC / name).read_bytes()

@@ -16,7 +16,6 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 HASHING = "/hash"
-COOKIE = "ama_dashboard"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 POLICY = (
@@ -93,13 +92,16 @@ class Guard:
             # One slash: two would lead to another site.
             path = "/" + quote(scope["path"].lstrip("/\\"), safe="/@")
             answer = RedirectResponse(f"{path}?{left}" if left else path, status_code=303)
-            answer.set_cookie(COOKIE, given, httponly=True, samesite="lax")
+            answer.set_cookie(cookie_name(headers), given, httponly=True, samesite="lax")
             return answer
-        if self._fits(_cookie(headers)):
+        # Other servers of this machine have cookies of theirs here, of any form: those are passed
+        # over.
+        cookies = cookie_parser(headers.get("cookie", ""))
+        if self._fits(cookies.get(cookie_name(headers), "")):
             return None
         return PlainTextResponse(
-            "This dashboard needs a token: open the address that `ama dashboard` has printed,"
-            " or add ?token=... to this one.\n",
+            "This dashboard needs a token, which is new each time it is started: open the address"
+            " that `ama dashboard` has printed, or add ?token=... to this one.\n",
             status_code=401,
         )
 
@@ -120,9 +122,17 @@ def host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _cookie(headers: Headers) -> str:
-    # Other servers of this machine have cookies of theirs here, of any form: those are passed over.
-    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+def cookie_name(headers: Headers) -> str:
+    """Return the name of the cookie that keeps a dashboard's token.
+
+    A browser sends a host's cookies to all its ports: each dashboard there has one of its own.
+
+    Example:
+        >>> cookie_name(Headers({"host": "build-7:8640"}))
+        'ama_dashboard_8640'
+    """
+    port = headers.get("host", "").rpartition("]")[2].partition(":")[2]
+    return f"ama_dashboard_{port}" if port.isdecimal() and port.isascii() else "ama_dashboard"
 
 
 def _from_here(headers: Headers) -> bool:

@@ -21,7 +21,6 @@ from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
-    RedirectResponse,
     Response,
     StreamingResponse,
 )
@@ -30,9 +29,10 @@ from starlette.routing import Route
 from ama.browsing import Browser
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
-from ama.dashboard.compare_views import compare_page
+from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
-from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, path_to, static_file
+from ama.dashboard.reaching import Reaching
+from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.hashing import Hasher
@@ -71,9 +71,10 @@ class _Dashboard:
     """Answers requests about one store."""
 
     def __init__(self, store: Store, browser: Browser) -> None:
-        self._store = store
         self._browser = browser
+        self._reaching = Reaching(store.snapshot, store.url)
         self._previews = Previews()
+        self._comparing = Comparing(store.url)
         self._renderer = Renderer(ServerLinks(), store.url)
         asset = "/assets/{name}/{number}"
         gets: list[tuple[str, Callable[[Request], Response]]] = [
@@ -117,9 +118,7 @@ class _Dashboard:
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(
-            request, lambda store, browser: views.alias_page(store, browser, name, alias)
-        )
+        return self._page(request, lambda store, browser: views.alias_page(store, name, alias))
 
     def _asset(self, request: Request) -> Response:
         named = _named(request)
@@ -145,15 +144,13 @@ class _Dashboard:
 
     def _compare(self, request: Request) -> Response:
         asked = _asked(request)
-        return self._page(request, lambda store, browser: compare_page(store, browser, asked))
+        return self._page(
+            request, lambda store, browser: compare_page(store, asked, self._comparing)
+        )
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
-        jump = asked.one("go").strip()
-        if jump:
-            info = self._store.resolve(jump).info
-            return RedirectResponse(path_to("assets", info.class_name, info.number or 0), 303)
-        return self._page(request, lambda store, browser: views.search(store, browser, asked))
+        return self._page(request, lambda store, browser: views.search(browser, asked))
 
     def _about(self, request: Request) -> Response:
         return self._page(request, views.store_page)
@@ -161,8 +158,7 @@ class _Dashboard:
     def _page(self, request: Request, make: Callable[[Store, Browser], Page]) -> Response:
         # All of a page is of one look at the log. What is published while it is made is then still
         # to be brought in.
-        store = self._store.snapshot()
-        browser = self._browser.as_of(store.remote.view())
+        store, browser = self._now()
         number = None
         try:
             number = browser.number()
@@ -174,12 +170,17 @@ class _Dashboard:
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
 
+    def _now(self) -> tuple[Store, Browser]:
+        """Return the store as it is now, and what asks it."""
+        store = self._reaching.answer()
+        return store, self._browser.as_of(store.remote.view())
+
     # Content
 
     def _download(self, request: Request) -> Response:
         name, number = _named(request)
         path = request.path_params["path"]
-        asset = self._store.resolve(f"{name}/{number}")
+        asset = self._reaching.answer().resolve(f"{name}/{number}")
         file = asset_views.file_of_asset(asset, path)
         headers = {
             "content-disposition": f"attachment; filename*=UTF-8''{quote(path.split('/')[-1])}",
@@ -194,7 +195,7 @@ class _Dashboard:
     def _image(self, request: Request) -> Response:
         name, number = _named(request)
         path = request.path_params["path"]
-        asset = self._store.resolve(f"{name}/{number}")
+        asset = self._reaching.answer().resolve(f"{name}/{number}")
         file = asset_views.file_of_asset(asset, path)
         data = asset.read(path) if file.size <= MAX_IMAGE else b""
         kind = image_type(data)
@@ -213,15 +214,15 @@ class _Dashboard:
     # What pages need
 
     def _changes(self, request: Request) -> Response:
-        return JSONResponse({"number": self._browser.number()})
+        _, browser = self._now()
+        return JSONResponse({"number": browser.number()})
 
     def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
-        data = static_file(name)
-        if data is None:
+        if name not in ASSETS:
             raise HTTPException(404)
         kept = {"cache-control": "no-cache"}
-        return Response(data, media_type=ASSETS[name], headers=kept)
+        return Response(static_file(name), media_type=ASSETS[name], headers=kept)
 
     # What goes wrong
 
@@ -237,7 +238,8 @@ class _Dashboard:
         if isinstance(error, StorageError | NotFound | InvalidInput):
             return error
         try:
-            self._browser.number()
+            _, browser = self._now()
+            browser.number()
         except StorageError as away:
             return away
         except AmaError:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ama.browsing import Browser
 from ama.catalog.documents import split_key
-from ama.catalog.tables import PLAIN_SORTS
+from ama.catalog.overview import Holder
+from ama.catalog.roles import Role
 from ama.catalog.values import Column
 from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query
 from ama.dashboard.charts import scatter
 from ama.dashboard.rendering import Page, path_to
-from ama.errors import AmaError
+from ama.errors import AmaError, InvalidInput, NotFound, StorageError
+from ama.hashing import SHORTEST_PREFIX
 from ama.store import Store
 
 RECENT = 15
@@ -23,6 +25,15 @@ MOST_CHOICES = 300
 """So many columns are offered at most; more would fill a page by themselves."""
 
 MOST_MOVES = 500
+
+ROLES: Mapping[Role, str] = {
+    "metric": "Metrics",
+    "parameter": "Parameters",
+    "data": "Data",
+    "code": "Code",
+    "other": "Metadata and other values",
+}
+"""How pages call what a value is, in the order in which they show it."""
 
 Answer = TypeVar("Answer")
 
@@ -89,6 +100,7 @@ def class_page(
             points, query.plot.key, lambda number: link(path_to("assets", name, int(number)))
         )
     names = [_short(column) for column in query.shown]
+    offered = sorted(columns.known, key=lambda column: list(ROLES).index(column.role))
     content = {
         "name": name,
         "query": query,
@@ -98,19 +110,18 @@ def class_page(
             (column_id(column), _heading(column, names.count(_short(column)) > 1), column)
             for column in query.shown
         ],
-        "groups": _groups(columns.known[:MOST_CHOICES]),
-        "left_out": max(0, len(columns.known) - MOST_CHOICES),
+        "groups": _groups(offered[:MOST_CHOICES]),
+        "left_out": max(0, len(offered) - MOST_CHOICES),
         "chosen": {column_id(column) for column in query.shown},
         "plot": column_id(query.plot) if query.plot else "",
         "plottable": [
             (column_id(column), column)
-            for column in columns.known[:MOST_CHOICES]
+            for column in offered[:MOST_CHOICES]
             if column.role in ("metric", "parameter")
         ],
         "chart": chart,
         "points": len(points),
         "aliases": store.aliases(name),
-        "plain_sorts": tuple(PLAIN_SORTS),
         "columns_asked": asked.all("col", 200),
     }
     return Page("class.html", name, content)
@@ -126,21 +137,14 @@ def _heading(column: Column, ambiguous: bool) -> str:
     return f"{name}: {column.key}" if ambiguous and name else _short(column)
 
 
-def _groups(columns: tuple[Column, ...]) -> list[tuple[str, list[tuple[str, Column]]]]:
-    titles = {
-        "metric": "Metrics",
-        "parameter": "Parameters",
-        "data": "Data",
-        "code": "Code",
-        "other": "Metadata and other values",
-    }
-    found: dict[str, list[tuple[str, Column]]] = {title: [] for title in titles.values()}
+def _groups(columns: Sequence[Column]) -> list[tuple[str, list[tuple[str, Column]]]]:
+    found: dict[str, list[tuple[str, Column]]] = {title: [] for title in ROLES.values()}
     for column in columns:
-        found[titles[column.role]].append((column_id(column), column))
+        found[ROLES[column.role]].append((column_id(column), column))
     return [(title, members) for title, members in found.items() if members]
 
 
-def search(store: Store, browser: Browser, asked: Asked) -> Page:
+def search(browser: Browser, asked: Asked) -> Page:
     """Return what a search finds: by words, or by the hash of a file."""
     text, content = asked.one("q").strip(), asked.one("hash").strip()
     words = split_words(text)
@@ -151,27 +155,20 @@ def search(store: Store, browser: Browser, asked: Asked) -> Page:
         "most": MOST_FOUND,
         "lines": panel(lambda: browser.search(words, MOST_FOUND)) if words else None,
         "values": panel(lambda: browser.search_values(words, MOST_FOUND)) if words else None,
-        "holders": panel(lambda: _by_hash(store, content)) if content else None,
+        "holders": panel(lambda: _holders(browser, content)) if content else None,
     }
     return Page("search.html", f"Search: {text}" if text else "Search", found)
 
 
-def _by_hash(store: Store, content: str) -> object:
-    from ama.errors import InvalidInput, NotFound
-
-    # `find` would take any other text for the path of a file on this machine.
-    digits = content.lower()
-    if not 7 <= len(digits) <= 64 or set(digits) - set("0123456789abcdef"):
+def _holders(browser: Browser, digits: str) -> tuple[Holder, ...]:
+    if not SHORTEST_PREFIX <= len(digits) <= 64 or set(digits.lower()) - set("0123456789abcdef"):
         raise InvalidInput(
             "this is no hash", hint="paste 7 to 64 hex digits, as `ama hash FILE` prints them"
         )
-    try:
-        return store.find(digits, sort="created", reverse=True, limit=MOST_FOUND)
-    except NotFound:
-        return ()
+    return browser.holders(digits, MOST_FOUND)
 
 
-def alias_page(store: Store, browser: Browser, class_name: str, alias: str) -> Page:
+def alias_page(store: Store, class_name: str, alias: str) -> Page:
     """Return the history of an alias.
 
     Raises:
@@ -195,8 +192,6 @@ def store_page(store: Store, browser: Browser) -> Page:
 
 def error_page(error: AmaError) -> Page:
     """Return the page that says what went wrong."""
-    from ama.errors import InvalidInput, NotFound, StorageError
-
     status = 500
     if isinstance(error, NotFound):
         status = 404

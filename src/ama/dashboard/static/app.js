@@ -105,6 +105,8 @@ async function poll() {
         if (away) { location.reload(); return; }
         if (String(number) !== document.body.dataset.entry) await refresh(location.href);
         say("");
+      } else if (answer.status === 401) {
+        say("The dashboard was started again, with a new token: open the address that it has printed now.");
       } else if (!away) {
         say("The store can't be reached. This is what was seen last; the page comes back by itself.");
       }

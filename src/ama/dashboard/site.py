@@ -1,0 +1,165 @@
+"""A directory that exported pages are written into, and brought up to date by the next export.
+
+What it holds stands in a file beside the pages: by that it is recognised, and nothing else in it,
+such as a site's `robots.txt`, is ever touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from ama import fs
+from ama.errors import AlreadyExists, Conflict, shown
+
+MARKER = ".ama-site"
+"""Names the store, and in lines below that each file that was written."""
+
+LOCK = ".ama-site.lock"
+BEGINNING = 256
+"""So many bytes of a page have its mark in them."""
+
+
+class Site:
+    """A directory of pages. Left without an error, it has only what was written since it was made.
+
+    Args:
+        directory: where: new, empty, or written by an export of the same store.
+        store: the store's id.
+
+    Raises:
+        AlreadyExists: there is something else in it.
+        Conflict: another export is writing into it.
+        StorageError: it can't be written.
+
+    Example:
+        >>> with Site("site", "0" * 32) as site:
+        ...     site.write("index.html", b"<h1>Models</h1>")
+        >>> site.files, site.changed, site.removed
+        (1, 1, 0)
+        >>> with Site("site", "0" * 32) as site:
+        ...     site.write("store/index.html", b"<h1>Store</h1>")
+        >>> site.files, site.changed, site.removed
+        (1, 1, 1)
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], store: str) -> None:
+        self._top = Path(directory)
+        self._store = store
+        self._files_before()  # what is somebody else's gets no lock either
+        self._written: set[str] = set()
+        self.changed = 0
+        """How many files are new, or differ from what was there."""
+        self.removed = 0
+        """How many files were there that are gone."""
+        fs.make_directories(self._top, sync=False)
+        held = fs.hold(self._top / LOCK)
+        if held is None:
+            raise Conflict(f"another export is writing into {shown(os.fspath(directory))}")
+        self._held = held
+        self._before = self._files_before()
+        # Also what an export has left that was interrupted is an export's.
+        self._note(self._before)
+
+    @property
+    def files(self) -> int:
+        """How many files it has."""
+        return len(self._written)
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            os.close(self._held)
+            fs.remove(self._top / LOCK)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file, unless it is there already with the same content.
+
+        Args:
+            path: POSIX, relative to the directory.
+            data: its content.
+        """
+        target = self._noted(path)
+        if fs.read_file(target) != data:
+            self._place(target, [data])
+
+    def write_once(self, path: str, data: Iterable[bytes]) -> None:
+        """Write a file whose name says what is in it, unless it is there: see `write`."""
+        target = self._noted(path)
+        if not target.is_file():
+            self._place(target, data)
+
+    def keep(self, path: str, mark: str) -> bool:
+        """Keep a file as it is, if the last export wrote it, and with a mark near its beginning.
+
+        Args:
+            path: POSIX, relative to the directory.
+            mark: what tells that it need not be written.
+        """
+        data = fs.read_file(self._top / path) if path in self._before else None
+        if data is None or mark.encode() not in data[:BEGINNING]:
+            return False
+        self._written.add(path)
+        return True
+
+    def _noted(self, path: str) -> Path:
+        self._written.add(path)
+        return self._top / path
+
+    def _place(self, target: Path, data: Iterable[bytes]) -> None:
+        fs.make_directories(target.parent, sync=False)
+        fs.place(fs.write_temp(target.parent, data, sync=False), target, sync=False)
+        self.changed += 1
+
+    def _files_before(self) -> set[str]:
+        name = shown(os.fspath(self._top))
+        if not self._top.is_dir():
+            if os.path.lexists(self._top):
+                raise AlreadyExists(f"{name} is a file", hint="name a new directory")
+            return set()
+        data = fs.read_file(self._top / MARKER)
+        if data is None:
+            if any(path.name != LOCK for path in self._top.iterdir()):
+                raise AlreadyExists(
+                    f"{name} exists, and there is something in it that no export wrote",
+                    hint="name a new directory, or that of an earlier export",
+                )
+            return set()
+        head, *paths = data.decode("utf-8", "replace").splitlines() or [""]
+        if head != self._head():
+            raise AlreadyExists(f"{name} is an export of another store", hint="name another one")
+        return set(paths)
+
+    def _head(self) -> str:
+        return json.dumps({"ama dashboard --export": 1, "store": self._store})
+
+    def _note(self, files: Iterable[str]) -> None:
+        lines = "".join(f"{line}\n" for line in [self._head(), *sorted(files)])
+        fs.write_replace(self._top / MARKER, lines.encode())
+
+    def _finish(self) -> None:
+        gone = self._before - self._written
+        left = {above.as_posix() for path in gone for above in PurePosixPath(path).parents} - {"."}
+        # What is there is looked for, and not what the marker names, which may lead anywhere.
+        for above, _, names in os.walk(self._top, topdown=False):
+            directory = Path(above)
+            for path in (directory / name for name in names):
+                if path.relative_to(self._top).as_posix() in gone:
+                    fs.remove(path)
+                    self.removed += 1
+            if directory.relative_to(self._top).as_posix() in left:
+                fs.remove_empty_directory(directory)
+        self._note(self._written)
