@@ -509,6 +509,14 @@ class Machine(RuleBasedStateMachine):
             for path, item in tree.index.items()
         )
 
+    def add_was_forgotten(self, tree: Tree) -> bool:
+        """Whether files differ from what was added, and nothing is staged."""
+        work = tree.work()
+        changed = any(
+            work.get(path) != item and path not in tree.skipped for path, item in tree.index.items()
+        )
+        return changed and not differing(self.files(tree.head), tree.index)
+
     @rule(pick=ANY, message=st.sampled_from([None, None, "said at the commit"]))
     def commit(self, pick: int, message: str | None) -> None:
         tree, repo = self.tree(pick)
@@ -522,7 +530,9 @@ class Machine(RuleBasedStateMachine):
             result = repo.commit(message)
         except Conflict:
             tree.notes.message = noted
-            assert self.changed_since_added(tree)
+            assert self.changed_since_added(tree) or (
+                message is not None and self.add_was_forgotten(tree)
+            )
             assert self.state(tree) == before
             return
         made = self.would_make(tree)
@@ -664,6 +674,8 @@ class Machine(RuleBasedStateMachine):
                 if alias in seen or (moves and moves[-1] == asset):
                     continue
                 seen.add(alias)
+                while base is not None and base not in moves:
+                    base = self.assets[base].parent
                 if base is not None and moves and moves[-1] != base and base in moves:
                     return True
         return False
