@@ -30,7 +30,7 @@ servers.needs("s3fs")
 
 KEYS = {"AWS_ACCESS_KEY_ID": "ours", "AWS_SECRET_ACCESS_KEY": "hunter2"}
 LOCAL = {"endpoint_url": "http://localhost:9000"}
-QUICK = Patience(timeout=2, retries=3, first_pause=0.01, longest_pause=0.05)
+QUICK = Patience(timeout=20, retries=3, first_pause=0.01, longest_pause=0.05)
 
 
 def chosen(options: Mapping[str, Any], url: str = "s3://models/ama") -> str:

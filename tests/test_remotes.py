@@ -38,7 +38,7 @@ from ama.storage.patience import Patience
 from ama.storage.protocol import Range, Storage
 from conftest import Ama
 
-QUICK = Patience(timeout=2, retries=3, first_pause=0.01, longest_pause=0.05)
+QUICK = Patience(timeout=20, retries=3, first_pause=0.01, longest_pause=0.05)
 
 
 @pytest.fixture(params=servers.WRITABLE)
@@ -196,7 +196,7 @@ def test_of_a_batch_only_what_failed_is_asked_again(
 
 
 def test_what_stands_still_is_cut_and_made_again(bad_network: proxy.Proxy, behind: Behind) -> None:
-    storage = behind()
+    storage = behind(patience=Patience(timeout=3, retries=3, first_pause=0.01))
     storage.put("a", b"content")
     bad_network.rule = lambda asked: "stall" if asked.seen == 0 else "pass"
     assert read(storage, "a") == b"content"
@@ -204,7 +204,7 @@ def test_what_stands_still_is_cut_and_made_again(bad_network: proxy.Proxy, behin
 
 def test_a_server_that_never_answers_is_given_up(bad_network: proxy.Proxy, behind: Behind) -> None:
     # s3fs needs half a second before its first request.
-    storage = behind(patience=Patience(timeout=2, retries=1, first_pause=0.01))
+    storage = behind(patience=Patience(timeout=4, retries=1, first_pause=0.01))
     bad_network.rule = lambda asked: "stall"
     with pytest.raises(StorageError, match="did not answer in time") as caught:
         read(storage, "a")

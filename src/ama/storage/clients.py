@@ -165,6 +165,7 @@ class _InParts(io.BytesIO):
 
     They are shared until somebody asks for the buffer, which might be written to: that would be a
     copy, and aiohttp asks, for the length. It gets the bytes themselves, which can't be written to.
+    Some of its versions close what they have sent, and gcsfs may send it once more: it stays open.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -176,6 +177,9 @@ class _InParts(io.BytesIO):
 
     def getbuffer(self) -> memoryview:
         return memoryview(self._data)
+
+    def close(self) -> None:
+        pass
 
 
 class SftpClient:
