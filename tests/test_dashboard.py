@@ -117,7 +117,7 @@ def browser_of(store: ama.Store, **options: Any) -> TestClient:
 
 def text_of(page: str) -> str:
     """What a page says, without its tags."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.replace("<wbr>", ""))).split())
 
 
 class Tags(HTMLParser):
@@ -741,7 +741,7 @@ class TestExport:
         said = " ".join(text_of((page.parent / link).read_text(encoding="utf-8")) for link in links)
         assert len(set(links)) == MOST_FILES
         assert all(f"this is {name} " in said for name in names)
-        assert "59.txt" in page.read_text(encoding="utf-8")
+        assert "59.txt" in text_of(page.read_text(encoding="utf-8"))
 
     def test_classes_and_aliases_of_any_name_have_places(
         self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -766,11 +766,12 @@ class TestExport:
             assert [name for name in inside if unportable_reason(name)] == []
         assert (site / "classes" / "Wide" / "index.html").is_file()
         home = (site / "index.html").read_text(encoding="utf-8")
+        home = home.replace("<wbr>", "")
         for name in names:
             link = re.search(rf'href="([^"]+)">{re.escape(name)}</a></h3>', home)
             assert link is not None
             page = (site / link[1]).read_text(encoding="utf-8")
-            assert f"<h1>{name}</h1>" in page
+            assert f"<h1>{name}</h1>" in page.replace("<wbr>", "")
             found = re.findall(r'class="chip" href="([^"]+)">Best</a>', page)
             alias = (site / link[1]).parent / found[0]
             assert "Points to" in text_of(alias.read_text(encoding="utf-8"))

@@ -206,6 +206,32 @@ def test_every_screen_can_be_used_by_all(
     assert failed == []
 
 
+BROKEN_WORDS = """
+() => [...document.querySelectorAll("main th[scope=row], main h1, main summary")].flatMap(cell => {
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];
+  while (texts.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    const words = !/\\s/.test(texts.currentNode.data.trim());
+    const lines = new Set([...range.getClientRects()].map(each => Math.round(each.top)));
+    if (words && lines.size > 1) broken.push(texts.currentNode.data);
+  }
+  return broken;
+})
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_break_between_their_words(page: sync_api.Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    screens = [*SCREENS, "/assets/inputs/3", "/compare?a=inputs/1&a=inputs/3&all=1"]
+    broken = {}
+    for screen in screens:
+        page.goto(address + screen)
+        broken[screen] = page.evaluate(BROKEN_WORDS)
+    assert {screen: names for screen, names in broken.items() if names} == {}
+
+
 def test_nothing_hostile_runs(page: sync_api.Page, address: str, tmp_path: Path) -> None:
     """A dialog, an error, or anything that the page's policy had to refuse, fails it."""
     publish_hostile(tmp_path / "hostile")

@@ -7,6 +7,7 @@ as a mark that turns the direction of writing round, is written out.
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ SITE_POLICY = (
 
 COPIED = ("app.css", "icon.svg", "search.js")
 """The files that belong to the pages of an exported site."""
+
+_BETWEEN_PARTS = re.compile(r"(?<=[._/])(?=[^._/])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,7 @@ class Renderer:
             person=person,
             address=lambda author: author.partition("<")[2].rstrip("> "),
             plain=plain_text,
+            breakable=breakable,
             markdown=lambda text: Markup(markdown.render(plain_text(text))),
             spark=_spark,
             number=lambda number: f"{number:,}",
@@ -187,6 +191,18 @@ def plain_text(text: str) -> str:
     return "\n".join(
         "\t".join(map(shown, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n")
     )
+
+
+def breakable(name: object) -> Markup:
+    """Return a name as HTML that may go on in a next line behind its dots, underscores and slashes.
+
+    Else a narrow table would break it within a word.
+
+    Example:
+        >>> print(breakable("a.learning_rate<"))
+        a.<wbr>learning_<wbr>rate&lt;
+    """
+    return Markup("<wbr>").join(_BETWEEN_PARTS.split(plain_text(str(name))))
 
 
 def _harmless(value: object) -> object:
