@@ -206,6 +206,24 @@ def test_every_screen_can_be_used_by_all(
     assert failed == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_comparison_fits_on_a_screen(page: sync_api.Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}/compare?a=inputs/1&a=inputs/2&a=inputs/3")
+    for name in ("Table of values", "Table of files"):
+        table = page.get_by_role("region", name=name)
+        assert table.evaluate("each => each.scrollWidth <= each.clientWidth"), name
+    # Stacked or beside one another, it is a table, in which each value stands with its asset.
+    table = page.get_by_role("region", name="Table of values").get_by_role("table")
+    rates = table.get_by_role("row").filter(has_text="learning_rate").get_by_role("cell")
+    of_asset = "each => getComputedStyle(each, '::before').content"
+    for at, rate in enumerate(["0.001", "0.001", "0.0003"]):
+        cell = rates.nth(at)
+        assert cell.inner_text() == rate
+        assert f"inputs/{at + 1}" in cell.evaluate(of_asset) or width == 1280
+    assert table.get_by_role("columnheader").get_by_role("link", name="inputs/3").is_visible()
+
+
 BROKEN_WORDS = """
 () => [...document.querySelectorAll("main th[scope=row], main h1, main summary")].flatMap(cell => {
   const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];
