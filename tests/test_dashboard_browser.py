@@ -224,6 +224,31 @@ def test_a_comparison_fits_on_a_screen(page: sync_api.Page, address: str, width:
     assert table.get_by_role("columnheader").get_by_role("link", name="inputs/3").is_visible()
 
 
+@pytest.mark.parametrize("pages", ["served", "exported"])
+def test_the_asset_is_in_view_in_its_lineage(
+    page: sync_api.Page, address: str, store: ama.Store, tmp_path: Path, pages: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    asset, ending = f"{address}/assets/models/3", ""
+    if pages == "exported":
+        export(store, tmp_path / "site")
+        asset, ending = (tmp_path / "site/assets/models/3").as_uri(), "/index.html"
+    for screen in ("", "/lineage"):
+        page.goto(asset + screen + ending)
+        picture = page.locator(".picture")
+        edges = picture.bounding_box(), picture.locator(".ama-root").bounding_box()
+        (view, box) = ((each["x"], each["x"] + each["width"]) for each in edges if each)
+        assert view[0] <= box[0] < box[1] <= view[1]
+        assert picture.evaluate("each => each.scrollLeft") > 100
+
+    # Scrolled elsewhere, it stays so when something is published.
+    if pages == "served":
+        picture.evaluate("each => { each.scrollLeft = 40 }")
+        store.move_alias("models", "seen", "models/3")
+        page.locator(".ama-alias", has_text="seen").first.wait_for()
+        assert picture.evaluate("each => each.scrollLeft") == 40
+
+
 BROKEN_WORDS = """
 () => [...document.querySelectorAll("main th[scope=row], main h1, main summary")].flatMap(cell => {
   const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];

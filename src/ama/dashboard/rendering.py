@@ -37,7 +37,7 @@ SITE_POLICY = (
 )
 """What a browser may do on a page of an exported site, which may also be opened from a disk."""
 
-COPIED = ("app.css", "icon.svg", "search.js")
+COPIED = ("app.css", "app.js", "icon.svg", "search.js")
 """The files that belong to the pages of an exported site."""
 
 _BETWEEN_PARTS = re.compile(r"(?<=[._/])(?=[^._/])")
