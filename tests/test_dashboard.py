@@ -304,6 +304,56 @@ class TestPages:
         assert "models/3" in seen(client, "/classes/models/aliases/newest")
         seen(client, "/classes/models/aliases/no-such", 404)
 
+    @pytest.mark.parametrize(
+        ("address", "ways"),
+        [
+            ("/assets/models/99", ["/assets/models/3", "/classes/models", "/"]),
+            ("/assets/models/x", ["/assets/models/3", "/classes/models", "/"]),
+            ("/assets/model/1", ["/classes/models", "/"]),
+            ("/classes/unlike", ["/"]),
+            (
+                "/assets/models/1/files/meta.yaml",
+                [
+                    "/assets/models/1/files/meta.yml",
+                    "/assets/models/1/files/model.yml",
+                    "/assets/models/1",
+                    "/assets/models/3",
+                    "/classes/models",
+                    "/",
+                ],
+            ),
+            (
+                "/classes/models/aliases/newst",
+                ["/classes/models/aliases/newest", "/assets/models/3", "/classes/models", "/"],
+            ),
+            (
+                "/compare?a=models/99&a=inputs@bas",
+                ["/assets/models/3", "/classes/models", "/assets/inputs/3", "/classes/inputs"],
+            ),
+        ],
+    )
+    def test_what_is_not_there_leads_to_what_is(
+        self, client: TestClient, address: str, ways: list[str]
+    ) -> None:
+        page = client.get(address).text
+        _, _, below = page.partition("<p>Go to:</p>")
+        assert re.findall(r'<li><a href="([^"]+)"', below) == ways
+        assert " ama " not in text_of(page[page.index("<main") : page.index("</main")])
+
+    @pytest.mark.parametrize(
+        ("names", "title"),
+        [
+            ("abc", "a/1, b/1 and c/1"),
+            ("ab", "a/1 and b/1"),
+            ("abcde", "a/1, b/1 and 3 more"),
+        ],
+    )
+    def test_a_comparison_is_called_by_all(
+        self, client: TestClient, names: str, title: str
+    ) -> None:
+        page = client.get("/compare", params={"a": [f"{name}/1" for name in names]}).text
+        assert f"<title>Compare {title} · ama</title>" in page
+
     def test_what_became_of_an_asset(self, client: TestClient, store: ama.Store) -> None:
         store.deprecate("models/2", "wrong labels")
         assert "was deprecated. wrong labels" in seen(client, "/assets/models/2")

@@ -105,7 +105,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"tables", "columns"},
     ],
     "dashboard": [
-        {"markdown", "charts", "previews", "asking", "reaching", "security", "site"},
+        {"markdown", "charts", "previews", "asking", "reaching", "security", "site", "ways"},
         {"rendering"},
         {"views"},
         {"asset_views", "compare_views", "indexing"},

@@ -34,6 +34,7 @@ from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
 from ama.dashboard.reaching import Reaching
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
+from ama.dashboard.ways import Way, ways_from
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.hashing import Hasher
 from ama.progress import NO_PROGRESS, Progress
@@ -231,7 +232,18 @@ class _Dashboard:
         error = self._cause(error)
         if request.url.path == "/changes" or request.method == "POST":
             return JSONResponse({"error": error.message}, 503)
-        return self._page_of(request, error)
+        return self._page_of(request, error, self._ways(request, error))
+
+    def _ways(self, request: Request, error: AmaError) -> tuple[Way, ...] | None:
+        asked = dict(request.path_params)
+        if not isinstance(error, NotFound | InvalidInput) or "name" not in asked:
+            return None
+        number = asked.pop("number", "")
+        with suppress(NotFound):
+            asked["number"] = asset_views.require_number(number)
+        with suppress(AmaError):
+            return ways_from(self._reaching.answer(), **asked)
+        return None
 
     def _cause(self, error: AmaError) -> AmaError:
         """Return why a page failed: where the store is away, what is in it seems to be damaged."""
@@ -255,8 +267,10 @@ class _Dashboard:
         found = AmaError(f"this page failed ({type(error).__name__})", hint="please report it")
         return self._page_of(request, found)
 
-    def _page_of(self, request: Request, error: AmaError) -> Response:
-        page = views.error_page(error)
+    def _page_of(
+        self, request: Request, error: AmaError, ways: tuple[Way, ...] | None = None
+    ) -> Response:
+        page = views.error_page(error, ways)
         return HTMLResponse(self._renderer.html(page, request.url.path), page.status)
 
 
