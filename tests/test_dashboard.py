@@ -27,6 +27,7 @@ from ama.dashboard.compare_views import Comparing
 from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.indexing import DIGITS
 from ama.dashboard.markdown import render
+from ama.dashboard.previews import preview
 from ama.dashboard.server import application, serve
 from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
@@ -36,6 +37,7 @@ from ama.objectstore import pack_name
 from ama.remote import Remote
 from ama.settings import user_config_path
 from ama.storage.counting import CountingStorage
+from ama.values import File
 from conftest import Ama
 from proxy import before
 from servers import plain_http
@@ -353,6 +355,9 @@ class TestPages:
     ) -> None:
         page = client.get("/compare", params={"a": [f"{name}/1" for name in names]}).text
         assert f"<title>Compare {title} · ama</title>" in page
+
+    def test_an_empty_list_is_a_value(self, client: TestClient) -> None:
+        assert "parameters.frozen_layers [] training.yml" in seen(client, "/assets/inputs/1")
 
     def test_what_became_of_an_asset(self, client: TestClient, store: ama.Store) -> None:
         store.deprecate("models/2", "wrong labels")
@@ -1002,6 +1007,21 @@ class TestParts:
         started = time.process_time()
         assert render("# " + " " * 90_000 + "x").startswith("<h3>")
         assert time.process_time() - started < 1
+
+    @pytest.mark.parametrize(
+        ("rows", "said"),
+        [
+            (100, ""),
+            (250, "the first 100 of 250 rows"),
+            # Not all of so many is read, and the last that is may be cut.
+            (10_000, "the first 100 of more than 8,190 rows"),
+        ],
+    )
+    def test_a_table_says_of_how_many_rows_it_is(self, rows: int, said: str) -> None:
+        data = b"12345,12345\n" * (rows + 1)
+        shown = preview(File("a.csv", "file", "0" * 64, len(data)), lambda: iter([data]))
+        assert len(shown.rows) == 101
+        assert shown.note == said
 
     def test_charts_hold_whatever_numbers_there_are(self) -> None:
         for values in ([0.0], [1e308, -1e308], [5e-324, 0.0], [1.0, 1.0], [-3.0, 1e9, 2.0]):

@@ -215,8 +215,8 @@ def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
     """Return a value as a table shows it.
 
     Example:
-        >>> value_text(0.1 + 0.2), value_text(True), value_text((1, 2)), value_text(None)
-        ('0.3', 'true', '1, 2', '–')
+        >>> value_text(0.1 + 0.2), value_text(True), value_text((1, 2)), value_text(())
+        ('0.3', 'true', '1, 2', '[]')
     """
     if value is None:
         return "–"
@@ -224,6 +224,8 @@ def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return charts.number_text(value)
+    if value == ():
+        return "[]"
     if isinstance(value, tuple):
         numbers = [number for number in value if isinstance(number, int | float)]
         if len(numbers) == len(value) > 4:
