@@ -580,6 +580,11 @@ class TestSafe:
             here.close()
             there.close()
 
+    @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b"])
+    def test_a_host_that_there_is_not_is_named(self, store: ama.Store, host: str) -> None:
+        with pytest.raises(StorageError, match=f"can't listen on '{host}': there is no such host"):
+            serve(store, host=host, port=0)
+
     def test_hostile_content_is_text(self, store: ama.Store, tmp_path: Path) -> None:
         files = publish_hostile(tmp_path / "hostile")
         client = browser_of(store)
@@ -898,6 +903,12 @@ class TestExport:
         with pytest.raises(AlreadyExists, match="no export wrote"):
             export(store, mine)
         assert [path.name for path in mine.iterdir()] == ["index.html"]
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        told = run("dashboard", "--export", "", cwd=empty)
+        assert (told.code, told.stdout) == (2, "")
+        assert "error: no directory is named\nhint: name one: --export DIR\n" in told.stderr
+        assert list(empty.iterdir()) == []
         with pytest.raises(AlreadyExists, match="is a file"):
             export(store, mine / "index.html")
         other = ama.Store.open(str(tmp_path / "other"), create=True)
@@ -986,7 +997,8 @@ class TestExport:
             timeout=60,
         )
         assert done.returncode == 2
-        assert "the dashboard needs uvicorn" in done.stderr
+        assert "packages of the dashboard aren't installed: there is no uvicorn" in done.stderr
+        assert "pip install '.[dashboard]'" in done.stderr
 
 
 class TestParts:

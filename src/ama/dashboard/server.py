@@ -357,9 +357,15 @@ def serve(
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = _listen(family, place)
-    except (OSError, OverflowError) as error:
+    except (socket.gaierror, UnicodeError) as error:
         raise StorageError(
-            f"can't listen on {shown(host)}, port {port}: {error}",
+            f"can't listen on '{shown(host)}': there is no such host",
+            hint="give a name or an address of this machine: --host 127.0.0.1",
+        ) from error
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"can't listen on {shown(host)}, port {port}: {why}",
             hint="use another --host, or another port: --port 0 takes one that is free",
         ) from error
     browser = Browser(store.remote, store.settings, progress)
