@@ -22,13 +22,14 @@ import ama
 from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
 from ama.config import set_value
+from ama.dashboard.application import application
 from ama.dashboard.charts import lines, scatter, thinned
 from ama.dashboard.compare_views import Comparing
 from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.indexing import DIGITS
 from ama.dashboard.markdown import render
 from ama.dashboard.previews import preview
-from ama.dashboard.server import application, serve
+from ama.dashboard.server import serve
 from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
 from ama.hashing import blob_id

@@ -106,10 +106,12 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "dashboard": [
         {"markdown", "charts", "previews", "asking", "reaching", "security", "site", "ways"},
+        {"wording"},
         {"rendering"},
         {"views"},
         {"asset_views", "compare_views", "indexing"},
-        {"server", "exporting"},
+        {"application", "exporting"},
+        {"server"},
     ],
     "fsck": [
         {"findings", "remembering"},
