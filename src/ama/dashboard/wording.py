@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from html import escape
 
 from markupsafe import Markup
 
@@ -14,7 +15,7 @@ from ama.errors import shown
 MOST_TEXT = 300
 """A value in a table is cut after so many characters."""
 
-_BETWEEN_PARTS = re.compile(r"(?<=[._/])(?=[^._/])")
+_END_OF_PART = re.compile(r"[._/]+(?=[^._/])")
 
 
 def plain_text(text: str) -> str:
@@ -33,7 +34,8 @@ def breakable(name: object) -> Markup:
         >>> print(breakable("a.learning_rate<"))
         a.<wbr>learning_<wbr>rate&lt;
     """
-    return Markup("<wbr>").join(_BETWEEN_PARTS.split(plain_text(str(name))))
+    # What escaping makes of a letter has no such mark in it.
+    return Markup(_END_OF_PART.sub(r"\g<0><wbr>", escape(plain_text(str(name)))))
 
 
 def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
