@@ -22,12 +22,14 @@ import ama
 from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
 from ama.config import set_value
+from ama.dashboard.application import application
 from ama.dashboard.charts import lines, scatter, thinned
 from ama.dashboard.compare_views import Comparing
 from ama.dashboard.exporting import MOST_FILES, export
 from ama.dashboard.indexing import DIGITS
 from ama.dashboard.markdown import render
-from ama.dashboard.server import application, serve
+from ama.dashboard.previews import preview
+from ama.dashboard.server import serve
 from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
 from ama.hashing import blob_id
@@ -36,6 +38,7 @@ from ama.objectstore import pack_name
 from ama.remote import Remote
 from ama.settings import user_config_path
 from ama.storage.counting import CountingStorage
+from ama.values import File
 from conftest import Ama
 from proxy import before
 from servers import plain_http
@@ -80,7 +83,8 @@ def publish_hostile(directory: Path) -> list[str]:
         "page.html": SCRIPT,
         "picture.svg": f"<svg xmlns='http://www.w3.org/2000/svg'>{SCRIPT}</svg>",
         "notes.md": f"# {SCRIPT}\n[x](javascript:alert(1)) ![i](http://x/y)\n"
-        f'[ok](https://example.com/?a="onclick=x)\n```\n{SCRIPT}\n```\n- {SCRIPT}',
+        f'[ok](https://example.com/?a="onclick=x)\n```\n{SCRIPT}\n```\n- {SCRIPT}'
+        f"\n\n|{SCRIPT}|\n|---|\n|{SCRIPT}|",
         "table.csv": f"{SCRIPT},b\n=1+1,2\n",
         "bomb.yml": "a: &a [1]\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(2000)),
         "deep.json": "[" * 100_000,
@@ -117,7 +121,7 @@ def browser_of(store: ama.Store, **options: Any) -> TestClient:
 
 def text_of(page: str) -> str:
     """What a page says, without its tags."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.replace("<wbr>", ""))).split())
 
 
 class Tags(HTMLParser):
@@ -303,6 +307,59 @@ class TestPages:
         assert "newest went on to 2" in seen(client, "/assets/models/1")
         assert "models/3" in seen(client, "/classes/models/aliases/newest")
         seen(client, "/classes/models/aliases/no-such", 404)
+
+    @pytest.mark.parametrize(
+        ("address", "ways"),
+        [
+            ("/assets/models/99", ["/assets/models/3", "/classes/models", "/"]),
+            ("/assets/models/x", ["/assets/models/3", "/classes/models", "/"]),
+            ("/assets/model/1", ["/classes/models", "/"]),
+            ("/classes/unlike", ["/"]),
+            (
+                "/assets/models/1/files/meta.yaml",
+                [
+                    "/assets/models/1/files/meta.yml",
+                    "/assets/models/1/files/model.yml",
+                    "/assets/models/1",
+                    "/assets/models/3",
+                    "/classes/models",
+                    "/",
+                ],
+            ),
+            (
+                "/classes/models/aliases/newst",
+                ["/classes/models/aliases/newest", "/assets/models/3", "/classes/models", "/"],
+            ),
+            (
+                "/compare?a=models/99&a=inputs@bas",
+                ["/assets/models/3", "/classes/models", "/assets/inputs/3", "/classes/inputs"],
+            ),
+        ],
+    )
+    def test_what_is_not_there_leads_to_what_is(
+        self, client: TestClient, address: str, ways: list[str]
+    ) -> None:
+        page = client.get(address).text
+        _, _, below = page.partition("<p>Go to:</p>")
+        assert re.findall(r'<li><a href="([^"]+)"', below) == ways
+        assert " ama " not in text_of(page[page.index("<main") : page.index("</main")])
+
+    @pytest.mark.parametrize(
+        ("names", "title"),
+        [
+            ("abc", "a/1, b/1 and c/1"),
+            ("ab", "a/1 and b/1"),
+            ("abcde", "a/1, b/1 and 3 more"),
+        ],
+    )
+    def test_a_comparison_is_called_by_all(
+        self, client: TestClient, names: str, title: str
+    ) -> None:
+        page = client.get("/compare", params={"a": [f"{name}/1" for name in names]}).text
+        assert f"<title>Compare {title} · ama</title>" in page
+
+    def test_an_empty_list_is_a_value(self, client: TestClient) -> None:
+        assert "parameters.frozen_layers [] training.yml" in seen(client, "/assets/inputs/1")
 
     def test_what_became_of_an_asset(self, client: TestClient, store: ama.Store) -> None:
         store.deprecate("models/2", "wrong labels")
@@ -524,6 +581,11 @@ class TestSafe:
             here.close()
             there.close()
 
+    @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b"])
+    def test_a_host_that_there_is_not_is_named(self, store: ama.Store, host: str) -> None:
+        with pytest.raises(StorageError, match=f"can't listen on '{host}': there is no such host"):
+            serve(store, host=host, port=0)
+
     def test_hostile_content_is_text(self, store: ama.Store, tmp_path: Path) -> None:
         files = publish_hostile(tmp_path / "hostile")
         client = browser_of(store)
@@ -689,12 +751,10 @@ class TestExport:
         done = export(store, site)
         pages = sorted(site.rglob("*.html"))
         assert len(pages) == done.pages
-        scripts = {"../static/index.js", "../static/search.js"}
         for page in pages:
             content = page.read_text(encoding="utf-8")
-            assert set(re.findall(r"<script([^>]*)>", content)) <= {
-                f' src="{script}" defer' for script in scripts
-            }
+            for script in re.findall(r"<script([^>]*)>", content):
+                assert re.fullmatch(r' src="(\.\./)*static/(app|index|search)\.js" defer', script)
             assert 'http-equiv="Content-Security-Policy" content="default-src ' in content
             for link in re.findall(r'(?:href|src|action)="([^"#]+)', content):
                 assert not link.startswith(("/", "http")), (page, link)
@@ -741,7 +801,7 @@ class TestExport:
         said = " ".join(text_of((page.parent / link).read_text(encoding="utf-8")) for link in links)
         assert len(set(links)) == MOST_FILES
         assert all(f"this is {name} " in said for name in names)
-        assert "59.txt" in page.read_text(encoding="utf-8")
+        assert "59.txt" in text_of(page.read_text(encoding="utf-8"))
 
     def test_classes_and_aliases_of_any_name_have_places(
         self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -766,11 +826,12 @@ class TestExport:
             assert [name for name in inside if unportable_reason(name)] == []
         assert (site / "classes" / "Wide" / "index.html").is_file()
         home = (site / "index.html").read_text(encoding="utf-8")
+        home = home.replace("<wbr>", "")
         for name in names:
             link = re.search(rf'href="([^"]+)">{re.escape(name)}</a></h3>', home)
             assert link is not None
             page = (site / link[1]).read_text(encoding="utf-8")
-            assert f"<h1>{name}</h1>" in page
+            assert f"<h1>{name}</h1>" in page.replace("<wbr>", "")
             found = re.findall(r'class="chip" href="([^"]+)">Best</a>', page)
             alias = (site / link[1]).parent / found[0]
             assert "Points to" in text_of(alias.read_text(encoding="utf-8"))
@@ -843,6 +904,12 @@ class TestExport:
         with pytest.raises(AlreadyExists, match="no export wrote"):
             export(store, mine)
         assert [path.name for path in mine.iterdir()] == ["index.html"]
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        told = run("dashboard", "--export", "", cwd=empty)
+        assert (told.code, told.stdout) == (2, "")
+        assert "error: no directory is named\nhint: name one: --export DIR\n" in told.stderr
+        assert list(empty.iterdir()) == []
         with pytest.raises(AlreadyExists, match="is a file"):
             export(store, mine / "index.html")
         other = ama.Store.open(str(tmp_path / "other"), create=True)
@@ -872,7 +939,7 @@ class TestExport:
         files = {path for path in site.rglob("*") if path.is_file() and path.parts[-3] == "files"}
         others = {path.suffix for path in files} - {".html", ".png"}
         assert others == {".bin"}
-        page = re.search(r'href="([^"]+)">page.html<', self.read(site / "assets/hostile/1"))
+        page = re.search(r'href="([^"]+)">page.<wbr>html<', self.read(site / "assets/hostile/1"))
         assert page is not None
         place = site / "assets/hostile/1" / page[1]
         link = re.search(r'href="([^"]+\.bin)" download="', place.read_text(encoding="utf-8"))
@@ -931,7 +998,8 @@ class TestExport:
             timeout=60,
         )
         assert done.returncode == 2
-        assert "the dashboard needs uvicorn" in done.stderr
+        assert "packages of the dashboard aren't installed: there is no uvicorn" in done.stderr
+        assert "pip install '.[dashboard]'" in done.stderr
 
 
 class TestParts:
@@ -944,15 +1012,62 @@ class TestParts:
             ("[a](javascript:x)", "<p>[a](javascript:x)</p>"),
             ("![a](https://b/c)", "<p>![a](https://b/c)</p>"),
             ("## a # b ## ", "<h4>a # b</h4>"),
+            (
+                "a\n|`<b>`|\n|-|\n\n|c|",
+                '<p>a</p>\n<div class="scroll" tabindex="0" role="region" aria-label="Table">'
+                '<table class="list"><thead><tr><th scope="col"><code>&lt;b&gt;</code></th></tr>'
+                "</thead><tbody></tbody></table></div>\n<p>|c|</p>",
+            ),
         ],
     )
     def test_markdown(self, text: str, expected: str) -> None:
         assert render(text) == expected
 
-    def test_a_heading_of_blanks_takes_no_time(self) -> None:
+    @pytest.mark.parametrize(
+        ("text", "head", "rows"),
+        [
+            ("| a | b |\n|:--|--:|\n| 1 | 2 |", "a b", ["1 2"]),
+            ("a|b\n-|-\n1|2|3\n4\n- c", "a b", ["1 2", "4"]),
+            ("text\n| a |\n|---|\n| x \\| `y` |\n\n| b |", "a", ["x | y"]),
+            ("a | b\n---\nc", "", []),  # two columns, and dashes for one
+            ("a | b\nc | d", "", []),
+        ],
+    )
+    def test_markdown_has_tables(self, text: str, head: str, rows: list[str]) -> None:
+        page = render(text)
+        titles, *others = [text_of(row) for row in re.findall("<tr>(.*?)</tr>", page)] or [""]
+        assert (titles, others) == (head, rows)
+        assert page.count('<td class="num">') == text.count("--:")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "# " + " " * 90_000 + "x",
+            "|" * 60_000 + "\n" + "|-" * 20_000,
+            "a|b\n" * 24_000,
+            "a|b\n-|-\n" * 12_000,
+            "a|b\n" + "-" * 90_000 + "x",
+        ],
+    )
+    def test_no_markdown_takes_long(self, text: str) -> None:
         started = time.process_time()
-        assert render("# " + " " * 90_000 + "x").startswith("<h3>")
+        assert len(render(text)) < 10 * len(text)
         assert time.process_time() - started < 1
+
+    @pytest.mark.parametrize(
+        ("rows", "said"),
+        [
+            (100, ""),
+            (250, "the first 100 of 250 rows"),
+            # Not all of so many is read, and the last that is may be cut.
+            (10_000, "the first 100 of more than 8,190 rows"),
+        ],
+    )
+    def test_a_table_says_of_how_many_rows_it_is(self, rows: int, said: str) -> None:
+        data = b"12345,12345\n" * (rows + 1)
+        shown = preview(File("a.csv", "file", "0" * 64, len(data)), lambda: iter([data]))
+        assert len(shown.rows) == 101
+        assert shown.note == said
 
     def test_charts_hold_whatever_numbers_there_are(self) -> None:
         for values in ([0.0], [1e308, -1e308], [5e-324, 0.0], [1.0, 1.0], [-3.0, 1e9, 2.0]):

@@ -206,6 +206,75 @@ def test_every_screen_can_be_used_by_all(
     assert failed == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_comparison_fits_on_a_screen(page: sync_api.Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}/compare?a=inputs/1&a=inputs/2&a=inputs/3")
+    for name in ("Table of values", "Table of files"):
+        table = page.get_by_role("region", name=name)
+        assert table.evaluate("each => each.scrollWidth <= each.clientWidth"), name
+    # Stacked or beside one another, it is a table, in which each value stands with its asset.
+    table = page.get_by_role("region", name="Table of values").get_by_role("table")
+    rates = table.get_by_role("row").filter(has_text="learning_rate").get_by_role("cell")
+    of_asset = "each => getComputedStyle(each, '::before').content"
+    for at, rate in enumerate(["0.001", "0.001", "0.0003"]):
+        cell = rates.nth(at)
+        assert cell.inner_text() == rate
+        assert f"inputs/{at + 1}" in cell.evaluate(of_asset) or width == 1280
+    assert table.get_by_role("columnheader").get_by_role("link", name="inputs/3").is_visible()
+
+
+@pytest.mark.parametrize("pages", ["served", "exported"])
+def test_the_asset_is_in_view_in_its_lineage(
+    page: sync_api.Page, address: str, store: ama.Store, tmp_path: Path, pages: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    asset, ending = f"{address}/assets/models/3", ""
+    if pages == "exported":
+        export(store, tmp_path / "site")
+        asset, ending = (tmp_path / "site/assets/models/3").as_uri(), "/index.html"
+    for screen in ("", "/lineage"):
+        page.goto(asset + screen + ending)
+        picture = page.locator(".picture")
+        edges = picture.bounding_box(), picture.locator(".ama-root").bounding_box()
+        (view, box) = ((each["x"], each["x"] + each["width"]) for each in edges if each)
+        assert view[0] <= box[0] < box[1] <= view[1]
+        assert picture.evaluate("each => each.scrollLeft") > 100
+
+    # Scrolled elsewhere, it stays so when something is published.
+    if pages == "served":
+        picture.evaluate("each => { each.scrollLeft = 40 }")
+        store.move_alias("models", "seen", "models/3")
+        page.locator(".ama-alias", has_text="seen").first.wait_for()
+        assert picture.evaluate("each => each.scrollLeft") == 40
+
+
+BROKEN_WORDS = """
+() => [...document.querySelectorAll("main th[scope=row], main h1, main summary")].flatMap(cell => {
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];
+  while (texts.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    const words = !/\\s/.test(texts.currentNode.data.trim());
+    const lines = new Set([...range.getClientRects()].map(each => Math.round(each.top)));
+    if (words && lines.size > 1) broken.push(texts.currentNode.data);
+  }
+  return broken;
+})
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_names_break_between_their_words(page: sync_api.Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    screens = [*SCREENS, "/assets/inputs/3", "/compare?a=inputs/1&a=inputs/3&all=1"]
+    broken = {}
+    for screen in screens:
+        page.goto(address + screen)
+        broken[screen] = page.evaluate(BROKEN_WORDS)
+    assert {screen: names for screen, names in broken.items() if names} == {}
+
+
 def test_nothing_hostile_runs(page: sync_api.Page, address: str, tmp_path: Path) -> None:
     """A dialog, an error, or anything that the page's policy had to refuse, fails it."""
     publish_hostile(tmp_path / "hostile")

@@ -105,11 +105,13 @@ INSIDE: dict[str, list[set[str]]] = {
         {"tables", "columns"},
     ],
     "dashboard": [
-        {"markdown", "charts", "previews", "asking", "reaching", "security", "site"},
+        {"markdown", "charts", "previews", "asking", "reaching", "security", "site", "ways"},
+        {"wording"},
         {"rendering"},
         {"views"},
         {"asset_views", "compare_views", "indexing"},
-        {"server", "exporting"},
+        {"application", "exporting"},
+        {"server"},
     ],
     "fsck": [
         {"findings", "remembering"},

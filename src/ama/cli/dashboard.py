@@ -58,8 +58,8 @@ def dashboard(
         from ama.dashboard.server import serve
     except ImportError as error:
         raise InvalidInput(
-            f"the dashboard needs {error.name}, which isn't installed",
-            hint="install it: pip install 'ama[dashboard]'",
+            f"the packages of the dashboard aren't installed: there is no {error.name}",
+            hint="install them, where ama's source is: pip install '.[dashboard]'",
         ) from error
     if export is not None:
         done = write(store, export, files=files, progress=terminal_progress())

@@ -11,7 +11,7 @@ from ama.catalog.columns import Columns
 from ama.catalog.conditions import Condition, parse_param
 from ama.catalog.tables import PLAIN_SORTS, Choice, State, required
 from ama.catalog.values import Column
-from ama.errors import InvalidInput
+from ama.errors import InvalidInput, NotFound
 
 MOST_COLUMNS = 12
 MOST_COMPARED = 8
@@ -39,6 +39,21 @@ class Asked:
         """Return a value as a number of at least 1."""
         text = self.one(name)
         return min(max(1, int(text)), most) if text.isdecimal() and len(text) < 9 else default
+
+
+def asset_number(text: str) -> int:
+    """Return the number of an asset in an address.
+
+    Raises:
+        NotFound: it is none.
+
+    Example:
+        >>> asset_number("12")
+        12
+    """
+    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+        raise NotFound(f"there is no asset {text}")
+    return int(text)
 
 
 def column_id(column: Column) -> str:

@@ -270,14 +270,3 @@ def _commands(store: Store, line: AssetLine) -> tuple[tuple[str, str], ...]:
             f'asset = store.resolve("{name}")\nasset.download("{line.class_name}-{line.number}")',
         ),
     )
-
-
-def require_number(text: str) -> int:
-    """Return the number of an asset in an address.
-
-    Raises:
-        NotFound: it is none.
-    """
-    if not text.isdecimal() or not text.isascii() or len(text) > 9:
-        raise NotFound(f"there is no asset {text}")
-    return int(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,8 @@ from ama.dashboard.asking import MOST_COMPARED, Asked
 from ama.dashboard.charts import lines
 from ama.dashboard.rendering import Page
 from ama.dashboard.views import panel
-from ama.errors import AmaError, Conflict, InvalidInput
+from ama.dashboard.ways import Way, ways_from
+from ama.errors import AmaError, Conflict, InvalidInput, NotFound
 from ama.store import Store
 
 MOST_ROWS = 400
@@ -37,6 +39,7 @@ PATIENCE = 10.0
 """Seconds that a large file waits for another one to be compared."""
 
 MOST_LINES = 300
+MOST_TITLED = 3
 MOST_TENSORS = 200
 MOST_CHARTS = 8
 
@@ -150,18 +153,33 @@ def compare_page(store: Store, asked: Asked, comparing: Comparing) -> Page:
         "file": asked.one("file"),
         "found": None,
         "problem": None,
+        "ways": (),
     }
     if len(names) >= 2:
         try:
             assets = [store.resolve(name) for name in names[:MOST_COMPARED]]
             content["found"] = _compared(assets, asked, comparing)
+        except NotFound as error:
+            content["problem"] = NotFound(error.message)
+            content["ways"] = _ways(store, names)
         except AmaError as error:
             content["problem"] = error
     elif names:
         content["problem"] = InvalidInput("to compare takes two assets or more")
-    return Page(
-        "compare.html", "Compare " + " and ".join(names[:2]) if names else "Compare", content
-    )
+    return Page("compare.html", _title(names[:MOST_COMPARED]), content)
+
+
+def _title(names: Sequence[str]) -> str:
+    if not names:
+        return "Compare"
+    *first, last = names if len(names) <= MOST_TITLED else [*names[:2], f"{len(names) - 2} more"]
+    return f"Compare {', '.join(first)} and {last}" if first else f"Compare {last}"
+
+
+def _ways(store: Store, names: Sequence[str]) -> tuple[Way, ...]:
+    classes = dict.fromkeys(re.split("[/@~]", name)[0] for name in names)
+    ways = (way for name in classes for way in ways_from(store, name))
+    return tuple(dict.fromkeys(ways))
 
 
 def _compared(assets: list[Asset], asked: Asked, comparing: Comparing) -> dict[str, object]:

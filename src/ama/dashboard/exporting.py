@@ -81,6 +81,7 @@ def export(
         progress: is told of the bytes of the pages.
 
     Raises:
+        InvalidInput: no directory is named.
         AlreadyExists: there is something else in it.
         Conflict: another export is writing into it.
         StorageError: the store can't be read, or the directory can't be written.

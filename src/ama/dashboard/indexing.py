@@ -12,8 +12,8 @@ from typing import Any
 
 from ama.catalog.overview import AssetLine
 from ama.catalog.values import Fact
-from ama.dashboard.rendering import moment_text, plain_text, value_text
 from ama.dashboard.views import ROLES
+from ama.dashboard.wording import moment_text, plain_text, value_text
 
 MOST_ASSET_BYTES = 4_000_000
 MOST_SAID_BYTES = 4_000_000

@@ -24,6 +24,10 @@ _INLINE = re.compile(
     r"|\*(?P<em>[^*\s][^*\n]{0,2000})\*"
 )
 _FENCE = ("```", "~~~")
+_BETWEEN_CELLS = re.compile(r"(?<!\\)\|")
+_DASHES = re.compile(r":?-+:?").fullmatch
+MOST_COLUMNS = 50
+"""What has more columns is no table: no page could show it."""
 
 _Fits = Callable[[str], re.Match[str] | None]
 
@@ -57,6 +61,10 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         elif _RULE(line):
             yield "<hr>"
             at += 1
+        elif columns := _columns(lines, at):
+            end = _until(lines, at + 2, _ends_a_paragraph)
+            yield _table(columns, [line, *lines[at + 2 : end]])
+            at = end
         elif (kind := _kind(line)) is not None:
             tag, pattern = kind
             items = [
@@ -71,7 +79,9 @@ def _blocks(lines: list[str]) -> Iterator[str]:
                 yield f"<{tag}>{''.join(f'<li>{item}</li>' for item in items)}</{tag}>"
             at = end
         else:
-            end = _until(lines, at + 1, _ends_a_paragraph)
+            end = at + 1
+            while end < len(lines) and not (_ends_a_paragraph(lines[end]) or _columns(lines, end)):
+                end += 1
             yield f"<p>{_inline(' '.join(lines[at:end]))}</p>"
             at = end
 
@@ -100,6 +110,38 @@ def _ends_a_paragraph(line: str) -> bool:
     if not line.strip() or line.lstrip().startswith(_FENCE):
         return True
     return bool(_HEADING(line) or _RULE(line) or _kind(line))
+
+
+def _columns(lines: list[str], at: int) -> list[str]:
+    """The classes of the columns of a table whose head is this line; none where there is none."""
+    if at + 1 >= len(lines) or "|" not in lines[at] or "-" not in lines[at + 1]:
+        return []
+    dashes, head = _cells(lines[at + 1]), _cells(lines[at])
+    if len(dashes) != len(head) or len(head) > MOST_COLUMNS or not all(map(_DASHES, dashes)):
+        return []
+    return [' class="num"' if each.endswith(":") and each[0] != ":" else "" for each in dashes]
+
+
+def _cells(line: str) -> list[str]:
+    """The texts between the bars of a line of a table; one behind a backslash is no such bar."""
+    inside = line.strip().removeprefix("|")
+    cells = [cell.strip().replace(r"\|", "|") for cell in _BETWEEN_CELLS.split(inside)]
+    return cells[:-1] if len(cells) > 1 and not cells[-1] else cells
+
+
+def _table(columns: list[str], lines: list[str]) -> str:
+    head, *rows = [
+        [(kind, _inline(cell)) for kind, cell in zip(columns, _cells(line), strict=False)]
+        for line in lines
+    ]
+    titles = "".join(f'<th scope="col"{kind}>{cell}</th>' for kind, cell in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in row)}</tr>" for row in rows
+    )
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table class="list">'
+        f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def _inline(text: str) -> str:

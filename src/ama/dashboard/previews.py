@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -149,16 +148,19 @@ def _of_tensors(tensors: tuple[Tensor, ...]) -> Preview:
 def _table(text: str, separator: str, note: str) -> Preview:
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        found = [[*row] for row in itertools.islice(reader, MAX_ROWS + 1)]
+        found = [row for row in reader if row]
     except csv.Error:
         return Preview("text", text, note=note)
+    shown, below = found[: MAX_ROWS + 1], len(found) - 1  # of a head, and the rows below it
     cut = [note] if note else []
-    if len(found) > MAX_ROWS:
-        cut.append(f"the first {MAX_ROWS:,} rows")
-    if any(len(row) > MAX_CELLS for row in found):
+    if below > MAX_ROWS:
+        # What was not read has nobody knows how many, and the last that was read may be cut.
+        known = f"more than {below - 1:,}" if note else f"{below:,}"
+        cut = [f"the first {MAX_ROWS:,} of {known} rows"]
+    if any(len(row) > MAX_CELLS for row in shown):
         cut.append(f"the first {MAX_CELLS} columns")
     rows = tuple(
         tuple(cell[:MAX_CELL] + "…" * (len(cell) > MAX_CELL) for cell in row[:MAX_CELLS])
-        for row in found[:MAX_ROWS]
+        for row in shown
     )
     return Preview("table", rows=rows, note=", ".join(cut))

@@ -10,7 +10,6 @@ import posixpath
 import shlex
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -19,14 +18,18 @@ import jinja2
 from markupsafe import Markup
 
 from ama.catalog.comparing import number_of
-from ama.catalog.documents import Value
 from ama.dashboard import charts, markdown
-from ama.errors import shown
+from ama.dashboard.wording import (
+    breakable,
+    count_text,
+    moment,
+    person,
+    plain_text,
+    size_text,
+    value_text,
+)
 from ama.hashing import blob_id
 from ama.names import unportable_reason
-
-MOST_TEXT = 300
-"""A value in a table is cut after so many characters."""
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {"app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -36,7 +39,7 @@ SITE_POLICY = (
 )
 """What a browser may do on a page of an exported site, which may also be opened from a disk."""
 
-COPIED = ("app.css", "icon.svg", "search.js")
+COPIED = ("app.css", "app.js", "icon.svg", "search.js")
 """The files that belong to the pages of an exported site."""
 
 
@@ -156,10 +159,11 @@ class Renderer:
             person=person,
             address=lambda author: author.partition("<")[2].rstrip("> "),
             plain=plain_text,
+            breakable=breakable,
             markdown=lambda text: Markup(markdown.render(plain_text(text))),
             spark=_spark,
             number=lambda number: f"{number:,}",
-            count=_count,
+            count=count_text,
             shell=shlex.quote,
         )
         self._environment.globals.update(live=links.live, store=store, policy=SITE_POLICY)
@@ -182,92 +186,10 @@ class Renderer:
         return template.render(**page.content, **said, to=to)
 
 
-def plain_text(text: str) -> str:
-    """Return a text of several lines without what a browser would not show as it stands."""
-    return "\n".join(
-        "\t".join(map(shown, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n")
-    )
-
-
 def _harmless(value: object) -> object:
     if isinstance(value, str) and not hasattr(value, "__html__") and not value.isprintable():
         return plain_text(value)
     return "" if value is None else value
-
-
-def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
-    """Return a value as a table shows it.
-
-    Example:
-        >>> value_text(0.1 + 0.2), value_text(True), value_text((1, 2)), value_text(None)
-        ('0.3', 'true', '1, 2', '–')
-    """
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return charts.number_text(value)
-    if isinstance(value, tuple):
-        numbers = [number for number in value if isinstance(number, int | float)]
-        if len(numbers) == len(value) > 4:
-            return f"{len(value)} values, last {value_text(value[-1])}"
-        text = ", ".join(value_text(each, most) for each in value[:most])
-    else:
-        text = str(value)
-    return text if len(text) <= most else text[:most] + "…"
-
-
-def size_text(count: int | None) -> str:
-    """Return a size in bytes for people.
-
-    Example:
-        >>> size_text(999), size_text(641_592), size_text(None)
-        ('999 B', '641.6 kB', '–')
-    """
-    if count is None:
-        return "–"
-    amount = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if amount < 999.95:
-            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} PB"
-
-
-def person(author: str) -> str:
-    """Return who somebody is without the address.
-
-    Example:
-        >>> person("Ann Lee <ann@example.com>")
-        'Ann Lee'
-    """
-    return author.partition("<")[0].strip() or author
-
-
-def moment(at: datetime | None) -> Markup:
-    """Return a time as an element, to the minute; to the second while the pointer rests on it."""
-    if at is None:
-        return Markup("–")
-    utc = at.astimezone(UTC)
-    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S}", moment_text(at)
-    )
-
-
-def moment_text(at: datetime | None) -> str:
-    """Return a time to the minute, in UTC.
-
-    Example:
-        >>> moment_text(datetime(2026, 11, 2, 9, 30, tzinfo=UTC))
-        '2026-11-02 09:30'
-    """
-    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
-
-
-def _count(number: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _spark(value: object) -> Markup:

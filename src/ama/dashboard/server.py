@@ -1,293 +1,25 @@
-"""The dashboard as a web application, and the server that runs it."""
+"""The server of the dashboard: where it listens, and what it demands of those who ask."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
-from urllib.parse import parse_qs, quote
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.concurrency import iterate_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import (
-    HTMLResponse,
-    JSONResponse,
-    Response,
-    StreamingResponse,
-)
-from starlette.routing import Route
 
 from ama.browsing import Browser
-from ama.dashboard import asset_views, views
-from ama.dashboard.asking import Asked
-from ama.dashboard.compare_views import Comparing, compare_page
-from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
-from ama.dashboard.reaching import Reaching
-from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_file
-from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
-from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
-from ama.hashing import Hasher
+from ama.dashboard import views
+from ama.dashboard.application import application
+from ama.dashboard.security import LOOPBACK, App
+from ama.errors import AmaError, StorageError, shown
 from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
 
 PORT = 8640
-_MOST_FIELDS = 400
-
-
-def application(
-    store: Store,
-    browser: Browser | None = None,
-    *,
-    token: str | None = None,
-    hosts: frozenset[str] | None = LOOPBACK,
-) -> App:
-    """Return the dashboard of a store as an ASGI application.
-
-    Args:
-        store: the store.
-        browser: asks it; made by default.
-        token: what must be known to ask; None: nothing.
-        hosts: by which names it may be asked; None: any.
-
-    Example:
-        >>> import ama
-        >>> callable(application(ama.Store.open("store")))
-        True
-    """
-    browser = browser or Browser(store.remote, store.settings)
-    return Guard(_Dashboard(store, browser).app, token=token, hosts=hosts)
-
-
-class _Dashboard:
-    """Answers requests about one store."""
-
-    def __init__(self, store: Store, browser: Browser) -> None:
-        self._browser = browser
-        self._reaching = Reaching(store.snapshot, store.url)
-        self._previews = Previews()
-        self._comparing = Comparing(store.url)
-        self._renderer = Renderer(ServerLinks(), store.url)
-        asset = "/assets/{name}/{number}"
-        gets: list[tuple[str, Callable[[Request], Response]]] = [
-            ("/", self._home),
-            ("/classes/{name}", self._class),
-            ("/classes/{name}/aliases/{alias}", self._alias),
-            (asset, self._asset),
-            (f"{asset}/lineage", self._lineage),
-            (f"{asset}/files/{{path:path}}", self._file),
-            (f"{asset}/image/{{path:path}}", self._image),
-            (f"{asset}/download/{{path:path}}", self._download),
-            ("/compare", self._compare),
-            ("/search", self._search),
-            ("/store", self._about),
-            ("/changes", self._changes),
-            ("/static/{name}", self._static),
-        ]
-        self.app = Starlette(
-            routes=[
-                *(_route(path, endpoint) for path, endpoint in gets),
-                Route(HASHING, self._hash, methods=["POST"]),
-            ],
-            exception_handlers={
-                AmaError: self._failed,
-                HTTPException: self._no_page,
-                Exception: self._broken,
-            },
-        )
-
-    # Pages
-
-    def _home(self, request: Request) -> Response:
-        return self._page(request, views.home)
-
-    def _class(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        asked = _asked(request)
-        return self._page(
-            request, lambda store, browser: views.class_page(store, browser, name, asked)
-        )
-
-    def _alias(self, request: Request) -> Response:
-        name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(request, lambda store, browser: views.alias_page(store, name, alias))
-
-    def _asset(self, request: Request) -> Response:
-        named = _named(request)
-        return self._page(
-            request, lambda store, browser: asset_views.asset_page(store, browser, *named, _itself)
-        )
-
-    def _lineage(self, request: Request) -> Response:
-        named = _named(request)
-        return self._page(
-            request,
-            lambda store, browser: asset_views.lineage_page(store, browser, *named, _itself),
-        )
-
-    def _file(self, request: Request) -> Response:
-        named, path = _named(request), request.path_params["path"]
-        return self._page(
-            request,
-            lambda store, browser: asset_views.file_page(
-                store, browser, *named, path, self._previews
-            ),
-        )
-
-    def _compare(self, request: Request) -> Response:
-        asked = _asked(request)
-        return self._page(
-            request, lambda store, browser: compare_page(store, asked, self._comparing)
-        )
-
-    def _search(self, request: Request) -> Response:
-        asked = _asked(request)
-        return self._page(request, lambda store, browser: views.search(browser, asked))
-
-    def _about(self, request: Request) -> Response:
-        return self._page(request, views.store_page)
-
-    def _page(self, request: Request, make: Callable[[Store, Browser], Page]) -> Response:
-        # All of a page is of one look at the log. What is published while it is made is then still
-        # to be brought in.
-        store, browser = self._now()
-        number = None
-        try:
-            number = browser.number()
-        except StorageError:
-            raise  # each of the page's parts has failed, and says so in another way
-        except AmaError:  # a damaged log: there is nothing newer to wait for
-            pass
-        page = make(store, browser)
-        html = self._renderer.html(page, request.url.path, number)
-        return HTMLResponse(html, page.status)
-
-    def _now(self) -> tuple[Store, Browser]:
-        """Return the store as it is now, and what asks it."""
-        store = self._reaching.answer()
-        return store, self._browser.as_of(store.remote.view())
-
-    # Content
-
-    def _download(self, request: Request) -> Response:
-        name, number = _named(request)
-        path = request.path_params["path"]
-        asset = self._reaching.answer().resolve(f"{name}/{number}")
-        file = asset_views.file_of_asset(asset, path)
-        headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(path.split('/')[-1])}",
-            "content-length": str(file.size),
-            "etag": f'"{file.id}"',
-        }
-        pieces = iter(()) if request.method == "HEAD" else _begun(asset.open(path))
-        # Damage that is found on the way ends the connection before all the bytes that were
-        # announced: no browser takes that for the whole file.
-        return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
-
-    def _image(self, request: Request) -> Response:
-        name, number = _named(request)
-        path = request.path_params["path"]
-        asset = self._reaching.answer().resolve(f"{name}/{number}")
-        file = asset_views.file_of_asset(asset, path)
-        data = asset.read(path) if file.size <= MAX_IMAGE else b""
-        kind = image_type(data)
-        if kind is None:
-            raise NotFound(f"{shown(path)} is no image that is shown")
-        headers = {"content-security-policy": "default-src 'none'; sandbox"}
-        return Response(data, headers=headers, media_type=kind)
-
-    async def _hash(self, request: Request) -> Response:
-        """Return the hash of what is sent, of which nothing is kept."""
-        hasher = Hasher()
-        async for piece in request.stream():
-            hasher.update(piece)
-        return JSONResponse({"hash": hasher.digest().hex()})
-
-    # What pages need
-
-    def _changes(self, request: Request) -> Response:
-        _, browser = self._now()
-        return JSONResponse({"number": browser.number()})
-
-    def _static(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in ASSETS:
-            raise HTTPException(404)
-        kept = {"cache-control": "no-cache"}
-        return Response(static_file(name), media_type=ASSETS[name], headers=kept)
-
-    # What goes wrong
-
-    def _failed(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, AmaError)
-        error = self._cause(error)
-        if request.url.path == "/changes" or request.method == "POST":
-            return JSONResponse({"error": error.message}, 503)
-        return self._page_of(request, error)
-
-    def _cause(self, error: AmaError) -> AmaError:
-        """Return why a page failed: where the store is away, what is in it seems to be damaged."""
-        if isinstance(error, StorageError | NotFound | InvalidInput):
-            return error
-        try:
-            _, browser = self._now()
-            browser.number()
-        except StorageError as away:
-            return away
-        except AmaError:
-            pass
-        return error
-
-    def _no_page(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code != 404:
-            return Response(status_code=error.status_code)
-        return self._page_of(request, NotFound("there is no such page", hint="begin at the top"))
-
-    def _broken(self, request: Request, error: Exception) -> Response:
-        found = AmaError(f"this page failed ({type(error).__name__})", hint="please report it")
-        return self._page_of(request, found)
-
-    def _page_of(self, request: Request, error: AmaError) -> Response:
-        page = views.error_page(error)
-        return HTMLResponse(self._renderer.html(page, request.url.path), page.status)
-
-
-def _route(path: str, endpoint: Callable[[Request], Response]) -> Route:
-    route = Route(path, endpoint, methods=["GET"])
-    # A file's name may have line feeds in it.
-    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
-    return route
-
-
-def _asked(request: Request) -> Asked:
-    try:
-        found = parse_qs(request.url.query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
-    except ValueError:
-        found = {}
-    return Asked(found)
-
-
-def _named(request: Request) -> tuple[str, int]:
-    params = request.path_params
-    return params["name"], asset_views.require_number(params["number"])
-
-
-def _itself(path: str) -> str:
-    return path
-
-
-def _begun(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read the first piece, so that what is damaged there is told by a page."""
-    first = next(pieces, b"")
-    return iterate_in_threadpool(chain([first], pieces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,9 +75,15 @@ def serve(
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = _listen(family, place)
-    except (OSError, OverflowError) as error:
+    except (socket.gaierror, UnicodeError) as error:
         raise StorageError(
-            f"can't listen on {shown(host)}, port {port}: {error}",
+            f"can't listen on '{shown(host)}': there is no such host",
+            hint="give a name or an address of this machine: --host 127.0.0.1",
+        ) from error
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"can't listen on {shown(host)}, port {port}: {why}",
             hint="use another --host, or another port: --port 0 takes one that is free",
         ) from error
     browser = Browser(store.remote, store.settings, progress)

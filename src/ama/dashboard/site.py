@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from ama import fs
-from ama.errors import AlreadyExists, Conflict, shown
+from ama.errors import AlreadyExists, Conflict, InvalidInput, shown
 
 MARKER = ".ama-site"
 """Names the store, and in lines below that each file that was written."""
@@ -31,6 +31,7 @@ class Site:
         store: the store's id.
 
     Raises:
+        InvalidInput: no directory is named.
         AlreadyExists: there is something else in it.
         Conflict: another export is writing into it.
         StorageError: it can't be written.
@@ -47,6 +48,8 @@ class Site:
     """
 
     def __init__(self, directory: str | os.PathLike[str], store: str) -> None:
+        if not os.fspath(directory):  # as a path, it would be the one that one is in
+            raise InvalidInput("no directory is named", hint="name one: --export DIR")
         self._top = Path(directory)
         self._store = store
         self._files_before()  # what is somebody else's gets no lock either

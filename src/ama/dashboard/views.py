@@ -14,6 +14,7 @@ from ama.catalog.values import Column
 from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query
 from ama.dashboard.charts import scatter
 from ama.dashboard.rendering import Page, path_to
+from ama.dashboard.ways import Way
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError
 from ama.hashing import SHORTEST_PREFIX
 from ama.store import Store
@@ -190,8 +191,8 @@ def store_page(store: Store, browser: Browser) -> Page:
     return Page("store.html", "Store", content)
 
 
-def error_page(error: AmaError) -> Page:
-    """Return the page that says what went wrong."""
+def error_page(error: AmaError, ways: Sequence[Way] | None = None) -> Page:
+    """Return the page that says what went wrong, and where else to go: by links, or by its hint."""
     status = 500
     if isinstance(error, NotFound):
         status = 404
@@ -201,5 +202,10 @@ def error_page(error: AmaError) -> Page:
         status = 503
     titles = {404: "Not found", 400: "This makes no sense", 503: "The store can't be reached"}
     title = titles.get(status, "Something is damaged")
-    content = {"message": error.message, "hint": error.hint, "away": status == 503}
+    content = {
+        "message": error.message,
+        "hint": error.hint if ways is None else None,
+        "ways": (*(ways or ()), Way("all classes", ())),
+        "away": status == 503,
+    }
     return Page("error.html", title, content, status)

@@ -1,8 +1,9 @@
-// Every page works without this. It copies commands, filters as one types, hashes a dropped file
-// through the dashboard, and brings in what was published since.
+// Every page works without this. It copies commands, brings the asset of a picture into view, filters
+// as one types, hashes a dropped file through the dashboard, and brings in what was published since.
 "use strict";
 
 const POLL = 3000;
+const SCROLLS = ".scroll, .picture";
 const notice = document.getElementById("notice");
 
 function say(text) {
@@ -10,8 +11,8 @@ function say(text) {
   notice.hidden = !text;
 }
 
-// A part of the page is replaced by the same part of a newer page; what is ticked, opened and
-// focused stays so.
+// A part of the page is replaced by the same part of a newer page; what is ticked, opened, scrolled
+// and focused stays so.
 async function refresh(address, ids) {
   const answer = await fetch(address, { headers: { accept: "text/html" } });
   if (!answer.ok) return false;
@@ -22,6 +23,7 @@ async function refresh(address, ids) {
     if (!newer || newer.innerHTML === part.innerHTML) continue;
     const ticked = new Set([...part.querySelectorAll("input:checked")].map((i) => i.name + i.value));
     const open = [...part.querySelectorAll("details")].map((d) => d.open);
+    const scrolled = [...part.querySelectorAll(SCROLLS)].map((s) => [s.scrollLeft, s.scrollTop]);
     const focused = part.contains(document.activeElement) ? document.activeElement : null;
     const same = focused && (focused.id ? "#" + CSS.escape(focused.id)
       : focused.getAttribute("href") ? `[href="${CSS.escape(focused.getAttribute("href"))}"]`
@@ -32,11 +34,21 @@ async function refresh(address, ids) {
       if (ticked.has(input.name + input.value)) input.checked = true;
     const now = kept.querySelectorAll("details");
     if (now.length === open.length) now.forEach((d, at) => { d.open = open[at]; });
+    const places = kept.querySelectorAll(SCROLLS);
+    if (places.length === scrolled.length) places.forEach((s, at) => s.scrollTo(...scrolled[at]));
     if (same) kept.querySelector(same)?.focus({ preventScroll: true });
     prepare(kept);
   }
   if (page.body.dataset.entry) document.body.dataset.entry = page.body.dataset.entry;
   return true;
+}
+
+// A lineage may be wider than the page: the asset that it is of is what one came for.
+for (const picture of document.querySelectorAll(".picture")) {
+  const box = picture.querySelector(".ama-root")?.getBoundingClientRect();
+  if (!box) continue;
+  const view = picture.getBoundingClientRect();
+  picture.scrollBy((box.left + box.right - view.left - view.right) / 2, (box.top + box.bottom - view.top - view.bottom) / 2);
 }
 
 function prepare(root) {
