@@ -97,7 +97,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "catalog": [
         {"documents"},
-        {"schema", "conditions", "roles", "paths"},
+        {"schema", "conditions", "naming", "roles", "paths"},
         {"values", "filling", "finding"},
         {"database", "facts", "ancestry", "overview"},
         {"summarising"},

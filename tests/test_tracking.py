@@ -291,7 +291,9 @@ class TestCompare:
         assert loss.difference == pytest.approx(-0.005677)
         assert loss.better is True
         assert rows["parameter", "parameters.optimizer"].same
-        assert rows["ref", "initial weights"].values[0] is None
+        before, after = rows["ref", "models"].values
+        assert before is None
+        assert str(after).endswith(" as initial weights")
         assert rows["code", "commit"].values[1] == "98bca61fc30f7b73675b383000ba3a769cffdeb8"
         files = {row.path: row.kind for row in comparison.files}
         assert files["model.yml"] == "same"
@@ -383,6 +385,27 @@ class TestCompare:
                 columns = [(each.source, each.file, each.key) for each in known]
                 assert said.keys() <= set(columns)
                 assert row.values == tuple(map(said.get, columns))
+
+    def test_a_label_on_the_only_ref_of_its_class_parts_nothing(
+        self, store: ama.Store, published: Path
+    ) -> None:
+        """One colleague links the inputs with a label, and the others without."""
+        repo = ama.Repo.init(published / "base", "models")
+        repo.add([published / "base" / file for file in OUTPUTS])
+        repo.link("inputs@base", label="a b")
+        repo.upload()
+        differing = store.compare("models@base", "models").differences
+        assert {row.role for row in differing} <= {"metadata", "ref", "asset"}
+        (ref,) = (row for row in differing if row.role == "ref")
+        assert (ref.key, str(ref.values[1]).endswith(" as a b")) == ("inputs", True)
+        board = store.leaderboard("models", columns=["learning_rate"])
+        assert [row.values for row in board.rows] == [(0.001,), (0.0003,), (0.001,), (0.001,)]
+        browser = Browser(store.remote, store.settings)
+        known = browser.columns("models").known
+        assert {column.source for column in known} == {"", "inputs"}
+        (column,) = (each for each in known if each == board.columns[0])
+        table = browser.table(Choice("models"), [column], offset=0, limit=50)
+        assert [row.values for row in table.rows] == [row.values for row in board.rows]
 
     def test_a_column_that_there_is_not(self, store: ama.Store) -> None:
         with pytest.raises(NotFound, match="val_los") as caught:

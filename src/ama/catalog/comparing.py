@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from ama.catalog.documents import Value, split_key
 from ama.catalog.facts import FactReader, RulesOf, files_of
+from ama.catalog.naming import source_names
 from ama.catalog.roles import Role
 from ama.catalog.summarising import read_asset, unread_assets
 from ama.catalog.values import (
@@ -163,13 +164,11 @@ def number_of(value: Value) -> float | None:
 
 
 def _ref_rows(infos: Sequence[AssetInfo]) -> list[Row]:
-    """What each was made from: by label, or where there is none by class."""
+    """What each was made from, by what it is called as a source; a label stands behind it."""
     named: list[dict[str, Value]] = []
     for info in infos:
-        found: dict[str, list[str]] = {}
-        for ref in info.refs:
-            found.setdefault(ref.label or ref.class_name, []).append(ref.name)
-        named.append({key: ", ".join(names) for key, names in found.items()})
+        texts = (f"{ref.name} as {ref.label}" if ref.label else ref.name for ref in info.refs)
+        named.append(dict(zip(source_names(info.refs), texts, strict=True)))
     keys = dict.fromkeys(key for each in named for key in each)
     return [_plain_row("ref", key, [each.get(key) for each in named]) for key in keys]
 

@@ -75,7 +75,8 @@ class Fact:
     """One thing that an asset says: a value under a dotted key, in a file or its metadata.
 
     `file` is empty for metadata. `better` is, of a metric, which values are. `source` is empty
-    where the asset says it itself, and else the label (or class) of the ref that does.
+    where the asset says it itself, and else names the ref that does: its class if that has no other
+    ref, else its label.
     """
 
     role: Role
@@ -90,7 +91,7 @@ class Fact:
 class Code:
     """Which code made an asset, as far as it says so.
 
-    `file` says it (empty: metadata), of the asset itself or of the ref that `source` labels.
+    `file` says it (empty: metadata), of the asset itself or of the ref that `source` names.
     """
 
     repository: str | None = None
