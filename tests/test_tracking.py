@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import os
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -406,6 +407,22 @@ class TestCompare:
         (column,) = (each for each in known if each == board.columns[0])
         table = browser.table(Choice("models"), [column], offset=0, limit=50)
         assert [row.values for row in table.rows] == [row.values for row in board.rows]
+
+    def test_each_name_that_is_offered_works(self, published: Path, run: Ama) -> None:
+        repo = ama.Repo.init(published / "base", "models")
+        repo.add([published / "base" / "meta.yml"])
+        for name, label in (("base", "a b"), ("wide", 'say "c", d: e'), ("finetuned", "")):
+            repo.link(f"inputs@{name}", label=label)
+        repo.upload()
+        columns = ("compare", "--class", "models", "--csv", "--columns")
+        message = run(*columns, "learning_rate").stderr.splitlines()[0]
+        rates = []
+        for name in shlex.split(message.partition("any of ")[2]):
+            name = name.removesuffix(",")
+            header, first, *_ = csv.reader(run.ok(*columns, name).stdout.splitlines())
+            rates.append(first[-1])
+            assert header[-1] == "parameters.learning_rate"
+        assert sorted(rates) == ["0.0003", "0.001", "0.001"]
 
     def test_a_column_that_there_is_not(self, store: ama.Store) -> None:
         with pytest.raises(NotFound, match="val_los") as caught:

@@ -5,18 +5,23 @@ Times are timezone-aware UTC datetimes, sizes are bytes, ids are 64 hex digits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal, overload
 
 from ama.catalog.documents import Value
+from ama.catalog.naming import quoted
 from ama.catalog.roles import Direction, Role
 from ama.errors import InvalidInput
 from ama.values import AssetInfo, ChangeKind, File, Ref
 
 if TYPE_CHECKING:
     import pandas
+
+_NAME = re.compile(r"(?:(.*):)?((?:\"(?:[^\"\\]|\\.)*\"|[^\":])*)", re.DOTALL).fullmatch
+"""A place, and a key; a colon in quotes is a part of the key."""
 
 FileChange = ChangeKind | Literal["renamed", "same"]
 
@@ -270,6 +275,40 @@ class Column:
     key: str
     better: Direction | None = None
 
+    @property
+    def name(self) -> str:
+        """What no other column of an asset is called, and a leaderboard can be asked for.
+
+        Example:
+            >>> Column("parameter", "inputs", "training.yml", "parameters.learning_rate").name
+            'inputs: training.yml:parameters.learning_rate'
+        """
+        source = f"{quoted(self.source)}: " if self.source else ""
+        return f"{source}{quoted(self.file)}:{self.key}"
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is a `KEY`, `FILE:KEY`, `REF:KEY` or `REF: FILE:KEY` of it.
+
+        Of a key and a path the last parts are enough.
+
+        Example:
+            >>> column = Column("parameter", "inputs", "training.yml", "parameters.learning_rate")
+            >>> column.is_called("inputs: training.yml:learning_rate"), column.is_called("rate")
+            (True, False)
+        """
+        match = _NAME(name)
+        place, key = match.groups() if match else (None, name)
+        if not f".{self.key}".endswith(f".{key.strip()}"):
+            return False
+        if place is None:
+            return True
+        source, file, place = quoted(self.source), quoted(self.file), place.strip()
+        if self.source and place.startswith(f"{source}:"):
+            place = place.removeprefix(f"{source}:").strip()
+        elif self.source and place == source:
+            return True
+        return place == file or file.endswith(f"/{place}")
+
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
@@ -306,10 +345,7 @@ class Leaderboard:
         """
         names = [*_ASSET_CELLS, *(column.key for column in dict.fromkeys(self.columns))]
         return tuple(
-            f"{column.source and f'{column.source}: '}{column.file}:{column.key}"
-            if names.count(column.key) > 1
-            else column.key
-            for column in self.columns
+            column.name if names.count(column.key) > 1 else column.key for column in self.columns
         )
 
     def to_frame(self) -> pandas.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,6 +24,9 @@ from ama.cli.reports import (
 if TYPE_CHECKING:
     from ama.catalog.values import Findings
     from ama.lineage.graph import Lineage
+
+# Keys with commas between; in quotes, a comma is a part of one.
+_KEYS = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^,])+").findall
 
 ClassOption = Annotated[
     str | None,
@@ -213,7 +217,7 @@ def compare(
         raise typer.BadParameter(f"between the keys stand commas, no spaces: --columns {keys}")
     if assets:
         raise typer.BadParameter("--class compares all assets of a class: name none, or no --class")
-    wanted = [key for each in columns or () for key in each.split(",") if key.strip()]
+    wanted = [key for each in columns or () for key in _KEYS(each) if key.strip()]
     board = open_store(remote).leaderboard(
         class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
     )
