@@ -110,6 +110,18 @@ class TestFind:
         assert run("find", "pipe", timeout=20).code == 2
         assert run("hash", "pipe", timeout=20).code == 2
 
+    def test_a_key_that_no_asset_has_is_named(self, store: ama.Store, run: Ama) -> None:
+        """With what may have been meant, which finds something then."""
+        found = store.find(params=["lr=0.001", "units>1"], meta=["tem=vision"])
+        assert [each.key for each in found.unknown] == ["tem", "lr"]
+        assert {"learning_rate", "team"} <= {near for each in found.unknown for near in each.near}
+        assert named(store.find(params="learning_rate==0.0003", class_name="models")) == [
+            "models/3"
+        ]
+        assert store.find(params="learning_rate=7").unknown == ()
+        said = run.ok("find", "--param", "lr==0.001").stderr
+        assert "no asset has a value called lr; did you mean learning_rate?" in said
+
     def test_a_class_that_is_not_there(self, store: ama.Store) -> None:
         with pytest.raises(NotFound) as caught:
             store.find(class_name="model")

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -16,6 +17,14 @@ from ama.names import nearest
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])").findall
 _MOST_KEYS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKey:
+    """A key that a condition names and nothing in a store has, and the nearest that there are."""
+
+    key: str
+    near: tuple[str, ...]
 
 
 class _Link(Protocol):

@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Literal, overload
 
 from ama.catalog.documents import Value
-from ama.catalog.naming import quoted
+from ama.catalog.naming import UnknownKey, quoted
 from ama.catalog.roles import Direction, Role
 from ama.errors import InvalidInput
 from ama.values import AssetInfo, ChangeKind, File, Ref
@@ -39,11 +39,13 @@ class Findings(Sequence[Found]):
     """What was found, in order.
 
     `unread` are assets that could not be read, so that it isn't known whether they belong here,
-    each with why.
+    each with why. `unknown` says, where nothing was found, which keys of the conditions no asset
+    has.
     """
 
     found: tuple[Found, ...]
     unread: tuple[str, ...] = ()
+    unknown: tuple[UnknownKey, ...] = ()
 
     def __len__(self) -> int:
         return len(self.found)

@@ -122,6 +122,9 @@ def find(
         return
     if not found:
         console.note(_nothing_found(store.url, file))
+        for unknown in found.unknown:
+            meant = f"; did you mean {' or '.join(unknown.near)}?" if unknown.near else ""
+            console.note(f"no asset has a value called {unknown.key}{meant}")
     elif not print_rows(found.rows(), csv=csv, markdown=False):
         _print_findings(found)
 
