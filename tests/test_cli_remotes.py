@@ -55,6 +55,38 @@ def test_a_remote_that_is_not_there_is_looked_for_in_both_places(worktree: Path,
         assert "there is bad2" in told.stderr
 
 
+def test_status_says_where_the_asset_is_as_long_as_the_default_remote_has_it_not(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    """And it is what the next upload does."""
+    for number in ("1", "2"):
+        (worktree / "model.yml").write_text(number, encoding="utf-8")
+        run.ok("add", ".", cwd=worktree)
+        old = run.ok("upload", "--json", cwd=worktree).json()["remote"]
+    run.ok("remote", "add", "team", tmp_path / "team", cwd=worktree)
+    told = run.ok("status", cwd=worktree).stdout
+    assert f" is in {old}; ama upload publishes it to {tmp_path / 'team'}" in told
+    assert "nothing to upload" not in told
+    assert "published models/2" in run.ok("upload", cwd=worktree).stdout
+    assert "nothing to upload" in run.ok("status", cwd=worktree).stdout
+    # What the default remote is known to have is told by its number there.
+    other = tmp_path / "other"
+    run.ok("copy", "models/1", "--from", old, "--to", other)
+    run.ok("push", "--remote", other, cwd=worktree)
+    told = run.ok("status", cwd=worktree).stdout
+    assert told.startswith("models/2 ")
+    assert "nothing to upload" in told
+
+
+def test_status_marks_what_is_deprecated(worktree: Path, run: Ama) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    run.ok("upload", cwd=worktree)
+    run.ok("deprecate", "models/1", "--reason", "biased", cwd=worktree)
+    told = run.ok("status", cwd=worktree).stdout.splitlines()[0]
+    assert told.endswith(" [deprecated]: biased")
+
+
 def test_the_next_step_after_a_web_server_is_no_upload(worktree: Path, run: Ama) -> None:
     told = run.ok("remote", "add", "web", "https://models.example/ama", cwd=worktree)
     assert "next: ama download CLASS\n" in told.stdout

@@ -63,7 +63,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "storage": [
         {"protocol", "backends", "patience"},
         {"local", "memory", "failures", "credentials", "aws"},
-        {"counting", "readonly", "clients", "checking", "urls"},
+        {"counting", "readonly", "unasked", "clients", "checking", "urls"},
         {"fsspec", "obstore"},
         {"network"},
         {"opening"},
