@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,23 @@ def test_status_says_where_the_asset_is_as_long_as_the_default_remote_has_it_not
     told = run.ok("status", cwd=worktree).stdout
     assert told.startswith("models/2 ")
     assert "nothing to upload" in told
+
+
+def test_a_ref_that_a_new_store_lacks_is_copied_by_the_line_that_is_printed(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    run.ok("upload", cwd=worktree)
+    run.ok("init", "results", cwd=worktree)
+    run.ok("link", "models/1", cwd=worktree)
+    run.ok("add", ".", cwd=worktree)
+    run.ok("upload", cwd=worktree)
+    run.ok("remote", "add", "team", tmp_path / "a team", cwd=worktree)
+    told = run.ok("upload", cwd=worktree).stdout
+    ama, *words = shlex.split(told.partition("which is not in this store; ")[2].splitlines()[0])
+    assert ama == "ama"
+    assert "published models/1" in run.ok(*words, cwd=worktree).stdout
 
 
 def test_status_marks_what_is_deprecated(worktree: Path, run: Ama) -> None:

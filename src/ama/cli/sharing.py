@@ -116,7 +116,8 @@ def _report_upload(result: UploadResult) -> None:
         console.done(f"sent {size(result.bytes_sent)} to {new}{result.remote}{reused}")
     for ref in {ref.asset: ref for asset in result.published for ref in asset.refs}.values():
         if ref.number is None:
-            copy = f"ama copy {short(ref.asset)} --from REMOTE --to {shlex.quote(result.remote)}"
+            place = shlex.quote(result.elsewhere.get(ref.asset, "REMOTE"))
+            copy = f"ama copy {short(ref.asset)} --from {place} --to {shlex.quote(result.remote)}"
             console.done(f"made from {ref_text(ref)}, which is not in this store; {copy}")
         elif ref.status == "deleted":
             console.done(f"made from {ref.name}, which was deleted")
