@@ -96,6 +96,26 @@ def test_a_ref_that_a_new_store_lacks_is_copied_by_the_line_that_is_printed(
     assert "published models/1" in run.ok(*words, cwd=worktree).stdout
 
 
+def test_an_alias_that_stays_behind_is_named_and_moved_by_the_line_that_is_printed(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    run.ok("set", "--alias", "best", cwd=worktree)
+    assert "stays" not in run.ok("upload", cwd=worktree).stdout
+    assert "ahead" not in run.ok("status", cwd=worktree).stdout
+    (worktree / "model.yml").write_text("2", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    told = run.ok("upload", cwd=worktree).stdout
+    assert "@best stays at models/1 (" in told
+    line = "ama alias move models@best models/2"
+    assert line in told
+    told = run.ok("status", cwd=worktree).stdout
+    assert f"ahead of @best, which is models/1; to move it: {line}\n" in told
+    run.ok(*line.split()[1:], cwd=worktree)
+    assert "ahead" not in run.ok("status", cwd=worktree).stdout
+
+
 def test_status_marks_what_is_deprecated(worktree: Path, run: Ama) -> None:
     (worktree / "model.yml").write_text("1", encoding="utf-8")
     run.ok("add", ".", cwd=worktree)

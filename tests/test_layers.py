@@ -90,7 +90,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"copying"},
     ],
     "operations": [
-        {"session", "noted"},
+        {"session", "noted", "standing"},
         {"inspecting", "uploading", "switching"},
         {"editing", "comparing"},
         {"linking"},

@@ -96,7 +96,7 @@ class UploadResult:
     files, newest first: of its 1,000 newest all that this machine has seen, or if that are none,
     all. `unlinked` is what the version before was made from, where an upload made one that was made
     from nothing. `elsewhere` says of refs that the remote has not, by their ids, which store was
-    seen to have them.
+    seen to have them. `left_behind` are the versions before whose aliases stayed there.
     """
 
     asset: AssetInfo | None
@@ -114,6 +114,7 @@ class UploadResult:
     same: tuple[AssetInfo, ...] = ()
     unlinked: tuple[Ref, ...] = ()
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    left_behind: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

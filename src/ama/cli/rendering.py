@@ -229,6 +229,16 @@ def alias_change_text(change: AliasChange) -> str:
     return f"{name} stays at {new}" if old == new else f"{name} moved from {old} to {new}"
 
 
+def moving_text(asset: AssetInfo, alias: str | None) -> str:
+    """The command that moves an alias to a published asset.
+
+    Example:
+        ama alias move models@best models/3
+    """
+    name = f"{asset.class_name}@{alias}"
+    return shlex.join(["ama", "alias", "move", name, f"{asset.class_name}/{asset.number}"])
+
+
 def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> str | None:
     if asset_id is None:
         return None

@@ -24,6 +24,7 @@ from ama.cli.rendering import (
     asset_text,
     beginning,
     files_text,
+    moving_text,
     note_guessed_author,
     print_asset_table,
     print_not_added,
@@ -63,7 +64,7 @@ def upload(
     repo = open_repo()
     result = repo.upload(remote=remote, message=message, new_store=new_store)
     print_not_added(repo.root, result.not_added)
-    _report_upload(result)
+    _report_upload(result, remote)
     if result.published and result.asset is not None:
         note_guessed_author(repo, result.asset)
 
@@ -87,7 +88,7 @@ def push(
         ama push --repair
     """
     result = open_repo().push(remote=remote, new_store=new_store, repair=repair)
-    _report_upload(result)
+    _report_upload(result, remote)
     if repair:
         sent = (
             f"{count(result.repaired, 'object')} sent again" if result.repaired else "all is well"
@@ -95,7 +96,7 @@ def push(
         console.done(f"read back what {result.remote} has of it: {sent}")
 
 
-def _report_upload(result: UploadResult) -> None:
+def _report_upload(result: UploadResult, remote: str | None) -> None:
     if console.report(result):
         return
     for asset in result.published:
@@ -104,6 +105,14 @@ def _report_upload(result: UploadResult) -> None:
     print_unlinked(result.unlinked)
     for change in result.aliases:
         console.done(alias_change_text(change))
+    there = f" --remote {shlex.quote(remote)}" if remote else ""
+    for ref in result.left_behind:
+        names = ", ".join(f"@{alias}" for alias in ref.aliases)
+        stay, it = ("stays", "it") if len(ref.aliases) == 1 else ("stay", "one")
+        console.done(
+            f"{names} {stay} at {ref.name}; to move {it}:"
+            f" {moving_text(result.published[-1], ref.aliases[0])}{there}"
+        )
     if result.followed not in (None, result.follows):
         console.done(f"pull follows @{result.follows} from now on, not @{result.followed}")
     if not (result.published or result.aliases):

@@ -27,6 +27,7 @@ from ama.cli.rendering import (
     changes_summary,
     files_text,
     metadata_lines,
+    moving_text,
     next_upload,
     note_guessed_author,
     print_changes,
@@ -298,6 +299,11 @@ def _print_head(state: Status) -> None:
         follows = f", following @{state.follows}" if state.follows else ""
         why = f": {state.head.status_reason}" if state.head.status_reason else ""
         console.line(asset_text(state.head) + why + follows, "bold")
+        if state.left_behind is not None and state.follows not in state.aliases:
+            console.line(
+                f"ahead of @{state.follows}, which is {state.class_name}/{state.left_behind};"
+                f" to move it: {moving_text(state.head, state.follows)}"
+            )
     parts = [files_text(state.files, state.size)]
     if state.skipped:
         parts.append(f"{state.skipped:,} not downloaded")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ama.describing import Describer
-from ama.errors import InvalidInput, NotFound, StorageError, shown
+from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
+from ama.operations.standing import is_ahead
+from ama.sources import Sources
 from ama.staging import Index
 from ama.state import ClassState
 from ama.storage.urls import is_read_only
@@ -88,7 +91,19 @@ def status(session: Session) -> Status:
         unreadable=found.unreadable,
         interrupted=tuple(tree.interrupted()),
         origin=_origin(head, remote, state),
+        left_behind=_left_behind(session, head, state),
     )
+
+
+def _left_behind(session: Session, head: Head, state: ClassState | None) -> int | None:
+    """Return the number of what HEAD's alias points to, if HEAD is known to be ahead of it."""
+    target = state.target(head.alias) if state and head.alias else None
+    if state is None or target is None or state.number(head.asset or b"") is None:
+        return None
+    with suppress(AmaError):  # what isn't here is not asked for
+        near = Sources(session.tree.objects.store)
+        return state.number(target) if is_ahead(near, state, head, target) else None
+    return None
 
 
 def _waiting(session: Session, head: Head) -> Iterator[AssetInfo]:

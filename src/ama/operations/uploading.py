@@ -334,10 +334,17 @@ def _result(
     session: Session, done: Published, url: str, tip: bytes, followed: str | None
 ) -> UploadResult:
     describer = Describer(done.view)
+    published = tuple(session.info(asset, describer) for asset in done.assets)
+    before = (
+        describer.ref(bytes.fromhex(parent), asset.class_name, "")
+        for asset in published
+        for parent in asset.parents
+        if bytes.fromhex(parent) not in done.assets
+    )
     default = session.settings.default_store
     return UploadResult(
         asset=session.info(tip, describer),
-        published=tuple(session.info(asset, describer) for asset in done.assets),
+        published=published,
         aliases=done.aliases,
         remote=url,
         bytes_sent=done.bytes_sent,
@@ -346,6 +353,7 @@ def _result(
         local_default=session.settings.default_remote is None and url == str(default),
         follows=session.tree.head.read()[1].alias,
         followed=followed,
+        left_behind=tuple(ref for ref in before if ref.aliases),
     )
 
 
