@@ -474,6 +474,14 @@ class TestCompare:
             with pytest.raises(NotFound):
                 store.leaderboard("models", columns=[name])
 
+    def test_what_a_notebook_prints_is_short(self, store: ama.Store) -> None:
+        board, found = store.leaderboard("models"), store.find(class_name="models")
+        assert repr(board).startswith("<Leaderboard of models: 3 assets, ")
+        assert repr(found) == "<Findings: 3 found>"
+        made = board.rows[0].asset.created_at
+        for shown in (board, found):
+            assert f"<td>{made:%Y-%m-%d %H:%M} UTC</td>" in shown._repr_html_()
+
     def test_no_column_hides_another_one(self, store: ama.Store) -> None:
         """Of the same file in two refs, and one that is called as an asset's own is."""
         board = store.leaderboard("models")

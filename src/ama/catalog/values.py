@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -34,7 +35,7 @@ class Found:
     paths: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Findings(Sequence[Found]):
     """What was found, in order.
 
@@ -72,6 +73,9 @@ class Findings(Sequence[Found]):
             InvalidInput: pandas isn't installed.
         """
         return _frame(self.rows())
+
+    def __repr__(self) -> str:
+        return f"<Findings: {len(self.found):,} found>"
 
     def _repr_html_(self) -> str:
         return _table(self.rows())
@@ -320,7 +324,7 @@ class LeaderboardRow:
     values: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Leaderboard:
     """The assets of a class side by side.
 
@@ -358,6 +362,10 @@ class Leaderboard:
         """
         return _frame(self.table())
 
+    def __repr__(self) -> str:
+        size = f"{len(self.rows):,} assets, {len(self.columns):,} columns"
+        return f"<Leaderboard of {self.class_name}: {size}>"
+
     def _repr_html_(self) -> str:
         return _table(self.table())
 
@@ -385,10 +393,15 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
 
     def cells(tag: str, values: Iterator[object]) -> str:
-        return "".join(
-            f"<{tag}>{'' if value is None else escape(str(value))}</{tag}>" for value in values
-        )
+        return "".join(f"<{tag}>{escape(_cell_text(value))}</{tag}>" for value in values)
 
     head = cells("th", iter(names))
     body = "".join(f"<tr>{cells('td', (row.get(name) for name in names))}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell_text(value: object) -> str:
+    """A cell for people: a time to the minute, in UTC."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return "" if value is None else str(value)
