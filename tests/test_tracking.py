@@ -555,6 +555,8 @@ class TestCommands:
         assert [each["asset"]["number"] for each in found] == [2]
         rows = list(csv.DictReader(io.StringIO(run.ok("find", "--name", "*.h5", "--csv").stdout)))
         assert [row["path"] for row in rows] == ["model.h5"] * 3
+        both = run("find", "--author", "ann", "--csv", "--json")
+        assert (both.code, "--json and --csv exclude each other" in both.output) == (2, True)
         nobody = run.ok("find", "--author", "nobody", "--csv")
         assert (nobody.stdout, nobody.stderr[:11]) == ("", "no asset in")
         new = published / "new.txt"

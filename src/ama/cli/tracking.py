@@ -19,6 +19,7 @@ from ama.cli.reports import (
     print_comparison,
     print_leaderboard,
     print_rows,
+    require_one_form,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def find(
     """
     from ama.errors import InvalidInput
 
+    require_one_form(csv=csv)
     store = open_store(remote)
     conditions = (class_name, name, alias, author, since, until, *(meta or ()), *(param or ()))
     if file is None and not any(conditions):
@@ -200,6 +202,7 @@ def compare(
         ama compare sequence_models@base sequence_models@finetuned
         ama compare --class sequence_models --sort val_loss --columns val_loss,learning_rate
     """
+    require_one_form(csv=csv, markdown=markdown)
     if class_name is None:
         if sort or columns or limit or reverse:
             raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
