@@ -98,7 +98,7 @@ def test_version(run: Ama) -> None:
     ("line", "message", "hint"),
     [
         ("stauts", "there is no command `ama stauts`", "did you mean status?"),
-        ("zzzzz", "there is no command `ama zzzzz`", "there are init, add, "),
+        ("zzzzz", "there is no command `ama zzzzz`", "see what there is: ama --help"),
         ("alias mov", "there is no command `ama alias mov`", "did you mean move"),
         ("diff --stagd", "there is no option --stagd in `ama diff`", "did you mean --staged?"),
         (
