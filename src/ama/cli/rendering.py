@@ -254,8 +254,8 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     named = [shown_path(os.path.join(root, path)) for path in paths]
     rest = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     step = "ama status" if rest else f"ama add {shlex.join(named)}"
-    what = f"{count(len(named), 'file')} changed but not added"
-    console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
+    what = f"not as {'it was' if len(named) == 1 else 'they were'} added"
+    console.done(f"{what}: {', '.join(named[:_NAMED])}{rest} (next: {step})")
 
 
 def print_same_files(others: Sequence[AssetInfo]) -> None:
