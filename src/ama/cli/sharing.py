@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.app import PROGRAM
-from ama.cli.arguments import AssetArgument, ForceOption, MessageOption, RemoteOption
+from ama.cli.arguments import (
+    AssetArgument,
+    ForceOption,
+    LimitOption,
+    MessageOption,
+    RemoteOption,
+)
 from ama.cli.completion import complete_alias, complete_asset, complete_class
 from ama.cli.opening import (
     name_in_store,
@@ -289,6 +296,7 @@ def list_(
     everything: Annotated[
         bool, typer.Option("--all", help="With CLASS: also those that were deleted.")
     ] = False,
+    limit: LimitOption = None,
     remote: RemoteOption = None,
 ) -> None:
     """List classes, or the assets of a class.
@@ -298,12 +306,25 @@ def list_(
     Example:
         ama list
         ama list sequence_models --all
+        ama list sequence_models -n 5
     """
+    from ama.errors import InvalidInput
+
     if everything and class_name is None:
         raise typer.BadParameter("--all goes with a class, of which it lists deleted assets too")
+    if limit is not None and class_name is None:
+        raise typer.BadParameter("-n goes with a class")
+    if class_name is not None and any(sign in class_name for sign in "/@"):
+        of_class = re.split("[/@]", class_name)[0] or "CLASS"
+        raise InvalidInput(
+            f"{class_name} is no class",
+            hint=f"an asset: ama show {shlex.quote(class_name)}; all of its class: ama list"
+            f" {shlex.quote(of_class)}",
+        )
     source = open_source(remote)
     if class_name is not None:
-        assets = source.history(class_name) if everything else source.assets(class_name)
+        every = source.history(class_name) if everything else source.assets(class_name)
+        assets = every[:limit]
         if not console.report(assets):
             if assets:
                 print_asset_table(assets)
