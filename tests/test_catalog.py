@@ -435,7 +435,7 @@ def test_a_cycle_that_a_forged_store_claims(shelf: Shelf, tmp_path: Path) -> Non
     assert len(store.resolve("models/1").lineage().nodes) == 2
     db = sqlite3.connect(shelf.file)
     (row,) = db.execute("SELECT id FROM assets WHERE hash = ?", (first,)).fetchone()
-    db.execute("INSERT INTO links VALUES (?, 'ref', ?, 'models', '')", (row, second))
+    db.execute("INSERT INTO links VALUES (?, 'ref', ?, 'models', '', 'models')", (row, second))
     db.commit()
     db.close()
     lineage = store.resolve("models/1").lineage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,75 @@ def test_a_remote_that_is_not_there_is_looked_for_in_both_places(worktree: Path,
         told = run("remote", command, "bad1", cwd=worktree)
         assert told.code == 3
         assert "there is bad2" in told.stderr
+
+
+def test_status_says_where_the_asset_is_as_long_as_the_default_remote_has_it_not(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    """And it is what the next upload does."""
+    for number in ("1", "2"):
+        (worktree / "model.yml").write_text(number, encoding="utf-8")
+        run.ok("add", ".", cwd=worktree)
+        old = run.ok("upload", "--json", cwd=worktree).json()["remote"]
+    run.ok("remote", "add", "team", tmp_path / "team", cwd=worktree)
+    told = run.ok("status", cwd=worktree).stdout
+    assert f" is in {old}; ama upload publishes it to {tmp_path / 'team'}" in told
+    assert "nothing to upload" not in told
+    assert "published models/2" in run.ok("upload", cwd=worktree).stdout
+    assert "nothing to upload" in run.ok("status", cwd=worktree).stdout
+    # What the default remote is known to have is told by its number there.
+    other = tmp_path / "other"
+    run.ok("copy", "models/1", "--from", old, "--to", other)
+    run.ok("push", "--remote", other, cwd=worktree)
+    told = run.ok("status", cwd=worktree).stdout
+    assert told.startswith("models/2 ")
+    assert "nothing to upload" in told
+
+
+def test_a_ref_that_a_new_store_lacks_is_copied_by_the_line_that_is_printed(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    run.ok("upload", cwd=worktree)
+    run.ok("init", "results", cwd=worktree)
+    run.ok("link", "models/1", cwd=worktree)
+    run.ok("add", ".", cwd=worktree)
+    run.ok("upload", cwd=worktree)
+    run.ok("remote", "add", "team", tmp_path / "a team", cwd=worktree)
+    told = run.ok("upload", cwd=worktree).stdout
+    ama, *words = shlex.split(told.partition("which is not in this store; ")[2].splitlines()[0])
+    assert ama == "ama"
+    assert "published models/1" in run.ok(*words, cwd=worktree).stdout
+
+
+def test_an_alias_that_stays_behind_is_named_and_moved_by_the_line_that_is_printed(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    run.ok("set", "--alias", "best", cwd=worktree)
+    assert "stays" not in run.ok("upload", cwd=worktree).stdout
+    assert "ahead" not in run.ok("status", cwd=worktree).stdout
+    (worktree / "model.yml").write_text("2", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    told = run.ok("upload", cwd=worktree).stdout
+    assert "@best stays at models/1 (" in told
+    line = "ama alias move models@best models/2"
+    assert line in told
+    told = run.ok("status", cwd=worktree).stdout
+    assert f"ahead of @best, which is models/1; to move it: {line}\n" in told
+    run.ok(*line.split()[1:], cwd=worktree)
+    assert "ahead" not in run.ok("status", cwd=worktree).stdout
+
+
+def test_status_marks_what_is_deprecated(worktree: Path, run: Ama) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    run.ok("add", ".", cwd=worktree)
+    run.ok("upload", cwd=worktree)
+    run.ok("deprecate", "models/1", "--reason", "biased", cwd=worktree)
+    told = run.ok("status", cwd=worktree).stdout.splitlines()[0]
+    assert told.endswith(" [deprecated]: biased")
 
 
 def test_the_next_step_after_a_web_server_is_no_upload(worktree: Path, run: Ama) -> None:

@@ -151,6 +151,18 @@ def test_list(run: Ama) -> None:
     assert "models" in result.stderr
 
 
+@pytest.mark.usefixtures("training")
+def test_list_of_a_few_and_of_an_asset(run: Ama) -> None:
+    run.ok("set", "--meta", "again=1")
+    run.ok("upload")
+    (told,) = run.ok("list", "models", "-n", "1").stdout.splitlines()[1:]
+    assert told.startswith("models/2 ")
+    assert run("list", "-n", "1").code == 2
+    refused = run("list", "models/1")
+    assert refused.code == 2
+    assert "ama show models/1; all of its class: ama list models" in refused.stderr
+
+
 def test_list_of_nothing(run: Ama) -> None:
     result = run("list")
     assert result.code == 3

@@ -98,7 +98,7 @@ def test_version(run: Ama) -> None:
     ("line", "message", "hint"),
     [
         ("stauts", "there is no command `ama stauts`", "did you mean status?"),
-        ("zzzzz", "there is no command `ama zzzzz`", "there are init, add, "),
+        ("zzzzz", "there is no command `ama zzzzz`", "see what there is: ama --help"),
         ("alias mov", "there is no command `ama alias mov`", "did you mean move"),
         ("diff --stagd", "there is no option --stagd in `ama diff`", "did you mean --staged?"),
         (
@@ -108,6 +108,9 @@ def test_version(run: Ama) -> None:
         ),
         ("alias --jsn", "there is no option --jsn in `ama alias list`", "did you mean --json?"),
         ("status -z", "there is no option -z in `ama status`", "see `ama status --help`"),
+        ("log -5", "there is no option -5 in `ama log`", "did you mean -n 5?"),
+        ("log -n x", "'x' is no whole number", "see `ama log --help`"),
+        ("dashboard --port 80x", "'80x' is no whole number", "see `ama dashboard --help`"),
         ("--bogus", "there is no option --bogus in `ama`", "see `ama --help`"),
         ("--json list", "there is no option --json in `ama`", "behind the command"),
         ("remote -q list", "no option -q in `ama remote`", "`ama remote list -q`"),

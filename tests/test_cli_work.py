@@ -198,9 +198,9 @@ def test_commit(run: Ama) -> None:
 def test_what_was_changed_and_not_added_is_said(models: Path, run: Ama) -> None:
     run.ok("add", "meta.yml", "model.yml")
     said = run.ok("upload").stdout
-    assert "not added" not in said
+    assert "as it was added" not in said
     (models / "model.yml").write_text("layers: 9\n", encoding="utf-8")
-    told = "1 file changed but not added: model.yml; ama add model.yml"
+    told = "not as it was added: model.yml (next: ama add model.yml)"
     assert told in run.ok("upload").stdout.splitlines(), "also where nothing new is published"
     run.ok("set", "--meta", "lr=0.1")
     assert told in run.ok("upload").stdout.splitlines()
@@ -211,8 +211,8 @@ def test_what_was_changed_and_not_added_is_said(models: Path, run: Ama) -> None:
     shown = run.ok("commit", "-m", "and again", cwd=models / "sub").stdout
     assert "ama add ../model.yml" in shown or "ama add " + str(models / "model.yml") in shown
     assert run.ok("commit", "--json").json()["not_added"] == ["model.yml"]
-    run.ok(*told.partition("; ama ")[2].split())
-    assert "not added" not in run.ok("commit").stdout
+    run.ok(*told.partition(": ama ")[2].rstrip(")").split())
+    assert "as it was added" not in run.ok("commit").stdout
 
 
 @pytest.fixture

@@ -243,6 +243,16 @@ def test_what_is_no_condition_is_said(text: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("text", ["lr=<0.1", "lr=>0.1", "fw~ker", "fw=~ker", "lr<>1", "lr===1"])
+def test_an_operator_that_there_is_not_is_no_value(text: str) -> None:
+    for parse in (parse_meta, parse_param):
+        with pytest.raises(InvalidInput, match="no operator") as caught:
+            parse(text)
+        assert "!= < <= > >=" in str(caught.value.hint)
+    assert parse_param("token= <unk>").value == "<unk>"
+    assert parse_param("lr==1") == parse_param("lr=1")
+
+
 def test_times() -> None:
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
     said = {

@@ -63,7 +63,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "storage": [
         {"protocol", "backends", "patience"},
         {"local", "memory", "failures", "credentials", "aws"},
-        {"counting", "readonly", "clients", "checking", "urls"},
+        {"counting", "readonly", "unasked", "clients", "checking", "urls"},
         {"fsspec", "obstore"},
         {"network"},
         {"opening"},
@@ -90,14 +90,14 @@ INSIDE: dict[str, list[set[str]]] = {
         {"copying"},
     ],
     "operations": [
-        {"session", "noted"},
+        {"session", "noted", "standing"},
         {"inspecting", "uploading", "switching"},
         {"editing", "comparing"},
         {"linking"},
     ],
     "catalog": [
         {"documents"},
-        {"schema", "conditions", "roles", "paths"},
+        {"schema", "conditions", "naming", "roles", "paths"},
         {"values", "filling", "finding"},
         {"database", "facts", "ancestry", "overview"},
         {"summarising"},

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import os
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -108,6 +109,18 @@ class TestFind:
                 store.find(place)
         assert run("find", "pipe", timeout=20).code == 2
         assert run("hash", "pipe", timeout=20).code == 2
+
+    def test_a_key_that_no_asset_has_is_named(self, store: ama.Store, run: Ama) -> None:
+        """With what may have been meant, which finds something then."""
+        found = store.find(params=["lr=0.001", "units>1"], meta=["tem=vision"])
+        assert [each.key for each in found.unknown] == ["tem", "lr"]
+        assert {"learning_rate", "team"} <= {near for each in found.unknown for near in each.near}
+        assert named(store.find(params="learning_rate==0.0003", class_name="models")) == [
+            "models/3"
+        ]
+        assert store.find(params="learning_rate=7").unknown == ()
+        said = run.ok("find", "--param", "lr==0.001").stderr
+        assert "no asset has a value called lr; did you mean learning_rate?" in said
 
     def test_a_class_that_is_not_there(self, store: ama.Store) -> None:
         with pytest.raises(NotFound) as caught:
@@ -291,7 +304,9 @@ class TestCompare:
         assert loss.difference == pytest.approx(-0.005677)
         assert loss.better is True
         assert rows["parameter", "parameters.optimizer"].same
-        assert rows["ref", "initial weights"].values[0] is None
+        before, after = rows["ref", "models"].values
+        assert before is None
+        assert str(after).endswith(" as initial weights")
         assert rows["code", "commit"].values[1] == "98bca61fc30f7b73675b383000ba3a769cffdeb8"
         files = {row.path: row.kind for row in comparison.files}
         assert files["model.yml"] == "same"
@@ -384,6 +399,43 @@ class TestCompare:
                 assert said.keys() <= set(columns)
                 assert row.values == tuple(map(said.get, columns))
 
+    def test_a_label_on_the_only_ref_of_its_class_parts_nothing(
+        self, store: ama.Store, published: Path
+    ) -> None:
+        """One colleague links the inputs with a label, and the others without."""
+        repo = ama.Repo.init(published / "base", "models")
+        repo.add([published / "base" / file for file in OUTPUTS])
+        repo.link("inputs@base", label="a b")
+        repo.upload()
+        differing = store.compare("models@base", "models").differences
+        assert {row.role for row in differing} <= {"metadata", "ref", "asset"}
+        (ref,) = (row for row in differing if row.role == "ref")
+        assert (ref.key, str(ref.values[1]).endswith(" as a b")) == ("inputs", True)
+        board = store.leaderboard("models", columns=["learning_rate"])
+        assert [row.values for row in board.rows] == [(0.001,), (0.0003,), (0.001,), (0.001,)]
+        browser = Browser(store.remote, store.settings)
+        known = browser.columns("models").known
+        assert {column.source for column in known} == {"", "inputs"}
+        (column,) = (each for each in known if each == board.columns[0])
+        table = browser.table(Choice("models"), [column], offset=0, limit=50)
+        assert [row.values for row in table.rows] == [row.values for row in board.rows]
+
+    def test_each_name_that_is_offered_works(self, published: Path, run: Ama) -> None:
+        repo = ama.Repo.init(published / "base", "models")
+        repo.add([published / "base" / "meta.yml"])
+        for name, label in (("base", "a b"), ("wide", 'say "c", d: e'), ("finetuned", "")):
+            repo.link(f"inputs@{name}", label=label)
+        repo.upload()
+        columns = ("compare", "--class", "models", "--csv", "--columns")
+        message = run(*columns, "learning_rate").stderr.splitlines()[0]
+        rates = []
+        for name in shlex.split(message.partition("any of ")[2]):
+            name = name.removesuffix(",")
+            header, first, *_ = csv.reader(run.ok(*columns, name).stdout.splitlines())
+            rates.append(first[-1])
+            assert header[-1] == "parameters.learning_rate"
+        assert sorted(rates) == ["0.0003", "0.001", "0.001"]
+
     def test_a_column_that_there_is_not(self, store: ama.Store) -> None:
         with pytest.raises(NotFound, match="val_los") as caught:
             store.leaderboard("models", sort="val_los")
@@ -421,6 +473,14 @@ class TestCompare:
         for name in ("x:y", '"x', ":a"):
             with pytest.raises(NotFound):
                 store.leaderboard("models", columns=[name])
+
+    def test_what_a_notebook_prints_is_short(self, store: ama.Store) -> None:
+        board, found = store.leaderboard("models"), store.find(class_name="models")
+        assert repr(board).startswith("<Leaderboard of models: 3 assets, ")
+        assert repr(found) == "<Findings: 3 found>"
+        made = board.rows[0].asset.created_at
+        for shown in (board, found):
+            assert f"<td>{made:%Y-%m-%d %H:%M} UTC</td>" in shown._repr_html_()
 
     def test_no_column_hides_another_one(self, store: ama.Store) -> None:
         """Of the same file in two refs, and one that is called as an asset's own is."""
@@ -495,6 +555,8 @@ class TestCommands:
         assert [each["asset"]["number"] for each in found] == [2]
         rows = list(csv.DictReader(io.StringIO(run.ok("find", "--name", "*.h5", "--csv").stdout)))
         assert [row["path"] for row in rows] == ["model.h5"] * 3
+        both = run("find", "--author", "ann", "--csv", "--json")
+        assert (both.code, "--json and --csv exclude each other" in both.output) == (2, True)
         nobody = run.ok("find", "--author", "nobody", "--csv")
         assert (nobody.stdout, nobody.stderr[:11]) == ("", "no asset in")
         new = published / "new.txt"

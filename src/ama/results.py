@@ -95,7 +95,8 @@ class UploadResult:
     again because of damage there. `same` are other assets of the class that have the very same
     files, newest first: of its 1,000 newest all that this machine has seen, or if that are none,
     all. `unlinked` is what the version before was made from, where an upload made one that was made
-    from nothing.
+    from nothing. `elsewhere` says of refs that the remote has not, by their ids, which store was
+    seen to have them. `left_behind` are the versions before whose aliases stayed there.
     """
 
     asset: AssetInfo | None
@@ -112,6 +113,8 @@ class UploadResult:
     repaired: int = 0
     same: tuple[AssetInfo, ...] = ()
     unlinked: tuple[Ref, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    left_behind: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

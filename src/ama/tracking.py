@@ -76,7 +76,7 @@ class Tracker:
         self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
     ) -> Findings:
         """Return the assets for which criteria hold; see `Store.find`."""
-        from ama.catalog.finding import select
+        from ama.catalog.finding import select, unknown_keys
         from ama.catalog.summarising import unread_assets
         from ama.catalog.values import Findings, Found
         from ama.describing import Describer
@@ -108,7 +108,8 @@ class Tracker:
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
                 found.append(Found(info, selected[asset]))
-            return Findings(tuple(found), unread_assets(db, criteria.class_name))
+            unknown = () if selected else unknown_keys(db, criteria)
+            return Findings(tuple(found), unread_assets(db, criteria.class_name), unknown)
 
         return self._ask(ask)
 

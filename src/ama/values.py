@@ -116,7 +116,10 @@ class Change:
 class Status:
     """A worktree against its staging area and its HEAD.
 
-    No store is asked, so `head` has no aliases; `follows` is the alias that `pull` follows.
+    No store is asked, so `head` has no aliases; its number and status are those of `remote`, as it
+    was seen last. `origin` is the store that has it, and whose number it has, where `remote` isn't
+    known to have it. `follows` is the alias that `pull` follows, and `left_behind` the number of
+    what it points to, if `head` is known to be a later version of that.
     `staged` is what the next commit or upload changes, `changed` what differs in the worktree
     since `add`, `untracked` what was never added (a directory ends in `/`), `unpublished` the
     commits that no upload or push has published yet, oldest first, each with the aliases that it is
@@ -144,6 +147,8 @@ class Status:
     skipped: int
     unreadable: tuple[str, ...] = ()
     interrupted: tuple[str, ...] = ()
+    origin: str | None = None
+    left_behind: int | None = None
 
     @property
     def clean(self) -> bool:

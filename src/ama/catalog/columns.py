@@ -43,10 +43,10 @@ WITH RECURSIVE live AS (
 tops (number, source, tree) AS (
     SELECT max(number), '', tree FROM live GROUP BY tree
     UNION ALL
-    SELECT max(live.number), coalesce(nullif(label, ''), links.class) AS source, made_from.tree
+    SELECT max(live.number), source, made_from.tree
     FROM live
-    JOIN links ON links.asset = live.id AND links.kind = 'ref' AND links.class != live.class
-    JOIN assets AS made_from ON made_from.hash = links.target
+    JOIN inputs ON inputs.asset = live.id
+    JOIN assets AS made_from ON made_from.hash = inputs.target
     GROUP BY source, made_from.tree
 ),
 directories (number, source, tree, prefix) AS (

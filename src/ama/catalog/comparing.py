@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
+import shlex
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from ama.catalog.documents import Value, split_key
 from ama.catalog.facts import FactReader, RulesOf, files_of
+from ama.catalog.naming import near_keys, source_names
 from ama.catalog.roles import Role
 from ama.catalog.summarising import read_asset, unread_assets
 from ama.catalog.values import (
@@ -27,14 +28,10 @@ from ama.catalog.values import (
 from ama.describing import Describer
 from ama.errors import InvalidInput, NotFound, shown
 from ama.logview import LogView
-from ama.names import nearest
 from ama.values import AssetInfo, File
 
 DEFAULT_COLUMNS = 6
 """So many metrics, and so many parameters that differ, has a leaderboard unless one says which."""
-
-_COLUMN = re.compile(r"(?:(.*):)?((?:\"(?:[^\"\\]|\\.)*\"|[^\":])*)", re.DOTALL).fullmatch
-"""A file, and a key; a colon in quotes is a part of the key."""
 
 _ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "other")
 
@@ -163,13 +160,11 @@ def number_of(value: Value) -> float | None:
 
 
 def _ref_rows(infos: Sequence[AssetInfo]) -> list[Row]:
-    """What each was made from: by label, or where there is none by class."""
+    """What each was made from, by what it is called as a source; a label stands behind it."""
     named: list[dict[str, Value]] = []
     for info in infos:
-        found: dict[str, list[str]] = {}
-        for ref in info.refs:
-            found.setdefault(ref.label or ref.class_name, []).append(ref.name)
-        named.append({key: ", ".join(names) for key, names in found.items()})
+        texts = (f"{ref.name} as {ref.label}" if ref.label else ref.name for ref in info.refs)
+        named.append(dict(zip(source_names(info.refs), texts, strict=True)))
     keys = dict.fromkeys(key for each in named for key in each)
     return [_plain_row("ref", key, [each.get(key) for each in named]) for key in keys]
 
@@ -244,8 +239,8 @@ def leaderboard(
         view: the log that it was read from.
         rules_of: what is configured for a class.
         class_name: the class.
-        columns: keys, or the last parts of keys, with `FILE:` before or not; by default the
-            metrics, and the parameters that differ.
+        columns: keys, or the last parts of keys, with `FILE:`, `REF:` or `REF: FILE:` before or
+            not; by default the metrics, and the parameters that differ.
         sort: such a key, of which the best comes first (the least, where it isn't known which
             values are better); see `ranked`.
         reverse: whether the order is turned round; what has no number still comes last.
@@ -304,24 +299,22 @@ def _value(facts: _Facts, column: Column) -> Value:
 
 
 def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
-    """Return the column that a key, or the end of one, means."""
-    match = _COLUMN(name)
-    file, key = match.groups() if match else (None, name)
-    fitting = [
-        column
-        for column in known.values()
-        if (file is None or column.file == file or column.file.endswith(f"/{file}"))
-        and (column.key == key or column.key.endswith(f".{key}"))
-    ]
+    """Return the column that a name, or the end of one, means."""
+    whole = [column for column in known.values() if column.name == name.strip()]
+    fitting = whole or [column for column in known.values() if column.is_called(name)]
     if not fitting:
-        near = nearest(key, {column.key for column in known.values()})
+        near = near_keys(name.rpartition(":")[2], (column.key for column in known.values()))
         raise NotFound(
             f"no asset has a value {shown(repr(name))}",
             hint=f"did you mean {' or '.join(near)}?"
             if near
             else "see what one has: ama show ASSET",
         )
-    exact = [column for column in fitting if column.key == key] or fitting
+    exact = [
+        column
+        for column in fitting
+        if name.strip() == column.key or name.endswith(f":{column.key}")
+    ] or fitting
     # `best.val_loss` before `history.val_loss`: a metric has one value, a history many.
     scalars = [column for column in exact if "history" not in column.key.split(".")] or exact
     scalars = [column for column in scalars if not column.source] or scalars
@@ -329,9 +322,12 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     depth = min(column.file.count("/") for column in scalars)
     scalars = [column for column in scalars if column.file.count("/") == depth]
     if len(scalars) > 1:
-        names = ", ".join(sorted(f"{column.file}:{column.key}" for column in scalars)[:5])
+        # As a shell takes them.
+        names = sorted(shlex.quote(column.name) for column in scalars)
+        more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
         raise InvalidInput(
-            f"{shown(repr(name))} may be any of {names}", hint="write more of it: FILE:KEY"
+            f"{shown(repr(name))} may be any of {shown(', '.join(names[:5]))}{more}",
+            hint="write which of them",
         )
     return scalars[0]
 

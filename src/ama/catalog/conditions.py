@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from ama.catalog.documents import join_key, split_key
 from ama.errors import InvalidInput, shown
@@ -14,9 +14,11 @@ from ama.errors import InvalidInput, shown
 Operator = Literal["", "=", "!=", "<", "<=", ">", ">="]
 
 _CONDITION = re.compile(
-    r"(?P<key>(?:\"(?:[^\"\\]|\\.)*\"|[^\"=<>!])+)(?:(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*))?",
+    r"(?P<key>(?:\"(?:[^\"\\]|\\.)*\"|[^\"=<>!~])+)(?:(?P<operator>[=<>!~]+)(?P<value>.*))?",
     re.DOTALL,
 ).fullmatch
+_OPERATORS: dict[str, Operator] = {"==": "="}
+_OPERATORS |= {sign: sign for sign in get_args(Operator)}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}").fullmatch
 _EXACT = 2**53
 """Below this, integers and floats are the same numbers."""
@@ -115,7 +117,7 @@ def parse_meta(text: str) -> Condition:
     """Return a condition on metadata.
 
     Args:
-        text: `KEY`, or `KEY OPERATOR VALUE` with one of = != < <= > >= between.
+        text: `KEY`, or `KEY OPERATOR VALUE` with one of = != < <= > >= between; == is =.
 
     Raises:
         InvalidInput: it is none, or orders by what is no number.
@@ -141,7 +143,7 @@ def parse_param(text: str) -> Condition:
         'training.yml'
     """
     file, colon, rest = text.partition(":")
-    if not colon or any(mark in file for mark in '=<>!"'):
+    if not colon or any(mark in file for mark in '=<>!~"'):
         return _parse(text, text, None)
     if not file.strip():
         raise InvalidInput(f"{shown(repr(text))} names no file before the ':'", hint=_HINT)
@@ -155,7 +157,13 @@ def _parse(text: str, whole: str, file: str | None) -> Condition:
     match = _CONDITION(text.strip())
     if match is None:
         raise InvalidInput(f"{shown(repr(whole))} is no condition", hint=_HINT)
-    operator: Operator = match["operator"] or ""  # type: ignore[assignment]
+    operator = _OPERATORS.get(match["operator"] or "")
+    if operator is None:
+        raise InvalidInput(
+            f"{shown(repr(whole))}: there is no operator {match['operator']}",
+            hint="there are = != < <= > >=; a value that begins with such a sign stands behind a"
+            " space, and a key with one in quotes",
+        )
     value = (match["value"] or "").strip()
     condition = Condition(join_key(split_key(match["key"].strip())), operator, value, file)
     if operator in ("<", "<=", ">", ">=") and condition.number is None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
 from ama.catalog.documents import NotADocument, Syntax, metadata_key, read_document, syntax_of
+from ama.catalog.naming import source_names
 from ama.catalog.schema import TABLES, to_cell
 from ama.entries import entry_hash, entry_name
 from ama.errors import AmaError, IntegrityError
@@ -230,9 +231,12 @@ def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes
     )
     for table in ("links", "metadata"):
         db.execute(f"DELETE FROM {table} WHERE asset = ?", (row,))
-    parents = [(row, "parent", parent, asset.class_name, "") for parent in asset.parents]
-    refs = [(row, "ref", ref.asset, ref.class_name, ref.label) for ref in asset.refs]
-    db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?)", [*parents, *refs])
+    parents = [(row, "parent", parent, asset.class_name, "", "") for parent in asset.parents]
+    refs = [
+        (row, "ref", ref.asset, ref.class_name, ref.label, source)
+        for ref, source in zip(asset.refs, source_names(asset.refs), strict=True)
+    ]
+    db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?, ?)", [*parents, *refs])
     values = [(row, metadata_key(key), *to_cell(value)) for key, value in asset.metadata.items()]
     db.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", values)
     return asset.tree

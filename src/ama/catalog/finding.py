@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
+from ama.catalog.naming import UnknownKey, near_keys
 from ama.catalog.paths import MOST_TEXT
 from ama.errors import InvalidInput
 from ama.objects import EntryKind
@@ -106,6 +107,20 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
     for asset, path in _holding(db, criteria.content, criteria.name, set(allowed)):
         paths.setdefault(asset, []).append(path)
     return {asset: tuple(sorted(paths[asset])) for asset in allowed if asset in paths}
+
+
+def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey, ...]:
+    """Return the keys of conditions that nothing in the catalog has, a mistyped one, say."""
+    found: dict[str, UnknownKey] = {}
+    for conditions, table in ((criteria.meta, "metadata"), (criteria.params, "parameters")):
+        for condition in conditions:
+            where, given = Condition(condition.key).sql()
+            if db.execute(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1", given).fetchone():
+                continue
+            keys = db.execute(f"SELECT DISTINCT key FROM {table} ORDER BY key")
+            near = near_keys(condition.key, (key for (key,) in keys))
+            found[condition.key] = UnknownKey(condition.key, tuple(near))
+    return tuple(found.values())
 
 
 def _conditions(criteria: Criteria) -> tuple[list[str], list[object]]:

@@ -7,7 +7,7 @@ import math
 
 from ama.catalog.documents import Plain, Value
 
-FILE = "catalog-4.sqlite"
+FILE = "catalog-5.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
@@ -44,26 +44,20 @@ CREATE INDEX IF NOT EXISTS assets_unread ON assets (class, hash) WHERE unread IS
 CREATE TABLE IF NOT EXISTS aliases (class TEXT NOT NULL, alias TEXT NOT NULL, asset BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS aliases_by_asset ON aliases (asset);
 
--- What an asset was made from, and which assets it is a next version of.
+-- What an asset was made from, and which assets it is a next version of. source: what a ref is
+-- called where it says something for the asset; see `source_names`.
 CREATE TABLE IF NOT EXISTS links (
     asset INTEGER NOT NULL, kind TEXT NOT NULL, target BLOB NOT NULL,
-    class TEXT NOT NULL, label TEXT NOT NULL
+    class TEXT NOT NULL, label TEXT NOT NULL, source TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS links_by_asset ON links (asset);
 CREATE INDEX IF NOT EXISTS links_by_target ON links (target);
 
--- What says something for an asset: what it was made from, of another class. `source` is what that
--- is called: its label, or its class where it has none; with a number, if another was before it.
+-- What says something for an asset: what it was made from, of another class.
 CREATE VIEW IF NOT EXISTS inputs AS
-    SELECT asset, target, class, at, name || CASE nth WHEN 1 THEN '' ELSE ' ' || nth END AS source
-    FROM (
-        SELECT *, row_number() OVER (PARTITION BY asset, name ORDER BY at) AS nth FROM (
-            SELECT links.asset, target, links.class, links.rowid AS at,
-                coalesce(nullif(label, ''), links.class) AS name
-            FROM links JOIN assets ON assets.id = links.asset
-            WHERE kind = 'ref' AND links.class != assets.class
-        )
-    );
+    SELECT links.asset, target, links.class, links.rowid AS at, source
+    FROM links JOIN assets ON assets.id = links.asset
+    WHERE kind = 'ref' AND links.class != assets.class;
 
 -- number is NULL for what is no number, or none that can be compared.
 CREATE TABLE IF NOT EXISTS metadata (

@@ -5,18 +5,24 @@ Times are timezone-aware UTC datetimes, sizes are bytes, ids are 64 hex digits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Literal, overload
 
 from ama.catalog.documents import Value
+from ama.catalog.naming import UnknownKey, quoted
 from ama.catalog.roles import Direction, Role
 from ama.errors import InvalidInput
 from ama.values import AssetInfo, ChangeKind, File, Ref
 
 if TYPE_CHECKING:
     import pandas
+
+_NAME = re.compile(r"(?:(.*):)?((?:\"(?:[^\"\\]|\\.)*\"|[^\":])*)", re.DOTALL).fullmatch
+"""A place, and a key; a colon in quotes is a part of the key."""
 
 FileChange = ChangeKind | Literal["renamed", "same"]
 
@@ -29,16 +35,18 @@ class Found:
     paths: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Findings(Sequence[Found]):
     """What was found, in order.
 
     `unread` are assets that could not be read, so that it isn't known whether they belong here,
-    each with why.
+    each with why. `unknown` says, where nothing was found, which keys of the conditions no asset
+    has.
     """
 
     found: tuple[Found, ...]
     unread: tuple[str, ...] = ()
+    unknown: tuple[UnknownKey, ...] = ()
 
     def __len__(self) -> int:
         return len(self.found)
@@ -66,6 +74,9 @@ class Findings(Sequence[Found]):
         """
         return _frame(self.rows())
 
+    def __repr__(self) -> str:
+        return f"<Findings: {len(self.found):,} found>"
+
     def _repr_html_(self) -> str:
         return _table(self.rows())
 
@@ -75,7 +86,8 @@ class Fact:
     """One thing that an asset says: a value under a dotted key, in a file or its metadata.
 
     `file` is empty for metadata. `better` is, of a metric, which values are. `source` is empty
-    where the asset says it itself, and else the label (or class) of the ref that does.
+    where the asset says it itself, and else names the ref that does: its class if that has no other
+    ref, else its label.
     """
 
     role: Role
@@ -90,7 +102,7 @@ class Fact:
 class Code:
     """Which code made an asset, as far as it says so.
 
-    `file` says it (empty: metadata), of the asset itself or of the ref that `source` labels.
+    `file` says it (empty: metadata), of the asset itself or of the ref that `source` names.
     """
 
     repository: str | None = None
@@ -269,6 +281,40 @@ class Column:
     key: str
     better: Direction | None = None
 
+    @property
+    def name(self) -> str:
+        """What no other column of an asset is called, and a leaderboard can be asked for.
+
+        Example:
+            >>> Column("parameter", "inputs", "training.yml", "parameters.learning_rate").name
+            'inputs: training.yml:parameters.learning_rate'
+        """
+        source = f"{quoted(self.source)}: " if self.source else ""
+        return f"{source}{quoted(self.file)}:{self.key}"
+
+    def is_called(self, name: str) -> bool:
+        """Whether this is a `KEY`, `FILE:KEY`, `REF:KEY` or `REF: FILE:KEY` of it.
+
+        Of a key and a path the last parts are enough.
+
+        Example:
+            >>> column = Column("parameter", "inputs", "training.yml", "parameters.learning_rate")
+            >>> column.is_called("inputs: training.yml:learning_rate"), column.is_called("rate")
+            (True, False)
+        """
+        match = _NAME(name)
+        place, key = match.groups() if match else (None, name)
+        if not f".{self.key}".endswith(f".{key.strip()}"):
+            return False
+        if place is None:
+            return True
+        source, file, place = quoted(self.source), quoted(self.file), place.strip()
+        if self.source and place.startswith(f"{source}:"):
+            place = place.removeprefix(f"{source}:").strip()
+        elif self.source and place == source:
+            return True
+        return place == file or file.endswith(f"/{place}")
+
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
@@ -278,7 +324,7 @@ class LeaderboardRow:
     values: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Leaderboard:
     """The assets of a class side by side.
 
@@ -305,10 +351,7 @@ class Leaderboard:
         """
         names = [*_ASSET_CELLS, *(column.key for column in dict.fromkeys(self.columns))]
         return tuple(
-            f"{column.source and f'{column.source}: '}{column.file}:{column.key}"
-            if names.count(column.key) > 1
-            else column.key
-            for column in self.columns
+            column.name if names.count(column.key) > 1 else column.key for column in self.columns
         )
 
     def to_frame(self) -> pandas.DataFrame:
@@ -318,6 +361,10 @@ class Leaderboard:
             InvalidInput: pandas isn't installed.
         """
         return _frame(self.table())
+
+    def __repr__(self) -> str:
+        size = f"{len(self.rows):,} assets, {len(self.columns):,} columns"
+        return f"<Leaderboard of {self.class_name}: {size}>"
 
     def _repr_html_(self) -> str:
         return _table(self.table())
@@ -346,10 +393,15 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
 
     def cells(tag: str, values: Iterator[object]) -> str:
-        return "".join(
-            f"<{tag}>{'' if value is None else escape(str(value))}</{tag}>" for value in values
-        )
+        return "".join(f"<{tag}>{escape(_cell_text(value))}</{tag}>" for value in values)
 
     head = cells("th", iter(names))
     body = "".join(f"<tr>{cells('td', (row.get(name) for name in names))}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell_text(value: object) -> str:
+    """A cell for people: a time to the minute, in UTC."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return "" if value is None else str(value)

@@ -214,6 +214,14 @@ def build() -> Any:
     return command_of(app)
 
 
+_FEW_COMMANDS = 8
+
+
+def _names(path: str, known: Mapping[str, object]) -> str:
+    few = ", ".join(known) if len(known) <= _FEW_COMMANDS else ""
+    return f"there are {few}" if few else f"see what there is: {path} --help"
+
+
 def unknown_command(path: str, wrong: str, known: Mapping[str, object]) -> Exception:
     """The error for a command that does not exist below `path`."""
     from ama.errors import InvalidInput
@@ -222,7 +230,7 @@ def unknown_command(path: str, wrong: str, known: Mapping[str, object]) -> Excep
     words = f"{path} {wrong}"
     meant = _MEANT.get(words)
     near = nearest(wrong, known) if meant is None else [f"`{meant}`"]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else _names(path, known)
     return InvalidInput(f"there is no command `{words}`", hint=hint)
 
 

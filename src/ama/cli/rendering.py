@@ -229,6 +229,16 @@ def alias_change_text(change: AliasChange) -> str:
     return f"{name} stays at {new}" if old == new else f"{name} moved from {old} to {new}"
 
 
+def moving_text(asset: AssetInfo, alias: str | None) -> str:
+    """The command that moves an alias to a published asset.
+
+    Example:
+        ama alias move models@best models/3
+    """
+    name = f"{asset.class_name}@{alias}"
+    return shlex.join(["ama", "alias", "move", name, f"{asset.class_name}/{asset.number}"])
+
+
 def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> str | None:
     if asset_id is None:
         return None
@@ -244,8 +254,8 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     named = [shown_path(os.path.join(root, path)) for path in paths]
     rest = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     step = "ama status" if rest else f"ama add {shlex.join(named)}"
-    what = f"{count(len(named), 'file')} changed but not added"
-    console.done(f"{what}: {', '.join(named[:_NAMED])}{rest}; {step}")
+    what = f"not as {'it was' if len(named) == 1 else 'they were'} added"
+    console.done(f"{what}: {', '.join(named[:_NAMED])}{rest} (next: {step})")
 
 
 def print_same_files(others: Sequence[AssetInfo]) -> None:

@@ -35,6 +35,14 @@ _TITLES: Mapping[str, str] = {
 }
 
 
+def require_one_form(*, csv: bool, markdown: bool = False) -> None:
+    """Refuse more than one form of what is printed: the second would be passed over."""
+    forms = {"--json": console.json, "--csv": csv, "--markdown": markdown}
+    named = [name for name, wanted in forms.items() if wanted]
+    if len(named) > 1:
+        raise typer.BadParameter(f"{named[0]} and {named[1]} exclude each other")
+
+
 def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: bool) -> bool:
     """Print flat rows in the form that was asked for, if one was; say whether it was.
 
@@ -43,8 +51,6 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: boo
         csv: as CSV, in full.
         markdown: as a Markdown table.
     """
-    if csv and markdown:
-        raise typer.BadParameter("--csv and --markdown exclude each other")
     if not (csv or markdown):
         return False
     names = list(dict.fromkeys(name for row in rows for name in row))

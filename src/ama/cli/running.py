@@ -54,6 +54,7 @@ _WORDS_MEANT: Mapping[str, str] = {
     "ama pull": "another store than the default: --remote REMOTE",
     "ama push": "another store than the default: --remote REMOTE",
 }
+_NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?\b")
 _EXTRA = re.compile(r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", re.DOTALL).match
 
 # A command in a hint, with its group.
@@ -190,16 +191,25 @@ def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
         if command != PROGRAM and wrong_option in ("-C", "--version"):
             hint = f"it goes before the command: {PROGRAM} {wrong_option} ..."
         hint = _OPTIONS_MEANT.get(f"{command} {wrong_option}", hint)
+        if wrong_option[1:].isdecimal() and _takes("-n", context):
+            hint = f"did you mean -n {wrong_option[1:]}? {help_hint}"
         return Failure("usage", USAGE, f"there is no option {wrong_option} in `{command}`", hint)
     if isinstance(error, typer.BadParameter) and error.param is None and error.param_hint is None:
         # Typer would call it an invalid value, and what is wrong is the line as a whole.
         return Failure("usage", USAGE, str(error.message), help_hint)
     message = str(error.format_message()).strip().rstrip(".").replace("\n", " ")
+    message = _NO_NUMBER.sub("is no whole number", message)
     extra = _EXTRA(message)
     if extra:
         message = f"`{command}` takes no further words: {extra[1]}"
         help_hint = _WORDS_MEANT.get(command, help_hint).format(words=extra[1])
     return Failure("usage", USAGE, message[:1].lower() + message[1:], help_hint)
+
+
+def _takes(option: str, context: Any) -> bool:
+    if context is None:
+        return False
+    return any(option in param.opts for param in context.command.get_params(context))
 
 
 def _nearest_option(wrong: str, context: Any) -> str | None:

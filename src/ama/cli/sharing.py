@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.app import PROGRAM
-from ama.cli.arguments import AssetArgument, ForceOption, MessageOption, RemoteOption
+from ama.cli.arguments import (
+    AssetArgument,
+    ForceOption,
+    LimitOption,
+    MessageOption,
+    RemoteOption,
+)
 from ama.cli.completion import complete_alias, complete_asset, complete_class
 from ama.cli.opening import (
     name_in_store,
@@ -24,6 +31,7 @@ from ama.cli.rendering import (
     asset_text,
     beginning,
     files_text,
+    moving_text,
     note_guessed_author,
     print_asset_table,
     print_not_added,
@@ -63,7 +71,7 @@ def upload(
     repo = open_repo()
     result = repo.upload(remote=remote, message=message, new_store=new_store)
     print_not_added(repo.root, result.not_added)
-    _report_upload(result)
+    _report_upload(result, remote)
     if result.published and result.asset is not None:
         note_guessed_author(repo, result.asset)
 
@@ -87,7 +95,7 @@ def push(
         ama push --repair
     """
     result = open_repo().push(remote=remote, new_store=new_store, repair=repair)
-    _report_upload(result)
+    _report_upload(result, remote)
     if repair:
         sent = (
             f"{count(result.repaired, 'object')} sent again" if result.repaired else "all is well"
@@ -95,7 +103,7 @@ def push(
         console.done(f"read back what {result.remote} has of it: {sent}")
 
 
-def _report_upload(result: UploadResult) -> None:
+def _report_upload(result: UploadResult, remote: str | None) -> None:
     if console.report(result):
         return
     for asset in result.published:
@@ -104,6 +112,14 @@ def _report_upload(result: UploadResult) -> None:
     print_unlinked(result.unlinked)
     for change in result.aliases:
         console.done(alias_change_text(change))
+    there = f" --remote {shlex.quote(remote)}" if remote else ""
+    for ref in result.left_behind:
+        names = ", ".join(f"@{alias}" for alias in ref.aliases)
+        stay, it = ("stays", "it") if len(ref.aliases) == 1 else ("stay", "one")
+        console.done(
+            f"{names} {stay} at {ref.name}; to move {it}:"
+            f" {moving_text(result.published[-1], ref.aliases[0])}{there}"
+        )
     if result.followed not in (None, result.follows):
         console.done(f"pull follows @{result.follows} from now on, not @{result.followed}")
     if not (result.published or result.aliases):
@@ -116,7 +132,8 @@ def _report_upload(result: UploadResult) -> None:
         console.done(f"sent {size(result.bytes_sent)} to {new}{result.remote}{reused}")
     for ref in {ref.asset: ref for asset in result.published for ref in asset.refs}.values():
         if ref.number is None:
-            copy = f"ama copy {short(ref.asset)} --from REMOTE --to {shlex.quote(result.remote)}"
+            place = shlex.quote(result.elsewhere.get(ref.asset, "REMOTE"))
+            copy = f"ama copy {short(ref.asset)} --from {place} --to {shlex.quote(result.remote)}"
             console.done(f"made from {ref_text(ref)}, which is not in this store; {copy}")
         elif ref.status == "deleted":
             console.done(f"made from {ref.name}, which was deleted")
@@ -279,6 +296,7 @@ def list_(
     everything: Annotated[
         bool, typer.Option("--all", help="With CLASS: also those that were deleted.")
     ] = False,
+    limit: LimitOption = None,
     remote: RemoteOption = None,
 ) -> None:
     """List classes, or the assets of a class.
@@ -288,12 +306,25 @@ def list_(
     Example:
         ama list
         ama list sequence_models --all
+        ama list sequence_models -n 5
     """
+    from ama.errors import InvalidInput
+
     if everything and class_name is None:
         raise typer.BadParameter("--all goes with a class, of which it lists deleted assets too")
+    if limit is not None and class_name is None:
+        raise typer.BadParameter("-n goes with a class")
+    if class_name is not None and any(sign in class_name for sign in "/@"):
+        of_class = re.split("[/@]", class_name)[0] or "CLASS"
+        raise InvalidInput(
+            f"{class_name} is no class",
+            hint=f"an asset: ama show {shlex.quote(class_name)}; all of its class: ama list"
+            f" {shlex.quote(of_class)}",
+        )
     source = open_source(remote)
     if class_name is not None:
-        assets = source.history(class_name) if everything else source.assets(class_name)
+        every = source.history(class_name) if everything else source.assets(class_name)
+        assets = every[:limit]
         if not console.report(assets):
             if assets:
                 print_asset_table(assets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,11 +19,15 @@ from ama.cli.reports import (
     print_comparison,
     print_leaderboard,
     print_rows,
+    require_one_form,
 )
 
 if TYPE_CHECKING:
     from ama.catalog.values import Findings
     from ama.lineage.graph import Lineage
+
+# Keys with commas between; in quotes, a comma is a part of one.
+_KEYS = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^,])+").findall
 
 ClassOption = Annotated[
     str | None,
@@ -89,6 +94,7 @@ def find(
     """
     from ama.errors import InvalidInput
 
+    require_one_form(csv=csv)
     store = open_store(remote)
     conditions = (class_name, name, alias, author, since, until, *(meta or ()), *(param or ()))
     if file is None and not any(conditions):
@@ -118,6 +124,9 @@ def find(
         return
     if not found:
         console.note(_nothing_found(store.url, file))
+        for unknown in found.unknown:
+            meant = f"; did you mean {' or '.join(unknown.near)}?" if unknown.near else ""
+            console.note(f"no asset has a value called {unknown.key}{meant}")
     elif not print_rows(found.rows(), csv=csv, markdown=False):
         _print_findings(found)
 
@@ -193,6 +202,7 @@ def compare(
         ama compare sequence_models@base sequence_models@finetuned
         ama compare --class sequence_models --sort val_loss --columns val_loss,learning_rate
     """
+    require_one_form(csv=csv, markdown=markdown)
     if class_name is None:
         if sort or columns or limit or reverse:
             raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
@@ -213,7 +223,7 @@ def compare(
         raise typer.BadParameter(f"between the keys stand commas, no spaces: --columns {keys}")
     if assets:
         raise typer.BadParameter("--class compares all assets of a class: name none, or no --class")
-    wanted = [key for each in columns or () for key in each.split(",") if key.strip()]
+    wanted = [key for each in columns or () for key in _KEYS(each) if key.strip()]
     board = open_store(remote).leaderboard(
         class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
     )

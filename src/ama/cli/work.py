@@ -27,6 +27,7 @@ from ama.cli.rendering import (
     changes_summary,
     files_text,
     metadata_lines,
+    moving_text,
     next_upload,
     note_guessed_author,
     print_changes,
@@ -281,7 +282,12 @@ def status() -> None:
             console.line(f"  {asset_text(asset)}  {first_line(asset.message)}".rstrip())
     for work in state.interrupted:
         console.line(work, "yellow")
-    if state.clean and not state.untracked:
+    if state.origin is not None and state.head is not None and state.clean:
+        console.done(
+            f"{state.head.name} is in {state.origin}; ama upload publishes it to {state.remote},"
+            " unless it is there already"
+        )
+    elif state.clean and not state.untracked:
         console.done("nothing to upload")
     _next_after_status(state)
 
@@ -291,7 +297,13 @@ def _print_head(state: Status) -> None:
         console.line(f"{state.class_name}, nothing committed yet", "bold")
     else:
         follows = f", following @{state.follows}" if state.follows else ""
-        console.line(asset_text(state.head) + follows, "bold")
+        why = f": {state.head.status_reason}" if state.head.status_reason else ""
+        console.line(asset_text(state.head) + why + follows, "bold")
+        if state.left_behind is not None and state.follows not in state.aliases:
+            console.line(
+                f"ahead of @{state.follows}, which is {state.class_name}/{state.left_behind};"
+                f" to move it: {moving_text(state.head, state.follows)}"
+            )
     parts = [files_text(state.files, state.size)]
     if state.skipped:
         parts.append(f"{state.skipped:,} not downloaded")

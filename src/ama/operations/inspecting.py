@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ama.describing import Describer
-from ama.errors import InvalidInput, NotFound, StorageError, shown
+from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
+from ama.operations.standing import is_ahead
+from ama.sources import Sources
 from ama.staging import Index
+from ama.state import ClassState
+from ama.storage.urls import is_read_only
 from ama.values import AssetInfo, Change, Status
 from ama.worktree.layout import Worktree
 from ama.worktree.snapshot import Listed, staged_files
@@ -35,13 +40,23 @@ def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
     return relative in tree.index.read().entries or relative in session.listing(head.asset)
 
 
-def _brief(session: Session, head: Head) -> AssetInfo | None:
-    """Return HEAD's asset as HEAD itself knows it: reading what is remembered of a log takes longer
-    than all the rest of a status.
-    """
+def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo | None:
+    """Return HEAD's asset as a store has it that was seen, else as HEAD itself knows it."""
     if head.asset is None:
         return None
-    return replace(session.info(head.asset, Describer(None)), number=head.number)
+    info = session.info(head.asset, Describer(None))
+    number = state.number(head.asset) if state else None
+    record = state.record(number) if state and number else None
+    if record is None:
+        return replace(info, number=head.number)
+    return replace(info, number=number, status=record.status, status_reason=record.reason)
+
+
+def _origin(head: Head, remote: str, state: ClassState | None) -> str | None:
+    """Return the store that has HEAD's asset, if the next upload would publish it elsewhere."""
+    is_there = state is not None and head.asset is not None and state.number(head.asset)
+    stays = is_there or head.number is None or head.origin == remote or is_read_only(remote)
+    return None if stays else head.origin
 
 
 def status(session: Session) -> Status:
@@ -53,12 +68,14 @@ def status(session: Session) -> Status:
     notes = index.notes_for(head)
     refs = session.describer(head, fresh=False).refs(notes.refs) if notes.refs else ()
     skipped = sum(entry.skipped for entry in index.entries.values())
+    remote = session.url(None, head)
+    state = session.known_state(remote, head.class_name) if head.number else None
     return Status(
         root=str(tree.root),
         class_name=head.class_name,
-        head=_brief(session, head),
+        head=_brief(session, head, state),
         follows=head.alias,
-        remote=session.url(None, head),
+        remote=remote,
         staged=staged_changes(session, head, index),
         changed=found.changed,
         untracked=found.untracked,
@@ -73,7 +90,20 @@ def status(session: Session) -> Status:
         skipped=skipped,
         unreadable=found.unreadable,
         interrupted=tuple(tree.interrupted()),
+        origin=_origin(head, remote, state),
+        left_behind=_left_behind(session, head, state),
     )
+
+
+def _left_behind(session: Session, head: Head, state: ClassState | None) -> int | None:
+    """Return the number of what HEAD's alias points to, if HEAD is known to be ahead of it."""
+    target = state.target(head.alias) if state and head.alias else None
+    if state is None or target is None or state.number(head.asset or b"") is None:
+        return None
+    with suppress(AmaError):  # what isn't here is not asked for
+        near = Sources(session.tree.objects.store)
+        return state.number(target) if is_ahead(near, state, head, target) else None
+    return None
 
 
 def _waiting(session: Session, head: Head) -> Iterator[AssetInfo]:

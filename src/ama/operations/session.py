@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ama.logview import LogView
     from ama.remote import Remote
     from ama.revisions import Revision
+    from ama.state import ClassState
 
 
 T = TypeVar("T", bound=str | os.PathLike[str])
@@ -144,6 +145,20 @@ class Session:
         from ama.remote import Remote
 
         return Remote.remembered(self.storage(url), self.settings.cache_dir)
+
+    def known_state(self, url: str, class_name: str) -> ClassState | None:
+        """Return a class of the store at a URL as this machine saw it last, without its client.
+
+        None where it isn't known.
+        """
+        from ama.remote import Remote
+        from ama.storage.unasked import UnaskedStorage
+
+        with suppress(AmaError):
+            seen = Remote.remembered(UnaskedStorage(url), self.settings.cache_dir)
+            view = seen.log.cached_view() if seen else None
+            return view.class_state(class_name) if view else None
+        return None
 
     def seen_view(self, url: str) -> LogView | None:
         """Return the log of the store at a URL as it was seen last, here or by this machine."""

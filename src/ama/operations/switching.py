@@ -14,6 +14,7 @@ from ama.head import Head, Unpublished
 from ama.logview import LogView
 from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
+from ama.operations.standing import is_ahead
 from ama.remote import Remote
 from ama.results import FetchResult, SwitchResult
 from ama.revisions import class_state, require_live
@@ -73,7 +74,7 @@ def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         if not live:
             raise NotFound(f"{head.class_name} has no asset in {store.url}")
         target = live[-1]
-    elif _is_ahead(session, state, head, target):
+    elif is_ahead(session.sources(), state, head, target):
         describer = Describer(view)
         here = session.info(head.asset or target, describer)
         return SwitchResult(here, here, (), session.info(target, describer))
@@ -103,19 +104,6 @@ def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
         hint=f"follow another: ama switch {state.name}@ALIAS; or take the newest asset: ama switch"
         f" {state.name}",
     )
-
-
-def _is_ahead(session: Session, state: ClassState, head: Head, target: bytes) -> bool:
-    """Whether HEAD was made from what its alias points to, and the alias was never at HEAD."""
-    asset = head.asset
-    if asset == target or any(m.asset == asset for m in state.aliases.get(head.alias or "", ())):
-        return False
-    # A parent is published before its children, so nothing is read where the target is newer.
-    numbers = {record.id: at for at, record in enumerate(state.assets)}
-    while asset is not None and numbers.get(asset, -1) > numbers[target]:
-        parents = session.sources().asset(asset).parents
-        asset = parents[0] if parents else None
-    return asset == target
 
 
 def fetch(session: Session, remote: str | None) -> FetchResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -268,8 +269,21 @@ def _publish(
     session.forget_sources()
     session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
+    result = replace(result, elsewhere=_elsewhere(session, head, result.published))
     same = _same_there(session, store, done.view, tip) if tip in done.assets else ()
     return replace(result, store_created=unmade is not None and unmade.made, same=same)
+
+
+def _elsewhere(session: Session, head: Head, published: Sequence[AssetInfo]) -> dict[str, str]:
+    """Return which store was seen to have the refs of assets that the remote has not."""
+    found: dict[str, str] = {}
+    places = [url for url in dict.fromkeys([head.origin, *session.settings.urls()]) if url]
+    for ref in (ref for asset in published for ref in asset.refs if ref.number is None):
+        for url in places:
+            state = session.known_state(url, ref.class_name)
+            if state is not None and state.number(bytes.fromhex(ref.asset)) is not None:
+                found.setdefault(ref.asset, url)
+    return found
 
 
 def _same_there(
@@ -320,10 +334,17 @@ def _result(
     session: Session, done: Published, url: str, tip: bytes, followed: str | None
 ) -> UploadResult:
     describer = Describer(done.view)
+    published = tuple(session.info(asset, describer) for asset in done.assets)
+    before = (
+        describer.ref(bytes.fromhex(parent), asset.class_name, "")
+        for asset in published
+        for parent in asset.parents
+        if bytes.fromhex(parent) not in done.assets
+    )
     default = session.settings.default_store
     return UploadResult(
         asset=session.info(tip, describer),
-        published=tuple(session.info(asset, describer) for asset in done.assets),
+        published=published,
         aliases=done.aliases,
         remote=url,
         bytes_sent=done.bytes_sent,
@@ -332,6 +353,7 @@ def _result(
         local_default=session.settings.default_remote is None and url == str(default),
         follows=session.tree.head.read()[1].alias,
         followed=followed,
+        left_behind=tuple(ref for ref in before if ref.aliases),
     )
 
 
