@@ -195,6 +195,7 @@ def _move(
             base=old_files,
             force=force,
             arriving=_arriving(session, begun),
+            instead=f"ama download {target.class_name}/{number or asset.hex()[:12]} -o DIR ",
         )
         keep_metadata(tree, sources, asset)
         entries = checkout.place(

@@ -28,9 +28,12 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.layout import Worktree
+from ama.worktree.places import require_no_git
 from ama.worktree.reading import entry_of, read_entry
 from ama.worktree.scan import Found, is_behind, look, obstacles
 from ama.worktree.snapshot import Listed, staged_files
+
+_WITHOUT = "ama download ASSET -o DIR "
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,9 @@ def restore_staged(
         sources: where content comes from that HEAD's asset doesn't have.
         wanted: returns, for an index, which paths are to be here in a partial worktree.
         promised: the content that is published with HEAD's asset.
+
+    Raises:
+        InvalidInput: a file is one that nothing may have here.
     """
     index = tree.index.read(anew=True)
     chosen = choose(tree, paths, dict.fromkeys([*index.entries, *source]))
@@ -109,6 +115,7 @@ def restore_staged(
             left_out = not is_wanted(path) if entry is None else entry.skipped
             skipped = left_out and look(tree.root, path) is None
             back.append(IndexEntry(path, item.kind, item.id, item.size, RACY, 0, 0, False, skipped))
+    require_no_git((entry.path for entry in back if not entry.skipped), _WITHOUT)
     back = _kept_here(tree, back, sources, promised)
     tree.index.update(lambda latest: latest.with_entries(back, gone), anew=True)
     return Restored(tuple(entry.path for entry in back), tuple(gone))
@@ -147,6 +154,7 @@ def restore_files(
 
     Raises:
         Conflict: a file's content is stored nowhere, and would be lost.
+        InvalidInput: a file is one that nothing may have here.
         NotFound: a path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
@@ -156,6 +164,7 @@ def restore_files(
     chosen = choose(tree, paths, known, base if source is None else ())
     left_out = _left_out(tree, index, chosen, target, wanted(index))
     coming = [path for path in chosen if path in target and path not in left_out]
+    require_no_git(coming, _WITHOUT)
     leaving = {path for path in chosen if path not in target}
     blocked = obstacles(tree.root, [*coming, *leaving])
     require_clear(coming, blocked - leaving)
