@@ -128,3 +128,30 @@ def test_what_is_gits_own_is_not_added(run: Ama, tmp_path: Path) -> None:
     (repo.root / "git~1" / "config").unlink()
     run.ok("add", ".", cwd=repo.root)
     assert sorted(change.path for change in repo.diff(staged=True)) == [".amaignore", ".gitignore"]
+
+
+@pytest.mark.parametrize(("depth", "letters"), [(40, 1), (18, 250)])
+def test_directories_that_multiply_are_refused_at_once(
+    depth: int, letters: int, forge: Forge, run: Ama, tmp_path: Path
+) -> None:
+    """A few small trees stand for 2^40 files, or for paths of a billion letters."""
+    forge.publish({"weights": b"1"})
+    objects = {blob_id(b"x"): (Kind.DATA, b"x")}
+    entries = [TreeEntry("file", EntryKind.FILE, blob_id(b"x"), 1)]
+    for _ in range(depth):
+        tree = listed(entries, objects)
+        entries = [tree._replace(name=letter * letters) for letter in "ab"]
+    forge.publish_trees(listed(entries, objects).id, objects)
+    for command in (
+        ["ls", "models/2"],
+        ["show", "models/2"],
+        ["diff", "models/1", "models/2"],
+        ["compare", "models/1", "models/2"],
+        ["download", "models/2", "-o", "new"],
+        ["cat", "models/2:file"],
+    ):
+        refused = run(*command)
+        assert (refused.code, refused.stdout) == (InvalidInput.exit_code, "")
+        assert "more than can be listed" in refused.stderr
+    assert not (tmp_path / "new").exists()
+    run.ok("copy", "models/2", "--from", forge.directory, "--to", tmp_path / "copy")
