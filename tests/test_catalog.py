@@ -411,7 +411,7 @@ def test_a_tree_that_multiplies_is_refused(
     store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
     shelf.publish("models", {"sound.yml": b"loss: 1"})
     for limit in ("MOST_FILES", "MOST_TEXT"):
-        monkeypatch.setattr(f"ama.catalog.paths.{limit}", 5000)
+        monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", 5000)
         with pytest.raises(InvalidInput, match="more than can be listed"):
             store.resolve("models/1").summary()
         board = store.leaderboard("models", columns="loss")

@@ -198,12 +198,12 @@ def test_no_line_takes_long_or_ends_a_command(tmp_path: Path, line: str) -> None
     assert ignore.ignores("a.tmp", False)
 
 
-def test_gits_own_files_are_left_alone_unless_a_line_takes_them_in(tmp_path: Path) -> None:
-    """They hold the token of a remote, and nobody means them by `ama add .`."""
+def test_gits_own_files_are_left_alone(tmp_path: Path) -> None:
+    """They hold the token of a remote, and what git would run wherever they came to."""
     ignore = Ignore.load(tmp_path)
     assert ignore.ignores(".git", True)
     assert ignore.ignores("module/.git", False)
     assert ignore.ignores(".git/config", False)
     assert not ignore.ignores(".gitignore", False)
     (tmp_path / IGNORE_FILE).write_text("*.tmp\n!.git\n")
-    assert not Ignore.load(tmp_path).ignores(".git/config", False)
+    assert Ignore.load(tmp_path).ignores(".git/config", False)

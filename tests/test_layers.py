@@ -76,7 +76,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"notebook"},
     ],
     "worktree": [
-        {"scan", "snapshot"},
+        {"scan", "snapshot", "places"},
         {"layout", "reading"},
         {"adding", "status", "incoming"},
         {"checkout"},

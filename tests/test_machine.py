@@ -361,7 +361,7 @@ class Machine(RuleBasedStateMachine):
             self.refused(tree, NotFound, restored)
             return
         if staged:
-            self.restored_staged(tree, chosen, source, restored)
+            self.restored_staged(tree, chosen, source, restored, force=force)
             return
         work = tree.work()
         if self.may_refuse(tree, restored):
@@ -380,14 +380,14 @@ class Machine(RuleBasedStateMachine):
         """Whether large content was staged by reference, and so may be nowhere by now."""
         return any(len(item.data) >= LARGE for item in items)
 
-    @rule(pick=ANY, path=GIVEN)
-    def restore_staged(self, pick: int, path: str) -> None:
+    @rule(pick=ANY, path=GIVEN, force=RARELY)
+    def restore_staged(self, pick: int, path: str, force: bool) -> None:
         tree, repo = self.tree(pick)
         head = self.files(tree.head)
         chosen = under(tree.index.keys() | head.keys(), path)
 
         def restored() -> None:
-            repo.restore([path], staged=True)
+            repo.restore([path], staged=True, force=force)
 
         if self.beyond_symlink(tree, path):
             self.refused(tree, InvalidInput, restored)
@@ -395,14 +395,29 @@ class Machine(RuleBasedStateMachine):
         if not chosen and path:
             self.refused(tree, NotFound, restored)
             return
-        self.restored_staged(tree, chosen, head, restored)
+        self.restored_staged(tree, chosen, head, restored, force=force)
 
     def restored_staged(
-        self, tree: Tree, chosen: list[str], head: dict[str, Item], restored: Callable[[], None]
+        self,
+        tree: Tree,
+        chosen: list[str],
+        head: dict[str, Item],
+        restored: Callable[[], None],
+        *,
+        force: bool,
     ) -> None:
         work = tree.work()
-        restored()
+        deleted = [p for p in chosen if p in tree.index and p not in work]
+        unstaged = [tree.index[p] for p in deleted if tree.index[p] != head.get(p)]
+        if self.may_refuse(tree, restored):
+            assert not force
+            assert unstaged
+            return
         assert tree.work() == work
+        if not force:
+            # Large content was only noted by `add`: that of a deleted file is nowhere anyway.
+            known = {i.data for asset in self.assets.values() for i in asset.files.values()}
+            assert all(len(item.data) >= LARGE or item.data in known for item in unstaged)
         back = {p: head[p] for p in chosen if p in head and tree.index.get(p) != head[p]}
         skipped = {
             p

@@ -19,7 +19,7 @@ import pytest
 
 import ama.fs
 from ama import Repo, Store
-from ama.errors import Conflict, IntegrityError
+from ama.errors import Conflict, IntegrityError, StorageError
 from ama.syscalls import System
 from ama.worktree.incoming import Incoming
 
@@ -307,3 +307,54 @@ def test_what_another_command_is_writing_stays(apart: World) -> None:
         apart.repo.switch("models/2")
         assert young.exists()
         assert not old.exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a disk, on Linux")
+    directory = tmp_path / "small"
+    directory.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(directory)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_a_switch_that_filled_the_disk_can_be_given_up(
+    small_disk: Path, disks: Disks, tmp_path: Path, staged: bool
+) -> None:
+    repo = Repo.init(tmp_path / "first", "models")
+    (repo.root / "a").write_bytes(b"one")
+    repo.add(["a"])
+    repo.upload()
+    for name, size in (("b", 4), ("c", 3)):
+        (repo.root / name).write_bytes(os.urandom(size << 20))
+    repo.add(["."])
+    repo.upload()
+
+    here = Repo.init(small_disk, "models")
+    here.switch("models/1")
+    (here.root / "mine").write_bytes(os.urandom(2 << 20))
+    (here.root / "filler").write_bytes(os.urandom(64 << 10))
+    with pytest.raises(StorageError, match="no space left") as full:
+        here.switch("models/2")
+    assert "give it up, which frees what it took: ama switch HEAD" in (full.value.hint or "")
+    assert shutil.disk_usage(here.root).free == 0
+    assert "ama switch HEAD" in here.fsck().interrupted[0]
+    if staged:
+        (here.root / "filler").unlink()
+        here.add(["mine"])
+        with pytest.raises(Conflict) as refused:
+            here.switch("HEAD")
+        assert "ama commit" in (refused.value.hint or "")
+        here.commit()
+    else:
+        here.switch("HEAD")
+        assert shutil.disk_usage(here.root).free > 3 << 20
+    assert list((here.root / ".ama" / "incoming").iterdir()) == []
+    assert (here.root / "a").read_bytes() == b"one"

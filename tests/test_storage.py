@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
+import http.server
 import multiprocessing
 import os
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -626,6 +628,43 @@ def test_nothing_is_made_until_something_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
     storage.put("x", b"1")
     assert (tmp_path / "new" / "x").read_bytes() == b"1"
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    """A web server that honours no ranges, and goes on sending for as long as it can."""
+    servers.needs("aiohttp")
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(range(256)) * 256)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/store"
+        server.shutdown()
+        thread.join()
+
+
+def test_of_an_answer_without_end_no_more_is_read_than_was_asked_for(
+    endless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(endless)
+    ranges = [Range("pack", 70_000, 4), Range("pack", 0, 3), Range("pack", 65_535, 2)]
+    assert storage.read(ranges) == [bytes([112, 113, 114, 115]), b"\0\1\2", b"\xff\0"]
+    monkeypatch.setattr("ama.storage.clients.MOST_HELD", 8 << 20)
+    for wanted in (Range("log/1"), Range("log/1", 5), Range("pack", 1 << 60, 1)):
+        with pytest.raises(StorageError, match=r"/store/.* sends more than 8 MiB") as caught:
+            storage.read([wanted])
+        assert not caught.value.retryable
 
 
 def test_memory_is_shared_by_name() -> None:

@@ -1169,6 +1169,34 @@ def test_what_is_only_staged_is_not_restored_over(repo: Repo) -> None:
     assert seen(repo.root)["notes"] == (b"only here", 0)
 
 
+def test_what_only_the_staging_area_has_is_not_unstaged(repo: Repo) -> None:
+    write(repo.root, {"a": b"changed", "notes": b"only here", "my notes": b"these too"})
+    repo.add(["a", "notes", "my notes"])
+    for name in ("notes", "my notes", "data", "new"):
+        (repo.root / name).unlink(missing_ok=True)
+    for paths in (["."], ["notes", "my notes"]):
+        with pytest.raises(Conflict, match="my notes, notes were deleted") as refused:
+            repo.restore(paths, staged=True)
+        assert [c.path for c in repo.diff(staged=True)] == ["a", "my notes", "notes"]
+    # What is here, changed since or not, is the user's newer one.
+    write(repo.root, {"a": b"changed again"})
+    assert repo.restore(["a"], staged=True).restored == ("a",)
+    words = shlex.split((refused.value.hint or "").partition("ama restore ")[2].partition(";")[0])
+    assert set(repo.restore(words).restored) == {"my notes", "notes"}
+    assert set(repo.restore(["."], staged=True).deleted) == {"my notes", "notes"}
+    assert seen(repo.root)["notes"] == (b"only here", 0)
+
+    repo.add(["notes", "my notes"])
+    repo.commit()
+    (repo.root / "notes").unlink()
+    repo.restore(["."], source="models/1", staged=True)  # the commit has it
+    repo.restore(["."], staged=True)
+    write(repo.root, {"lost": b"1"})
+    repo.add(["lost"])
+    (repo.root / "lost").unlink()
+    assert repo.restore(["."], staged=True, force=True).deleted == ("lost",)
+
+
 def test_an_init_that_dies_in_the_middle_is_finished_first(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,11 +17,9 @@ from pathlib import Path
 
 from ama import fs
 from ama.errors import StorageError
-from ama.names import is_control_directory
+from ama.names import is_control_directory, is_git_directory
 
 IGNORE_FILE = ".amaignore"
-GIT = ".git"
-"""Git's own files: they hold whole histories, and often a token for where they came from."""
 _STAR = "[^/]*"
 """What pathspec makes of a star."""
 
@@ -104,20 +102,21 @@ class Ignore:
             is_dir: Whether it is a directory; a symlink to one is not.
 
         Returns:
-            True also for `.ama`, whatever case it is in, and for ama's temporary files; and for
-            `.git`, unless a rule brings it back.
+            True also for `.ama` and `.git`, whatever case they are in, and for ama's temporary
+            files: no rule brings them back.
 
         Raises:
             StorageError: An ignore file on the way can't be read.
         """
         above, _, name = relpath.rpartition("/")
-        if name[:1] == "." and (fs.is_temp(name) or is_control_directory(name)):
+        if name[:1] == "." and (
+            fs.is_temp(name) or is_control_directory(name) or is_git_directory(name)
+        ):
             return True
         directory = self._directories.get(above) or self._visit(above)
-        if directory.ignored:
-            return True
-        ruled = _decide(directory.rule_sets, relpath, is_dir) if directory.rule_sets else None
-        return name == GIT if ruled is None else ruled
+        if directory.ignored or not directory.rule_sets:
+            return directory.ignored
+        return _decide(directory.rule_sets, relpath, is_dir)
 
     def _visit(self, relpath: str) -> _Directory:
         parent = relpath.rpartition("/")[0]
@@ -169,15 +168,14 @@ def matching(pattern: str) -> Callable[[str], bool]:
 
 def _decide(
     rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...], relpath: str, is_dir: bool
-) -> bool | None:
-    """Whether the rules leave a path out; None if no line fits it."""
+) -> bool:
     parts = relpath.split("/")
     for depth, rules in rule_sets:
         below = parts[depth:]
         for rule in rules:
             if rule.fits(below, is_dir):
                 return not rule.brings_back
-    return None
+    return False
 
 
 def _parse(line: str) -> _Rule | None:

@@ -1,7 +1,9 @@
 """Names: those of classes and aliases, and those of files, which may come from a hostile store.
 
 A file's name is *unsafe* where a reader that used it could write outside its directory or into
-`.ama`: such a name is refused everywhere. It is *unportable* where some system can't hold it.
+`.ama`: such a name is refused everywhere. It is *unportable* where some system can't hold it. And
+`.git` stands in a tree like any other name, but never in a worktree: there git would do what is in
+it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ _DRIVE = re.compile(r"[A-Za-z]:").match
 _UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 # What `.ama` is also called: its 8.3 name on NTFS, and with dots, spaces or a stream behind it.
 _CONTROL_DIRECTORY = re.compile(r"(?:\.ama|ama~[0-9])[. ]*(?::.*)?", re.DOTALL).fullmatch
+_GIT_DIRECTORY = re.compile(r"(?:\.git|git~1)[. ]*(?::.*)?", re.DOTALL).fullmatch
 _FORBIDDEN_ON_WINDOWS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]').search
 _RESERVED_ON_WINDOWS = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
@@ -142,9 +145,21 @@ def is_control_directory(name: str) -> bool:
         >>> is_control_directory(".AMA. ")
         True
     """
-    if name.isascii():
-        return _CONTROL_DIRECTORY(name.lower()) is not None
-    return _CONTROL_DIRECTORY(_UNSEEN.sub("", name).casefold()) is not None
+    return _CONTROL_DIRECTORY(_as_seen(name)) is not None
+
+
+def is_git_directory(name: str) -> bool:
+    """Whether some file system would take this name for `.git`, as git itself has it.
+
+    Example:
+        >>> is_git_directory("GIT~1"), is_git_directory(".gitignore")
+        (True, False)
+    """
+    return _GIT_DIRECTORY(_as_seen(name)) is not None
+
+
+def _as_seen(name: str) -> str:
+    return name.lower() if name.isascii() else _UNSEEN.sub("", name).casefold()
 
 
 def unportable_reason(name: str) -> str | None:

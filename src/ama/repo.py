@@ -494,7 +494,8 @@ class Repo:
             paths: files, directories, or globs.
             staged: whether the staging area is brought back, and no file touched.
             source: the asset to bring back from, instead.
-            force: whether files whose content is stored nowhere else are overwritten.
+            force: whether files whose content is stored nowhere else are overwritten, and such
+                content of deleted files unstaged.
 
         Raises:
             NotFound: a path is in neither.

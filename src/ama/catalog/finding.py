@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
 from ama.catalog.naming import UnknownKey, near_keys
-from ama.catalog.paths import MOST_TEXT
 from ama.errors import InvalidInput
 from ama.objects import EntryKind
+from ama.worktree.snapshot import MOST_TEXT
 
 MOST_PLACES = 100_000
 """A hostile store may hold one file at more paths than there are atoms."""

@@ -1,7 +1,6 @@
 """The paths in an asset, from the top down, through the directories that a catalog has.
 
-A hostile store may claim directories in directories that multiply: what is in them is looked up
-once for each that differs, and a walk ends at limits.
+What is in a directory is looked up once for each that differs.
 """
 
 from __future__ import annotations
@@ -10,14 +9,8 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
-from ama.errors import InvalidInput
 from ama.objects import EntryKind
-
-MOST_FILES = 1_000_000
-"""So many paths of an asset are listed."""
-
-MOST_TEXT = 128 * 1024 * 1024
-"""So many characters have the paths together that are listed."""
+from ama.worktree.snapshot import require_listable
 
 Item = TypeVar("Item")
 
@@ -41,7 +34,7 @@ def walk(
         items: what is in each of its directories, with its name there.
 
     Raises:
-        InvalidInput: they are at too many paths.
+        InvalidInput: they are at too many paths; see `require_listable`.
     """
     inner: dict[int, list[tuple[str, int]]] = {}
     outer: dict[int, list[int]] = {}
@@ -58,20 +51,16 @@ def walk(
         if tree not in leading:
             leading.add(tree)
             above += outer.get(tree, ())
-    files = text = 0
+    ways = {tree: [way for way in below if way[1] in leading] for tree, below in inner.items()}
     waiting = [
         (tree, "") for (tree,) in db.execute("SELECT tree FROM assets WHERE hash = ?", (asset,))
     ]
+    for top, _ in waiting:
+        require_listable(
+            top, lambda at: ([name for name, _ in items.get(at, ())], ways.get(at, []))
+        )
     while waiting:
         tree, prefix = waiting.pop()
         for name, item in items.get(tree, ()):
-            files += 1
-            text += len(prefix) + len(name)
-            if files > MOST_FILES or text > MOST_TEXT:
-                raise InvalidInput(
-                    f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
-                    f" {MOST_TEXT:,} characters together, is more than can be listed"
-                )
             yield prefix + name, item
-        ways = ((child, f"{prefix}{name}/") for name, child in inner.get(tree, ()))
-        waiting += [way for way in ways if way[0] in leading]
+        waiting += [(child, f"{prefix}{name}/") for name, child in ways.get(tree, ())]

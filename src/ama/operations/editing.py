@@ -157,6 +157,8 @@ def restore(
             session.sources(),
             wanted=_wanted,
             promised=set(session.stored(head).values()),
+            in_asset=session.in_asset(head),
+            force=force,
         )
     else:
         done = restoring.restore_files(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 from ama.describing import Describer
-from ama.errors import AmaError, Conflict, NotFound, shown
+from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
 from ama.hashing import ID_SIZE
 from ama.head import Head, Unpublished
 from ama.logview import LogView
@@ -183,15 +184,23 @@ def _move(
             base=old_files,
             force=force,
             arriving=_arriving(session, begun),
+            instead=f"ama download {target.class_name}/{number or asset.hex()[:12]} -o DIR ",
         )
         keep_metadata(tree, sources, asset)
-        entries = checkout.place(
-            plan,
-            sources,
-            begun=Begun(asset.hex(), by + (_FORCE if force else "")),
-            unmoved=partial(is_staged_as, seen=index),
-            progress=session.progress,
-        )
+        try:
+            entries = checkout.place(
+                plan,
+                sources,
+                begun=Begun(asset.hex(), by + (_FORCE if force else "")),
+                unmoved=partial(is_staged_as, seen=index),
+                progress=session.progress,
+            )
+        except StorageError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and not tree.begun() and head.asset:
+                # What was fetched stays for the next try, and the disk is full of it.
+                hint = f"{error.hint}; or give it up, which frees what it took: ama switch HEAD"
+                raise StorageError(error.message, hint=hint, errno=error.errno) from error
+            raise
         fresh = {entry.path: entry for entry in sorted(entries)}
 
         def changed(latest: Index) -> Index:

@@ -32,6 +32,7 @@ from ama.transfer.publishing import Published
 from ama.transfer.repairing import Repair, WorktreeFiles
 from ama.values import AssetInfo, Ref
 from ama.worktree.adding import summary
+from ama.worktree.incoming import Incoming
 from ama.worktree.status import compare_worktree
 
 MOST_COMPARED = 1000
@@ -59,6 +60,7 @@ def commit(session: Session, message: str | None) -> CommitResult:
     index = tree.index.read()
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "committed")
+    Incoming.give_up(tree)
     stored = set(session.stored(head).values())
     made = publishing.commit(
         tree,
@@ -103,6 +105,7 @@ def upload(
     index = tree.index.read()
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "published")
+    Incoming.give_up(tree)
     made = publishing.make_asset(
         tree,
         head,

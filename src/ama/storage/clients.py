@@ -6,6 +6,7 @@ These are given the open client, and import none: that takes most of a second.
 from __future__ import annotations
 
 import io
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ama.errors import StorageError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 REQUESTS = 64
 """How many requests are under way at once, at most."""
+
+MOST_HELD = 1 << 30
+"""So many bytes of a web server's answers are held while they come: it may send without end."""
 
 
 class Client(Protocol):
@@ -296,10 +300,15 @@ class SftpClient:
 
 
 class HttpClient:
-    """A web server, which can only be read. Not every one honours ranges, or says so."""
+    """A web server, which can only be read. Not every one honours ranges, or says so.
+
+    Nor does every answer end: nothing behind what was asked for is read, and of what has no known
+    size not more than `MOST_HELD`, over all answers that come at once.
+    """
 
     def __init__(self, fs: Any) -> None:
         self._fs = fs
+        self._held = 0
 
     async def read(self, path: str, start: int, length: int | None) -> bytes:
         """See `Client.read`."""
@@ -310,10 +319,30 @@ class HttpClient:
         session = await self._fs.set_session()
         async with session.get(self._fs.encode_url(path), headers=headers) as answer:
             answer.raise_for_status()
-            data = bytes(await answer.read())
-        if not ranged or answer.status == 206:
-            return data
-        return data[start:] if length is None else data[start : start + length]
+            return await self._part(path, answer, 0 if answer.status == 206 else start, length)
+
+    async def _part(self, path: str, answer: Any, start: int, length: int | None) -> bytes:
+        """Return bytes of an answer from `start` on, at most `length`."""
+        end = sys.maxsize if length is None else start + length
+        pieces: list[bytes] = []
+        passed = held = 0
+        try:
+            async for piece in answer.content.iter_any():
+                kept = piece[max(0, start - passed) : max(0, end - passed)]
+                pieces.append(kept)
+                passed += len(piece)
+                held += len(kept)
+                self._held += len(kept)
+                if passed > end:
+                    break
+                if max(passed, self._held) > MOST_HELD:
+                    raise StorageError(
+                        f"{path}: the web server sends more than {MOST_HELD >> 20:,} MiB at once",
+                        hint=_READ_ONLY,
+                    )
+        finally:
+            self._held -= held
+        return b"".join(pieces)
 
     async def size(self, path: str) -> int | None:
         """See `Client.size`."""

@@ -21,8 +21,14 @@ from ama.revisions import require_live
 from ama.sources import Sources
 from ama.staging import Index
 from ama.transfer.patterns import selector
-from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
+from ama.worktree.checkout import (
+    Checkout,
+    is_staged_as,
+    plan_checkout,
+    staged_meanwhile,
+)
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
+from ama.worktree.places import require_no_git
 from ama.worktree.snapshot import Listed, trees_below, walk
 
 
@@ -140,10 +146,13 @@ def download(
     Raises:
         AlreadyExists: the directory holds something else.
         IntegrityError: content is damaged; no file of the directory is.
+        InvalidInput: this system can't hold a name, or it is one that nothing may have here.
     """
     sources = sources or Sources(objects_of(remote, view, target))
     asset = sources.asset(target.asset)
     listing = list(walk(asset.tree, sources.tree))
+    wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
+    require_no_git(item.path for item in listing if wanted(item.path))
     begun = Begun(target.name, _command(remote, target, directory, selection))
     tree = _prepare(directory, target, begun)
     keep_metadata(tree, sources, target.asset)
@@ -156,9 +165,7 @@ def download(
             tree,
             index,
             listing,
-            wanted=selector(
-                selection.include, selection.exclude, metadata_only=selection.metadata_only
-            ),
+            wanted=wanted,
             stored={item.path: item.id for item in listing},
             base={item.path: item for item in listing} if index.entries else {},
             force=False,

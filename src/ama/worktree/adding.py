@@ -13,8 +13,8 @@ from ama.chunking import THRESHOLD
 from ama.compression import compress
 from ama.errors import Conflict, InvalidInput, NotFound, shown
 from ama.hashing import Buffer, blob_id, hash_stream
-from ama.ignore import GIT, IGNORE_FILE
-from ama.names import check_name, fold_name, nearest, unportable_reason
+from ama.ignore import IGNORE_FILE
+from ama.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.objects import EntryKind, Kind
 from ama.packwriter import PackWriter
 from ama.parallel import in_chunks
@@ -64,6 +64,7 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
     gone: dict[str, None] = {}
     for given in paths:
         path = tree.relative(given)
+        _require_not_git(path.split("/"))
         full = tree.root / path
         # Unlike Path's methods, these are False for what may not be looked at.
         if os.path.isdir(full) and not os.path.islink(full):
@@ -82,7 +83,10 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
         item = look(tree.root, path)
         if item is not None:
             if path not in index.entries and tree.ignore.ignores(path, False):
-                raise _left_alone(path)
+                raise InvalidInput(
+                    f"{shown(path)} is ignored by {IGNORE_FILE}",
+                    hint=f"change the line in {IGNORE_FILE} that names it",
+                )
             found[path] = item
         elif os.path.exists(full):
             raise InvalidInput(f"{shown(path)} is neither a file, a directory nor a symlink")
@@ -113,16 +117,13 @@ def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
             )
 
 
-def _left_alone(path: str) -> InvalidInput:
-    if GIT in path.split("/"):
-        return InvalidInput(
-            f"{shown(path)} is git's own, and is left alone",
-            hint=f"to have it in assets all the same: a line !{GIT} in {IGNORE_FILE}",
+def _require_not_git(parts: Iterable[str]) -> None:
+    for part in filter(is_git_directory, parts):
+        raise InvalidInput(
+            f"'{shown(part)}' can't be in an asset: git would run what is in it, wherever that is"
+            " downloaded",
+            hint="to say which code it was made with, add nothing: git's commit is recorded",
         )
-    return InvalidInput(
-        f"{shown(path)} is ignored by {IGNORE_FILE}",
-        hint=f"change the line in {IGNORE_FILE} that names it",
-    )
 
 
 def _no_such(tree: Worktree, path: str) -> NotFound:
@@ -144,11 +145,12 @@ def check_names(
         portable: whether a name that some system can't hold is refused.
 
     Raises:
-        InvalidInput: a name is unsafe, or (if `portable`) some system can't hold it.
+        InvalidInput: a name is unsafe, or git's own, or (if `portable`) some system can't hold it.
     """
     parts = {part for path in added for part in path.split("/")}
     for part in parts:
         check_name(part)
+    _require_not_git(parts)
     if not portable:
         return
     for part in sorted(parts):

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from ama import fs
-from ama.errors import Conflict, InvalidInput, StorageError, shown, storage_error
+from ama.errors import Conflict, StorageError, shown, storage_error
 from ama.head import Head
-from ama.names import fold_name, unportable_reason
+from ama.names import fold_name
 from ama.parallel import in_chunks
 from ama.progress import Progress
 from ama.sources import Sources
@@ -31,6 +30,7 @@ from ama.staging import RACY, Index, IndexEntry
 from ama.worktree.adding import read_again, remove_empty_parents, summary
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
+from ama.worktree.places import require_no_git, require_possible
 from ama.worktree.reading import entry_of, hash_found
 from ama.worktree.scan import (
     Found,
@@ -79,6 +79,7 @@ def plan_checkout(
     base: Mapping[str, Listed],
     force: bool,
     arriving: Mapping[str, bytes] | None = None,
+    instead: str = "",
 ) -> Plan:
     """Return what it takes to make the worktree hold `target`.
 
@@ -93,10 +94,11 @@ def plan_checkout(
             is the same in both assets stays as it is.
         force: whether files whose content is stored nowhere are overwritten.
         arriving: paths and ids of the asset that a checkout which was interrupted was placing.
+        instead: the command to which `--exclude` is added, where it is another one.
 
     Raises:
         Conflict: that would lose content.
-        InvalidInput: this system can't hold a name.
+        InvalidInput: this system can't hold a name, or it is one that nothing may have here.
     """
     since = time.time_ns()
     listed = {item.path: item for item in target}
@@ -107,7 +109,8 @@ def plan_checkout(
         return wanted(path) or (entry is not None and not entry.skipped)
 
     placed = [path for path in listed if here(path)]
-    _check_names(tree.control, placed)
+    require_no_git(placed, instead)
+    require_possible(tree.control, placed)
     nothing_here = not entries and _is_empty(tree)
     blocked = frozenset() if nothing_here else obstacles(tree.root, [*listed, *entries])
     leaving = {p for p, entry in entries.items() if p not in listed and not entry.skipped}
@@ -300,27 +303,6 @@ def _holds_files(tree: Worktree, path: str, leaving: Collection[str]) -> bool:
 def as_skipped(item: Listed) -> IndexEntry:
     """Return the index's entry for a file that a partial worktree doesn't have."""
     return IndexEntry(item.path, item.kind, item.id, item.size, 0, 0, 0, False, True)
-
-
-def _check_names(control: Path, paths: Sequence[str]) -> None:
-    """Check that this system can hold all paths, before anything is written."""
-    if os.name == "nt":
-        for path in paths:
-            for part in path.split("/"):
-                reason = unportable_reason(part)
-                if reason is not None:
-                    raise InvalidInput(
-                        f"'{shown(path)}' can't be held by this system: {reason}",
-                        hint=f"leave it out: --exclude '{shown(path)}'",
-                    )
-    folded: dict[str, str] = {}
-    for path in paths:
-        other = folded.setdefault(fold_name(path), path)
-        if other != path and (fs.is_case_blind(control) or fs.normalizes_names(control)):
-            raise InvalidInput(
-                f"'{shown(other)}' and '{shown(path)}' are one name on this file system",
-                hint=f"leave one out: --exclude '{shown(path)}'",
-            )
 
 
 class Checkout:

@@ -2,7 +2,8 @@
 
 Each command has a directory of its own there, and holds the file `lock` in it. One that nobody
 holds was left by a command that is dead: the next one takes it over, and what it finds there, each
-file named after its id, it verifies before use.
+file named after its id, it verifies before use. What it has no use for it deletes at once: the disk
+may be full of it.
 
 A file is placed by a rename. Where that can't be, for its place is on another file system (a disk
 that is mounted in the worktree), a copy is made beside the place and renamed there.
@@ -84,6 +85,14 @@ class Incoming:
         """The directory for what is fetched: no other command that is alive has it."""
         return next(iter(self._held))
 
+    @classmethod
+    def give_up(cls, tree: Worktree) -> None:
+        """Delete what commands that are dead have fetched: whoever makes an asset stays here."""
+        left = cls(tree)
+        for name in os.listdir(left._top) if os.path.isdir(left._top) else ():
+            left._hold(name)
+        left.drop()
+
     def is_others(self, name: str) -> bool:
         """Whether a directory is that of another command, which is alive."""
         return name not in self._held and os.path.isdir(os.path.join(self._top, name))
@@ -101,10 +110,15 @@ class Incoming:
             InvalidInput: a symlink leads out of the asset.
         """
         earlier = {}
+        ids = {item.id.hex() for item in wanted}
         for name in self._held:
             directory = os.path.join(self._top, name)
             for file in os.listdir(directory):
-                earlier[file.rpartition("-")[0]] = os.path.join(directory, file)
+                path = os.path.join(directory, file)
+                if file.partition("-")[0] in ids:
+                    earlier[file.rpartition("-")[0]] = path
+                elif file != LOCK:
+                    fs.remove(path)
         return _fetch(
             self._tree, os.path.join(self._top, self.name), earlier, wanted, sources, progress
         )

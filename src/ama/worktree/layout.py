@@ -227,7 +227,10 @@ class Worktree:
             yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
         incoming = self.control / INCOMING
         if begun is None and incoming.is_dir() and os.listdir(incoming):
-            yield "a download or switch was interrupted before it changed anything: run it again"
+            yield (
+                "a download or switch was interrupted before it changed anything: run it again; or"
+                " give it up, which frees its space: ama switch HEAD"
+            )
 
     def require_started(self, starting: str | None = None) -> None:
         """Check that no init was interrupted here.

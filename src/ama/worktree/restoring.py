@@ -28,9 +28,12 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.layout import Worktree
+from ama.worktree.places import require_no_git
 from ama.worktree.reading import entry_of, read_entry
 from ama.worktree.scan import Found, is_behind, look, obstacles
 from ama.worktree.snapshot import Listed, staged_files
+
+_WITHOUT = "ama download ASSET -o DIR "
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ def restore_staged(
     *,
     wanted: Callable[[Index], Callable[[str], bool]],
     promised: Collection[bytes],
+    in_asset: Callable[[bytes], bool],
+    force: bool,
 ) -> Restored:
     """Set staged entries back to what an asset has; no file of the worktree is touched.
 
@@ -95,6 +100,12 @@ def restore_staged(
         sources: where content comes from that HEAD's asset doesn't have.
         wanted: returns, for an index, which paths are to be here in a partial worktree.
         promised: the content that is published with HEAD's asset.
+        in_asset: tells whether an asset has some content.
+        force: whether content that was only ever staged goes, though its file was deleted.
+
+    Raises:
+        Conflict: it would go.
+        InvalidInput: a file is one that nothing may have here.
     """
     index = tree.index.read(anew=True)
     chosen = choose(tree, paths, dict.fromkeys([*index.entries, *source]))
@@ -109,6 +120,10 @@ def restore_staged(
             left_out = not is_wanted(path) if entry is None else entry.skipped
             skipped = left_out and look(tree.root, path) is None
             back.append(IndexEntry(path, item.kind, item.id, item.size, RACY, 0, 0, False, skipped))
+    if not force:
+        leaving = [index.entries[p] for p in (*gone, *(e.path for e in back)) if p in index.entries]
+        _require_no_last_copy(tree, source, leaving, in_asset)
+    require_no_git((entry.path for entry in back if not entry.skipped), _WITHOUT)
     back = _kept_here(tree, back, sources, promised)
     tree.index.update(lambda latest: latest.with_entries(back, gone), anew=True)
     return Restored(tuple(entry.path for entry in back), tuple(gone))
@@ -147,6 +162,7 @@ def restore_files(
 
     Raises:
         Conflict: a file's content is stored nowhere, and would be lost.
+        InvalidInput: a file is one that nothing may have here.
         NotFound: a path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
@@ -156,6 +172,7 @@ def restore_files(
     chosen = choose(tree, paths, known, base if source is None else ())
     left_out = _left_out(tree, index, chosen, target, wanted(index))
     coming = [path for path in chosen if path in target and path not in left_out]
+    require_no_git(coming, _WITHOUT)
     leaving = {path for path in chosen if path not in target}
     blocked = obstacles(tree.root, [*coming, *leaving])
     require_clear(coming, blocked - leaving)
@@ -262,6 +279,34 @@ def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
     """Whether two indexes have the same content staged at some paths."""
     pairs = ((one.entries.get(path), other.entries.get(path)) for path in paths)
     return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
+
+
+def _require_no_last_copy(
+    tree: Worktree,
+    source: Mapping[str, Listed],
+    leaving: Iterable[IndexEntry],
+    in_asset: Callable[[bytes], bool],
+) -> None:
+    """Check that of what is unstaged no file was deleted whose content only the staging area has.
+
+    Whoever changed a file since it was staged has the newer one; who deleted it has nothing.
+    """
+    differing = [e for e in leaving if e.path not in source or source[e.path].id != e.id]
+    blocked = obstacles(tree.root, [entry.path for entry in differing])
+    lost = sorted(
+        entry.path
+        for entry in differing
+        if (is_behind(entry.path, blocked) or look(tree.root, entry.path) is None)
+        and entry.id in tree.objects
+        and not in_asset(entry.id)
+    )
+    if lost:
+        raise Conflict(
+            f"{summary(lost)} {'was' if len(lost) == 1 else 'were'} deleted, and the content is in"
+            " no asset: it would be lost",
+            hint=f"bring it back first: ama restore {tree.words(lost)}; or drop it all the same:"
+            " --force",
+        )
 
 
 def _require_none_lost(tree: Worktree, lost: Iterable[str], source: object) -> None:

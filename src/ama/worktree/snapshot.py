@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ama.errors import IntegrityError, InvalidInput, shown
 from ama.hashing import tree_id
@@ -11,6 +11,16 @@ from ama.objects import EntryKind, TreeEntry, encode_tree
 from ama.staging import Index, IndexEntry
 
 MAX_DEPTH = 512
+
+MOST_FILES = 1 << 22
+"""An asset of more files is not listed: it would take some 2 GB, and 20 seconds."""
+
+MOST_TEXT = 1 << 28
+"""Nor one whose paths together have more characters."""
+
+Key = TypeVar("Key")
+Directory = tuple[list[str], list[tuple[str, Key]]]
+"""What is in a directory: the names of files, and directories by their names."""
 
 ReadTree = Callable[[bytes], tuple[TreeEntry, ...]]
 
@@ -70,8 +80,11 @@ def walk(tree: bytes, read: ReadTree) -> Iterator[Listed]:
 
     Raises:
         IntegrityError: directories that are nested deeper than any file system allows.
+        InvalidInput: there are too many; see `require_listable`.
     """
-    waiting = [("", 0, iter(read(tree)))]
+    trees = dict(trees_below(tree, read))
+    require_listable(tree, lambda at: _directory(trees[at]))
+    waiting = [("", 0, iter(trees[tree]))]
     while waiting:
         prefix, depth, entries = waiting[-1]
         entry = next(entries, None)
@@ -80,9 +93,54 @@ def walk(tree: bytes, read: ReadTree) -> Iterator[Listed]:
         elif entry.kind is EntryKind.TREE:
             if depth >= MAX_DEPTH:
                 raise IntegrityError(f"{shown(prefix)} is nested deeper than {MAX_DEPTH}")
-            waiting.append((f"{prefix}{entry.name}/", depth + 1, iter(read(entry.id))))
+            waiting.append((f"{prefix}{entry.name}/", depth + 1, iter(trees[entry.id])))
         else:
             yield Listed(f"{prefix}{entry.name}", entry.kind, entry.id, entry.size)
+
+
+def _directory(entries: tuple[TreeEntry, ...]) -> Directory[bytes]:
+    return (
+        [entry.name for entry in entries if entry.kind is not EntryKind.TREE],
+        [(entry.name, entry.id) for entry in entries if entry.kind is EntryKind.TREE],
+    )
+
+
+def require_listable(top: Key, read: Callable[[Key], Directory[Key]]) -> None:
+    """Check that what is below a directory can be listed, before it is.
+
+    A hostile store may claim directories in directories that multiply: a few dozen small ones stand
+    for more files than there are atoms. Each that differs is looked at once.
+
+    Args:
+        top: the directory.
+        read: returns what is in a directory.
+
+    Raises:
+        InvalidInput: it holds too many files, or their paths have too many characters.
+    """
+    known: dict[Key, tuple[int, int]] = {}
+    listed: dict[Key, Directory[Key]] = {}
+    waiting = [top]
+    while waiting:
+        at = waiting[-1]
+        if at not in listed and at not in known:
+            listed[at] = read(at)
+            waiting += [inner for _, inner in listed[at][1]]
+            continue
+        waiting.pop()
+        if at in known:
+            continue
+        names, directories = listed.pop(at)
+        files, text = len(names), sum(map(len, names))
+        for name, inner in directories:
+            files += known[inner][0]
+            text += known[inner][1] + known[inner][0] * (len(name) + 1)
+        if files > MOST_FILES or text > MOST_TEXT:
+            raise InvalidInput(
+                f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
+                f" {MOST_TEXT:,} characters together, is more than can be listed"
+            )
+        known[at] = files, text
 
 
 def trees_below(tree: bytes, read: ReadTree) -> Iterator[tuple[bytes, tuple[TreeEntry, ...]]]:

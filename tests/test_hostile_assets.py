@@ -1,0 +1,157 @@
+"""Assets that were made to do harm: nothing of them runs, and nothing of them takes for ever."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from ama import Repo
+from ama.entries import Publish
+from ama.errors import InvalidInput
+from ama.hashing import asset_id, blob_id, tree_id
+from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
+from ama.packwriter import PackWriter
+from ama.remote import Remote
+from ama.storage.local import LocalStorage
+from conftest import Ama
+
+Files = Mapping[str, "bytes | Files"]
+
+PLANTED = b"[core]\n\tfsmonitor = touch planted; false\n"
+"""Git's config: any `git status` beside it runs the command."""
+
+
+class Forge:
+    """A store that assets are published to by hand, past all that `add` refuses."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._remote, _ = Remote.create(LocalStorage(directory), directory.parent / "forge-cache")
+
+    def publish(self, files: Files) -> None:
+        objects: dict[bytes, tuple[Kind, bytes]] = {}
+        self.publish_trees(self._tree(files, objects).id, objects)
+
+    def publish_trees(self, root: bytes, objects: Mapping[bytes, tuple[Kind, bytes]]) -> None:
+        asset = encode_asset(Asset("models", root, (), (), "Eve", 1))
+        with PackWriter(self._remote.storage) as writer:
+            for object_id, (kind, data) in objects.items():
+                writer.add(kind, object_id, data)
+            writer.add(Kind.ASSET, asset_id(asset), asset)
+            (index,) = writer.finish()
+        event = Publish(asset_id(asset), "models", (), (index.id,), (index.id,))
+        self._remote.log.append(lambda _: [event], author="Eve", now=lambda: 0)
+
+    def _tree(self, files: Files, objects: dict[bytes, tuple[Kind, bytes]]) -> TreeEntry:
+        entries = []
+        for name, found in sorted(files.items()):
+            if isinstance(found, bytes):
+                objects[blob_id(found)] = (Kind.DATA, found)
+                entries.append(TreeEntry(name, EntryKind.FILE, blob_id(found), len(found)))
+            else:
+                entries.append(self._tree(found, objects)._replace(name=name))
+        return listed(entries, objects)
+
+
+def listed(entries: Sequence[TreeEntry], objects: dict[bytes, tuple[Kind, bytes]]) -> TreeEntry:
+    data = encode_tree(entries)
+    objects[tree_id(data)] = (Kind.TREE, data)
+    return TreeEntry("", EntryKind.TREE, tree_id(data), sum(entry.size for entry in entries))
+
+
+@pytest.fixture
+def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    forged = Forge(tmp_path / "store")
+    monkeypatch.setenv("AMA_REMOTE", str(forged.directory))
+    return forged
+
+
+def hinted(hint: str) -> list[str]:
+    """The words of the `--exclude` that a hint says."""
+    return shlex.split(hint[hint.index("--exclude") :])
+
+
+@pytest.mark.parametrize(
+    "names", [[".git"], [".GIT"], ["GIT~1"], [".git. ", ".g\u200cit", ".git::$INDEX_ALLOCATION"]]
+)
+def test_what_git_takes_for_its_own_never_comes(
+    names: list[str], forge: Forge, run: Ama, tmp_path: Path
+) -> None:
+    forge.publish({"weights": b"1"})
+    hostile = {name: {"config": PLANTED, "HEAD": b"ref: refs/heads/main\n"} for name in names}
+    forge.publish({"weights": b"2", "sub": hostile, ".gitignore": b"", "git~2": b""})
+    assert run.ok("cat", f"models/2:sub/{names[0]}/config").stdout.encode() == PLANTED
+    assert names[0] in run.ok("ls", "models/2").stdout or not names[0].isascii()
+
+    refused = run("download", "models/2", "-o", "new")
+    assert refused.code == InvalidInput.exit_code
+    assert "git would run" in refused.stderr
+    assert not (tmp_path / "new").exists()
+    words = hinted(refused.stderr.partition("hint: ")[2])
+    run.ok("download", "models/2", "-o", "new", *words)
+    assert {p.name for p in (tmp_path / "new").iterdir()} >= {".gitignore", "git~2", "weights"}
+
+    run.ok("download", "models/1", "-o", "old")
+    repo = Repo.open(tmp_path / "old")
+    for refusing in (
+        lambda: repo.switch("models/2"),
+        lambda: repo.pull(),
+        lambda: repo.restore(["."], source="models/2"),
+        lambda: repo.restore(["."], source="models/2", staged=True),
+    ):
+        with pytest.raises(InvalidInput, match="git would run"):
+            refusing()
+        assert (repo.root / "weights").read_bytes() == b"1"
+        assert not repo.diff()
+        assert not repo.diff(staged=True)
+    with pytest.raises(InvalidInput) as caught:
+        repo.switch("models/2")
+    command = re.search(r"ama (download .*)", caught.value.hint or "")
+    assert command
+    run.ok(*shlex.split(command[1].replace("DIR", "other")))
+    assert (tmp_path / "other" / "weights").read_bytes() == b"2"
+
+
+def test_what_is_gits_own_is_not_added(run: Ama, tmp_path: Path) -> None:
+    repo = Repo.init(tmp_path / "work", "models")
+    for name in (".git/config", "sub/.git", "git~1/config", ".gitignore", ".amaignore"):
+        (repo.root / name).parent.mkdir(exist_ok=True, parents=True)
+        (repo.root / name).write_text("!.git\n", encoding="utf-8")
+    for name in (".git", ".git/config", "sub/.git", "git~1"):
+        refused = run("add", name, cwd=repo.root)
+        assert refused.code == InvalidInput.exit_code
+        assert "can't be in an asset: git would run" in refused.stderr
+    (repo.root / "git~1" / "config").unlink()
+    run.ok("add", ".", cwd=repo.root)
+    assert sorted(change.path for change in repo.diff(staged=True)) == [".amaignore", ".gitignore"]
+
+
+@pytest.mark.parametrize(("depth", "letters"), [(40, 1), (18, 250)])
+def test_directories_that_multiply_are_refused_at_once(
+    depth: int, letters: int, forge: Forge, run: Ama, tmp_path: Path
+) -> None:
+    """A few small trees stand for 2^40 files, or for paths of a billion letters."""
+    forge.publish({"weights": b"1"})
+    objects = {blob_id(b"x"): (Kind.DATA, b"x")}
+    entries = [TreeEntry("file", EntryKind.FILE, blob_id(b"x"), 1)]
+    for _ in range(depth):
+        tree = listed(entries, objects)
+        entries = [tree._replace(name=letter * letters) for letter in "ab"]
+    forge.publish_trees(listed(entries, objects).id, objects)
+    for command in (
+        ["ls", "models/2"],
+        ["show", "models/2"],
+        ["diff", "models/1", "models/2"],
+        ["compare", "models/1", "models/2"],
+        ["download", "models/2", "-o", "new"],
+        ["cat", "models/2:file"],
+    ):
+        refused = run(*command)
+        assert (refused.code, refused.stdout) == (InvalidInput.exit_code, "")
+        assert "more than can be listed" in refused.stderr
+    assert not (tmp_path / "new").exists()
+    run.ok("copy", "models/2", "--from", forge.directory, "--to", tmp_path / "copy")
