@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,7 @@ class Catalog:
             with self._alone:
                 if self._memory is None:
                     self._memory = _connect(":memory:")
+                    weakref.finalize(self, self._memory.close)
                 yield self._memory
             return
         try:

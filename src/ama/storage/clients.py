@@ -5,6 +5,7 @@ These are given the open client, and import none: that takes most of a second.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -278,18 +279,16 @@ class SftpClient:
         directory = path.rpartition("/")[0]
         temp = f"{directory}/{temp_name()}"
         async with self._fs._pool.get() as channel:
-            file = await self._opened(channel, temp)
+            # In a task of its own, as an error keeps the frames alive that it passed through, and
+            # those that called them, until the next garbage collection: this one has a pack.
+            file = await asyncio.create_task(self._opened(channel, temp))
             async with file:
                 await file.write(data)
                 await _synced(file)
         return temp
 
     async def _opened(self, channel: Any, path: str) -> Any:
-        """Open a new file, and make its directory if need be.
-
-        On its own, as the client's errors keep the frames alive that they passed through, until
-        the next garbage collection: none of these may hold the bytes of a pack.
-        """
+        """Open a new file, and make its directory if need be."""
         try:
             return await channel.open(path, "wb")
         except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ama import fs
-from ama.errors import AlreadyExists, StorageError, storage_error
+from ama.errors import AlreadyExists, storage_error
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
 
 _STALE_AFTER_S = 24 * 60 * 60
@@ -180,14 +179,13 @@ class LocalStorage:
 
 
 def _in_directory(path: str, write: Callable[[], None]) -> None:
-    """Write a file; make its directory only if that turns out to be missing."""
-    try:
-        write()
-    except StorageError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        fs.make_directories(os.path.dirname(path))  # which may be there by now
-        write()
+    """Write a file, and make its directory before if that is missing."""
+    directory = os.path.dirname(path)
+    # Asked for, and not found out: an error would keep what is written until the next garbage
+    # collection, by the frames that it passed through.
+    if not os.path.isdir(directory):
+        fs.make_directories(directory)
+    write()
 
 
 def _read_range(fd: int, size: int, wanted: Range) -> bytes:

@@ -210,8 +210,8 @@ class Worktree:
         if note is None:
             return None
         target, _, rest = _text(note).partition("\n")
-        command, _, incoming = rest.rpartition("\n")
-        return Begun(target, command, incoming)
+        command, line_feed, incoming = rest.rpartition("\n")
+        return Begun(target, command, incoming) if line_feed else Begun(target, rest)
 
     def interrupted(self) -> Iterator[str]:
         """Yield which work was interrupted here, and how to finish it."""
