@@ -6,7 +6,8 @@ and counts only if the store still has the entry that it ended with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from ama import canonical
 from ama.cache import Cache
@@ -51,6 +52,9 @@ GALLOP = tuple(2**power for power in range(1, 24))
 
 MOST_ENTRIES = 1024
 """So many entries are asked for at once at most, however far HINT says that the log reaches."""
+
+FEW_ENTRIES = 256
+"""So many entries are held at once where they are gone through one by one."""
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
@@ -142,10 +146,22 @@ class LogReader:
         Raises:
             IntegrityError: it is absent or damaged.
         """
-        (data,) = self._storage.read([Range(entry_name(number))])
-        if data is None:
-            raise _lost(number, self._storage.url)
-        return self._decode(number, data)
+        (entry,) = self.read_entries([number])
+        return entry
+
+    def read_entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
+        """Yield entries, in the order of their numbers here, some at a time.
+
+        Raises:
+            IntegrityError: one is absent or damaged.
+        """
+        waiting = iter(numbers)
+        while batch := list(islice(waiting, FEW_ENTRIES)):
+            answers = self._storage.read([Range(entry_name(number)) for number in batch])
+            for number, data in zip(batch, answers, strict=True):
+                if data is None:
+                    raise _lost(number, self._storage.url)
+                yield self._decode(number, data)
 
     def _read_cold(self, reached: int, known: LogView | None) -> LogView:
         """Read from the newest checkpoint that HINT promises, or failing that, gallop."""
@@ -317,8 +333,8 @@ class LogReader:
         """
         tail: list[tuple[Entry, bytes]] = []
         previous = self._genesis
-        for start in range(1, number + 1, 256):
-            numbers = range(start, min(start + 256, number + 1))
+        for start in range(1, number + 1, FEW_ENTRIES):
+            numbers = range(start, min(start + FEW_ENTRIES, number + 1))
             answers = self._storage.read([Range(entry_name(n)) for n in numbers])
             for at, data in zip(numbers, answers, strict=True):
                 if data is None:
