@@ -91,6 +91,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "operations": [
         {"session", "noted"},
+        {"accepting"},
         {"inspecting", "uploading", "switching"},
         {"editing", "comparing"},
         {"linking"},

@@ -6,6 +6,7 @@ and counts only if the store still has the entry that it ended with.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
@@ -57,6 +58,14 @@ FEW_ENTRIES = 256
 """So many entries are held at once where they are gone through one by one."""
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
+
+_RESTORE = "restore it from a backup or another copy; see what is touched: ama fsck"
+
+# The store may be sound: then it is this machine that remembers another one.
+_ANOTHER = (
+    "was it put back from a backup, or made anew? take it as it is now: ama fetch --force --remote"
+    " {url}; else restore it from another copy"
+)
 
 
 class LogReader:
@@ -114,6 +123,21 @@ class LogReader:
         self._check_reached(view, reached)
         if known is None or (known.number, known.base) != (view.number, view.base):
             self._remember(view)
+        return view
+
+    def view_anew(self) -> LogView:
+        """Return the log as it is now, and forget what this machine saw of another one.
+
+        Raises:
+            IntegrityError: it is damaged, whatever was seen of it: nothing is forgotten.
+            FormatError: the store needs a newer version of ama.
+        """
+        (hint,) = self._storage.read([Range(HINT)])
+        reached = decode_hint(hint or b"")
+        view = self._read_cold(reached[0], None)
+        self._check_reached(view, reached)
+        view.require_whole()
+        self._keep(view)
         return view
 
     def cached_view(self) -> LogView | None:
@@ -202,10 +226,11 @@ class LogReader:
         """Return why the log is not the one that this machine knew, or None if it is."""
         if known.number == 0:
             return None
+        hint = _ANOTHER.format(url=shlex.quote(self._storage.url))
         if last is None:
-            return _lost(known.number, self._storage.url)
+            return _lost(known.number, self._storage.url, hint)
         if entry_hash(last) != known.entry_hash:
-            return _rewritten(known.number, self._storage.url)
+            return _rewritten(known.number, self._storage.url, hint)
         return None
 
     def _extend(self, view: LogView, found: dict[int, bytes | None], reached: int) -> LogView:
@@ -393,8 +418,10 @@ class LogReader:
         return view
 
     def _remember(self, view: LogView) -> None:
-        if view.damage is not None or not view.number:
-            return
+        if view.damage is None and view.number:
+            self._keep(view)
+
+    def _keep(self, view: LogView) -> None:
         if len(view.tail) > 2 * CHECKPOINT_EVERY:
             try:
                 view = LogView(view.folded(self._cache_class), (), self._load_classes)
@@ -427,23 +454,22 @@ def check_features(features: Iterable[str], url: str, verb: str) -> None:
         )
 
 
-def _lost(number: int, url: str) -> IntegrityError:
+def _lost(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
     return IntegrityError(
-        f"log entry {number} of {url} is missing, though it was there before",
-        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+        f"log entry {number} of {url} is missing, though it was there before", hint=hint
     )
 
 
-def _rewritten(number: int, url: str) -> IntegrityError:
+def _rewritten(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
     return IntegrityError(
         f"log entry {number} of {url} is not the one that was there before: its history"
         " was changed",
-        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+        hint=hint,
     )
 
 
 def _hole(number: int, later: int, url: str) -> IntegrityError:
     return IntegrityError(
         f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
-        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+        hint=_RESTORE,
     )

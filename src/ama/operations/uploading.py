@@ -20,6 +20,7 @@ from ama.errors import (
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.logview import LogView
+from ama.operations.accepting import keep_lost_files
 from ama.operations.session import Session, now
 from ama.remote import Remote
 from ama.results import CommitResult, UploadResult
@@ -277,6 +278,8 @@ def _publish(
     unmade = store.storage if isinstance(store.storage, Unmade) else None
     stored = cache(lambda: set(session.stored(head).values()))
     here = publishing.from_worktree(tree, index, lambda i: i in stored()) if index else []
+    if index is None:
+        keep_lost_files(session, head)
     try:
         done = publishing.publish(
             tree,
@@ -291,6 +294,11 @@ def _publish(
             now=now,
             progress=session.progress,
         )
+    except NotFound as error:
+        raise NotFound(
+            f"{error.message}, and {head.class_name} here came from it",
+            hint=f"begin without it: ama init --force {head.class_name}, ama add . and ama upload",
+        ) from error
     except StorageError as error:
         if not new_store or error.errno != errno.ENOENT:
             raise
