@@ -83,7 +83,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"restoring"},
     ],
     "transfer": [
-        {"patterns", "adopting", "aliasing", "presence", "pending"},
+        {"patterns", "adopting", "aliasing", "presence", "pending", "rebuilding"},
         {"sending", "download"},
         {"push", "retiring", "delivering"},
         {"publishing", "repairing"},
@@ -91,6 +91,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "operations": [
         {"session", "noted", "standing"},
+        {"accepting"},
         {"inspecting", "uploading", "switching"},
         {"editing", "comparing"},
         {"linking"},

@@ -12,7 +12,7 @@ import pytest
 
 import ama.fs
 from ama import Repo, Store
-from ama.entries import Event, Gc, decode_entry
+from ama.entries import Event, Gc, Publish, decode_entry
 from ama.errors import IntegrityError
 from ama.objectstore import pack_name
 from ama.settings import Settings
@@ -243,16 +243,66 @@ def test_what_can_not_be_repaired_is_named(people: People, run: Ama) -> None:
     assert "Traceback" not in told.output
 
 
-def test_an_index_that_nobody_remembers_is_named(people: People) -> None:
+@pytest.mark.parametrize("damage", ["delete", "half", "flip-middle"])
+def test_an_index_that_nobody_remembers_is_made_again(people: People, damage: str) -> None:
+    """Its packs say themselves what they hold; what none holds is sent from the worktree."""
     people.worktree("models", FILES)
-    people.file("models/1", "index").unlink()
+    people.worktree("other", {"theirs": b"theirs", "shared": FILES["sub/some"]})
+    repo = people.again("models")
+    shutil.rmtree(repo.root / ".ama" / "objects" / "packs")  # a clone has no content there
+    people.file("models/1", "content").unlink()
+    DAMAGES[damage](people.file("models/1", "index"))
+    DAMAGES[damage](people.file("other/1", "index"))
     shutil.rmtree(people.root / "cache-models")
-    before = people.everything()
-    with pytest.raises(IntegrityError, match=r"not all could be repaired: index/"):
-        people.again("models").push(repair=True)
-    after = people.everything()
-    assert {n: d for n, d in after.items() if n in before} == before
-    assert people.entries()[-1] == people.entries()[0]
+    before = len(people.entries())
+    chunks = people.largest().read_bytes()
+    result = people.again("models").push(repair=True)
+    assert result.repaired
+    assert result.bytes_sent < 100_000, "what a pack holds is not sent again"
+    assert people.largest().read_bytes() == chunks
+    assert people.files("models/1") == FILES
+    assert people.files("other/1") == {"theirs": b"theirs", "shared": FILES["sub/some"]}
+    report = people.store().fsck()
+    assert report.ok, report.problems
+    ((event,),) = people.entries()[before:]
+    assert isinstance(event, Gc)
+    independent = independent_listing(people.url, people.root / "independent")
+    assert as_json(independent) == as_json(ama_listing(people.url))
+    assert content(people.root / "independent" / "models-1") == FILES
+    unchanged = people.everything()
+    assert people.again("models").push(repair=True).repaired == 0
+    assert people.everything() == unchanged
+
+
+def test_an_index_over_many_packs_is_made_again_for_all_who_need_it(people: People) -> None:
+    """It has no packs of its own: what it named is told by the assets, also those of others."""
+    files = {f"file{n:02}": NOISE.randbytes(2000) for n in range(20)}
+    for name, data in files.items():
+        people.worktree("models", {name: data})
+    people.worktree("other", files)
+    path = max(people.url.glob("index/*"), key=lambda path: path.stat().st_size)
+    needing = [
+        event.class_name
+        for events in people.entries()
+        for event in events
+        if isinstance(event, Publish) and path.stem in {need.hex() for need in event.needs}
+    ]
+    assert needing == ["other"]
+    path.unlink()
+    shutil.rmtree(people.root / "cache-models")
+    # It stood in the way of every publication too.
+    (people.root / "models" / "more").write_bytes(b"more")
+    repo = people.again("models")
+    repo.add(["more"])
+    repo.commit()
+    with pytest.raises(IntegrityError, match="is missing") as caught:
+        people.again("models").push()
+    assert "ama push --repair" in (caught.value.hint or "")
+    assert len(people.again("models").push(repair=True).published) == 1
+    report = people.store().fsck()
+    assert report.ok, report.problems
+    assert people.files("other/1") == files
+    assert people.files("models/21") == {**files, "more": b"more"}
 
 
 def test_the_command(people: People, run: Ama) -> None:

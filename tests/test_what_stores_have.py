@@ -49,6 +49,10 @@ def roll_back(place: Path) -> None:
 def make_anew(place: Path) -> None:
     """A colleague, whose machine knows nothing of the old store, makes another one there."""
     shutil.rmtree(place)
+    publish_theirs(place)
+
+
+def publish_theirs(place: Path) -> None:
     other = place.with_name("colleague")
     settings = Settings(
         data_dir=other / "data",
@@ -222,3 +226,109 @@ def test_force_says_what_it_overwrote_and_dropped(work: Path, run: Ama) -> None:
     assert "overwrote a" in told
     assert "dropped what was set: alias right" in told
     assert (work / "a").read_bytes() == b"one"
+
+
+def go_another_way(place: Path) -> None:
+    """The store is put back, and a colleague publishes what gets the number of what was lost."""
+    roll_back(place)
+    publish_theirs(place)
+
+
+def empty(place: Path) -> None:
+    """All is gone but what makes it the same store."""
+    kept = (place / "format.json").read_bytes()
+    shutil.rmtree(place)
+    place.mkdir()
+    (place / "format.json").write_bytes(kept)
+
+
+def numbers(place: Path) -> dict[bytes, int | None]:
+    store = Store.open(str(place))
+    return {store.resolve(i.id).read("a"): i.number for i in store.assets("models")}
+
+
+@pytest.mark.parametrize("change", [roll_back, go_another_way, empty])
+def test_another_history_is_taken_as_it_is_on_demand(
+    work: Path, place: Path, home: Path, change: Callable[[Path], None], run: Ama
+) -> None:
+    Store.open(str(place)).move_alias("models", "best", "2")
+    change(place)
+    commands = ["list", "show models", "find --class models", "pull", "upload", "push", "fetch"]
+    commands += ["alias list", "download models -o d", "push --repair"]
+    for command in commands:
+        failed = run(*command.split(), cwd=work)
+        assert failed.code == 6, command
+        assert f"ama fetch --force --remote {place};" in failed.stderr, command
+    told = run.ok("fetch", "--force", cwd=work).stdout
+    assert "gone: models/2 (" in told
+    assert "gone: alias models@best, which was models/2 (" in told
+    assert ("gone: models/1 (" in told) == (change is empty)
+    assert told.splitlines()[-1] == "next: ama push"
+    # What only this worktree has is a commit like any other, whatever is forgotten.
+    shutil.rmtree(home / ".cache")
+    repo = Repo.open(work)
+    assert len(repo.status().unpublished) == (2 if change is empty else 1)
+    for act in (lambda: repo.switch("HEAD~1"), lambda: Repo.init(work, "other")):
+        with pytest.raises(Conflict, match="would be l"):
+            act()
+    assert Repo.open(work).fsck().ok
+    (work / "large").write_bytes(b"changed in place")
+    if change is go_another_way:
+        with pytest.raises(Conflict, match="not published"):
+            repo.pull()
+    repo.push()
+    number = 3 if change is go_another_way else 2
+    newest = Store.open(str(place)).resolve(f"models/{number}")
+    assert newest.read("large") == LARGE
+    assert repo.status().head.number == number
+    assert Store.open(str(place)).fsck().ok
+
+
+def test_a_worktree_that_was_elsewhere_meanwhile_loses_nothing(
+    work: Path, place: Path, tmp_path: Path, run: Ama
+) -> None:
+    """Whoever takes the store as it is need not do so in this worktree, nor in any."""
+    go_another_way(place)
+    with pytest.raises(IntegrityError, match="history was changed"):
+        Store.open(str(place)).assets("models")
+    run.ok("fetch", "--force", "--remote", str(place), cwd=tmp_path)
+    assert set(numbers(place)) == {b"one", b"theirs"}
+    with pytest.raises(Conflict, match="left behind"):
+        Repo.open(work).switch("models/1")
+    with pytest.raises(Conflict, match="large"):
+        Repo.open(work).remove(["large"])
+    assert [asset.number for asset in Repo.open(work).push().published] == [3]
+    assert Store.open(str(place)).resolve("models/3").read("large") == LARGE
+
+
+def test_a_damaged_history_is_not_taken(work: Path, place: Path, run: Ama) -> None:
+    """It would be shorter than what the store itself says, and what was seen is kept."""
+    lost = place / "log" / f"{2:012}"
+    away = lost.read_bytes()
+    lost.unlink()
+    failed = run("fetch", "--force", cwd=work)
+    assert failed.code == 6
+    assert "restore it from a backup" in failed.stderr
+    assert not Repo.open(work).status().unpublished
+    lost.write_bytes(away)
+    assert run.ok("fetch", "--force", cwd=work).stdout == f"nothing new in {place}\n"
+
+
+def test_what_comes_from_a_lost_asset_can_begin_anew(
+    work: Path, place: Path, tmp_path: Path, run: Ama
+) -> None:
+    """A download has its own asset alone: it can't be published without those before it."""
+    (work / "a").write_bytes(b"third")
+    Repo.open(work).add(["a"])
+    Repo.open(work).upload()
+    copy = tmp_path / "copy"
+    Store.open(str(place)).download("models/3", copy)
+    roll_back(place)
+    run.ok("fetch", "--force", cwd=copy)
+    failed = run("push", cwd=copy)
+    assert failed.code == 3
+    assert "ama init --force models, ama add . and ama upload" in failed.stderr
+    run.ok("init", "--force", "models", cwd=copy)
+    run.ok("add", ".", cwd=copy)
+    run.ok("upload", cwd=copy)
+    assert numbers(place) == {b"one": 1, b"third": 2}

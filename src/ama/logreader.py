@@ -6,7 +6,9 @@ and counts only if the store still has the entry that it ended with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from ama import canonical
 from ama.cache import Cache
@@ -52,7 +54,18 @@ GALLOP = tuple(2**power for power in range(1, 24))
 MOST_ENTRIES = 1024
 """So many entries are asked for at once at most, however far HINT says that the log reaches."""
 
+FEW_ENTRIES = 256
+"""So many entries are held at once where they are gone through one by one."""
+
 KNOWN_FEATURES: frozenset[str] = frozenset()
+
+_RESTORE = "restore it from a backup or another copy; see what is touched: ama fsck"
+
+# The store may be sound: then it is this machine that remembers another one.
+_ANOTHER = (
+    "was it put back from a backup, or made anew? take it as it is now: ama fetch --force --remote"
+    " {url}; else restore it from another copy"
+)
 
 
 class LogReader:
@@ -112,6 +125,21 @@ class LogReader:
             self._remember(view)
         return view
 
+    def view_anew(self) -> LogView:
+        """Return the log as it is now, and forget what this machine saw of another one.
+
+        Raises:
+            IntegrityError: it is damaged, whatever was seen of it: nothing is forgotten.
+            FormatError: the store needs a newer version of ama.
+        """
+        (hint,) = self._storage.read([Range(HINT)])
+        reached = decode_hint(hint or b"")
+        view = self._read_cold(reached[0], None)
+        self._check_reached(view, reached)
+        view.require_whole()
+        self._keep(view)
+        return view
+
     def cached_view(self) -> LogView | None:
         """Return the log as this machine saw it last, without asking the storage."""
         return self._remembered()
@@ -142,10 +170,22 @@ class LogReader:
         Raises:
             IntegrityError: it is absent or damaged.
         """
-        (data,) = self._storage.read([Range(entry_name(number))])
-        if data is None:
-            raise _lost(number, self._storage.url)
-        return self._decode(number, data)
+        (entry,) = self.read_entries([number])
+        return entry
+
+    def read_entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
+        """Yield entries, in the order of their numbers here, some at a time.
+
+        Raises:
+            IntegrityError: one is absent or damaged.
+        """
+        waiting = iter(numbers)
+        while batch := list(islice(waiting, FEW_ENTRIES)):
+            answers = self._storage.read([Range(entry_name(number)) for number in batch])
+            for number, data in zip(batch, answers, strict=True):
+                if data is None:
+                    raise _lost(number, self._storage.url)
+                yield self._decode(number, data)
 
     def _read_cold(self, reached: int, known: LogView | None) -> LogView:
         """Read from the newest checkpoint that HINT promises, or failing that, gallop."""
@@ -186,10 +226,11 @@ class LogReader:
         """Return why the log is not the one that this machine knew, or None if it is."""
         if known.number == 0:
             return None
+        hint = _ANOTHER.format(url=shlex.quote(self._storage.url))
         if last is None:
-            return _lost(known.number, self._storage.url)
+            return _lost(known.number, self._storage.url, hint)
         if entry_hash(last) != known.entry_hash:
-            return _rewritten(known.number, self._storage.url)
+            return _rewritten(known.number, self._storage.url, hint)
         return None
 
     def _extend(self, view: LogView, found: dict[int, bytes | None], reached: int) -> LogView:
@@ -317,8 +358,8 @@ class LogReader:
         """
         tail: list[tuple[Entry, bytes]] = []
         previous = self._genesis
-        for start in range(1, number + 1, 256):
-            numbers = range(start, min(start + 256, number + 1))
+        for start in range(1, number + 1, FEW_ENTRIES):
+            numbers = range(start, min(start + FEW_ENTRIES, number + 1))
             answers = self._storage.read([Range(entry_name(n)) for n in numbers])
             for at, data in zip(numbers, answers, strict=True):
                 if data is None:
@@ -377,8 +418,10 @@ class LogReader:
         return view
 
     def _remember(self, view: LogView) -> None:
-        if view.damage is not None or not view.number:
-            return
+        if view.damage is None and view.number:
+            self._keep(view)
+
+    def _keep(self, view: LogView) -> None:
         if len(view.tail) > 2 * CHECKPOINT_EVERY:
             try:
                 view = LogView(view.folded(self._cache_class), (), self._load_classes)
@@ -411,23 +454,22 @@ def check_features(features: Iterable[str], url: str, verb: str) -> None:
         )
 
 
-def _lost(number: int, url: str) -> IntegrityError:
+def _lost(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
     return IntegrityError(
-        f"log entry {number} of {url} is missing, though it was there before",
-        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+        f"log entry {number} of {url} is missing, though it was there before", hint=hint
     )
 
 
-def _rewritten(number: int, url: str) -> IntegrityError:
+def _rewritten(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
     return IntegrityError(
         f"log entry {number} of {url} is not the one that was there before: its history"
         " was changed",
-        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+        hint=hint,
     )
 
 
 def _hole(number: int, later: int, url: str) -> IntegrityError:
     return IntegrityError(
         f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
-        hint="restore it from a backup or another copy; see what is touched: ama fsck",
+        hint=_RESTORE,
     )

@@ -232,6 +232,21 @@ def read_trailer(data: Buffer, what: str) -> tuple[Record, ...]:
     return records
 
 
+def count_records(footer: Buffer) -> int | None:
+    """Return how many records a pack's last `FOOTER_SIZE` bytes say it has; None if they can't.
+
+    Example:
+        >>> builder = PackBuilder()
+        >>> _ = builder.add(Kind.DATA, blob_id(b"abc"), 0, b"abc", 3)
+        >>> count_records(builder.seal().data[-FOOTER_SIZE:])
+        1
+    """
+    if len(footer) != FOOTER_SIZE:
+        return None
+    magic, _, count, zero, _ = _FOOTER.unpack(footer)
+    return int(count) if magic == END_MAGIC and not zero else None
+
+
 def _rows(records: Sequence[Record]) -> bytes:
     return b"".join([_ROW.pack(r.id, r.kind, r.offset, r.stored, r.full) for r in records])
 

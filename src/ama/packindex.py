@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ class Location(NamedTuple):
     record: Record
 
 
-def encode_index(locations: Iterable[Location], pack_sizes: dict[bytes, int]) -> bytes:
+def encode_index(locations: Iterable[Location], pack_sizes: Mapping[bytes, int]) -> bytes:
     """Return the bytes of an index over these locations.
 
     Args:

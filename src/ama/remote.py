@@ -39,6 +39,7 @@ MAGIC = "ama store"
 VERSION = 1
 MAX_FORMAT = 64 * 1024
 REPAIR = "send it again from a worktree that has its content: ama push --repair"
+MAKE_AGAIN = "make it again, from a worktree of this store: ama push --repair"
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
 
@@ -281,8 +282,7 @@ class Remote:
             try:
                 if data is None:
                     raise IntegrityError(
-                        f"{index_name(index)} of {self.url} is missing",
-                        hint="see what is touched: ama fsck",
+                        f"{index_name(index)} of {self.url} is missing", hint=MAKE_AGAIN
                     )
                 self._keep(index, data, required=True)
                 self.cache.put(index_name(index), data)
@@ -299,7 +299,7 @@ class Remote:
             if blob_id(data) != index:
                 raise IntegrityError(
                     f"{name} of {self.url} is damaged: its bytes have another hash",
-                    hint="see what is touched: ama fsck",
+                    hint=MAKE_AGAIN,
                 )
             self._indexes[index] = PackIndex(data, f"{name} of {self.url}")
         except (IntegrityError, FormatError):

@@ -717,14 +717,18 @@ class Repo:
 
         return uploading.push(self._session, remote, new_store=new_store, repair=repair)
 
-    def fetch(self, *, remote: str | None = None) -> FetchResult:
+    def fetch(self, *, remote: str | None = None, force: bool = False) -> FetchResult:
         """Look at a store, and tell which assets of this class are new there.
 
         Args:
             remote: see `upload`.
+            force: whether the store's log is taken as it is now where it is not the one that this
+                machine saw: the store was put back from a backup, or made anew. What of HEAD and
+                the assets before it isn't there any more waits for a push again.
 
         Raises:
             NotFound: there is no store.
+            IntegrityError: its log is damaged, or (without `force`) another than was seen before.
 
         Example:
             >>> import ama
@@ -733,7 +737,7 @@ class Repo:
         """
         from ama.operations import switching
 
-        return switching.fetch(self._session, remote)
+        return switching.fetch(self._session, remote, force=force)
 
     def pull(self, *, remote: str | None = None, force: bool = False) -> SwitchResult:
         """Bring the worktree to what HEAD's alias points to now, or to the class's newest asset.

@@ -178,10 +178,17 @@ class SwitchResult:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What `fetch` saw: assets of this class that were not known before, oldest first."""
+    """What `fetch` saw: assets of this class that were not known before, oldest first.
+
+    With `force`, `lost_assets` are those that this machine saw in the store and that aren't there
+    any more, of any class, with their numbers and aliases of then; and `lost_aliases` the aliases
+    that are gone, or elsewhere now.
+    """
 
     remote: str
     new_assets: tuple[AssetInfo, ...]
+    lost_assets: tuple[Ref, ...] = ()
+    lost_aliases: tuple[AliasChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,14 @@ from ama.objects import check_text
 from ama.operations.session import at_least_one, now, several
 from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
-from ama.results import AliasChange, CopyResult, DownloadResult, FsckReport, StatusChange
+from ama.results import (
+    AliasChange,
+    CopyResult,
+    DownloadResult,
+    FetchResult,
+    FsckReport,
+    StatusChange,
+)
 from ama.revisions import (
     Revision,
     class_state,
@@ -788,6 +795,29 @@ class Store:
         report = check_store(self.remote, self._progress)
         remember(self.remote, now(), len(report.problems))
         return report
+
+    def accept(self) -> FetchResult:
+        """Take the store's log as it is now, where it is not the one that this machine saw before.
+
+        That is so once a store was put back from a backup, or made anew. In a worktree,
+        `Repo.fetch(force=True)` does the same, and has what only the worktree has still wait for a
+        push.
+
+        Returns:
+            What this machine saw in the store and is not there any more.
+
+        Raises:
+            IntegrityError: the log is damaged, whatever was seen of it.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").accept().lost_assets
+            ()
+        """
+        from ama.operations.accepting import accept
+
+        accepted = accept(self.remote)
+        return FetchResult(self.url, (), accepted.assets, accepted.aliases)
 
     # Names
 

@@ -239,6 +239,14 @@ def moving_text(asset: AssetInfo, alias: str | None) -> str:
     return shlex.join(["ama", "alias", "move", name, f"{asset.class_name}/{asset.number}"])
 
 
+def alias_lost_text(change: AliasChange) -> str:
+    """What became of an alias that a store doesn't have any more as it had it."""
+    old = _asset_text(change.class_name, change.old, change.old_number)
+    new = _asset_text(change.class_name, change.new, change.new_number)
+    where = "" if new is None else f", and is {new} now"
+    return f"alias {change.class_name}@{change.alias}, which was {old}{where}"
+
+
 def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> str | None:
     if asset_id is None:
         return None

@@ -19,6 +19,7 @@ from ama.cli.arguments import (
 )
 from ama.cli.completion import complete_alias, complete_asset, complete_class
 from ama.cli.opening import (
+    find_repo,
     name_in_store,
     note_if_away,
     open_repo,
@@ -28,6 +29,7 @@ from ama.cli.opening import (
 from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
     alias_change_text,
+    alias_lost_text,
     asset_text,
     beginning,
     files_text,
@@ -263,24 +265,48 @@ def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:
     report_switch(repo.pull(remote=remote, force=force), repo.root)
 
 
-def fetch(remote: RemoteOption = None) -> None:
+def fetch(
+    remote: RemoteOption = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Take the remote as it is, though this machine saw another history there.",
+        ),
+    ] = False,
+) -> None:
     """See what was published since.
 
     It changes no file. Where the store can't be reached later, `log`, `show` and `list` have what
     was fetched last, and say so.
 
+    A store that was put back from a backup, or made anew, is another than this machine saw, and is
+    refused. With --force it is taken as it is now, and what this machine saw there and is gone is
+    named. What of it this directory was made from waits for a push again.
+
     Example:
         ama fetch
         ama log sequence_models
+        ama fetch --force
     """
-    result = open_repo().fetch(remote=remote)
+    repo = find_repo() if force else open_repo()
+    if repo is not None:
+        result = repo.fetch(remote=remote, force=force)
+    else:
+        result = open_store(remote).accept()
     if console.report(result):
         return
+    for ref in result.lost_assets:
+        console.line(f"gone: {ref.name}", "yellow")
+    for change in result.lost_aliases:
+        console.line(f"gone: {alias_lost_text(change)}", "yellow")
     for asset in result.new_assets:
         console.line(asset_text(asset))
     new = count(len(result.new_assets), "new asset") if result.new_assets else "nothing new"
     console.done(f"{new} in {result.remote}")
-    if result.new_assets:
+    if repo is not None and repo.status().unpublished and result.lost_assets:
+        console.next_step("ama push")
+    elif result.new_assets:
         console.next_step("ama pull")
 
 

@@ -13,6 +13,7 @@ from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
 from ama.hashing import ID_SIZE
 from ama.head import Head, Unpublished
 from ama.logview import LogView
+from ama.operations.accepting import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.operations.standing import is_ahead
@@ -107,20 +108,28 @@ def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
     )
 
 
-def fetch(session: Session, remote: str | None) -> FetchResult:
-    """Look at the store's log, and tell what is new of this worktree's class."""
+def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
+    """Look at the store's log, and tell what is new of this worktree's class.
+
+    With `force` a log is taken as it is that isn't the one which this machine saw.
+    """
     _, head = session.tree.head.read()
     before = session.remembered_view(head)
     known = (
         {record.id for record in before.class_state(head.class_name).assets} if before else set()
     )
     store, view = _look(session, remote, head)
+    accepted = accept(store) if force and view.damage is not None else Accepted(view)
+    view = accepted.view
     view.require_whole()
+    if force:
+        keep_lost_commits(session, store.url, view)
     describer = Describer(view)
     records = view.class_state(head.class_name).assets
     fresh = [(head.class_name, record.id) for record in records if record.id not in known]
     assets = store.assets(view, [*fresh, *_listed(view, head.class_name)])
-    return FetchResult(store.url, tuple(describer.info(i, assets[i]) for _, i in fresh))
+    new = tuple(describer.info(i, assets[i]) for _, i in fresh)
+    return FetchResult(store.url, new, accepted.assets, accepted.aliases)
 
 
 def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
@@ -310,7 +319,7 @@ def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublishe
 
 def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> None:
     """Refuse to leave commits behind that are published nowhere, or nowhere any more."""
-    waiting = {commit.asset for commit in head.unpublished} | set(_lost(session, head))
+    waiting = {commit.asset for commit in head.unpublished} | set(lost_commits(session, head))
     left = [commit for commit in waiting if not _comes_from(session, asset, commit)]
     if left and not force:
         raise Conflict(
@@ -318,16 +327,6 @@ def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> N
             " published nowhere",
             hint="publish first: ama push; or leave them behind all the same: --force",
         )
-
-
-def _lost(session: Session, head: Head) -> Iterator[bytes]:
-    """Yield HEAD's asset and those before it that no store is known to have or to have had."""
-    is_published = session.known_as_published(head, or_deleted=True)
-    with suppress(AmaError):
-        for asset in session.history(head.asset):
-            if is_published(asset):
-                return
-            yield asset
 
 
 def _sources_for(

@@ -21,14 +21,17 @@ from ama.errors import (
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.logview import LogView
+from ama.operations.accepting import keep_lost_files
 from ama.operations.session import Session, now
 from ama.remote import Remote
 from ama.results import CommitResult, UploadResult
+from ama.sources import Sources
 from ama.staging import Index, Notes
 from ama.storage.protocol import Storage
 from ama.transfer import publishing
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Published
+from ama.transfer.rebuilding import rebuild
 from ama.transfer.repairing import Repair, WorktreeFiles
 from ama.values import AssetInfo, Ref
 from ama.worktree.adding import summary
@@ -175,21 +178,60 @@ def push(
             f"no asset of {head.class_name} was made here yet",
             hint="make one: ama add PATH, then ama commit or ama upload",
         )
-    at = (generation, head)
-    result = _publish(session, remote, at, head.asset, head.unpublished, None, new_store)
+    at, tip = (generation, head), head.asset
+    sent = objects = 0
+    if repair and not new_store:
+        # What a lost index named can't be read, and so nothing be published beside it.
+        sent, objects = _repair(session, remote, at, tip, lost_only=True)
+    result = _publish(session, remote, at, tip, head.unpublished, None, new_store)
     if not repair:
         return result
-    return _repair(session, session.open(_url(session, remote, head)), result, head.asset)
+    more = _repair(session, remote, at, tip)
+    return replace(
+        result, bytes_sent=sent + more[0] + result.bytes_sent, repaired=objects + more[1]
+    )
 
 
 def _url(session: Session, remote: str | None, head: Head) -> str:
     return session.settings.remote_url(remote) if remote else session.url(None, head)
 
 
-def _repair(session: Session, store: Remote, result: UploadResult, tip: bytes) -> UploadResult:
-    """Read back from a store what HEAD's asset and those before it need; send what is bad."""
+def _repair(
+    session: Session,
+    remote: str | None,
+    at: tuple[int, Head],
+    tip: bytes,
+    *,
+    lost_only: bool = False,
+) -> tuple[int, int]:
+    """Read back from a store what HEAD's asset and those before it need; send what is bad.
+
+    Args:
+        session: the worktree.
+        remote: the store.
+        at: HEAD.
+        tip: HEAD's asset.
+        lost_only: whether nothing is done unless an index of the store can't be read.
+
+    Returns:
+        How many bytes were sent, and how many objects.
+
+    Raises:
+        IntegrityError: something can't be read there, nor here.
+    """
+    try:
+        store = session.open(_url(session, remote, at[1]))
+    except NotFound:
+        return 0, 0
     view = store.view()
+    rebuilt = rebuild(store, view, session.progress)
+    if lost_only and not rebuilt.lost:
+        return 0, 0
     sources = session.sources()
+    if rebuilt.lost:
+        there = rebuilt.objects
+        sources = Sources(session.tree.objects.store, [lambda: there, *session.openers()])
+        session.use_sources(sources)
     assets = []
     for asset in publishing.history(sources, tip):
         class_name = sources.asset(asset).class_name
@@ -201,9 +243,10 @@ def _repair(session: Session, store: Remote, result: UploadResult, tip: bytes) -
         sources,
         WorktreeFiles(session.tree.root, session.listing(tip).values()),
         assets,
+        rebuilt,
         session.progress,
     )
-    store.log.append(repair.events, author=session.settings.author(), now=now)
+    store.log.append(repair.events, author=session.settings.author(), now=now, view=view)
     session.forget_sources()
     if repair.lost:
         first, *more = repair.lost
@@ -213,8 +256,7 @@ def _repair(session: Session, store: Remote, result: UploadResult, tip: bytes) -
             hint="what was here was sent; see what is touched: ama fsck --remote"
             f" {shlex.quote(store.url)}",
         )
-    sent = result.bytes_sent + repair.bytes_sent
-    return replace(result, bytes_sent=sent, repaired=repair.objects)
+    return repair.bytes_sent, repair.objects
 
 
 def _publish(
@@ -240,6 +282,8 @@ def _publish(
     unmade = store.storage if isinstance(store.storage, Unmade) else None
     stored = cache(lambda: set(session.stored(head).values()))
     here = publishing.from_worktree(tree, index, lambda i: i in stored()) if index else []
+    if index is None:
+        keep_lost_files(session, head)
     try:
         done = publishing.publish(
             tree,
@@ -254,6 +298,11 @@ def _publish(
             now=now,
             progress=session.progress,
         )
+    except NotFound as error:
+        raise NotFound(
+            f"{error.message}, and {head.class_name} here came from it",
+            hint=f"begin without it: ama init --force {head.class_name}, ama add . and ama upload",
+        ) from error
     except StorageError as error:
         if not new_store or error.errno != errno.ENOENT:
             raise

@@ -3,13 +3,15 @@
 Nothing visible is changed. The good copies go to packs of their own, and one gc event puts indexes
 that name these in the place of those that name the damage: so the assets' needs lead to what is
 sound (docs/format.md, section 16), for every reader. A damaged pack is emptied, also of what is
-sound in it, and condemned once nothing needs it any more.
+sound in it, and condemned once nothing needs it any more. An index that is lost is made again from
+the packs, and another one takes its place in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from ama.entries import Event, Gc
@@ -25,6 +27,7 @@ from ama.remote import Remote
 from ama.sources import Sources
 from ama.storage.protocol import Range
 from ama.transfer.presence import is_usable, may_be_purged
+from ama.transfer.rebuilding import Rebuilt, assets_needing, places_of, rebuild
 from ama.worktree.reading import cut, link_target, open_part
 from ama.worktree.snapshot import Listed, trees_below
 
@@ -93,7 +96,8 @@ class _Found:
 
     `emptied` are packs that are lost or damaged, `gaps` objects that no index names, `broken`
     indexes that are lost or damaged themselves, though this machine remembers them, and `carriers`
-    an index of each asset's needs, which takes up what none names.
+    an index of each asset's needs, which takes up what none names. `lost` are the indexes that
+    nobody here remembers, and `needing` all assets of the store that need one of them.
     """
 
     needed: dict[_Object, None] = field(default_factory=dict)
@@ -101,6 +105,8 @@ class _Found:
     gaps: list[_Object] = field(default_factory=list)
     broken: set[bytes] = field(default_factory=set)
     carriers: set[bytes] = field(default_factory=set)
+    lost: frozenset[bytes] = frozenset()
+    needing: list[bytes] = field(default_factory=list)
 
 
 class Repair:
@@ -111,6 +117,7 @@ class Repair:
         sources: where good copies may be: on this machine, or in stores.
         files: where they may be as well.
         assets: the assets as (class, id), the newest first.
+        rebuilt: what the store's packs hold.
         progress: is told of the bytes read.
 
     Attributes:
@@ -124,6 +131,7 @@ class Repair:
         sources: Sources,
         files: WorktreeFiles,
         assets: Sequence[tuple[str, bytes]],
+        rebuilt: Rebuilt,
         progress: Progress,
     ) -> None:
         self.lost: dict[str, None] = {}
@@ -132,6 +140,7 @@ class Repair:
         self._sources = sources
         self._files = files
         self._assets = assets
+        self._rebuilt = rebuilt
         self._progress = progress
         self._found = _Found()
         self._sent: set[_Object] = set()
@@ -146,23 +155,26 @@ class Repair:
     def events(self, view: LogView) -> list[Event]:
         """Return what makes the repair visible, on a log as it is now; nothing if all is sound."""
         if self._sent_at is None or not self._still_holds(view, self._sent_at):
-            current = self._remote.indexes(view.root.indexes, [])
-            objects = ObjectStore(self._remote.storage, current)
+            if self._sent_at is not None:
+                self._rebuilt = rebuild(self._remote, view, self._progress)
+            objects = self._rebuilt.objects
             self.lost = {}
             self._found = self._read_back(view, objects)
             self._own = self._send(objects)
             self._sent_at = view.number
-        return self._gc(view) if self._own else []
+        return self._gc(view) if self._own or self._found.lost else []
 
     def _still_holds(self, view: LogView, sent_at: int) -> bool:
         """Whether what was sent may still be named, and is there."""
-        usable = all(is_usable(view, index) for index in self._own)
+        usable = all(is_usable(view, index) for index in (*self._own, self._rebuilt.index))
+        usable = usable and self._found.lost <= set(view.root.indexes)
         return usable and not may_be_purged(view, sent_at)
 
     # Reading back
 
     def _read_back(self, view: LogView, objects: ObjectStore) -> _Found:
-        found = _Found()
+        found = _Found(emptied=set(self._rebuilt.damaged), lost=self._rebuilt.lost)
+        found.needing = assets_needing(self._remote, view, found.lost)
         for _, asset in self._assets:
             self._need(asset, objects, found)
         sizes = {p: size for index in objects.indexes for p, size in index.pack_sizes.items()}
@@ -175,7 +187,7 @@ class Repair:
         self._progress.start("Reading back", sum(sizes[pack] for pack in packs))
         try:
             for pack in packs:
-                if not self._is_sound(pack_name(pack), pack):
+                if pack not in found.emptied and not self._is_sound(pack_name(pack), pack):
                     found.emptied.add(pack)
                 self._progress.advance(sizes[pack])
         finally:
@@ -213,7 +225,7 @@ class Repair:
 
     def _check_needs(self, view: LogView, objects: ObjectStore, found: _Found) -> None:
         """Look at the files of the indexes that the assets need."""
-        known = {index.id for index in objects.indexes}
+        known = {index.id for index in objects.indexes} | found.lost
         checked: set[bytes] = set()
         for class_name, asset in self._assets:
             record = self._remote.record(view, class_name, asset)
@@ -222,7 +234,7 @@ class Repair:
             event = self._remote.publish_event(view, class_name, record)
             needs = view.root.current(event.needs)
             found.carriers.update([i for i in needs if i in known][:1])
-            for index in set(needs) - checked:
+            for index in set(needs) - checked - found.lost:
                 if index not in known:
                     self.lost[f"{index_name(index)} can't be read, and isn't known here"] = None
                 elif not self._is_sound(index_name(index), index):
@@ -249,15 +261,21 @@ class Repair:
                 del missing[at.record.kind, at.record.id]
             if self._found.carriers:
                 missing.update(dict.fromkeys(self._found.gaps))
-            if self._found.broken and not rows:
-                # One more place of an asset makes it another index, see `_rest`.
-                missing[Kind.ASSET, self._assets[0][1]] = None
+            if (self._found.broken or self._found.lost) and not rows:
+                # One more place of an object makes it another index, see `_rest`.
+                missing.update(dict.fromkeys(self._spare()))
             for wanted in missing:
                 self._send_again(writer, wanted)
             own = writer.finish()
             self.bytes_sent += writer.bytes_written
         self._sent = {(at.record.kind, at.record.id) for index in own for at in index}
         return own
+
+    def _spare(self) -> list[_Object]:
+        """Return an object of which one more place can be had; none if nothing is needed."""
+        assets = [*(asset for _, asset in self._assets), *self._found.needing]
+        anything = ((at.record.kind, at.record.id) for at in self._rebuilt.index)
+        return [*((Kind.ASSET, asset) for asset in assets[:1]), *islice(anything, 1)][:1]
 
     def _send_again(self, writer: PackWriter, wanted: _Object) -> None:
         kind, object_id = wanted
@@ -290,32 +308,51 @@ class Repair:
         """Put indexes without the damage in the place of those that name it."""
         damage: list[AmaError] = []
         again = self._found.broken | (self._found.carriers if self._found.gaps else set())
+        own = [index.id for index in self._own]
         named: set[bytes] = set()
-        replaced = []
+        replaced: list[tuple[tuple[bytes, ...], tuple[bytes, ...]]] = []
         for index in self._remote.indexes(view.root.indexes, damage):
             kept = [at for at in index if not self._is_sent(at)]
             named.update(at.pack for at in kept)
             if len(kept) < len(index) or index.id in again:
-                new = (*self._rest(view, index, kept), *(own.id for own in self._own))
-                replaced.append(((index.id,), new))
+                new = self._rest(view, (index.id,), kept, index.pack_sizes)
+                replaced.append(((index.id,), (*new, *own)))
+        if self._found.lost:
+            replaced.append((tuple(sorted(self._found.lost)), (*self._found_again(view), *own)))
         # What an index names that can't be read isn't known, so nothing is condemned beside it.
         gone = () if damage else tuple(sorted(self._found.emptied - named))
         return [Gc(tuple(replaced), gone)] if replaced else []
 
+    def _found_again(self, view: LogView) -> tuple[bytes, ...]:
+        """Write an index that stands for all that are lost; none if they named nothing.
+
+        What it must name of the packs that other indexes name as well, only the assets tell.
+        """
+        objects = self._rebuilt.objects
+        places = [*self._rebuilt.index, *places_of(objects, self._found.needing)]
+        kept = [at for at in places if at.pack not in self._found.emptied]
+        sizes = {p: size for index in objects.indexes for p, size in index.pack_sizes.items()}
+        return self._rest(view, tuple(self._found.lost), kept, sizes)
+
     def _is_sent(self, at: Location) -> bool:
         return at.pack in self._found.emptied and (at.record.kind, at.record.id) in self._sent
 
-    def _rest(self, view: LogView, index: PackIndex, kept: Sequence[Location]) -> tuple[bytes, ...]:
+    def _rest(
+        self,
+        view: LogView,
+        gone: Sequence[bytes],
+        kept: Sequence[Location],
+        sizes: Mapping[bytes, int],
+    ) -> tuple[bytes, ...]:
         """Write an index of what stays where it is; none if that is nothing."""
         if not kept:
             return ()
-        sizes = index.pack_sizes
         data = encode_index(kept, sizes)
-        if blob_id(data) in {index.id, *view.root.condemned_indexes}:
+        if blob_id(data) in {*gone, *view.root.condemned_indexes}:
             # The names of those that go must not come back.
             more = [at for own in self._own for at in own]
-            sizes |= {pack: size for own in self._own for pack, size in own.pack_sizes.items()}
-            data = encode_index([*kept, *more], sizes)
+            more_sizes = {p: size for own in self._own for p, size in own.pack_sizes.items()}
+            data = encode_index([*kept, *more], {**sizes, **more_sizes})
         self._remote.storage.put(index_name(blob_id(data)), data)
         self.bytes_sent += len(data)
         return (blob_id(data),)

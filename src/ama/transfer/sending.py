@@ -155,7 +155,8 @@ class Sender:
             except NotFound as error:
                 raise IntegrityError(
                     f"object {short(object_id)} is lost: neither here nor in a remote seen before",
-                    hint="see what is touched: ama fsck",
+                    hint="see what is touched: ama fsck; in a worktree, begin without what it comes"
+                    " from: ama init --force CLASS, ama add . and ama upload",
                 ) from error
             wanted = by_store.setdefault(id(store), (store, {}))[1]
             places = store.find(object_id)
