@@ -16,6 +16,8 @@ PYTHON ?= $(shell for python in python3 python python3.14 python3.13 python3.12 
 # The tests sync thousands of small files: a disk in memory, if there is a large one, spares minutes.
 MEMORY := $(shell test -w /dev/shm && test "$$(df -Pk /dev/shm | awk 'NR == 2 {print $$4}')" -gt 4000000 \
 	&& echo /dev/shm)
+# One more than there are cores, as many tests wait: for a server, a pause, a disk.
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -63,7 +65,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: lint
-	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # Azure's own emulator comes from npm, and so does what looks for barriers in the dashboard's pages. Debian's nginx-light and openssh-server are used if they are
 # there; .ci/run installs them.

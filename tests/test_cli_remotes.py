@@ -226,5 +226,5 @@ def test_a_check_of_what_cannot_be_written_says_why_once(tmp_path: Path, run: Am
     (tmp_path / "file").write_text("x")
     told = run("remote", "check", tmp_path / "file" / "below", cwd=tmp_path)
     assert told.code == 8
-    assert told.output.count("is not a directory") == 1
+    assert told.output.count("is in the way: it is a file") == 1
     assert "is not safe to publish to" in told.stderr

@@ -179,12 +179,12 @@ class LocalStorage:
 
 
 def _in_directory(path: str, write: Callable[[], None]) -> None:
-    """Write a file, and make its directory before if that is missing."""
-    directory = os.path.dirname(path)
-    # Asked for, and not found out: an error would keep what is written until the next garbage
-    # collection, by the frames that it passed through.
-    if not os.path.isdir(directory):
-        fs.make_directories(directory)
+    """Write a file, and make its directory before if that is missing.
+
+    Which isn't found out by an error: that would keep what is written until the next garbage
+    collection, by the frames that it passed through.
+    """
+    fs.make_directories(os.path.dirname(path))
     write()
 
 
