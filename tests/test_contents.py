@@ -471,4 +471,4 @@ def test_without_h5py_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(isolated, "find_spec", lambda name: None)
     found = compare_contents([b"\x89HDF\r\n\x1a\n"], [b"\x89HDF\r\n\x1a\n more"])
     assert found.form == "binary"
-    assert "h5py is not installed (pip install 'ama[hdf5]')" in found.note
+    assert "h5py is not installed (pip install h5py)" in found.note

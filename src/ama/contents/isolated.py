@@ -67,7 +67,7 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
     """
     if find_spec("h5py") is None:
         raise FormatError(
-            "an HDF5 file that can't be read: h5py is not installed", hint="pip install 'ama[hdf5]'"
+            "an HDF5 file that can't be read: h5py is not installed", hint="pip install h5py"
         )
     with tempfile.TemporaryDirectory(prefix="ama-") as name:
         place = Path(name)
