@@ -266,9 +266,13 @@ def test_without_s3fs_all_is_as_ever(environ: pytest.MonkeyPatch) -> None:
 def test_a_command_uses_it_and_imports_no_fsspec(tmp_path: Path, run: Ama) -> None:
     server = servers.start("s3_obstore")
     (tmp_path / "sitecustomize.py").write_text(
-        "import atexit, sys\n"
+        "import atexit, os, sys\n"
         "clients = {'obstore', 'fsspec', 's3fs'}\n"
-        "atexit.register(lambda: print('loaded', *sorted(clients & {*sys.modules})))\n"
+        "def tell():\n"
+        "    print('loaded', *sorted(clients & {*sys.modules}), flush=True)\n"
+        "atexit.register(tell)\n"
+        "leave = os._exit\n"
+        "os._exit = lambda code: (tell(), leave(code))\n"
     )
     paths = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
     url = f"s3://bucket/{os.urandom(8).hex()}?endpoint_url={server.options['endpoint_url']}"

@@ -30,9 +30,10 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         code = 130
-    if code == 130:
-        # A client's thread that has yet to notice would need the interpreter while that is taken
-        # down, which ends a process by SIGABRT.
+    if code == 130 or "obstore" in sys.modules:
+        # A thread of a client's in Rust that lets go of its last values, or has yet to notice the
+        # interrupt, needs the interpreter: while that is taken down, that ends us by SIGABRT.
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     raise SystemExit(code)

@@ -9,9 +9,11 @@ to fsspec's client to find out whether it is so, and to say it.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -185,7 +187,17 @@ def _loop(process: int) -> asyncio.AbstractEventLoop:
     """The event loop of a process, which runs on a thread of its own."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="ama-requests", daemon=True).start()
+    atexit.register(_rest, process)
     return loop
+
+
+def _rest(process: int) -> None:
+    """Give obstore's threads time to let go of their last values, before the interpreter goes.
+
+    One that needs it while it is taken down ends the process by SIGABRT.
+    """
+    if os.getpid() == process:
+        time.sleep(0.05)
 
 
 def _key(path: str) -> str:
