@@ -155,3 +155,23 @@ def test_directories_that_multiply_are_refused_at_once(
         assert "more than can be listed" in refused.stderr
     assert not (tmp_path / "new").exists()
     run.ok("copy", "models/2", "--from", forge.directory, "--to", tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_FILES", 2), ("MOST_TEXT", 6)])
+def test_what_could_not_be_listed_is_never_made(
+    limit: str, most: int, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an upload would succeed of what nobody can download."""
+    repo = Repo.init(tmp_path / "work", "models")
+    (repo.root / "dir").mkdir()
+    for name in ("a", "b", "dir/c"):
+        (repo.root / name).write_text(name, encoding="utf-8")
+    repo.add(["."])
+    monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", most)
+    for act in (repo.commit, repo.upload):
+        with pytest.raises(InvalidInput, match="more than can be listed") as caught:
+            act()
+        assert "archives" in (caught.value.hint or "")
+    assert repo.head is None
+    monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", most + 1)
+    assert repo.upload().asset == repo.head

@@ -38,16 +38,20 @@ def build_trees(entries: Iterable[IndexEntry]) -> tuple[bytes, dict[bytes, bytes
     """Return the root tree's id, and the bytes of every tree by id, each after those below it.
 
     Raises:
-        InvalidInput: directories that are nested too deeply, or have too many entries.
+        InvalidInput: directories that are nested too deeply, or have too many entries; or more than
+            could be listed of the asset.
     """
     directories: dict[str, list[TreeEntry]] = {"": []}
+    files = text = 0
     for entry in entries:
+        files, text = files + 1, text + len(entry.path)
         parent, _, name = entry.path.rpartition("/")
         if parent not in directories:
             if parent.count("/") >= MAX_DEPTH:
                 raise InvalidInput(f"{shown(parent)} is nested deeper than {MAX_DEPTH}")
             _add_directory(directories, parent)
         directories[parent].append(TreeEntry(name, entry.kind, entry.id, entry.size))
+    _require_few(files, text, "put files into archives, or into several assets that are linked")
     trees: dict[bytes, bytes] = {}
     root = b""
     # Deepest first: a directory's id is needed in the one above it.
@@ -135,12 +139,18 @@ def require_listable(top: Key, read: Callable[[Key], Directory[Key]]) -> None:
         for name, inner in directories:
             files += known[inner][0]
             text += known[inner][1] + known[inner][0] * (len(name) + 1)
-        if files > MOST_FILES or text > MOST_TEXT:
-            raise InvalidInput(
-                f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
-                f" {MOST_TEXT:,} characters together, is more than can be listed"
-            )
+        _require_few(files, text)
         known[at] = files, text
+
+
+def _require_few(files: int, text: int, hint: str | None = None) -> None:
+    """Check how many files an asset has, and how many characters their paths have together."""
+    if files > MOST_FILES or text > MOST_TEXT:
+        raise InvalidInput(
+            f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
+            f" {MOST_TEXT:,} characters together, is more than can be listed",
+            hint=hint,
+        )
 
 
 def trees_below(tree: bytes, read: ReadTree) -> Iterator[tuple[bytes, tuple[TreeEntry, ...]]]:
