@@ -260,34 +260,34 @@ def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
     if not paths:
         return
     named = [shown_path(os.path.join(root, path)) for path in paths]
-    rest = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    step = "ama status" if rest else f"ama add {shlex.join(named)}"
+    step = "ama status" if len(named) > _NAMED else f"ama add {shlex.join(named)}"
     what = f"not as {'it was' if len(named) == 1 else 'they were'} added"
-    console.done(f"{what}: {', '.join(named[:_NAMED])}{rest} (next: {step})")
+    console.done(f"{what}: {_some(named)} (next: {step})")
 
 
 def print_same_files(others: Sequence[AssetInfo]) -> None:
     """Say which other assets have the very same files, if any have."""
-    if not others:
-        return
-    named = ", ".join(map(asset_text, others[:_NAMED]))
-    more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
-    console.done(f"the very same files as {named}{more}")
+    if others:
+        console.done(f"the very same files as {_some(list(map(asset_text, others)))}")
 
 
 def print_unlinked(refs: Sequence[Ref]) -> None:
     """Say what the version before was made from, where the one that was made has no refs."""
     if not refs:
         return
-    named = ", ".join(map(ref_text, refs[:_NAMED]))
-    more = f" and {len(refs) - _NAMED:,} more" if len(refs) > _NAMED else ""
     first = refs[0]
     name = f"{first.class_name}/{first.number}" if first.number else short(first.asset)
     label = f" --label {shlex.quote(first.label)}" if first.label else ""
     console.done(
-        f"not linked, as the version before was, to {named}{more}; if it should be: ama link"
-        f" {name}{label}, and ama upload"
+        f"not linked, as the version before was, to {_some(list(map(ref_text, refs)))}; if it"
+        f" should be: ama link {name}{label}, and ama upload"
     )
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The first of some texts, and how many more there are."""
+    more = f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
+    return ", ".join(texts[:_NAMED]) + more
 
 
 def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
