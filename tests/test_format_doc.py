@@ -276,6 +276,8 @@ def test_the_limits_are_those_of_the_document() -> None:
         (names, "MAX_NAME_BYTES"): 255,
         (canonical, "MAX_DEPTH"): 32,
         (snapshot, "MAX_DEPTH"): 512,
+        (snapshot, "MOST_FILES"): 4_194_304,
+        (snapshot, "MOST_TEXT"): 268_435_456,
         (remote, "MAX_FORMAT"): 65_536,
         (chunking, "THRESHOLD"): mib,
         (logreader, "CHECKPOINT_EVERY"): 64,
