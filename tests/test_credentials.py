@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,9 @@ import pytest
 import ama
 import servers
 from ama.errors import InvalidInput
+from ama.settings import user_config_path
+from ama.storage.backends import BACKENDS
+from ama.storage.credentials import ALLOWED
 from ama.storage.urls import parse_url
 from conftest import Ama
 
@@ -117,6 +121,7 @@ def test_a_slip_in_a_url_gives_no_password_away(url: str, said: str) -> None:
         ("gs://b/x", {"token": "google_default"}),
         ("s3://b/x", {"anon": True}),
         ("s3://b/x", {"config_kwargs.signature_version": "s3v4"}),
+        ("sftp://ann@host/x", {"client_keys": "~/.ssh/id_ed25519"}),
         ("s3://b/x", {"s3_additional_kwargs.SSEKMSKeyId": "alias/models"}),
         ("s3://b/x", {"profile": "team", "endpoint_url": "http://localhost:9000"}),
         ("az://b/x", {"account_name": "ours", "anon": True}),
@@ -127,6 +132,76 @@ def test_a_slip_in_a_url_gives_no_password_away(url: str, said: str) -> None:
 )
 def test_what_is_no_credential_is_taken(url: str, options: dict[str, Any]) -> None:
     assert parse_url(url, options).options == options
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3", "az", "sftp", "https"])
+def test_only_what_is_known_to_hold_no_credential_is_taken(scheme: str) -> None:
+    package = BACKENDS[scheme].package
+    for name in (
+        *("ssh_key_data", "storage_key", "pw", "pass", "bearer", "jwt", "session", "cert", "x"),
+        *("client_kwargs.headers.X", "client_kwargs.cookies.id", "config_kwargs.proxies.http"),
+    ):
+        assert name not in ALLOWED[package]
+        with pytest.raises(InvalidInput) as caught:
+            parse_url(f"{scheme}://host/x", {name: SECRET})
+        assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+        assert BACKENDS[scheme].credentials in f"{caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("sftp://h/x", {"client_keys": "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUhunter2"}),
+        ("sftp://h/x", {"client_keys": "/-----BEGIN OPENSSH PRIVATE KEY-----hunter2"}),
+        ("sftp://h/x", {"client_keys": "~/a\nhunter2"}),
+        ("s3://b/x", {"endpoint_url": "http://ann;x=hunter2@h"}),
+        ("s3://b/x", {"endpoint_url": "http://h/?x=hunter2"}),
+        ("s3://b/x", {"anon": "hunter2"}),
+        ("gs://b/x", {"token": "hunter2"}),
+        ("gs://b/x", {"token": '{"private_key": "hunter2"}'}),
+        ("az://b/x", {"account_name": "DefaultEndpointsProtocol=https;hunter2"}),
+        ("sftp://ann;x=hunter2@host/x", {}),
+        ("sftp://ann%3Bx=hunter2@host/x", {}),
+        ("sftp://ann:hun/hunter2@host/x", {}),
+        ("ftp://ann;x=hunter2@host/x", {}),
+    ],
+)
+def test_a_value_that_may_be_a_secret_is_refused_and_not_printed(
+    url: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_url(url, options)
+    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_the_docs_have_the_options_that_are_taken() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "remotes.md").read_text(encoding="utf-8")
+    for package, allowed in ALLOWED.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{package}` |"))
+        assert set(re.findall("`([^`]+)`", row.split("|")[2])) == set(allowed)
+
+
+def test_what_is_configured_with_a_credential_is_listed_without_and_can_be_removed(
+    tmp_path: Path, home: Path, run: Ama
+) -> None:
+    path = user_config_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        '[remotes.bad]\nurl = "sftp://ann@host/x"\n[remotes.bad.options]\n'
+        'ssh_key_data = "hunter2"\n'
+        '[remotes.worse]\nurl = "sftp://ann;x=hunter2@host/x"\n'
+        '[remotes.good]\nurl = "memory://good"\n[remote]\ndefault = "good"\n'
+    )
+    for words in (["remote", "list"], ["remote", "list", "--json"]):
+        told = run.ok(*words, cwd=tmp_path)
+        assert "memory://good" in told.output
+        assert SECRET not in told.output
+    for name in ("bad", "worse"):
+        told = run("list", "--remote", name, cwd=tmp_path)
+        assert told.code == 2
+        assert f"ama remote remove {name}" in told.stderr
+        assert SECRET not in told.output
+        run.ok("remote", "remove", "--user", name, cwd=tmp_path)
 
 
 def test_a_public_bucket_is_read_without_an_account(tmp_path: Path, run: Ama) -> None:

@@ -572,3 +572,16 @@ def test_the_litter_of_a_crash_while_probing_is_known_as_such(
             probe(tmp_path)
     assert len(names(tmp_path)) == 2
     assert visible(tmp_path) == []
+
+
+def test_stale_is_what_the_file_systems_own_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temp = fs.write_temp(tmp_path, b"of somebody who is at work")
+    # This machine's clock is two days ahead of the file server's.
+    monkeypatch.setattr("ama.fs.time.time", lambda: os.stat(temp).st_mtime + 2 * 86400)
+    assert fs.remove_stale_temps(tmp_path, older_than_s=86400) == 0
+    os.utime(temp, (0, 0))
+    monkeypatch.setattr("ama.fs.time.time", lambda: 0.0)
+    assert fs.remove_stale_temps(tmp_path, older_than_s=86400) == 1
+    assert names(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 
 import ama
 from ama import config
-from ama.git import describe, public_url
-from ama.settings import user_config_path
+from ama.git import describe, look, public_url
+from ama.settings import user_config_path, worktree_config_path
+from conftest import Ama
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
@@ -194,3 +196,88 @@ def test_nothing_that_a_repository_names_is_run(
 )
 def test_no_credential_of_a_url_gets_in(url: str, shown: str | None) -> None:
     assert public_url(url) == shown
+
+
+@pytest.fixture
+def cli() -> Ama:
+    return Ama()
+
+
+@pytest.fixture
+def outside(tmp_path: Path, home: Path) -> ama.Repo:
+    """A worktree in no repository, with something staged."""
+    work = tmp_path / "outputs"
+    work.mkdir()
+    (work / "f").write_text("f")
+    repo = ama.Repo.init(work, "models")
+    repo.add([work / "f"])
+    return repo
+
+
+def test_why_no_code_was_recorded_is_said_once(outside: ama.Repo, cli: Ama) -> None:
+    told = cli.ok("upload", cwd=outside.root)
+    assert told.stderr.count("no code was recorded") == 1
+    assert "is in no git repository; name it: --code DIR, or AMA_CODE" in told.stderr
+    (outside.root / "f").write_text("g")
+    outside.add([outside.root / "f"])
+    assert "no code" not in cli.ok("upload", cwd=outside.root).output
+
+
+def test_the_code_is_where_it_is_said_to_be(outside: ama.Repo, repository: Path, cli: Ama) -> None:
+    told = cli.ok("commit", "--code", str(repository), cwd=outside.root)
+    assert "no code" not in told.output
+    metadata = outside.log()[0].metadata
+    commit = git(repository, "rev-parse", "HEAD").strip()
+    assert metadata["git.commit"] == commit
+    (outside.root / "f").write_text("g")
+    outside.add([outside.root / "f"])
+    cli.ok("upload", cwd=outside.root, env={"AMA_CODE": str(repository)})
+    assert outside.log()[0].metadata["git.commit"] == commit
+    told = cli("upload", "--code", "nowhere", cwd=outside.root)
+    assert told.code == 2
+    assert "is no directory" in told.stderr
+    told = cli("upload", cwd=outside.root, env={"AMA_CODE": "nowhere"})
+    assert told.code == 2
+    assert "nowhere is no directory" in told.stderr
+
+
+def test_the_repository_of_the_calling_script_is_recorded(
+    outside: ama.Repo, repository: Path, tmp_path: Path
+) -> None:
+    script = repository / "train.py"
+    script.write_text(
+        "import ama, sys\nresult = ama.Repo.open(sys.argv[1]).upload()\nprint(result.no_code)\n"
+    )
+    words = [sys.executable, str(script), str(outside.root)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+    commit = git(repository, "rev-parse", "HEAD").strip()
+    assert outside.log()[0].metadata["git.commit"] == commit
+
+
+def test_each_reason_why_no_code_is_known(
+    repository: Path, tmp_path: Path, outside: ama.Repo
+) -> None:
+    empty = tmp_path / "empty"
+    git(tmp_path, "init", "-q", "empty")
+    assert look(repository, os.environ).missing is None
+    assert look(outside.root, os.environ).missing == "no_repository"
+    assert look(empty, os.environ).missing == "no_commit"
+    assert look(repository, {**os.environ, "PATH": str(empty)}).missing == "no_git"
+    assert look(repository, os.environ, seconds=0).missing == "no_answer"
+    config.set_value(worktree_config_path(outside.root), "record.git", "false")
+    assert ama.Repo.open(outside.root).upload().no_code is None
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away"
+)
+def test_a_repository_of_another_user(repository: Path) -> None:
+    for path in (repository, repository / ".git"):
+        os.chown(path, 4711, 4711)
+    found = look(repository, os.environ)
+    assert (found.missing, found.directory, found.facts) == ("not_owned", repository, {})
+    git_config = repository.parent / "gitconfig"
+    git_config.write_text(f"[safe]\n\tdirectory = {repository}\n")
+    trusting = {**os.environ, "GIT_CONFIG_GLOBAL": str(git_config)}
+    assert look(repository, trusting).missing is None

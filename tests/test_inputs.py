@@ -35,7 +35,7 @@ WRONG: list[tuple[Callable[[Any], object], str]] = [
     (lambda repo: repo.set(metadata={3: "a"}), "metadata 3: a name has 1 to 200 bytes"),
     (lambda repo: repo.set(metadata={"a": "\udcff"}), "metadata 'a' isn't valid Unicode"),
     (lambda repo: repo.set(metadata={"\udcff": "a"}), "metadata '.udcff' isn't valid Unicode"),
-    (lambda repo: repo.set(aliases=[3]), "'3' can't be the name of an alias"),
+    (lambda repo: repo.set(aliases=[3]), "3 is neither a text nor a path"),
     (lambda repo: repo.link("models/1", label=3), "the label is a text"),
     (lambda repo: repo.link(3), "the asset's name is a text"),
     (lambda repo: repo.switch(3), "3 names no asset"),

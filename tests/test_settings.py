@@ -279,6 +279,23 @@ def test_the_author_as_git_knows_them(user: Path, worktree: Path) -> None:
 
 
 @needs_git
+def test_the_author_that_the_environment_names_wins(user: Path, worktree: Path) -> None:
+    config.set_value(user, "user.name", "Ann of ama")
+    config.set_value(user, "user.email", "ann@ama.example")
+    git = {**os.environ, "GIT_AUTHOR_NAME": "Git", "GIT_AUTHOR_EMAIL": "git@x.example"}
+
+    def author(**more: str) -> str:
+        return Settings.load(worktree, {**git, **more}).author()
+
+    assert author() == "Git <git@x.example>"
+    assert author(GIT_AUTHOR_NAME="") == "Ann of ama <git@x.example>"
+    assert author(AMA_AUTHOR="Bo Li <bo@x.example>") == "Bo Li <bo@x.example>"
+    assert author(AMA_AUTHOR="Bo Li") == "Bo Li <git@x.example>"
+    assert author(AMA_AUTHOR="bo@x.example") == "Git <bo@x.example>"
+    assert author(AMA_AUTHOR=" ") == "Git <git@x.example>"
+    assert Settings.load(worktree, {**git, "AMA_AUTHOR": "Bo"}).names_author()
+
+
 def test_an_author_who_would_break_the_line_or_the_form(home: Path) -> None:
     git_config("user.name", "Ann\n<admin@example.org>\tExample")
     git_config("user.email", "<ann@example.org>")

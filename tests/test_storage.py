@@ -8,6 +8,7 @@ import gc
 import http.server
 import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -21,6 +22,7 @@ import pytest
 import servers
 from ama import fs
 from ama.errors import AlreadyExists, InvalidInput, StorageError
+from ama.fs import is_temp
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
@@ -700,3 +702,27 @@ def test_other_urls_are_refused(url: str, message: str) -> None:
 
 def test_a_drive_is_no_scheme() -> None:
     assert isinstance(open_storage("C:/store"), LocalStorage)
+
+
+def test_the_next_writer_cleans_up_after_a_killed_one_wherever_it_writes(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; import ama.fs; from ama.syscalls import System\n"
+        "class Killed(System):\n"
+        "    def replace(self, *names): os._exit(9)\n"
+        "    link = replace\n"
+        "ama.fs._os = Killed()\n"
+        "from ama.storage.local import LocalStorage\n"
+        "storage = LocalStorage(Path(sys.argv[1]))\n"
+        "getattr(storage, sys.argv[2])(sys.argv[3], b'content')\n"
+    )
+    left = [("put", "packs/aa/x"), ("create", "log/1"), ("put", "index/i"), ("replace", "log/H")]
+    for call, name in left:
+        done = subprocess.run([sys.executable, "-c", code, tmp_path, call, name], check=False)
+        assert done.returncode == 9
+    temps = [path for path in tmp_path.rglob("*") if is_temp(path.name)]
+    assert len(temps) == len(left)
+    for path in temps[1:]:
+        os.utime(path, (0, 0))
+    LocalStorage(tmp_path).put("packs/bb/y", b"content")
+    # What may be a live writer's stays.
+    assert [path for path in tmp_path.rglob("*") if is_temp(path.name)] == temps[:1]

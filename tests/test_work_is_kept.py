@@ -760,10 +760,12 @@ def test_two_downloads_into_one_directory(repo: Repo, tmp_path: Path) -> None:
 
 
 def test_of_two_switches_at_once_one_wins(repo: Repo, during: During) -> None:
-    """The other one stops, with nothing touched and nothing of the winner's gone."""
+    """Without locks, the other one stops, with nothing touched and nothing of the winner's gone."""
 
     def second() -> None:
-        Repo.open(repo.root).switch("models/1")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ama.fs, "_lock", lambda fd: True)
+            Repo.open(repo.root).switch("models/1")
 
     during(second)
     with pytest.raises(Conflict, match=r"meanwhile|same time"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.describing import Describer
@@ -146,7 +146,7 @@ class Asset:
 
     def download(
         self,
-        directory: str | Path | None = None,
+        directory: str | os.PathLike[str] | None = None,
         *,
         refs: bool = False,
         include: str | Iterable[str] = (),

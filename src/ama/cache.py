@@ -11,7 +11,7 @@ import contextlib
 from pathlib import Path
 
 from ama import fs
-from ama.errors import AmaError
+from ama.errors import AmaError, StorageError
 from ama.hashing import Buffer, blob_id
 
 
@@ -46,8 +46,8 @@ class Cache:
         if self._directory is None:
             return None
         try:
-            return (self._directory / name).read_bytes()
-        except OSError:
+            return fs.read_file(self._directory / name)
+        except StorageError:
             return None
 
     def put(self, name: str, data: Buffer) -> None:

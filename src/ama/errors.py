@@ -12,6 +12,8 @@ import os
 from functools import partial
 from typing import ClassVar
 
+from ama.encoding import from_system
+
 
 class AmaError(Exception):
     """Any error of ama's own: catch it to catch them all.
@@ -112,6 +114,30 @@ class StorageError(AmaError, OSError):
         return again, (self.message,)
 
 
+class NoSpace(StorageError):
+    """What is to be written doesn't fit on the disk; nothing was begun.
+
+    Args:
+        where: The path whose disk it is.
+        needed: The bytes to be written.
+        free: The bytes that are free there.
+
+    Example:
+        >>> str(NoSpace("model", needed=2_000_000_000, free=1_100_000_000))
+        'model takes 2.0 GB, and 1.1 GB are free on its disk'
+    """
+
+    def __init__(self, where: str, *, needed: int, free: int) -> None:
+        message = f"{shown(where)} takes {sized(needed)}, and {sized(free)} are free on its disk"
+        super().__init__(message, hint=_FULL, errno=numbers.ENOSPC)
+        self.where = where
+        self.needed = needed
+        self.free = free
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), needed=self.needed, free=self.free), (self.where,)
+
+
 UPGRADE = "install a newer version of ama, the way you installed this one"
 """The hint where data is of a version that this one doesn't know."""
 
@@ -120,7 +146,7 @@ def shown(text: object) -> str:
     r"""A name or path as a message shows it: on one line, and safe to print anywhere.
 
     Args:
-        text: The name, or the path.
+        text: The name, or the path: a `Path` is as the system has it.
 
     Returns:
         The same text, with control characters and bytes that are no UTF-8 escaped.
@@ -129,10 +155,27 @@ def shown(text: object) -> str:
         >>> shown("a\nb")
         'a\\nb'
     """
-    plain = str(text)
+    plain = from_system(text) if isinstance(text, os.PathLike) else str(text)
     if plain.isprintable():
         return plain
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
+
+
+def sized(count: int) -> str:
+    """A number of bytes for people, in units of 1000 bytes.
+
+    Example:
+        >>> sized(636_144)
+        '636.1 kB'
+    """
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} PB"
 
 
 _FULL = "free some space and run the same command again"
@@ -171,7 +214,7 @@ def storage_error(
 
     Args:
         error: What the system said; a StorageError is returned as it is.
-        path: What it said it about.
+        path: What it said it about, as the system has it.
         doing: "write" or "read": what was refused.
 
     Returns:
@@ -183,7 +226,7 @@ def storage_error(
     """
     if isinstance(error, StorageError):
         return error
-    where = shown(os.fspath(path))
+    where = shown(from_system(path))
     if getattr(error, "winerror", None) == 1314:
         message = f"{where} can't be made: this system allows no symlinks"
         hint: str | None = "turn on the developer mode of Windows"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ama.encoding import from_system, to_system
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
 from ama.fs import is_temp
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
@@ -63,7 +64,9 @@ def is_there(url: str, settings: Settings) -> bool:
     check_url(url)
     if "://" in url and not url.startswith("file:"):
         return True
-    storage = open_storage(os.path.abspath(os.path.expanduser(url)) if "://" not in url else url)
+    if "://" not in url:
+        url = from_system(os.path.abspath(os.path.expanduser(to_system(url))))
+    storage = open_storage(url)
     if storage.sizes([FORMAT]) != [None]:
         return True
     check_place(storage, settings)
@@ -78,9 +81,9 @@ def check_place(storage: Storage, settings: Settings) -> None:
     Raises:
         InvalidInput: the storage is a directory with something else in it, or one in a worktree.
     """
-    if not isinstance(storage, LocalStorage) or storage.url == str(settings.default_store):
+    if not isinstance(storage, LocalStorage) or storage.url == settings.default_store:
         return
-    place = Path(os.path.realpath(storage.url))
+    place = Path(os.path.realpath(to_system(storage.url)))
     elsewhere = "give a directory of its own, such as "
     for directory in (place, *place.parents):
         if (directory / CONTROL_DIRECTORY).is_dir():

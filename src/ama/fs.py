@@ -16,9 +16,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 
+from ama.encoding import from_system, to_system
 from ama.errors import StorageError, shown, storage_error
+from ama.syscalls import Sharing as Sharing
 from ama.syscalls import System
+from ama.syscalls import is_ours as is_ours
 
 Buffer = bytes | bytearray | memoryview
 AnyPath = str | os.PathLike[str]
@@ -35,14 +39,16 @@ PIECE = 128 * 1024
 takes fresh memory for each instead of what is at hand (seen with ext4 on Linux 6)."""
 
 _HELD = (_NEW & ~(os.O_EXCL | os.O_WRONLY)) | os.O_RDWR
-FINE_STEP = 50_000_000
-COARSE_STEP = 2_000_000_000
-COARSE_TIME = 10_000_000
-"""A time that is a multiple of so many nanoseconds is likely one of a coarse file system."""
 
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _NO_SYNC = (*_UNSUPPORTED, errno.EINVAL, errno.EBADF)
 _OVER = (_NEW & ~os.O_EXCL) | os.O_TRUNC
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ |= getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+"""A pipe that stands where a file should is not waited for; of a file it means nothing."""
 
 # What link(2) says where it isn't offered (FAT, some network and FUSE file systems).
 _NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.EINVAL)
@@ -51,13 +57,43 @@ _NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK,
 _os = System()
 
 
-def write_new(path: AnyPath, data: Buffer | Iterable[Buffer]) -> None:
+def sharing_of(directory: AnyPath) -> Sharing | None:
+    """Return the rights of a directory that others are meant to use; None where the umask decides.
+
+    It is shared if its group or everybody may write to it, or if it is setgid. As with git's
+    core.sharedRepository, what one makes there others must be able to use.
+
+    Example:
+        >>> make_directories("mine")
+        >>> os.chmod("mine", 0o700)
+        >>> sharing_of("mine") is None
+        True
+    """
+    if sys.platform == "win32":
+        return None
+    with suppress(OSError):  # what is wrong with it is told by whoever writes there
+        status = os.stat(directory)
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH | stat.S_ISGID):
+            return Sharing(stat.S_IMODE(status.st_mode), status.st_gid)
+    return None
+
+
+def write_new(
+    path: AnyPath,
+    data: Buffer | Iterable[Buffer],
+    *,
+    temp_in: AnyPath | None = None,
+    sharing: Sharing | None = None,
+) -> None:
     """Write a file that must not exist yet; of many who try at once, exactly one succeeds.
 
     Args:
         path: Where the file will be; its directory exists.
         data: The content, or its parts in order. It isn't copied. If taking the next part
             raises, nothing is left behind and the error passes through.
+        temp_in: The directory that has it until then, where a crash may leave it; None for the
+            one of `path`.
+        sharing: The rights that it gets; None for what the umask says.
 
     Raises:
         FileExistsError: Something has that name. It was not touched.
@@ -73,15 +109,24 @@ def write_new(path: AnyPath, data: Buffer | Iterable[Buffer]) -> None:
     target = os.fspath(path)
     if os.path.lexists(target):
         raise _taken(target)
-    place(write_temp(os.path.dirname(target), data), target, replace=False)
+    where = os.path.dirname(target) if temp_in is None else temp_in
+    place(write_temp(where, data, sharing=sharing), target, replace=False)
 
 
-def write_replace(path: AnyPath, data: Buffer | Iterable[Buffer]) -> None:
+def write_replace(
+    path: AnyPath,
+    data: Buffer | Iterable[Buffer],
+    *,
+    temp_in: AnyPath | None = None,
+    sharing: Sharing | None = None,
+) -> None:
     """Write a file, replacing the one that has the name: readers see the old or the new, whole.
 
     Args:
         path: Where the file will be; its directory exists.
         data: The content, or its parts in order, as in `write_new`.
+        temp_in: As in `write_new`.
+        sharing: As in `write_new`.
 
     Raises:
         StorageError: The disk refused; what was there still is.
@@ -90,7 +135,8 @@ def write_replace(path: AnyPath, data: Buffer | Iterable[Buffer]) -> None:
         >>> write_replace("HINT", b"7")
     """
     target = os.fspath(path)
-    place(write_temp(os.path.dirname(target), data), target)
+    where = os.path.dirname(target) if temp_in is None else temp_in
+    place(write_temp(where, data, sharing=sharing), target)
 
 
 def write_temp(
@@ -99,6 +145,7 @@ def write_temp(
     *,
     executable: bool = False,
     sync: bool = True,
+    sharing: Sharing | None = None,
 ) -> str:
     r"""Write a temporary file, whole, to be given its name by `place`.
 
@@ -108,6 +155,7 @@ def write_temp(
         executable: Whether it is a program.
         sync: Whether it is durable when this returns. Without, a crash of the machine may leave
             it with its name and other content: only for files that can be had again.
+        sharing: As in `write_new`.
 
     Returns:
         The temporary file's path.
@@ -124,6 +172,9 @@ def write_temp(
         fd = _os.open(temp, _NEW, 0o777 if executable else 0o666)
     try:
         try:
+            if sharing is not None:
+                with _explained(where):
+                    _os.share(fd, sharing, 0o600, 0o044)
             for view in _views(data):
                 with _explained(where):
                     while view:
@@ -162,8 +213,9 @@ def write_private(
     """
     target = os.fspath(path)
     try:
-        fd = _os.open(target, _OVER, 0o777 if executable else 0o666)
+        fd = _os.open(target, _OVER | _AT_ONCE, 0o777 if executable else 0o666)
         try:
+            _require_file(fd, target)
             for view in _views(data):
                 while view:
                     view = view[_os.write(fd, view) :]
@@ -240,7 +292,7 @@ def make_symlink(
     directory = os.path.dirname(os.fspath(path)) if temp_in is None else os.fspath(temp_in)
     temp = os.path.join(directory, temp_name())
     with _explained(path):
-        _os.symlink(target, temp)
+        _os.symlink(to_system(target), temp)
     place(temp, path, replace=replace, sync=sync)
 
 
@@ -254,20 +306,120 @@ def remove(path: AnyPath, missing_ok: bool = True) -> None:
         _os.unlink(os.fspath(path))
 
 
-def read_file(path: AnyPath) -> bytes | None:
-    """Return a whole file's bytes; None if there is no such file.
+def open_file(path: AnyPath) -> FileIO:
+    """Open a file to read; what else may stand in its place, such as a pipe, is not waited for.
+
+    What goes wrong later, while it is read, comes as the system says it: see `reading`.
 
     Raises:
-        StorageError: It can't be read.
+        FileNotFoundError, NotADirectoryError: There is no such file.
+        StorageError: It can't be opened, or it is a pipe, a socket, a device or a directory.
+
+    Example:
+        >>> write_replace("HINT", b"7")
+        >>> with open_file("HINT") as file:
+        ...     file.read()
+        b'7'
+    """
+    target = os.fspath(path)
+    try:
+        fd = os.open(target, _READ)
+    except _ABSENT:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what a socket says
+            raise _no_file(target, "no regular file") from error
+        raise storage_error(error, target, doing="read") from error
+    try:
+        _require_file(fd, target)
+        return FileIO(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+@contextmanager
+def reading(path: AnyPath) -> Iterator[FileIO]:
+    """Open a file as `open_file` does, and explain also what goes wrong while it is read.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: There is no such file.
+        StorageError: It can't be opened, read or closed.
+
+    Example:
+        >>> write_replace("HINT", b"7")
+        >>> with reading("HINT") as file:
+        ...     file.read()
+        b'7'
+    """
+    file = open_file(path)
+    with _explained(path, doing="read"), file:
+        yield file
+
+
+def read_file(path: AnyPath, most: int = -1) -> bytes | None:
+    """Return a whole file's bytes, or the first `most`; None if there is no such file.
+
+    Raises:
+        StorageError: It can't be read, or is no regular file.
 
     Example:
         >>> read_file("no-such-file") is None
         True
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
+        with reading(path) as file:
+            return file.read(most)
+    except _ABSENT:
+        return None
+
+
+def read_symlink(path: AnyPath) -> str:
+    """Return what a symlink says.
+
+    Raises:
+        StorageError: It can't be read, or there is none.
+
+    Example:
+        >>> make_symlink("model.h5", "latest")
+        >>> read_symlink("latest")
+        'model.h5'
+    """
+    with _explained(path, doing="read"):
+        return os.readlink(os.fspath(path))
+
+
+def list_directory(path: AnyPath) -> list[str]:
+    """Return the names in a directory; none if there is no such directory.
+
+    Raises:
+        StorageError: It can't be read.
+
+    Example:
+        >>> list_directory("no-such-directory")
+        []
+    """
+    try:
+        return os.listdir(os.fspath(path))
+    except _ABSENT:
+        return []
+    except OSError as error:
+        raise storage_error(error, path, doing="read") from error
+
+
+def changed_at(path: AnyPath) -> int | None:
+    """Return when a file or directory was changed last, in nanoseconds; None if there is none.
+
+    Raises:
+        StorageError: It can't be looked at.
+
+    Example:
+        >>> changed_at("no-such-file") is None
+        True
+    """
+    try:
+        return os.stat(path).st_mtime_ns
+    except _ABSENT:
         return None
     except OSError as error:
         raise storage_error(error, path, doing="read") from error
@@ -310,8 +462,9 @@ def hold(path: AnyPath) -> int | None:
     """
     target = os.fspath(path)
     with _explained(target, unless=(errno.ENOENT,)):
-        fd = _os.open(target, _HELD, 0o666)
+        fd = _os.open(target, _HELD | _AT_ONCE, 0o666)
         try:
+            _require_file(fd, target)
             held = _lock(fd) and os.path.samestat(os.fstat(fd), os.lstat(target))
         except BaseException:
             os.close(fd)
@@ -320,6 +473,22 @@ def hold(path: AnyPath) -> int | None:
             return fd
         os.close(fd)
     return None
+
+
+def _require_file(fd: int, path: str) -> None:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise storage_error(IsADirectoryError(errno.EISDIR, ""), path)
+    if not stat.S_ISREG(mode):
+        raise _no_file(path, "a pipe" if stat.S_ISFIFO(mode) else "a device")
+
+
+def _no_file(path: str, what: str) -> StorageError:
+    return StorageError(
+        f"{shown(path)} is {what}, and a file is to be there",
+        hint="move it away, and run the same command again",
+        errno=errno.EINVAL,
+    )
 
 
 def _lock(fd: int) -> bool:
@@ -338,17 +507,21 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def is_settled(changed_at: int, seen_at: int) -> bool:
-    """Whether a change after `seen_at` gets another time than one at `changed_at`, in nanoseconds.
-
-    Some file systems note times in steps of 10 milliseconds, of one or of two seconds.
+def let_go(fd: int) -> None:
+    """Close what `hold` returned, and let others hold it, also where a child process inherited it.
 
     Example:
-        >>> is_settled(1_000_000_001, 1_060_000_001), is_settled(1_000_000_000, 1_060_000_000)
-        (True, False)
+        >>> let_go(hold("lock"))
+        >>> let_go(hold("lock"))
     """
-    step = COARSE_STEP if changed_at % COARSE_TIME == 0 else FINE_STEP
-    return seen_at - changed_at >= step
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            with suppress(OSError):  # where there are no locks
+                fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
 
 
 def touch(path: AnyPath) -> None:
@@ -362,8 +535,17 @@ def touch(path: AnyPath) -> None:
         _os.utime(os.fspath(path), (now, now))
 
 
-def make_directories(path: AnyPath, *, sync: bool = True) -> None:
+def make_directories(
+    path: AnyPath, *, sync: bool = True, top: AnyPath | None = None, sharing: Sharing | None = None
+) -> None:
     """Make a directory and those above it that are missing; with `sync`, durably.
+
+    Args:
+        path: The directory.
+        sync: Whether it is durable when this returns.
+        top: A directory above it which has the rights `sharing`: those between get them too, also
+            where they are there already and are ours.
+        sharing: The rights; None for what the umask says.
 
     Raises:
         StorageError: The disk refused, or there is a file of that name.
@@ -372,24 +554,48 @@ def make_directories(path: AnyPath, *, sync: bool = True) -> None:
         >>> make_directories("packs/3f")
     """
     target = os.fspath(path)
-    if not target or os.path.isdir(target):
+    if top is not None and target == os.fspath(top):
+        top = sharing = None  # it has them, and what is above is not its business
+    is_there = not target or os.path.isdir(target)
+    if is_there and sharing is None:
         return
     parent = os.path.dirname(target.rstrip(os.sep))
     if parent != target:
-        make_directories(parent, sync=sync)
-    try:
-        _os.mkdir(target)
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            if os.path.isdir(target):
-                return  # somebody else was faster
-            raise StorageError(
-                f"{shown(target)} is in the way: it is a file, not a directory",
-                errno=errno.ENOTDIR,
-            ) from None
-        raise storage_error(error, target) from error
-    if sync:
+        make_directories(parent, sync=sync, top=top, sharing=sharing)
+    made = not is_there and _make_directory(target)
+    if sharing is not None and target:
+        _share_directory(target, sharing)
+    if made and sync:
         sync_directory(parent)
+
+
+def _make_directory(path: str) -> bool:
+    """Make a directory; whether it was not there."""
+    try:
+        _os.mkdir(path)
+    except FileExistsError:
+        if os.path.isdir(path):
+            return False  # somebody else was faster
+        raise StorageError(
+            f"{shown(path)} is in the way: it is a file, not a directory", errno=errno.ENOTDIR
+        ) from None
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return True
+
+
+def _share_directory(path: str, sharing: Sharing) -> None:
+    with _explained(path, unless=(errno.EACCES, errno.ELOOP, errno.ENOTDIR)):
+        status = os.stat(path)
+        as_it_is = Sharing(stat.S_IMODE(status.st_mode), status.st_gid)
+        if as_it_is == sharing or not is_ours(status):
+            return
+        # By its descriptor: a member of the group may put a symlink in its place meanwhile.
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _os.share(fd, sharing, 0o700, 0o3077)
+        finally:
+            os.close(fd)
 
 
 def remove_empty_directory(path: AnyPath) -> bool:
@@ -457,16 +663,28 @@ def remove_stale_temps(directory: AnyPath, older_than_s: float) -> int:
         >>> remove_stale_temps(".", older_than_s=86400)
         0
     """
-    limit = time.time() - older_than_s
     removed = 0
     with suppress(OSError):  # somebody else may remove them as well: it is litter, not content
         with os.scandir(directory) as entries:
             temps = [entry for entry in entries if is_temp(entry.name)]
+        limit = _time_in(os.fspath(directory)) - older_than_s if temps else 0.0
         for entry in temps:
-            if entry.stat(follow_symlinks=False).st_mtime < limit:
+            status = entry.stat(follow_symlinks=False)
+            if status.st_mtime <= limit and not stat.S_ISDIR(status.st_mode):
                 _os.unlink(entry.path)
                 removed += 1
     return removed
+
+
+def _time_in(directory: str) -> float:
+    """What a directory's file system takes for now: its clock may be a server's, and not ours."""
+    path = os.path.join(directory, temp_name())
+    fd = _os.open(path, _NEW, 0o600)
+    try:
+        return os.fstat(fd).st_mtime
+    finally:
+        os.close(fd)
+        _discard(path)
 
 
 def is_case_blind(directory: AnyPath) -> bool:
@@ -533,10 +751,10 @@ def _rename_new(source: str, target: str) -> None:
     except FileExistsError:
         raise _taken(target) from None
     except OSError as error:
-        if error.errno not in _NO_LINK:
+        if error.errno not in _NO_LINK or error.errno == errno.EACCES:
             raise
         raise StorageError(
-            f"the file system of {shown(target)} can't create a file atomically",
+            f"the file system of {shown(from_system(target))} can't create a file atomically",
             hint="use a directory on another file system",
             errno=error.errno,
         ) from error
@@ -568,7 +786,7 @@ def _taken(target: str) -> FileExistsError:
 
 
 @contextmanager
-def _explained(path: AnyPath, unless: tuple[int, ...] = ()) -> Iterator[None]:
+def _explained(path: AnyPath, unless: tuple[int, ...] = (), doing: str = "write") -> Iterator[None]:
     """Turn an error of the system into one clear line; those `unless` lists don't matter."""
     try:
         yield
@@ -576,4 +794,4 @@ def _explained(path: AnyPath, unless: tuple[int, ...] = ()) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno not in unless:
-            raise storage_error(error, path) from error
+            raise storage_error(error, path, doing=doing) from error

@@ -159,12 +159,7 @@ class Generations:
 
     def _present(self) -> list[int]:
         begin = self._name + "."
-        try:
-            names = os.listdir(self._directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise storage_error(error, self._directory, doing="read") from error
+        names = fs.list_directory(self._directory)
         digits = (name[len(begin) :] for name in names if name.startswith(begin))
         return sorted(int(d) for d in digits if d.isdecimal() and d.isascii() and d[0] != "0")
 
@@ -203,13 +198,9 @@ class Generations:
     def _nonces(self, generation: int) -> list[bytes] | None:
         """The nonces in a generation's header; None if it has been removed."""
         start = len(self._magic) + 2 + 8
-        try:
-            with open(self._path(generation), "rb", buffering=0) as file:
-                header = file.read(start + 1 + _MOST_NONCES * _NONCE_SIZE)
-        except FileNotFoundError:
+        header = fs.read_file(self._path(generation), start + 1 + _MOST_NONCES * _NONCE_SIZE)
+        if header is None:
             return None
-        except OSError as error:
-            raise storage_error(error, self._path(generation), doing="read") from error
         return self._split_nonces(generation, header)[0]
 
     def _split_nonces(self, generation: int, data: bytes) -> tuple[list[bytes], int]:
@@ -218,7 +209,7 @@ class Generations:
             version, end, _ = data.removeprefix(self._magic)[:20].partition(b"\n")
             if data.startswith(self._magic) and end and version.isdigit() and int(version) > 1:
                 raise FormatError(
-                    f"{shown(self._path(generation))} was written by a newer version of ama",
+                    f"{shown(Path(self._path(generation)))} was written by a newer version of ama",
                     hint="update ama",
                 )
             raise self._damaged(generation, f"it isn't ama's {self._name} file")
@@ -239,7 +230,7 @@ class Generations:
         return data[start:-_SEAL_SIZE]
 
     def _damaged(self, generation: int, how: str) -> IntegrityError:
-        path = shown(self._path(generation))
+        path = shown(Path(self._path(generation)))
         if generation - 1 in self._present():
             hint = f"delete {path} to go back to how it was before the last change to it"
         else:
@@ -248,6 +239,6 @@ class Generations:
 
     def _conflict(self) -> Conflict:
         return Conflict(
-            f"{shown(os.path.join(self._directory, self._name))} was changed by somebody else",
+            f"{shown(Path(self._directory, self._name))} was changed by somebody else",
             hint="run the same command again",
         )

@@ -10,7 +10,11 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from ama.encoding import to_system
 
 SECONDS = 2.0
 """So long git is waited for, all in all: a huge repository must not hold up an upload."""
@@ -33,6 +37,7 @@ _FILTER = re.compile(r"filter\.(.*)\.(clean|smudge|process|required)", re.DOTALL
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://").match
 _HOST = re.compile(r"([^:?#]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?").fullmatch
 _USER = re.compile(r"(^//|:)[^/]*@").search  # a URL with a slip in it, and so a path
+_NAMED = re.compile(rb"repository at '([^'\n]+)'").search
 _REST = re.compile("[?#;]")
 _TOKEN = re.compile(
     r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
@@ -43,6 +48,46 @@ _TOKEN = re.compile(
 _STRETCH = re.compile("[A-Za-z0-9]{20,}").findall
 _CHANGES = re.compile("[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])").findall
 _MOST_CHANGES = 3
+
+
+Missing = Literal["no_repository", "no_git", "not_owned", "no_commit", "no_answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Which code made an asset.
+
+    Attributes:
+        facts: What is known of it, as metadata.
+        missing: Why no commit is known: there is "no_repository" or "no_git", it belongs to
+            another user and git won't read it ("not_owned"), has "no_commit", or git gave
+            "no_answer"; None where one is known, or none is asked for.
+        directory: Where it was looked for, or the repository that git won't read.
+    """
+
+    facts: Mapping[str, str | bool] = field(default_factory=dict)
+    missing: Missing | None = None
+    directory: Path | None = None
+
+
+def look(directory: Path, environ: Mapping[str, str], seconds: float = SECONDS) -> Code:
+    """Say which code is in a directory, and if that isn't known, why.
+
+    Args:
+        directory: where.
+        environ: the environment that git runs in.
+        seconds: how long git is waited for.
+
+    Example:
+        >>> look(Path("/"), {}).facts
+        {}
+    """
+    git = _Git(directory, environ, time.monotonic() + seconds)
+    facts = _describe(git)
+    if "git.commit" in facts:
+        return Code(facts, None, directory)
+    missing: Missing = "no_commit" if facts else "no_answer"
+    return Code(facts, git.refused or missing, git.place or directory)
 
 
 def describe(
@@ -64,7 +109,10 @@ def describe(
         >>> describe(Path("/"), {})
         {}
     """
-    git = _Git(directory, environ, time.monotonic() + seconds)
+    return dict(look(directory, environ, seconds).facts)
+
+
+def _describe(git: _Git) -> dict[str, str | bool]:
     found = git.ask("rev-parse", "--show-toplevel")
     if found is None:
         return {}
@@ -128,6 +176,10 @@ class _Git:
         kept = {k: v for k, v in environ.items() if not k.startswith("GIT_") or _KEPT(k)}
         self._environ = {**kept, **_DEFUSED}
         self._until = until
+        self.refused: Missing | None = None
+        """Why git didn't say anything of the repository, if it said why."""
+        self.place: Path | None = None
+        """Where the repository is that it refused to read."""
 
     def ask(self, *words: str) -> str | None:
         """Return what git prints; None where it fails, or doesn't answer in time."""
@@ -140,21 +192,36 @@ class _Git:
             return None
         # Not through a pipe: what git has started may hold that open when git itself is killed.
         try:
-            with tempfile.TemporaryFile() as answer:
-                subprocess.run(
-                    ["git", *_OPTIONS, *words],
+            with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as error:
+                done = subprocess.run(
+                    ["git", *_OPTIONS, *map(to_system, words)],
                     cwd=self._directory,
                     env=self._environ,
                     stdin=subprocess.DEVNULL,
                     stdout=answer,
-                    stderr=subprocess.DEVNULL,
+                    stderr=error,
                     timeout=left,
-                    check=True,
+                    check=False,
                 )
+                if done.returncode:
+                    error.seek(0)
+                    self._note_refusal(error.read(10_000))
+                    return None
                 answer.seek(0)
                 return answer.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            self.refused = "no_git"
         except (OSError, ValueError, subprocess.SubprocessError):
-            return None
+            self.refused = "no_answer"
+        return None
+
+    def _note_refusal(self, error: bytes) -> None:
+        if b"dubious ownership" in error or b"unsafe repository" in error:
+            self.refused = "not_owned"
+            if named := _NAMED(error):
+                self.place = Path(os.fsdecode(named[1]))
+        elif b"not a git repository" in error:
+            self.refused = "no_repository"
 
 
 def _configured(git: _Git) -> tuple[str, list[str] | None]:

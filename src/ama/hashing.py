@@ -11,12 +11,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 from typing import BinaryIO
 
 from blake3 import blake3
 
-from ama.errors import InvalidInput, NotFound, StorageError
+from ama.encoding import from_system, system_path
+from ama.errors import InvalidInput, NotFound, storage_error
 
 ID_SIZE = 32
 SHORT = 10
@@ -169,7 +169,7 @@ def _process_of_threads() -> int:
     return os.getpid()
 
 
-def hash_file(path: str | Path) -> str:
+def hash_file(path: str | os.PathLike[str]) -> str:
     """Return what `b3sum` prints for a file: its id as 64 hex digits.
 
     Args:
@@ -186,18 +186,25 @@ def hash_file(path: str | Path) -> str:
         >>> hash_file("empty.txt")[:10]
         'af1349b9f5'
     """
+    place = system_path(path)
+    name = from_system(place)
     try:
-        mode = os.stat(path).st_mode
+        mode = os.stat(place).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
-            raise InvalidInput(f"{path} is no regular file, and only such a file has a hash")
-        with open(path, "rb", buffering=0) as file:
+            raise InvalidInput(f"{name} is no regular file, and only such a file has a hash")
+        with open(place, "rb", buffering=0, opener=_at_once) as file:
             return hash_stream(file)[0].hex()
     except FileNotFoundError:
-        raise NotFound(f"{path}: no such file") from None
+        raise NotFound(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise InvalidInput(f"{path} is a directory, and only a file has a hash") from None
+        raise InvalidInput(f"{name} is a directory, and only a file has a hash") from None
     except OSError as error:
-        raise StorageError(f"{path} can't be read: {error.strerror}") from error
+        raise storage_error(error, place, doing="read") from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that has come in its place since is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def short(object_id: bytes) -> str:

@@ -16,10 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ama import fs
+from ama.encoding import to_system
 from ama.errors import StorageError
 from ama.names import is_control_directory, is_git_directory
 
 IGNORE_FILE = ".amaignore"
+
+never_meant = re.compile(
+    r"\.DS_Store|Thumbs\.db|desktop\.ini|.*\.py[co]|.*~|\..*\.sw[op]"
+    r"|(?P<directory>__pycache__|\.ipynb_checkpoints)",
+    re.DOTALL,
+).fullmatch
+"""Fits the names of what systems, editors and Python leave in a directory: nobody's result."""
+
 _STAR = "[^/]*"
 """What pathspec makes of a star."""
 
@@ -103,7 +112,7 @@ class Ignore:
 
         Returns:
             True also for `.ama` and `.git`, whatever case they are in, and for ama's temporary
-            files: no rule brings them back.
+            files: no rule brings them back. True for what is `never_meant`, unless a rule does.
 
         Raises:
             StorageError: An ignore file on the way can't be read.
@@ -114,9 +123,13 @@ class Ignore:
         ):
             return True
         directory = self._directories.get(above) or self._visit(above)
-        if directory.ignored or not directory.rule_sets:
-            return directory.ignored
-        return _decide(directory.rule_sets, relpath, is_dir)
+        if directory.ignored:
+            return True
+        decided = _decide(directory.rule_sets, relpath, is_dir) if directory.rule_sets else None
+        if decided is None:
+            litter = never_meant(name)
+            return litter is not None and is_dir == (litter["directory"] is not None)
+        return decided
 
     def _visit(self, relpath: str) -> _Directory:
         parent = relpath.rpartition("/")[0]
@@ -131,7 +144,7 @@ class Ignore:
     def _read_rules(
         self, relpath: str, above: tuple[tuple[int, tuple[_Rule, ...]], ...]
     ) -> tuple[tuple[int, tuple[_Rule, ...]], ...]:
-        path = os.path.join(self._root, *relpath.split("/"), IGNORE_FILE)
+        path = os.path.join(self._root, *to_system(relpath).split("/"), IGNORE_FILE)
         try:
             data = fs.read_file(path)
         except StorageError:
@@ -168,14 +181,15 @@ def matching(pattern: str) -> Callable[[str], bool]:
 
 def _decide(
     rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...], relpath: str, is_dir: bool
-) -> bool:
+) -> bool | None:
+    """Return whether a path is ignored; None where no rule fits it."""
     parts = relpath.split("/")
     for depth, rules in rule_sets:
         below = parts[depth:]
         for rule in rules:
             if rule.fits(below, is_dir):
                 return not rule.brings_back
-    return False
+    return None
 
 
 def _parse(line: str) -> _Rule | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from ama.errors import InvalidInput, NotFound, shown
+from ama.given import path_text
 from ama.names import nearest
 from ama.values import File
 from ama.worktree.snapshot import Listed
@@ -27,7 +28,7 @@ def find_file(files: Mapping[str, T], path: str, asset: str) -> T:
         NotFound: there is none; the hint has the nearest.
         InvalidInput: it is a directory, or no path.
     """
-    path = path.strip("/")
+    path = path_text("a file's name", path).strip("/")
     if not path:
         raise no_file_named(asset)
     item = files.get(path)

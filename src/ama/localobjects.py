@@ -14,6 +14,7 @@ from ama.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
 from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.packindex import PackIndex
 from ama.packwriter import PackWriter
+from ama.staging import is_settled
 from ama.storage.local import LocalStorage
 
 SMALL_PACK = 4 * 1024 * 1024
@@ -31,7 +32,7 @@ class LocalObjects:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.storage = LocalStorage(directory)
+        self.storage = LocalStorage(directory, shared=False)
         self._directory = directory
         self._store: ObjectStore | None = None
         self._seen: int | None = None
@@ -46,7 +47,7 @@ class LocalObjects:
     def _load(self) -> list[PackIndex]:
         now = time.time_ns()
         changed = self._changed_at()
-        settled = changed is not None and fs.is_settled(changed, now)
+        settled = changed is not None and is_settled(changed, now)
         self._seen = changed if settled else None
         loaded: dict[str, PackIndex] = {}
         for _ in range(MOST_LOOKS):
@@ -75,10 +76,7 @@ class LocalObjects:
         return self._load() if changed is not None and changed != self._seen else []
 
     def _changed_at(self) -> int | None:
-        try:
-            return (self._directory / "index").stat().st_mtime_ns
-        except FileNotFoundError:
-            return None
+        return fs.changed_at(self._directory / "index")
 
     def reload(self) -> None:
         """Look at the directory again at the next use."""
@@ -154,7 +152,10 @@ class LocalObjects:
         Their time is when they were written, or merged.
         """
         named = {pack_name(pack) for index in self._load() for pack in index.pack_sizes}
-        before = time.time() - SWEEP_AFTER
+        before = time.time_ns() - SWEEP_AFTER * 1_000_000_000
         for name, _ in list(self.storage.list("packs/")):
-            if name not in named and (self._directory / name).stat().st_mtime < before:
+            if name in named:
+                continue
+            written = fs.changed_at(self._directory / name)
+            if written is not None and written < before:
                 self.storage.delete(name)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Sequence
 
 from ama.entries import NUMBER_DIGITS
-from ama.errors import IntegrityError
+from ama.errors import IntegrityError, StorageError
 from ama.hashing import seal
 from ama.state import ClassState, decode_class_state, encode_class_state
+from ama.storage.protocol import Range, Storage
 
 HINT = "log/HINT"
+
+REFUSED = (errno.EACCES, errno.EPERM)
+"""What a storage says of a file that is closed to us."""
 
 _HINT = re.compile(
     rb"(?P<line>(?P<number>[1-9][0-9]{0,11}) (?P<hash>[0-9a-f]{64})\n)(?P<checksum>[0-9a-f]{64})\n"
@@ -34,6 +40,45 @@ def state_name(digest: bytes) -> str:
         'checkpoint/state/00'
     """
     return f"checkpoint/state/{digest.hex()}"
+
+
+def is_derived(name: str) -> bool:
+    """Whether a file only says what the log's entries add up to, so that one can do without it.
+
+    Example:
+        >>> is_derived(HINT), is_derived("log/000000000001")
+        (True, False)
+    """
+    return name == HINT or name.startswith("checkpoint/")
+
+
+def read_readable(storage: Storage, names: Sequence[str]) -> list[bytes | None]:
+    """Read whole files in one round trip; what is derived and closed to us is as if absent.
+
+    Raises:
+        StorageError: the storage failed, or refuses what is not derived.
+
+    Example:
+        >>> from ama.storage.memory import MemoryStorage
+        >>> read_readable(MemoryStorage("nothing"), [HINT])
+        [None]
+    """
+    try:
+        return storage.read([Range(name) for name in names])
+    except StorageError as error:
+        if error.errno not in REFUSED or not any(map(is_derived, names)):
+            raise
+    return [_read_readable(storage, name) for name in names]
+
+
+def _read_readable(storage: Storage, name: str) -> bytes | None:
+    try:
+        (data,) = storage.read([Range(name)])
+    except StorageError as error:
+        if error.errno in REFUSED and is_derived(name):
+            return None
+        raise
+    return data
 
 
 def encode_hint(number: int, entry_hash: bytes) -> bytes:

@@ -32,6 +32,7 @@ from ama.logfiles import (
     class_digest,
     decode_hint,
     read_class_state,
+    read_readable,
     state_name,
 )
 from ama.logview import LogView
@@ -112,7 +113,7 @@ class LogReader:
             FormatError: the store needs a newer version of ama.
         """
         if hint is None:
-            (found,) = self._storage.read([Range(HINT)])
+            (found,) = read_readable(self._storage, [HINT])
             hint = found or b""
         reached = decode_hint(hint)
         known = self._remembered()
@@ -132,7 +133,7 @@ class LogReader:
             IntegrityError: it is damaged, whatever was seen of it: nothing is forgotten.
             FormatError: the store needs a newer version of ama.
         """
-        (hint,) = self._storage.read([Range(HINT)])
+        (hint,) = read_readable(self._storage, [HINT])
         reached = decode_hint(hint or b"")
         view = self._read_cold(reached[0], None)
         self._check_reached(view, reached)
@@ -196,9 +197,9 @@ class LogReader:
         at = reached - reached % CHECKPOINT_EVERY
         places = [number for number in (at, at - CHECKPOINT_EVERY) if number > 0]
         numbers = _window(max(at, 1), reached)
-        ranges = [Range(checkpoint_name(number)) for number in places]
-        ranges += [Range(entry_name(number)) for number in numbers]
-        answers = self._storage.read(ranges)
+        names = [checkpoint_name(number) for number in places]
+        names += [entry_name(number) for number in numbers]
+        answers = read_readable(self._storage, names)
         found = dict(zip(numbers, answers[len(places) :], strict=True))
         for number, data in zip(places, answers, strict=False):
             base = self._usable_root(number, data, found)
@@ -340,8 +341,9 @@ class LogReader:
             else:
                 states[name] = state
         if missing:
-            ranges = [Range(state_name(base.classes[name])) for name in missing]
-            for name, data in zip(missing, self._storage.read(ranges), strict=True):
+            states_of = [state_name(base.classes[name]) for name in missing]
+            answers = read_readable(self._storage, states_of)
+            for name, data in zip(missing, answers, strict=True):
                 state = read_class_state(name, base.classes[name], data)
                 if state is None:
                     state = self.refold(base.number).class_state(name)
@@ -373,7 +375,7 @@ class LogReader:
 
     def checkpoint_at(self, number: int) -> Root | None:
         """Return the store's folded state after entry `number`, if it has a sound one."""
-        (data,) = self._storage.read([Range(checkpoint_name(number))])
+        (data,) = read_readable(self._storage, [checkpoint_name(number)])
         return self._usable_root(number, data, {})
 
     def checkpoint_holds(self, root: Root) -> bool:

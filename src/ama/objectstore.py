@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -46,6 +47,8 @@ Have = Callable[[bytes, int], bytes | None]
 
 Elsewhere = Callable[[Iterable[bytes]], Iterable[tuple[bytes, bytes]]]
 """Yields (id, verified bytes) of chunks that can't be read here, as far as they are elsewhere."""
+
+T = TypeVar("T")
 
 Bad = dict[bytes, AmaError]
 """Why objects can't be read. Who gives one to be filled gets all others."""
@@ -92,6 +95,9 @@ class ObjectStore:
         added: returns more indexes, which are looked up in once something is missing or damaged:
             what others may have added since, or what is seldom needed.
         hint: what to do where something is damaged.
+
+    Attributes:
+        bytes_read: the bytes of packs that the storage has sent so far.
     """
 
     def __init__(
@@ -107,6 +113,8 @@ class ObjectStore:
         self._hint = hint
         self._added = added
         self._looking = Lock()
+        self._counting = Lock()
+        self.bytes_read = 0
         self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
         self._naming: tuple[Mapping[bytes, PackIndex], dict[bytes, list[PackIndex]]] | None = None
         self._lookups = 0
@@ -321,7 +329,7 @@ class ObjectStore:
         def read(window: list[tuple[bytes, int]]) -> list[tuple[bytes, bytes]]:
             return list(self._read_window(window, have, elsewhere))
 
-        for window in one_ahead(read, _windows(chunks)):
+        for window in one_ahead(read, _batches(chunks, _taken)):
             yield from window
 
     def _read_window(
@@ -451,9 +459,9 @@ class ObjectStore:
         self, locations: Iterable[Location]
     ) -> Iterator[tuple[Location, memoryview | None]]:
         """Yield each place with the bytes there (None: its pack is gone), neighbours together."""
-        for batch in _batches(_spans(locations)):
+        for batch in _batches(_spans(locations), lambda span: span.end - span.start):
             ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
-            for span, data in zip(batch, self.storage.read(ranges), strict=True):
+            for span, data in zip(batch, self._read(ranges), strict=True):
                 view = None if data is None else memoryview(data)
                 for location in span.locations:
                     start = location.record.offset - span.start
@@ -485,8 +493,14 @@ class ObjectStore:
     def _raw(self, location: Location) -> bytes | None:
         size = RECORD_HEADER_SIZE + location.record.stored
         name = pack_name(location.pack)
-        (data,) = self.storage.read([Range(name, location.record.offset, size)])
+        (data,) = self._read([Range(name, location.record.offset, size)])
         return data
+
+    def _read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        answers = self.storage.read(ranges)
+        with self._counting:
+            self.bytes_read += sum(len(data) for data in answers if data is not None)
+        return answers
 
     def _open(
         self,
@@ -589,33 +603,24 @@ def _spans(locations: Iterable[Location]) -> Iterator[_Span]:
         yield _span(run)
 
 
-def _windows(chunks: Iterable[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:
-    """Yield chunks in groups, each of which is one batch with the headers of its records."""
-    window: list[tuple[bytes, int]] = []
-    room = BATCH_SIZE
-    for chunk in chunks:
-        taken = chunk[1] + RECORD_HEADER_SIZE
-        if window and taken > room:
-            yield window
-            window, room = [], BATCH_SIZE
-        window.append(chunk)
-        room -= taken
-    if window:
-        yield window
-
-
 def _span(run: list[Location]) -> _Span:
     return _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
 
 
-def _batches(spans: Iterable[_Span]) -> Iterator[list[_Span]]:
-    batch: list[_Span] = []
+def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield neighbours in groups, each of which is one batch."""
+    batch: list[T] = []
     size = 0
-    for span in spans:
-        if batch and size + span.end - span.start > BATCH_SIZE:
+    for item in items:
+        taken = size_of(item)
+        if batch and size + taken > BATCH_SIZE:
             yield batch
             batch, size = [], 0
-        batch.append(span)
-        size += span.end - span.start
+        batch.append(item)
+        size += taken
     if batch:
         yield batch
+
+
+def _taken(chunk: tuple[bytes, int]) -> int:
+    return chunk[1] + RECORD_HEADER_SIZE

@@ -26,7 +26,7 @@ from ama.errors import (
 )
 from ama.hashing import asset_id, blob_id, short
 from ama.log import Log
-from ama.logfiles import HINT
+from ama.logfiles import HINT, read_readable
 from ama.logview import LogView
 from ama.objects import Asset, decode_asset
 from ama.objectstore import ObjectStore, index_name
@@ -172,7 +172,7 @@ class Remote:
             IntegrityError, FormatError: there is one that can't be read.
         """
         seen = _seen(storage, cache_dir)  # before it is asked: another process may be making it
-        format_bytes, hint = storage.read([Range(FORMAT), Range(HINT)])
+        format_bytes, hint = read_readable(storage, [FORMAT, HINT])
         if format_bytes is None:
             if hint is not None or storage.sizes([entry_name(1)]) != [None]:
                 raise IntegrityError(

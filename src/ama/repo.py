@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
 from ama.errors import IntegrityError, InvalidInput, NotFound, StorageError
+from ama.given import path_text
 from ama.names import check_class
 from ama.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
@@ -75,6 +76,7 @@ class Repo:
         class_name: str,
         *,
         force: bool = False,
+        here: bool = False,
         settings: Settings | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> Repo:
@@ -88,12 +90,15 @@ class Repo:
             class_name: the class; one that no store has yet is simply new.
             force: whether commits that are published nowhere, and what is staged or set, are left
                 behind.
+            here: whether the directory may lie inside another worktree, which passes it over from
+                then on.
             settings: what is configured; read by default.
             progress: is told of long work.
 
         Raises:
             InvalidInput: the name can't be a class's, or the directory is inside a worktree.
-            Conflict: something staged or committed there would be lost.
+            Conflict: something staged or committed there would be lost; or the worktree around it
+                has files in it.
 
         Example:
             >>> import ama
@@ -103,8 +108,8 @@ class Repo:
         from ama.operations import editing
 
         check_class(class_name)
-        tree = Worktree.make(absolute(path))
-        repo = cls(tree, settings or Settings.load(tree.root), progress)
+        tree = Worktree.make(absolute(path), here=here)
+        repo = cls(tree, settings or Settings.load(tree.root).for_script(), progress)
         editing.start(repo._session, class_name, force=force)
         return repo
 
@@ -132,7 +137,7 @@ class Repo:
             'models'
         """
         tree = Worktree.find(absolute(path))
-        return cls(tree, settings or Settings.load(tree.root), progress)
+        return cls(tree, settings or Settings.load(tree.root).for_script(), progress)
 
     def __repr__(self) -> str:
         return f"<ama.Repo {self.root}>"
@@ -429,18 +434,22 @@ class Repo:
         """
         from ama.operations import inspecting
 
-        return inspecting.is_tracked(self._session, path)
+        return inspecting.is_tracked(self._session, path_text("a file's name", path))
 
-    def add(self, paths: PathLike | Iterable[PathLike], *, copy: bool = False) -> AddResult:
+    def add(
+        self, paths: PathLike | Iterable[PathLike], *, copy: bool = False, force: bool = False
+    ) -> AddResult:
         """Stage files as they are now. Nothing is staged unless everything can be.
 
         Args:
             paths: files, directories and globs.
             copy: whether large files are stored here now; else they are read at the upload.
+            force: whether files that look like secrets are staged too, and those that are ignored
+                and named here.
 
         Raises:
             NotFound: there is no such file.
-            InvalidInput: a file can't be in an asset.
+            InvalidInput: a file can't be in an asset, is ignored, or looks like a secret.
             Conflict: a file was changed while it was read.
 
         Example:
@@ -452,7 +461,7 @@ class Repo:
         """
         from ama.operations import editing
 
-        return editing.add(self._session, several(paths), copy=copy)
+        return editing.add(self._session, several(paths), copy=copy, force=force)
 
     def remove(
         self, paths: PathLike | Iterable[PathLike], *, keep_files: bool = False, force: bool = False
@@ -628,15 +637,17 @@ class Repo:
         """
         from ama.operations import linking
 
+        check_text("asset's name", asset)
         return linking.take_back(self._session, self.refs(), asset)
 
     # Publishing
 
-    def commit(self, message: str | None = None) -> CommitResult:
+    def commit(self, message: str | None = None, *, code: PathLike | None = None) -> CommitResult:
         """Make an asset of what is staged, stored here whole; a push publishes it.
 
         Args:
             message: why it was made.
+            code: see `upload`.
 
         Raises:
             InvalidInput: nothing was ever staged.
@@ -652,7 +663,7 @@ class Repo:
 
         if message is not None:
             check_text("message", message)
-        return uploading.commit(self._session, message)
+        return uploading.commit(self._session, message, _code_directory(code))
 
     def upload(
         self,
@@ -660,6 +671,8 @@ class Repo:
         remote: str | None = None,
         message: str | None = None,
         new_store: bool = False,
+        code: PathLike | None = None,
+        once: bool = False,
     ) -> UploadResult:
         """Make an asset of what is staged and publish it; with nothing new, do nothing.
 
@@ -669,6 +682,10 @@ class Repo:
             message: why it was made.
             new_store: whether a store is made even where one was seen before, which was deleted
                 on purpose.
+            code: the directory of the code that made it, in a git repository; by default that of
+                the worktree, else of the calling script.
+            once: whether an asset of the store that says the same is taken instead: one of the
+                class with the same files, refs and metadata. Aliases move to it.
 
         Raises:
             InvalidInput: nothing was ever staged, or no store can be made there.
@@ -689,7 +706,14 @@ class Repo:
 
         if message is not None:
             check_text("message", message)
-        return uploading.upload(self._session, remote, message, new_store=new_store)
+        return uploading.upload(
+            self._session,
+            remote,
+            message,
+            new_store=new_store,
+            code_dir=_code_directory(code),
+            once=once,
+        )
 
     def push(
         self, *, remote: str | None = None, new_store: bool = False, repair: bool = False
@@ -811,3 +835,7 @@ class Repo:
         from ama.fsck import check_worktree
 
         return check_worktree(self._tree, self._session.progress)
+
+
+def _code_directory(code: PathLike | None) -> Path | None:
+    return None if code is None else Path(absolute(code))

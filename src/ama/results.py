@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ama.values import AssetInfo, AssetStatus, Change, Ref
 
@@ -42,13 +43,27 @@ class RestoreResult:
 
 
 @dataclass(frozen=True, slots=True)
+class NoCode:
+    """Why an asset doesn't say at which commit of a git repository it was made.
+
+    `reason` is "no_repository", "no_git", "not_owned" (of another user: git won't read it),
+    "no_commit" or "no_answer"; `directory` is where the code was looked for.
+    """
+
+    reason: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommitResult:
     """What `commit` made; `created` is False where there was nothing to commit.
 
     `not_added` are the asset's files that are no longer as they were added, `aliases` those that
     wait for a push. `same` are other assets of the class that have the very same files, newest
     first: of the store's, as far as this machine has seen them. `unlinked` is what the version
-    before was made from, where this one was made from nothing.
+    before was made from, where this one was made from nothing. `no_code` says why the asset that
+    was made records no code, if so. `untracked` are files here that were never added, a directory
+    of such named once, with a `/` at its end.
     """
 
     asset: AssetInfo
@@ -57,6 +72,8 @@ class CommitResult:
     not_added: tuple[str, ...] = ()
     same: tuple[AssetInfo, ...] = ()
     unlinked: tuple[Ref, ...] = ()
+    no_code: NoCode | None = None
+    untracked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,9 @@ class UploadResult:
     all. `unlinked` is what the version before was made from, where an upload made one that was made
     from nothing. `elsewhere` says of refs that the remote has not, by their ids, which store was
     seen to have them. `left_behind` are the versions before whose aliases stayed there.
+    `no_code` says why an asset that an upload made records no code, if so. `untracked` are files
+    here that were never added (see `CommitResult`), where an upload looked. `again` says that
+    `once` has found `asset` in the store, so that none was published.
     """
 
     asset: AssetInfo | None
@@ -115,6 +135,9 @@ class UploadResult:
     unlinked: tuple[Ref, ...] = ()
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     left_behind: tuple[Ref, ...] = ()
+    no_code: NoCode | None = None
+    untracked: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +162,15 @@ class CopyResult:
 class DownloadResult:
     """What `download` wrote: one directory, and one for each asset of the closure of its refs.
 
+    `size` is that of its files, and `bytes_received` what came of the store's packs for it in this
+    call: files as they lie there, compressed or in part, and what the asset says of them.
     `missing_refs` are those whose content is not in this store (only with `partial`). `already`
     says that all of it was there before, and `changed` are the files that were changed there since
     and stay so. `instead` is, where the asset is deprecated, the newest of its class that is not.
     """
 
     asset: AssetInfo
-    directory: str
+    directory: Path
     files: int
     size: int
     bytes_received: int

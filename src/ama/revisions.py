@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from ama.errors import AmaError, InvalidInput, NotFound, shown
+from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
+from ama.given import require_text
 from ama.hashing import SHORTEST_PREFIX, short
 from ama.logview import LogView
 from ama.names import check_alias, check_class, nearest
@@ -19,13 +20,21 @@ _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
 _SHORT_HEX = re.compile(rf"[0-9a-fA-F]{{4,{SHORTEST_PREFIX - 1}}}").fullmatch
 _SHORT_DIGITS = re.compile(rf"[0-9]{{1,{SHORTEST_PREFIX - 1}}}").fullmatch
 _NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
+# As assets are printed: the id in brackets, and the aliases that they have, or had.
+_PRINTED = re.compile(
+    rf"(?=[^ ]+ )(?P<name>[^\s@~]+)(?: \((?P<id>[0-9a-fA-F]{{{SHORTEST_PREFIX},64}})\))?"
+    r"(?:,? @[A-Za-z0-9][A-Za-z0-9._-]{0,99})*"
+).fullmatch
 _CARETS = re.compile(r"([^~^]+)(\^+)").fullmatch
 FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A parsed name. `back` is how many parents to go back from what the rest names."""
+    """A parsed name. `back` is how many parents to go back from what the rest names.
+
+    With a class or a number beside it, `prefix` must be of an asset that has those.
+    """
 
     class_name: str | None = None
     number: int | None = None
@@ -53,6 +62,8 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
     Example:
         >>> parse_revision("models/7~2").number
         7
+        >>> parse_revision("models/7 (3f9a2c41d0) @best").prefix
+        '3f9a2c41d0'
     """
     if not isinstance(text, str):
         raise InvalidInput(f"{shown(repr(text))} names no asset", hint=f"use a text: {FORMS}")
@@ -66,6 +77,8 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
             hint=f"two assets are two words: {shown(first)} {shown(last)}" if dots else None,
         )
     back = (int(count) if count else 1) if tilde else 0
+    if printed := _PRINTED(name):
+        return _as_printed(text, printed, back)
     if name == "HEAD":
         return Revision(head=True, back=back)
     if _HEX.fullmatch(name):
@@ -87,6 +100,15 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
             _refuse(text, f"{class_name}@{number}")
         return Revision(check_class(class_name), number=int(number), back=back)
     return Revision(check_class(name), back=back)
+
+
+def _as_printed(text: str, printed: re.Match[str], back: int) -> Revision:
+    """Return what a printed name says: its aliases may have moved on, and its id never does."""
+    named = parse_revision(printed["name"])
+    if named.class_name is None or named.alias or not (printed["id"] or named.number is not None):
+        _refuse(text, printed["name"])
+    prefix = printed["id"].lower() if printed["id"] else None
+    return replace(named, prefix=prefix, back=back)
 
 
 def _refuse(text: str, meant: str) -> NoReturn:
@@ -112,10 +134,14 @@ def find_asset(
     Raises:
         NotFound: nothing has that name; the hint has the nearest.
         InvalidInput: an id's prefix that several assets have.
+        Conflict: its number is that of another asset than its id.
         IntegrityError: the log is damaged, and what the name means depends on the damaged part.
     """
     if revision.prefix is not None:
-        return _by_prefix(view, revision.prefix, url, class_name)
+        in_class = revision.class_name or class_name
+        found = _by_prefix(view, revision.prefix, url, in_class)
+        _check_number(view, revision, found, url)
+        return found
     state = _named_class(view, revision, url, class_name)
     if revision.number is not None:
         record = state.record(revision.number)
@@ -145,6 +171,17 @@ def find_asset(
     return state.name, live[-1].id
 
 
+def _check_number(view: LogView, revision: Revision, found: tuple[str, bytes], url: str) -> None:
+    """Refuse an id beside a number that is another asset's: it was printed for another store."""
+    class_name, asset = found
+    number = view.class_state(class_name).number(asset)
+    if revision.number not in (None, number):
+        raise Conflict(
+            f"{short(asset)} is {class_name}/{number} in {url}, not {class_name}/{revision.number}",
+            hint=f"numbers are a store's own; name it by its id alone: {short(asset)}",
+        )
+
+
 def _named_class(view: LogView, revision: Revision, url: str, class_name: str | None) -> ClassState:
     name = revision.class_name or class_name or ""
     try:
@@ -169,6 +206,7 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
     Raises:
         NotFound: the store has no such class; the hint has the nearest names.
     """
+    require_text("a class's name", name)
     if name in view.class_names:
         return view.class_state(name)
     view.require_whole()
@@ -283,6 +321,7 @@ def find_alias(
         NotFound: no class has it.
         InvalidInput: several classes have it.
     """
+    require_text("an alias", alias)
     view.require_whole()
     if class_name is not None:
         revision = Revision(class_name, alias=check_alias(alias))

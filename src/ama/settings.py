@@ -6,23 +6,29 @@ on as a value.
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ama import config
-from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, shown
+from ama.encoding import from_system, given, to_system
+from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, StorageError, shown
+from ama.given import path_text
 from ama.names import nearest
 from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
 
 if TYPE_CHECKING:
+    from ama.git import Code
     from ama.results import RemoteInfo
 
 CONFIG_FILE = "config.toml"
 CONTROL_DIRECTORY = ".ama"
+_AUTHOR = ("AMA_AUTHOR", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +36,12 @@ class Settings:
     """What is configured. A URL of a directory is an absolute path.
 
     Attributes:
-        data_dir: Where the store on this machine is, and what else must be kept.
-        cache_dir: What may be deleted at any time.
-        user_config_path: The user's own config file, which needn't exist.
-        user_name: As configured, or None.
-        user_email: As configured, or None.
+        data_dir: Where the store on this machine is, and what else must be kept; None where no
+            variable says it, and the user has no home.
+        cache_dir: What may be deleted at any time; None likewise: nothing is remembered.
+        user_config_path: The user's own config file, which needn't exist; None likewise.
+        user_name: As the environment or a config file has it, or None.
+        user_email: Likewise.
         remotes: The URL of each configured remote, with what its client is told behind a '?', so
             that it means one store; as it was written where it can't be opened.
         options: Ama's own options of each remote that has some, by its name; see `open_storage`.
@@ -46,14 +53,16 @@ class Settings:
             raises it, so that only who needs the default stumbles over it.
         portable_names: Whether `add` refuses names that some system can't hold.
         record_git: Whether an asset says at which commit of a git repository it was made.
+        code_dir: The directory of the code that makes assets, as named; None: the worktree.
+        script_dir: Where it is looked for if the worktree lies in no repository, or None.
         worktree_dir: The worktree that these settings are for, or None.
         local: All that the worktree's config file says.
         user: All that the user's says.
     """
 
-    data_dir: Path
-    cache_dir: Path
-    user_config_path: Path
+    data_dir: Path | None
+    cache_dir: Path | None
+    user_config_path: Path | None
     user_name: str | None = None
     user_email: str | None = None
     remotes: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +73,8 @@ class Settings:
     default_error: AmaError | None = None
     portable_names: bool = True
     record_git: bool = True
+    code_dir: Path | None = None
+    script_dir: Path | None = None
     worktree_dir: Path | None = None
     local: Mapping[str, object] = field(default_factory=dict)
     user: Mapping[str, object] = field(default_factory=dict)
@@ -77,7 +88,8 @@ class Settings:
         Args:
             worktree_dir: The directory that has `.ama` in it, if there is one.
             environ: Where `AMA_REMOTE` (a remote's name or a URL), `AMA_CONFIG_DIR`,
-                `AMA_CACHE_DIR` and `AMA_DATA_DIR` are looked up; None for the process's own.
+                `AMA_CACHE_DIR`, `AMA_DATA_DIR`, `AMA_CODE`, `AMA_AUTHOR` (`Name <email>`),
+                `GIT_AUTHOR_NAME` and `GIT_AUTHOR_EMAIL` are looked up; None for the process's own.
 
         Raises:
             InvalidInput: A config file is broken.
@@ -89,29 +101,31 @@ class Settings:
             'memory://team'
         """
         environ = os.environ if environ is None else environ
-        user_path = user_config_path(environ)
-        user = config.load(user_path)
+        user_path = _users_file(environ)
+        user = _of_users_file(user_path)
         local_path = None if worktree_dir is None else worktree_config_path(worktree_dir)
         local = {} if local_path is None else config.load(local_path)
         found = {
-            **_remotes(user, _base(user_path)),
+            **_remotes(user, Path() if user_path is None else _base(user_path)),
             **_remotes(local, worktree_dir or Path()),
         }
         remotes = {name: remote.url for name, remote in found.items()}
         broken = {name: remote.error for name, remote in found.items() if remote.error}
         name, url, error = None, None, None
         try:
-            wanted = environ.get("AMA_REMOTE", "")
+            wanted = from_system(environ.get("AMA_REMOTE", ""))
             name, url = _default_remote(wanted, local, user, remotes, broken)
         except AmaError as found_error:
             error = found_error
+        code = environ.get("AMA_CODE", "")
+        author_name, author_email = _author_in(environ)
         portable = _first("add.portable_names", local, user)
         return cls(
             data_dir=_directory("data", environ),
             cache_dir=_directory("cache", environ),
             user_config_path=user_path,
-            user_name=_text(_first("user.name", local, user)),
-            user_email=_text(_first("user.email", local, user)),
+            user_name=author_name or _text(_first("user.name", local, user)),
+            user_email=author_email or _text(_first("user.email", local, user)),
             remotes=remotes,
             options={name: remote.options for name, remote in found.items() if remote.options},
             broken=broken,
@@ -120,6 +134,7 @@ class Settings:
             default_error=error,
             portable_names=portable is not False,
             record_git=_first("record.git", local, user) is not False,
+            code_dir=Path(os.path.abspath(os.path.expanduser(code))) if code else None,
             worktree_dir=worktree_dir,
             local=local,
             user=user,
@@ -141,9 +156,9 @@ class Settings:
         }
 
     @property
-    def default_store(self) -> Path:
+    def default_store(self) -> str | None:
         """The directory of the store on this machine, for when nothing is configured."""
-        return self.data_dir / "store"
+        return None if self.data_dir is None else from_system(self.data_dir / "store")
 
     def remote_url(self, remote: str | None = None) -> str:
         """Return the URL of a remote.
@@ -153,7 +168,8 @@ class Settings:
                 this machine if nothing is configured.
 
         Raises:
-            NotFound: No remote has that name.
+            NotFound: No remote has that name; or nothing is configured, and the user has no home
+                where the store on this machine would be.
             InvalidInput: It can't be a URL that ama opens, or the default one isn't configured.
 
         Example:
@@ -164,7 +180,11 @@ class Settings:
         if remote is None:
             if self.default_error is not None:
                 raise self.default_error
-            return self.default_remote or str(self.default_store)
+            found = self.default_remote or self.default_store
+            if found is None:
+                raise _homeless("there is no default store", "AMA_DATA_DIR", "--remote REMOTE")
+            return found
+        remote = given(path_text("a remote", remote))
         return _find_remote(remote, self.remotes, self.broken)[1]
 
     def options_at(self, url: str) -> dict[str, config.Option]:
@@ -185,11 +205,13 @@ class Settings:
             >>> Settings.load(environ={"AMA_REMOTE": "memory://a"}).urls()
             ['memory://a']
         """
-        found = [] if self.default_error is not None else [self.remote_url()]
+        first = None if self.default_error else self.default_remote or self.default_store
+        found = [] if first is None else [first]
         return found + [url for name, url in self.remotes.items() if name not in self.broken]
 
     def author(self) -> str:
-        """Say who makes an asset: as configured, else as git has it, else login and host.
+        """Say who makes an asset: as the environment says, else as configured, else as git has
+        it, else login and host.
 
         Returns:
             `Name <email>`, on one line.
@@ -209,21 +231,59 @@ class Settings:
         name = _one_line(name or (email or login).partition("@")[0])
         return f"{name} <{_one_line(email or login)}>"
 
-    def code(self) -> dict[str, str | bool]:
-        """Say which code makes an asset: what git says of the worktree; see `ama.git`.
-
-        Returns:
-            Metadata. None, where it isn't to be recorded, or there is no repository.
+    def for_script(self) -> Settings:
+        """Return these settings for the script that uses the library: its code may be recorded.
 
         Example:
-            >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code()
+            >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).for_script().code_dir
+        """
+        return replace(self, script_dir=_script_directory())
+
+    def code(self, directory: Path | None = None) -> Code:
+        """Say which code makes an asset: what git says of a directory; see `ama.git`.
+
+        Args:
+            directory: Where the code is; by default what `AMA_CODE` names, else the worktree, and
+                if that lies in no repository, where the calling script is.
+
+        Returns:
+            What is known; nothing, where it isn't to be recorded.
+
+        Raises:
+            InvalidInput: What is named is no directory.
+
+        Example:
+            >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code().facts
             {}
         """
-        if self.worktree_dir is None or not self.record_git:
-            return {}
-        from ama.git import describe
+        from ama.git import Code, look
 
-        return describe(self.worktree_dir, os.environ)
+        if self.worktree_dir is None or not self.record_git:
+            return Code()
+        named = self.code_directory(directory)
+        found = look(named or self.worktree_dir, os.environ)
+        if found.missing == "no_repository" and named is None and self.script_dir is not None:
+            other = look(self.script_dir, os.environ)
+            return found if other.missing == "no_repository" else other
+        return found
+
+    def code_directory(self, directory: Path | None = None) -> Path | None:
+        """Return where the code is said to be: what is given, else what `AMA_CODE` names.
+
+        Raises:
+            InvalidInput: That is no directory.
+
+        Example:
+            >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code_directory() is None
+            True
+        """
+        named = directory or self.code_dir
+        if named is not None and not os.path.isdir(named):
+            raise InvalidInput(
+                f"{shown(str(named))} is no directory, so no code is there",
+                hint="name the directory of the code: --code DIR, or AMA_CODE",
+            )
+        return named
 
     def names_author(self) -> bool:
         """Say whether `author` is somebody's choice, here or in git, and no guess.
@@ -237,14 +297,32 @@ class Settings:
         return bool(self.user_name or self.user_email or _ask_git(self.worktree_dir))
 
 
+def _script_directory() -> Path | None:
+    """Where the script is that uses the library; in a notebook, the working directory."""
+    if "ama.cli" in sys.modules:  # the script is the command
+        return None
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not script:
+        return Path.cwd()
+    path = Path(os.path.abspath(script))
+    # A tool of the environment, such as pytest, is nobody's code that makes assets.
+    return None if path.is_relative_to(sys.prefix) else path.parent
+
+
 def user_config_path(environ: Mapping[str, str] | None = None) -> Path:
     """Return where the user's own config file is, or would be.
+
+    Raises:
+        NotFound: No variable says it, and the user has no home.
 
     Example:
         >>> user_config_path({"AMA_CONFIG_DIR": "/etc/ama"}).as_posix()
         '/etc/ama/config.toml'
     """
-    return _directory("config", os.environ if environ is None else environ) / CONFIG_FILE
+    path = _users_file(os.environ if environ is None else environ)
+    if path is None:
+        raise _homeless("this user has no config file", "AMA_CONFIG_DIR")
+    return path
 
 
 def worktree_config_path(worktree_dir: Path) -> Path:
@@ -361,7 +439,8 @@ def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None 
     """
     remotes = _remotes(config.load(path), _base(path))
     if name not in remotes:
-        remotes = {**_remotes(config.load(user_config_path(environ)), Path()), **remotes}
+        users = _of_users_file(_users_file(os.environ if environ is None else environ))
+        remotes = {**_remotes(users, Path()), **remotes}
     if name not in remotes:
         raise _no_remote(name, remotes)
     config.set_value(path, "remote.default", name)
@@ -405,7 +484,34 @@ def list_remotes(settings: Settings) -> tuple[RemoteInfo, ...]:
     )
 
 
-def _directory(kind: str, environ: Mapping[str, str]) -> Path:
+def _users_file(environ: Mapping[str, str]) -> Path | None:
+    directory = _directory("config", environ)
+    return None if directory is None else directory / CONFIG_FILE
+
+
+def _of_users_file(path: Path | None) -> dict[str, object]:
+    """What the user's own config file says; nothing where there is none, or nobody may look.
+
+    As git has it: who takes another user's rights for a command may keep the first one's HOME.
+    """
+    try:
+        return {} if path is None else config.load(path)
+    except StorageError as error:
+        if error.errno == errno.EACCES and path and not os.access(path.parent, os.X_OK):
+            return {}
+        raise
+
+
+def _homeless(what: str, variable: str, instead: str = "") -> NotFound:
+    others = f"; or name one: {instead}" if instead else ""
+    return NotFound(
+        f"{what}: no HOME is set, and this user has none",
+        hint=f"set {variable} to a directory, or HOME{others}",
+    )
+
+
+def _directory(kind: str, environ: Mapping[str, str]) -> Path | None:
+    """Return one of the user's directories; None where the user has no home."""
     override = environ.get(f"AMA_{kind.upper()}_DIR", "")
     if override:
         return Path(os.path.abspath(os.path.expanduser(override)))
@@ -416,7 +522,10 @@ def _directory(kind: str, environ: Mapping[str, str]) -> Path:
         "cache": platformdirs.user_cache_path,
         "config": platformdirs.user_config_path,
     }[kind]
-    return find("ama", appauthor=False)
+    try:
+        return find("ama", appauthor=False)
+    except RuntimeError:
+        return None
 
 
 def _first(key: str, *sources: Mapping[str, object]) -> object | None:
@@ -470,7 +579,7 @@ def _absolute(url: str, base: Path) -> str:
     """A URL as it is, and a path as seen from anywhere."""
     if parse_url(url).scheme is not None:
         return url
-    return os.path.abspath(os.path.join(base, os.path.expanduser(url)))
+    return from_system(os.path.abspath(os.path.join(base, os.path.expanduser(to_system(url)))))
 
 
 def _default_remote(
@@ -513,7 +622,7 @@ def _find_remote(
         return wanted, remotes[wanted]
     if "/" not in wanted and os.sep not in wanted and wanted[:1] not in ("", ".", "~"):
         error = _no_remote(wanted, remotes)
-        if os.path.isdir(wanted):
+        if os.path.isdir(to_system(wanted)):
             hint = f"a directory is written as a path: ./{shown(wanted)}"
             raise NotFound(error.message, hint=hint)
         raise error
@@ -522,8 +631,8 @@ def _find_remote(
 
 def _of_user(path: Path) -> dict[str, object]:
     """What the user's own config file says; nothing if it is the given one."""
-    user = user_config_path()
-    return {} if path == user else config.load(user)
+    user = _users_file(os.environ)
+    return {} if path == user else _of_users_file(user)
 
 
 def _not_in(path: Path, name: str, remotes: Iterable[str]) -> NotFound:
@@ -540,6 +649,20 @@ def _no_remote(name: str, remotes: Iterable[str]) -> NotFound:
     known = nearest(name, list(remotes)) or sorted(remotes)
     hint = "there is " + ", ".join(known) if known else "add one with `ama remote add NAME URL`"
     return NotFound(f"there is no remote '{shown(name)}'", hint=hint)
+
+
+def _author_in(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The name and email that the environment gives the author: what is ama's own goes first."""
+    said = {name: from_system(environ.get(name, "")).strip() for name in _AUTHOR}
+    whole = said["AMA_AUTHOR"]
+    name, bracket, email = whole.partition("<")
+    if not bracket and "@" in whole and " " not in whole:
+        name, email = "", whole
+    email = email.partition(">")[0]
+    return (
+        name.strip() or said["GIT_AUTHOR_NAME"] or None,
+        email.strip() or said["GIT_AUTHOR_EMAIL"] or None,
+    )
 
 
 def _ask_git(directory: Path | None) -> dict[str, str]:
@@ -566,7 +689,7 @@ def _login_at_host() -> str:
         login = getpass.getuser()
     except (KeyError, OSError, ImportError):
         login = "unknown"
-    return f"{login}@{socket.gethostname() or 'localhost'}"
+    return from_system(f"{login}@{socket.gethostname() or 'localhost'}")
 
 
 def _one_line(text: str) -> str:

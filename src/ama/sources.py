@@ -29,6 +29,11 @@ class Sources:
         self._far = list(far)
         self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
 
+    @property
+    def bytes_read(self) -> int:
+        """The bytes of packs that were read so far, of all the stores."""
+        return sum(store.bytes_read for store in self._stores)
+
     def find(self, object_id: bytes) -> ObjectStore:
         """Return a store that has an object.
 

@@ -20,6 +20,11 @@ from ama.head import Head, HeadFile
 from ama.objects import EntryKind, RefLink
 from ama.values import Scalar
 
+FINE_STEP = 50_000_000
+COARSE_STEP = 2_000_000_000
+COARSE_TIME = 10_000_000
+"""A time that is a multiple of so many nanoseconds is likely one of a coarse file system."""
+
 VERSION = 1
 NAME = "index"
 RACY = -1
@@ -292,3 +297,16 @@ class IndexFile:
                 f"the index is missing in {shown(self._control)}, and with it what was staged",
                 hint="begin anew from HEAD: ama restore --staged .",
             )
+
+
+def is_settled(changed_at: int, seen_at: int) -> bool:
+    """Whether a change after `seen_at` gets another time than one at `changed_at`, in nanoseconds.
+
+    Some file systems note times in steps of 10 milliseconds, of one or of two seconds.
+
+    Example:
+        >>> is_settled(1_000_000_001, 1_060_000_001), is_settled(1_000_000_000, 1_060_000_000)
+        (True, False)
+    """
+    step = COARSE_STEP if changed_at % COARSE_TIME == 0 else FINE_STEP
+    return seen_at - changed_at >= step

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
 from ama.describing import Describer
+from ama.encoding import from_system, system_path
 from ama.errors import InvalidInput, NotFound, shown
+from ama.given import check_texts, path_text
 from ama.listing import find_file
 from ama.logview import LogView
 from ama.names import check_alias, check_class
@@ -75,7 +77,7 @@ class Store:
     @classmethod
     def open(
         cls,
-        url: str,
+        url: str | os.PathLike[str],
         *,
         create: bool = False,
         new_store: bool = False,
@@ -110,7 +112,10 @@ class Store:
             ()
         """
         settings = settings or Settings.load(None)
-        place = os.path.abspath(url) if "://" not in url else url
+        if not (options is None or isinstance(options, Mapping)):
+            raise InvalidInput(f"options are a mapping, not of type {type(options).__name__}")
+        url = path_text("the store's URL", url)
+        place = from_system(os.path.abspath(system_path(url))) if "://" not in url else url
         storage = open_storage(place, settings.options_at(place) if options is None else options)
         if create:
             from ama.founding import create as make
@@ -397,6 +402,12 @@ class Store:
         from ama.catalog.finding import Criteria
 
         at_least_one(limit)
+        check_texts(class_name=class_name, name=name, alias=alias, author=author, sort=sort)
+        if file is not None:
+            path_text("the file", file)
+        for moment in (since, until):
+            if not (moment is None or isinstance(moment, (str, datetime))):
+                raise InvalidInput(f"{shown(repr(moment))} is neither a text nor a datetime")
         on_meta, on_params = several(meta), several(params)
         for text in (name, alias, author, *on_meta, *on_params):
             check_text("condition", text or "")
@@ -476,6 +487,7 @@ class Store:
             [1]
         """
         at_least_one(limit)
+        check_texts(sort=sort)
         now = self.snapshot()
         class_state(now._whole_view(), class_name, self.url)
         return now._tracker.leaderboard(
@@ -519,6 +531,7 @@ class Store:
             >>> [move.number for move in ama.Store.open("store").alias_history("models", "best")]
             [1]
         """
+        check_alias(alias)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
         if alias not in state.aliases:
@@ -545,6 +558,7 @@ class Store:
         """
         check_class(class_name)
         check_alias(alias)
+        check_text("asset's name", to)
         name = f"{class_name}/{to}" if to.isdigit() and len(to) < 7 else to
         view = self._whole_view()
         class_state(view, class_name, self.url)
@@ -619,6 +633,7 @@ class Store:
             >>> ama.Store.open("store").remove_alias("models", "best").new is None
             True
         """
+        check_alias(alias)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
         if state.target(alias) is None:
@@ -729,7 +744,7 @@ class Store:
     def download(
         self,
         name: str,
-        directory: str | Path | None = None,
+        directory: str | os.PathLike[str] | None = None,
         *,
         refs: bool = False,
         include: str | Iterable[str] = (),
@@ -773,6 +788,8 @@ class Store:
         view = self.remote.view()
         target = self._target(view, name, None)
         alias = parse_revision(name).alias if "~" not in name else None
+        if directory is not None:
+            directory = system_path(path_text("the directory", directory))
         named = directory or alias or f"{target.class_name}-{target.number}"
         place = Path(os.path.abspath(named))
         order = Order(target, place, alias, selection, refs, partial)

@@ -4,7 +4,33 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# What chmod and chown say where a file system knows no modes, or isn't told them by us.
+_NOT_OURS = frozenset(
+    getattr(errno, name) for name in "ENOSYS ENOTSUP EOPNOTSUPP EPERM EACCES EINVAL EROFS".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """A directory's rights, which all that is made in it gets, whatever the umask.
+
+    Attributes:
+        mode: its permission bits, with setgid and sticky.
+        group: the id of its group.
+    """
+
+    mode: int
+    group: int
+
+
+def is_ours(status: os.stat_result) -> bool:
+    """Whether a file is this user's own."""
+    return sys.platform != "win32" and status.st_uid == os.geteuid()
 
 
 class System:
@@ -66,9 +92,39 @@ class System:
         """Set a file's permissions."""
         os.chmod(path, mode)
 
+    def share(self, fd: int, sharing: Sharing, owner: int, mask: int) -> None:
+        """Give what we made the group and the rights of the directory that it is made in.
+
+        Args:
+            fd: the open file or directory.
+            sharing: the rights.
+            owner: what we may do with it ourselves.
+            mask: which of the rights it gets.
+        """
+        status = os.fstat(fd)
+        if sys.platform == "win32" or not is_ours(status):
+            return
+        old, shared = stat.S_IMODE(status.st_mode), sharing.mode & mask
+        if status.st_gid != sharing.group and not _allowed(os.fchown, fd, -1, sharing.group):
+            # The rights of that group are no other's, but it is a part of everybody.
+            group = stat.S_IRWXG | stat.S_ISGID
+            shared = shared & ~group | old & group | (shared & stat.S_IRWXO) << 3
+        if old != owner | shared:
+            _allowed(os.fchmod, fd, owner | shared)
+
     def utime(self, path: str, times_ns: tuple[int, int]) -> None:
         """Set when a file was last read and changed."""
         os.utime(path, ns=times_ns)
+
+
+def _allowed(call: Callable[..., None], *args: int) -> bool:
+    try:
+        call(*args)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        return False
+    return True
 
 
 def _rename_new(source: bytes, target: bytes) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
+from ama.encoding import system_path
 from ama.errors import InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, hash_file
 from ama.progress import NO_PROGRESS, Progress
@@ -242,9 +242,10 @@ def named_content(file: str | os.PathLike[str]) -> str | None:
         >>> named_content("af1349b9f5")
         'af1349b9f5'
     """
-    if isinstance(file, str) and not os.path.lexists(file):
+    place = system_path(file)
+    if isinstance(file, str) and not os.path.lexists(place):
         return file.lower() if _HEX(file) else None
-    return hash_file(Path(file))
+    return hash_file(place)
 
 
 def moment_of(when: datetime | str | None) -> datetime | None:

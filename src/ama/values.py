@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 Scalar = str | int | float | bool
@@ -128,7 +129,7 @@ class Status:
     interrupted here and how to finish it.
     """
 
-    root: str
+    root: Path
     class_name: str
     head: AssetInfo | None
     follows: str | None

@@ -8,6 +8,7 @@ memory if need be.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
@@ -125,6 +126,9 @@ class Catalog:
 
 
 def _connect(place: str) -> sqlite3.Connection:
+    for path in (place, f"{place}-journal"):
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise sqlite3.DatabaseError(f"{path} is no file")
     db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():

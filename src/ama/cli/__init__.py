@@ -23,10 +23,14 @@ def main() -> NoReturn:
     # A command makes many small values and hardly a cycle: looking for these each time that 700
     # more of them are there costs up to a tenth of its time.
     gc.set_threshold(100_000, 50, 100)
+    from ama.cli.streams import open_missing
+
+    open_missing()
     try:
         from ama.cli.running import run
+        from ama.encoding import from_system
 
-        code = run(sys.argv[1:])
+        code = run(list(map(from_system, sys.argv[1:])))
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         code = 130

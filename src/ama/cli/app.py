@@ -210,7 +210,7 @@ def build() -> Any:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         epilog="`ama COMMAND --help` shows the options of a command, with an example.",
     )
-    app.callback()(_root)
+    app.callback(help=_docstring(_root))(_root)
     return command_of(app)
 
 
@@ -256,10 +256,11 @@ def _root(
 
 
 def _change_directory(directory: str) -> None:
+    from ama.encoding import to_system
     from ama.errors import InvalidInput, NotFound, shown
 
     try:
-        os.chdir(directory)
+        os.chdir(to_system(directory))
     except FileNotFoundError:
         raise NotFound(
             f"there is no directory '{shown(directory)}'", hint="-C takes one that exists"
@@ -277,6 +278,7 @@ def _build_entry(name: str, entry: Entry) -> Any:
     command = command_of(target)
     command.name = name
     command.short_help = entry.summary  # typer would cut it
+    command.help = command.help or entry.summary
     for leaf in getattr(command, "commands", {name: command}).values():
         leaf.params.extend(p for p in _common_options() if entry.json or p.name != "json")
     return command
@@ -284,10 +286,23 @@ def _build_entry(name: str, entry: Entry) -> Any:
 
 def register(app: typer.Typer, name: str, function: Any) -> None:
     """Make a function a command. The `Example:` of its docstring is shown as it stands."""
-    text, _, example = inspect.cleandoc(function.__doc__).partition("\nExample:\n")
+    text, _, example = _docstring(function).partition("\nExample:\n")
     # Typer keeps the lines of a paragraph that begins with a backspace.
     epilog = f"\b\nExample:\n{example}" if example else None
     app.command(name, help=text.strip(), epilog=epilog, cls=Command)(function)
+
+
+def _docstring(function: Any) -> str:
+    """Return a function's docstring: from its source where Python has dropped it (`-OO`)."""
+    if function.__doc__ is None:
+        import ast
+
+        try:
+            found = ast.parse(inspect.cleandoc(inspect.getsource(function))).body[0]
+        except (OSError, SyntaxError):
+            return ""
+        return ast.get_docstring(found) or ""  # type: ignore[arg-type]
+    return inspect.cleandoc(function.__doc__)
 
 
 def _want_json(value: bool) -> None:

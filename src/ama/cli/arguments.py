@@ -6,11 +6,13 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ama.cli.completion import complete_asset, complete_remote
+from ama.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.repo import Repo
@@ -25,13 +27,30 @@ AssetArgument = Annotated[
         " each with ~N.",
     ),
 ]
+
+
+def as_given(value: str | None) -> str | None:
+    """Return what may be a path as the library takes it; a callback of options."""
+    return None if value is None else to_system(value)
+
+
 RemoteOption = Annotated[
     str | None,
     typer.Option(
         "--remote",
         metavar="REMOTE",
         autocompletion=complete_remote,
+        callback=as_given,
         help="A remote by name or URL, instead of the default one.",
+    ),
+]
+CodeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--code",
+        metavar="DIR",
+        callback=as_given,
+        help="Where the code is that made it, in a git repository.",
     ),
 ]
 MessageOption = Annotated[
@@ -85,11 +104,21 @@ _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
 
 
+def is_here(word: str) -> bool:
+    """Whether a word of a line is the path of something on this machine."""
+    return os.path.lexists(to_system(word))
+
+
+def absolute(word: str) -> Path:
+    """Return a word of a line as an absolute path. A symlink is a file of its own."""
+    return Path(os.path.abspath(to_system(word)))
+
+
 def expand_paths(
     arguments: Iterable[str],
     *,
     globs: bool = True,
-    known: Callable[[str], bool] = os.path.lexists,
+    known: Callable[[str], bool] = is_here,
 ) -> list[str]:
     """Turn the words of a line into paths.
 
@@ -111,7 +140,7 @@ def expand_paths(
     return list(dict.fromkeys(paths))
 
 
-def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) -> list[str]:
+def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) -> list[Path]:
     """Turn the words of a line into absolute paths, for a worktree may begin above.
 
     Args:
@@ -121,10 +150,9 @@ def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) 
     """
 
     def known(word: str) -> bool:
-        return os.path.lexists(word) or repo.is_tracked(os.path.abspath(word))
+        return is_here(word) or repo.is_tracked(absolute(word))
 
-    # Not resolved: a symlink is a file of its own.
-    return [os.path.abspath(path) for path in expand_paths(arguments, globs=globs, known=known)]
+    return [absolute(path) for path in expand_paths(arguments, globs=globs, known=known)]
 
 
 def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[str]:
@@ -149,7 +177,7 @@ def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[st
 def _matches(pattern: str) -> list[str]:
     if not _GLOB.search(pattern):
         return []
-    return sorted(glob.glob(pattern, recursive=True))
+    return sorted(map(from_system, glob.glob(to_system(pattern), recursive=True)))
 
 
 def split_asset_path(word: str) -> tuple[str, str]:

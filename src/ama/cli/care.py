@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.arguments import RemoteOption, expand_paths
+from ama.cli.arguments import RemoteOption, expand_paths, is_here
 from ama.cli.opening import find_repo, load_settings, open_store
 from ama.cli.output import console, count, size
+from ama.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.errors import AmaError
@@ -32,22 +33,23 @@ def hash_(
 
     hashes = []
     for path in expand_paths(paths):
-        if not os.path.lexists(path):
+        if not is_here(path):
             raise _no_such(path)
-        file_id = hash_file(path)
+        file_id = hash_file(to_system(path))
         hashes.append({"path": path, "id": file_id})
         console.line(_checksum_line(file_id, path))
     console.report(hashes)
 
 
 def _no_such(path: str) -> AmaError:
-    from ama.errors import NotFound, shown
+    from ama.errors import NotFound, StorageError, shown
+    from ama.fs import list_directory
     from ama.names import nearest
 
     directory, name = os.path.split(path)
     try:
-        near = nearest(name, os.listdir(directory or os.curdir))
-    except OSError:
+        near = nearest(name, map(from_system, list_directory(to_system(directory) or os.curdir)))
+    except StorageError:
         near = []
     hint = " or ".join(os.path.join(directory, found) for found in near)
     return NotFound(
@@ -94,7 +96,7 @@ def _way_out(report: FsckReport, remote: str | None) -> str:
     option = ""
     if remote is not None:
         # A relative path means something else in the worktree that is to repair it.
-        named = remote if remote in load_settings().remotes else report.where
+        named = from_system(remote) if remote in load_settings().remotes else report.where
         option = f" --remote {shlex.quote(named)}"
     return f"ama push --repair{option}, in a worktree that has the content; or {backup}"
 

@@ -233,5 +233,8 @@ def _is_far() -> bool:
 def _matching(find: Callable[[], Iterator[str]], incomplete: str) -> list[str]:
     # Nothing may be printed in the middle of the line that the user is typing.
     with contextlib.suppress(Exception):
-        return list(dict.fromkeys(name for name in find() if name.startswith(incomplete)))
+        from ama.encoding import from_system
+
+        begun = from_system(incomplete)
+        return list(dict.fromkeys(name for name in find() if name.startswith(begun)))
     return []

@@ -10,6 +10,7 @@ from ama.cli.app import Group, new_group, register
 from ama.cli.completion import complete_key
 from ama.cli.opening import config_path
 from ama.cli.output import console
+from ama.encoding import from_system
 
 UserOption = Annotated[
     bool,
@@ -82,7 +83,7 @@ def set_(
     else:
         set_value(path, key, value)
     if not console.report({"key": key, "value": value, "where": path}):
-        console.done(f"set {key} in {path}")
+        console.done(f"set {key} in {from_system(path)}")
 
 
 def unset(key: KeyArgument, user: UserOption = False) -> None:
@@ -102,7 +103,7 @@ def unset(key: KeyArgument, user: UserOption = False) -> None:
     else:
         unset_value(path, key)
     if not console.report({"key": key, "where": path}):
-        console.done(f"unset {key} in {path}")
+        console.done(f"unset {key} in {from_system(path)}")
 
 
 def _remote_of(key: str) -> str | None:

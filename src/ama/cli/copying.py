@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ama.cli.arguments import as_given
 from ama.cli.completion import complete_asset, complete_remote
 from ama.cli.opening import load_settings, open_store
 from ama.cli.output import console, size
@@ -27,6 +28,7 @@ def copy(
             "--to",
             metavar="REMOTE",
             autocompletion=complete_remote,
+            callback=as_given,
             help="The store that it comes to: a remote's name, a URL or a directory.",
         ),
     ],
@@ -36,6 +38,7 @@ def copy(
             "--from",
             metavar="REMOTE",
             autocompletion=complete_remote,
+            callback=as_given,
             help="The store that has it; by default the default remote.",
         ),
     ] = None,

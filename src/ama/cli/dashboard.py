@@ -11,6 +11,7 @@ from ama.cli.arguments import RemoteOption, byte_count
 from ama.cli.opening import open_store
 from ama.cli.output import console, count
 from ama.cli.progress import terminal_progress
+from ama.encoding import to_system
 
 
 def dashboard(
@@ -62,7 +63,7 @@ def dashboard(
             hint="install them, where ama's source is: pip install '.[dashboard]'",
         ) from error
     if export is not None:
-        done = write(store, export, files=files, progress=terminal_progress())
+        done = write(store, to_system(export), files=files, progress=terminal_progress())
         if not console.report({"directory": export, **asdict(done)}):
             console.done(
                 f"wrote {count(done.pages, 'page')} and {count(done.files, 'file')} to {export}:"

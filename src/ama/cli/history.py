@@ -16,6 +16,8 @@ from ama.cli.arguments import (
     AssetArgument,
     LimitOption,
     RemoteOption,
+    absolute,
+    is_here,
     split_asset_path,
     worktree_paths,
 )
@@ -46,6 +48,7 @@ from ama.cli.rendering import (
     print_origin,
 )
 from ama.cli.reports import code_text, fact_lines, where_text
+from ama.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.catalog.values import Summary
@@ -210,7 +213,7 @@ def ls(
 def _is_here(word: str) -> bool:
     """Whether a word names a file or directory of the worktree that one stands in."""
     repo = find_repo()
-    return repo is not None and (os.path.lexists(word) or repo.is_tracked(os.path.abspath(word)))
+    return repo is not None and (is_here(word) or repo.is_tracked(absolute(word)))
 
 
 def _below(files: tuple[File, ...], path: str, asset: str) -> tuple[File, ...]:
@@ -394,10 +397,12 @@ def _diff(
         wanted = worktree_paths(paths, repo, globs=False)
         changes = repo.diff(old, new, staged=staged, paths=wanted)
         contents = partial(repo.diff_contents, old, new, staged=staged, paths=wanted)
-        named = frozenset(os.path.relpath(path).replace(os.sep, "/") for path in wanted)
+        named = frozenset(
+            from_system(os.path.relpath(path)).replace(os.sep, "/") for path in wanted
+        )
         return _Found(changes, as_seen_from_here(repo.root), named, contents)
     except (InvalidInput, NotFound) as error:
-        here = [word for word in (old, new) if word is not None and os.path.lexists(word)]
+        here = [word for word in (old, new) if word is not None and is_here(word)]
         if not here:
             raise
         asset = old if here != [old] and len(here) == 1 else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ama.cli.output import console
+from ama.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.asset import Asset
@@ -32,6 +33,17 @@ def open_repo() -> Repo:
         return _open_here()
     except NotFound as error:
         raise NotFound(error.message, hint=way_to_a_worktree()) from None
+
+
+def open_to_change() -> Repo:
+    """Open the worktree around the working directory, and say which it is if it begins above.
+
+    Who believes to have begun one here would else change another asset unseen.
+    """
+    repo = open_repo()
+    if not os.path.samefile(repo.root, os.curdir):
+        console.note(f"in the worktree {repo.root}, {repo.class_name}")
+    return repo
 
 
 def _open_here() -> Repo:
@@ -64,7 +76,7 @@ def way_to_a_worktree() -> str:
     below = [name for name in directories if os.path.isdir(os.path.join(name, CONTROL_DIRECTORY))]
     if not below:
         return "get an asset: ama download ASSET; or start one here: ama init CLASS"
-    words = [shown(shlex.quote(name)) for name in below[:_NAMED]]
+    words = [shown(shlex.quote(from_system(name))) for name in below[:_NAMED]]
     more = f" (and {len(below) - _NAMED} more)" if len(below) > _NAMED else ""
     ways = " or ".join(f"cd {word}" for word in words)
     return f"go to a worktree below: {ways}{more}; or run ama -C {words[0]} ..."
@@ -76,7 +88,7 @@ def path_in_asset(path: str) -> str:
     """
     if path.split("/")[0] not in (os.curdir, os.pardir):
         return path
-    return os.path.relpath(path, open_repo().root).replace(os.sep, "/")
+    return from_system(os.path.relpath(to_system(path), open_repo().root)).replace(os.sep, "/")
 
 
 def open_store(remote: str | None = None) -> Store:

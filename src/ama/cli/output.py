@@ -11,9 +11,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from ama.errors import shown
+from ama.encoding import from_system
+from ama.errors import shown, sized
 
 Style = Literal["bold", "dim", "red", "green", "yellow"]
 
@@ -166,7 +168,7 @@ def plain(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return from_system(value)
     if isinstance(value, float) and value - value != 0:
         # JSON has no such number, and a metric may be one.
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
@@ -180,16 +182,7 @@ def size(count: int | None) -> str:
         >>> size(636_144)
         '636.1 kB'
     """
-    if count is None:
-        return "-"
-    if count < 1000:
-        return f"{count} B"
-    amount = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        amount /= 1000
-        if amount < 999.95:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1000:.1f} PB"
+    return "-" if count is None else sized(count)
 
 
 def when(moment: datetime) -> str:
@@ -218,13 +211,14 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def shown_path(path: str) -> str:
+def shown_path(path: Path) -> str:
     """A path as seen from the working directory, where that is shorter."""
+    text = from_system(path)
     try:
-        near = os.path.relpath(path)
+        near = os.path.relpath(text, from_system(os.getcwd()))
     except ValueError:  # another drive
-        return path
-    return path if near.startswith(os.pardir) else near
+        return text
+    return text if near.startswith(os.pardir) else near
 
 
 def first_line(message: str) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.app import new_group, register
-from ama.cli.arguments import parse_options
+from ama.cli.arguments import as_given, parse_options
 from ama.cli.completion import complete_remote
 from ama.cli.configuring import UserOption
 from ama.cli.opening import config_path, find_repo, load_settings
 from ama.cli.output import console
+from ama.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.settings import Settings
@@ -47,7 +48,7 @@ def list_() -> None:
         return
     if not remotes:
         repo = find_repo()
-        if repo is None or repo.remote_url == str(settings.default_store):
+        if repo is None or repo.remote_url == settings.default_store:
             console.note("no remote is configured: uploads go to a store on this machine")
         else:
             where = f"where this directory's asset came from, {repo.remote_url}"
@@ -149,6 +150,7 @@ def check(
         typer.Argument(
             metavar="[REMOTE]",
             autocompletion=complete_remote,
+            callback=as_given,
             help="A remote's name, a URL or a directory; by default the default remote.",
         ),
     ] = None,
@@ -186,7 +188,7 @@ def check(
         raise StorageError(
             f"{report.url} can be read, and is not one to publish to",
             hint="publish to the bucket or directory that it serves; to read it: ama download"
-            f" CLASS --remote {shlex.quote(remote or report.url)}",
+            f" CLASS --remote {shlex.quote(from_system(remote) if remote else report.url)}",
         )
     else:
         raise StorageError(

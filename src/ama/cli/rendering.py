@@ -6,6 +6,7 @@ import os
 import posixpath
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.cli.output import (
@@ -19,10 +20,11 @@ from ama.cli.output import (
     when,
     when_short,
 )
+from ama.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.repo import Repo
-    from ama.results import AliasChange
+    from ama.results import AliasChange, NoCode
     from ama.values import AssetInfo, Change, File, Ref, Scalar
 
 T = TypeVar("T")
@@ -161,7 +163,7 @@ def as_seen_from_here(root: str | os.PathLike[str]) -> Callable[[str], str]:
 
     So what is printed can be given to the next command. A directory keeps the slash at its end.
     """
-    here = os.path.relpath(os.getcwd(), root).replace(os.sep, "/")
+    here = from_system(os.path.relpath(os.getcwd(), root)).replace(os.sep, "/")
     if here == os.curdir:
         return str
 
@@ -255,14 +257,21 @@ def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> st
     return display_name(class_name, number, asset_id)
 
 
-def print_not_added(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
+def print_not_added(root: Path, paths: Sequence[str]) -> None:
     """Say which files of an asset are no longer as they were added, if any are."""
     if not paths:
         return
-    named = [shown_path(os.path.join(root, path)) for path in paths]
+    named = [shown_path(root / to_system(path)) for path in paths]
     step = "ama status" if len(named) > _NAMED else f"ama add {shlex.join(named)}"
     what = f"not as {'it was' if len(named) == 1 else 'they were'} added"
     console.done(f"{what}: {_some(named)} (next: {step})")
+
+
+def print_untracked(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
+    """Say which files lie here and are in no asset, if any do."""
+    if paths:
+        named = [shown_path(Path(root) / to_system(path)) for path in paths]
+        console.done(f"not in it: {_some(named)} (ama add FILE, or name them in .amaignore)")
 
 
 def print_same_files(others: Sequence[AssetInfo]) -> None:
@@ -302,6 +311,33 @@ def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
     said.put(_GUESSED, author)
     name_it = "ama config set --user user.name 'YOUR NAME'"
     console.note(f"made by {asset.author}, as nobody is configured; name yourself: {name_it}")
+
+
+def note_no_code(repo: Repo, missing: NoCode | None) -> None:
+    """Say once for a worktree on this machine why its assets don't say which code made them."""
+    if missing is None or console.quiet or console.json:
+        return
+    from ama.cache import Cache
+    from ama.hashing import blob_id
+
+    said, place = Cache(repo.settings.cache_dir), shlex.quote(missing.directory)
+    key, text = (
+        f"no-code-{blob_id(os.fsencode(repo.root)).hex()[:20]}",
+        f"{missing.reason} {place}".encode(),
+    )
+    if said.get(key) == text:
+        return
+    said.put(key, text)
+    name_it = "name it: --code DIR, or AMA_CODE"
+    why = {
+        "no_repository": f"{place} is in no git repository; {name_it}",
+        "no_git": "git is not installed; install it, or set record.git to false",
+        "not_owned": f"{place} is another user's; trust it: git config --global --add"
+        f" safe.directory {place}",
+        "no_commit": f"the git repository at {place} has no commit; make one, or {name_it}",
+        "no_answer": f"git said nothing of {place} in time; try it: git -C {place} status",
+    }[missing.reason]
+    console.note(f"no code was recorded: {why}")
 
 
 def next_upload(repo: Repo) -> None:

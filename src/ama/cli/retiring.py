@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.arguments import RemoteOption
+from ama.cli.arguments import RemoteOption, is_here
 from ama.cli.completion import complete_asset
 from ama.cli.opening import name_in_store, open_store
 from ama.cli.output import console
@@ -114,7 +113,7 @@ def _change(
     try:
         return change(open_store(remote), name_in_store(asset, remote))
     except (InvalidInput, NotFound) as error:
-        if not os.path.lexists(asset):
+        if not is_here(asset):
             raise
         hint = f"of a file here: ama rm {shlex.quote(asset)}"
         raise type(error)(error.message, hint=hint) from error

@@ -19,7 +19,8 @@ import typer
 
 from ama.cli.app import COMMANDS, PROGRAM, build
 from ama.cli.output import console
-from ama.errors import AmaError
+from ama.cli.streams import take_any_text
+from ama.errors import AmaError, storage_error
 
 # The options that every command has, behind its name.
 _EVERYWHERE = ("--json", "-q", "--quiet")
@@ -31,6 +32,9 @@ USAGE = 2
 
 # What the same command line goes on with, where it was interrupted.
 _RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
+
+_AGAIN = "close other programs, and run the same command again"
+_MORE = "raise the limit (ulimit -u), and run the same command again"
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -80,10 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: The words after `ama`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:  # a file name may hold what the stream's encoding can't
-            reconfigure(errors="backslashreplace")
+    take_any_text()
     try:
         try:
             code = _invoke(list(arguments))
@@ -132,10 +133,27 @@ def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
         return Failure("storage", 8, f"can't write the output: {error.strerror}")
     if isinstance(error, FileNotFoundError) and error.filename is None:  # what os.getcwd() raises
         return Failure("not-found", 3, "this directory was deleted", "go to another one: cd")
-    text = " ".join(str(error).split())
+    if isinstance(error, OSError):  # the last net: what arises below ama, such as in an import
+        return _storage_failure(error, arguments)
+    if isinstance(error, MemoryError):
+        return Failure("storage", 8, "there is no memory left for this", _AGAIN)
+    said = str(error)
+    if isinstance(error, RuntimeError) and "start new thread" in said:
+        return Failure("storage", 8, "the system lets ama start no more threads", _MORE)
+    if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in said:
+        return _storage_failure(OSError(errno.EMFILE, "", error.path or error.name), arguments)
+    text = " ".join(said.split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     hint = "AMA_DEBUG=1 shows the trace; please report it"
     return Failure("internal", INTERNAL, f"internal: {what}", hint)
+
+
+def _storage_failure(error: OSError, arguments: Sequence[str]) -> Failure:
+    names = [
+        os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, str | bytes)
+    ]
+    place = " or ".join(names) or "a file"
+    return failure_of(storage_error(error, place, doing="read"), arguments)
 
 
 def _at_the_same_remote(hint: str | None, arguments: Sequence[str]) -> str | None:

@@ -12,6 +12,7 @@ import typer
 from ama.cli.app import PROGRAM
 from ama.cli.arguments import (
     AssetArgument,
+    CodeOption,
     ForceOption,
     LimitOption,
     MessageOption,
@@ -25,6 +26,7 @@ from ama.cli.opening import (
     open_repo,
     open_source,
     open_store,
+    open_to_change,
 )
 from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
@@ -35,14 +37,17 @@ from ama.cli.rendering import (
     files_text,
     moving_text,
     note_guessed_author,
+    note_no_code,
     print_asset_table,
     print_not_added,
     print_same_files,
     print_unlinked,
+    print_untracked,
     ref_text,
     warn_of_deprecated,
 )
 from ama.cli.work import report_link, report_switch
+from ama.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.results import DownloadResult, UploadResult
@@ -58,7 +63,14 @@ NewStoreOption = Annotated[
 
 
 def upload(
-    remote: RemoteOption = None, message: MessageOption = None, new_store: NewStoreOption = False
+    remote: RemoteOption = None,
+    message: MessageOption = None,
+    new_store: NewStoreOption = False,
+    code: CodeOption = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Take an asset that says the same, if the class has one."),
+    ] = False,
 ) -> None:
     """Publish what is staged.
 
@@ -70,12 +82,15 @@ def upload(
         ama set --alias my_model
         ama upload -m "wider layers"
     """
-    repo = open_repo()
-    result = repo.upload(remote=remote, message=message, new_store=new_store)
+    repo = open_to_change()
+    result = repo.upload(remote=remote, message=message, new_store=new_store, code=code, once=once)
     print_not_added(repo.root, result.not_added)
     _report_upload(result, remote)
+    if not console.json:
+        print_untracked(repo.root, result.untracked)
     if result.published and result.asset is not None:
         note_guessed_author(repo, result.asset)
+        note_no_code(repo, result.no_code)
 
 
 def push(
@@ -108,13 +123,12 @@ def push(
 def _report_upload(result: UploadResult, remote: str | None) -> None:
     if console.report(result):
         return
-    for asset in result.published:
-        console.done(f"published {asset.name}")
+    _print_which(result)
     print_same_files(result.same)
     print_unlinked(result.unlinked)
     for change in result.aliases:
         console.done(alias_change_text(change))
-    there = f" --remote {shlex.quote(remote)}" if remote else ""
+    there = f" --remote {shlex.quote(from_system(remote))}" if remote else ""
     for ref in result.left_behind:
         names = ", ".join(f"@{alias}" for alias in ref.aliases)
         stay, it = ("stays", "it") if len(ref.aliases) == 1 else ("stay", "one")
@@ -124,7 +138,7 @@ def _report_upload(result: UploadResult, remote: str | None) -> None:
         )
     if result.followed not in (None, result.follows):
         console.done(f"pull follows @{result.follows} from now on, not @{result.followed}")
-    if not (result.published or result.aliases):
+    if not (result.published or result.aliases or result.again):
         where = "" if result.asset is None else f": {_where_it_is(result.asset)}"
         console.done(f"nothing new{where}")
         return
@@ -142,6 +156,14 @@ def _report_upload(result: UploadResult, remote: str | None) -> None:
     if result.local_default:
         console.done("no remote is configured: this store is on this machine only")
         console.next_step("ama remote add NAME URL")
+
+
+def _print_which(result: UploadResult) -> None:
+    if result.again and result.asset is not None:
+        console.done(f"{result.asset.name} says the same, so nothing was published")
+        warn_of_deprecated(result.asset, None)
+    for asset in result.published:
+        console.done(f"published {asset.name}")
 
 
 def _where_it_is(asset: AssetInfo) -> str:
@@ -187,7 +209,7 @@ def download(
         bool, typer.Option("--partial", help="Leave out refs whose content is in another store.")
     ] = False,
     directory: Annotated[
-        Path | None,
+        str | None,
         typer.Option("-o", "--output", metavar="DIR", help="The directory to write into."),
     ] = None,
     remote: RemoteOption = None,
@@ -206,7 +228,7 @@ def download(
     name = name_in_store(asset, remote) if alias is None else _with_alias(asset, alias)
     result = open_store(remote).download(
         name,
-        directory,
+        None if directory is None else Path(to_system(directory)),
         refs=refs,
         include=include or (),
         exclude=exclude or (),
@@ -220,8 +242,9 @@ def download(
         warn_of_deprecated(part.asset, part.instead)
     for missing in result.missing_refs:
         console.done(f"not in this store: {missing.name}")
-    received = sum(part.bytes_received for part in (result, *result.refs))
-    if received or not result.already:
+    parts = (result, *result.refs)
+    if not all(part.already for part in parts):
+        received = sum(part.bytes_received for part in parts)
         console.done(f"received {size(received)}")
     if result.asset.refs and not refs:
         made_from = count(len(result.asset.refs), "other asset")
@@ -400,4 +423,4 @@ def link(
         ama link nlp_embeddings@my_training_inputs --label inputs
         ama upload
     """
-    report_link(open_repo().link(asset, label=label, class_name=class_name))
+    report_link(open_to_change().link(asset, label=label, class_name=class_name))

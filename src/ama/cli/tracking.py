@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ama.cli.arguments import AssetArgument, LimitOption, RemoteOption, positive
+from ama.cli.arguments import AssetArgument, LimitOption, RemoteOption, is_here, positive
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
 from ama.cli.opening import name_in_store, open_store
 from ama.cli.output import console, when_short
@@ -21,6 +21,7 @@ from ama.cli.reports import (
     print_rows,
     require_one_form,
 )
+from ama.encoding import to_system
 
 if TYPE_CHECKING:
     from ama.catalog.values import Findings
@@ -105,7 +106,7 @@ def find(
         asset, _, path = file.partition(":")
         file = f"{name_in_store(asset, remote)}:{path}"
     found = store.find(
-        file,
+        Path(to_system(file)) if file is not None and is_here(file) else file,
         class_name=class_name,
         name=name,
         alias=alias,
@@ -132,11 +133,11 @@ def find(
 
 
 def _nothing_found(url: str, file: str | None) -> str:
-    if file is None or not os.path.isfile(file):
+    if file is None or not os.path.isfile(to_system(file)):
         return f"no asset in {url} fits"
     from ama.hashing import hash_file
 
-    return f"no asset in {url} that fits holds {file} ({hash_file(Path(file))[:10]})"
+    return f"no asset in {url} that fits holds {file} ({hash_file(to_system(file))[:10]})"
 
 
 def _print_findings(findings: Findings) -> None:

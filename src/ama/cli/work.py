@@ -12,13 +12,14 @@ import typer
 
 from ama.cli.arguments import (
     AssetArgument,
+    CodeOption,
     ForceOption,
     MessageOption,
     parse_metadata,
     worktree_paths,
 )
 from ama.cli.completion import complete_alias, complete_asset, complete_class, complete_noted
-from ama.cli.opening import find_repo, open_repo
+from ama.cli.opening import find_repo, open_repo, open_to_change
 from ama.cli.output import console, count, first_line, short
 from ama.cli.rendering import (
     as_seen_from_here,
@@ -30,15 +31,18 @@ from ama.cli.rendering import (
     moving_text,
     next_upload,
     note_guessed_author,
+    note_no_code,
     print_changes,
     print_not_added,
     print_rest,
     print_same_files,
     print_some_changes,
     print_unlinked,
+    print_untracked,
     ref_text,
     warn_of_deprecated,
 )
+from ama.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.results import SwitchResult
@@ -68,6 +72,9 @@ def init(
             "-f", "--force", help="Leave behind commits that are not published, and what is staged."
         ),
     ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Also in a directory that is inside another worktree.")
+    ] = False,
 ) -> None:
     """Start an asset of a class in this directory.
 
@@ -80,7 +87,7 @@ def init(
     from ama.repo import Repo
 
     was = _head_here()
-    repo = Repo.init(Path.cwd(), class_name, force=force)
+    repo = Repo.init(Path.cwd(), class_name, force=force, here=here)
     if console.report({"root": repo.root, "class_name": repo.class_name, "was": was}):
         return
     again = was is not None and was.class_name == class_name
@@ -89,7 +96,7 @@ def init(
         if again
         else f"an asset of {class_name}"
     )
-    console.done(f"started {what} in {repo.root}")
+    console.done(f"started {what} in {from_system(repo.root)}")
     if was is not None:
         name = short(was.id) if was.number is None else f"{was.class_name}/{was.number}"
         console.done(f"{was.name} was here before; back to it: ama switch {name}")
@@ -114,6 +121,10 @@ def add(
     ] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Keep a copy of large files now, not with the upload.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("-f", "--force", help="Also what looks like a secret, or is ignored."),
     ] = False,
     alias: Annotated[
         str | None,
@@ -158,8 +169,8 @@ def add(
     if paths[0] == "ref" and len(paths) <= 2 and not os.path.lexists("ref"):
         link = f"ama link {shlex.join(paths[1:]) or 'ASSET'}"
         raise typer.BadParameter(f"`ama add ref` needs --alias ALIAS; by any name: {link}")
-    repo = open_repo()
-    result = repo.add(worktree_paths(paths, repo), copy=copy)
+    repo = open_to_change()
+    result = repo.add(worktree_paths(paths, repo), copy=copy, force=force)
     if console.report(result):
         return
     if not result.changes:
@@ -176,7 +187,7 @@ def add(
 def _add_ref(paths: list[str], alias: str, class_name: str | None, label: str) -> None:
     if [path.removesuffix(",") for path in paths] != ["ref"]:
         raise typer.BadParameter("--alias goes with `ama add ref`; for files: `ama set --alias`")
-    link = open_repo().link(alias, label=label, class_name=class_name, alias=True)
+    link = open_to_change().link(alias, label=label, class_name=class_name, alias=True)
     report_link(link)
 
 
@@ -208,7 +219,7 @@ def rm(
         ama rm old_model.h5
         ama rm --cached notes.txt
     """
-    repo = open_repo()
+    repo = open_to_change()
     chosen = worktree_paths(paths, repo, globs=False)
     result = repo.remove(chosen, keep_files=cached, force=force)
     if console.report(result):
@@ -243,7 +254,7 @@ def restore(
         ama restore --staged model.h5
         ama restore --source sequence_models/3 model.yml
     """
-    repo = open_repo()
+    repo = open_to_change()
     chosen = worktree_paths(paths, repo, globs=False)
     result = repo.restore(chosen, staged=staged, source=source, force=force)
     if console.report(result):
@@ -396,7 +407,7 @@ def set_(
     metadata = parse_metadata(meta or (), meta_str or ())
     if not (alias or meta or meta_str or unset) and message is None:
         raise typer.BadParameter("say what to set: --alias, --message, --meta, --meta-str, --unset")
-    repo = open_repo()
+    repo = open_to_change()
     staged = repo.set(aliases=alias or (), message=message, metadata=metadata, unset=unset or ())
     if console.report(staged):
         return
@@ -411,7 +422,7 @@ def set_(
         next_upload(repo)
 
 
-def commit(message: MessageOption = None) -> None:
+def commit(message: MessageOption = None, code: CodeOption = None) -> None:
     """Make an asset of what is staged, and keep it here.
 
     `ama push` publishes it later; `ama upload` does both at once and keeps no copy.
@@ -420,8 +431,8 @@ def commit(message: MessageOption = None) -> None:
         ama commit -m "wider layers"
         ama push
     """
-    repo = open_repo()
-    result = repo.commit(message)
+    repo = open_to_change()
+    result = repo.commit(message, code=code)
     if console.report(result):
         return
     print_not_added(repo.root, result.not_added)
@@ -430,10 +441,12 @@ def commit(message: MessageOption = None) -> None:
         print_same_files(result.same)
         print_unlinked(result.unlinked)
         note_guessed_author(repo, result.asset)
+        note_no_code(repo, result.no_code)
     else:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")
     for alias in result.aliases:
         console.done(f"alias {alias} waits for a push")
+    print_untracked(repo.root, result.untracked)
     if result.created or result.aliases:
         console.next_step("ama push")
 
@@ -447,7 +460,7 @@ def switch(asset: AssetArgument, force: ForceOption = False) -> None:
         ama switch sequence_models/3
         ama switch HEAD~1
     """
-    repo = open_repo()
+    repo = open_to_change()
     report_switch(repo.switch(asset, force=force), repo.root)
 
 

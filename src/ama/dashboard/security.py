@@ -7,16 +7,21 @@ dropped file, and only from a page of its own.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 HASHING = "/hash"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# What a browser sends: a name or an address, in brackets if it has colons, and maybe a port.
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?").fullmatch
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
@@ -69,11 +74,15 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope)
-        await (answer or self._app)(scope, receive, with_headers)
+        with suppress(ClientDisconnect):  # nobody is left to be told
+            await (answer or self._app)(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if self._hosts is not None and host_name(headers.get("host", "")) not in self._hosts:
+        given = headers.getlist("host")
+        if len(given) > 1 or (given and not host_name(given[0])):
+            return PlainTextResponse("this is no name of a host", status_code=400)
+        if self._hosts is not None and host_name("".join(given)) not in self._hosts:
             return PlainTextResponse("this name does not lead to a dashboard", status_code=421)
         method, path = scope["method"], scope["path"]
         if method == "POST" and path == HASHING:
@@ -111,15 +120,14 @@ class Guard:
 
 
 def host_name(host: str) -> str:
-    """Return the name in a Host header, without the port.
+    """Return the name in a Host header, without the port; nothing where it isn't one.
 
     Example:
-        >>> host_name("LocalHost:8640"), host_name("[::1]:8640")
-        ('localhost', '::1')
+        >>> host_name("LocalHost:8640"), host_name("[::1]:8640"), host_name("[::1].evil")
+        ('localhost', '::1', '')
     """
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    found = _HOST(host)
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def cookie_name(headers: Headers) -> str:
@@ -131,10 +139,10 @@ def cookie_name(headers: Headers) -> str:
         >>> cookie_name(Headers({"host": "build-7:8640"}))
         'ama_dashboard_8640'
     """
-    port = headers.get("host", "").rpartition("]")[2].partition(":")[2]
-    return f"ama_dashboard_{port}" if port.isdecimal() and port.isascii() else "ama_dashboard"
+    found = _HOST(headers.get("host", ""))
+    return f"ama_dashboard_{found[3]}" if found and found[3] else "ama_dashboard"
 
 
 def _from_here(headers: Headers) -> bool:
-    origin = headers.get("origin", "")
-    return origin.partition("://")[2] == headers.get("host", "-")
+    host = headers.get("host", "")
+    return headers.getlist("origin") in ([f"http://{host}"], [f"https://{host}"])

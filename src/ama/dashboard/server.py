@@ -46,6 +46,7 @@ class Serving:
             self._app,
             log_level="error",
             access_log=False,
+            use_colors=False,  # else it asks a stream, and there may be none
             server_header=False,
             lifespan="off",
             proxy_headers=False,

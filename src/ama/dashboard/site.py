@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from ama import fs
+from ama.encoding import system_path
 from ama.errors import AlreadyExists, Conflict, InvalidInput, shown
 
 MARKER = ".ama-site"
@@ -50,7 +51,7 @@ class Site:
     def __init__(self, directory: str | os.PathLike[str], store: str) -> None:
         if not os.fspath(directory):  # as a path, it would be the one that one is in
             raise InvalidInput("no directory is named", hint="name one: --export DIR")
-        self._top = Path(directory)
+        self._top = Path(system_path(directory))
         self._store = store
         self._files_before()  # what is somebody else's gets no lock either
         self._written: set[str] = set()
@@ -61,7 +62,7 @@ class Site:
         fs.make_directories(self._top, sync=False)
         held = fs.hold(self._top / LOCK)
         if held is None:
-            raise Conflict(f"another export is writing into {shown(os.fspath(directory))}")
+            raise Conflict(f"another export is writing into {shown(self._top)}")
         self._held = held
         self._before = self._files_before()
         # Also what an export has left that was interrupted is an export's.
@@ -128,14 +129,14 @@ class Site:
         self.changed += 1
 
     def _files_before(self) -> set[str]:
-        name = shown(os.fspath(self._top))
+        name = shown(self._top)
         if not self._top.is_dir():
             if os.path.lexists(self._top):
                 raise AlreadyExists(f"{name} is a file", hint="name a new directory")
             return set()
         data = fs.read_file(self._top / MARKER)
         if data is None:
-            if any(path.name != LOCK for path in self._top.iterdir()):
+            if any(name != LOCK for name in fs.list_directory(self._top)):
                 raise AlreadyExists(
                     f"{name} exists, and there is something in it that no export wrote",
                     hint="name a new directory, or that of an earlier export",

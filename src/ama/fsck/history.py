@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from ama.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
-from ama.errors import IntegrityError
+from ama.errors import IntegrityError, StorageError
 from ama.fsck.findings import Fault, reason
 from ama.hashing import seal
-from ama.logfiles import HINT, checkpoint_name, decode_hint, state_name
+from ama.logfiles import HINT, REFUSED, checkpoint_name, decode_hint, read_readable, state_name
 from ama.logreader import check_features
 from ama.remote import FORMAT, Remote, decode_format
 from ama.state import (
@@ -33,6 +33,8 @@ from ama.values import display_name
 
 AT_ONCE = 256
 DERIVED = "it is derived from the log, so readers do without it and nothing is lost: delete it"
+MISSING = "it is missing"
+CLOSED = "only its owner may read it"
 
 _ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
 _CHECKPOINT = re.compile(r"checkpoint/([0-9]{12})").fullmatch
@@ -126,9 +128,9 @@ class _Reader:
     def run(self) -> History:
         self._read_format()
         # In the reverse order of writing, for somebody may be writing meanwhile.
-        (hint,) = self._storage.read([Range(HINT)])
+        (hint,) = read_readable(self._storage, [HINT])
         reached, reached_hash = decode_hint(hint or b"")
-        names = [name for name, _ in self._storage.list("checkpoint/")]
+        names = self._listed_checkpoints()
         checkpoints = {int(m[1]) for name in names if (m := _CHECKPOINT(name))}
         listed = {int(m[1]) for name, _ in self._storage.list("log/") if (m := _ENTRY(name))}
         waiting = iter(sorted(listed - {0}))
@@ -152,6 +154,15 @@ class _Reader:
             self._fault(checkpoint_name(number), f"there is no log entry {number}; {DERIVED}")
         self._check_unnamed_states(names)
         return self._finish()
+
+    def _listed_checkpoints(self) -> list[str]:
+        try:
+            return [name for name, _ in self._storage.list("checkpoint/")]
+        except StorageError as error:
+            if error.errno not in REFUSED:
+                raise
+            self._fault("checkpoint", f"{reason(error)}; {DERIVED}")
+            return []
 
     def _finish(self) -> History:
         self._fold()
@@ -246,8 +257,9 @@ class _Reader:
 
     def _check_hint(self, data: bytes | None, number: int, digest: bytes) -> None:
         if data is None:
-            return
-        if not number:
+            if self._why_absent(HINT) != MISSING:
+                self._fault(HINT, f"{CLOSED}; the next upload writes it again")
+        elif not number:
             self._fault(HINT, "it is damaged; the next upload writes it again")
         elif number in self._hashes and self._hashes[number] != digest:
             what = f"log entry {number} is not the one that {HINT} was written for"
@@ -258,9 +270,12 @@ class _Reader:
     def _check_checkpoint(self, number: int) -> None:
         """Compare a checkpoint with the fold; if that isn't known, go on from the checkpoint."""
         name = checkpoint_name(number)
-        (data,) = self._storage.read([Range(name)])
+        (data,) = read_readable(self._storage, [name])
+        if data is None:
+            self._fault(name, f"{self._why_absent(name)}; {DERIVED}")
+            return
         try:
-            root = decode_root(data or b"")
+            root = decode_root(data)
         except IntegrityError as error:
             self._fault(name, f"{reason(error)}; {DERIVED}")
             return
@@ -280,6 +295,15 @@ class _Reader:
             self._digests = dict(root.classes)
             self._exact = True
 
+    def _why_absent(self, name: str) -> str:
+        """Say why a derived file was not read: it may be there, and closed to us."""
+        try:
+            return CLOSED if self._storage.sizes([name]) != [None] else MISSING
+        except StorageError as error:
+            if error.errno not in REFUSED:
+                raise
+            return CLOSED
+
     def _expected(self) -> Root:
         self._fold()
         for name, digest in self._digests.items():
@@ -297,10 +321,12 @@ class _Reader:
             for name, digest in classes.items()
             if not self._exact or digest not in self._loaded
         }
-        ranges = [Range(state_name(digest)) for digest in wanted.values()]
+        answers = read_readable(self._storage, [state_name(d) for d in wanted.values()])
         states = {}
-        for (name, digest), data in zip(wanted.items(), self._storage.read(ranges), strict=True):
-            why = "it is missing" if data is None else "its checksum does not match"
+        for (name, digest), data in zip(wanted.items(), answers, strict=True):
+            why = "its checksum does not match"
+            if data is None:
+                why = self._why_absent(state_name(digest))
             state = None
             if data is not None and seal(data) == digest:
                 try:
@@ -319,7 +345,7 @@ class _Reader:
         digests = [bytes.fromhex(m[1]) for name in names if (m := _STATE(name))]
         waiting = iter([digest for digest in digests if digest not in self._loaded])
         while batch := list(islice(waiting, AT_ONCE)):
-            answers = self._storage.read([Range(state_name(digest)) for digest in batch])
+            answers = read_readable(self._storage, [state_name(digest) for digest in batch])
             for digest, data in zip(batch, answers, strict=True):
                 if data is not None and seal(data) != digest:
                     self._fault(state_name(digest), f"its checksum does not match; {DERIVED}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ama.encoding import from_system
 from ama.errors import AmaError, NotFound, shown
 from ama.fsck.closure import Closure, by_lost, read_assets
 from ama.fsck.findings import Fault, give_up
@@ -45,7 +46,7 @@ def check_worktree(tree: Worktree, progress: Progress) -> FsckReport:
     check = _Check(tree, progress)
     check.run()
     return FsckReport(
-        str(tree.root),
+        from_system(tree.root),
         check.packs.objects,
         check.packs.size,
         len(check.records),

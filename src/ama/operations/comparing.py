@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from ama import fs
 from ama.contents.comparing import ContentDiff, FileDiff, compare_contents
+from ama.encoding import to_system
 from ama.objects import EntryKind
 from ama.operations import inspecting
 from ama.operations.session import Session
@@ -122,7 +124,7 @@ def _worktree_side(tree: Worktree) -> Side:
 def _read_here(tree: Worktree, path: str) -> Iterator[bytes]:
     found = look(tree.root, path)
     if found is not None and found.kind is EntryKind.SYMLINK:
-        yield os.fsencode(os.readlink(tree.root / path))
+        yield os.fsencode(fs.read_symlink(tree.root / to_system(path)))
         return
     with opened(tree.root, path) as file:
         while piece := file.read(_PIECE):

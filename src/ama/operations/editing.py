@@ -6,8 +6,10 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from ama.encoding import given, to_system
 from ama.errors import Conflict, NotFound, shown
 from ama.head import Head, Unpublished
 from ama.names import check_alias
@@ -23,6 +25,7 @@ from ama.values import Scalar
 from ama.worktree import adding, restoring
 from ama.worktree.layout import INIT
 from ama.worktree.status import compare_listings
+from ama.worktree.turns import turn
 
 PathLike = str | os.PathLike[str]
 Change = Callable[[Notes], Notes]
@@ -30,6 +33,11 @@ Change = Callable[[Notes], Notes]
 
 def start(session: Session, class_name: str, *, force: bool = False) -> None:
     """Start an asset of a class, without a parent, and with nothing staged."""
+    with turn(session.tree, lambda begun: False, session.progress):
+        _start(session, class_name, force)
+
+
+def _start(session: Session, class_name: str, force: bool) -> None:
     tree = session.tree
     if not tree.head.exists():
         tree.require_begun()
@@ -81,7 +89,7 @@ def _emptied(latest: Index, seen: Index) -> Index:
     return Index()
 
 
-def add(session: Session, paths: Iterable[PathLike], *, copy: bool) -> AddResult:
+def add(session: Session, paths: Iterable[PathLike], *, copy: bool, force: bool) -> AddResult:
     """Stage files as they are now."""
     tree = session.tree
     tree.require_writable()
@@ -91,6 +99,7 @@ def add(session: Session, paths: Iterable[PathLike], *, copy: bool) -> AddResult
         _expanded(session, paths),
         copy=copy,
         portable=session.settings.portable_names,
+        force=force,
         progress=session.progress,
     )
     before = done.before.entries
@@ -104,13 +113,13 @@ def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
     root = session.tree.root
     found: list[PathLike] = []
     for path in paths:
-        text = os.fspath(path)
-        is_name = os.path.lexists(root / text)
-        if glob.has_magic(text) and not (is_name or is_tracked(session, text)):
-            matches = sorted(glob.glob(text, root_dir=root))
+        text = given(path)
+        is_name = os.path.lexists(root / to_system(text))
+        if glob.has_magic(text) and not (is_name or is_tracked(session, path)):
+            matches = sorted(glob.glob(to_system(text), root_dir=root))
             if not matches:
                 raise NotFound(f"{shown(text)} matches no file", hint="see: ama status")
-            found += matches
+            found += map(Path, matches)
         else:
             found.append(path)
     return found
@@ -142,7 +151,26 @@ def restore(
     source: str | None,
     force: bool,
 ) -> RestoreResult:
-    """Bring files back to what is staged, or what is staged back to HEAD."""
+    """Bring files back to what is staged, or what is staged back to HEAD.
+
+    Of several processes that do this at once, one does the work, and the others wait for it.
+    """
+    tree = session.tree
+    tree.require_settled()
+    if staged:
+        return _restore(session, paths, staged=True, source=source, force=force)
+    with turn(tree, lambda begun: False, session.progress):
+        return _restore(session, paths, staged=False, source=source, force=force)
+
+
+def _restore(
+    session: Session,
+    paths: Iterable[PathLike],
+    *,
+    staged: bool,
+    source: str | None,
+    force: bool,
+) -> RestoreResult:
     tree = session.tree
     tree.require_settled()
     _, head = tree.head.read()

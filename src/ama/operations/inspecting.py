@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ama.describing import Describer
+from ama.encoding import to_system
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
@@ -71,7 +72,7 @@ def status(session: Session) -> Status:
     remote = session.url(None, head)
     state = session.known_state(remote, head.class_name) if head.number else None
     return Status(
-        root=str(tree.root),
+        root=tree.root,
         class_name=head.class_name,
         head=_brief(session, head, state),
         follows=head.alias,
@@ -159,7 +160,7 @@ def diff(
     chosen: set[str] = set()
     for path in wanted:
         found = tree.named(path, known | index.entries.keys())
-        if path and not found and not os.path.lexists(tree.root / path):
+        if path and not found and not os.path.lexists(tree.root / to_system(path)):
             raise NotFound(
                 f"{shown(tree.near(path))} is neither here nor in what is compared",
                 hint="see what differs: ama diff without paths",
@@ -196,7 +197,7 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
     found = compare_worktree(tree, index)
     if found.unreadable:
         raise StorageError(
-            f"no permission to read {shown(tree.root / found.unreadable[0])}",
+            f"no permission to read {shown(tree.root / to_system(found.unreadable[0]))}",
             hint="check its permissions; `ama status` compares the rest",
         )
     return found.changed

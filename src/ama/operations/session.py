@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
-from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError
+from ama.encoding import system_path
+from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError, shown
+from ama.given import path_text
 from ama.head import Head
 from ama.objects import Kind
 from ama.objectstore import ObjectStore
@@ -65,9 +67,8 @@ class Session:
         """Return the URL of a remote: the one named, else configured, else HEAD's origin."""
         if remote is not None:
             return self.settings.remote_url(remote)
-        url = self.settings.remote_url()
-        unset = self.settings.default_remote is None
-        return head.origin if unset and head and head.origin else url
+        unset = self.settings.default_remote is None and self.settings.default_error is None
+        return head.origin if unset and head and head.origin else self.settings.remote_url()
 
     def storage(self, url: str) -> Storage:
         """Return the storage at a URL, with what is configured for it: one, for one connection."""
@@ -430,7 +431,7 @@ class Session:
                 )
             return head.class_name, head.asset
         url = self.url(None, head)
-        local = self._local(revision.prefix)
+        local = self._local(revision.prefix, revision.class_name)
         view = look(head)
         if view is None:
             if len(local) == 1:
@@ -454,15 +455,17 @@ class Session:
 
         return find_asset(self.look_at(url), revision, url)
 
-    def _local(self, prefix: str | None) -> set[tuple[str, bytes]]:
-        """Return the commits of this worktree whose id begins so, with their classes."""
+    def _local(self, prefix: str | None, class_name: str | None) -> set[tuple[str, bytes]]:
+        """Return the commits of this worktree whose id begins so, with their classes; those of one
+        class, if one is given.
+        """
         if prefix is None:
             return set()
         found = set()
         for object_id in self.tree.objects.store.starting_with(prefix):
             with suppress(AmaError):
                 found.add((self.tree.objects.asset(object_id).class_name, object_id))
-        return found
+        return {each for each in found if class_name in (None, each[0])}
 
     def info(self, asset: bytes, describer: Describer, *, sized: bool = True) -> AssetInfo:
         """Return everything about an asset but its files."""
@@ -483,7 +486,13 @@ def several(given: T | Iterable[T]) -> tuple[T, ...]:
     """
     if isinstance(given, (str, os.PathLike)):
         return (given,)
-    return tuple(given)
+    said: object = given
+    found = () if isinstance(said, bytes) or not isinstance(said, Iterable) else tuple(given)
+    wrong = [each for each in found if not isinstance(each, (str, os.PathLike))]
+    if wrong or (not found and not isinstance(said, Iterable)) or isinstance(said, bytes):
+        bad = wrong[0] if wrong else said
+        raise InvalidInput(f"{shown(repr(bad))} is neither a text nor a path")
+    return found
 
 
 def at_least_one(limit: int | None) -> int | None:
@@ -492,6 +501,8 @@ def at_least_one(limit: int | None) -> int | None:
     Raises:
         InvalidInput: it is below 1.
     """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise InvalidInput(f"the limit is a number, not of type {type(limit).__name__}")
     if limit is not None and limit < 1:
         raise InvalidInput(f"a limit of {limit} leaves nothing", hint="give 1 or more, or None")
     return limit
@@ -499,4 +510,4 @@ def at_least_one(limit: int | None) -> int | None:
 
 def absolute(path: str | os.PathLike[str]) -> Path:
     """Return a path that stays valid whatever the working directory becomes."""
-    return Path(path).absolute()
+    return Path(system_path(path_text("the directory", path))).absolute()

@@ -32,12 +32,27 @@ from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_
 from ama.worktree.layout import Begun, Worktree
 from ama.worktree.snapshot import Listed, staged_files
 from ama.worktree.status import compare_listings
+from ama.worktree.turns import turn
 
 _FORCE = " --force"
 
 
 def switch(session: Session, name: str, *, force: bool) -> SwitchResult:
-    """Make the worktree hold another asset. One that was interrupted is finished."""
+    """Make the worktree hold another asset. One that was interrupted is finished.
+
+    Of several processes that do this at once, one does the work, and the others wait for it.
+    """
+    session.tree.require_writable()
+    command = f"switch {name}"
+    with turn(session.tree, partial(_is_alike, command), session.progress):
+        return _switch(session, name, force=force)
+
+
+def _is_alike(command: str, begun: Begun) -> bool:
+    return begun.command.removesuffix(_FORCE) == command
+
+
+def _switch(session: Session, name: str, *, force: bool) -> SwitchResult:
     tree = session.tree
     _settle(tree, session)
     at = tree.head.read()
@@ -55,13 +70,21 @@ def switch(session: Session, name: str, *, force: bool) -> SwitchResult:
 
 def _settle(tree: Worktree, session: Session) -> None:
     """Settle what a crash left behind, but a checkout: that is gone on with."""
-    tree.require_writable()
     tree.require_started()
     resume(tree, session.open)
 
 
 def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
-    """Move to what HEAD's alias points to now, or to the class's newest asset without one."""
+    """Move to what HEAD's alias points to now, or to the class's newest asset without one.
+
+    Of several processes that do this at once, one does the work, and the others wait for it.
+    """
+    session.tree.require_writable()
+    with turn(session.tree, partial(_is_alike, "pull"), session.progress):
+        return _pull(session, remote, force=force)
+
+
+def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
     _settle(session.tree, session)
     at = session.tree.head.read()
     _, head = at
@@ -207,8 +230,9 @@ def _move(
         except StorageError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) and not tree.begun() and head.asset:
                 # What was fetched stays for the next try, and the disk is full of it.
-                hint = f"{error.hint}; or give it up, which frees what it took: ama switch HEAD"
-                raise StorageError(error.message, hint=hint, errno=error.errno) from error
+                error.hint = (
+                    f"{error.hint}; or give it up, which frees what it took: ama switch HEAD"
+                )
             raise
         fresh = {entry.path: entry for entry in sorted(entries)}
 

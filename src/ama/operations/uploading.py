@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 from ama.describing import Describer
+from ama.encoding import from_system
 from ama.errors import (
     AmaError,
     Conflict,
@@ -19,24 +21,26 @@ from ama.errors import (
     StorageError,
 )
 from ama.founding import Unmade
+from ama.git import Code
 from ama.head import Head, Unpublished
 from ama.logview import LogView
+from ama.objects import Kind
 from ama.operations.accepting import keep_lost_files
 from ama.operations.session import Session, now
 from ama.remote import Remote
-from ama.results import CommitResult, UploadResult
+from ama.results import CommitResult, NoCode, UploadResult
 from ama.sources import Sources
 from ama.staging import Index, Notes
 from ama.storage.protocol import Storage
 from ama.transfer import publishing
 from ama.transfer.pending import resume
-from ama.transfer.publishing import Published
+from ama.transfer.publishing import Found, Published
 from ama.transfer.rebuilding import rebuild
 from ama.transfer.repairing import Repair, WorktreeFiles
 from ama.values import AssetInfo, Ref
 from ama.worktree.adding import summary
 from ama.worktree.incoming import Incoming
-from ama.worktree.status import compare_worktree
+from ama.worktree.status import WorktreeChanges, compare_worktree
 
 MOST_COMPARED = 1000
 """So many assets, the newest of its class, are compared with a new one: each is a small file."""
@@ -55,7 +59,7 @@ def settle(session: Session, *, publishes: bool = False, starting: str | None = 
     session.tree.require_settled(starting)
 
 
-def commit(session: Session, message: str | None) -> CommitResult:
+def commit(session: Session, message: str | None, code_dir: Path | None = None) -> CommitResult:
     """Make an asset of what is staged, with all content stored here, and move HEAD to it."""
     settle(session)
     tree = session.tree
@@ -65,6 +69,8 @@ def commit(session: Session, message: str | None) -> CommitResult:
     _require_added(session, head, index, notes, message, "committed")
     Incoming.give_up(tree)
     stored = set(session.stored(head).values())
+    code_dir = session.settings.code_directory(code_dir)
+    code = cache(lambda: session.settings.code(code_dir))
     made = publishing.commit(
         tree,
         (generation, head),
@@ -72,7 +78,7 @@ def commit(session: Session, message: str | None) -> CommitResult:
         notes,
         author=session.settings.author(),
         now=now,
-        code=session.settings.code,
+        code=lambda: code().facts,
         published=stored.__contains__,
         progress=session.progress,
     )
@@ -88,20 +94,32 @@ def commit(session: Session, message: str | None) -> CommitResult:
     store = session.remembered(head)
     seen = store.log.cached_view() if store else None
     same = _same_here(session, store, seen, made) if made and store and seen else ()
+    left = _left_out(session, index)
     return CommitResult(
         info,
         made is not None,
         waiting.get(asset, ()),
-        _not_added(session, index),
+        tuple(change.path for change in left.changed),
         same,
         _unlinked(session, head, made),
+        no_code=_no_code(notes, made, code),
+        untracked=left.untracked,
     )
 
 
 def upload(
-    session: Session, remote: str | None, message: str | None, *, new_store: bool = False
+    session: Session,
+    remote: str | None,
+    message: str | None,
+    *,
+    new_store: bool = False,
+    code_dir: Path | None = None,
+    once: bool = False,
 ) -> UploadResult:
-    """Make an asset of what is staged, if that is new, and publish it with all before it."""
+    """Make an asset of what is staged, if that is new, and publish it with all before it.
+
+    With `once`, one that says the same is taken instead, unless commits wait here.
+    """
     settle(session, publishes=True)
     tree = session.tree
     generation, head = tree.head.read()
@@ -109,6 +127,8 @@ def upload(
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "published")
     Incoming.give_up(tree)
+    code_dir = session.settings.code_directory(code_dir)
+    code = cache(lambda: session.settings.code(code_dir))
     made = publishing.make_asset(
         tree,
         head,
@@ -116,7 +136,7 @@ def upload(
         notes,
         author=session.settings.author(),
         now=now,
-        code=session.settings.code,
+        code=lambda: code().facts,
     )
     tip = made or head.asset
     if tip is None:
@@ -124,12 +144,39 @@ def upload(
     session.forget_sources()
     named = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
     waiting = (*head.unpublished, *named)
-    result = _publish(session, remote, (generation, head), tip, waiting, index, new_store)
-    if made is not None:
-        tree.index.update(lambda latest: latest.known_as(made, index.entries))
+    once = once and made is not None and not head.unpublished
+    at = generation, head
+    try:
+        result = _publish(session, remote, at, tip, waiting, index, new_store, once=once)
+    except Found as found:
+        made, tip = tip, found.asset
+        latest = tree.head.read()  # claiming it for the entry that lost has written it anew
+        at = latest if latest[1] == head else at
+        # What HEAD names is here, whatever becomes of the store; its trees are those just made.
+        with tree.objects.writing() as writer:
+            writer.add(Kind.ASSET, tip, found.data)
+        session.forget_sources()
+        waiting = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
+        result = _publish(session, remote, at, tip, waiting, index, new_store, made=made)
+        result, made = replace(result, again=True), None
+    if tip != head.asset:
+        tree.index.update(lambda latest: latest.known_as(tip, index.entries))
+    left = _left_out(session, index)
     return replace(
-        result, not_added=_not_added(session, index), unlinked=_unlinked(session, head, made)
+        result,
+        not_added=tuple(change.path for change in left.changed),
+        untracked=left.untracked,
+        unlinked=_unlinked(session, head, made),
+        no_code=_no_code(notes, made, code),
     )
+
+
+def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCode | None:
+    """Return why an asset that was made doesn't say of which code it is."""
+    if made is None or "git.commit" in notes.metadata:
+        return None
+    found = code()
+    return NoCode(found.missing, from_system(found.directory)) if found.missing else None
 
 
 def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ...]:
@@ -151,7 +198,7 @@ def _require_added(
     """
     if message is None or notes != Notes(message=message) or index.tree_of != head.asset:
         return
-    changed = _not_added(session, index)
+    changed = [change.path for change in _left_out(session, index).changed]
     if changed:
         raise Conflict(
             f"nothing is staged, and {summary(changed)} {'is' if len(changed) == 1 else 'are'} not"
@@ -160,11 +207,11 @@ def _require_added(
         )
 
 
-def _not_added(session: Session, index: Index) -> tuple[str, ...]:
-    """Return the files that were changed since they were added, which this asset hasn't got so."""
+def _left_out(session: Session, index: Index) -> WorktreeChanges:
+    """Return what lies here and isn't so in this asset: changed since `add`, or never added."""
     with suppress(AmaError):  # the work is done, whatever lies around here
-        return tuple(change.path for change in compare_worktree(session.tree, index).changed)
-    return ()
+        return compare_worktree(session.tree, index)
+    return WorktreeChanges((), ())
 
 
 def push(
@@ -267,6 +314,9 @@ def _publish(
     aliases: tuple[Unpublished, ...],
     index: Index | None,
     new_store: bool,
+    *,
+    once: bool = False,
+    made: bytes | None = None,
 ) -> UploadResult:
     tree = session.tree
     _, head = at
@@ -297,6 +347,8 @@ def _publish(
             author=session.settings.author(),
             now=now,
             progress=session.progress,
+            once=once,
+            made=made,
         )
     except NotFound as error:
         raise NotFound(
@@ -317,7 +369,7 @@ def _publish(
             raise
         # Two made the store at the same time, and nothing was sent yet: publish to the other's.
         session.forget_sources()
-        return _publish(session, remote, at, tip, aliases, index, False)
+        return _publish(session, remote, at, tip, aliases, index, False, once=once, made=made)
     session.forget_sources()
     session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
@@ -402,7 +454,7 @@ def _result(
         bytes_sent=done.bytes_sent,
         bytes_reused=done.bytes_reused,
         store_created=False,
-        local_default=session.settings.default_remote is None and url == str(default),
+        local_default=session.settings.default_remote is None and url == default,
         follows=session.tree.head.read()[1].alias,
         followed=followed,
         left_behind=tuple(ref for ref in before if ref.aliases),

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ama.errors import AlreadyExists, AmaError, StorageError
-from ama.storage.protocol import HasDirectories, Range, Storage
+from ama.storage.protocol import HasDirectories, HasMembers, Range, Storage
 
 PLACE = "check"
 """The directory in a storage that holds what a check writes; nobody reads it."""
@@ -209,6 +209,8 @@ class _Check:
             self._try("sizes", self._sizes)
             self._try("list", self._list)
             self._try("replace", self._replace)
+            if isinstance(self._storage, HasMembers) and self._storage.is_shared():
+                self._try("share", self._share)
         publishes = writable and self._try("create once", self._race)
         if writable:
             self._try("delete", self._delete, needed=False)
@@ -291,6 +293,11 @@ class _Check:
             raise _Wrong("what was replaced is still read")
         _forget(self._storage, name)
         return "the new is read at once"
+
+    def _share(self) -> str:
+        if not isinstance(self._storage, HasMembers):
+            raise _Wrong("it knows no members")
+        return self._storage.check_members(f"{self._place}/bulk")
 
     def _race(self) -> str:
         if self._storage.can_create is False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -9,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ama import fs
-from ama.errors import AlreadyExists, storage_error
+from ama.encoding import from_system
+from ama.errors import AlreadyExists, StorageError, shown, storage_error
+from ama.storage.members import refusal, require_open_to_members, try_as_member
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
 
 _STALE_AFTER_S = 24 * 60 * 60
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
+_REFUSED = (errno.EACCES, errno.EPERM)
 
 Names = list[str]  # the class below has a method of that name
 
@@ -23,8 +25,12 @@ Names = list[str]  # the class below has a method of that name
 class LocalStorage:
     """Bytes under names, in a directory that is made at the first write.
 
+    What is written lies in temporary files at its top first, where a short listing finds those
+    that a crash left; where that can't be, beside its place.
+
     Args:
         root: The directory.
+        shared: Whether what is made there gets the rights of the directory, if others may use that.
 
     Example:
         >>> storage = LocalStorage(Path("store"))
@@ -33,14 +39,15 @@ class LocalStorage:
         [b'tent', None]
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, shared: bool = True) -> None:
         self._root = os.fspath(root)
+        self._shared = shared
         self._cleaned: set[str] = set()
 
     @property
     def url(self) -> str:
         """The directory's path."""
-        return self._root
+        return from_system(self._root)
 
     @property
     def can_create(self) -> bool:
@@ -66,25 +73,24 @@ class LocalStorage:
     def put(self, name: str, data: Buffer) -> None:
         """Write what is named by its content. See `Storage.put`."""
         path = self._path(name)
-        if os.path.isfile(path):
+        if self._is_sound(path):
             # Whoever wrote it may have died before its name was durable.
             fs.sync_directory(os.path.dirname(path))
             return
         self._clean(os.path.dirname(path))
-        _in_directory(path, lambda: fs.write_replace(path, data))
+        self._write(path, data, fs.write_replace)
 
     def create(self, name: str, data: Buffer) -> None:
         """Write what must not be there yet. See `Storage.create`."""
         path = self._path(name)
         try:
-            _in_directory(path, lambda: fs.write_new(path, data))
+            self._write(path, data, fs.write_new)
         except FileExistsError:
-            raise AlreadyExists(f"{path} exists already") from None
+            raise AlreadyExists(f"{shown(from_system(path))} exists already") from None
 
     def replace(self, name: str, data: Buffer) -> None:
         """Write what may be there. See `Storage.replace`."""
-        path = self._path(name)
-        _in_directory(path, lambda: fs.write_replace(path, data))
+        self._write(self._path(name), data, fs.write_replace)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """Return the size of each file. See `Storage.sizes`."""
@@ -98,7 +104,11 @@ class LocalStorage:
 
     def delete(self, name: str) -> None:
         """Delete a file; its directory stays. See `Storage.delete`."""
-        fs.remove(self._path(name))
+        path = self._path(name)
+        try:
+            fs.remove(path)
+        except StorageError as error:
+            raise self._explained(error, path, "write") from error
 
     def cancel(self) -> None:
         """Do nothing: no request takes long. See `Storage.cancel`."""
@@ -117,6 +127,73 @@ class LocalStorage:
         for path in reversed(paths):
             fs.remove_empty_directory(path)
 
+    def is_shared(self) -> bool:
+        """Whether others are meant to publish there. See `HasMembers`."""
+        return self._shared and fs.sharing_of(self._root) is not None
+
+    def check_members(self, name: str) -> str:
+        """Check that others can read and write there. See `HasMembers`."""
+        seen = require_open_to_members(self._root)
+        return f"{seen}; {try_as_member(self._root, self._path(name))}"
+
+    def _write(self, path: str, data: Buffer, write: Callable[..., None]) -> None:
+        for last in (False, True):
+            try:
+                self._write_once(path, data, write)
+                break
+            except StorageError as error:
+                told = self._explained(error, path, "write")
+                # Somebody's new directory is open to us a moment after it can be seen.
+                if last or told is not error or error.errno not in _REFUSED:
+                    raise told from error
+
+    def _write_once(self, path: str, data: Buffer, write: Callable[..., None]) -> None:
+        """Write a file, and make its directory before if that is missing.
+
+        Which isn't found out by an error: that would keep what is written until the next garbage
+        collection, by the frames that it passed through.
+        """
+        directory = os.path.dirname(path)
+        fs.make_directories(self._root)
+        sharing = fs.sharing_of(self._root) if self._shared else None
+        fs.make_directories(directory, top=self._root, sharing=sharing)
+        place = self._place_of_temps(directory)
+        self._clean(place)
+        try:
+            write(path, data, temp_in=place, sharing=sharing)
+        except StorageError as error:
+            if error.errno != errno.EXDEV:  # which a bind mount says, and nothing tells before
+                raise
+            write(path, data, sharing=sharing)
+
+    def _is_sound(self, path: str) -> bool:
+        """Whether a file is there, and no one who may use the storage is kept from reading it.
+
+        Else it is written again, which is the same file.
+        """
+        try:
+            status = os.stat(path)
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        sharing = fs.sharing_of(self._root) if self._shared else None
+        if sharing is not None and fs.is_ours(status):
+            return not sharing.mode & 0o044 & ~status.st_mode
+        return os.access(path, os.R_OK)
+
+    def _place_of_temps(self, directory: str) -> str:
+        try:
+            apart = os.stat(self._root).st_dev != os.stat(directory).st_dev
+        except OSError:
+            return directory
+        return directory if apart or not os.access(self._root, os.W_OK | os.X_OK) else self._root
+
+    def _explained(self, error: StorageError, path: str, doing: str) -> StorageError:
+        if error.errno not in _REFUSED:
+            return error
+        return refusal(error, path, self._root, doing=doing)
+
     def _path(self, name: str) -> str:
         check_storage_name(name)
         return os.path.join(self._root, *name.split("/"))
@@ -125,20 +202,17 @@ class LocalStorage:
         self, name: str, numbers: Sequence[int], ranges: Sequence[Range]
     ) -> Iterator[tuple[int, bytes]]:
         path = self._path(name)
-        fd = None
         try:
-            fd = os.open(path, _OPEN)
-            size = os.fstat(fd).st_size
-            for number in numbers:
-                yield number, _read_range(fd, size, ranges[number])
+            with fs.reading(path) as file:
+                fd = file.fileno()
+                size = os.fstat(fd).st_size
+                for number in numbers:
+                    yield number, _read_range(fd, size, ranges[number])
         except _ABSENT:
             return
-        except OSError as error:
+        except StorageError as error:
             if not os.path.isdir(path):  # a directory holds no bytes itself
-                raise storage_error(error, path, doing="read") from error
-        finally:
-            if fd is not None:
-                os.close(fd)
+                raise self._explained(error, path, "read") from error
 
     def _size(self, name: str) -> int | None:
         path = self._path(name)
@@ -147,7 +221,7 @@ class LocalStorage:
         except _ABSENT:
             return None
         except OSError as error:
-            raise storage_error(error, path, doing="read") from error
+            raise self._explained(storage_error(error, path, doing="read"), path, "read") from error
         return None if stat.S_ISDIR(status.st_mode) else status.st_size
 
     def _walk(self, directory: str, prefix: str) -> Iterator[tuple[str, int]]:
@@ -166,7 +240,7 @@ class LocalStorage:
         except _ABSENT:
             return
         except OSError as error:
-            raise storage_error(error, path, doing="read") from error
+            raise self._explained(storage_error(error, path, doing="read"), path, "read") from error
         for name in below:
             if f"{name}/".startswith(prefix) or prefix.startswith(f"{name}/"):
                 yield from self._walk(name, prefix)
@@ -176,16 +250,6 @@ class LocalStorage:
         if directory not in self._cleaned:
             self._cleaned.add(directory)
             fs.remove_stale_temps(directory, _STALE_AFTER_S)
-
-
-def _in_directory(path: str, write: Callable[[], None]) -> None:
-    """Write a file, and make its directory before if that is missing.
-
-    Which isn't found out by an error: that would keep what is written until the next garbage
-    collection, by the frames that it passed through.
-    """
-    fs.make_directories(os.path.dirname(path))
-    write()
 
 
 def _read_range(fd: int, size: int, wanted: Range) -> bytes:

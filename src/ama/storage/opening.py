@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ama.config import Option, nested
+from ama.encoding import to_system
 from ama.storage.backends import BACKENDS
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
@@ -44,9 +45,9 @@ def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Stora
     clients, own = split_options(options or {})
     place = parse_url(url, clients)
     if place.scheme is None:
-        return LocalStorage(Path(url))
+        return LocalStorage(Path(to_system(url)))
     if place.scheme == "file":
-        return LocalStorage(Path(file_path(url)))
+        return LocalStorage(Path(to_system(file_path(url))))
     if place.scheme == "memory":
         name = url.partition("://")[2].strip("/")
         with _memories_lock:

@@ -10,7 +10,15 @@ from typing import Protocol, runtime_checkable
 from ama.errors import InvalidInput, shown
 from ama.fs import Buffer, is_temp
 
-__all__ = ["Buffer", "HasDirectories", "Range", "Storage", "check_prefix", "check_storage_name"]
+__all__ = [
+    "Buffer",
+    "HasDirectories",
+    "HasMembers",
+    "Range",
+    "Storage",
+    "check_prefix",
+    "check_storage_name",
+]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*").fullmatch
 _DRIVE = re.compile(r"[A-Za-z]:").match
@@ -105,6 +113,24 @@ class HasDirectories(Protocol):
 
     def remove_directories(self, paths: Sequence[str]) -> None:
         """Delete directories, the last first. One that isn't empty stays."""
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """A storage that several users of a machine may write to, each as himself."""
+
+    def is_shared(self) -> bool:
+        """Whether others than its owner are meant to write there."""
+
+    def check_members(self, name: str) -> str:
+        """Check that others can read and write there, and say what was seen.
+
+        Args:
+            name: a file that is there, beside which it is tried.
+
+        Raises:
+            StorageError: something is closed to them.
+        """
 
 
 def check_storage_name(name: str) -> None:

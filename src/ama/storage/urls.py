@@ -112,9 +112,9 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
             hint=f"set it for a remote: ama remote add NAME URL --option {name}=VALUE",
         )
     place = Place(scheme, base.rstrip("/"), {**in_url, **(options or {})})
+    nested(place.options)
     for name, value in place.options.items():
         refuse_credentials(place.base, scheme, name, value)
-    nested(place.options)
     return place
 
 

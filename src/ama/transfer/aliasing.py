@@ -28,12 +28,14 @@ class Job:
     """An asset to publish, unless it is published already, and the aliases that it gets.
 
     One that was `deleted`, for this reason, where it comes from is published as deleted: its number
-    is one of a history, and only its record is needed for that.
+    is one of a history, and only its record is needed for that. One that was found in place of an
+    asset that was `made` gets the aliases as that one would: by what that one was made from.
     """
 
     asset: bytes
     aliases: tuple[str, ...] = ()
     deleted: str | None = None
+    made: bytes | None = None
 
 
 ReadAsset = Callable[[bytes], Asset]
@@ -72,7 +74,7 @@ def alias_events(
             if old == job.asset:
                 continue
             if key not in targets:
-                _check_not_moved(view, state, alias, job.asset, read)
+                _check_not_moved(view, state, alias, job.made or job.asset, read)
             targets[key] = job.asset
             expected: Expected = ABSENT if old is None else old
             events.append(MoveAlias(name, alias, job.asset, expected))

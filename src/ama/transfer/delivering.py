@@ -95,7 +95,7 @@ def _result(
 ) -> DownloadResult:
     return DownloadResult(
         Describer(view).info(target.asset, done.asset, done.whole),
-        str(done.directory),
+        done.directory,
         done.files,
         done.size,
         done.received,

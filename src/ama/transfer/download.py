@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ama import fs
+from ama.encoding import from_system
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
 from ama.head import Head
 from ama.logview import LogView
@@ -30,6 +31,7 @@ from ama.worktree.checkout import (
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
 from ama.worktree.places import require_no_git
 from ama.worktree.snapshot import Listed, trees_below, walk
+from ama.worktree.turns import Busy, settle, turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What a directory has now: how many files of how many bytes, of which how many bytes were
-    fetched just now, and how many files were left out. `whole` is the asset's size in bytes,
-    `already` says that nothing was to be done, and `changed` are the files that differ from the
-    asset's and were left so.
+    """What a directory has now: how many files of how many bytes, how many bytes of the store's
+    packs were read for that just now, and how many files were left out. `whole` is the asset's size
+    in bytes, `already` says that nothing was to be done, and `changed` are the files that differ
+    from the asset's and were left so.
     """
 
     asset: Asset
@@ -141,10 +143,12 @@ def download(
     """Write an asset's files into a directory, with what a worktree needs in its `.ama`.
 
     A directory that holds this very asset already is completed; what is in it stays. `sources` are
-    the asset's, where it was opened before.
+    the asset's, where it was opened before. Of several processes that do this at once, one does the
+    work, and the others wait for it.
 
     Raises:
         AlreadyExists: the directory holds something else.
+        Conflict: another command brings other files there, or makes no progress.
         IntegrityError: content is damaged; no file of the directory is.
         InvalidInput: this system can't hold a name, or it is one that nothing may have here.
     """
@@ -154,7 +158,44 @@ def download(
     wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
     require_no_git(item.path for item in listing if wanted(item.path))
     begun = Begun(target.name, _command(remote, target, directory, selection))
-    tree = _prepare(directory, target, begun)
+
+    def is_alike(other: Begun) -> bool:
+        return _what(other) == _what(begun)
+
+    while True:
+        tree = _prepare(directory, target, begun)
+        stood = (tree.noted(CHECKOUT), tree.head.generation())
+        try:
+            with turn(tree, is_alike, progress):
+                _prepare(directory, target, begun)  # another may have had its turn meanwhile
+                return _bring(
+                    tree, remote, target, sources, asset, listing, selection, begun, alias, progress
+                )
+        except Busy:
+            if stood == (tree.noted(CHECKOUT), tree.head.generation()):
+                raise
+            settle(tree, is_alike)
+
+
+def _what(begun: Begun) -> tuple[str, str]:
+    """What a download brings: not from where, nor by which name the directory goes."""
+    return begun.target, begun.command.partition(" --remote ")[0]
+
+
+def _bring(
+    tree: Worktree,
+    remote: Remote,
+    target: Target,
+    sources: Sources,
+    asset: Asset,
+    listing: Sequence[Listed],
+    selection: Selection,
+    begun: Begun,
+    alias: str | None,
+    progress: Progress,
+) -> Downloaded:
+    directory = tree.root
+    wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
     keep_metadata(tree, sources, target.asset)
     at = tree.head.read() if tree.head.exists() else (0, None)
     began = at[1] is not None
@@ -206,7 +247,15 @@ def download(
     skipped = len(entries) - len(present)
     already = began and not plan.write
     return Downloaded(
-        asset, whole, directory, len(present), size, plan.size, skipped, already, plan.edited
+        asset,
+        whole,
+        directory,
+        len(present),
+        size,
+        sources.bytes_read,
+        skipped,
+        already,
+        plan.edited,
     )
 
 
@@ -217,7 +266,9 @@ def _command(remote: Remote, target: Target, directory: Path, selection: Selecti
         words += [word for glob in globs for word in (option, glob)]
     if selection.metadata_only:
         words.append("--metadata-only")
-    return shlex.join([*words, "--remote", remote.url, "-o", os.path.abspath(directory)])
+    return shlex.join(
+        [*words, "--remote", remote.url, "-o", from_system(os.path.abspath(directory))]
+    )
 
 
 def _prepare(directory: Path, target: Target, begun: Begun) -> Worktree:
@@ -261,12 +312,15 @@ def check_place(
             if begun is not None and begun.target != target.name:
                 tree.require_settled()
         elif begun is None:
-            if os.listdir(directory) != [CONTROL] or tree.index.read().entries:
+            alone = fs.list_directory(directory) == [CONTROL] and not tree.index.read().entries
+            if not alone and tree.begun() is None and not tree.head.exists():
                 raise in_the_way
         elif begun.target != target.name:
             raise in_the_way
         return tree
-    if os.path.lexists(directory) and (not directory.is_dir() or any(directory.iterdir())):
+    if os.path.lexists(directory) and (not directory.is_dir() or fs.list_directory(directory)):
+        if (directory / CONTROL).is_dir():  # another process has just made it
+            return check_place(directory, target, elsewhere)
         raise in_the_way
     for parent in directory.parents:
         if (parent / CONTROL).is_dir():
@@ -282,7 +336,7 @@ def _check_asset(tree: Worktree, target: Target, elsewhere: str) -> None:
     if head.asset == target.asset:
         return
     if head.class_name == target.class_name:
-        there = shown(shlex.quote(os.fspath(tree.root)))
+        there = shown(shlex.quote(from_system(tree.root)))
         elsewhere = f"switch it: cd {there} && ama switch {target.name}; or {elsewhere}"
     raise AlreadyExists(
         f"{shown(tree.root)} is a worktree of another asset of {head.class_name}", hint=elsewhere

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ama.entries import Purged
+from ama.errors import StorageError
 from ama.hashing import blob_id
+from ama.logfiles import REFUSED
 from ama.logview import LogView
 from ama.objectstore import pack_name
 from ama.packindex import Location, PackIndex
@@ -62,7 +64,12 @@ class Presence:
 def reads_back(storage: Storage, index: PackIndex) -> bool:
     """Whether every pack of an index is sound, where no log entry vouches for it yet."""
     for pack in index.pack_sizes:
-        (data,) = storage.read([Range(pack_name(pack))])
+        try:
+            (data,) = storage.read([Range(pack_name(pack))])
+        except StorageError as error:
+            if error.errno not in REFUSED:
+                raise
+            return False
         if data is None or blob_id(data) != pack:
             return False
     return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ama.entries import MAX_TIME
+from ama.entries import MAX_TIME, Event
 from ama.errors import Conflict, InvalidInput, NotFound
 from ama.hashing import asset_id
 from ama.head import Head, Unpublished
@@ -35,6 +35,9 @@ from ama.worktree.snapshot import build_trees
 BATCH = 500
 """So many assets are published by one entry at most."""
 
+_RECORDED = "git."
+_TELLING = {"git.commit", "git.dirty"}
+
 Now = Callable[[], int]
 Code = Callable[[], Mapping[str, Scalar]]
 
@@ -48,6 +51,54 @@ class Published:
     view: LogView
     bytes_sent: int
     bytes_reused: int
+
+
+class Found(Exception):
+    """An asset that says the same as the one to be published is in the store already."""
+
+    def __init__(self, asset: bytes, data: bytes) -> None:
+        super().__init__(asset)
+        self.asset = asset
+        self.data = data
+
+
+def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
+    """Return the newest asset of a store that says the same as another, or None.
+
+    That is: of the same class, with the same files, refs and metadata, and not deleted. Who made
+    it, when, why and from which version doesn't count. Assets are read only if the store's
+    indexes name the tree.
+    """
+    if not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
+        return None
+    name = asset.class_name
+    records = [r for r in view.class_state(name).assets if r.status != "deleted"]
+    known = remote.assets(view, [(name, record.id) for record in records])
+    for record in reversed(records):
+        if _is_again(known[record.id], asset):
+            return Found(record.id, encode_asset(known[record.id]))
+    return None
+
+
+def _is_again(one: Asset, other: Asset) -> bool:
+    return (
+        one.tree == other.tree
+        and set(one.refs) == set(other.refs)
+        and _same_metadata(one.metadata, other.metadata)
+    )
+
+
+def _same_metadata(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bool:
+    """Whether metadata is the same. Of what git said only another commit makes a difference, and
+    changes to one: another branch or clone doesn't, nor that git couldn't be asked.
+    """
+
+    def differs(key: str) -> bool:
+        if not key.startswith(_RECORDED):
+            return key not in one or key not in other or not is_same(one[key], other[key])
+        return key in _TELLING and key in one and key in other and not is_same(one[key], other[key])
+
+    return not any(map(differs, {**one, **other}))
 
 
 def make_asset(
@@ -237,6 +288,8 @@ def publish(
     author: str,
     now: Now,
     progress: Progress,
+    once: bool = False,
+    made: bytes | None = None,
 ) -> Published:
     """Publish an asset with all of its history that the store lacks, and move HEAD to it.
 
@@ -252,9 +305,12 @@ def publish(
         author: who.
         now: the time in UTC microseconds.
         progress: is told of the bytes sent.
+        once: whether nothing is published if the store has an asset that says the same.
+        made: the asset in whose place `tip` was found.
 
     Raises:
         Conflict: an alias has moved on, or a file was changed since it was added.
+        Found: so it is with `once`.
     """
     _, old = head
     claim = Claim(tree, head, remote)
@@ -266,7 +322,9 @@ def publish(
     for commit_ in aliases:
         given[commit_.asset] = (*given.get(commit_.asset, ()), *commit_.aliases)
     chain = [asset for asset in _unpublished_chain(view, sources, tip) if asset not in given]
-    jobs = [Job(asset) for asset in chain] + [Job(a, names) for a, names in given.items()]
+    jobs = [Job(asset) for asset in chain] + [
+        Job(a, names, made=made if a == tip else None) for a, names in given.items()
+    ]
     order = {asset: at for at, asset in enumerate(history(sources, tip))}
     jobs.sort(key=lambda job: -order.get(job.asset, -1))
     named = given.get(tip, ())
@@ -290,11 +348,18 @@ def publish(
         before = {job.asset for job in batch if is_published(view, sources, job.asset)}
         effect = used if last else Notes()
         note = partial(claim.take, moved=moved, used=effect)
+
+        def events(latest: LogView, push: Push = push) -> list[Event]:
+            if once and not is_published(latest, sources, tip):
+                # Also after each lost race: the winner's may be the very same.
+                same = find_same(remote, latest, sources.asset(tip))
+                if same is not None:
+                    raise same
+            return push.events(latest)
+
         try:
-            appended = remote.log.append(
-                push.events, author=author, now=now, before=note, view=view
-            )
-        except (Conflict, InvalidInput):
+            appended = remote.log.append(events, author=author, now=now, before=note, view=view)
+        except (Conflict, InvalidInput, Found):
             # Somebody else's entry is in the place of the one that was noted.
             claim.give_up()
             read_again(tree, push.changed)

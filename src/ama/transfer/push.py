@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
-from ama.errors import IntegrityError, NotFound
+from ama.errors import IntegrityError, NotFound, StorageError
 from ama.hashing import blob_id, short
+from ama.logfiles import REFUSED
 from ama.logview import LogView
 from ama.objects import Asset, EntryKind, Kind, Recipe
 from ama.objectstore import ObjectStore, index_name, pack_name
@@ -281,6 +282,10 @@ class Push:
                 (index,) = self.remote.indexes([bytes.fromhex(name[len("index/") : -len(".idx")])])
                 index.validate()
             except (IntegrityError, ValueError):
+                continue
+            except StorageError as error:
+                if error.errno not in REFUSED:  # somebody's, who has closed it to all others
+                    raise
                 continue
             if is_usable(view, index) and self._is_there(index):
                 orphans.append(index)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from ama import fs
+from ama.encoding import to_system
 from ama.entries import Event, Gc
 from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput, NotFound, StorageError
 from ama.hashing import blob_id, short
@@ -28,7 +30,7 @@ from ama.sources import Sources
 from ama.storage.protocol import Range
 from ama.transfer.presence import is_usable, may_be_purged
 from ama.transfer.rebuilding import Rebuilt, assets_needing, places_of, rebuild
-from ama.worktree.reading import cut, link_target, open_part
+from ama.worktree.reading import cut, link_target
 from ama.worktree.snapshot import Listed, trees_below
 
 _Object = tuple[Kind, bytes]
@@ -66,7 +68,7 @@ class WorktreeFiles:
             if item.kind is EntryKind.SYMLINK:
                 data = link_target(self._root, item.path).encode()
             else:
-                with open_part(self._root / item.path) as file:
+                with fs.open_file(self._root / to_system(item.path)) as file:
                     file.seek(offset)
                     data = file.read(size)
         except (OSError, InvalidInput):

@@ -11,9 +11,10 @@ from itertools import islice
 from ama import fs
 from ama.chunking import THRESHOLD
 from ama.compression import compress
+from ama.encoding import to_system
 from ama.errors import Conflict, InvalidInput, NotFound, shown
 from ama.hashing import Buffer, blob_id, hash_stream
-from ama.ignore import IGNORE_FILE
+from ama.ignore import IGNORE_FILE, never_meant
 from ama.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.objects import EntryKind, Kind
 from ama.packwriter import PackWriter
@@ -40,8 +41,10 @@ from ama.worktree.scan import (
     surely_unchanged,
     unchanged,
 )
+from ama.worktree.secrets import secret_names, secret_within
 
-_Read = tuple[Found, bytes, int, tuple[int, Buffer] | None]
+_Read = tuple[Found, bytes, int, tuple[int, Buffer] | None, str | None]
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,16 @@ class Selection:
     gone: tuple[str, ...]
 
 
-def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]) -> Selection:
+def select(
+    tree: Worktree,
+    index: Index,
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    force: bool = False,
+) -> Selection:
     """Return the files that some paths name: each file, and all below each directory.
+
+    With `force`, a file that is named itself counts though it be ignored.
 
     Raises:
         NotFound: a path names nothing here and nothing staged.
@@ -65,7 +76,7 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
     for given in paths:
         path = tree.relative(given)
         _require_not_git(path.split("/"))
-        full = tree.root / path
+        full = tree.root / to_system(path)
         # Unlike Path's methods, these are False for what may not be looked at.
         if os.path.isdir(full) and not os.path.islink(full):
             if path and os.path.exists(full / CONTROL):
@@ -82,11 +93,8 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
             continue
         item = look(tree.root, path)
         if item is not None:
-            if path not in index.entries and tree.ignore.ignores(path, False):
-                raise InvalidInput(
-                    f"{shown(path)} is ignored by {IGNORE_FILE}",
-                    hint=f"change the line in {IGNORE_FILE} that names it",
-                )
+            if not force and path not in index.entries and tree.ignore.ignores(path, False):
+                raise _ignored(tree, path)
             found[path] = item
         elif os.path.exists(full):
             raise InvalidInput(f"{shown(path)} is neither a file, a directory nor a symlink")
@@ -100,6 +108,21 @@ def select(tree: Worktree, index: Index, paths: Iterable[str | os.PathLike[str]]
     return Selection(tuple(found.values()), leaving)
 
 
+def _ignored(tree: Worktree, path: str) -> InvalidInput:
+    name = path.rpartition("/")[2]
+    force = f"ama add --force {tree.words([path])}"
+    if never_meant(name):
+        return InvalidInput(
+            f"{shown(path)} is of a kind that is nobody's result, and ignored",
+            hint=f"add it all the same: {force}; or always: the line !{shown(name)} in"
+            f" {IGNORE_FILE}",
+        )
+    return InvalidInput(
+        f"{shown(path)} is ignored by {IGNORE_FILE}",
+        hint=f"change the line in {IGNORE_FILE} that names it; or add it all the same: {force}",
+    )
+
+
 def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
     """Check that paths that seem gone are not only in a directory that is passed over.
 
@@ -109,7 +132,7 @@ def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
     blocked = obstacles(tree.root, gone)
     for directory in sorted(directories_of(gone)):
         beyond = directory in blocked or is_behind(directory, blocked)
-        if not beyond and os.path.lexists(tree.root / directory / CONTROL):
+        if not beyond and os.path.lexists(tree.root / to_system(directory) / CONTROL):
             raise InvalidInput(
                 f"{shown(directory)} is another ama worktree now, and files in it are staged here",
                 hint=f"move its {CONTROL} elsewhere; or leave them out from now on: ama rm --cached"
@@ -200,6 +223,7 @@ def add(
     *,
     copy: bool,
     portable: bool,
+    force: bool = False,
     progress: Progress,
 ) -> Added:
     """Stage files as they are now. Nothing is staged unless everything can be.
@@ -209,14 +233,21 @@ def add(
         paths: files and directories; staged paths below them that are gone are unstaged.
         copy: whether large files are stored here now, not only noted.
         portable: whether names that some system can't hold are refused.
+        force: whether files that look like secrets, or are ignored and named, are staged too.
         progress: is told of the bytes read.
+
+    Raises:
+        NotFound: a path names nothing.
+        InvalidInput: a file can't be in an asset, or looks like a secret.
+        Conflict: a file was changed while it was read.
     """
     index = tree.index.read()
     since = time.time_ns()
-    selection = select(tree, index, paths)
+    selection = select(tree, index, paths, force=force)
     new = [item.path for item in selection.found if item.path not in index.entries]
     if new:
         check_names(index, new, selection.gone, portable=portable)
+    secrets = {} if force else secret_names(new)
     damaged = bool(tree.objects.store.broken_packs())
     work = [
         item
@@ -224,11 +255,14 @@ def add(
         if _needs_reading(item, index, copy=copy)
         or (damaged and _is_lost(tree, index.entries[item.path]))
     ]
+    seen = None if force else secrets
     progress.start("Adding", sum(item.size for item in work))
     try:
-        entries = _stage(tree, index, work, since, copy=copy, progress=progress)
+        entries = _stage(tree, index, work, since, seen, copy=copy, progress=progress)
     finally:
         progress.finish()
+    if secrets:
+        raise _secret(tree, secrets)
     gone: tuple[str, ...] = ()
 
     def staged(latest: Index) -> Index:
@@ -247,6 +281,18 @@ def add(
         len(selection.found) - len(changed),
         sum(item.size for item in selection.found),
         sum(not entry.stored for entry in entries),
+    )
+
+
+def _secret(tree: Worktree, found: Mapping[str, str]) -> InvalidInput:
+    paths = sorted(found)
+    named = ", ".join(f"{shown(path)} ({found[path]})" for path in paths[:_NAMED])
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    look, them = ("looks", "it") if len(paths) == 1 else ("look", "them")
+    words = tree.words(paths[:_NAMED])
+    return InvalidInput(
+        f"{named}{more} {look} like a secret, and everybody would have {them}, for good",
+        hint=f"name {them} in {IGNORE_FILE}; or add {them} all the same: ama add --force {words}",
     )
 
 
@@ -271,6 +317,7 @@ def _stage(
     index: Index,
     work: Sequence[Found],
     since: int,
+    secrets: dict[str, str] | None,
     *,
     copy: bool,
     progress: Progress,
@@ -280,25 +327,33 @@ def _stage(
         return entries
 
     def read(items: list[Found]) -> list[_Read]:
-        return [_read(tree, item, index.entries.get(item.path)) for item in items]
+        return [
+            _read(tree, item, index.entries.get(item.path), secrets is not None) for item in items
+        ]
 
     small = [item for item in work if item.kind is EntryKind.SYMLINK or item.size < THRESHOLD]
     large = [item for item in work if item.kind is not EntryKind.SYMLINK and item.size >= THRESHOLD]
     with tree.objects.writing() as writer:
         for done in in_chunks(read, small):
-            for item, object_id, size, compressed in done:
+            for item, object_id, size, compressed, secret in done:
+                if secret is not None and secrets is not None:
+                    secrets.setdefault(item.path, secret)
+                if secrets:
+                    continue  # nothing is staged any more
                 if compressed is not None:
                     writer.add_compressed(Kind.DATA, object_id, *compressed, size)
                 entries.append(entry_of(item, object_id, size, stored=True, since=since))
-            progress.advance(sum(item.size for item, _, _, _ in done))
-        for item in large:
+            progress.advance(sum(item.size for item, *_ in done))
+        for item in () if secrets else large:
             entries.append(_stage_large(tree, item, writer, since, copy=copy, progress=progress))
     tree.objects.merge_small()
     return entries
 
 
-def _read(tree: Worktree, item: Found, before: IndexEntry | None) -> _Read:
+def _read(tree: Worktree, item: Found, before: IndexEntry | None, searched: bool) -> _Read:
     """Read a small file or a symlink's target; compress it unless it is stored already.
+
+    If it is `searched`, say which kind of secret is in it.
 
     One that has to be read again and is the same may be so because what is stored is damaged.
     """
@@ -308,10 +363,14 @@ def _read(tree: Worktree, item: Found, before: IndexEntry | None) -> _Read:
         data = read_small(tree.root, item.path)
         if len(data) != item.size:
             look_again(tree.root, item)
+    if searched and item.kind is not EntryKind.SYMLINK:
+        secret = secret_within(item.path, data)
+        if secret is not None:
+            return item, b"", len(data), None, secret
     object_id = blob_id(data)
     same = before is not None and before.id == object_id
     kept = tree.objects.is_sound(object_id) if same else object_id in tree.objects
-    return item, object_id, len(data), None if kept else compress(data)
+    return item, object_id, len(data), None if kept else compress(data), None
 
 
 def _stage_large(
@@ -387,7 +446,7 @@ def remove(
     # The files first: after a crash they are still known, and the same command deletes the rest.
     if not keep_files:
         for path in here:
-            fs.remove(tree.root / path)
+            fs.remove(tree.root / to_system(path))
         remove_empty_parents(tree, here)
     tree.index.update(lambda latest: latest.with_entries((), chosen))
     return tuple(chosen)
@@ -432,7 +491,7 @@ def remove_empty_parents(tree: Worktree, paths: Iterable[str]) -> None:
     """Delete the directories that removing these paths left empty, but not where someone stands."""
     parents = directories_of(paths) - {tree.start}
     for parent in sorted(parents, key=len, reverse=True):
-        fs.remove_empty_directory(tree.root / parent)
+        fs.remove_empty_directory(tree.root / to_system(parent))
 
 
 def summary(paths: Sequence[str]) -> str:

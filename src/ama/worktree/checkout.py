@@ -16,10 +16,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from ama import fs
+from ama.encoding import from_system, to_system
 from ama.errors import Conflict, StorageError, shown, storage_error
 from ama.head import Head
 from ama.names import fold_name
@@ -30,7 +32,7 @@ from ama.staging import RACY, Index, IndexEntry
 from ama.worktree.adding import read_again, remove_empty_parents, summary
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
-from ama.worktree.places import require_no_git, require_possible
+from ama.worktree.places import require_no_git, require_not_inside, require_possible
 from ama.worktree.reading import entry_of, hash_found
 from ama.worktree.scan import (
     Found,
@@ -41,6 +43,7 @@ from ama.worktree.scan import (
     unchanged,
 )
 from ama.worktree.snapshot import Listed
+from ama.worktree.turns import busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ def plan_checkout(
         content = content_of(tree, index, entries[path], found, content)
         if not is_safe(tree, path, content, again.get(path), *known, base=base):
             lost.append(path)
+    fresh = [path for path in placed if path not in entries]
+    require_not_inside(tree.root, [*fresh, *(item.path for item in write), *gone])
     if lost and not force:
         read_again(tree, lost)
         # While a checkout isn't finished, nothing can be added.
@@ -171,7 +176,7 @@ def plan_checkout(
 
 
 def _is_empty(tree: Worktree) -> bool:
-    return os.listdir(tree.root) == [CONTROL]
+    return fs.list_directory(tree.root) == [CONTROL]
 
 
 def look_at_leaving(
@@ -288,14 +293,14 @@ def look_for_room(
 
 
 def _holds_files(tree: Worktree, path: str, leaving: Collection[str]) -> bool:
-    top = os.path.join(tree.root, path)
+    top = os.path.join(tree.root, to_system(path))
     if os.path.islink(top):
         return False
     for directory, directories, names in os.walk(top):
         links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
         for name in (*names, *links):
             below = os.path.relpath(os.path.join(directory, name), tree.root).replace(os.sep, "/")
-            if below not in leaving and not fs.is_temp(name):
+            if from_system(below) not in leaving and not fs.is_temp(name):
                 return True
     return False
 
@@ -330,11 +335,11 @@ class Checkout:
         begun = self._tree.begun()
         if begun is not None and begun.incoming and self._incoming.is_others(begun.incoming):
             self.__exit__()
-            raise _busy()
+            raise busy()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._incoming.__exit__()
+        self._incoming.__exit__(*error)
 
     def place(
         self,
@@ -366,6 +371,16 @@ class Checkout:
             staged = self._incoming.fetch(plan.write, sources, progress)
         finally:
             progress.finish()
+        with self._alone():
+            return self._bring(plan, staged, begun, unmoved)
+
+    def _bring(
+        self,
+        plan: Plan,
+        staged: Mapping[str, str],
+        begun: Begun | None,
+        unmoved: Callable[[Index], bool],
+    ) -> list[IndexEntry]:
         self._look_again(plan)
         if not unmoved(self._tree.index.read()):
             raise staged_meanwhile()
@@ -375,7 +390,7 @@ class Checkout:
             self._tree.require_settled()
         for path in plan.delete:
             _require_same(os.fspath(self._tree.root), path, plan.seen)
-            fs.remove(self._tree.root / path)
+            fs.remove(self._tree.root / to_system(path))
         remove_empty_parents(self._tree, plan.delete)
         return [*plan.keep, *plan.skipped, *self._place(plan, staged)]
 
@@ -390,9 +405,10 @@ class Checkout:
             Conflict: another command took over. Its files are here too, so the note stays.
         """
         self._require_ours()
-        self._tree.index.update(change)
-        if head is not None and head != self._head:
-            self._tree.head.write(self._generation, head)
+        with self._alone():
+            self._tree.index.update(change)
+            if head is not None and head != self._head:
+                self._tree.head.write(self._generation, head)
         self._incoming.drop()
         if self._claims and self._tree.noted(CHECKOUT) == self._note:
             self._tree.forget(CHECKOUT)
@@ -415,14 +431,14 @@ class Checkout:
     def _claim(self, note: bytes) -> None:
         tree, found = self._tree, self._note
         if tree.noted(CHECKOUT) != found:
-            raise _busy()
+            raise busy()
         if found is not None:
             # Of those who go on with what was interrupted, only one may replace its note.
             self._write_head()
         try:
             tree.note(CHECKOUT, note, new=found is None)
         except FileExistsError:
-            raise _busy() from None
+            raise busy() from None
         self._note = note
         try:
             self._write_head()
@@ -436,11 +452,22 @@ class Checkout:
             try:
                 self._generation = self._tree.head.write(self._generation, self._head)
             except Conflict:
-                raise _busy() from None
+                raise busy() from None
 
     def _require_ours(self) -> None:
         if self._claims and self._tree.head.generation() != self._generation:
-            raise _busy()
+            raise busy()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Say so where it is another command's doing that things are not as they were."""
+        try:
+            yield
+        except Conflict:
+            if self._claims and self._tree.noted(CHECKOUT) != self._note:
+                raise busy() from None
+            self._require_ours()
+            raise
 
     def _place(self, plan: Plan, staged: Mapping[str, str]) -> Iterator[IndexEntry]:
         made: set[str] = {""}
@@ -510,15 +537,8 @@ def _changed(path: str) -> Conflict:
     )
 
 
-def _busy() -> Conflict:
-    return Conflict(
-        "another command brings files here, or has moved HEAD, at the same time",
-        hint="run the same command again when it is done",
-    )
-
-
 def _placed(root: str, item: Listed, move: Callable[[str], None], stored: bool) -> IndexEntry:
-    target = f"{root}{os.sep}{item.path}"
+    target = f"{root}{os.sep}{to_system(item.path)}"
     try:
         move(target)
     except StorageError:
@@ -549,7 +569,7 @@ def _make_parents(tree: Worktree, path: str, made: set[str]) -> None:
         at = f"{at}/{part}" if at else part
         if at in made:
             continue
-        full = tree.root / at
+        full = tree.root / to_system(at)
         if full.is_symlink() or full.is_file():
             raise Conflict(
                 f"{shown(at)} is in the way: a directory is to be there",

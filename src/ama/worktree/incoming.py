@@ -3,7 +3,7 @@
 Each command has a directory of its own there, and holds the file `lock` in it. One that nobody
 holds was left by a command that is dead: the next one takes it over, and what it finds there, each
 file named after its id, it verifies before use. What it has no use for it deletes at once: the disk
-may be full of it.
+may be full of it. Where a file system has no locks, one that was written to lately is left alone.
 
 A file is placed by a rename. Where that can't be, for its place is on another file system (a disk
 that is mounted in the worktree), a copy is made beside the place and renamed there.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,17 +21,28 @@ from contextlib import suppress
 
 from ama import fs
 from ama.chunking import THRESHOLD
-from ama.errors import IntegrityError, InvalidInput, StorageError, shown, storage_error
+from ama.encoding import to_system
+from ama.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NoSpace,
+    StorageError,
+    shown,
+)
 from ama.hashing import HashingReader, blob_id, hash_stream
 from ama.objects import EntryKind, Kind
 from ama.objectstore import Have
 from ama.progress import Progress
 from ama.sources import Sources
 from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
-from ama.worktree.reading import open_part, stays_inside
+from ama.worktree.reading import stays_inside
 from ama.worktree.snapshot import Listed
 
 LOCK = "lock"
+
+LATELY_S = 10 * 60
+"""Whoever wrote to a directory no longer ago may be alive, where no lock tells."""
 
 
 class Incoming:
@@ -44,6 +56,7 @@ class Incoming:
         self._tree = tree
         self._top = os.path.join(tree.control, INCOMING)
         self._held: dict[str, int] = {}
+        self._locks = True
         self._began = time.time()
         self._alone = False
         self._swept: set[str] = set()
@@ -53,32 +66,48 @@ class Incoming:
         self._began = time.time()
         fs.make_directories(self._top)
         try:
-            for name in sorted(os.listdir(self._top)):
+            for name in sorted(fs.list_directory(self._top)):
                 self._hold(name)
             while not self._held:
                 name = os.urandom(8).hex()
                 fs.make_directories(os.path.join(self._top, name))
-                self._hold(name)
-            self._alone = not any(self.is_others(name) for name in os.listdir(self._top))
+                self._hold(name, new=True)
+            self._alone = self._locks and not any(
+                self.is_others(name) for name in fs.list_directory(self._top)
+            )
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not self._locks and isinstance(error[1] if len(error) > 1 else None, Conflict):
+            self.drop()  # nobody could tell soon that this command is done
         try:
-            for name in [n for n in self._held if os.listdir(os.path.join(self._top, n)) == [LOCK]]:
+            for name in [
+                n for n in self._held if fs.list_directory(os.path.join(self._top, n)) == [LOCK]
+            ]:
                 self._remove(name)
         finally:
             for descriptor in self._held.values():
                 os.close(descriptor)
             self._held.clear()
 
-    def _hold(self, name: str) -> None:
+    def _hold(self, name: str, *, new: bool = False) -> None:
         path = os.path.join(self._top, name)
-        held = fs.hold(os.path.join(path, LOCK)) if os.path.isdir(path) else None
-        if held is not None:
-            self._held[name] = held
+        written = None if new else _last_written(path)
+        lock = os.path.join(path, LOCK)
+        held = fs.hold(lock) if os.path.isdir(path) else None
+        if held is None:
+            return
+        again = fs.hold(lock)
+        if again is not None:
+            os.close(again)
+            self._locks = False
+            if written is not None and time.time() - written < LATELY_S:
+                os.close(held)
+                return
+        self._held[name] = held
 
     @property
     def name(self) -> str:
@@ -89,13 +118,15 @@ class Incoming:
     def give_up(cls, tree: Worktree) -> None:
         """Delete what commands that are dead have fetched: whoever makes an asset stays here."""
         left = cls(tree)
-        for name in os.listdir(left._top) if os.path.isdir(left._top) else ():
+        for name in fs.list_directory(left._top):
             left._hold(name)
         left.drop()
 
     def is_others(self, name: str) -> bool:
-        """Whether a directory is that of another command, which is alive."""
-        return name not in self._held and os.path.isdir(os.path.join(self._top, name))
+        """Whether a directory is that of another command, which is known to be alive."""
+        return (
+            self._locks and name not in self._held and os.path.isdir(os.path.join(self._top, name))
+        )
 
     def fetch(
         self, wanted: Sequence[Listed], sources: Sources, progress: Progress
@@ -113,7 +144,7 @@ class Incoming:
         ids = {item.id.hex() for item in wanted}
         for name in self._held:
             directory = os.path.join(self._top, name)
-            for file in os.listdir(directory):
+            for file in fs.list_directory(directory):
                 path = os.path.join(directory, file)
                 if file.partition("-")[0] in ids:
                     earlier[file.rpartition("-")[0]] = path
@@ -181,7 +212,7 @@ class Incoming:
 
     def _remove(self, name: str) -> None:
         path = os.path.join(self._top, name)
-        for file in os.listdir(path):
+        for file in fs.list_directory(path):
             if file != LOCK:
                 fs.remove(os.path.join(path, file))
         descriptor = self._held.pop(name)
@@ -193,6 +224,13 @@ class Incoming:
         finally:
             if os.name != "nt":
                 os.close(descriptor)
+
+
+def _last_written(directory: str) -> float | None:
+    """Return when something was written to a directory, or to a file in it; None if it is gone."""
+    paths = [directory, *(os.path.join(directory, name) for name in fs.list_directory(directory))]
+    times = [time for time in map(fs.changed_at, paths) if time is not None]
+    return max(times) / 1e9 if times else None
 
 
 def _fetch(
@@ -224,6 +262,11 @@ def _fetch(
             by_id = small if item.size < THRESHOLD else large
             by_id.setdefault(item.id, []).append(item)
 
+    needed = sum(
+        item.size for by_id in (small, large) for items in by_id.values() for item in items
+    )
+    require_space(tree, needed)
+
     def write(object_id: bytes, data: bytes) -> None:
         for item in small[object_id]:
             if item.kind is EntryKind.SYMLINK:
@@ -237,6 +280,22 @@ def _fetch(
     return staged
 
 
+def require_space(tree: Worktree, needed: int) -> None:
+    """Check that the disk of a worktree has room for so many bytes, before any of them comes.
+
+    A quota can't be seen. A file system that doesn't say how large it is isn't asked.
+
+    Raises:
+        NoSpace: it has less.
+    """
+    try:
+        disk = shutil.disk_usage(tree.control)
+    except OSError:
+        return
+    if needed > disk.free and disk.total:
+        raise NoSpace(os.fspath(tree.root), needed=needed, free=disk.free)
+
+
 def _rename(item: Listed, staged: str, target: str) -> None:
     if item.kind is EntryKind.SYMLINK:
         fs.make_symlink(_text(staged), target, sync=False, temp_in=os.path.dirname(staged))
@@ -245,20 +304,19 @@ def _rename(item: Listed, staged: str, target: str) -> None:
 
 
 def _text(staged: str) -> str:
-    with open(staged, "rb") as file:
-        return file.read().decode()
+    data = fs.read_file(staged)
+    if data is None:
+        raise StorageError(f"{shown(staged)} is gone", hint="run the same command again")
+    return data.decode()
 
 
 def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
     """Yield the content of a fetched file; what is made of it must not be used if this raises."""
     buffer = memoryview(bytearray(fs.PIECE))
-    try:
-        with open(staged, "rb", buffering=0) as file:
-            reader = HashingReader(file)
-            while count := reader.readinto(buffer):
-                yield buffer[:count]
-    except OSError as error:
-        raise storage_error(error, staged, doing="read") from error
+    with fs.reading(staged) as file:
+        reader = HashingReader(file)
+        while count := reader.readinto(buffer):
+            yield buffer[:count]
     if reader.digest() != item.id:
         raise IntegrityError(
             f"what was fetched for {shown(item.path)} was damaged on the disk",
@@ -271,7 +329,7 @@ def _is_there(path: str, item: Listed) -> bool:
     try:
         if os.path.getsize(path) != item.size:
             return False
-        with open(path, "rb", buffering=0) as file:
+        with fs.open_file(path) as file:
             return hash_stream(file) == (item.id, item.size)
     except OSError:
         return False
@@ -291,7 +349,7 @@ def _fetch_large(
     have = _chunks_here(tree, first, partial, sources)
     _write(path, _counted(sources.stream(object_id, Kind.DATA, have), progress), first)
     for item in others:
-        with open(path, "rb", buffering=0) as file:
+        with fs.reading(path) as file:
             _write(staged[item.path], iter(lambda: file.read(4 << 20), b""), item)
         progress.advance(item.size)
 
@@ -316,7 +374,7 @@ def _chunks_here(
     files: list[tuple[str, bytes]] = []
     entry = tree.index.read().entries.get(item.path)
     if entry is not None and entry.size >= THRESHOLD and entry.id in sources:
-        files.append((os.path.join(tree.root, item.path), entry.id))
+        files.append((os.path.join(tree.root, to_system(item.path)), entry.id))
     if partial is not None:
         files.append((partial, item.id))
     places: dict[bytes, tuple[str, int]] = {}
@@ -334,7 +392,7 @@ def _chunks_here(
         if not path:
             return None
         try:
-            with open_part(path) as file:
+            with fs.open_file(path) as file:
                 file.seek(at)
                 data = file.read(size)
         except OSError:

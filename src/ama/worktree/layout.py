@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ama import fs
+from ama.encoding import from_system, given, to_system
 from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
+from ama.given import path_text
 from ama.head import HeadFile
 from ama.ignore import Ignore, matching
 from ama.localobjects import LocalObjects
@@ -75,7 +77,8 @@ class Worktree:
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
             if (directory / CONTROL).is_dir():
-                tree = cls(directory, "/".join(start.relative_to(directory).parts))
+                below = from_system("/".join(start.relative_to(directory).parts))
+                tree = cls(directory, below)
                 tree.require_begun()
                 return tree
         raise NotFound(
@@ -84,22 +87,45 @@ class Worktree:
         )
 
     @classmethod
-    def make(cls, root: Path) -> Worktree:
+    def make(cls, root: Path, *, here: bool = False) -> Worktree:
         """Return the worktree at a directory, whose `.ama` is made if it isn't there.
 
+        Args:
+            root: the directory.
+            here: whether it may lie inside another worktree, which passes it over from then on.
+
         Raises:
-            InvalidInput: the directory lies inside another worktree.
+            InvalidInput: it lies inside another worktree, and not `here`.
+            Conflict: the other one has files in it.
         """
         root = Path(os.path.abspath(root))
         if not (root / CONTROL).is_dir():
             for parent in root.parents:
-                if (parent / CONTROL).is_dir():
+                if not (parent / CONTROL).is_dir():
+                    continue
+                if not here:
                     raise InvalidInput(
                         f"{shown(root)} is inside another ama worktree, {shown(parent)}",
-                        hint="use a directory outside it, or work there",
+                        hint="for a worktree of its own: ama init --here CLASS; or use a directory"
+                        " outside it, or work there",
                     )
+                cls(parent).require_free("/".join(root.relative_to(parent).parts))
             fs.make_directories(root / CONTROL)
         return cls(root)
+
+    def require_free(self, directory: str) -> None:
+        """Check that nothing below a directory is staged: as a worktree it would be passed over.
+
+        Raises:
+            Conflict: something is.
+        """
+        prefix = f"{directory}/"
+        if any(path.startswith(prefix) for path in self.index.read().entries):
+            where = shown(shlex.join(["ama", "-C", os.fspath(self.root), "rm", "--cached"]))
+            raise Conflict(
+                f"files in {shown(directory)} are in the asset of {shown(self.root)}",
+                hint=f"leave them out there from now on: {where} {shown(shlex.quote(directory))}",
+            )
 
     @property
     def ignore(self) -> Ignore:
@@ -127,19 +153,16 @@ class Worktree:
         Raises:
             InvalidInput: it lies outside the worktree, in `.ama`, or beyond a symlink.
         """
-        text = os.fspath(path)
-        if "\0" in text:
-            raise InvalidInput(f"{shown(text)} has a NUL character in it")
-        relative = os.path.relpath(os.path.join(self.root, text), self.root)
+        text = given(path_text("a file's name", path))
+        full = os.path.join(self.root, to_system(text))
+        relative = os.path.relpath(full, self.root)
         if relative == os.curdir:
             return ""
         parts = relative.split(os.sep)
         if parts[0] == os.pardir or os.path.isabs(relative):
             # The root may be known by another name: /tmp and /private/tmp on macOS.
-            real = os.path.join(os.path.realpath(os.path.dirname(os.path.join(self.root, text))))
-            relative = os.path.relpath(
-                os.path.join(real, os.path.basename(text)), os.path.realpath(self.root)
-            )
+            real = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
+            relative = os.path.relpath(real, os.path.realpath(self.root))
             parts = relative.split(os.sep)
             if parts[0] == os.pardir:
                 raise InvalidInput(
@@ -152,8 +175,8 @@ class Worktree:
         for part in parts[:-1]:
             at = os.path.join(at, part)
             if os.path.islink(at):
-                raise InvalidInput(f"{shown(text)} is beyond a symlink, {shown(at)}")
-        return "/".join(parts)
+                raise InvalidInput(f"{shown(text)} is beyond a symlink, {shown(from_system(at))}")
+        return from_system("/".join(parts))
 
     def named(self, path: str, known: Iterable[str]) -> list[str]:
         """Return the known paths that one names: a file, a directory, or a glob that is neither.
@@ -226,7 +249,7 @@ class Worktree:
             how = f"finish it: ama {command}" if command else "run the same command again"
             yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
         incoming = self.control / INCOMING
-        if begun is None and incoming.is_dir() and os.listdir(incoming):
+        if begun is None and fs.list_directory(incoming):
             yield (
                 "a download or switch was interrupted before it changed anything: run it again; or"
                 " give it up, which frees its space: ama switch HEAD"
@@ -277,7 +300,7 @@ class Worktree:
         begun = self.begun()
         if begun is not None and not self.head.exists():
             target, command, _ = begun
-            command = command or shlex.join(["download", target, "-o", os.fspath(self.root)])
+            command = command or shlex.join(["download", target, "-o", from_system(self.root)])
             raise Conflict(
                 f"a download of {shown(target)} was interrupted here",
                 hint=f"finish it first: ama {shown(command)}",

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ama import fs
-from ama.errors import InvalidInput, shown
+from ama.encoding import to_system
+from ama.errors import Conflict, InvalidInput, shown
 from ama.names import fold_name, is_git_directory, unportable_reason
+from ama.worktree.layout import CONTROL
+from ama.worktree.scan import directories_of
 
 
 def require_no_git(paths: Iterable[str], instead: str = "") -> None:
@@ -60,4 +63,18 @@ def require_possible(control: Path, paths: Sequence[str]) -> None:
             raise InvalidInput(
                 f"'{shown(other)}' and '{shown(path)}' are one name on this file system",
                 hint=f"leave one out: --exclude '{shown(path)}'",
+            )
+
+
+def require_not_inside(root: Path, paths: Iterable[str]) -> None:
+    """Check that nothing is to be written or deleted in a directory that is another worktree.
+
+    Raises:
+        Conflict: something is.
+    """
+    for directory in sorted(directories_of(paths)):
+        if os.path.isdir(root / to_system(directory) / CONTROL):
+            raise Conflict(
+                f"{shown(directory)} is another ama worktree, and this would change files in it",
+                hint=f"move it elsewhere first, or its {CONTROL}",
             )

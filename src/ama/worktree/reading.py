@@ -10,22 +10,15 @@ from typing import BinaryIO
 
 from ama import fs
 from ama.chunking import PROFILE, THRESHOLD, chunks
+from ama.encoding import from_system, to_system
 from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
 from ama.hashing import HashingReader, blob_id, hash_stream
 from ama.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.packwriter import PackWriter
-from ama.staging import RACY, IndexEntry
+from ama.staging import RACY, IndexEntry, is_settled
 from ama.worktree.scan import Found, look
 
-_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-
 Advance = Callable[[int], None]
-
-
-def open_part(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open what should be a file, for a part of it: a pipe in its place is not waited for."""
-    return open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | _AT_ONCE))
 
 
 @contextmanager
@@ -37,13 +30,13 @@ def opened(root: Path, path: str) -> Iterator[BinaryIO]:
         StorageError: it can't be read.
         Conflict: it was changed during the read.
     """
-    full = root / path
+    full = root / to_system(path)
     try:
-        with open(full, "rb", buffering=0) as file:
+        with fs.open_file(full) as file:
             before = os.fstat(file.fileno())
             yield file
             after = os.fstat(file.fileno())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{shown(path)}: no such file") from None
     except OSError as error:
         if type(error).__module__ != "builtins":
@@ -59,16 +52,13 @@ def read_small(root: Path, path: str) -> bytes:
     Raises:
         NotFound, StorageError, Conflict: see `opened`.
     """
-    full = os.path.join(root, path)
+    full = os.path.join(root, to_system(path))
     try:
-        fd = os.open(full, _OPEN)
-        try:
-            before = os.fstat(fd)
-            data = os.read(fd, before.st_size + 1)
-            after = os.fstat(fd)
-        finally:
-            os.close(fd)
-    except FileNotFoundError:
+        with fs.open_file(full) as file:
+            before = os.fstat(file.fileno())
+            data = file.read(before.st_size + 1)
+            after = os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{shown(path)}: no such file") from None
     except OSError as error:
         raise storage_error(error, full, doing="read") from error
@@ -102,7 +92,7 @@ def link_target(root: Path, path: str) -> str:
     Raises:
         InvalidInput: it leads out of the worktree, or to a name that isn't UTF-8.
     """
-    target = os.readlink(root / path)
+    target = from_system(fs.read_symlink(root / to_system(path)))
     try:
         target.encode()
     except UnicodeEncodeError:
@@ -141,7 +131,7 @@ def stays_inside(path: str, target: str) -> bool:
 def hash_found(root: Path, found: Found, advance: Advance | None = None) -> bytes:
     """Return the id of what is at a path: of a symlink, that of its target's text."""
     if found.kind is EntryKind.SYMLINK:
-        return blob_id(os.fsencode(os.readlink(root / found.path)))
+        return blob_id(os.fsencode(fs.read_symlink(root / to_system(found.path))))
     with opened(root, found.path) as file:
         return hash_stream(file, advance)[0]
 
@@ -212,7 +202,7 @@ def entry_of(
         placed: whether it was ama that put it there, which is what its ctime says.
     """
     path, kind, _, mtime, ctime, inode = found
-    if not fs.is_settled(mtime, since) or not (placed or fs.is_settled(ctime, since)):
+    if not is_settled(mtime, since) or not (placed or is_settled(ctime, since)):
         mtime = RACY
     return IndexEntry(path, kind, object_id, size, mtime, ctime, inode, stored, False)
 

@@ -28,7 +28,7 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.layout import Worktree
-from ama.worktree.places import require_no_git
+from ama.worktree.places import require_no_git, require_not_inside
 from ama.worktree.reading import entry_of, read_entry
 from ama.worktree.scan import Found, is_behind, look, obstacles
 from ama.worktree.snapshot import Listed, staged_files
@@ -176,6 +176,7 @@ def restore_files(
     leaving = {path for path in chosen if path not in target}
     blocked = obstacles(tree.root, [*coming, *leaving])
     require_clear(coming, blocked - leaving)
+    require_not_inside(tree.root, [*coming, *leaving])
     respelled = respellings(tree, leaving, coming)
     again = {old: target[path] for path, old in respelled.items()}
     write, keep, lost = [], [], []

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from ama.encoding import SAME, from_system, to_system
 from ama.errors import storage_error
-from ama.ignore import Ignore
+from ama.ignore import Ignore, never_meant
 from ama.objects import EntryKind
 from ama.staging import RACY, IndexEntry
 
@@ -37,7 +38,7 @@ def look(root: str | os.PathLike[str], path: str) -> Found | None:
     Raises:
         StorageError: it can't be looked at.
     """
-    full = os.path.join(root, path)
+    full = os.path.join(root, to_system(path))
     try:
         status = os.lstat(full)
     except (FileNotFoundError, NotADirectoryError):
@@ -85,7 +86,7 @@ def scan(
     make = tuple.__new__
     while waiting:
         directory = waiting.pop()
-        full = os.path.join(top, directory) if directory else top
+        full = os.path.join(top, to_system(directory)) if directory else top
         prefix = f"{directory}/" if directory else ""
         try:
             with os.scandir(full) as entries:
@@ -99,11 +100,11 @@ def scan(
         if directory and ".ama" in {entry.name for entry in listed}:
             continue
         for entry in listed:
-            name = entry.name
+            name = entry.name if SAME else from_system(entry.name)
             path = prefix + name
             is_directory = entry.is_dir(follow_symlinks=False)
             if (
-                (name[0] == "." or not free)
+                (name[0] == "." or not free or never_meant(name))
                 and ignore.ignores(path, is_directory)
                 and not kept.has(path, is_directory)
             ):
@@ -212,7 +213,7 @@ def obstacles(root: str | os.PathLike[str], paths: Iterable[str]) -> frozenset[s
     found: set[str] = set()
     # The upper ones first: what is behind one of them counts for nothing.
     for parent in sorted(directories_of(paths)):
-        if not is_behind(parent, found) and _is_no_directory(os.path.join(top, parent)):
+        if not is_behind(parent, found) and _is_no_directory(os.path.join(top, to_system(parent))):
             found.add(parent)
     return frozenset(found)
 

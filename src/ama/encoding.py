@@ -1,0 +1,97 @@
+"""Text as ama has it, which is UTF-8, and as this process's calls of the system take it.
+
+On POSIX the names of files, the words of a command line and the values of the environment are
+bytes. To ama they are UTF-8: an asset must not depend on the locale of who made it. Python decodes
+them with the encoding of the process, which may be another one (`LC_ALL=de_DE.ISO-8859-15`), and
+which a library can't choose. So what comes from the system is decoded anew, and what goes to the
+system is turned round.
+
+In ama a `str` is such text: a path in an asset, a URL, a message, whatever a value says. A `Path`,
+and a path that is on its way to the system, is as Python has it. Where the process's encoding is
+UTF-8, both are the same, and nothing is done.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+
+SAME = codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"
+"""Whether the system's calls take text as ama has it: always so on macOS and Windows."""
+
+if SAME:
+
+    def from_system(text: str | os.PathLike[str]) -> str:
+        """Return what the system said as text."""
+        return os.fspath(text)
+
+    def to_system(text: str) -> str:
+        """Return text as the system's calls take it."""
+        return text
+
+    def given(path: str | os.PathLike[str]) -> str:
+        """Return a path that a caller of the library gave as text."""
+        return os.fspath(path)
+
+else:
+
+    def from_system(text: str | os.PathLike[str]) -> str:
+        """Return what the system said as text: a name, a word, a variable.
+
+        Args:
+            text: As Python decoded it.
+
+        Returns:
+            The text whose UTF-8 the same bytes are; those that are none are escaped, as Python
+            has it (`surrogateescape`).
+
+        Example:
+            >>> from_system("model.h5")
+            'model.h5'
+        """
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+    def to_system(text: str) -> str:
+        """Return text as the system's calls take it: the reverse of `from_system`.
+
+        Example:
+            >>> to_system("model.h5")
+            'model.h5'
+        """
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+    def given(path: str | os.PathLike[str]) -> str:
+        """Return a path that a caller of the library gave as text.
+
+        A `Path` is as the system has it. So is a `str`, which comes from `os.listdir`, unless its
+        bytes would be no UTF-8: then it is text already, out of the caller's source or of ama.
+
+        Example:
+            >>> given("model.h5")
+            'model.h5'
+        """
+        if not isinstance(path, str):
+            return from_system(path)
+        try:
+            return os.fsencode(path).decode("utf-8")
+        except UnicodeError:
+            return path
+
+
+def system_path(path: str | os.PathLike[str]) -> str:
+    """Return a directory that a caller of the library gave, as the system's calls take it.
+
+    It is as Python has it, who would open it so. Only what the process's encoding can't say at
+    all is taken as text.
+
+    Example:
+        >>> system_path("store")
+        'store'
+    """
+    if not SAME:
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:
+            return to_system(os.fspath(path))
+    return os.fspath(path)
