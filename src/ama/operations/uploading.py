@@ -176,7 +176,9 @@ def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCo
     if made is None or "git.commit" in notes.metadata:
         return None
     found = code()
-    return NoCode(found.missing, from_system(found.directory)) if found.missing else None
+    if not (found.missing and found.directory):
+        return None
+    return NoCode(found.missing, from_system(found.directory))
 
 
 def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ...]:
