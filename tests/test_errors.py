@@ -26,7 +26,14 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 def test_every_error_is_listed_here() -> None:
     found = {v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)}
-    assert found == set(KINDS)
+    assert found == {*KINDS, errors.NoSpace}
+
+
+def test_a_full_disk_says_how_much_it_takes_and_has() -> None:
+    error = pickle.loads(pickle.dumps(errors.NoSpace("model", needed=3_000, free=2_000)))
+    assert str(error) == "model takes 3.0 kB, and 2.0 kB are free on its disk"
+    assert (error.needed, error.free, error.errno) == (3_000, 2_000, errno.ENOSPC)
+    assert (error.code, error.exit_code) == ("storage", 8)
 
 
 @each_kind

@@ -184,8 +184,8 @@ DISK_METHODS = {
 # What opens or lists what may be anything by now, a pipe or gone: `fs` does, with care and a clear
 # error. Each name, and the modules that may use it all the same.
 DISK_READS: dict[str, set[str]] = {
-    "open": {"hashing"},  # of the layer of `fs`, and opens as it does
-    "os.open": {"syscalls", "hashing", "cli.running"},  # the null device
+    "open": {"hashing", "cli.streams"},  # with the care of `fs`; the null device
+    "os.open": {"syscalls", "hashing", "cli.running", "cli.streams"},  # the null device
     "io.open": set(),
     "os.fdopen": set(),
     "os.listdir": {"founding"},  # where each error has a meaning of its own

@@ -55,7 +55,7 @@ def test_with_nothing_configured_everything_is_in_the_users_directories(home: Pa
         assert home in path.parents
         assert not path.exists()
     assert settings.remote_url() == str(settings.default_store)
-    assert settings.default_store.parent == settings.data_dir
+    assert settings.default_store == str(settings.data_dir / "store")
 
 
 def test_the_environment_moves_the_directories(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_environment_moves_the_directories(tmp_path: Path) -> None:
     settings = Settings.load(None, environ)
     assert settings.user_config_path == tmp_path / "CONFIG" / "config.toml"
     assert settings.cache_dir == tmp_path / "CACHE"
-    assert settings.default_store == tmp_path / "DATA" / "store"
+    assert settings.default_store == str(tmp_path / "DATA" / "store")
     relative = Settings.load(None, {**environ, "AMA_DATA_DIR": "here", "AMA_CACHE_DIR": "~/there"})
     assert relative.data_dir == tmp_path / "here"
     assert relative.cache_dir == Path.home() / "there"

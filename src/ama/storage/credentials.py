@@ -52,7 +52,8 @@ def _is_address(value: Option) -> bool:
 
 
 def _is_file(value: Option) -> bool:
-    return isinstance(value, str) and _FILE(value) is not None
+    # An empty one says that the client is to read none.
+    return value == "" or (isinstance(value, str) and _FILE(value) is not None)
 
 
 def _is_no_token(value: Option) -> bool:
