@@ -98,6 +98,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"linking"},
     ],
     "catalog": [
+        {"unread"},
+        {"jsonfiles", "yamlfiles"},
         {"documents"},
         {"schema", "conditions", "naming", "roles", "paths"},
         {"values", "filling", "finding"},
@@ -154,7 +156,7 @@ WRAPPED: dict[str, set[str]] = {
     "uvicorn": {"dashboard"},
     "h5py": {"contents.hdf5"},
     "pandas": {"catalog.values"},
-    "yaml": {"catalog.documents"},
+    "yaml": {"catalog.yamlfiles"},
     "msgpack": {"canonical", "staging"},
     "numpy": {"contents.hdf5"},
     "obstore": {"storage.obstore"},

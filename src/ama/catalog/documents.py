@@ -1,7 +1,7 @@
 """Documents: small YAML, JSON and TOML files, read as values under dotted keys.
 
-What a file says may be anything, also hostile: it is read by safe loaders within limits of size,
-depth and number. One that can't be read so is simply no document.
+What a file says may be anything, also hostile: it is read by safe parsers within limits of size,
+depth and number. What can't be read so is named, and takes nothing else along.
 """
 
 from __future__ import annotations
@@ -9,25 +9,30 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, time
-from typing import Any, Literal
+from typing import Literal
 
+from ama.catalog.jsonfiles import read_json, read_toml
+from ama.catalog.unread import MAX_DEPTH, Gap, Missing, Node, Plain, Reason, Repeated
+from ama.catalog.yamlfiles import read_yaml
 from ama.errors import InvalidInput, shown
 
-Plain = str | int | float | bool | None
 Value = Plain | tuple[Plain, ...]
 """What stands under a key: a scalar, or a list of scalars, such as a metric's history."""
 
 Syntax = Literal["yaml", "json", "toml"]
 
 MAX_SIZE = 256 * 1024
-"""A larger file, in bytes, is no document."""
+"""A larger file, in bytes, is not read."""
 
-MAX_DEPTH = 32
 MAX_VALUES = 2_000
-MAX_ALIASES = 100
-_MAX_NODES = 100_000
+"""A file of more values is no parameters but data, and none of them is read."""
+
+MAX_GAPS = 100
+"""So many gaps of a document are named."""
+
 _MAX_BITS = 1024
 """An integer of more bits is no number that anything compares, and is kept as a text."""
 
@@ -37,20 +42,22 @@ _FORMATS: Mapping[str, Syntax] = {
     ".json": "json",
     ".toml": "toml",
 }
+_READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
+    "yaml": read_yaml,
+    "json": read_json,
+    "toml": read_toml,
+}
 _BARE = re.compile(r"[^\s.\"'=<>!:,~\x00-\x1f]+").fullmatch
 _SEGMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[^.\"]+")
-# YAML 1.1 wants a dot in a number with an exponent, and people who write 1e-3 don't know.
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
-# Keys of so many parts, and numbers of so many digits, take the parsers time that is quadratic.
-_LONG_KEY = re.compile(
-    r"(?<![\w-])(?:(?>[\w-]+|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*')[ \t]*+\.[ \t]*+)"
-    rf"{{{MAX_DEPTH + 1}}}"
-).search
-_LONG_NUMBER = re.compile(r"[-+0-9a-fA-FoxX_:.]{1000,}").fullmatch
+_LOST = "\ufffd"
 
 
-class NotADocument(Exception):
-    """A file can't be read as values."""
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file says: values by their dotted keys, in its order; and what could not be read."""
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
 
 
 def syntax_of(name: str) -> Syntax | None:
@@ -63,8 +70,8 @@ def syntax_of(name: str) -> Syntax | None:
     return _FORMATS.get(posixpath.splitext(name)[1].lower())
 
 
-def read_document(data: bytes, syntax: Syntax) -> dict[str, Value]:
-    """Return the values of a document, by their dotted keys, in the order of the file.
+def read_document(data: bytes, syntax: Syntax) -> Document:
+    r"""Return the values of a document, and what of it could not be read.
 
     Args:
         data: the file's bytes.
@@ -72,31 +79,118 @@ def read_document(data: bytes, syntax: Syntax) -> dict[str, Value]:
 
     Returns:
         The values. A part of a key with a dot or a blank in it is quoted, as in `"v 1.0".loss`; in
-        a list of tables their places, from 0, are parts of keys.
-
-    Raises:
-        NotADocument: it is broken, too large, too deep, or holds something else than values under
-            keys.
+        a list of tables their places, from 0, are parts of keys. Of several documents in one file,
+        the keys of those after the first have their place before them, from 1.
 
     Example:
-        >>> read_document(b"parameters: {learning_rate: 1e-3, layers: [64, 10]}", "yaml")
+        >>> read_document(b"parameters: {learning_rate: 1e-3, layers: [64, 10]}", "yaml").values
         {'parameters.learning_rate': 0.001, 'parameters.layers': (64, 10)}
+        >>> read_document(b"rate: 0.1\nweights: !!binary aGVsbG8=", "yaml")
+        Document(values={'rate': 0.1}, gaps=(Gap(key='weights', reason='binary'),))
     """
     if len(data) > MAX_SIZE:
-        raise NotADocument(f"larger than {MAX_SIZE} bytes")
+        return _unread("too_large")
+    text, is_sound = _decoded(data)
     try:
-        loaded = _load(data.decode("utf-8-sig"), syntax)
-        if not isinstance(loaded, dict | list):
-            raise NotADocument("no values under keys")
-        found: dict[str, Value] = {}
-        for key, value in _flat(loaded, "", 0):
-            found[key] = value
-            if len(found) > MAX_VALUES:
-                raise NotADocument(f"more than {MAX_VALUES} values")
-    except (ValueError, TypeError, RecursionError, OverflowError, KeyError, IndexError) as error:
-        raise NotADocument(f"broken: {type(error).__name__}") from error
-    found.pop("", None)
-    return found
+        nodes, ended = _READERS[syntax](text)
+        return _flattened(nodes, ended, "surrogate" if is_sound else "encoding")
+    except (ValueError, TypeError, OverflowError, LookupError, RecursionError):
+        return _unread("broken")
+
+
+def _unread(reason: Reason) -> Document:
+    return Document({}, (Gap(None, reason),))
+
+
+def _decoded(data: bytes) -> tuple[str, bool]:
+    """Return a file's text, and whether all of it is one: what isn't is `_LOST`."""
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding), True
+    except UnicodeDecodeError:
+        return data.decode(encoding, "replace"), False
+
+
+def _flattened(nodes: list[Node], ended: Reason | None, half: Reason) -> Document:
+    """Return what is under keys in the nodes of a file.
+
+    Args:
+        nodes: its documents.
+        ended: why there is no more of them; None: they are all.
+        half: why a text that is no text isn't one.
+    """
+    values: dict[str, Value] = {}
+    gaps: dict[Gap, None] = {}
+    if ended is not None:
+        gaps[Gap(None, ended)] = None
+    documents = [node for node in nodes if isinstance(node, dict | list | Missing)]
+    for place, node in enumerate(documents):
+        for key, found in _flat(node, str(place or ""), 0, half):
+            if isinstance(found, Missing):
+                gaps[Gap(key or None, found.reason)] = None
+                continue
+            if key in values:
+                gaps[Gap(key, "repeated")] = None
+            values[key] = found
+            if len(values) > MAX_VALUES:
+                return _unread("too_many")
+    values.pop("", None)
+    named = tuple(gaps)
+    if len(named) > MAX_GAPS:
+        named = (*named[:MAX_GAPS], Gap(None, "too_many"))
+    return Document(values, named)
+
+
+def _flat(node: Node, key: str, depth: int, half: Reason) -> Iterator[tuple[str, Value | Missing]]:
+    """Yield what is below a node, by its key."""
+    if isinstance(node, Repeated):
+        yield key, Missing("repeated")
+        node = node.node
+    if isinstance(node, dict | list) and depth >= MAX_DEPTH:
+        yield key, Missing("too_deep")
+    elif isinstance(node, dict):
+        before = f"{key}." if key else ""
+        for name, item in node.items():
+            yield from _named(item, before, name, depth, half)
+    elif isinstance(node, list):
+        items = [_plain(item, half) for item in node]
+        if any(isinstance(item, dict | list | Missing | Repeated) for item in items):
+            before = f"{key}." if key else ""
+            for number, item in enumerate(items):
+                yield from _flat(item, f"{before}{number}", depth + 1, half)
+        else:
+            yield key, tuple(items)
+    else:
+        yield key, _plain(node, half)
+
+
+def _named(
+    node: Node, before: str, name: str, depth: int, half: Reason
+) -> Iterator[tuple[str, Value | Missing]]:
+    if not name.isascii() and isinstance(_plain(name, half), Missing):
+        spelt = name.encode("utf-8", "replace").decode()
+        yield before + _quoted(spelt), Missing(half)
+        return
+    yield from _flat(node, before + _quoted(name), depth + 1, half)
+
+
+def _plain(value: Node, half: Reason) -> Node:
+    """Return a scalar as it is kept, and everything else as it is."""
+    if isinstance(value, str):
+        return value if value.isascii() or _is_text(value, half) else Missing(half)
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return hex(value)
+    return value.isoformat() if isinstance(value, date | time) else value
+
+
+def _is_text(text: str, half: Reason) -> bool:
+    if half == "encoding" and _LOST in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def split_key(key: str) -> tuple[str, ...]:
@@ -156,99 +250,3 @@ def metadata_key(name: str) -> str:
 
 def _quoted(part: str) -> str:
     return part if _BARE(part) else json.dumps(part, ensure_ascii=False)
-
-
-def _load(text: str, syntax: Syntax) -> Any:
-    if syntax == "json":
-        return json.loads(text)
-    if syntax == "toml":
-        import tomllib
-
-        if _LONG_KEY(text):
-            raise NotADocument("too deep")
-        return tomllib.loads(text)
-    return _load_yaml(text)
-
-
-def _load_yaml(text: str) -> Any:
-    import yaml
-
-    fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader: Any = type("Loader", (fast,), {})  # its own, as resolvers are noted in the class
-    loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-    try:
-        _check_shape(yaml.parse(text, Loader=loader))
-        return yaml.load(text, Loader=loader)
-    except yaml.YAMLError as error:
-        raise NotADocument("broken YAML") from error
-
-
-def _check_shape(events: Iterator[Any]) -> None:
-    """Refuse what would take long to build or to walk through, before anything is built.
-
-    What counts is its size with every alias written out: those of those multiply.
-    """
-    import yaml
-
-    sizes: dict[str, int] = {}
-    inside: list[str | None] = [None]
-    counts = [0]
-    aliases = 0
-    for number, event in enumerate(events):
-        if isinstance(event, yaml.CollectionStartEvent):
-            inside.append(event.anchor)
-            counts.append(1)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, count = inside.pop(), counts.pop()
-            counts[-1] += count
-            if anchor is not None:
-                sizes[anchor] = count
-        elif isinstance(event, yaml.AliasEvent):
-            aliases += 1
-            if event.anchor in inside:
-                raise NotADocument("a value inside itself")
-            counts[-1] += sizes.get(event.anchor or "", 1)
-        elif isinstance(event, yaml.ScalarEvent):
-            counts[-1] += 1
-            if (event.implicit[0] or event.tag) and _LONG_NUMBER(event.value):
-                raise NotADocument("a number of too many digits")
-        too_large = max(number, counts[-1]) > _MAX_NODES
-        if too_large or len(counts) - 1 > MAX_DEPTH or aliases > MAX_ALIASES:
-            raise NotADocument("too deep, or too large")
-
-
-def _flat(value: Any, key: str, depth: int) -> Iterator[tuple[str, Value]]:
-    if depth > MAX_DEPTH:
-        raise NotADocument("too deep")
-    before = f"{key}." if key else ""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _flat(item, before + _quoted(_text(name)), depth + 1)
-    elif isinstance(value, list | tuple | set):
-        items = list(value)
-        if any(isinstance(item, dict | list | tuple | set) for item in items):
-            for number, item in enumerate(items):
-                yield from _flat(item, f"{before}{number}", depth + 1)
-        else:
-            yield key, tuple(_plain(item) for item in items)
-    else:
-        yield key, _plain(value)
-
-
-def _text(name: Any) -> str:
-    if isinstance(name, bool):
-        return str(name).lower()
-    return str(_plain(name))
-
-
-def _plain(value: Any) -> Plain:
-    if isinstance(value, str):
-        value.encode()  # JSON can hold what no UTF-8 can, which is a ValueError
-        return value
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        return hex(value)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, date | time):
-        return value.isoformat()
-    raise NotADocument(f"a {type(value).__name__} in it")
