@@ -246,6 +246,12 @@ class Browser:
             lambda db, view: overview.search_values(db, words, limit),
         )
 
+    def files_with_gaps(self) -> int:
+        """Return of how many YAML, JSON and TOML files not all could be read."""
+        from ama.catalog import overview
+
+        return self._once(("gaps",), lambda db, view: overview.files_with_gaps(db))
+
     def holders(self, digits: str, limit: int) -> tuple[Holder, ...]:
         """Return the newest assets that hold a file.
 

@@ -76,7 +76,7 @@ class Tracker:
         self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
     ) -> Findings:
         """Return the assets for which criteria hold; see `Store.find`."""
-        from ama.catalog.finding import select, unknown_keys
+        from ama.catalog.finding import hiding, select, unknown_keys
         from ama.catalog.summarising import unread_assets
         from ama.catalog.values import Findings, Found
         from ama.describing import Describer
@@ -109,7 +109,8 @@ class Tracker:
                 info = describer.info(asset, decode_asset(data), size)
                 found.append(Found(info, selected[asset]))
             unknown = () if selected else unknown_keys(db, criteria)
-            return Findings(tuple(found), unread_assets(db, criteria.class_name), unknown)
+            unread = unread_assets(db, criteria.class_name) + hiding(db, criteria, selected)
+            return Findings(tuple(found), unread, unknown)
 
         return self._ask(ask)
 

@@ -15,6 +15,7 @@ from ama.catalog.facts import FactReader, RulesOf, files_of
 from ama.catalog.naming import near_keys, source_names
 from ama.catalog.roles import Role
 from ama.catalog.summarising import read_asset, unread_assets
+from ama.catalog.unread import Unread
 from ama.catalog.values import (
     Column,
     Comparison,
@@ -50,7 +51,7 @@ class Profile:
     info: AssetInfo
     facts: tuple[Fact, ...]
     files: tuple[File, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 def profile(

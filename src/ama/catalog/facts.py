@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ama.catalog.documents import (
     MAX_SIZE,
-    NotADocument,
+    Document,
     Value,
     metadata_key,
     read_document,
@@ -17,6 +17,7 @@ from ama.catalog.documents import (
 from ama.catalog.paths import BELOW, walk
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
+from ama.catalog.unread import Gap, Unread
 from ama.catalog.values import Code, Fact
 from ama.errors import AmaError, InvalidInput
 from ama.hashing import short
@@ -60,6 +61,9 @@ def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:
 MOST_VALUES = 100_000
 """So many values in documents are read of an asset."""
 
+MOST_GAPS = 1_000
+"""So much of what could not be read is named."""
+
 
 def _further_up_first(place: tuple[str, int]) -> tuple[int, str]:
     return place[0].count("/"), place[0]
@@ -76,14 +80,20 @@ class FactReader:
     def __init__(self, db: sqlite3.Connection, rules_of: RulesOf) -> None:
         self._db = db
         self._rules_of = rules_of
-        self._documents: dict[int, Mapping[str, Value]] = {}
+        self._documents: dict[int, Document] = {}
         self._facts: dict[tuple[int, str, str], tuple[Fact, ...]] = {}
-        self._unread: dict[str, None] = {}
+        self._unread: dict[Unread, None] = {}
+        self._gaps: dict[Unread, None] = {}
 
     @property
-    def unread(self) -> tuple[str, ...]:
-        """The refs that should have said something and could not be read so far, each with why."""
+    def unread(self) -> tuple[Unread, ...]:
+        """The assets and refs that should have said something and could not be read so far."""
         return tuple(self._unread)
+
+    @property
+    def gaps(self) -> tuple[Unread, ...]:
+        """What of the documents that were read so far could not be read: the first of it."""
+        return tuple(self._gaps)
 
     def facts(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
         """Return what an asset says, and what is said of its code, parameters and data elsewhere.
@@ -109,24 +119,21 @@ class FactReader:
             ]
         return tuple(found)
 
-    def _note_unread(self, asset: bytes, source: str) -> None:
+    def _note_unread(self, asset: bytes, class_name: str, source: str) -> str:
+        """Note an asset that can't be read, and return what it is called."""
         row = self._db.execute(
             "SELECT number, unread FROM assets WHERE hash = ?", (asset,)
         ).fetchone()
         if row is None or row[0] is None:
-            why = "its content is not in this store"
-        elif row[1] is not None:
-            why = str(row[1])
-        else:
-            return
-        self._note(asset, source, why)
-
-    def _note(self, asset: bytes, source: str, why: str) -> None:
-        what = f"{source} ({short(asset)}) can't be read: " if source else ""
-        self._unread[what + why] = None
+            self._unread[Unread(short(asset), reason="elsewhere", source=source)] = None
+            return short(asset)
+        name = f"{class_name}/{row[0]}"
+        if row[1] is not None:
+            self._unread[Unread(name, source=source, detail=str(row[1]))] = None
+        return name
 
     def _own(self, asset: bytes, class_name: str, source: str) -> tuple[Fact, ...]:
-        self._note_unread(asset, source)
+        name = self._note_unread(asset, class_name, source)
         rules = self._rules_of(class_name)
         by_path: dict[str, tuple[Fact, ...]] = {}
         left = MOST_VALUES
@@ -134,7 +141,8 @@ class FactReader:
             for path, document in sorted(self._paths(asset), key=_further_up_first):
                 key = (document, path, class_name)
                 if key not in self._facts:
-                    self._facts[key] = _facts(path, self._document(document), rules)
+                    self._facts[key] = _facts(path, self._document(document).values, rules)
+                self._note_gaps(name, source, path, self._document(document).gaps)
                 left -= len(self._facts[key])
                 if left < 0:
                     raise InvalidInput(
@@ -143,7 +151,8 @@ class FactReader:
                     )
                 by_path[path] = self._facts[key]
         except InvalidInput as error:
-            self._note(asset, source, error.message)
+            told = Unread(name, reason="too_many", source=source, detail=error.message)
+            self._unread[told] = None
         found = [fact for path in sorted(by_path) for fact in by_path[path]]
         rows = self._db.execute(
             "SELECT key, metadata.kind, text FROM metadata JOIN assets ON assets.id = asset"
@@ -166,13 +175,22 @@ class FactReader:
                 items.setdefault(tree, []).append((name, document))
         return list(walk(self._db, asset, items))
 
-    def _document(self, document: int) -> Mapping[str, Value]:
+    def _note_gaps(self, asset: str, source: str, path: str, gaps: Iterable[Gap]) -> None:
+        for gap in gaps:
+            if len(self._gaps) < MOST_GAPS:
+                self._gaps[Unread(asset, path, gap.key, gap.reason, source)] = None
+
+    def _document(self, document: int) -> Document:
         if document not in self._documents:
             rows = self._db.execute(
                 "SELECT key, kind, text FROM parameters WHERE document = ? ORDER BY rowid",
                 (document,),
             )
-            self._documents[document] = {key: from_cell(kind, text) for key, kind, text in rows}
+            values = {key: from_cell(kind, text) for key, kind, text in rows}
+            gaps = self._db.execute(
+                "SELECT key, reason FROM gaps WHERE document = ? ORDER BY rowid", (document,)
+            )
+            self._documents[document] = Document(values, tuple(Gap(*row) for row in gaps))
         return self._documents[document]
 
 
@@ -181,8 +199,8 @@ def read_facts(
     read: Callable[[str], bytes],
     metadata: Mapping[str, Value],
     rules: Rules,
-) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
-    """Return what an asset says that is in no catalog yet, and which files can't be read, and why.
+) -> tuple[tuple[Fact, ...], tuple[Unread, ...]]:
+    """Return what an asset says that is in no catalog yet, and what of it could not be read.
 
     Args:
         files: its files.
@@ -191,17 +209,21 @@ def read_facts(
         rules: what is configured for its class.
     """
     found: list[Fact] = []
-    unread: list[str] = []
+    unread: list[Unread] = []
     for file in files:
         syntax = syntax_of(file.path)
-        if syntax is None or file.kind == "symlink" or file.size > MAX_SIZE:
+        if syntax is None or file.kind == "symlink":
+            continue
+        if file.size > MAX_SIZE:
+            unread.append(Unread("", file.path, reason="too_large"))
             continue
         try:
-            found += _facts(file.path, read_document(read(file.path), syntax), rules)
-        except NotADocument:
-            continue
+            document = read_document(read(file.path), syntax)
         except AmaError as error:
-            unread.append(f"{file.path} can't be read: {error.message}")
+            unread.append(Unread("", file.path, detail=error.message))
+            continue
+        found += _facts(file.path, document.values, rules)
+        unread += [Unread("", file.path, gap.key, gap.reason) for gap in document.gaps]
     said = {metadata_key(name): value for name, value in metadata.items()}
     return (*found, *_facts("", said, rules)), tuple(unread)
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
-from ama.catalog.documents import NotADocument, Syntax, metadata_key, read_document, syntax_of
+from ama.catalog.documents import Syntax, metadata_key, read_document, syntax_of
 from ama.catalog.naming import source_names
 from ama.catalog.schema import TABLES, to_cell
+from ama.catalog.unread import Gap
 from ama.entries import entry_hash, entry_name
 from ama.errors import AmaError, IntegrityError
 from ama.hashing import asset_id
@@ -34,7 +35,8 @@ FEW = 8
 _State = tuple[int, bytes, int]
 """The number of an entry, its hash, and whether all that it names was read."""
 
-Documents = set[tuple[bytes, Syntax]]
+Documents = dict[tuple[bytes, Syntax], int]
+"""Files by their content and how they are read, and their sizes in bytes."""
 
 
 def is_filled(db: sqlite3.Connection, view: LogView) -> bool:
@@ -182,7 +184,7 @@ def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[byt
         for row in db.execute("SELECT hash FROM assets WHERE status = 'deleted'")
         if row[0] in roots
     }
-    documents: Documents = set()
+    documents: Documents = {}
     # What a deleted asset holds may be gone, and nobody asks for it.
     live = {root for asset, root in roots.items() if asset not in deleted}
     unread = _read_trees(db, objects, live, documents)
@@ -304,10 +306,9 @@ def _note_tree(db: sqlite3.Connection, tree: bytes, entries: Sequence[TreeEntry]
 
 def _documents_in(entries: Iterable[TreeEntry]) -> Documents:
     return {
-        (entry.id, syntax)
+        (entry.id, syntax): entry.size
         for entry in entries
         if entry.kind in (EntryKind.FILE, EntryKind.EXECUTABLE)
-        and entry.size <= MAX_DOCUMENT
         and (syntax := syntax_of(entry.name)) is not None
     }
 
@@ -330,10 +331,14 @@ def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documen
         "SELECT hash, syntax FROM documents JOIN objects ON objects.id = documents.object"
         " WHERE problem = 'unread'"
     )
-    wanted = found | {(row[0], row[1]) for row in again}
+    wanted = found | {(row[0], row[1]): 0 for row in again}
     formats: dict[bytes, list[Syntax]] = {}
-    for content, syntax in wanted:
-        if not _has_document(db, content, syntax):
+    for (content, syntax), size in wanted.items():
+        if _has_document(db, content, syntax):
+            continue
+        if size > MAX_DOCUMENT:
+            _note_gaps(db, _document_row(db, content, syntax, None), [Gap(None, "too_large")])
+        else:
             formats.setdefault(content, []).append(syntax)
     bad: Bad = {}
     for content, data in objects.read_records(formats, Kind.DATA, bad):
@@ -354,14 +359,16 @@ def _has_document(db: sqlite3.Connection, content: bytes, syntax: Syntax) -> boo
 
 
 def _note_document(db: sqlite3.Connection, content: bytes, syntax: Syntax, data: bytes) -> None:
-    try:
-        values = read_document(data, syntax)
-    except NotADocument as error:
-        _document_row(db, content, syntax, str(error))
-        return
+    document = read_document(data, syntax)
     row = _document_row(db, content, syntax, None)
-    rows = [(row, key, *to_cell(value)) for key, value in values.items()]
+    rows = [(row, key, *to_cell(value)) for key, value in document.values.items()]
     db.executemany("INSERT INTO parameters VALUES (?, ?, ?, ?, ?)", rows)
+    _note_gaps(db, row, document.gaps)
+
+
+def _note_gaps(db: sqlite3.Connection, document: int, gaps: Sequence[Gap]) -> None:
+    rows = [(document, gap.key, gap.reason) for gap in gaps]
+    db.executemany("INSERT INTO gaps VALUES (?, ?, ?)", rows)
 
 
 def _document_row(
@@ -373,5 +380,6 @@ def _document_row(
         " ON CONFLICT (object, syntax) DO UPDATE SET problem = excluded.problem RETURNING id",
         (at, syntax, problem),
     ).fetchone()
-    db.execute("DELETE FROM parameters WHERE document = ?", (row,))
+    for table in ("parameters", "gaps"):
+        db.execute(f"DELETE FROM {table} WHERE document = ?", (row,))
     return int(row)

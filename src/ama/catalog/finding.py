@@ -6,16 +6,20 @@ import posixpath
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
 from ama.catalog.naming import UnknownKey, near_keys
+from ama.catalog.unread import Gap, Unread
 from ama.errors import InvalidInput
 from ama.objects import EntryKind
 from ama.worktree.snapshot import MOST_TEXT
+
+MOST_UNREAD = 1_000
+"""So much of what could not be read is named."""
 
 MOST_PLACES = 100_000
 """A hostile store may hold one file at more paths than there are atoms."""
@@ -121,6 +125,75 @@ def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey
             near = near_keys(condition.key, (key for (key,) in keys))
             found[condition.key] = UnknownKey(condition.key, tuple(near))
     return tuple(found.values())
+
+
+def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple[Unread, ...]:
+    """Return what could not be read of documents in which conditions might hold.
+
+    Args:
+        db: a catalog.
+        criteria: what is looked for.
+        found: the assets that were found, which hide nothing.
+
+    Returns:
+        The gaps in the documents of other assets that fit but for those, of 1,000 at most.
+    """
+    if not criteria.params:
+        return ()
+    left = select(db, replace(criteria, params=())).keys() - found.keys()
+    named: dict[Unread, bytes] = {}
+    for condition in criteria.params:
+        if not left:
+            break
+        saying = _saying(db, condition)
+        saying |= _made_from(db, saying)
+        gaps = _gaps_for(db, condition, left - saying)
+        left &= saying | set(gaps.values())
+        named |= gaps
+    return tuple(unread for unread, asset in named.items() if asset in left)
+
+
+def _gaps_for(
+    db: sqlite3.Connection, condition: Condition, assets: Set[bytes]
+) -> dict[Unread, bytes]:
+    """Return the gaps in documents of some assets, and of their inputs, where a key may be."""
+    files: dict[tuple[int, str], list[Gap]] = {}
+    for tree, name, syntax, key, reason in db.execute(
+        "SELECT tree, name, syntax, key, reason FROM gaps"
+        " JOIN documents ON documents.id = document JOIN children USING (object)"
+        f" WHERE kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
+    ):
+        gap = Gap(key, reason)
+        if syntax_of(name) == syntax and _may_hold(condition, gap):
+            files.setdefault((tree, name), []).append(gap)
+    found: dict[Unread, bytes] = {}
+    above = _Above(db)
+    for file, gaps in files.items():
+        for holder, path in _climb(above, [file]):
+            if not _fits(path, condition.file):
+                continue
+            for asset, number, name, source in _told_by(db, holder):
+                if asset not in assets:
+                    continue
+                for gap in gaps:
+                    found[Unread(f"{name}/{number}", path, gap.key, gap.reason, source)] = asset
+            if len(found) >= MOST_UNREAD:
+                return found
+    return found
+
+
+def _may_hold(condition: Condition, gap: Gap) -> bool:
+    return gap.may_hide or f".{condition.key}." in f".{gap.key}."
+
+
+def _told_by(db: sqlite3.Connection, holder: bytes) -> Iterator[tuple[bytes, int, str, str]]:
+    """Yield an asset, and those for which it says something, with the ref by which it does."""
+    yield from db.execute("SELECT hash, number, class, '' FROM assets WHERE hash = ?", (holder,))
+    yield from db.execute(
+        "SELECT hash, number, assets.class, source FROM inputs"
+        " JOIN assets ON assets.id = inputs.asset WHERE target = ?",
+        (holder,),
+    )
 
 
 def _conditions(criteria: Criteria) -> tuple[list[str], list[object]]:

@@ -222,6 +222,21 @@ def search_values(
     return tuple(values)
 
 
+def files_with_gaps(db: sqlite3.Connection) -> int:
+    """Return of how many files in live assets not all could be read."""
+    (count,) = db.execute(
+        "WITH RECURSIVE live(tree) AS ("
+        " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"
+        " UNION SELECT object FROM live JOIN children USING (tree) WHERE kind = ?)"
+        " SELECT count(*) FROM (SELECT DISTINCT object FROM gaps"
+        " JOIN documents ON documents.id = document) AS unread WHERE EXISTS"
+        " (SELECT 1 FROM children WHERE children.object = unread.object"
+        " AND tree IN (SELECT tree FROM live))",
+        (int(EntryKind.TREE),),
+    ).fetchone()
+    return int(count)
+
+
 def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ...]:
     """Return the assets that hold the file whose hash begins with hex digits, the newest first.
 

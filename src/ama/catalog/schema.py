@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 
-from ama.catalog.documents import Plain, Value
+from ama.catalog.documents import Value
+from ama.catalog.unread import Plain
 
-FILE = "catalog-5.sqlite"
+FILE = "catalog-6.sqlite"
 """Its name says the version of the tables: what another version of ama has made is left alone."""
 
 SCHEMA = """
@@ -66,7 +67,7 @@ CREATE TABLE IF NOT EXISTS metadata (
 );
 CREATE INDEX IF NOT EXISTS metadata_by_asset ON metadata (asset);
 
--- problem: why it holds no values; "unread": it is tried again.
+-- problem: "unread" where its file is damaged or away: it is tried again.
 CREATE TABLE IF NOT EXISTS documents (
     id INTEGER PRIMARY KEY, object INTEGER NOT NULL, syntax TEXT NOT NULL, problem TEXT,
     UNIQUE (object, syntax)
@@ -76,9 +77,15 @@ CREATE TABLE IF NOT EXISTS parameters (
     kind TEXT NOT NULL, number REAL, text TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS parameters_by_document ON parameters (document, key);
+
+-- What of a document could not be read. key: NULL for all of it, or the rest.
+CREATE TABLE IF NOT EXISTS gaps (document INTEGER NOT NULL, key TEXT, reason TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS gaps_by_document ON gaps (document);
 """
 
-TABLES = ("state objects trees children assets aliases links metadata documents parameters").split()
+TABLES = (
+    "state objects trees children assets aliases links metadata documents parameters gaps"
+).split()
 
 Cell = tuple[str, float | None, str]
 """A value in the columns kind, number and text."""

@@ -6,6 +6,7 @@ import sqlite3
 
 from ama.catalog.facts import FactReader, RulesOf, code_of, files_of, has_all_trees
 from ama.catalog.finding import Criteria, select
+from ama.catalog.unread import Unread
 from ama.catalog.values import Summary
 from ama.describing import Describer
 from ama.errors import IntegrityError
@@ -49,7 +50,7 @@ def summarise(
         aliases_before=_aliases_before(view, class_name, asset_id),
         made_from_it=_made_from(db, asset_id),
         same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
-        unread=reader.unread,
+        unread=(*reader.unread, *reader.gaps),
     )
 
 
@@ -72,7 +73,7 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
     return decode_asset(data), size
 
 
-def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[str, ...]:
+def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[Unread, ...]:
     """Return the assets of a class, or of all, that could not be read, each with why."""
     rows = db.execute(
         "SELECT class, number, unread FROM assets WHERE unread IS NOT NULL"
@@ -80,7 +81,7 @@ def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[str, 
         " ORDER BY class, number",
         (class_name,),
     )
-    return tuple(f"{name}/{number}: {why}" for name, number, why in rows)
+    return tuple(Unread(f"{name}/{number}", detail=why) for name, number, why in rows)
 
 
 def _aliases_before(view: LogView, class_name: str, asset: bytes) -> tuple[str, ...]:

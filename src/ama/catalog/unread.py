@@ -72,6 +72,28 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Something that could not be read, so that what it says is missing.
+
+    Attributes:
+        asset: whose it is: `class/number`; the beginning of its id where it is not in this store;
+            empty where it isn't published.
+        file: the file's path; empty: the asset itself, or a part of it.
+        key: what it stands under in the file; None: all of it, or the rest.
+        reason: a code of `REASONS`, which says what each means.
+        source: the ref that leads to it, as in `Fact`; empty: none.
+        detail: what went wrong, where reading it failed.
+    """
+
+    asset: str
+    file: str = ""
+    key: str | None = None
+    reason: Reason = "damaged"
+    source: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """Stands where a value could not be read."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from ama.catalog.documents import Value
 from ama.catalog.naming import UnknownKey, quoted
 from ama.catalog.roles import Direction, Role
+from ama.catalog.unread import Unread
 from ama.errors import InvalidInput
 from ama.values import AssetInfo, ChangeKind, File, Ref
 
@@ -39,13 +40,13 @@ class Found:
 class Findings(Sequence[Found]):
     """What was found, in order.
 
-    `unread` are assets that could not be read, so that it isn't known whether they belong here,
-    each with why. `unknown` says, where nothing was found, which keys of the conditions no asset
-    has.
+    `unread` is what could not be read, so that it isn't known whether an asset belongs here: whole
+    assets, and what is in their documents where conditions look. `unknown` says, where nothing was
+    found, which keys of the conditions no asset has.
     """
 
     found: tuple[Found, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
     unknown: tuple[UnknownKey, ...] = ()
 
     def __len__(self) -> int:
@@ -118,8 +119,8 @@ class Summary:
     """An asset on one screen.
 
     `aliases_before` pointed to it once; `made_from_it` counts the live assets of the store that
-    name it as a ref or parent; `same_files` are other assets with the very same files; `unread` are
-    documents and refs that could not be read, so that what they say of it is missing.
+    name it as a ref or parent; `same_files` are other assets with the very same files; `unread` is
+    what of its documents and refs could not be read, so that what that says of it is missing.
     """
 
     asset: AssetInfo
@@ -130,7 +131,7 @@ class Summary:
     aliases_before: tuple[str, ...]
     made_from_it: int
     same_files: tuple[Ref, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -222,7 +223,7 @@ class Comparison:
     assets: tuple[AssetInfo, ...]
     rows: tuple[Row, ...]
     files: tuple[FileRow, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     @property
     def differences(self) -> tuple[Row, ...]:
@@ -335,7 +336,7 @@ class Leaderboard:
     class_name: str
     columns: tuple[Column, ...]
     rows: tuple[LeaderboardRow, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     def table(self) -> list[dict[str, object]]:
         """Return a flat row for each asset."""

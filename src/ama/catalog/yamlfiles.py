@@ -166,9 +166,8 @@ class _Builder:
         """Return what was read, of a broken one what is whole."""
         while len(self._open) > 1:
             broken = self._open.pop()
-            if broken.is_table:
-                node = {**broken.merged, **broken.table}
-            else:  # a part of a history is not what was meant
+            node: Node = {**broken.merged, **broken.table}
+            if not broken.is_table:  # a part of a history is not what was meant
                 inner = any(isinstance(item, dict | list) for item in broken.items)
                 node = broken.items if inner else Missing("broken")
             above = self._open[-1]

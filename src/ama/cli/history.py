@@ -47,10 +47,11 @@ from ama.cli.rendering import (
     print_log_entry,
     print_origin,
 )
-from ama.cli.reports import code_text, fact_lines, where_text
+from ama.cli.reports import code_text, fact_lines, unread_lines, unread_text, where_text
 from ama.encoding import from_system
 
 if TYPE_CHECKING:
+    from ama.catalog.unread import Unread
     from ama.catalog.values import Summary
     from ama.cli.opening import Source
     from ama.contents.comparing import FileDiff
@@ -133,7 +134,8 @@ def show(
     summary = source.summary(name)
     note_if_away(source)
     for unread in summary.unread:
-        console.warn(unread)
+        if unread.reason == "damaged" or not unread.file:
+            console.warn(unread_text(unread))
     if console.json:
         described = plain(summary.asset)
         rest = plain(summary)
@@ -143,6 +145,11 @@ def show(
         console.print_json({**described, **rest, "parents": parents})
         return
     _print_summary(summary, everything)
+
+
+def _of_documents(summary: Summary) -> list[Unread]:
+    """What of sound files could not be read; what is damaged was warned of."""
+    return [each for each in summary.unread if each.file and each.reason != "damaged"]
 
 
 def _print_summary(summary: Summary, everything: bool) -> None:
@@ -164,6 +171,7 @@ def _print_summary(summary: Summary, everything: bool) -> None:
     print_fields("Data", fact_lines(summary.data, limit))
     print_fields("Other", fact_lines([f for f in summary.of("other") if f.file], limit))
     print_fields("Metadata", metadata_lines(info.metadata))
+    print_fields("Unread", unread_lines(_of_documents(summary), limit))
     if summary.made_from_it:
         used = count(summary.made_from_it, "asset")
         print_field("Used By", f"{used}: ama lineage {info.class_name}/{info.number} --down")

@@ -15,6 +15,7 @@ from ama.errors import shown
 
 if TYPE_CHECKING:
     from ama.catalog.documents import Value
+    from ama.catalog.unread import Unread
     from ama.catalog.values import Code, Comparison, Fact, FileRow, Leaderboard, Row
 
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, every row and column.")]
@@ -151,6 +152,37 @@ def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
         yield f"{indent}{fact.key} = {value_text(fact.value)}"
     if len(some) < len(facts):
         yield f"... and {len(facts) - len(some):,} more: --all"
+
+
+def unread_text(unread: Unread) -> str:
+    """What could not be read, on one line; whose it is only where a ref or the asset itself is.
+
+    Example:
+        >>> from ama.catalog.unread import Unread
+        >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))
+        'hparams.yaml: scale: an object that only its own program can read'
+    """
+    from ama.catalog.unread import REASONS
+
+    why = unread.detail or REASONS[unread.reason]
+    if unread.file:
+        return ": ".join(filter(None, (unread.source, unread.file, unread.key, why)))
+    if unread.source:
+        return f"{unread.source} ({unread.asset}) can't be read: {why}"
+    return f"{unread.asset}: {why}"
+
+
+def unread_lines(unread: Sequence[Unread], limit: int | None) -> Iterable[str]:
+    """What could not be read, line by line; at most so many lines, and how many more.
+
+    Args:
+        unread: what is printed.
+        limit: how many; None for all.
+    """
+    some = unread if limit is None else beginning(unread, limit)
+    yield from map(unread_text, some)
+    if len(some) < len(unread):
+        yield f"... and {len(unread) - len(some):,} more: --all"
 
 
 def _in_list(key: str) -> bool:

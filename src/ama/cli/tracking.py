@@ -12,7 +12,8 @@ import typer
 from ama.cli.arguments import AssetArgument, LimitOption, RemoteOption, is_here, positive
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
 from ama.cli.opening import name_in_store, open_store
-from ama.cli.output import console, when_short
+from ama.cli.output import console, count, when_short
+from ama.cli.rendering import beginning
 from ama.cli.reports import (
     CsvOption,
     MarkdownOption,
@@ -20,12 +21,15 @@ from ama.cli.reports import (
     print_leaderboard,
     print_rows,
     require_one_form,
+    unread_text,
 )
 from ama.encoding import to_system
 
 if TYPE_CHECKING:
     from ama.catalog.values import Findings
     from ama.lineage.graph import Lineage
+
+_SOME_FILES = 5
 
 # Keys with commas between; in quotes, a comma is a part of one.
 _KEYS = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^,])+").findall
@@ -120,7 +124,8 @@ def find(
         limit=limit,
     )
     for unread in found.unread:
-        console.warn(f"{unread}; it may belong here")
+        if not unread.file:
+            console.warn(f"{unread_text(unread)}; it may belong here")
     if console.report(found):
         return
     if not found:
@@ -128,6 +133,7 @@ def find(
         for unknown in found.unknown:
             meant = f"; did you mean {' or '.join(unknown.near)}?" if unknown.near else ""
             console.note(f"no asset has a value called {unknown.key}{meant}")
+        _note_unread(found)
     elif not print_rows(found.rows(), csv=csv, markdown=False):
         _print_findings(found)
 
@@ -138,6 +144,20 @@ def _nothing_found(url: str, file: str | None) -> str:
     from ama.hashing import hash_file
 
     return f"no asset in {url} that fits holds {file} ({hash_file(to_system(file))[:10]})"
+
+
+def _note_unread(findings: Findings) -> None:
+    """Say which files could not be read whole: what was looked for may be in them."""
+    files = dict.fromkeys((each.asset, each.file) for each in findings.unread if each.file)
+    if not files:
+        return
+    named = [f"{asset}:{file}" for asset, file in beginning(list(files), _SOME_FILES)]
+    if len(files) > len(named):
+        named.append(f"and {len(files) - len(named):,} more")
+    console.note(
+        f"{count(len(files), 'file')} could not be read whole, and may say it: {', '.join(named)};"
+        f" what is missing: ama show {next(iter(files))[0]}"
+    )
 
 
 def _print_findings(findings: Findings) -> None:
@@ -210,7 +230,7 @@ def compare(
         names = [name_in_store(name, remote) for name in assets or ()]
         comparison = open_store(remote).compare(*names)
         for unread in comparison.unread:
-            console.warn(unread)
+            console.warn(unread_text(unread))
         if console.report(comparison):
             return
         if not (comparison.differences or comparison.changed_files or everything):
@@ -229,7 +249,7 @@ def compare(
         class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
     )
     for unread in board.unread:
-        console.warn(unread)
+        console.warn(unread_text(unread))
     if console.report(board) or print_rows(board.table(), csv=csv, markdown=markdown):
         return
     print_leaderboard(board)

@@ -26,6 +26,7 @@ from ama.dashboard.wording import (
     person,
     plain_text,
     size_text,
+    unread_text,
     value_text,
 )
 from ama.hashing import blob_id
@@ -155,6 +156,7 @@ class Renderer:
         self._environment.filters.update(
             moment=moment,
             value=value_text,
+            unread=unread_text,
             size=size_text,
             person=person,
             address=lambda author: author.partition("<")[2].rstrip("> "),

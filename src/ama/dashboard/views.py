@@ -156,6 +156,7 @@ def search(browser: Browser, asked: Asked) -> Page:
         "most": MOST_FOUND,
         "lines": panel(lambda: browser.search(words, MOST_FOUND)) if words else None,
         "values": panel(lambda: browser.search_values(words, MOST_FOUND)) if words else None,
+        "unread": panel(browser.files_with_gaps) if words else None,
         "holders": panel(lambda: _holders(browser, content)) if content else None,
     }
     return Page("search.html", f"Search: {text}" if text else "Search", found)

@@ -9,6 +9,7 @@ from html import escape
 from markupsafe import Markup
 
 from ama.catalog.documents import Value
+from ama.catalog.unread import REASONS, Unread
 from ama.dashboard import charts
 from ama.errors import shown
 
@@ -61,6 +62,22 @@ def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
     else:
         text = str(value)
     return text if len(text) <= most else text[:most] + "…"
+
+
+def unread_text(unread: Unread) -> str:
+    """Return what could not be read, and why.
+
+    Example:
+        >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))
+        'hparams.yaml › scale: an object that only its own program can read'
+    """
+    why = unread.detail or REASONS[unread.reason]
+    if unread.file:
+        where = " › ".join(filter(None, (unread.source, unread.file, unread.key)))
+        return f"{where}: {why}"
+    if unread.source:
+        return f"{unread.source} ({unread.asset}) can't be read: {why}"
+    return f"{unread.asset}: {why}"
 
 
 def size_text(count: int | None) -> str:
