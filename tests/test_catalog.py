@@ -334,7 +334,8 @@ def test_what_cannot_be_read_is_said_and_read_once_it_is_mended(
     found = store.find(blob_id(b"1").hex())
     assert [each.asset.number for each in found] == [1]
     (unread,) = found.unread
-    assert unread.startswith("models/2: ")
+    assert (unread.asset, unread.file, unread.reason) == ("models/2", "", "damaged")
+    assert unread.detail
 
     for path in lost:
         (tmp_path / path.name).rename(path)
@@ -360,7 +361,8 @@ def test_a_document_that_is_lost_hides_nothing_else(shelf: Shelf, tmp_path: Path
     assert summary.facts == ()
     assert len(summary.unread) == 1
     assert store.compare("models/1", "models/1").unread == summary.unread
-    assert store.leaderboard("models").unread == (f"models/1: {summary.unread[0]}",)
+    assert [(each.asset, each.reason) for each in summary.unread] == [("models/1", "damaged")]
+    assert store.leaderboard("models").unread == summary.unread
 
 
 def test_a_tree_that_is_none_is_said(shelf: Shelf) -> None:
@@ -416,7 +418,7 @@ def test_a_tree_that_multiplies_is_refused(
             store.resolve("models/1").summary()
         board = store.leaderboard("models", columns="loss")
         assert [row.values for row in board.rows] == [(1,), (None,)]
-        assert "more than can be listed" in board.unread[0]
+        assert "more than can be listed" in board.unread[0].detail
 
 
 def settings_of(shelf: Shelf, tmp_path: Path) -> Settings:
@@ -552,7 +554,7 @@ def test_what_could_not_be_read_is_said_and_read_when_it_is_back(shelf: Shelf, w
             pack.write_bytes(bytes(len(data)))
     found = store.find(params="loss")
     assert [each.asset.class_name for each in found] == ["others"]
-    assert [each.partition(":")[0] for each in found.unread] == ["models/1"]
+    assert [each.asset for each in found.unread] == ["models/1"]
     board = store.leaderboard("models")
     assert (board.rows, board.unread) == ((), found.unread)
     assert store.leaderboard("others").unread == ()

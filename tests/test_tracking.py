@@ -269,7 +269,9 @@ class TestSummary:
         repo.upload()
         summary = repo.summary()
         assert [(fact.file, fact.key) for fact in summary.facts] == [("z.yml", k) for k in "xyz"]
-        assert "more than 3 values" in summary.unread[0]
+        (unread,) = summary.unread
+        assert (unread.asset, unread.reason) == ("models/1", "too_many")
+        assert "more than 3 values" in unread.detail
 
     def test_in_a_notebook_what_a_store_says_is_text(
         self, store: ama.Store, published: Path
@@ -541,8 +543,7 @@ class TestLineage:
         summary = ama.Store.open(second).resolve("models").summary()
         assert {fact.source for fact in summary.facts} == {""}
         (unread,) = summary.unread
-        assert unread.startswith("inputs (")
-        assert unread.endswith("its content is not in this store")
+        assert (unread.source, unread.reason) == ("inputs", "elsewhere")
 
 
 class TestCommands:

@@ -74,7 +74,7 @@ def read_yaml(text: str) -> tuple[list[Node], Reason | None]:
         ended = "broken"
     finally:
         builder.loader.dispose()
-    return builder.documents(), ended
+    return builder.documents(ended or "broken"), ended
 
 
 @cache
@@ -162,14 +162,14 @@ class _Builder:
                 return "too_deep"
         return None
 
-    def documents(self) -> list[Node]:
-        """Return what was read, of a broken one what is whole."""
+    def documents(self, ended: Reason) -> list[Node]:
+        """Return what was read; of one that has no end, for that reason, what is whole."""
         while len(self._open) > 1:
             broken = self._open.pop()
             node: Node = {**broken.merged, **broken.table}
             if not broken.is_table:  # a part of a history is not what was meant
                 inner = any(isinstance(item, dict | list) for item in broken.items)
-                node = broken.items if inner else Missing("broken")
+                node = broken.items if inner else Missing(ended)
             above = self._open[-1]
             if not above.is_table or above.key is not _NO_KEY:
                 above.add(node)
