@@ -19,7 +19,7 @@ import ama
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.documents import Value
-from ama.catalog.finding import MOST_PLACES, Criteria, select
+from ama.catalog.finding import MOST_PLACES, MOST_UNREAD, Criteria, select
 from ama.catalog.schema import FILE, TABLES, from_cell
 from ama.entries import HeldRef, Publish, SetStatus
 from ama.errors import IntegrityError, InvalidInput
@@ -388,7 +388,8 @@ def test_a_tree_that_multiplies_is_refused(
     shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty directories, each twice in the one above: a file at more paths than there are atoms."""
-    entries = [TreeEntry("file.yml", EntryKind.FILE, blob_id(b"bomb: 1"), 7)]
+    bomb = b"bomb: 1\nlost: [1,"
+    entries = [TreeEntry("file.yml", EntryKind.FILE, blob_id(bomb), len(bomb))]
     trees = {}
     for _ in range(40):
         tree, data = shelf.tree(entries)
@@ -398,7 +399,7 @@ def test_a_tree_that_multiplies_is_refused(
     trees[root] = data
     asset = encode_asset(Asset("models", root, (), (), "Eve", 1))
     with PackWriter(shelf.storage) as writer:
-        writer.add(Kind.DATA, blob_id(b"bomb: 1"), b"bomb: 1")
+        writer.add(Kind.DATA, blob_id(bomb), bomb)
         for tree, data in trees.items():
             writer.add(Kind.TREE, tree, data)
         writer.add(Kind.ASSET, asset_id(asset), asset)
@@ -408,7 +409,7 @@ def test_a_tree_that_multiplies_is_refused(
     catalog = shelf.catalog()
     assert holding(catalog, b"elsewhere") == 0
     with pytest.raises(InvalidInput, match=f"more than {MOST_PLACES:,} places"):
-        holding(catalog, b"bomb: 1")
+        holding(catalog, bomb)
 
     store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
     shelf.publish("models", {"sound.yml": b"loss: 1"})
@@ -419,6 +420,10 @@ def test_a_tree_that_multiplies_is_refused(
         board = store.leaderboard("models", columns="loss")
         assert [row.values for row in board.rows] == [(1,), (None,)]
         assert "more than can be listed" in board.unread[0].detail
+    monkeypatch.undo()
+    unread = store.find(params="lost=3").unread
+    assert {each.key for each in unread} == {None, "lost"}
+    assert MOST_UNREAD <= len(unread) <= MOST_UNREAD + 1
 
 
 def settings_of(shelf: Shelf, tmp_path: Path) -> Settings:

@@ -60,7 +60,8 @@ class TestFind:
 
     def test_what_may_belong_there_is_named(self, store: ama.Store) -> None:
         found = store.find(params="scale=3")
-        assert (numbers(found), set(found.unread)) == ([2], {HIDDEN, VOCABULARY})
+        assert (numbers(found), found.unread) == ([2], (VOCABULARY, HIDDEN))
+        assert store.find(params="scale=4").unknown == ()
         # What was found hides nothing, and what isn't looked into hides nothing.
         assert store.find(params="learning_rate<1").unread == ()
         assert store.find(name="*.yaml").unread == ()
@@ -77,6 +78,8 @@ class TestFind:
         publish(tmp_path / "a", "models", {"a.yml": b"m: {raw: !!binary aGVsbG8=, rate: 1}"})
         store = ama.Store.default()
         gap = Unread("models/1", "a.yml", "m.raw", "binary")
+        assert store.find(params="raw=2").unknown == ()
+        assert [each.key for each in store.find(params="law=2").unknown] == ["law"]
         assert store.find(params="rate=2").unread == ()
         for key in ("raw", "m.raw", "m"):
             assert store.find(params=f"{key}=2").unread == (gap,)

@@ -6,9 +6,11 @@ import posixpath
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
@@ -119,7 +121,12 @@ def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey
     for conditions, table in ((criteria.meta, "metadata"), (criteria.params, "parameters")):
         for condition in conditions:
             where, given = Condition(condition.key).sql()
-            if db.execute(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1", given).fetchone():
+            # One that an asset has, though it can't be read, isn't mistyped.
+            tables = (table, *(["gaps"] if table == "parameters" else []))
+            if any(
+                db.execute(f"SELECT 1 FROM {each} WHERE {where} LIMIT 1", given).fetchone()
+                for each in tables
+            ):
                 continue
             keys = db.execute(f"SELECT DISTINCT key FROM {table} ORDER BY key")
             near = near_keys(condition.key, (key for (key,) in keys))
@@ -140,7 +147,9 @@ def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple
     """
     if not criteria.params:
         return ()
-    left = select(db, replace(criteria, params=())).keys() - found.keys()
+    fitting = select(db, replace(criteria, params=()))
+    order = {asset: at for at, asset in enumerate(fitting)}
+    left = fitting.keys() - found.keys()
     named: dict[Unread, bytes] = {}
     for condition in criteria.params:
         if not left:
@@ -150,7 +159,11 @@ def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple
         gaps = _gaps_for(db, condition, left - saying)
         left &= saying | set(gaps.values())
         named |= gaps
-    return tuple(unread for unread, asset in named.items() if asset in left)
+
+    def place(unread: Unread) -> tuple[int, str, str]:
+        return order[named[unread]], unread.file, unread.key or ""
+
+    return tuple(sorted((each for each, asset in named.items() if asset in left), key=place))
 
 
 def _gaps_for(
@@ -168,17 +181,19 @@ def _gaps_for(
             files.setdefault((tree, name), []).append(gap)
     found: dict[Unread, bytes] = {}
     above = _Above(db)
-    for file, gaps in files.items():
-        for holder, path in _climb(above, [file]):
+    places = ((holder, path, gaps) for file, gaps in files.items()
+              for holder, path in _climb(above, [file]))  # fmt: skip
+    # Where there are too many places to look at, those that were are named.
+    with suppress(InvalidInput):
+        for holder, path, gaps in islice(places, MOST_PLACES):
             if not _fits(path, condition.file):
                 continue
             for asset, number, name, source in _told_by(db, holder):
-                if asset not in assets:
-                    continue
-                for gap in gaps:
-                    found[Unread(f"{name}/{number}", path, gap.key, gap.reason, source)] = asset
+                if asset in assets:
+                    whose = f"{name}/{number}"
+                    found |= {Unread(whose, path, g.key, g.reason, source): asset for g in gaps}
             if len(found) >= MOST_UNREAD:
-                return found
+                break
     return found
 
 
