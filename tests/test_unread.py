@@ -209,3 +209,21 @@ class TestDashboard:
     def test_files_are_counted_once(self, store: ama.Store, tmp_path: Path) -> None:
         publish(tmp_path / "same", "others", {"a.yaml": HPARAMS, "b.yaml": HPARAMS})
         assert Browser(store.remote, store.settings).files_with_gaps() == 2
+
+
+class TestCompare:
+    def test_what_may_differ_is_named(self, store: ama.Store, run: Ama, tmp_path: Path) -> None:
+        comparison = store.compare("models/1", "models/2")
+        assert set(comparison.unread) == {HIDDEN, VOCABULARY}
+        stderr = run.ok("compare", "models/1", "models/2").stderr
+        assert "models/1: hparams.yaml: scale: an object" in stderr
+        page = TestClient(application(store), base_url="http://localhost:8640").get(
+            "/compare?a=models/1&a=models/2"
+        )
+        assert "models/1 › hparams.yaml › scale: an object" in page.text
+
+    def test_a_file_that_all_have_is_no_difference(self, store: ama.Store, tmp_path: Path) -> None:
+        files = {"hparams.yaml": b"scale: !!binary eA==", "data/vocabulary.json": LARGE}
+        publish(tmp_path / "third", "models", files)
+        other = Unread("models/3", "hparams.yaml", "scale", "binary")
+        assert store.compare("models/1", "models/3").unread == (HIDDEN, other)

@@ -72,7 +72,7 @@ def profile(
     info = Describer(view).info(asset, *read_asset(db, asset))
     reader = FactReader(db, rules_of)
     facts = reader.facts(asset, class_name)
-    return Profile(info, facts, files_of(db, asset), reader.unread)
+    return Profile(info, facts, files_of(db, asset), (*reader.unread, *reader.gaps))
 
 
 def compare(profiles: Sequence[Profile]) -> Comparison:
@@ -85,8 +85,21 @@ def compare(profiles: Sequence[Profile]) -> Comparison:
     facts = [facts_by_key(each.facts) for each in profiles]
     rows = [*_fact_rows(facts), *_ref_rows(infos), *_own_rows(infos)]
     listings = [{file.path: file for file in each.files} for each in profiles]
-    unread = tuple(dict.fromkeys(why for each in profiles for why in each.unread))
-    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)), unread)
+    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)), _may_differ(profiles))
+
+
+def _may_differ(profiles: Sequence[Profile]) -> tuple[Unread, ...]:
+    """Return what of some assets could not be read, but for files that all of them have."""
+    files = [{(file.path, file.id) for file in each.files} for each in profiles]
+    same = {path for path, _ in set.intersection(*files)}
+    return tuple(
+        dict.fromkeys(
+            unread
+            for each in profiles
+            for unread in each.unread
+            if unread.source or unread.file not in same
+        )
+    )
 
 
 def facts_by_key(facts: Iterable[Fact]) -> dict[_Key, Fact]:

@@ -216,8 +216,8 @@ class FileRow:
 class Comparison:
     """What differs between assets, and what is the same.
 
-    `unread` are documents and refs of theirs that could not be read, so that what they say is
-    missing.
+    `unread` is what of their documents and refs could not be read, so that what that says is
+    missing; what is in a file that all of them have is no difference, and left out.
     """
 
     assets: tuple[AssetInfo, ...]

@@ -154,8 +154,12 @@ def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
         yield f"... and {len(facts) - len(some):,} more: --all"
 
 
-def unread_text(unread: Unread) -> str:
-    """What could not be read, on one line; whose it is only where a ref or the asset itself is.
+def unread_text(unread: Unread, *, whose: bool = False) -> str:
+    """What could not be read, on one line.
+
+    Args:
+        unread: what is printed.
+        whose: also of a file, which asset it is in.
 
     Example:
         >>> from ama.catalog.unread import Unread
@@ -166,7 +170,8 @@ def unread_text(unread: Unread) -> str:
 
     why = unread.detail or REASONS[unread.reason]
     if unread.file:
-        return ": ".join(filter(None, (unread.source, unread.file, unread.key, why)))
+        asset = unread.asset if whose else ""
+        return ": ".join(filter(None, (asset, unread.source, unread.file, unread.key, why)))
     if unread.source:
         return f"{unread.source} ({unread.asset}) can't be read: {why}"
     return f"{unread.asset}: {why}"

@@ -230,7 +230,7 @@ def compare(
         names = [name_in_store(name, remote) for name in assets or ()]
         comparison = open_store(remote).compare(*names)
         for unread in comparison.unread:
-            console.warn(unread_text(unread))
+            console.warn(unread_text(unread, whose=True))
         if console.report(comparison):
             return
         if not (comparison.differences or comparison.changed_files or everything):

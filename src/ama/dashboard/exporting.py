@@ -211,7 +211,9 @@ class _Export:
         asked = Asked({"a": [f"{each.class_name}/{each.number}" for each in (old, new)]})
         page = compare_page(self._store, asked, self._comparing)
         found = page.content["found"]
-        whole = found is not None and not found["unread"] and found["within"].error is None
+        # What is damaged or elsewhere may be back next time; what no one can read will not be.
+        whole = found is not None and all(each.file for each in found["unread"])
+        whole = whole and found["within"].error is None
         self._write(here, page, mark if whole else "")
 
     def _places(self, name: str, number: int) -> asset_views.Placing:

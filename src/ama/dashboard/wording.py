@@ -64,8 +64,12 @@ def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def unread_text(unread: Unread) -> str:
+def unread_text(unread: Unread, whose: bool = False) -> str:
     """Return what could not be read, and why.
+
+    Args:
+        unread: what could not be read.
+        whose: whether to name the asset that a file is in, too.
 
     Example:
         >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))
@@ -73,7 +77,8 @@ def unread_text(unread: Unread) -> str:
     """
     why = unread.detail or REASONS[unread.reason]
     if unread.file:
-        where = " › ".join(filter(None, (unread.source, unread.file, unread.key)))
+        asset = unread.asset if whose else ""
+        where = " › ".join(filter(None, (asset, unread.source, unread.file, unread.key)))
         return f"{where}: {why}"
     if unread.source:
         return f"{unread.source} ({unread.asset}) can't be read: {why}"
