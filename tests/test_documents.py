@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 import sqlite3
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ama.catalog import yamlfiles
@@ -145,6 +146,11 @@ GAPS: list[tuple[bytes, Syntax, dict[str, Value], list[tuple[str | None, str]]]]
     (b'{"a": 1, "b": [{"c": 1}, {"c": 2}, {"c": 0.0', "json",
      {"a": 1, "b.0.c": 1, "b.1.c": 2}, [(None, "broken")]),
     (b'{"a": "{[,", "b": 1,}', "json", {"a": "{[,", "b": 1}, [(None, "broken")]),
+    (b'{"a": [1, 2], "b": "x,{\\q", "c": 1}', "json", {"a": (1, 2)}, [(None, "broken")]),
+    (b'{"a": [1, 2], "b": "x,{[', "json", {"a": (1, 2)}, [(None, "broken")]),
+    (b'{"a": 1, "b": "x,{\\', "json", {"a": 1}, [(None, "broken")]),
+    (b'{"a": {"b": 1}, "c": ,}', "json", {"a.b": 1}, [(None, "broken")]),
+    (b'{"a": {"b": [{"c": 1},]}}', "json", {"a.b.0.c": 1}, [(None, "broken")]),
     (b'{"a": 1} {"b": 2} {"c": ', "json", {"a": 1, "1.b": 2}, [(None, "broken")]),
     (b'{"a": 1, "b": \xff}', "json", {"a": 1}, [(None, "broken")]),
     (b"a = 1\n[t]\nb = [\n1,", "toml", {"a": 1}, [(None, "broken")]),
@@ -200,6 +206,7 @@ def test_what_cannot_be_read_is_named_and_takes_nothing_along(
          {"a.x": 1, "b": 5, "c": "5", "d": (1, 2)}),
         (b"a: 1\n---\na: 2\n---\n---\nb: 3", "yaml", {"a": 1, "1.a": 2, "2.b": 3}),
         (b"---\na: 1\n...\n---\n", "yaml", {"a": 1}),
+        (b'{"a": "x\ty\nz"}', "json", {"a": "x\ty\nz"}),
         (b'{"a": 1}\n{"a": 2}\n', "json", {"a": 1, "1.a": 2}),
         ("a: schön".encode("utf-16"), "yaml", {"a": "schön"}),
         ('{"a": "schön"}'.encode("utf-16-le"), "json", {"a": "schön"}),
@@ -391,7 +398,7 @@ NESTED = st.recursive(
         st.sets(st.integers(0, 9), max_size=3),
         st.builds(lambda said: Holder(**said), st.dictionaries(st.sampled_from("xyz"), inner)),
     ),
-    max_leaves=12,
+    max_leaves=8,
 )
 
 
@@ -422,6 +429,7 @@ def odd_values(value: object) -> int:
     return sum(map(odd_values, value)) if isinstance(value, list | tuple | set) else 0
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the strategies are many
 @given(st.dictionaries(NAMES, NESTED, max_size=5))
 def test_every_plain_value_that_was_dumped_is_found(dumped: dict[str, object]) -> None:
     found = read_document(yaml.dump(dumped, allow_unicode=True).encode(), "yaml")
@@ -432,6 +440,36 @@ def test_every_plain_value_that_was_dumped_is_found(dumped: dict[str, object]) -
     assert Counter(map(repr, read)) == Counter(map(repr, wanted))
     assert all(gap.reason in ("binary", "object") for gap in found.gaps)
     assert len(found.gaps) == odd_values(dumped)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet='ab{}[],:"\\é\n'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(NAMES, JSON, min_size=1, max_size=4), st.integers(0), st.booleans())
+def test_json_that_is_cut_off_says_nothing_else(
+    said: dict[str, object], at: int, ascii_only: bool
+) -> None:
+    data = json.dumps(said, ensure_ascii=ascii_only).encode()
+    whole = read_document(data, "json")
+    assert whole.gaps == ()
+    cut = read_document(data[: 1 + at % (len(data) - 1)], "json")
+    assert cut.gaps != ()
+    assert cut.values.items() <= whole.values.items()
+
+
+def test_json_that_is_cut_off_says_what_comes_before() -> None:
+    said = {f"k{n}": {"x": n, "y": [n, n]} for n in range(10)}
+    data = json.dumps(said).encode()
+    for n in range(1, 10):
+        cut = read_document(data[: data.index(b'"k%d"' % n) + 9], "json")
+        assert cut.values == {
+            key: value for k in range(n) for key, value in
+            ((f"k{k}.x", k), (f"k{k}.y", (k, k)))
+        }  # fmt: skip
 
 
 @given(st.binary(max_size=300), st.sampled_from(["yaml", "json", "toml"]))

@@ -21,7 +21,8 @@ _LONG_KEY = re.compile(
 _TOO_DEEP = 4 * MAX_DEPTH
 _DIGITS = 300
 _LONG_NUMBER = re.compile(rf"(?<![0-9])[0-9]{{{_DIGITS}}}").search
-_MARKS = re.compile(r"\"(?:[^\"\\]|\\.)*+\"|[\[\]{},]")
+# A string, also one that is cut off, and what is outside of those.
+_MARKS = re.compile(r"\"(?:[^\"\\]|\\.)*+(?:\"|\\?\Z)|[\[\]{},]", re.DOTALL)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _CLOSING = {"{": "}", "[": "]"}
 _BARE = re.compile(
@@ -42,7 +43,9 @@ def read_json(text: str) -> tuple[list[Node], Reason | None]:
         ([{'a': 1, 'b': {'c': [2]}}], 'broken')
     """
     decoder = json.JSONDecoder(
-        object_pairs_hook=_table, parse_int=_integer if _LONG_NUMBER(text) else None
+        object_pairs_hook=_table,
+        parse_int=_integer if _LONG_NUMBER(text) else None,
+        strict=False,  # a tab in a text is no reason to lose all
     )
     found: list[Node] = []
     at = _after_blanks(text, 0)
@@ -50,7 +53,9 @@ def read_json(text: str) -> tuple[list[Node], Reason | None]:
         try:
             node, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            return [*found, *_before(decoder, text[at : error.pos])], "broken"
+            # From Python 3.13 on, a comma behind the last member is where it is broken.
+            end = error.pos + error.msg.startswith("Illegal trailing comma")
+            return [*found, *_before(decoder, text[at:end])], "broken"
         except RecursionError:
             return [*found, *_before(decoder, text[at : _too_deep(text, at)])], "too_deep"
         found.append(node)
