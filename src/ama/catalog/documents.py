@@ -50,6 +50,9 @@ _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
 _BARE = re.compile(r"[^\s.\"'=<>!:,~\x00-\x1f]+").fullmatch
 _SEGMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[^.\"]+")
 _LOST = "\ufffd"
+# Tuples, as unions are made anew wherever they stand.
+_TABLE_OR_LIST = (dict, list)
+_NO_SCALAR = (dict, list, Missing, Repeated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +149,15 @@ def _flat(node: Node, key: str, depth: int, half: Reason) -> Iterator[tuple[str,
     if isinstance(node, Repeated):
         yield key, Missing("repeated")
         node = node.node
-    if isinstance(node, dict | list) and depth >= MAX_DEPTH:
+    if isinstance(node, _TABLE_OR_LIST) and depth >= MAX_DEPTH:
         yield key, Missing("too_deep")
     elif isinstance(node, dict):
         before = f"{key}." if key else ""
         for name, item in node.items():
             yield from _named(item, before, name, depth, half)
     elif isinstance(node, list):
-        items = [_plain(item, half) for item in node]
-        if any(isinstance(item, dict | list | Missing | Repeated) for item in items):
+        items = [item if type(item) is float else _plain(item, half) for item in node]
+        if any(isinstance(item, _NO_SCALAR) for item in items):
             before = f"{key}." if key else ""
             for number, item in enumerate(items):
                 yield from _flat(item, f"{before}{number}", depth + 1, half)
