@@ -34,7 +34,8 @@ LAYERS: list[set[str]] = [
     },
     {"cache", "storage", "state", "pack", "head", "lineage"},
     {"settings", "packindex", "logview", "logfiles", "staging"},
-    {"objectstore", "logreader", "describing", "revisions"},
+    {"objectstore", "logmemory", "describing", "revisions"},
+    {"logreader"},
     {"packwriter", "log", "sources"},
     {"remote"},
     {"localobjects", "founding"},
@@ -84,7 +85,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"restoring"},
     ],
     "transfer": [
-        {"patterns", "adopting", "aliasing", "presence", "pending", "rebuilding"},
+        {"patterns", "adopting", "aliasing", "presence", "pending", "rebuilding", "mending"},
         {"sending", "download"},
         {"push", "retiring", "delivering"},
         {"publishing", "repairing"},
@@ -92,7 +93,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "operations": [
         {"session", "noted", "standing"},
-        {"accepting"},
+        {"accepting", "mending"},
         {"inspecting", "uploading", "switching"},
         {"editing", "comparing"},
         {"linking"},

@@ -11,7 +11,7 @@ import pytest
 import ama
 import ama.store
 from ama import Conflict, InvalidInput, NotFound, Repo, Store
-from ama.entries import Gc, SetStatus, decode_entry
+from ama.entries import Gc, Publish, SetStatus, decode_entry
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage
@@ -82,6 +82,50 @@ def test_a_deleted_asset_is_a_record(store: Store) -> None:
     store.delete("models/3", undo=True)
     assert store.resolve("models").info.number == 3
     assert store.resolve("models/3").read("weights") == b"weights 3"
+
+
+def test_a_deletion_says_that_nothing_was_freed(store: Store, run: Ama, tmp_path: Path) -> None:
+    """Whoever has the id can bring the asset back, and the line to type is there."""
+
+    def held() -> int:
+        return sum(path.stat().st_size for path in Path(store.url).rglob("packs/*/*"))
+
+    before = held()
+    asset_id = store.resolve("models/3").info.id
+    told = run.ok("delete", "models/3").stdout
+    assert held() == before
+    assert told.splitlines()[1:] == [
+        "no space was freed: its content stays, and whoever has its id can bring it back",
+        f"next: ama delete --undo {asset_id[:10]}",
+    ]
+    again_deleted = run.ok("delete", "models/3", "--json").json()
+    assert (again_deleted["bytes_freed"], again_deleted["recoverable"]) == (0, True)
+    elsewhere = run.ok("delete", "--remote", store.url, "models/2", cwd=tmp_path).stdout
+    *_, line = elsewhere.splitlines()
+    assert line.endswith(f" --remote {store.url}")
+    run.ok(*line.removeprefix("next: ama ").split(), cwd=tmp_path)
+    run.ok("delete", "--undo", asset_id[:10])
+    assert [status for _, status in statuses(store)] == ["active"] * 3
+    undone = store.delete("models/1", force=True), store.delete("models/1", undo=True)
+    assert [change.recoverable for change in undone] == [True, False]
+    assert not store.deprecate("models/1", "old").recoverable
+
+
+def test_what_is_gone_is_not_called_recoverable(store: Store) -> None:
+    """Deleted again, after a garbage collection has taken its content."""
+    asset_id = store.delete("models/3").asset.id
+    (published,) = [
+        event
+        for entry, _ in store.remote.view().tail
+        for event in entry.events
+        if isinstance(event, Publish) and event.asset == bytes.fromhex(asset_id)
+    ]
+    (index,) = published.indexes
+    collected = [Gc((((index,), ()),))]
+    store.remote.log.append(lambda view: collected, author="gc", now=lambda: 1)
+    assert not store.delete("models/3").recoverable
+    with pytest.raises(NotFound, match="the content of models/3 is gone"):
+        store.delete("models/3", undo=True)
 
 
 def test_a_parent_may_be_deleted_and_its_children_live_on(store: Store, tmp_path: Path) -> None:

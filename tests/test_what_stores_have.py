@@ -308,7 +308,7 @@ def test_a_damaged_history_is_not_taken(work: Path, place: Path, run: Ama) -> No
     lost.unlink()
     failed = run("fetch", "--force", cwd=work)
     assert failed.code == 6
-    assert "restore it from a backup" in failed.stderr
+    assert "as this machine remembers it: ama push --repair" in failed.stderr
     assert not Repo.open(work).status().unpublished
     lost.write_bytes(away)
     assert run.ok("fetch", "--force", cwd=work).stdout == f"nothing new in {place}\n"

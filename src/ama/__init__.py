@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ama.hashing import hash_file
+    from ama.operations.mending import repair_log
     from ama.progress import Progress
     from ama.repo import Repo
     from ama.settings import Settings
@@ -47,6 +48,7 @@ _HOMES = {
     "Store": "store",
     "compare": "asset",
     "hash_file": "hashing",
+    "repair_log": "operations.mending",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "__version__",
     "compare",
     "hash_file",
+    "repair_log",
 ]
 
 

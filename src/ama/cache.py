@@ -14,6 +14,8 @@ from ama import fs
 from ama.errors import AmaError, StorageError
 from ama.hashing import Buffer, blob_id
 
+_STORES = "stores"
+
 
 class Cache:
     """Files of one store in a directory of this machine.
@@ -30,7 +32,22 @@ class Cache:
         """Return the cache of one store at one URL: a copy elsewhere may have gone another way."""
         if cache_dir is None:
             return cls(None)
-        return cls(cache_dir / "stores" / f"{store_id}-{blob_id(url.encode()).hex()[:16]}")
+        return cls(cache_dir / _STORES / f"{store_id}-{_place(url)}")
+
+    @classmethod
+    def of_copies(cls, cache_dir: Path | None, store_id: str) -> list[Cache]:
+        """Return the caches of one store at every URL where this machine has seen it."""
+        return [
+            cls(cache_dir / _STORES / name)
+            for name in _names(cache_dir and cache_dir / _STORES)
+            if cache_dir is not None and name.startswith(f"{store_id}-")
+        ]
+
+    @staticmethod
+    def ids_at(cache_dir: Path | None, url: str) -> list[str]:
+        """Return the ids of the stores that this machine has seen at a URL."""
+        names = _names(cache_dir and cache_dir / _STORES)
+        return [name.partition("-")[0] for name in names if name.endswith(f"-{_place(url)}")]
 
     @classmethod
     def of_urls(cls, cache_dir: Path | None) -> Cache:
@@ -40,6 +57,10 @@ class Cache:
     def path(self, name: str) -> Path | None:
         """Return where a file is, or would be; None where nothing is remembered."""
         return None if self._directory is None else self._directory / name
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names of the files below a directory of the cache, in their order."""
+        return [f"{directory}/{name}" for name in _names(self.path(directory))]
 
     def get(self, name: str) -> bytes | None:
         """Return a file's bytes, or None if it isn't remembered."""
@@ -64,3 +85,16 @@ class Cache:
         if self._directory is not None:
             with contextlib.suppress(AmaError, OSError):
                 fs.remove(self._directory / name)
+
+
+def _place(url: str) -> str:
+    return blob_id(url.encode()).hex()[:16]
+
+
+def _names(directory: Path | None) -> list[str]:
+    if directory is None:
+        return []
+    try:
+        return sorted(fs.list_directory(directory))
+    except StorageError:
+        return []

@@ -7,10 +7,9 @@ and counts only if the store still has the entry that it ended with.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from ama import canonical
 from ama.cache import Cache
 from ama.entries import (
     Entry,
@@ -35,14 +34,9 @@ from ama.logfiles import (
     read_readable,
     state_name,
 )
+from ama.logmemory import VIEW, decode_view, keep_folded, keep_view, remembers
 from ama.logview import LogView
-from ama.state import (
-    ClassState,
-    Root,
-    decode_root,
-    encode_class_state,
-    encode_root,
-)
+from ama.state import ClassState, Root, decode_root, encode_class_state
 from ama.storage.protocol import Range, Storage
 
 CHECKPOINT_EVERY = 64
@@ -60,7 +54,7 @@ FEW_ENTRIES = 256
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
-_RESTORE = "restore it from a backup or another copy; see what is touched: ama fsck"
+_SEE = "restore it from a backup or another copy; see what is touched: ama fsck"
 
 # The store may be sound: then it is this machine that remembers another one.
 _ANOTHER = (
@@ -172,7 +166,19 @@ class LogReader:
             IntegrityError: it is absent or damaged.
         """
         (entry,) = self.read_entries([number])
+        self.remember_entries(number, [encode_entry(entry)])
         return entry
+
+    def remember_entries(self, first: int, entries: Sequence[bytes]) -> None:
+        """Remember entries that were read beside the view: a repair may need them.
+
+        Args:
+            first: the number of the first of them.
+            entries: their bytes.
+        """
+        last = first + len(entries) - 1
+        if entries and not all(remembers(self._cache, number) for number in (first, last)):
+            keep_folded(self._cache, first, entries)
 
     def read_entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
         """Yield entries, in the order of their numbers here, some at a time.
@@ -185,7 +191,7 @@ class LogReader:
             answers = self._storage.read([Range(entry_name(number)) for number in batch])
             for number, data in zip(batch, answers, strict=True):
                 if data is None:
-                    raise _lost(number, self._storage.url)
+                    raise _lost(number, self._storage.url, self._way_back(number))
                 yield self._decode(number, data)
 
     def _read_cold(self, reached: int, known: LogView | None) -> LogView:
@@ -207,7 +213,7 @@ class LogReader:
                 view = self._extend(LogView(base, (), self._load_classes), found, reached)
                 if known is not None and known.number:
                     (last,) = self._storage.read([Range(entry_name(known.number))])
-                    view.damage = view.damage or self._changed(known, last)
+                    view.damage = view.damage or self._changed(known, last, reached)
                 return view
         start = known or LogView(self.empty, (), self._load_classes)
         return self._extend(start, found, reached)
@@ -218,20 +224,34 @@ class LogReader:
         numbers = _window(first, max(reached, known.number))
         answers = self._storage.read([Range(entry_name(number)) for number in numbers])
         found = dict(zip(numbers, answers, strict=True))
-        damage = self._changed(known, found.get(known.number))
+        damage = self._changed(known, found.get(known.number), reached)
         if damage is not None:
             return LogView(known.base, known.tail, self._load_classes, damage)
         return self._extend(known, found, reached)
 
-    def _changed(self, known: LogView, last: bytes | None) -> AmaError | None:
-        """Return why the log is not the one that this machine knew, or None if it is."""
+    def _changed(self, known: LogView, last: bytes | None, reached: int = 0) -> AmaError | None:
+        """Return why the log is not the one that this machine knew, or None if it is.
+
+        Args:
+            known: the log as it was seen last.
+            last: the bytes that its last entry has now.
+            reached: the number that HINT names: what the store itself says it had isn't rolled
+                back, but lost.
+        """
         if known.number == 0:
             return None
         hint = _ANOTHER.format(url=shlex.quote(self._storage.url))
         if last is None:
-            return _lost(known.number, self._storage.url, hint)
+            lost = self._way_back(known.number) if reached >= known.number else hint
+            return _lost(known.number, self._storage.url, lost)
         if entry_hash(last) != known.entry_hash:
-            return _rewritten(known.number, self._storage.url, hint)
+            try:
+                self._decode(known.number, last)
+            except IntegrityError as error:
+                return error  # it isn't another one, but this one, damaged
+            except FormatError:
+                pass
+            return another_history(known.number, self._storage.url)
         return None
 
     def _extend(self, view: LogView, found: dict[int, bytes | None], reached: int) -> LogView:
@@ -254,7 +274,9 @@ class LogReader:
                 if not self._settle(following, found):
                     later = [n for n in found if n > following and found[n] is not None]
                     if later:
-                        damage = _hole(following, min(later), self._storage.url)
+                        damage = _hole(
+                            following, min(later), self._storage.url, self._way_back(following)
+                        )
                     break
                 continue
             try:
@@ -264,7 +286,9 @@ class LogReader:
                     raise IntegrityError(
                         f"log entry {following} of {self._storage.url} does not follow {before}:"
                         " one of them is not the one that was written",
-                        hint="see what is touched: ama fsck",
+                        hint="see what is touched: ama fsck"
+                        if number
+                        else way_back(self._storage.url, known=False),
                     )
             except IntegrityError as error:
                 damage = error
@@ -296,21 +320,25 @@ class LogReader:
         try:
             entry = decode_entry(data, what)
         except IntegrityError as error:
-            raise IntegrityError(error.message, hint="see what is touched: ama fsck") from error
+            raise IntegrityError(error.message, hint=self._way_back(number)) from error
         if entry.number != number:
             raise IntegrityError(
                 f"{what} is damaged: it is entry {entry.number} under another name",
-                hint="see what is touched: ama fsck",
+                hint=self._way_back(number),
             )
         return entry
+
+    def _way_back(self, number: int) -> str:
+        """Return what can be done about an entry that is lost or damaged."""
+        return way_back(self._storage.url, known=remembers(self._cache, number))
 
     def _check_reached(self, view: LogView, reached: tuple[int, bytes]) -> None:
         """HINT is written after the entry that it names: one beyond the end is an entry lost."""
         number, hint_hash = reached
         if view.damage is None and number > view.number:
-            view.damage = _lost(number, self._storage.url)
+            view.damage = _lost(number, self._storage.url, self._way_back(number))
         if number == view.number and number and hint_hash != view.entry_hash:
-            view.damage = _rewritten(number, self._storage.url)
+            view.damage = _rewritten(number, self._storage.url, _SEE)
 
     # Checkpoints: derived, and never trusted where they don't fit
 
@@ -365,10 +393,10 @@ class LogReader:
             answers = self._storage.read([Range(entry_name(n)) for n in numbers])
             for at, data in zip(numbers, answers, strict=True):
                 if data is None:
-                    raise _lost(at, self._storage.url)
+                    raise _lost(at, self._storage.url, self._way_back(at))
                 entry = self._decode(at, data)
                 if entry.previous != previous:
-                    raise _rewritten(at, self._storage.url)
+                    raise _rewritten(at, self._storage.url, _SEE)
                 previous = entry_hash(data)
                 tail.append((entry, previous))
         return LogView(self.empty, tail, self._load_classes)
@@ -401,17 +429,14 @@ class LogReader:
 
     def _remembered(self) -> LogView | None:
         try:
-            data = self._cache.get("view")
+            data = self._cache.get(VIEW)
             if data is None:
                 return None
             # Who asks again and again, with the classes that were loaded, need not decode it again.
             decoded = self._decoded
             if decoded is not None and decoded[0] == data:
                 return decoded[1]
-            if seal(data[:-32]) != data[-32:]:
-                return None
-            root, entries = canonical.decode(data[:-32], "cache")
-            base = decode_root(root)
+            base, entries = decode_view(data)
             tail = [(decode_entry(raw), entry_hash(raw)) for raw in entries]
             view = LogView(base, tail, self._load_classes)
         except (AmaError, ValueError, TypeError):
@@ -424,14 +449,15 @@ class LogReader:
             self._keep(view)
 
     def _keep(self, view: LogView) -> None:
-        if len(view.tail) > 2 * CHECKPOINT_EVERY:
+        raw = [encode_entry(entry) for entry, _ in view.tail]
+        if len(raw) > 2 * CHECKPOINT_EVERY:
             try:
-                view = LogView(view.folded(self._cache_class), (), self._load_classes)
+                folded = LogView(view.folded(self._cache_class), (), self._load_classes)
             except AmaError:
                 return  # what can't be folded isn't remembered; who needs it will hear why
-        raw = [encode_entry(entry) for entry, _ in view.tail]
-        body = canonical.encode((encode_root(view.base), raw))
-        self._cache.put("view", body + seal(body))
+            keep_folded(self._cache, view.base.number + 1, raw)
+            view, raw = folded, []
+        keep_view(self._cache, view.base, raw, (view.number, view.entry_hash))
 
     def _cache_class(self, state: ClassState) -> bytes:
         data = encode_class_state(state)
@@ -456,13 +482,35 @@ def check_features(features: Iterable[str], url: str, verb: str) -> None:
         )
 
 
-def _lost(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
+def way_back(url: str, *, known: bool) -> str:
+    """Return what can be done about a file of a store's log that is lost or damaged.
+
+    Args:
+        url: where the store is.
+        known: whether this machine remembers it.
+
+    Example:
+        >>> way_back("/srv/models", known=True)
+        'put it back, as this machine remembers it: ama push --repair --remote /srv/models'
+    """
+    repair = f"ama push --repair --remote {shlex.quote(url)}"
+    if known:
+        return f"put it back, as this machine remembers it: {repair}"
+    return f"put it back on a machine that has seen it: {repair}; or restore it from a backup"
+
+
+def another_history(number: int, url: str) -> IntegrityError:
+    """Say that a log is not the one that this machine saw, and how it is taken as it is."""
+    return _rewritten(number, url, _ANOTHER.format(url=shlex.quote(url)))
+
+
+def _lost(number: int, url: str, hint: str) -> IntegrityError:
     return IntegrityError(
         f"log entry {number} of {url} is missing, though it was there before", hint=hint
     )
 
 
-def _rewritten(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
+def _rewritten(number: int, url: str, hint: str) -> IntegrityError:
     return IntegrityError(
         f"log entry {number} of {url} is not the one that was there before: its history"
         " was changed",
@@ -470,8 +518,8 @@ def _rewritten(number: int, url: str, hint: str = _RESTORE) -> IntegrityError:
     )
 
 
-def _hole(number: int, later: int, url: str) -> IntegrityError:
+def _hole(number: int, later: int, url: str, hint: str) -> IntegrityError:
     return IntegrityError(
         f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
-        hint=_RESTORE,
+        hint=hint,
     )

@@ -27,6 +27,7 @@ from ama.errors import (
 from ama.hashing import asset_id, blob_id, short
 from ama.log import Log
 from ama.logfiles import HINT, read_readable
+from ama.logreader import way_back
 from ama.logview import LogView
 from ama.objects import Asset, decode_asset
 from ama.objectstore import ObjectStore, index_name
@@ -96,7 +97,7 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
         store = StoreFormat(fields["id"], fields["version"], read, write)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
-            f"{FORMAT} of {url} is damaged: {error}", hint="restore it from a backup or a copy"
+            f"{FORMAT} of {url} is damaged: {error}", hint=way_back(url, known=False)
         ) from error
     if store.read_features:
         raise FormatError(
@@ -177,7 +178,7 @@ class Remote:
             if hint is not None or storage.sizes([entry_name(1)]) != [None]:
                 raise IntegrityError(
                     f"{FORMAT} of {storage.url} is missing, but its log is there",
-                    hint="restore it from a backup or a copy",
+                    hint=way_back(storage.url, known=seen is not None),
                 )
             from ama.storage.checking import require_bucket
 
@@ -185,7 +186,11 @@ class Remote:
             if seen is not None:
                 raise gone(storage.url)
             raise _no_store(storage)
-        remote = cls.of(storage, format_bytes, cache_dir, hint or b"")
+        try:
+            remote = cls.of(storage, format_bytes, cache_dir, hint or b"")
+        except IntegrityError as error:
+            known = way_back(storage.url, known=seen is not None)
+            raise IntegrityError(error.message, hint=known) from error
         if seen != format_bytes:
             cls.remember(storage, cache_dir, format_bytes)
         return remote
@@ -200,6 +205,11 @@ class Remote:
             return _AsSeen.of(storage, format_bytes, cache_dir)
         except (IntegrityError, FormatError):
             return None
+
+    @staticmethod
+    def seen(storage: Storage, cache_dir: Path | None) -> bytes | None:
+        """Return the format.json that this machine saw last in a storage; None if it saw none."""
+        return _seen(storage, cache_dir)
 
     @staticmethod
     def remember(storage: Storage, cache_dir: Path | None, format_bytes: bytes) -> None:
@@ -468,7 +478,7 @@ def require_fit(storage: Storage) -> None:
     if any(True for _ in storage.list("log/")) and storage.sizes([FORMAT]) == [None]:
         raise IntegrityError(
             f"{FORMAT} of {storage.url} is missing, but its log is there",
-            hint="restore it from a backup or a copy; nothing was written",
+            hint=way_back(storage.url, known=False),
         )
     require_races_with_one_winner(storage)
 

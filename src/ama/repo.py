@@ -724,7 +724,8 @@ class Repo:
             remote, new_store: see `upload`.
             repair: whether to read back all that the store holds of this asset and of those before
                 it, and to send again what is damaged or lost there, as far as it can be had: from
-                this worktree, or from another store that it knows.
+                this worktree, or from another store that it knows. What is damaged or lost of the
+                store's log is put back before, see `ama.repair_log`.
 
         Raises:
             InvalidInput, Conflict, StorageError: see `upload`.

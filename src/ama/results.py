@@ -92,11 +92,29 @@ class AliasChange:
 class StatusChange:
     """What `deprecate` or `delete` did: the asset as it is now, and its status before.
 
-    `asset.aliases` are those that point to it still.
+    `asset.aliases` are those that point to it still. `bytes_freed` is the space that is free in the
+    store by that: none, for the content of a deleted asset stays there. `recoverable` says of a
+    deleted one that all of it is there still, so that whoever has its id can bring it back.
     """
 
     asset: AssetInfo
     old: AssetStatus
+    bytes_freed: int = 0
+    recoverable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """A file of a store's log that a repair has put back, byte for byte as it was.
+
+    `where` is its name in the store, `was` how it was found: "missing" or "damaged". `source` is
+    where it was had from: "cache" (what this machine remembers), "log" (the entries: it is derived
+    from them), "id" (the store's id: a format.json says no more), or the URL of another store.
+    """
+
+    where: str
+    was: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +127,12 @@ class UploadResult:
     was used, `store_created` that this call made the store. `follows` is the alias that `pull`
     follows now, and `followed` the one before. `not_added` are the asset's files that are no longer
     as they were added (an upload looks, a push doesn't). `repaired` is how many objects were sent
-    again because of damage there. `same` are other assets of the class that have the very same
-    files, newest first: of its 1,000 newest all that this machine has seen, or if that are none,
-    all. `unlinked` is what the version before was made from, where an upload made one that was made
-    from nothing. `elsewhere` says of refs that the remote has not, by their ids, which store was
-    seen to have them. `left_behind` are the versions before whose aliases stayed there.
+    again because of damage there, and `put_back` are the files of its log that were lost or
+    damaged and are there again. `same` are other assets of the class that have the very same files,
+    newest first: of its 1,000 newest all that this machine has seen, or if that are none, all.
+    `unlinked` is what the version before was made from, where an upload made one that was made from
+    nothing. `elsewhere` says of refs that the remote has not, by their ids, which store was seen to
+    have them. `left_behind` are the versions before whose aliases stayed there.
     `no_code` says why an asset that an upload made records no code, if so. `untracked` are files
     here that were never added (see `CommitResult`), where an upload looked. `again` says that
     `once` has found `asset` in the store, so that none was published.
@@ -138,6 +157,7 @@ class UploadResult:
     no_code: NoCode | None = None
     untracked: tuple[str, ...] = ()
     again: bool = False
+    put_back: tuple[PutBack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -685,7 +685,8 @@ class Store:
     ) -> StatusChange:
         """Delete an asset: it is listed and downloaded no more. Its number and record stay.
 
-        Content goes with a later garbage collection. What comes from it as a next version is whole
+        No space is freed: the content stays in the store, and whoever has the asset's id can bring
+        it back, until a garbage collection takes it. What comes from it as a next version is whole
         without it, and doesn't keep it from being deleted.
 
         Args:
@@ -732,12 +733,13 @@ class Store:
         return self._target(self._whole_view(), name, None)
 
     def _change_status(self, target: Target, decide: Decide) -> StatusChange:
-        from ama.transfer.retiring import change_status
+        from ama.transfer.retiring import change_status, is_recoverable
 
         author = self.settings.author()
         old, view = change_status(self.remote, target, decide, author=author, now=now)
         asset = self.remote.assets(view, [(target.class_name, target.asset)])[target.asset]
-        return StatusChange(Describer(view).info(target.asset, asset), old)
+        found = is_recoverable(self.remote, view, target, old)
+        return StatusChange(Describer(view).info(target.asset, asset), old, recoverable=found)
 
     # Content
 

@@ -89,16 +89,16 @@ _CONTENT = ("packs/", "index/")
 
 
 def _way_out(report: FsckReport, remote: str | None) -> str:
-    """What can be done about a damaged store: a push sends content only, not what the log says."""
+    """What can be done about a damaged store: by whoever has its content, or has seen its log."""
     backup = f"put these files back from a backup of {report.where}, where they have the same names"
-    if not any(problem.where.startswith(_CONTENT) for problem in report.problems):
-        return backup
     option = ""
     if remote is not None:
         # A relative path means something else in the worktree that is to repair it.
         named = from_system(remote) if remote in load_settings().remotes else report.where
         option = f" --remote {shlex.quote(named)}"
-    return f"ama push --repair{option}, in a worktree that has the content; or {backup}"
+    of_content = any(problem.where.startswith(_CONTENT) for problem in report.problems)
+    where = "in a worktree that has the content" if of_content else "on a machine that has seen it"
+    return f"ama push --repair{option}, {where}; or {backup}"
 
 
 def _print_report(report: FsckReport) -> None:

@@ -11,8 +11,9 @@ import typer
 from ama.cli.arguments import RemoteOption, is_here
 from ama.cli.completion import complete_asset
 from ama.cli.opening import name_in_store, open_store
-from ama.cli.output import console
+from ama.cli.output import console, short
 from ama.cli.rendering import asset_text
+from ama.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.results import StatusChange
@@ -70,7 +71,8 @@ def delete(
 ) -> None:
     """Delete an asset: it is listed and downloaded no more.
 
-    Its number and its record stay, and `ama log CLASS` has them. An asset that others were made
+    Its number and its record stay, and `ama log CLASS` has them. No space is freed: its content
+    stays in the store, and whoever has its id can bring it back. An asset that others were made
     from, or that an alias points to, is deleted with --force only. A next version of it is no such
     other: it is whole without it.
 
@@ -97,7 +99,12 @@ def delete(
     console.done(f"deleted {found.name}{why}")
     for alias in found.aliases:
         console.done(f"{found.class_name}@{alias} still points to it")
-    console.next_step(f"ama delete --undo {found.class_name}/{found.number}")
+    if change.recoverable:
+        there = f" --remote {shlex.quote(from_system(remote))}" if remote else ""
+        console.done(
+            "no space was freed: its content stays, and whoever has its id can bring it back"
+        )
+        console.next_step(f"ama delete --undo {short(found.id)}{there}")
 
 
 def _check_options(reason: str, undo: bool) -> None:

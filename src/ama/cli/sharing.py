@@ -21,6 +21,7 @@ from ama.cli.arguments import (
 from ama.cli.completion import complete_alias, complete_asset, complete_class
 from ama.cli.opening import (
     find_repo,
+    load_settings,
     name_in_store,
     note_if_away,
     open_repo,
@@ -50,7 +51,7 @@ from ama.cli.work import report_link, report_switch
 from ama.encoding import from_system, to_system
 
 if TYPE_CHECKING:
-    from ama.results import DownloadResult, UploadResult
+    from ama.results import DownloadResult, PutBack, UploadResult
     from ama.values import AssetInfo
 
 _SOME = 10
@@ -104,20 +105,59 @@ def push(
     """Publish commits that were made before.
 
     With --repair, all that the remote holds of this asset and of those before it is read back, and
-    what is lost or damaged there is sent again, from here or from another remote.
+    what is lost or damaged there is sent again, from here or from another remote. Before that, what
+    is lost or damaged of its log is put back, as this machine remembers it or another remote has
+    it: only what is proven to be the same. That much is done outside of a worktree, too.
 
     Example:
         ama commit -m "wider layers"
         ama push
         ama push --repair
     """
-    result = open_repo().push(remote=remote, new_store=new_store, repair=repair)
-    _report_upload(result, remote)
-    if repair:
-        sent = (
-            f"{count(result.repaired, 'object')} sent again" if result.repaired else "all is well"
-        )
-        console.done(f"read back what {result.remote} has of it: {sent}")
+    repo = find_repo() if repair and not new_store else open_repo()
+    if repo is None:
+        _repair_log(remote)
+        return
+    result = repo.push(remote=remote, new_store=new_store, repair=repair)
+    if repair and not console.json:
+        _print_put_back(result.put_back)
+    if console.json or result.asset is not None:
+        _report_upload(result, remote)
+    if repair and not console.json:
+        _print_repaired(result)
+
+
+def _repair_log(remote: str | None) -> None:
+    from ama.cli.progress import terminal_progress
+    from ama.operations.mending import repair_log
+
+    settings = load_settings()
+    done = repair_log(remote, settings=settings, progress=terminal_progress())
+    if console.report({"remote": settings.remote_url(remote), "put_back": done}):
+        return
+    _print_put_back(done)
+    if not done:
+        console.done(f"the log of {settings.remote_url(remote)} is whole")
+
+
+def _print_put_back(done: tuple[PutBack, ...]) -> None:
+    for put in done:
+        source = {
+            "cache": "as this machine remembers it",
+            "log": "as the entries of the log add up to it",
+            "id": "as the store's id has it",
+        }.get(put.source, f"as it is in {put.source}")
+        console.done(f"put back {put.where}, which was {put.was}: {source}")
+
+
+def _print_repaired(result: UploadResult) -> None:
+    if result.asset is None:
+        if not result.put_back:
+            console.done(f"the log of {result.remote} is whole")
+        return
+    well = "all else is well" if result.put_back else "all is well"
+    sent = f"{count(result.repaired, 'object')} sent again" if result.repaired else well
+    console.done(f"read back what {result.remote} has of it: {sent}")
 
 
 def _report_upload(result: UploadResult, remote: str | None) -> None:

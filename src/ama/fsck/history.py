@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice, takewhile
 
 from ama.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
 from ama.errors import IntegrityError, StorageError
@@ -32,7 +32,10 @@ from ama.storage.protocol import Range
 from ama.values import display_name
 
 AT_ONCE = 256
-DERIVED = "it is derived from the log, so readers do without it and nothing is lost: delete it"
+DERIVED = (
+    "it is derived from the log, so readers do without it and nothing is lost:"
+    " ama push --repair makes it again"
+)
 MISSING = "it is missing"
 CLOSED = "only its owner may read it"
 
@@ -124,6 +127,7 @@ class _Reader:
         self._exact = True
         self._hashes: dict[int, bytes] = {}
         self._loaded: dict[bytes, bool] = {}
+        self._read: dict[int, bytes] = {}
 
     def run(self) -> History:
         self._read_format()
@@ -146,6 +150,7 @@ class _Reader:
                     self._check_checkpoint(number)
                 if number != reached:
                     self._hashes.pop(number, None)
+            self._remember()
             self._fold()
         if reached >= following:
             self._gap(following, reached, f"though {HINT} says that it was there")
@@ -176,6 +181,13 @@ class _Reader:
 
     def _fault(self, where: str, what: str, entries: tuple[int, int] | None = None) -> None:
         self._history.faults.append(Fault(where, what, entries=entries))
+
+    def _remember(self) -> None:
+        """Note the sound entries that were read: from that this machine can put them back later."""
+        for first in [number for number in self._read if number - 1 not in self._read]:
+            row = takewhile(self._read.__contains__, count(first))
+            self._remote.log.remember_entries(first, [self._read[number] for number in row])
+        self._read.clear()
 
     # The entries
 
@@ -225,6 +237,7 @@ class _Reader:
         digest = self._previous = self._hashes[number] = entry_hash(data)
         self._history.root = fold_root(self._history.root, [(entry, digest)])
         self._pending.append(entry)
+        self._read[number] = data
         for event in entry.events:
             if isinstance(event, Publish):
                 found = Published(event.asset, event.class_name, number, event.needs, event.refs)

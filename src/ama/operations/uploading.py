@@ -26,6 +26,7 @@ from ama.head import Head, Unpublished
 from ama.logview import LogView
 from ama.objects import Kind
 from ama.operations.accepting import keep_lost_files
+from ama.operations.mending import mend_log
 from ama.operations.session import Session, now
 from ama.remote import Remote
 from ama.results import CommitResult, NoCode, UploadResult
@@ -33,6 +34,7 @@ from ama.sources import Sources
 from ama.staging import Index, Notes
 from ama.storage.protocol import Storage
 from ama.transfer import publishing
+from ama.transfer.mending import refuse_lost
 from ama.transfer.pending import resume
 from ama.transfer.publishing import Found, Published
 from ama.transfer.rebuilding import rebuild
@@ -220,6 +222,25 @@ def push(
     session: Session, remote: str | None, *, new_store: bool = False, repair: bool = False
 ) -> UploadResult:
     """Publish the commits that are not published yet; then repair what the store lost of them."""
+    if not repair or new_store:
+        return _push(session, remote, new_store=new_store, repair=repair)
+    head = session.tree.head.read()[1]
+    url = _url(session, remote, head)
+    # Before all else, for without its log nothing of it can be read.
+    mended = mend_log(session, url, head.origin)
+    try:
+        if head.asset is None:
+            result = UploadResult(None, (), (), url, 0, 0, False, False)
+        else:
+            result = _push(session, remote, new_store=new_store, repair=repair)
+    except IntegrityError:
+        refuse_lost(mended, url)
+        raise
+    refuse_lost(mended, url)
+    return replace(result, put_back=mended.done)
+
+
+def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool) -> UploadResult:
     settle(session, publishes=True)
     generation, head = session.tree.head.read()
     if head.asset is None:

@@ -8,10 +8,11 @@ from it does, for `download --refs` promises the one with the other; and so does
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from ama.entries import Event, SetStatus, StatusName
-from ama.errors import Conflict, InvalidInput, NotFound
+from ama.errors import AmaError, Conflict, InvalidInput, NotFound
 from ama.logview import LogView
 from ama.objects import EntryKind
 from ama.objectstore import ObjectStore
@@ -113,6 +114,23 @@ def undeleting(remote: Remote, target: Target) -> Decide:
         return replace(record, status="active", reason="")
 
     return decide
+
+
+def is_recoverable(remote: Remote, view: LogView, target: Target, old: StatusName) -> bool:
+    """Whether an asset is deleted, and all of it is still there, as far as that can be seen.
+
+    Args:
+        remote: the store.
+        view: its log.
+        target: the asset.
+        old: its status before. What was not deleted then, no gc has taken.
+    """
+    record = view.class_state(target.class_name).record(target.number)
+    if record is None or record.status != "deleted":
+        return False
+    with suppress(AmaError):  # the work is done, and this is but a remark
+        return old != "deleted" or _is_whole(remote, view, target, record)
+    return False
 
 
 def assets_made_from(remote: Remote, view: LogView, asset: bytes) -> list[tuple[str, int]]:

@@ -1,0 +1,525 @@
+"""Putting back what a store's log has lost, where it can be proven to be the very same bytes.
+
+Each entry carries the hash of the one before it, and the first one that of format.json. So who
+goes from the end of the log to its beginning knows at each step which hash the next file has, and
+what was remembered anywhere is compared with that. The end is what the store itself has: its last
+sound entry, or HINT. Only for an entry that nothing in the store vouches for, this machine's memory
+of where the log ended does. Entries after that end are no damage, but a history that was taken
+back, and stay away. HINT and the checkpoints are made again from the entries.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ama.cache import Cache
+from ama.entries import Entry, decode_entry, encode_entry, entry_hash, entry_name
+from ama.errors import (
+    AlreadyExists,
+    AmaError,
+    Conflict,
+    FormatError,
+    IntegrityError,
+    StorageError,
+)
+from ama.hashing import seal
+from ama.logfiles import (
+    HINT,
+    REFUSED,
+    checkpoint_name,
+    decode_hint,
+    encode_hint,
+    read_readable,
+    state_name,
+)
+from ama.logmemory import LogMemory, remembered_end
+from ama.logreader import CHECKPOINT_EVERY, another_history
+from ama.logview import LogView
+from ama.progress import NO_PROGRESS, Progress
+from ama.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
+from ama.results import PutBack
+from ama.state import ClassState, encode_class_state, encode_root
+from ama.storage.protocol import Range, Storage
+
+AT_ONCE = 256
+_ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
+_ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])").findall
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What a repair of a log did.
+
+    Attributes:
+        done: what it put back.
+        lost: the files of the log that can't be had, each with why.
+    """
+
+    done: tuple[PutBack, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+def refuse_lost(mended: Mended, url: str) -> None:
+    """Say what of a log could not be put back.
+
+    Raises:
+        IntegrityError: something couldn't.
+    """
+    if mended.lost:
+        first, *more = mended.lost
+        others = f" (and {len(more):,} more like it)" if more else ""
+        raise IntegrityError(
+            f"not all of {url} could be put back: {first}, and nothing that is known here fits in"
+            f" its place{others}",
+            hint=f"run this on a machine that has seen it: ama push --repair --remote"
+            f" {shlex.quote(url)}; or restore it from a backup",
+        )
+
+
+def mend(
+    storage: Storage,
+    cache_dir: Path | None,
+    others: Iterable[Callable[[], Storage]] = (),
+    progress: Progress = NO_PROGRESS,
+) -> Mended:
+    """Put back what a store's log has lost: entries, format.json, HINT and checkpoints.
+
+    Several may do so at once, for all write the same bytes.
+
+    Args:
+        storage: where the store is.
+        cache_dir: where this machine keeps what it remembers of stores.
+        others: open storages of other stores, which may be copies of this one.
+        progress: is told of the bytes read.
+
+    Returns:
+        What was put back, and what couldn't be.
+
+    Raises:
+        IntegrityError: two histories are mixed in the log, or it is not the one that this machine
+            saw: nothing was put back.
+        FormatError: the store needs a newer version of ama.
+        StorageError: the storage failed, or can't be written to.
+    """
+    (hint,) = read_readable(storage, [HINT])
+    memory = _Memory(storage, cache_dir, others)
+    links = _read_links(storage, progress)
+    if not links and decode_hint(hint or b"") == (0, b""):
+        return Mended()  # nothing was published there, so nothing hangs on anything
+    plan = _Plan(storage, memory, links, decode_hint(hint or b""))
+    plan.make()
+    done = [put for found in plan.found if (put := _put_back(storage, found)) is not None]
+    if not plan.lost and not plan.is_taken_back:
+        done += _derive(Remote.open(storage, cache_dir), plan.digests)
+    return Mended(tuple(done), tuple(plan.lost))
+
+
+# The log as it is
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """An entry's place in the chain as the store has it; without hashes where it isn't sound."""
+
+    digest: bytes = b""
+    previous: bytes = b""
+
+    @property
+    def is_sound(self) -> bool:
+        return bool(self.digest)
+
+
+def _link(number: int, data: bytes) -> _Link:
+    """Return the place of an entry.
+
+    Raises:
+        FormatError: it is of a newer version.
+    """
+    entry = _sound(number, data)
+    return _Link() if entry is None else _Link(entry_hash(data), entry.previous)
+
+
+def _sound(number: int, data: bytes) -> Entry | None:
+    try:
+        entry = decode_entry(data)
+    except IntegrityError:
+        return None
+    return entry if entry.number == number else None
+
+
+def _read_links(storage: Storage, progress: Progress) -> dict[int, _Link]:
+    listed = {int(m[1]): size for name, size in storage.list("log/") if (m := _ENTRY(name))}
+    numbers = sorted(number for number in listed if number)
+    links: dict[int, _Link] = {}
+    progress.start("Reading the log", sum(listed.values()))
+    try:
+        for start in range(0, len(numbers), AT_ONCE):
+            batch = numbers[start : start + AT_ONCE]
+            answers = storage.read([Range(entry_name(number)) for number in batch])
+            for number, data in zip(batch, answers, strict=True):
+                if data is not None:
+                    links[number] = _link(number, data)
+                progress.advance(listed[number])
+    finally:
+        progress.finish()
+    return links
+
+
+# What is remembered of it
+
+
+class _Memory:
+    """What this machine and other stores have of a log and its format.json.
+
+    Args:
+        storage: where the store is.
+        cache_dir: what this machine remembers.
+        others: open other stores.
+    """
+
+    def __init__(
+        self, storage: Storage, cache_dir: Path | None, others: Iterable[Callable[[], Storage]]
+    ) -> None:
+        self._url = storage.url
+        self._cache_dir = cache_dir
+        self._others = list(others)
+        self._opened: list[Storage] = []
+        (self.format_bytes,) = storage.read([Range(FORMAT)])
+        self._seen = Remote.seen(storage, cache_dir)
+
+    def entry(self, number: int, digest: bytes) -> tuple[bytes, str] | None:
+        """Return the entry that has a hash, and where it was found."""
+        data = self._entries.entry(digest)
+        if data is not None and _sound(number, data):
+            return data, "cache"
+        found = self._elsewhere(entry_name(number), digest)
+        return found if found is not None and _sound(number, found[0]) else None
+
+    def format(self, digest: bytes) -> tuple[bytes, str] | None:
+        """Return the format.json that has a hash, and where it was found."""
+        for data in (self._seen, *map(_of_id, self._ids_here)):
+            if data is not None and entry_hash(data) == digest:
+                return data, "cache"
+        for data in map(_of_id, self._ids_left):
+            if entry_hash(data) == digest:
+                return data, "id"
+        return self._elsewhere(FORMAT, digest)
+
+    def hashes(self, genesis: bytes | None) -> dict[int, bytes]:
+        """Return the hashes of the log's entries, as this machine saw them last at this URL.
+
+        Args:
+            genesis: the hash of format.json, where the store's first entry tells it.
+        """
+        for data in (self._seen, self.format_bytes, *map(_of_id, self._ids_here)):
+            if data is not None and (genesis is None or entry_hash(data) == genesis):
+                with suppress(IntegrityError, FormatError):
+                    store_id = decode_format(data, self._url).id
+                    cache = Cache.of_store(self._cache_dir, store_id, self._url)
+                    return self._entries.hashes(remembered_end(cache))
+        return {}
+
+    @property
+    def _ids_here(self) -> list[str]:
+        return Cache.ids_at(self._cache_dir, self._url)
+
+    @property
+    def _ids_left(self) -> list[str]:
+        """The id that can still be read in a damaged format.json, if there is one."""
+        return [found.decode() for found in _ID(self.format_bytes or b"")]
+
+    @cached_property
+    def _entries(self) -> LogMemory:
+        ids = dict.fromkeys([*self._ids_here, *self._ids_left, *_id_in(self._seen)])
+        copies = (cache for i in ids for cache in Cache.of_copies(self._cache_dir, i))
+        return LogMemory(copies)
+
+    def _elsewhere(self, name: str, digest: bytes) -> tuple[bytes, str] | None:
+        for storage in self._stores():
+            try:
+                (data,) = storage.read([Range(name)])
+            except AmaError:  # it is away, or not ours to read
+                self._opened.remove(storage)
+                continue
+            if data is not None and entry_hash(data) == digest:
+                return data, storage.url
+        return None
+
+    def _stores(self) -> Iterator[Storage]:
+        yield from tuple(self._opened)
+        while self._others:
+            try:
+                storage = self._others.pop(0)()
+            except AmaError:
+                continue
+            if storage.url != self._url:
+                self._opened.append(storage)
+                yield storage
+
+
+def _of_id(store_id: str) -> bytes:
+    return encode_format(StoreFormat(store_id))
+
+
+def _id_in(data: bytes | None) -> list[str]:
+    return [found.decode() for found in _ID(data or b"")]
+
+
+# What is to be put back
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file that is to be put back, and how what is there now is told to be damaged."""
+
+    name: str
+    data: bytes
+    source: str
+    is_sound: Callable[[bytes], bool]
+
+
+@dataclass
+class _Plan:
+    """What of a log is to be put back: found out from its end to its beginning.
+
+    Attributes:
+        found: what can be put back, in the order of the log.
+        lost: what can't be, each with why.
+        digests: the hashes of the entries by number, as far as they are certain.
+        is_taken_back: whether this machine saw entries after the log's end.
+    """
+
+    storage: Storage
+    memory: _Memory
+    links: Mapping[int, _Link]
+    hint: tuple[int, bytes]
+    found: list[_Found] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    digests: dict[int, bytes] = field(default_factory=dict)
+    is_taken_back: bool = False
+
+    def make(self) -> None:
+        """Fill in what there is to do.
+
+        Raises:
+            IntegrityError: there is no one history that the log is of.
+        """
+        first = self.links.get(1, _Link())
+        known = self.memory.hashes(first.previous if first.is_sound else None)
+        last = max(self.links, default=0)
+        self._walk(max(last, self.hint[0]), last, known)
+        for number, digest in known.items():
+            if self.digests.get(number, digest) != digest:
+                raise another_history(number, self.storage.url)
+        self.is_taken_back = max(known, default=0) > max(self.digests, default=0)
+        self.found.reverse()
+
+    def _walk(self, top: int, last: int, known: Mapping[int, bytes]) -> None:
+        """Go from the end to the beginning.
+
+        Args:
+            top: the last number that the store's log had.
+            last: the last one that is there.
+            known: the hashes that this machine saw.
+        """
+        number, expected = top, b""
+        while number > 0:
+            link = self.links.get(number) or self._look_again(number)
+            wanted = expected or self._vouched(number, link, known if number <= last else {})
+            previous = self._require(number, link, wanted) if wanted else None
+            if previous is None:
+                number, expected = self._lose(number, link, alone=bool(wanted)), b""
+            else:
+                self.digests[number] = wanted
+                number, expected = number - 1, previous
+        self._need_whole_end(last)
+        self._check_format(expected)
+
+    def _require(self, number: int, link: _Link | None, wanted: bytes) -> bytes | None:
+        """Return the hash before an entry, as it is or as it can be had; None where it can't."""
+        if link is not None and link.is_sound:
+            if link.digest != wanted:
+                raise self._mixed(number)
+            return link.previous
+        found = self.memory.entry(number, wanted)
+        if found is None:
+            return None
+        self._find(number, *found)
+        return decode_entry(found[0]).previous
+
+    def _vouched(self, number: int, link: _Link | None, known: Mapping[int, bytes]) -> bytes:
+        """Return the hash of an entry that no later one names; empty where nothing tells it."""
+        sound = link.digest if link is not None else b""
+        if number == self.hint[0] and self.hint[1] != sound:
+            if not sound:
+                return self.hint[1]
+            if known.get(number) != sound:
+                raise self._mixed(number, f"it is not the one that {HINT} names")
+        return sound or known.get(number, b"")
+
+    def _look_again(self, number: int) -> _Link | None:
+        """Ask for an entry that was not listed: it may be new."""
+        (data,) = self.storage.read([Range(entry_name(number))])
+        return None if data is None else _link(number, data)
+
+    def _find(self, number: int, data: bytes, source: str) -> None:
+        def is_sound(now: bytes) -> bool:
+            return _sound(number, now) is not None
+
+        self.found.append(_Found(entry_name(number), data, source, is_sound))
+
+    def _lose(self, number: int, link: _Link | None, *, alone: bool) -> int:
+        """Note that an entry can't be had, nor those missing before it; return the next one.
+
+        Args:
+            number: its number.
+            link: what is there.
+            alone: whether it is known which entry it was, and so those before it are asked for.
+        """
+        before = max((n for n in self.links if n < number), default=0)
+        following = number - 1 if alone or link is not None else before
+        was = "missing" if link is None else "damaged"
+        if following == number - 1:
+            self.lost.append(f"log entry {number} is {was}")
+        else:
+            self.lost.append(f"log entries {following + 1} to {number} are {was}")
+        return following
+
+    def _need_whole_end(self, last: int) -> None:
+        """Put nothing back after the last entry unless all of it can be: that would make a hole."""
+        beyond = [
+            entry_name(number) for number in range(last + 1, max(self.digests, default=0) + 1)
+        ]
+        names = {found.name for found in self.found}
+        if not names.issuperset(beyond) or last not in (0, *self.digests):
+            self.found = [found for found in self.found if found.name not in beyond]
+            for number in [n for n in self.digests if n > last]:
+                del self.digests[number]
+
+    def _check_format(self, expected: bytes) -> None:
+        """See that format.json is the one that the first entry hangs on."""
+        data = self.memory.format_bytes
+        if not expected:
+            if data is None:
+                self.lost.append(f"{FORMAT} is missing")
+            return
+        if data is not None and entry_hash(data) == expected:
+            return
+        found = self.memory.format(expected)
+        if found is None:
+            self.lost.append(f"{FORMAT} is {'missing' if data is None else 'damaged'}")
+            return
+
+        def is_right(now: bytes) -> bool:
+            return entry_hash(now) == expected
+
+        self.found.append(_Found(FORMAT, *found, is_right))
+
+    def _mixed(self, number: int, why: str = "") -> IntegrityError:
+        why = why or f"entry {number + 1} does not follow it"
+        return IntegrityError(
+            f"log entry {number} of {self.storage.url} is of another history: it is sound, but"
+            f" {why}; nothing was put back",
+            hint="restore the log from a backup; see what is touched: ama fsck --remote"
+            f" {shlex.quote(self.storage.url)}",
+        )
+
+
+# Putting it back
+
+
+def _put_back(storage: Storage, found: _Found) -> PutBack | None:
+    """Write a file if it is still absent or bad; None if another one was faster.
+
+    Raises:
+        Conflict: somebody has written something else there.
+        StorageError: the storage can't do it.
+    """
+    if storage.can_create is False:
+        raise StorageError(
+            f"{storage.url} can't create a file only if it is absent, so putting {found.name} back"
+            " there is not safe",
+            hint="restore it from a backup",
+        )
+    (now,) = storage.read([Range(found.name)])
+    if now == found.data:
+        return None
+    if now is None:
+        try:
+            storage.create(found.name, found.data)
+        except (AlreadyExists, StorageError):
+            if storage.read([Range(found.name)]) != [found.data]:
+                raise
+            return None
+        return PutBack(found.name, "missing", found.source)
+    if found.is_sound(now):
+        raise Conflict(
+            f"{found.name} of {storage.url} was written by somebody else meanwhile",
+            hint="run the same command again",
+        )
+    storage.replace(found.name, found.data)
+    return PutBack(found.name, "damaged", found.source)
+
+
+# What is derived
+
+
+def _derive(remote: Remote, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
+    """Make HINT and the checkpoints of a whole log again where they aren't sound."""
+    last = max(digests, default=0)
+    if not last:
+        return
+    yield from _renew_hint(remote.storage, digests)
+    for files in _checkpoints(remote, last):
+        yield from _renew(remote.storage, files)
+
+
+def _renew_hint(storage: Storage, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
+    last = max(digests)
+    (data,) = read_readable(storage, [HINT])
+    number, digest = decode_hint(data or b"")
+    # A lower number is as good, and a higher one somebody's who has published since.
+    if not number or digests.get(number, digest) != digest:
+        yield from _renew(storage, {HINT: encode_hint(last, digests[last])})
+
+
+def _checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
+    """Yield the files that each checkpoint adds to those before it."""
+    root = remote.log.empty
+    states: dict[str, ClassState] = {}
+    for first in range(1, last + 2 - CHECKPOINT_EVERY, CHECKPOINT_EVERY):
+        files: dict[str, bytes] = {}
+
+        def digest(state: ClassState, files: dict[str, bytes] = files) -> bytes:
+            data = encode_class_state(state)
+            files[state_name(seal(data))] = data
+            states[state.name] = state
+            return seal(data)
+
+        entries = remote.log.read_entries(range(first, first + CHECKPOINT_EVERY))
+        tail = [(entry, entry_hash(encode_entry(entry))) for entry in entries]
+        view = LogView(root, tail, lambda base, names: {name: states[name] for name in names})
+        root = view.folded(digest)
+        files[checkpoint_name(root.number)] = encode_root(root)
+        yield files
+
+
+def _renew(storage: Storage, files: Mapping[str, bytes]) -> Iterator[PutBack]:
+    """Write derived files that aren't as they should be; what is closed to us stays as it is."""
+    names: Sequence[str] = list(files)
+    for name, now in zip(names, read_readable(storage, names), strict=True):
+        if now == files[name]:
+            continue
+        try:
+            storage.replace(name, files[name])
+        except StorageError as error:
+            if error.errno not in REFUSED:
+                raise
+            continue
+        yield PutBack(name, "missing" if now is None else "damaged", "log")
