@@ -119,7 +119,7 @@ def _entries() -> dict[str, tuple[object, str]]:
     entries: dict[str, tuple[object, str]] = {}
     for path in (config_path(user=True), config_path(user=False)):
         for key, value in _flat(load(path)):
-            entries[key] = (value, str(path))
+            entries[key] = (value, from_system(path))
     return entries
 
 

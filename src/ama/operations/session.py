@@ -510,4 +510,5 @@ def at_least_one(limit: int | None) -> int | None:
 
 def absolute(path: str | os.PathLike[str]) -> Path:
     """Return a path that stays valid whatever the working directory becomes."""
-    return Path(system_path(path_text("the directory", path))).absolute()
+    path_text("the directory", path)
+    return Path(system_path(path)).absolute()
