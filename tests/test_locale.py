@@ -327,6 +327,26 @@ def test_names_that_are_no_utf8_are_never_taken_for_others(
 
 
 @pytest.mark.parametrize("locale", ["utf-8", *LOCALES])
+def test_the_shell_completes_names(
+    locales: Mapping[str, Mapping[str, str]], tmp_path: Path, locale: str
+) -> None:
+    mission = begin(tmp_path, locales[locale])
+    for words in (["init", "modelle"], ["add", "."], ["upload", "--remote", f"../{STORE}"]):
+        assert mission(*words).code == 0
+    for begun in ("HEAD:g", "HEAD:größe/t"):
+        asked = {"_AMA_COMPLETE": "complete_bash", "COMP_WORDS": f"ama\ncat\n{begun}"}
+        done = subprocess.run(
+            [sys.executable, "-m", "ama"],
+            cwd=tmp_path / WORK,
+            env={**mission.environ, **asked, "COMP_CWORD": "2"},
+            capture_output=True,
+            check=True,
+        )
+        assert done.stdout.decode() == "HEAD:größe/tief-é.yml\n"
+        assert not done.stderr
+
+
+@pytest.mark.parametrize("locale", ["utf-8", *LOCALES])
 def test_a_terminal_that_cannot_show_it_gets_it_escaped(
     locales: Mapping[str, Mapping[str, str]], tmp_path: Path, locale: str
 ) -> None:
