@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ama.encoding import from_system, to_system
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageError, shown
-from ama.fs import is_temp
+from ama.fs import is_directory, is_temp
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
@@ -90,7 +90,7 @@ def check_place(storage: Storage, settings: Settings) -> None:
     place = Path(os.path.realpath(to_system(storage.url)))
     elsewhere = "give a directory of its own, such as "
     for directory in (place, *place.parents):
-        if (directory / CONTROL_DIRECTORY).is_dir():
+        if is_directory(directory / CONTROL_DIRECTORY):
             beside = directory.parent / "ama-store"
             raise InvalidInput(
                 f"{shown(place)} is in the worktree {shown(directory)}, and a store is no part of"

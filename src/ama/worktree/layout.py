@@ -76,7 +76,7 @@ class Worktree:
         """
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
-            if (directory / CONTROL).is_dir():
+            if fs.is_directory(directory / CONTROL):
                 below = from_system("/".join(start.relative_to(directory).parts))
                 tree = cls(directory, below)
                 tree.require_begun()
@@ -99,9 +99,9 @@ class Worktree:
             Conflict: the other one has files in it.
         """
         root = Path(os.path.abspath(root))
-        if not (root / CONTROL).is_dir():
+        if not fs.is_directory(root / CONTROL):
             for parent in root.parents:
-                if not (parent / CONTROL).is_dir():
+                if not fs.is_directory(parent / CONTROL):
                     continue
                 if not here:
                     raise InvalidInput(
