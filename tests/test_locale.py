@@ -66,7 +66,7 @@ def locales(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
     )
     return {
         "utf-8": {"LC_ALL": "C.UTF-8"},
-        "latin": {"LC_ALL": LATIN, "LOCPATH": str(place)},
+        "latin": {"LC_ALL": LATIN, "LOCPATH": str(place), "PYTHONUTF8": "0"},
         "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     }
 

@@ -111,14 +111,17 @@ def _race_once(storage: Storage, name: str, writers: int) -> int:
 
     contents = [f"writer {number}".encode() for number in range(writers)]
     threads = [threading.Thread(target=attempt, args=(mine,)) for mine in contents]
+    started: list[threading.Thread] = []
     try:
         for thread in threads:
             start(thread)
-    except StorageError:
+            started.append(thread)
+    except BaseException:
         together.abort()  # else those that wait would keep the process for ever
         raise
-    for thread in threads:
-        thread.join()
+    finally:
+        for thread in started:
+            thread.join()
     (found,) = storage.read([Range(name)])
     _forget(storage, name)
     # Who isn't told whether it won may have won: only an outright failure of all is an error.
