@@ -7,19 +7,28 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ama import Repo, fs
+from ama import Repo, Store, fs
 from ama.cli.running import failure_of
 from ama.cli.running import run as run_command
+from ama.contents.isolated import read_hdf5
 from ama.errors import StorageError
+from ama.results import NoCode
+from ama.storage.checking import race
+from ama.storage.memory import MemoryStorage
 
-READS = ("open", "fstat", "stat", "lstat", "listdir", "readlink", "pread", "close")
+READS = ("open", "fstat", "stat", "lstat", "listdir", "scandir", "readlink", "pread", "close")
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ def test_a_call_that_fails_is_an_error_of_the_storage(
                 if made == at + 1:
                     if call == "close":
                         real(*args)
-                    name = args[0] if isinstance(args[0], str) else None
+                    name = None if isinstance(args[0], int) else os.fsdecode(args[0])
                     raise OSError(number, os.strerror(number), name)
                 return real(*args, **named)
 
@@ -74,6 +83,7 @@ def test_a_call_that_fails_is_an_error_of_the_storage(
             said = capsys.readouterr().out
             assert code in (0, 1, 3, 5, 6, 8), (words, at, said)
             assert "internal" not in said, (words, at, said)
+            assert "of a file" not in said, (words, at, said)
             if code == 8:
                 assert json.loads(said)["error"]["code"] == "storage"
             if made <= at:
@@ -131,3 +141,201 @@ def test_a_close_that_fails_names_the_file(tmp_path: Path, monkeypatch: pytest.M
         for call in (fs.sync_directory, lambda p: fs.write_new(p / "x", b"1")):
             with pytest.raises(StorageError, match=tmp_path.name):
                 call(tmp_path)
+
+
+WRITES = ("write", "fsync", "replace", "link", "mkdir", "unlink", "rmdir", "symlink", "open")
+
+
+@pytest.mark.parametrize("call", WRITES)
+def test_a_change_that_fails_is_an_error_of_the_storage(
+    work: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+) -> None:
+    clean = tmp_path_factory.mktemp("clean") / "all"
+    real: Any = getattr(os, call)
+    (work / "notes.txt").write_text("second")
+    Repo.open(work).upload()
+    shutil.copytree(work.parent, clean, symlinks=True)
+    for words in (
+        ["add", "."],
+        ["commit", "-m", "x"],
+        ["upload", "-m", "x"],
+        ["download", "models", "-o", "../copy"],
+        ["switch", "models/1", "--force"],
+        ["rm", "link", "--force"],
+    ):
+        for at in (None, *range(0, 40, 3)):
+            shutil.rmtree(work.parent)
+            shutil.copytree(clean, work.parent, symlinks=True)
+            monkeypatch.chdir(work)
+            (work / "notes.txt").write_text("third")
+            if words[0] in ("commit", "upload"):
+                Repo.open(work).add(["."])
+            made = 0
+
+            def failing(*args: Any, at: int | None = at, **named: Any) -> Any:
+                nonlocal made
+                made += 1
+                if at is not None and made == at + 1:
+                    name = None if isinstance(args[0], int) else os.fsdecode(args[0])
+                    raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+                return real(*args, **named)
+
+            capsys.readouterr()
+            with monkeypatch.context() as patch:
+                patch.setattr(os, call, failing)
+                code = run_command([*words, "--json"])
+            said = capsys.readouterr().out
+            assert code in (0, 8), (words, at, said)
+            assert "of a file" not in said, (words, at, said)
+            if at is not None and made <= at:
+                break
+        assert not Store.open(work.parent / "store").fsck().problems
+
+
+STARTS = threading.Thread.start
+
+
+@pytest.mark.parametrize("most", range(4))
+def test_threads_that_cannot_be_started_are_an_error_of_the_storage(
+    work: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """What the system says when RLIMIT_NPROC, or a container's limit of tasks, is reached."""
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal left
+        if left == 0:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        STARTS(thread)
+
+    for number in range(300):
+        (work / f"file-{number}").write_text(str(number))
+    (work / "model.bin").write_bytes(bytes(range(255)) * 9000)
+    repo = Repo.open(work)
+    before = threading.active_count()
+    said: list[str] = []
+    for does in (
+        lambda: repo.add(["."]),
+        lambda: repo.upload(),
+        lambda: Store.open(work.parent / "store").download("models", work.parent / "copy"),
+        lambda: race(MemoryStorage("raced"), rounds=1),
+    ):
+        left = most
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            try:
+                does()
+            except StorageError as error:
+                said.append(f"{error}: {error.hint}")
+        assert threading.active_count() == before
+        does()  # nothing is held that a second try needs
+    assert said
+    assert {each.partition(" (")[0] for each in said} == {
+        "the system lets ama start no more threads: raise the limit"
+    }
+    assert not Store.open(work.parent / "store").fsck().problems
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts tasks of a user as Linux does")
+@pytest.mark.skipif(sys.platform != "win32" and os.geteuid() != 0, reason="becomes another user")
+def test_a_limit_of_tasks_is_said_to_be_one(work: Path) -> None:
+    """With the real limit, of a user who has no other tasks."""
+    import resource
+
+    for above in (work.parent, *work.parent.parents):
+        if above.stat().st_uid == 0 and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o711)
+    for number in range(300):
+        (work / f"file-{number}").write_text(str(number))
+    run_command(["status", "-q"])
+    Repo.open(work).add(["."], copy=True)  # what is imported for it is imported by now
+    for path in [work.parent, *work.parent.rglob("*")]:
+        if not path.is_symlink():
+            os.chown(path, 4718, 4718)
+    (work / "model.bin").write_bytes(bytes(range(255)) * 9000)
+    err = work.parent / "err"
+    err.touch()
+    err.chmod(0o666)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork in which threads ran
+        child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            os.dup2(os.open(err, os.O_WRONLY), 2)
+            sys.stderr = os.fdopen(2, "w")
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+            os.setgroups([])
+            os.setgid(4718)
+            os.setuid(4718)
+            code = run_command(["add", "--copy", "."])
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert err.read_text().startswith("error: the system lets ama start no more threads\nhint: ")
+    assert os.waitstatus_to_exitcode(status) == 8
+
+
+def test_a_process_that_cannot_be_started_is_an_error_that_names_it(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(work.parent / "a.h5", "w") as file:
+        file["weights"] = [1.0]
+    data = (work.parent / "a.h5").read_bytes()
+
+    def failing(*args: Any, **named: Any) -> Any:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), args[0][0])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", failing)
+        with pytest.raises(StorageError, match=re.escape(sys.executable)) as raised:
+            read_hdf5([data], None)
+        assert raised.value.retryable
+        # What git says is but a remark: the work goes on.
+        (work / "notes.txt").write_text("second")
+        Repo.open(work).add(["."])
+        done = Repo.open(work).upload()
+        assert done.no_code == NoCode("no_answer", str(work))
+
+
+def test_no_directory_for_temporary_files_is_said_to_be_none(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    for value in (1.0, 2.0):
+        with h5py.File(work / "a.h5", "w") as file:
+            file["weights"] = [value]
+        Repo.open(work).add(["."])
+        Repo.open(work).upload()
+
+    def unusable(*args: Any, **named: Any) -> Any:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "_get_default_tempdir", unusable)
+        patch.setattr(tempfile, "tempdir", None)
+        code = run_command(["diff", "HEAD~1", "HEAD", "--", "a.h5"])
+        (work / "notes.txt").write_text("third")
+        Repo.open(work).add(["."])
+        done = Repo.open(work).upload()
+    said = capsys.readouterr()
+    assert (code, said.err.splitlines()) == (
+        8,
+        ["error: no directory for temporary files can be written to", "hint: set TMPDIR to one"],
+    )
+    assert done.no_code == NoCode("no_answer", str(work))
+
+
+def test_what_may_not_be_looked_at_is_no_worktree(work: Path) -> None:
+    (work / "loop").symlink_to("loop")
+    (work / "file").touch()
+    for path in ("loop", "file", "none", "file/below", "n" * 300, "loop/below"):
+        assert not fs.is_directory(work / path), path
+    assert fs.is_directory(work)

@@ -44,13 +44,19 @@ else:
 
         Returns:
             The text whose UTF-8 the same bytes are; those that are none are escaped, as Python
-            has it (`surrogateescape`).
+            has it (`surrogateescape`). A name in it that the process's encoding can't say is text
+            already, which a caller of the library put there.
 
         Example:
             >>> from_system("model.h5")
             'model.h5'
         """
-        return os.fsencode(text).decode("utf-8", "surrogateescape")
+        plain = os.fspath(text)
+        try:
+            return os.fsencode(plain).decode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            first, slash, rest = plain.partition("/")
+            return f"{from_system(first)}/{from_system(rest)}" if slash else plain
 
     def to_system(text: str) -> str:
         """Return text as the system's calls take it: the reverse of `from_system`.
@@ -64,8 +70,9 @@ else:
     def given(path: str | os.PathLike[str]) -> str:
         """Return a path that a caller of the library gave as text.
 
-        A `Path` is as the system has it. So is a `str`, which comes from `os.listdir`, unless its
-        bytes would be no UTF-8: then it is text already, out of the caller's source or of ama.
+        A `Path` is as the system has it. So is each name in a `str`, which comes from `os.listdir`,
+        unless its bytes would be no UTF-8: then it is text already, out of the caller's source or
+        of ama.
 
         Example:
             >>> given("model.h5")
@@ -73,25 +80,44 @@ else:
         """
         if not isinstance(path, str):
             return from_system(path)
-        try:
-            return os.fsencode(path).decode("utf-8")
-        except UnicodeError:
-            return path
+        return "/".join(map(_given_name, path.split("/")))
 
 
 def system_path(path: str | os.PathLike[str]) -> str:
-    """Return a directory that a caller of the library gave, as the system's calls take it.
+    """Return a file or directory that a caller of the library gave, as the system's calls take it.
 
-    It is as Python has it, who would open it so. Only what the process's encoding can't say at
-    all is taken as text.
+    It is as Python has it, which would open it so: what is to be made must be found by it. But what
+    the process's encoding can't say is text, and so is the name of what is there only by that.
 
     Example:
         >>> system_path("store")
         'store'
     """
-    if not SAME:
-        try:
-            os.fsencode(path)
-        except UnicodeEncodeError:
-            return to_system(os.fspath(path))
-    return os.fspath(path)
+    if SAME:
+        return os.fspath(path)
+    if not isinstance(path, str):
+        return to_system(from_system(path))
+    names: list[str] = []
+    for name in path.split("/"):
+        text = to_system(_given_name(name))
+        if text == name or not _is_meant("/".join([*names, name]), "/".join([*names, text])):
+            names.append(name)
+        else:
+            names.append(text)
+    return "/".join(names)
+
+
+def _given_name(name: str) -> str:
+    try:
+        return os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return name
+
+
+def _is_meant(name: str, text: str) -> bool:
+    """Whether a path is meant as a text, and not as Python has it."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return True
+    return not os.path.lexists(name) and os.path.lexists(text)

@@ -207,6 +207,21 @@ _MEANING: dict[int, tuple[str, str | None, bool]] = {
 }
 
 
+def too_few_threads() -> StorageError:
+    """The error where the system lets a process start no more threads.
+
+    Example:
+        >>> str(too_few_threads())
+        'the system lets ama start no more threads'
+    """
+    return StorageError(
+        "the system lets ama start no more threads",
+        hint="raise the limit (ulimit -u), and run the same command again",
+        retryable=True,
+        errno=numbers.EAGAIN,
+    )
+
+
 def storage_error(
     error: OSError, path: str | os.PathLike[str], *, doing: str = "write"
 ) -> StorageError:

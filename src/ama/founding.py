@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ama.encoding import from_system, to_system
-from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
-from ama.fs import is_temp
+from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageError, shown
+from ama.fs import is_directory, is_temp
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
@@ -18,6 +19,9 @@ from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import check_url
 
 _OF_THE_DISK = "lost+found"
+
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_ELSEWHERE = "set AMA_DATA_DIR to a directory that may be written to, or name a store: --remote URL"
 
 
 def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:
@@ -43,7 +47,7 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
     def remember() -> None:
         Remote.remember(storage, settings.cache_dir, data)
 
-    unmade = Unmade(storage, data, remember)
+    unmade = Unmade(storage, data, remember, own=_is_own(storage, settings))
     return Remote.of(unmade, data, settings.cache_dir)
 
 
@@ -81,12 +85,12 @@ def check_place(storage: Storage, settings: Settings) -> None:
     Raises:
         InvalidInput: the storage is a directory with something else in it, or one in a worktree.
     """
-    if not isinstance(storage, LocalStorage) or storage.url == settings.default_store:
+    if not isinstance(storage, LocalStorage) or _is_own(storage, settings):
         return
     place = Path(os.path.realpath(to_system(storage.url)))
     elsewhere = "give a directory of its own, such as "
     for directory in (place, *place.parents):
-        if (directory / CONTROL_DIRECTORY).is_dir():
+        if is_directory(directory / CONTROL_DIRECTORY):
             beside = directory.parent / "ama-store"
             raise InvalidInput(
                 f"{shown(place)} is in the worktree {shown(directory)}, and a store is no part of"
@@ -111,6 +115,10 @@ def check_place(storage: Storage, settings: Settings) -> None:
         )
 
 
+def _is_own(storage: Storage, settings: Settings) -> bool:
+    return isinstance(storage, LocalStorage) and storage.url == settings.default_store
+
+
 class Unmade:
     """The storage of a store that isn't there yet: the first write into it makes the store.
 
@@ -120,13 +128,17 @@ class Unmade:
         inner: the storage that does the work.
         format_bytes: the new store's format.json.
         made: is called when it is there.
+        own: whether it is the store on this machine, whose place nobody has chosen.
     """
 
-    def __init__(self, inner: Storage, format_bytes: bytes, made: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: Storage, format_bytes: bytes, made: Callable[[], None], *, own: bool = False
+    ) -> None:
         self.inner = inner
         self.made = False
         self._format = format_bytes
         self._tell = made
+        self._own = own
         self._lock = threading.Lock()
 
     @property
@@ -187,9 +199,13 @@ class Unmade:
         with self._lock:
             if self.made:
                 return
-            require_fit(self.inner)
             try:
+                require_fit(self.inner)
                 self.inner.create(FORMAT, self._format)
+            except StorageError as error:
+                if self._own and error.errno in _CLOSED:
+                    raise StorageError(error.message, hint=_ELSEWHERE, errno=error.errno) from error
+                raise
             except AlreadyExists:
                 # It may be our own, of which the answer was lost.
                 if self.inner.read([Range(FORMAT)]) != [self._format]:

@@ -212,7 +212,7 @@ def write_private(
         >>> place("incoming", "file.txt")
     """
     target = os.fspath(path)
-    try:
+    with _explained(target):
         fd = _os.open(target, _OVER | _AT_ONCE, 0o777 if executable else 0o666)
         try:
             _require_file(fd, target)
@@ -221,10 +221,6 @@ def write_private(
                     view = view[_os.write(fd, view) :]
         finally:
             os.close(fd)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage_error(error, target) from error
 
 
 def place(
@@ -399,12 +395,28 @@ def list_directory(path: AnyPath) -> list[str]:
         >>> list_directory("no-such-directory")
         []
     """
-    try:
+    with _explained(path, doing="read"), suppress(*_ABSENT):
         return os.listdir(os.fspath(path))
-    except _ABSENT:
-        return []
-    except OSError as error:
-        raise storage_error(error, path, doing="read") from error
+    return []
+
+
+def is_directory(path: AnyPath) -> bool:
+    """Whether a path is a directory, or a symlink to one; not where one may not look.
+
+    Raises:
+        StorageError: The disk says neither.
+
+    Example:
+        >>> is_directory("."), is_directory("no-such-directory")
+        (True, False)
+    """
+    try:
+        status = _status(path)
+    except StorageError as error:
+        if error.errno in (errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
+            return False
+        raise
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def changed_at(path: AnyPath) -> int | None:
@@ -417,12 +429,14 @@ def changed_at(path: AnyPath) -> int | None:
         >>> changed_at("no-such-file") is None
         True
     """
-    try:
-        return os.stat(path).st_mtime_ns
-    except _ABSENT:
-        return None
-    except OSError as error:
-        raise storage_error(error, path, doing="read") from error
+    status = _status(path)
+    return None if status is None else status.st_mtime_ns
+
+
+def _status(path: AnyPath) -> os.stat_result | None:
+    with _explained(path, doing="read"), suppress(*_ABSENT):
+        return os.stat(path)
+    return None
 
 
 def set_executable(path: AnyPath, executable: bool) -> None:
@@ -476,7 +490,8 @@ def hold(path: AnyPath) -> int | None:
 
 
 def _require_file(fd: int, path: str) -> None:
-    mode = os.fstat(fd).st_mode
+    with _explained(path, doing="read"):
+        mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
         raise storage_error(IsADirectoryError(errno.EISDIR, ""), path)
     if not stat.S_ISREG(mode):
@@ -514,13 +529,12 @@ def let_go(fd: int) -> None:
         >>> let_go(hold("lock"))
         >>> let_go(hold("lock"))
     """
-    try:
+    with suppress(OSError):  # where there are no locks
         if sys.platform != "win32":
             import fcntl
 
-            with suppress(OSError):  # where there are no locks
-                fcntl.flock(fd, fcntl.LOCK_UN)
-    finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    with suppress(OSError):  # nothing was written that could be lost
         os.close(fd)
 
 

@@ -209,8 +209,9 @@ class _Git:
                     return None
                 answer.seek(0)
                 return answer.read().decode("utf-8", errors="replace")
-        except FileNotFoundError:
-            self.refused = "no_git"
+        except FileNotFoundError as error:
+            # Else it is the directory, or there is none for temporary files.
+            self.refused = "no_git" if error.filename == "git" else "no_answer"
         except (OSError, ValueError, subprocess.SubprocessError):
             self.refused = "no_answer"
         return None

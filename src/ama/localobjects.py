@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ama import fs
-from ama.errors import IntegrityError
+from ama.errors import IntegrityError, shown
 from ama.hashing import short
 from ama.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
 from ama.objectstore import ObjectStore, index_name, pack_name
@@ -65,9 +65,11 @@ class LocalObjects:
         data = fs.read_file(path)
         if data is None:
             return None
-        index = PackIndex(data, str(path))
+        index = PackIndex(data, shown(path))
         if index_name(index.id) != name:
-            raise IntegrityError(f"{path} is damaged: it is another index than its name says")
+            raise IntegrityError(
+                f"{shown(path)} is damaged: it is another index than its name says"
+            )
         return index
 
     def _added(self) -> list[PackIndex]:

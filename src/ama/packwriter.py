@@ -22,6 +22,7 @@ from ama.objects import Kind
 from ama.objectstore import index_name, pack_name
 from ama.pack import PackBuilder, Record
 from ama.packindex import Location, PackIndex, encode_index
+from ama.parallel import submit
 from ama.storage.protocol import Storage
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class PackWriter:
 
     def _pack_batch(self) -> None:
         if self._batch:
-            self._packing.append(self._packer.submit(self._pack, self._batch))
+            self._packing.append(submit(self._packer, self._pack, self._batch))
             self._batch, self._batch_size = [], 0
         self._take_full(BATCHES_IN_FLIGHT - 1)
 
@@ -229,7 +230,7 @@ class PackWriter:
         if sum(self._sizes.values()) >= self._index_every:
             self._drain(0)
             self._write_index()
-        self._waiting.append(self._pool.submit(store))
+        self._waiting.append(submit(self._pool, lambda _: store(), None))
 
     def _drain(self, left: int) -> None:
         """Wait until at most `left` packs are on their way."""

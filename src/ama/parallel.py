@@ -7,19 +7,62 @@ two threads that do the same mix of these keep two cores busy.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from ama.errors import too_few_threads
+
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORKERS = min(4, os.cpu_count() or 1)
 CHUNK = 64
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        StorageError: the system has no more.
+
+    Example:
+        >>> start(threading.Thread(target=print))
+    """
+    with _starting():
+        thread.start()
+
+
+def submit(pool: Executor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Have a thread of a pool work on an item; the pool may start one for it.
+
+    Raises:
+        StorageError: the system has no more threads. The item may be worked on nevertheless.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> with ThreadPoolExecutor(1) as pool:
+        ...     submit(pool, abs, -1).result()
+        1
+    """
+    with _starting():
+        return pool.submit(work, item)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "start new thread" in str(error):
+            raise too_few_threads() from error
+        raise
 
 
 def in_chunks(
@@ -47,7 +90,7 @@ def in_chunks(
         try:
             while True:
                 while len(waiting) < 2 * WORKERS and (taken := list(islice(source, chunk))):
-                    waiting.append(pool.submit(work, taken))
+                    waiting.append(submit(pool, work, taken))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -76,11 +119,11 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1, thread_name_prefix="ama-ahead") as pool:
-        waiting: deque[Future[Result]] = deque(pool.submit(work, item) for item in first)
+        waiting: deque[Future[Result]] = deque(submit(pool, work, item) for item in first)
         try:
             while waiting:
                 done = waiting.popleft().result()
                 yield done
-                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+                waiting.extend(submit(pool, work, item) for item in islice(source, 1))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

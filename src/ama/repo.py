@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
+from ama.encoding import from_system
 from ama.errors import IntegrityError, InvalidInput, NotFound, StorageError
 from ama.given import path_text
 from ama.names import check_class
@@ -140,7 +141,7 @@ class Repo:
         return cls(tree, settings or Settings.load(tree.root).for_script(), progress)
 
     def __repr__(self) -> str:
-        return f"<ama.Repo {self.root}>"
+        return f"<ama.Repo {from_system(self.root)}>"
 
     # What there is
 
@@ -434,7 +435,8 @@ class Repo:
         """
         from ama.operations import inspecting
 
-        return inspecting.is_tracked(self._session, path_text("a file's name", path))
+        path_text("a file's name", path)
+        return inspecting.is_tracked(self._session, path)
 
     def add(
         self, paths: PathLike | Iterable[PathLike], *, copy: bool = False, force: bool = False

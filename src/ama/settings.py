@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ama import config
-from ama.encoding import from_system, given, to_system
+from ama.encoding import from_system, given, system_path, to_system
 from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.given import path_text
 from ama.names import nearest
@@ -184,7 +184,8 @@ class Settings:
             if found is None:
                 raise _homeless("there is no default store", "AMA_DATA_DIR", "--remote REMOTE")
             return found
-        remote = given(path_text("a remote", remote))
+        is_url = "://" in path_text("a remote", remote)
+        remote = given(remote) if is_url else from_system(system_path(remote))
         return _find_remote(remote, self.remotes, self.broken)[1]
 
     def options_at(self, url: str) -> dict[str, config.Option]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
 from ama.describing import Describer
-from ama.encoding import from_system, system_path
+from ama.encoding import from_system, given, system_path
 from ama.errors import InvalidInput, NotFound, shown
 from ama.given import check_texts, path_text
 from ama.listing import find_file
@@ -114,8 +114,10 @@ class Store:
         settings = settings or Settings.load(None)
         if not (options is None or isinstance(options, Mapping)):
             raise InvalidInput(f"options are a mapping, not of type {type(options).__name__}")
-        url = path_text("the store's URL", url)
-        place = from_system(os.path.abspath(system_path(url))) if "://" not in url else url
+        if "://" in path_text("the store's URL", url):
+            place = given(url)
+        else:
+            place = from_system(os.path.abspath(system_path(url)))
         storage = open_storage(place, settings.options_at(place) if options is None else options)
         if create:
             from ama.founding import create as make
@@ -430,7 +432,7 @@ class Store:
         found = named_content(file)
         if found is not None:
             return bytes.fromhex(found) if len(found) == 64 else self._tracker.content_id(found)
-        text = os.fspath(file)
+        text = given(file)
         asset, colon, path = text.partition(":")
         if not colon:
             raise NotFound(
@@ -791,7 +793,8 @@ class Store:
         target = self._target(view, name, None)
         alias = parse_revision(name).alias if "~" not in name else None
         if directory is not None:
-            directory = system_path(path_text("the directory", directory))
+            path_text("the directory", directory)
+            directory = system_path(directory)
         named = directory or alias or f"{target.class_name}-{target.number}"
         place = Path(os.path.abspath(named))
         order = Order(target, place, alias, selection, refs, partial)

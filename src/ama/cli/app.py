@@ -296,9 +296,10 @@ def _docstring(function: Any) -> str:
     """Return a function's docstring: from its source where Python has dropped it (`-OO`)."""
     if function.__doc__ is None:
         import ast
+        from textwrap import dedent
 
         try:
-            found = ast.parse(inspect.cleandoc(inspect.getsource(function))).body[0]
+            found = ast.parse(dedent(inspect.getsource(function))).body[0]
         except (OSError, SyntaxError):
             return ""
         return ast.get_docstring(found) or ""  # type: ignore[arg-type]

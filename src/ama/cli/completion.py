@@ -25,6 +25,8 @@ def complete(command: Any) -> int:
     Bash breaks a word at `@` and `:`, and replaces only what is behind it: so `class@al` arrives as
     three words, and the answer must not repeat `class@`.
     """
+    from ama.encoding import from_system
+
     # Typer renders each summary with rich where there is one, at 150 ms a tab.
     cast(Any, sys.modules)["rich"] = None
     prefix = _rejoin_words(os.environ)
@@ -37,7 +39,7 @@ def complete(command: Any) -> int:
     else:
         code = 0
     for line in answer.getvalue().splitlines():
-        sys.stdout.write(line.removeprefix(prefix) + "\n")
+        sys.stdout.write(from_system(line.removeprefix(prefix)) + "\n")
     return code
 
 
@@ -233,8 +235,9 @@ def _is_far() -> bool:
 def _matching(find: Callable[[], Iterator[str]], incomplete: str) -> list[str]:
     # Nothing may be printed in the middle of the line that the user is typing.
     with contextlib.suppress(Exception):
-        from ama.encoding import from_system
+        from ama.encoding import to_system
 
-        begun = from_system(incomplete)
-        return list(dict.fromkeys(name for name in find() if name.startswith(begun)))
+        # As the system has it, like the words: typer compares once more.
+        names = dict.fromkeys(map(to_system, find()))
+        return [name for name in names if name.startswith(incomplete)]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -115,11 +116,15 @@ def _remote_of(key: str) -> str | None:
 def _entries() -> dict[str, tuple[object, str]]:
     """Every key that is set, with its value and the file that has the last word."""
     from ama.config import load
+    from ama.errors import NotFound
 
+    paths = [config_path(user=False)]
+    with suppress(NotFound):  # a user without a home has no file, and the worktree may have one
+        paths.insert(0, config_path(user=True))
     entries: dict[str, tuple[object, str]] = {}
-    for path in (config_path(user=True), config_path(user=False)):
+    for path in paths:
         for key, value in _flat(load(path)):
-            entries[key] = (value, str(path))
+            entries[key] = (value, from_system(path))
     return entries
 
 

@@ -47,12 +47,7 @@ def list_() -> None:
     if console.report(remotes):
         return
     if not remotes:
-        repo = find_repo()
-        if repo is None or repo.remote_url == settings.default_store:
-            console.note("no remote is configured: uploads go to a store on this machine")
-        else:
-            where = f"where this directory's asset came from, {repo.remote_url}"
-            console.note(f"no remote is configured: uploads go {where}")
+        console.note(f"no remote is configured: {_without_remotes(settings)}")
         console.note("next: ama remote add NAME URL")
         return
     own = [" ".join(option_texts(remote.options)) for remote in remotes]
@@ -216,6 +211,20 @@ def default(name: NameArgument, user: UserOption = False) -> None:
 
 
 _FOR_USER = "for this user, in all directories"
+
+
+def _without_remotes(settings: Settings) -> str:
+    """Say where uploads go that no remote is configured for."""
+    from ama.errors import NotFound
+
+    repo = find_repo()
+    try:
+        url = settings.remote_url() if repo is None else repo.remote_url
+    except NotFound as error:  # a user without a home
+        return error.message
+    if url == settings.default_store:
+        return "uploads go to a store on this machine"
+    return f"uploads go where this directory's asset came from, {url}"
 
 
 def _prefix(path: Path, settings: Settings) -> str:

@@ -310,6 +310,8 @@ def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
         return
     said.put(_GUESSED, author)
     name_it = "ama config set --user user.name 'YOUR NAME'"
+    if repo.settings.user_config_path is None:
+        name_it = "AMA_AUTHOR='YOUR NAME <EMAIL>'"
     console.note(f"made by {asset.author}, as nobody is configured; name yourself: {name_it}")
 
 

@@ -20,7 +20,7 @@ import typer
 from ama.cli.app import COMMANDS, PROGRAM, build
 from ama.cli.output import console
 from ama.cli.streams import take_any_text
-from ama.errors import AmaError, storage_error
+from ama.errors import AmaError, storage_error, too_few_threads
 
 # The options that every command has, behind its name.
 _EVERYWHERE = ("--json", "-q", "--quiet")
@@ -34,7 +34,6 @@ USAGE = 2
 _RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
 
 _AGAIN = "close other programs, and run the same command again"
-_MORE = "raise the limit (ulimit -u), and run the same command again"
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -139,7 +138,7 @@ def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
         return Failure("storage", 8, "there is no memory left for this", _AGAIN)
     said = str(error)
     if isinstance(error, RuntimeError) and "start new thread" in said:
-        return Failure("storage", 8, "the system lets ama start no more threads", _MORE)
+        return failure_of(too_few_threads(), arguments)
     if isinstance(error, ImportError) and os.strerror(errno.EMFILE) in said:
         return _storage_failure(OSError(errno.EMFILE, "", error.path or error.name), arguments)
     text = " ".join(said.split())

@@ -8,14 +8,15 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from ama import fs
 from ama.contents.tensors import Tensor
-from ama.errors import FormatError, shown, storage_error
+from ama.errors import FormatError, StorageError, shown, storage_error
 
 TIME_S = 60.0
 """How long a file may take, and a second more for each `BYTES_PER_S` of it."""
@@ -69,16 +70,38 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
         raise FormatError(
             "an HDF5 file that can't be read: h5py is not installed", hint="pip install h5py"
         )
-    with tempfile.TemporaryDirectory(prefix="ama-") as name:
-        place = Path(name)
+    with _directory() as place:
         for pieces, path in ((old, place / OLD), (new, place / NEW)):
             if pieces is not None:
                 fs.write_private(path, pieces)
-        size = sum(path.stat().st_size for path in place.iterdir())
-        said = _asked(place, TIME_S + size / BYTES_PER_S)
+        said = _asked(place, TIME_S + _size(place) / BYTES_PER_S)
     if "error" in said:
         raise _unread(shown(said["error"]))
     return Found(_tensors(said["old"]), _tensors(said["new"]), _values(said["values"]))
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory for temporary files, which is gone afterwards."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="ama-", ignore_cleanup_errors=True)
+    except OSError as error:
+        if error.filename is not None:
+            raise storage_error(error, error.filename) from error
+        raise StorageError(
+            "no directory for temporary files can be written to",
+            hint="set TMPDIR to one",
+            errno=error.errno,
+        ) from error
+    with made as name:
+        yield Path(name)
+
+
+def _size(place: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in place.iterdir())
+    except OSError as error:
+        raise storage_error(error, place, doing="read") from error
 
 
 def _asked(place: Path, seconds: float) -> dict[str, object]:

@@ -9,6 +9,7 @@ from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from ama.errors import StorageError
+from ama.parallel import start
 
 Answer = TypeVar("Answer")
 
@@ -49,7 +50,11 @@ class Reaching(Generic[Answer]):
             if self._asked is None or self._asked.done():
                 self._asked, self._since = Future(), time.monotonic()
                 # One that never ends is no reason for the process not to.
-                Thread(target=self._settle, args=(self._asked,), daemon=True).start()
+                try:
+                    start(Thread(target=self._settle, args=(self._asked,), daemon=True))
+                except StorageError:
+                    self._asked = None  # else it would be waited for
+                    raise
             asked, since = self._asked, self._since
         try:
             return asked.result(max(0, since + PATIENCE - time.monotonic()))

@@ -103,7 +103,7 @@ class Site:
     def write_once(self, path: str, data: Iterable[bytes]) -> None:
         """Write a file whose name says what is in it, unless it is there: see `write`."""
         target = self._noted(path)
-        if not target.is_file():
+        if not os.path.isfile(target):
             self._place(target, data)
 
     def keep(self, path: str, mark: str) -> bool:
@@ -130,7 +130,7 @@ class Site:
 
     def _files_before(self) -> set[str]:
         name = shown(self._top)
-        if not self._top.is_dir():
+        if not fs.is_directory(self._top):
             if os.path.lexists(self._top):
                 raise AlreadyExists(f"{name} is a file", hint="name a new directory")
             return set()

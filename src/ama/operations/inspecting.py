@@ -53,10 +53,11 @@ def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo 
     return replace(info, number=number, status=record.status, status_reason=record.reason)
 
 
-def _origin(head: Head, remote: str, state: ClassState | None) -> str | None:
+def _origin(head: Head, remote: str | None, state: ClassState | None) -> str | None:
     """Return the store that has HEAD's asset, if the next upload would publish it elsewhere."""
     is_there = state is not None and head.asset is not None and state.number(head.asset)
-    stays = is_there or head.number is None or head.origin == remote or is_read_only(remote)
+    stays = is_there or head.number is None or head.origin == remote
+    stays = stays or remote is None or is_read_only(remote)
     return None if stays else head.origin
 
 
@@ -69,8 +70,8 @@ def status(session: Session) -> Status:
     notes = index.notes_for(head)
     refs = session.describer(head, fresh=False).refs(notes.refs) if notes.refs else ()
     skipped = sum(entry.skipped for entry in index.entries.values())
-    remote = session.url(None, head)
-    state = session.known_state(remote, head.class_name) if head.number else None
+    remote = session.known_url(head)
+    state = session.known_state(remote, head.class_name) if head.number and remote else None
     return Status(
         root=tree.root,
         class_name=head.class_name,

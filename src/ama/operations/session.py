@@ -70,6 +70,15 @@ class Session:
         unset = self.settings.default_remote is None and self.settings.default_error is None
         return head.origin if unset and head and head.origin else self.settings.remote_url()
 
+    def known_url(self, head: Head) -> str | None:
+        """Return the URL of the default remote; None where the user has no home it would be in."""
+        settings = self.settings
+        if settings.default_store is None and not (
+            head.origin or settings.default_remote or settings.default_error
+        ):
+            return None
+        return self.url(None, head)
+
     def storage(self, url: str) -> Storage:
         """Return the storage at a URL, with what is configured for it: one, for one connection."""
         if url not in self._storages:
@@ -510,4 +519,5 @@ def at_least_one(limit: int | None) -> int | None:
 
 def absolute(path: str | os.PathLike[str]) -> Path:
     """Return a path that stays valid whatever the working directory becomes."""
-    return Path(system_path(path_text("the directory", path))).absolute()
+    path_text("the directory", path)
+    return Path(system_path(path)).absolute()

@@ -205,8 +205,9 @@ def _require_added(
     changed = [change.path for change in _left_out(session, index).changed]
     if changed:
         raise Conflict(
-            f"nothing is staged, and {summary(changed)} {'is' if len(changed) == 1 else 'are'} not"
-            f" as it was added, so nothing was {done}",
+            f"nothing is staged, and {summary(changed)}"
+            f" {'is not as it was' if len(changed) == 1 else 'are not as they were'} added, so"
+            f" nothing was {done}",
             hint=f"stage it first: ama add {session.tree.words(changed)}",
         )
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ama.errors import AlreadyExists, AmaError, StorageError
+from ama.parallel import start
 from ama.storage.protocol import HasDirectories, HasMembers, Range, Storage
 
 PLACE = "check"
@@ -94,26 +95,33 @@ def race(
 
 
 def _race_once(storage: Storage, name: str, writers: int) -> int:
-    start = threading.Barrier(writers)
+    together = threading.Barrier(writers)
     won: list[bytes] = []
     failed: list[AmaError] = []
 
     def attempt(mine: bytes) -> None:
-        start.wait()
         try:
+            together.wait()
             storage.create(name, mine)
             won.append(mine)
-        except AlreadyExists:
+        except (AlreadyExists, threading.BrokenBarrierError):
             pass
         except AmaError as error:
             failed.append(error)
 
     contents = [f"writer {number}".encode() for number in range(writers)]
     threads = [threading.Thread(target=attempt, args=(mine,)) for mine in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            start(thread)
+            started.append(thread)
+    except BaseException:
+        together.abort()  # else those that wait would keep the process for ever
+        raise
+    finally:
+        for thread in started:
+            thread.join()
     (found,) = storage.read([Range(name)])
     _forget(storage, name)
     # Who isn't told whether it won may have won: only an outright failure of all is an error.

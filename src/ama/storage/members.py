@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from ama import fs
 from ama.encoding import from_system
-from ama.errors import StorageError, shown
+from ama.errors import StorageError, shown, storage_error
 
 NOBODY = 65534
 """The user that a root user tries as: it owns nothing."""
@@ -153,8 +153,8 @@ def _everything(top: str) -> Iterator[tuple[str, os.stat_result]]:
     waiting = [top]
     while waiting:
         directory = waiting.pop()
-        yield directory, os.stat(directory)
-        with suppress(PermissionError):  # which its mode has told
+        try:
+            yield directory, os.stat(directory)
             with os.scandir(directory) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
             within = os.path.relpath(directory, top)
@@ -163,6 +163,12 @@ def _everything(top: str) -> Iterator[tuple[str, os.stat_result]]:
                     waiting.append(entry.path)
                 elif within in (os.curdir, *FLAT) and not fs.is_temp(entry.name):
                     yield entry.path, entry.stat()
+        except PermissionError:  # which its mode has told
+            continue
+        except StorageError:
+            raise
+        except OSError as error:
+            raise storage_error(error, error.filename or directory, doing="read") from error
 
 
 def _mending(top: str, closed: os.stat_result) -> str:

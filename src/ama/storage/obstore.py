@@ -21,6 +21,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+from ama.parallel import start
 from ama.storage.aws import Access, plain_access
 from ama.storage.backends import S3, Backend
 from ama.storage.clients import REQUESTS, BeyondClient, Opened
@@ -186,7 +187,7 @@ def _process_of_threads() -> int:
 def _loop(process: int) -> asyncio.AbstractEventLoop:
     """The event loop of a process, which runs on a thread of its own."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="ama-requests", daemon=True).start()
+    start(threading.Thread(target=loop.run_forever, name="ama-requests", daemon=True))
     atexit.register(_rest, process)
     return loop
 

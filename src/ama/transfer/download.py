@@ -304,7 +304,7 @@ def check_place(
     in_the_way = AlreadyExists(
         f"{shown(directory)} exists already, and is not this asset", hint=elsewhere
     )
-    if (directory / CONTROL).is_dir():
+    if fs.is_directory(directory / CONTROL):
         tree = Worktree(directory)
         begun = tree.begun()
         if tree.head.exists():
@@ -318,12 +318,14 @@ def check_place(
         elif begun.target != target.name:
             raise in_the_way
         return tree
-    if os.path.lexists(directory) and (not directory.is_dir() or fs.list_directory(directory)):
-        if (directory / CONTROL).is_dir():  # another process has just made it
+    if os.path.lexists(directory) and (
+        not fs.is_directory(directory) or fs.list_directory(directory)
+    ):
+        if fs.is_directory(directory / CONTROL):  # another process has just made it
             return check_place(directory, target, elsewhere)
         raise in_the_way
     for parent in directory.parents:
-        if (parent / CONTROL).is_dir():
+        if fs.is_directory(parent / CONTROL):
             raise InvalidInput(
                 f"{shown(directory)} would be inside another ama worktree, {shown(parent)}",
                 hint="choose a directory outside it: -o DIR",

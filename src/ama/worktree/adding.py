@@ -77,8 +77,7 @@ def select(
         path = tree.relative(given)
         _require_not_git(path.split("/"))
         full = tree.root / to_system(path)
-        # Unlike Path's methods, these are False for what may not be looked at.
-        if os.path.isdir(full) and not os.path.islink(full):
+        if fs.is_directory(full) and not os.path.islink(full):
             if path and os.path.exists(full / CONTROL):
                 raise InvalidInput(
                     f"{shown(path)} is another ama worktree",

@@ -570,7 +570,7 @@ def _make_parents(tree: Worktree, path: str, made: set[str]) -> None:
         if at in made:
             continue
         full = tree.root / to_system(at)
-        if full.is_symlink() or full.is_file():
+        if os.path.islink(full) or os.path.isfile(full):
             raise Conflict(
                 f"{shown(at)} is in the way: a directory is to be there",
                 hint="move it elsewhere and run the same command again",

@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from ama import fs
 from ama.chunking import THRESHOLD
-from ama.encoding import to_system
+from ama.encoding import from_system, to_system
 from ama.errors import (
     Conflict,
     IntegrityError,
@@ -293,7 +293,7 @@ def require_space(tree: Worktree, needed: int) -> None:
     except OSError:
         return
     if needed > disk.free and disk.total:
-        raise NoSpace(os.fspath(tree.root), needed=needed, free=disk.free)
+        raise NoSpace(from_system(tree.root), needed=needed, free=disk.free)
 
 
 def _rename(item: Listed, staged: str, target: str) -> None:

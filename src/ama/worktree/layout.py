@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ama import fs
-from ama.encoding import from_system, given, to_system
+from ama.encoding import from_system, given, system_path, to_system
 from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
 from ama.given import path_text
 from ama.head import HeadFile
@@ -76,7 +76,7 @@ class Worktree:
         """
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
-            if (directory / CONTROL).is_dir():
+            if fs.is_directory(directory / CONTROL):
                 below = from_system("/".join(start.relative_to(directory).parts))
                 tree = cls(directory, below)
                 tree.require_begun()
@@ -99,9 +99,9 @@ class Worktree:
             Conflict: the other one has files in it.
         """
         root = Path(os.path.abspath(root))
-        if not (root / CONTROL).is_dir():
+        if not fs.is_directory(root / CONTROL):
             for parent in root.parents:
-                if not (parent / CONTROL).is_dir():
+                if not fs.is_directory(parent / CONTROL):
                     continue
                 if not here:
                     raise InvalidInput(
@@ -121,7 +121,7 @@ class Worktree:
         """
         prefix = f"{directory}/"
         if any(path.startswith(prefix) for path in self.index.read().entries):
-            where = shown(shlex.join(["ama", "-C", os.fspath(self.root), "rm", "--cached"]))
+            where = shown(shlex.join(["ama", "-C", from_system(self.root), "rm", "--cached"]))
             raise Conflict(
                 f"files in {shown(directory)} are in the asset of {shown(self.root)}",
                 hint=f"leave them out there from now on: {where} {shown(shlex.quote(directory))}",
@@ -153,8 +153,11 @@ class Worktree:
         Raises:
             InvalidInput: it lies outside the worktree, in `.ama`, or beyond a symlink.
         """
-        text = given(path_text("a file's name", path))
-        full = os.path.join(self.root, to_system(text))
+        path_text("a file's name", path)
+        text = given(path)
+        # Above the worktree names may be of any bytes.
+        place = system_path(path) if os.path.isabs(path) else to_system(text)
+        full = os.path.join(self.root, place)
         relative = os.path.relpath(full, self.root)
         if relative == os.curdir:
             return ""

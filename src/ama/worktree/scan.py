@@ -102,7 +102,11 @@ def scan(
         for entry in listed:
             name = entry.name if SAME else from_system(entry.name)
             path = prefix + name
-            is_directory = entry.is_dir(follow_symlinks=False)
+            try:
+                is_directory = entry.is_dir(follow_symlinks=False)
+            except OSError as error:  # on file systems whose listings tell no kinds
+                _pass_over(entry.path, path, error, unreadable)
+                continue
             if (
                 (name[0] == "." or not free or never_meant(name))
                 and ignore.ignores(path, is_directory)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 
 from ama import fs
 from ama.errors import Conflict, StorageError, shown
+from ama.parallel import start
 from ama.progress import Progress
 from ama.worktree.layout import Begun, Worktree
 
@@ -68,7 +69,11 @@ def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) 
     over = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, over), daemon=True)
     try:
-        beating.start()
+        start(beating)
+    except BaseException:
+        fs.let_go(held)
+        raise
+    try:
         yield
     finally:
         over.set()
