@@ -8,11 +8,11 @@ from ama.catalog.facts import FactReader, RulesOf, code_of, files_of, has_all_tr
 from ama.catalog.finding import Criteria, select
 from ama.catalog.values import Summary
 from ama.describing import Describer
-from ama.errors import IntegrityError
+from ama.errors import IntegrityError, InvalidInput
 from ama.hashing import short
 from ama.logview import LogView
 from ama.objects import Asset, decode_asset
-from ama.values import Ref
+from ama.values import File, Ref
 
 
 def summarise(
@@ -34,12 +34,12 @@ def summarise(
     asset, size = read_asset(db, asset_id)
     reader = FactReader(db, rules_of)
     facts = reader.facts(asset_id, class_name)
-    files = files_of(db, asset_id)
+    files, unlisted = _files(db, asset_id)
     same = select(db, Criteria(tree=asset.tree))
     if describer.status(class_name, asset_id) == "deleted":
         # A catalog that was filled before has its files, and one that is filled today has not.
         facts = tuple(fact for fact in facts if fact.source or not fact.file)
-        files, same, size = (), {}, None
+        files, unlisted, same, size = (), (), {}, None
     return Summary(
         asset=describer.info(asset_id, asset, size),
         files=files,
@@ -49,8 +49,17 @@ def summarise(
         aliases_before=_aliases_before(view, class_name, asset_id),
         made_from_it=_made_from(db, asset_id),
         same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
-        unread=reader.unread,
+        unread=tuple(dict.fromkeys((*unlisted, *reader.unread))),
+        listed=not unlisted,
     )
+
+
+def _files(db: sqlite3.Connection, asset: bytes) -> tuple[tuple[File, ...], tuple[str, ...]]:
+    """Return an asset's files; or none, and why, where they are too many: the rest is told yet."""
+    try:
+        return files_of(db, asset), ()
+    except InvalidInput as error:
+        return (), (error.message,)
 
 
 def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:

@@ -119,7 +119,8 @@ class Summary:
 
     `aliases_before` pointed to it once; `made_from_it` counts the live assets of the store that
     name it as a ref or parent; `same_files` are other assets with the very same files; `unread` are
-    documents and refs that could not be read, so that what they say of it is missing.
+    documents and refs that could not be read, so that what they say of it is missing. `listed` is
+    false where the files are too many to be listed: then there are none, and `unread` says so.
     """
 
     asset: AssetInfo
@@ -131,6 +132,7 @@ class Summary:
     made_from_it: int
     same_files: tuple[Ref, ...]
     unread: tuple[str, ...] = ()
+    listed: bool = True
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
