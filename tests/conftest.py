@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from forging import Forge
+
 PROJECT = Path(__file__).parent.parent
 SOURCE = PROJECT / "src"
 TRAINING_RUNS = Path(__file__).parent / "data" / "training_runs"
@@ -156,3 +158,11 @@ def training_runs(tmp_path: Path) -> Path:
     directory = tmp_path / "training_runs"
     shutil.copytree(TRAINING_RUNS, directory)
     return directory
+
+
+@pytest.fixture
+def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    """A store to publish forged assets to, which is the default remote."""
+    forged = Forge(tmp_path / "store")
+    monkeypatch.setenv("AMA_REMOTE", str(forged.directory))
+    return forged

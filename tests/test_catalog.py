@@ -415,8 +415,12 @@ def test_a_tree_that_multiplies_is_refused(
     shelf.publish("models", {"sound.yml": b"loss: 1"})
     for limit in ("MOST_FILES", "MOST_TEXT"):
         monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", 5000)
+        summary = store.resolve("models/1").summary()
+        assert (summary.files, summary.listed, summary.facts) == ((), False, ())
+        assert all("more than can be listed" in why for why in summary.unread)
+        assert len(summary.unread) == 2  # the files, and what they say
         with pytest.raises(InvalidInput, match="more than can be listed"):
-            store.resolve("models/1").summary()
+            store.compare("models/1", "models/2")
         board = store.leaderboard("models", columns="loss")
         assert [row.values for row in board.rows] == [(1,), (None,)]
         assert "more than can be listed" in board.unread[0].detail

@@ -4,70 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from ama import Repo
-from ama.entries import Publish
-from ama.errors import InvalidInput
-from ama.hashing import asset_id, blob_id, tree_id
-from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
-from ama.packwriter import PackWriter
-from ama.remote import Remote
-from ama.storage.local import LocalStorage
+from ama.errors import InvalidInput, NotFound
+from ama.hashing import blob_id
+from ama.objects import EntryKind, Kind, TreeEntry
 from conftest import Ama
-
-Files = Mapping[str, "bytes | Files"]
+from forging import Forge, listed
 
 PLANTED = b"[core]\n\tfsmonitor = touch planted; false\n"
 """Git's config: any `git status` beside it runs the command."""
-
-
-class Forge:
-    """A store that assets are published to by hand, past all that `add` refuses."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._remote, _ = Remote.create(LocalStorage(directory), directory.parent / "forge-cache")
-
-    def publish(self, files: Files) -> None:
-        objects: dict[bytes, tuple[Kind, bytes]] = {}
-        self.publish_trees(self._tree(files, objects).id, objects)
-
-    def publish_trees(self, root: bytes, objects: Mapping[bytes, tuple[Kind, bytes]]) -> None:
-        asset = encode_asset(Asset("models", root, (), (), "Eve", 1))
-        with PackWriter(self._remote.storage) as writer:
-            for object_id, (kind, data) in objects.items():
-                writer.add(kind, object_id, data)
-            writer.add(Kind.ASSET, asset_id(asset), asset)
-            (index,) = writer.finish()
-        event = Publish(asset_id(asset), "models", (), (index.id,), (index.id,))
-        self._remote.log.append(lambda _: [event], author="Eve", now=lambda: 0)
-
-    def _tree(self, files: Files, objects: dict[bytes, tuple[Kind, bytes]]) -> TreeEntry:
-        entries = []
-        for name, found in sorted(files.items()):
-            if isinstance(found, bytes):
-                objects[blob_id(found)] = (Kind.DATA, found)
-                entries.append(TreeEntry(name, EntryKind.FILE, blob_id(found), len(found)))
-            else:
-                entries.append(self._tree(found, objects)._replace(name=name))
-        return listed(entries, objects)
-
-
-def listed(entries: Sequence[TreeEntry], objects: dict[bytes, tuple[Kind, bytes]]) -> TreeEntry:
-    data = encode_tree(entries)
-    objects[tree_id(data)] = (Kind.TREE, data)
-    return TreeEntry("", EntryKind.TREE, tree_id(data), sum(entry.size for entry in entries))
-
-
-@pytest.fixture
-def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
-    forged = Forge(tmp_path / "store")
-    monkeypatch.setenv("AMA_REMOTE", str(forged.directory))
-    return forged
 
 
 def hinted(hint: str) -> list[str]:
@@ -144,16 +93,21 @@ def test_directories_that_multiply_are_refused_at_once(
     forge.publish_trees(listed(entries, objects).id, objects)
     for command in (
         ["ls", "models/2"],
-        ["show", "models/2"],
+        ["ls", "models/2", "a" * letters],
         ["diff", "models/1", "models/2"],
         ["compare", "models/1", "models/2"],
         ["download", "models/2", "-o", "new"],
-        ["cat", "models/2:file"],
     ):
         refused = run(*command)
         assert (refused.code, refused.stdout) == (InvalidInput.exit_code, "")
         assert "more than can be listed" in refused.stderr
     assert not (tmp_path / "new").exists()
+    shown = run.ok("show", "models/2")
+    assert "more than can be listed" in shown.stderr
+    assert len(shown.output) < 2000
+    assert run("cat", "models/2:file").code == NotFound.exit_code
+    path = "/".join(["a" * letters] * depth) + "/file"
+    assert run.ok("cat", f"models/2:{path}").stdout == "x"
     run.ok("copy", "models/2", "--from", forge.directory, "--to", tmp_path / "copy")
 
 

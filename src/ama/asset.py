@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ama.describing import Describer
 from ama.errors import InvalidInput, shown
-from ama.listing import as_file, find_file, require_named
+from ama.listing import as_file, files_at, find_file, require_named
 from ama.logview import LogView
 from ama.objects import Kind
 from ama.operations.session import at_least_one, several
@@ -19,7 +19,7 @@ from ama.sources import Sources
 from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File
-from ama.worktree.snapshot import Listed, walk
+from ama.worktree.snapshot import Listed, differing, look_up, walk
 
 if TYPE_CHECKING:
     from ama.catalog.comparing import Profile
@@ -87,18 +87,26 @@ class Asset:
             self._opened = Sources(objects_of(self._remote, self._view, self._target))
         return self._opened
 
+    def _tree(self) -> bytes:
+        return self._sources().asset(self._target.asset).tree
+
     def _files(self) -> dict[str, Listed]:
         if self._listing is None:
-            sources = self._sources()
-            tree = sources.asset(self._target.asset).tree
-            self._listing = {item.path: item for item in walk(tree, sources.tree)}
+            found = walk(self._tree(), self._sources().tree)
+            self._listing = {item.path: item for item in found}
         return self._listing
 
-    def files(self) -> tuple[File, ...]:
+    def files(self, path: str = "") -> tuple[File, ...]:
         """Return the asset's files, in the order of their paths.
 
+        Args:
+            path: a file, or a directory for what is below it; by default all. POSIX, relative to
+                the asset's root.
+
         Raises:
-            NotFound: the asset was deleted.
+            NotFound: the asset was deleted, or has nothing at the path.
+            InvalidInput: there are more files than can be listed, as only a forged asset has, or
+                one that holds the same directories many times.
             IntegrityError: a tree is damaged.
             StorageError: the store can't be read.
 
@@ -107,7 +115,29 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").files()[0].size
             7
         """
+        if path:
+            return files_at(self._tree(), path, self._target.name, self._sources().tree)
         return tuple(as_file(item) for item in self._files().values())
+
+    def file(self, path: str) -> File:
+        """Return a file of the asset, which takes no listing.
+
+        Args:
+            path: POSIX, relative to the asset's root.
+
+        Raises:
+            NotFound: the asset has no such file; the hint has the nearest.
+            InvalidInput: it is a directory.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").resolve("models").file("model.txt").size
+            7
+        """
+        return as_file(self._find(path))
+
+    def _find(self, path: str) -> Listed:
+        return find_file(self._tree(), path, self._target.name, self._sources().tree)
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes, whole and verified.
@@ -141,8 +171,7 @@ class Asset:
             >>> sum(map(len, ama.Store.open("store").resolve("models").open("model.txt")))
             7
         """
-        item = find_file(self._files(), path, self._target.name)
-        return self._sources().stream(item.id, Kind.DATA)
+        return self._sources().stream(self._find(path).id, Kind.DATA)
 
     def download(
         self,
@@ -183,14 +212,19 @@ class Asset:
             >>> asset.changes_from(asset)
             ()
         """
-        from ama.operations.inspecting import below
         from ama.worktree.status import compare_listings
 
         _require_asset(old, "Store.diff")
-        changes = compare_listings(old._files(), self._files())
-        wanted = [path.rstrip("/") for path in several(paths)]
-        require_named(wanted, old._files().keys() | self._files().keys())
-        return below(changes, wanted)
+        one, other = ((each._tree(), each._sources().tree) for each in (old, self))
+        before: dict[str, Listed] = {}
+        after: dict[str, Listed] = {}
+        for path in [each.rstrip("/") for each in several(paths)] or [""]:
+            require_named(path, (one, other))
+            pair = look_up(one[0], path, one[1]), look_up(other[0], path, other[1])
+            olds, news = differing(path, pair, one[1], other[1])
+            before |= olds
+            after |= news
+        return compare_listings(before, after)
 
     def compare_contents(
         self, old: Asset, *, paths: str | Iterable[str] = ()
@@ -218,7 +252,7 @@ class Asset:
         from ama.operations.comparing import Side, compare_changes
 
         changes = self.changes_from(old, paths=paths)
-        sides = (Side(asset.open, asset._files()) for asset in (old, self))
+        sides = (Side(asset.open, asset._files) for asset in (old, self))
         return compare_changes(changes, *sides)
 
     def refs(self) -> tuple[Asset, ...]:

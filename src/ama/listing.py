@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import suppress
 
-from ama.errors import InvalidInput, NotFound, shown
+from ama.errors import AmaError, InvalidInput, NotFound, shown
 from ama.given import path_text
 from ama.names import nearest
+from ama.objects import EntryKind
 from ama.values import File
-from ama.worktree.snapshot import Listed
+from ama.worktree.snapshot import Listed, ReadTree, look_up, walk, walk_at
 from ama.worktree.status import KIND_NAMES
 
 
@@ -18,11 +19,14 @@ def as_file(item: Listed) -> File:
     return File(item.path, KIND_NAMES[item.kind], item.id.hex(), item.size)
 
 
-T = TypeVar("T")
+def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
+    """Return the file at a path of an asset; only the directories on the way are read.
 
-
-def find_file(files: Mapping[str, T], path: str, asset: str) -> T:
-    """Return the file at a path of an asset.
+    Args:
+        tree: the asset's tree.
+        path: POSIX, relative to the asset's root.
+        asset: its name, for the error.
+        read: returns the entries of a tree.
 
     Raises:
         NotFound: there is none; the hint has the nearest.
@@ -31,29 +35,55 @@ def find_file(files: Mapping[str, T], path: str, asset: str) -> T:
     path = path_text("a file's name", path).strip("/")
     if not path:
         raise no_file_named(asset)
-    item = files.get(path)
-    if item is not None:
-        return item
-    if any(known.startswith(f"{path}/") for known in files):
+    found = look_up(tree, path, read)
+    if found is None:
+        near = _near(path, ((tree, read),))
+        hint = f"did you mean {' or '.join(near)}?" if near else f"see what is: ama ls {asset}"
+        raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+    if found.kind is EntryKind.TREE:
         raise InvalidInput(
             f"{shown(path)} is a directory in {asset}", hint=f"list it: ama ls {asset} {path}"
         )
-    near = nearest(path, files)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"see what is: ama ls {asset}"
-    raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+    return Listed(path, found.kind, found.id, found.size)
 
 
-def require_named(paths: Iterable[str], known: Collection[str]) -> None:
-    """Check that paths name files, or directories with some in them.
+def files_at(tree: bytes, path: str, asset: str, read: ReadTree) -> tuple[File, ...]:
+    """Return the file at a path of an asset, or the files below it; see `find_file`.
 
     Raises:
-        NotFound: one names nothing; the hint has the nearest.
+        NotFound: there is none; the hint has the nearest.
+        InvalidInput: there are too many to list.
     """
-    for path in paths:
-        if path and path not in known and not any(k.startswith(f"{path}/") for k in known):
-            near = nearest(path, known)
-            hint = f"did you mean {' or '.join(near)}?" if near else "paths are relative to the top"
-            raise NotFound(f"no asset that is compared has {shown(path)}", hint=hint)
+    path = path_text("a file's or a directory's name", path).strip("/")
+    found = look_up(tree, path, read)
+    files = () if found is None else tuple(map(as_file, walk_at(path, found, read)))
+    if path and not files:
+        near = _near(path, ((tree, read),))
+        hint = f"did you mean {' or '.join(near)}?" if near else f"`ama ls {asset}` lists all"
+        raise NotFound(f"there is no file '{path}' in {asset}", hint=hint)
+    return files
+
+
+def require_named(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> None:
+    """Check that a path names a file, or a directory, in one of some trees.
+
+    Raises:
+        NotFound: it names nothing; the hint has the nearest.
+    """
+    if all(look_up(tree, path, read) is None for tree, read in trees):
+        near = _near(path, trees)
+        hint = f"did you mean {' or '.join(near)}?" if near else "paths are relative to the top"
+        raise NotFound(f"no asset that is compared has {shown(path)}", hint=hint)
+
+
+def _near(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> list[str]:
+    """Return the paths nearest to one that is in no tree; none of a tree that can't be listed."""
+    return nearest(path, dict.fromkeys(path for each in trees for path in _paths(*each)))
+
+
+def _paths(tree: bytes, read: ReadTree) -> Iterator[str]:
+    with suppress(AmaError):
+        yield from [item.path for item in walk(tree, read)]
 
 
 def no_file_named(asset: str) -> InvalidInput:

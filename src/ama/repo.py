@@ -22,6 +22,7 @@ from ama.operations.session import Session, absolute, at_least_one, several
 from ama.progress import NO_PROGRESS, Progress
 from ama.settings import Settings
 from ama.worktree.layout import Worktree
+from ama.worktree.snapshot import Listed
 
 if TYPE_CHECKING:
     from ama.catalog.values import Summary
@@ -326,24 +327,58 @@ class Repo:
         listed = tuple(map(as_file, files.values()))
         return summary_here(session.info(asset, Describer(view)), listed, read, self.settings)
 
-    def files(self, name: str = "HEAD") -> tuple[File, ...]:
+    def files(self, name: str = "HEAD", path: str = "") -> tuple[File, ...]:
         """Return the files of an asset, in the order of their paths.
 
         Args:
             name: the asset's name.
+            path: a file, or a directory for what is below it; by default all. POSIX, relative to
+                the asset's root.
 
         Raises:
-            NotFound: there is no such asset.
+            NotFound: there is no such asset, or nothing at the path.
+            InvalidInput: there are more files than can be listed, as only a forged asset has, or
+                one that holds the same directories many times.
 
         Example:
             >>> import ama
             >>> [file.path for file in ama.Repo.open("worktree").files()]
             ['model.txt']
         """
-        from ama.listing import as_file
+        from ama.listing import as_file, files_at
 
         session = self._session
+        if path:
+            tree = session.live_tree(session.resolve(name))
+            return files_at(tree, path, name, session.sources().tree)
         return tuple(as_file(item) for item in session.contents(name).values())
+
+    def file(self, path: str, asset: str = "HEAD") -> File:
+        """Return a file of an asset, which takes no listing.
+
+        Args:
+            path: POSIX, relative to the asset's root.
+            asset: the asset's name.
+
+        Raises:
+            NotFound: the asset has no such file; the hint has the nearest.
+            InvalidInput: it is a directory.
+
+        Example:
+            >>> import ama
+            >>> ama.Repo.open("worktree").file("model.txt").size
+            7
+        """
+        from ama.listing import as_file
+
+        return as_file(self._find(path, asset))
+
+    def _find(self, path: str, asset: str) -> Listed:
+        from ama.listing import find_file
+
+        session = self._session
+        tree = session.live_tree(session.resolve(asset))
+        return find_file(tree, path, asset, session.sources().tree)
 
     def read(self, path: str, asset: str = "HEAD") -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was added.
@@ -361,11 +396,7 @@ class Repo:
             >>> b"".join(ama.Repo.open("worktree").read("model.txt"))
             b'weights'
         """
-        from ama.listing import find_file
-
-        session = self._session
-        files = session.contents(asset)
-        return session.read(find_file(files, path, asset))
+        return self._session.read(self._find(path, asset))
 
     def classes(self) -> tuple[ClassInfo, ...]:
         """Return the classes of the store; see `Store.classes`.

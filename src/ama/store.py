@@ -13,7 +13,6 @@ from ama.describing import Describer
 from ama.encoding import from_system, given, system_path
 from ama.errors import InvalidInput, NotFound, shown
 from ama.given import check_texts, path_text
-from ama.listing import find_file
 from ama.logview import LogView
 from ama.names import check_alias, check_class
 from ama.objects import check_text
@@ -438,8 +437,7 @@ class Store:
             raise NotFound(
                 f"{shown(text)}: no such file", hint="name a file here, ASSET:PATH, or a hash"
             )
-        files = {item.path: item for item in self.resolve(asset).files()}
-        return bytes.fromhex(find_file(files, path, asset).id)
+        return bytes.fromhex(self.resolve(asset).file(path).id)
 
     def compare(self, *names: str) -> Comparison:
         """Return what differs between assets of this store, and what is the same.

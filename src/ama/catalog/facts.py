@@ -138,7 +138,13 @@ class FactReader:
         by_path: dict[str, tuple[Fact, ...]] = {}
         left = MOST_VALUES
         try:
-            for path, document in sorted(self._paths(asset), key=_further_up_first):
+            paths = sorted(self._paths(asset), key=_further_up_first)
+        except InvalidInput:
+            paths = []
+            why = "its YAML, JSON and TOML files are more than can be listed"
+            self._unread[Unread(name, reason="too_many", source=source, detail=why)] = None
+        try:
+            for path, document in paths:
                 key = (document, path, class_name)
                 if key not in self._facts:
                     self._facts[key] = _facts(path, self._document(document).values, rules)

@@ -18,6 +18,12 @@ MOST_WORDS = 12
 SIZE = "(SELECT size FROM trees WHERE object = assets.tree)"
 """The size of an asset's files; nothing where they aren't known."""
 
+
+def summed(sizes: str) -> str:
+    """Return what adds sizes up in SQL: `sum` fails where hostile ones are more than 64 bits."""
+    return f"CAST(min(total({sizes}), 9223372036854774784.0) AS INTEGER)"
+
+
 _LINE = f"hash, class, number, status, author, created_at, message, {SIZE}, unread"
 
 
@@ -121,9 +127,10 @@ def lines(db: sqlite3.Connection, where: str, *values: object) -> tuple[AssetLin
 
 def classes(db: sqlite3.Connection) -> tuple[ClassOverview, ...]:
     """Return every class of a store, the one with the newest asset first."""
+    live = f"CASE WHEN status != 'deleted' THEN {SIZE} END"
     rows = db.execute(
         "SELECT class, sum(status != 'deleted'),"
-        f" coalesce(sum(CASE WHEN status != 'deleted' THEN {SIZE} END), 0),"
+        f" {summed(live)},"
         " max(CASE WHEN status != 'deleted' THEN number END)"
         " FROM assets WHERE number IS NOT NULL GROUP BY class"
     )
@@ -257,7 +264,7 @@ def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ..
 def contents(db: sqlite3.Connection) -> Contents:
     """Return how much the assets of a store hold, and how much of that is not the same."""
     assets, size = db.execute(
-        f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM assets"
+        f"SELECT count(*), {summed(SIZE)} FROM assets"
         " WHERE number IS NOT NULL AND status != 'deleted'"
     ).fetchone()
     # What only deleted assets had is in the catalog still.
@@ -265,7 +272,7 @@ def contents(db: sqlite3.Connection) -> Contents:
         "WITH RECURSIVE live(tree) AS ("
         " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"
         " UNION SELECT object FROM live JOIN children USING (tree) WHERE kind = :tree)"
-        " SELECT count(*), coalesce(sum(size), 0) FROM"
+        f" SELECT count(*), {summed('size')} FROM"
         " (SELECT max(size) AS size FROM children"
         " WHERE kind != :tree AND tree IN (SELECT tree FROM live) GROUP BY object)",
         {"tree": int(EntryKind.TREE)},

@@ -9,11 +9,11 @@ from ama.catalog.finding import Criteria, select
 from ama.catalog.unread import Unread
 from ama.catalog.values import Summary
 from ama.describing import Describer
-from ama.errors import IntegrityError
+from ama.errors import IntegrityError, InvalidInput
 from ama.hashing import short
 from ama.logview import LogView
 from ama.objects import Asset, decode_asset
-from ama.values import Ref
+from ama.values import File, Ref
 
 
 def summarise(
@@ -35,12 +35,13 @@ def summarise(
     asset, size = read_asset(db, asset_id)
     reader = FactReader(db, rules_of)
     facts = reader.facts(asset_id, class_name)
-    files = files_of(db, asset_id)
+    number = view.class_state(class_name).number(asset_id)
+    files, unlisted = _files(db, asset_id, f"{class_name}/{number}")
     same = select(db, Criteria(tree=asset.tree))
     if describer.status(class_name, asset_id) == "deleted":
         # A catalog that was filled before has its files, and one that is filled today has not.
         facts = tuple(fact for fact in facts if fact.source or not fact.file)
-        files, same, size = (), {}, None
+        files, unlisted, same, size = (), (), {}, None
     return Summary(
         asset=describer.info(asset_id, asset, size),
         files=files,
@@ -50,8 +51,19 @@ def summarise(
         aliases_before=_aliases_before(view, class_name, asset_id),
         made_from_it=_made_from(db, asset_id),
         same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
-        unread=(*reader.unread, *reader.gaps),
+        unread=tuple(dict.fromkeys((*unlisted, *reader.unread, *reader.gaps))),
+        listed=not unlisted,
     )
+
+
+def _files(
+    db: sqlite3.Connection, asset: bytes, name: str
+) -> tuple[tuple[File, ...], tuple[Unread, ...]]:
+    """Return an asset's files; or none, and why, where they are too many: the rest is told yet."""
+    try:
+        return files_of(db, asset), ()
+    except InvalidInput as error:
+        return (), (Unread(name, reason="too_many", detail=error.message),)
 
 
 def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:

@@ -121,6 +121,8 @@ class Summary:
     `aliases_before` pointed to it once; `made_from_it` counts the live assets of the store that
     name it as a ref or parent; `same_files` are other assets with the very same files; `unread` is
     what of its documents and refs could not be read, so that what that says of it is missing.
+    `listed` is false where the files are too many to be listed: then there are none, and `unread`
+    says so.
     """
 
     asset: AssetInfo
@@ -132,6 +134,7 @@ class Summary:
     made_from_it: int
     same_files: tuple[Ref, ...]
     unread: tuple[Unread, ...] = ()
+    listed: bool = True
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""

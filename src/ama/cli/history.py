@@ -32,7 +32,7 @@ from ama.cli.opening import (
     path_in_asset,
     way_to_a_worktree,
 )
-from ama.cli.output import console, count, first_line, plain, when
+from ama.cli.output import console, count, first_line, plain, size, when
 from ama.cli.rendering import (
     as_seen_from_here,
     asset_text,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from ama.catalog.values import Summary
     from ama.cli.opening import Source
     from ama.contents.comparing import FileDiff
-    from ama.values import Change, File
+    from ama.values import Change
 
 _SOME_FACTS = 12
 _SOME_FILES = 20
@@ -124,10 +124,7 @@ def show(
     if colon:
         path = path_in_asset(path)
         if console.json:  # of bytes there is no JSON, but of what is known about them
-            from ama.listing import find_file
-
-            by_path = {file.path: file for file in source.files(name)}
-            console.print_json(find_file(by_path, path, name))
+            console.print_json(source.file(path, name))
         else:
             _write_bytes(source.read(path, name))
         return
@@ -179,6 +176,10 @@ def _print_summary(summary: Summary, everything: bool) -> None:
     if info.status == "deleted":
         return
     files = summary.files
+    if not summary.listed:
+        where = f"{info.class_name}/{info.number}:DIR"
+        print_field("Files", f"{size(info.size)}; see one directory: ama ls {where}")
+        return
     print_field("Files", files_text(len(files), sum(file.size for file in files)))
     shown = files if everything else beginning(files, _SOME_FILES)
     print_files(shown, indent="  ")
@@ -205,15 +206,14 @@ def ls(
 
     name, colon, inside = asset.partition(":")
     path = inside if colon and path is None else path
+    wanted = path_in_asset(path) if path else ""
     try:
-        files = open_source(remote).files(name)
+        files = open_source(remote).files(name, "" if wanted == os.curdir else wanted)
     except (InvalidInput, NotFound) as error:
         if path is None and remote is None and _is_here(name):
             hint = f"a path goes behind the asset: ama ls HEAD {shlex.quote(name)}"
             raise type(error)(error.message, hint=hint) from error
         raise
-    if path and (wanted := path_in_asset(path)) != os.curdir:
-        files = _below(files, wanted, name)
     if not console.report(files):
         print_files(files)
 
@@ -222,21 +222,6 @@ def _is_here(word: str) -> bool:
     """Whether a word names a file or directory of the worktree that one stands in."""
     repo = find_repo()
     return repo is not None and (is_here(word) or repo.is_tracked(absolute(word)))
-
-
-def _below(files: tuple[File, ...], path: str, asset: str) -> tuple[File, ...]:
-    directory = path.rstrip("/")
-    found = tuple(
-        file for file in files if file.path == directory or file.path.startswith(f"{directory}/")
-    )
-    if not found:
-        from ama.errors import NotFound
-        from ama.names import nearest
-
-        near = nearest(directory, (file.path for file in files))
-        hint = f"did you mean {' or '.join(near)}?" if near else f"`ama ls {asset}` lists all"
-        raise NotFound(f"there is no file '{path}' in {asset}", hint=hint)
-    return found
 
 
 def cat(

@@ -185,8 +185,12 @@ class Source(Protocol):
         """Sum an asset up."""
         ...
 
-    def files(self, name: str) -> tuple[File, ...]:
-        """List the files of an asset."""
+    def files(self, name: str, path: str = "") -> tuple[File, ...]:
+        """List the files of an asset, or those at and below a path of it."""
+        ...
+
+    def file(self, path: str, asset: str) -> File:
+        """Find a file of an asset."""
         ...
 
     def read(self, path: str, asset: str) -> Iterator[bytes]:
@@ -241,9 +245,13 @@ class StoreSource:
         """Sum an asset up."""
         return self._asset(name).summary()
 
-    def files(self, name: str) -> tuple[File, ...]:
-        """List the files of an asset."""
-        return self._asset(name).files()
+    def files(self, name: str, path: str = "") -> tuple[File, ...]:
+        """List the files of an asset, or those at and below a path of it."""
+        return self._asset(name).files(path)
+
+    def file(self, path: str, asset: str) -> File:
+        """Find a file of an asset."""
+        return self._asset(asset).file(path)
 
     def read(self, path: str, asset: str) -> Iterator[bytes]:
         """Read a file of an asset, verified."""

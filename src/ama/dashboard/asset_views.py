@@ -18,7 +18,6 @@ from ama.dashboard.views import ROLES, panel
 from ama.errors import NotFound, shown
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
-from ama.listing import find_file
 from ama.store import Store
 from ama.values import AliasMove, File
 
@@ -169,8 +168,7 @@ def file_of_asset(asset: Asset, path: str) -> File:
     Raises:
         NotFound: the asset has no such file; the hint has the nearest.
     """
-    files = {file.path: file for file in asset.files()}
-    found = find_file(files, path, asset.info.name)
+    found = asset.file(path)
     if found.path != path:  # written in another way, such as with a slash at its end
         raise NotFound(f"{asset.info.name} has no file {shown(path)}")
     return found

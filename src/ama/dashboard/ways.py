@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from ama.errors import AmaError
 from ama.names import nearest
 from ama.state import ClassState
 from ama.store import Store
@@ -63,7 +65,8 @@ def _asset_ways(store: Store, state: ClassState, number: int, path: str) -> list
     here = "assets", state.name, number
     files = []
     if path and record.status != "deleted":
-        files = [file.path for file in store.resolve(f"{state.name}/{number}").files()]
+        with suppress(AmaError):  # one that can't be listed has no way to offer
+            files = [file.path for file in store.resolve(f"{state.name}/{number}").files()]
     return [
         *(Way(each, (*here, "files", each)) for each in nearest(path, files)),
         Way(f"{state.name}/{number}", here),

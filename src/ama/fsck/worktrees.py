@@ -173,7 +173,7 @@ class _Check:
                 self._problem(f"commit {short(asset)}", "it can't be read", [asset])
                 continue
             try:
-                listed = list(walk(record.tree, self._tree_entries))
+                listed = list(walk(record.tree, self._tree_entries, wanted=True))
             except AmaError as error:
                 give_up(error)
                 self._problem(f"commit {short(asset)}", error.message, [asset])
@@ -199,7 +199,9 @@ class _Check:
             return set()
         record = self.records.get(at)
         try:
-            return None if record is None else {i.id for i in walk(record.tree, self._tree_entries)}
+            if record is None:
+                return None
+            return {item.id for item in walk(record.tree, self._tree_entries, wanted=True)}
         except AmaError as error:
             give_up(error)
             return None

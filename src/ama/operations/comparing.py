@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from ama import fs
 from ama.contents.comparing import ContentDiff, FileDiff, compare_contents
@@ -30,11 +30,12 @@ class Side:
     """One of the two that are compared.
 
     `read` returns the bytes of the file at a path, or None if they are nowhere any more. `files`
-    are looked through for content that has another name on the other side.
+    lists what is looked through for content that has another name on the other side, where that is
+    asked for.
     """
 
     read: Callable[[str], Iterable[bytes] | None]
-    files: Mapping[str, Listed]
+    files: Callable[[], Mapping[str, Listed]]
 
 
 def diff_contents(
@@ -79,7 +80,7 @@ def compare_changes(changes: Sequence[Change], old: Side, new: Side) -> Iterator
 def _by_content(side: Side) -> dict[str | None, list[str]]:
     """Return the paths that each content has, but that of empty files, which says nothing."""
     found: dict[str | None, list[str]] = {}
-    for path, item in side.files.items():
+    for path, item in side.files().items():
         if item.size:
             found.setdefault(item.id.hex(), []).append(path)
     return found
@@ -94,8 +95,12 @@ def _comparison(change: Change, old: Side, new: Side) -> ContentDiff:
 
 
 def _asset_side(session: Session, asset: bytes | None) -> Side:
-    files = session.listing(asset)
-    return Side(lambda path: session.read(files[path]), files)
+    files = cache(lambda: session.listing(asset))
+
+    def read(path: str) -> Iterable[bytes]:
+        return session.read(session.find(asset, path))
+
+    return Side(read, files)
 
 
 def _staged_side(session: Session, index: Index) -> Side:
@@ -107,7 +112,7 @@ def _staged_side(session: Session, index: Index) -> Side:
             return _read_here(session.tree, path)
         return session.read(item) if item.id in session.sources() else None
 
-    return Side(read, files)
+    return Side(read, lambda: files)
 
 
 def _is_here(tree: Worktree, item: Listed) -> bool:
@@ -118,7 +123,7 @@ def _is_here(tree: Worktree, item: Listed) -> bool:
 
 def _worktree_side(tree: Worktree) -> Side:
     # What was renamed here is found from its new name, once that is staged.
-    return Side(partial(_read_here, tree), {})
+    return Side(partial(_read_here, tree), dict)
 
 
 def _read_here(tree: Worktree, path: str) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from ama.state import ClassState
 from ama.storage.urls import is_read_only
 from ama.values import AssetInfo, Change, Status
 from ama.worktree.layout import Worktree
-from ama.worktree.snapshot import Listed, staged_files
+from ama.worktree.snapshot import Listed, differing, staged_files, top_of, walk
 from ama.worktree.status import as_it_is, compare_listings, compare_worktree
 
 
@@ -143,11 +143,10 @@ def diff(
     _, head = tree.head.read()
     index = tree.index.read()
     wanted = [tree.relative(path) for path in paths]
-    before = {} if old is None else session.contents(old)
-    after = {} if new is None else session.contents(new)
     if new is not None and old is not None:
-        changes = compare_listings(before, after)
-    elif staged and old is None:
+        return _between(session, old, new, wanted, index)
+    before = {} if old is None else session.contents(old)
+    if staged and old is None:
         changes = staged_changes(session, head, index)
     elif staged:
         changes = compare_listings(before, staged_files(index))
@@ -155,12 +154,32 @@ def diff(
         changes = _since_add(tree, index)
     else:
         changes = _against_worktree(tree, before, index)
+    return _chosen(tree, changes, wanted, before.keys() | index.entries.keys())
+
+
+def _between(
+    session: Session, old: str, new: str, wanted: Sequence[str], index: Index
+) -> tuple[Change, ...]:
+    """Return what differs between two assets; directories that are the same take no time."""
+    trees = session.live_tree(session.resolve(old)), session.live_tree(session.resolve(new))
+    read = session.sources().tree
+    changes = compare_listings(*differing("", (top_of(trees[0]), top_of(trees[1])), read, read))
+    known: set[str] = set(index.entries) if wanted else set()
+    for tree in trees if wanted else ():
+        known.update(item.path for item in walk(tree, read))
+    return _chosen(session.tree, changes, wanted, known)
+
+
+def _chosen(
+    tree: Worktree, changes: tuple[Change, ...], wanted: Sequence[str], known: Set[str]
+) -> tuple[Change, ...]:
+    """Return the changes of what was named, files or directories; all where nothing was."""
     if not wanted:
         return changes
-    known = {change.path for change in changes} | before.keys() | after.keys()
+    known = {change.path for change in changes} | known
     chosen: set[str] = set()
     for path in wanted:
-        found = tree.named(path, known | index.entries.keys())
+        found = tree.named(path, known)
         if path and not found and not os.path.lexists(tree.root / to_system(path)):
             raise NotFound(
                 f"{shown(tree.near(path))} is neither here nor in what is compared",
@@ -168,19 +187,6 @@ def diff(
             )
         chosen.update(found)
     return tuple(change for change in changes if change.path in chosen)
-
-
-def below(changes: tuple[Change, ...], paths: Sequence[str]) -> tuple[Change, ...]:
-    """Return the changes of some files, and of what is below some directories; all of no path."""
-    return tuple(
-        change
-        for change in changes
-        if not paths or any(_is_below(change.path, path) for path in paths)
-    )
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return not directory or path == directory or path.startswith(f"{directory}/")
 
 
 def _against_worktree(

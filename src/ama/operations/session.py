@@ -24,7 +24,7 @@ from ama.storage.opening import open_storage
 from ama.storage.protocol import Storage
 from ama.values import AssetInfo
 from ama.worktree.layout import Worktree
-from ama.worktree.snapshot import Listed, walk
+from ama.worktree.snapshot import ONE_DIRECTORY, Listed, look_up, walk
 
 if TYPE_CHECKING:
     from ama.logview import LogView
@@ -259,13 +259,33 @@ class Session:
         self._sources = None
         self.tree.objects.reload()
 
-    def listing(self, asset: bytes | None) -> dict[str, Listed]:
-        """Return an asset's files by path; none for no asset."""
+    def listing(
+        self, asset: bytes | None, *, wanted: bool = True, hint: str = ONE_DIRECTORY
+    ) -> dict[str, Listed]:
+        """Return an asset's files by path; none for no asset.
+
+        Args:
+            asset: the asset.
+            wanted: whether they are here, or were asked for; see `snapshot.walk`.
+            hint: what to do where there are too many.
+        """
         if asset is None:
             return {}
         sources = self.sources()
-        found = sources.asset(asset)
-        return {item.path: item for item in walk(found.tree, sources.tree)}
+        found = walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=hint)
+        return {item.path: item for item in found}
+
+    def find(self, asset: bytes | None, path: str) -> Listed:
+        """Return a file of an asset that is known to have it.
+
+        Raises:
+            NotFound: it hasn't.
+        """
+        sources = self.sources()
+        found = None if asset is None else look_up(sources.asset(asset).tree, path, sources.tree)
+        if found is None:
+            raise NotFound(f"what is compared has no file {shown(path)}")
+        return Listed(path, found.kind, found.id, found.size)
 
     def contents(self, name: str) -> dict[str, Listed]:
         """Return the files of the asset that a name means, by path.
@@ -282,9 +302,18 @@ class Session:
         Raises:
             NotFound: it was deleted, and is not HEAD's.
         """
+        self.live_tree(asset)
+        return self.listing(asset, wanted=asset == self.tree.head.read()[1].asset)
+
+    def live_tree(self, asset: bytes) -> bytes:
+        """Return the id of an asset's tree.
+
+        Raises:
+            NotFound: it was deleted, and is not HEAD's.
+        """
         if asset != self.tree.head.read()[1].asset:
             self.require_live(asset)
-        return self.listing(asset)
+        return self.sources().asset(asset).tree
 
     def require_live(self, asset: bytes) -> None:
         """Refuse an asset that was deleted from the default remote, as it was seen last.

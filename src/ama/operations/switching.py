@@ -199,8 +199,13 @@ def _move(
     old_files = session.listing(head.asset)
     _check_kept(session, head, asset, force=force)
     target = sources.asset(asset)
-    new_files = session.listing(asset)
     url, number = found or (head.origin, None)
+    elsewhere = f"ama download {target.class_name}/{number or asset.hex()[:12]} -o DIR "
+    new_files = session.listing(
+        asset,
+        wanted=bool(tree.index.read().include),
+        hint=f"take a part elsewhere: {elsewhere}--include 'DIR/*'; or all of it: --include '*'",
+    )
     moved = Head(target.class_name, asset, url, _unpublished(session, head, asset), alias, number)
     with Checkout(tree, at) as checkout:
         begun, _ = _begun(tree)
@@ -216,7 +221,7 @@ def _move(
             base=old_files,
             force=force,
             arriving=_arriving(session, begun),
-            instead=f"ama download {target.class_name}/{number or asset.hex()[:12]} -o DIR ",
+            instead=elsewhere,
         )
         keep_metadata(tree, sources, asset)
         try:

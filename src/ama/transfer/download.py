@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from ama.worktree.checkout import (
 )
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
 from ama.worktree.places import require_no_git
-from ama.worktree.snapshot import Listed, trees_below, walk
+from ama.worktree.snapshot import A_PART, Listed, trees_below, walk
 from ama.worktree.turns import Busy, settle, turn
 
 
@@ -116,7 +116,7 @@ def require_match(
     paths = [
         item.path
         for asset, sources in opened.items()
-        for item in walk(sources.asset(asset).tree, sources.tree)
+        for item in _listing(sources, asset, selection)
     ]
     if paths and not any(map(wanted, paths)):
         names = " or ".join(target.name for target in targets)
@@ -154,7 +154,7 @@ def download(
     """
     sources = sources or Sources(objects_of(remote, view, target))
     asset = sources.asset(target.asset)
-    listing = list(walk(asset.tree, sources.tree))
+    listing = list(_listing(sources, target.asset, selection))
     wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
     require_no_git(item.path for item in listing if wanted(item.path))
     begun = Begun(target.name, _command(remote, target, directory, selection))
@@ -175,6 +175,12 @@ def download(
             if stood == (tree.noted(CHECKOUT), tree.head.generation()):
                 raise
             settle(tree, is_alike)
+
+
+def _listing(sources: Sources, asset: bytes, selection: Selection) -> Iterator[Listed]:
+    """Yield an asset's files; of many that come out of few, only where they are asked for."""
+    wanted = bool(selection.include)
+    return walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=A_PART)
 
 
 def _what(begun: Begun) -> tuple[str, str]:

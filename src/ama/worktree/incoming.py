@@ -31,7 +31,7 @@ from ama.errors import (
     shown,
 )
 from ama.hashing import HashingReader, blob_id, hash_stream
-from ama.objects import EntryKind, Kind
+from ama.objects import MAX_LINK, EntryKind, Kind
 from ama.objectstore import Have
 from ama.progress import Progress
 from ama.sources import Sources
@@ -137,7 +137,7 @@ class Incoming:
             For each path its file; a symlink's holds its target.
 
         Raises:
-            IntegrityError: content is damaged.
+            IntegrityError: content is damaged, or a symlink says what none can.
             InvalidInput: a symlink leads out of the asset.
         """
         earlier = {}
@@ -181,7 +181,7 @@ class Incoming:
         directory = os.path.dirname(target)
         self._sweep(directory)
         if item.kind is EntryKind.SYMLINK:
-            fs.make_symlink(_text(staged), target, sync=False)
+            fs.make_symlink(_link_text(item, _data(staged)), target, sync=False)
             return
         executable = item.kind is EntryKind.EXECUTABLE
         temp = fs.write_temp(directory, _verified(staged, item), executable=executable)
@@ -262,6 +262,10 @@ def _fetch(
             by_id = small if item.size < THRESHOLD else large
             by_id.setdefault(item.id, []).append(item)
 
+    for items in small.values():
+        for item in items:
+            if item.kind is EntryKind.SYMLINK:
+                _check_length(item, sources)
     needed = sum(
         item.size for by_id in (small, large) for items in by_id.values() for item in items
     )
@@ -298,16 +302,17 @@ def require_space(tree: Worktree, needed: int) -> None:
 
 def _rename(item: Listed, staged: str, target: str) -> None:
     if item.kind is EntryKind.SYMLINK:
-        fs.make_symlink(_text(staged), target, sync=False, temp_in=os.path.dirname(staged))
+        text = _link_text(item, _data(staged))
+        fs.make_symlink(text, target, sync=False, temp_in=os.path.dirname(staged))
     else:
         fs.place(staged, target, sync=False, keep=True)
 
 
-def _text(staged: str) -> str:
+def _data(staged: str) -> bytes:
     data = fs.read_file(staged)
     if data is None:
         raise StorageError(f"{shown(staged)} is gone", hint="run the same command again")
-    return data.decode()
+    return data
 
 
 def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
@@ -407,9 +412,46 @@ def _write(path: str, data: bytes | Iterable[bytes], item: Listed) -> None:
 
 
 def _check_link(item: Listed, data: bytes) -> None:
-    target = data.decode("utf-8", "replace")
+    target = _link_text(item, data)
     if not stays_inside(item.path, target):
         raise InvalidInput(
             f"{shown(item.path)} is a symlink that leads out of the asset, to {shown(target)}",
-            hint=f"leave it out: --exclude '{shown(item.path)}'",
+            hint=_without(item),
         )
+
+
+def _check_length(item: Listed, sources: Sources) -> None:
+    """Check that a symlink isn't in chunks, as large content is, before any of it comes."""
+    recipe = sources.recipe(item.id)
+    if recipe is not None and recipe.size > MAX_LINK:
+        raise _no_link(item, f"has {recipe.size:,} bytes, more than {MAX_LINK:,}")
+
+
+def _link_text(item: Listed, data: bytes) -> str:
+    """Return where a symlink leads; what the asset says of its size isn't believed.
+
+    Raises:
+        IntegrityError: it says what no symlink can say.
+    """
+    if len(data) > MAX_LINK:
+        raise _no_link(item, f"has {len(data):,} bytes, more than {MAX_LINK:,}")
+    if not data:
+        raise _no_link(item, "is empty")
+    try:
+        target = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "backslashreplace")
+        raise _no_link(item, f"isn't valid UTF-8: {shown(text)}") from None
+    if "\0" in target:
+        raise _no_link(item, f"has a NUL: {shown(target)}")
+    return target
+
+
+def _no_link(item: Listed, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"{shown(item.path)} is a symlink whose target {why}", hint=_without(item)
+    )
+
+
+def _without(item: Listed) -> str:
+    return f"leave it out: --exclude '{shown(item.path)}'"

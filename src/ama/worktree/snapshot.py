@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 from ama.errors import IntegrityError, InvalidInput, shown
@@ -17,6 +19,18 @@ MOST_FILES = 1 << 22
 
 MOST_TEXT = 1 << 28
 """Nor one whose paths together have more characters."""
+
+FREELY = 1 << 18
+"""So many files are listed however they come about: that takes a second, and some 100 MB."""
+
+MOST_TEXT_FREELY = 1 << 25
+
+SHARING = 16
+"""Of more, each directory's entry may stand at so many places on average, and no more: what a
+listing takes is then in proportion to what a store really holds."""
+
+ONE_DIRECTORY = "look at one directory of it: ama ls ASSET:DIR"
+A_PART = "take a part: --include 'DIR/*'; or, if it is to be so, all of it: --include '*'"
 
 Key = TypeVar("Key")
 Directory = tuple[list[str], list[tuple[str, Key]]]
@@ -75,31 +89,36 @@ def _add_directory(directories: dict[str, list[TreeEntry]], path: str) -> None:
         path = path.rpartition("/")[0]
 
 
-def walk(tree: bytes, read: ReadTree) -> Iterator[Listed]:
+def walk(
+    tree: bytes, read: ReadTree, *, wanted: bool = False, hint: str = ONE_DIRECTORY
+) -> Iterator[Listed]:
     """Yield every file below a tree, in the order of their paths.
 
     Args:
         tree: the root's id.
         read: returns the entries of a tree.
+        wanted: whether these very files are asked for, or are here already: then it doesn't matter
+            how few directories they come out of. See `require_listable`.
+        hint: what to do where there are too many.
 
     Raises:
         IntegrityError: directories that are nested deeper than any file system allows.
         InvalidInput: there are too many; see `require_listable`.
     """
     trees = dict(trees_below(tree, read))
-    require_listable(tree, lambda at: _directory(trees[at]))
+    counts = require_listable(tree, lambda at: _directory(trees[at]), wanted=wanted, hint=hint)
     waiting = [("", 0, iter(trees[tree]))]
     while waiting:
         prefix, depth, entries = waiting[-1]
         entry = next(entries, None)
         if entry is None:
             waiting.pop()
-        elif entry.kind is EntryKind.TREE:
+        elif entry.kind is not EntryKind.TREE:
+            yield Listed(f"{prefix}{entry.name}", entry.kind, entry.id, entry.size)
+        elif counts[entry.id]:  # ways that lead to no file may be more than anybody can go
             if depth >= MAX_DEPTH:
                 raise IntegrityError(f"{shown(prefix)} is nested deeper than {MAX_DEPTH}")
             waiting.append((f"{prefix}{entry.name}/", depth + 1, iter(trees[entry.id])))
-        else:
-            yield Listed(f"{prefix}{entry.name}", entry.kind, entry.id, entry.size)
 
 
 def _directory(entries: tuple[TreeEntry, ...]) -> Directory[bytes]:
@@ -109,7 +128,13 @@ def _directory(entries: tuple[TreeEntry, ...]) -> Directory[bytes]:
     )
 
 
-def require_listable(top: Key, read: Callable[[Key], Directory[Key]]) -> None:
+def require_listable(
+    top: Key,
+    read: Callable[[Key], Directory[Key]],
+    *,
+    wanted: bool = False,
+    hint: str = ONE_DIRECTORY,
+) -> dict[Key, int]:
     """Check that what is below a directory can be listed, before it is.
 
     A hostile store may claim directories in directories that multiply: a few dozen small ones stand
@@ -118,13 +143,20 @@ def require_listable(top: Key, read: Callable[[Key], Directory[Key]]) -> None:
     Args:
         top: the directory.
         read: returns what is in a directory.
+        wanted: whether the files are asked for, however few entries they come out of.
+        hint: what to do where there are too many.
+
+    Returns:
+        How many files are in and below each directory.
 
     Raises:
-        InvalidInput: it holds too many files, or their paths have too many characters.
+        InvalidInput: it holds too many files, or their paths have too many characters; or many that
+            come out of few entries of directories, and these are not `wanted`.
     """
     known: dict[Key, tuple[int, int]] = {}
     listed: dict[Key, Directory[Key]] = {}
     waiting = [top]
+    held = 0
     while waiting:
         at = waiting[-1]
         if at not in listed and at not in known:
@@ -135,15 +167,25 @@ def require_listable(top: Key, read: Callable[[Key], Directory[Key]]) -> None:
         if at in known:
             continue
         names, directories = listed.pop(at)
+        held += len(names) + len(directories)
+        _require_few(held // 2, 0, hint)  # of two assets, pairs of directories multiply as well
         files, text = len(names), sum(map(len, names))
         for name, inner in directories:
             files += known[inner][0]
             text += known[inner][1] + known[inner][0] * (len(name) + 1)
-        _require_few(files, text)
+        _require_few(files, text, hint)
         known[at] = files, text
+    files, text = known[top]
+    if not wanted and (files > FREELY or text > MOST_TEXT_FREELY) and files > SHARING * held:
+        raise InvalidInput(
+            f"this stands for {files:,} files, out of {held:,} entries of directories, and that is"
+            " more than can be listed",
+            hint=hint,
+        )
+    return {at: count for at, (count, _) in known.items()}
 
 
-def _require_few(files: int, text: int, hint: str | None = None) -> None:
+def _require_few(files: int, text: int, hint: str) -> None:
     """Check how many files an asset has, and how many characters their paths have together."""
     if files > MOST_FILES or text > MOST_TEXT:
         raise InvalidInput(
@@ -151,6 +193,126 @@ def _require_few(files: int, text: int, hint: str | None = None) -> None:
             f" {MOST_TEXT:,} characters together, is more than can be listed",
             hint=hint,
         )
+
+
+def top_of(tree: bytes) -> TreeEntry:
+    """Return a whole tree as what is at the empty path."""
+    return TreeEntry("", EntryKind.TREE, tree, 0)
+
+
+def look_up(tree: bytes, path: str, read: ReadTree) -> TreeEntry | None:
+    """Return what is at a path, None for nothing; only the directories on the way are read.
+
+    Args:
+        tree: the root's id.
+        path: a file's or a directory's; empty for the root itself.
+        read: returns the entries of a tree.
+    """
+    found = top_of(tree)
+    for name in path.split("/") if path else ():
+        if found.kind is not EntryKind.TREE:
+            return None
+        key = name.encode("utf-8", "surrogatepass")
+        entries = read(found.id)
+        at = bisect_left(entries, key, key=lambda entry: entry.name.encode())
+        if at == len(entries) or entries[at].name != name:
+            return None
+        found = entries[at]
+    return found
+
+
+def walk_at(
+    path: str, entry: TreeEntry, read: ReadTree, *, hint: str = ONE_DIRECTORY
+) -> Iterator[Listed]:
+    """Yield what `look_up` has found at a path, if that is a file, else every file below it."""
+    if entry.kind is not EntryKind.TREE:
+        yield Listed(path, entry.kind, entry.id, entry.size)
+        return
+    for item in walk(entry.id, read, hint=hint):
+        yield item._replace(path=f"{path}/{item.path}") if path else item
+
+
+Pair = tuple[TreeEntry | None, TreeEntry | None]
+Two = tuple[bytes | None, bytes | None]
+
+
+def differing(
+    path: str, pair: Pair, read_old: ReadTree, read_new: ReadTree
+) -> tuple[dict[str, Listed], dict[str, Listed]]:
+    """Return the files that differ between what is at a path in two assets, of both, by path.
+
+    Directories that are the same are not looked into.
+
+    Args:
+        path: the path.
+        pair: what is there in the old one and in the new one, as `look_up` returns it.
+        read_old: returns the entries of a tree of the old one.
+        read_new: the same of the new one.
+
+    Raises:
+        InvalidInput: too many differ; see `require_listable`.
+    """
+
+    @cache
+    def below(two: Two) -> list[Pair]:
+        olds, news = (
+            {entry.name: entry for entry in (read(tree) if tree is not None else ())}
+            for read, tree in ((read_old, two[0]), (read_new, two[1]))
+        )
+        pairs = ((olds.get(name), news.get(name)) for name in sorted(olds.keys() | news.keys()))
+        return [each for each in pairs if not _is_same(each)]
+
+    def directory(two: Two) -> Directory[Two]:
+        names = [_name_of(each) for each in below(two) for entry in each if _is_file(entry)]
+        return names, [(_name_of(each), _trees_of(each)) for each in below(two) if _inner(each)]
+
+    before: dict[str, Listed] = {}
+    after: dict[str, Listed] = {}
+    if _is_same(pair):
+        return before, after
+    counts = (
+        require_listable(_trees_of(pair), directory, hint=ONE_DIRECTORY) if _inner(pair) else {}
+    )
+    waiting = [(path, pair)]
+    while waiting:
+        at, each = waiting.pop()
+        for entry, found in zip(each, (before, after), strict=True):
+            if entry is not None and _is_file(entry):
+                found[at] = Listed(at, entry.kind, entry.id, entry.size)
+        if _inner(each) and counts[_trees_of(each)]:
+            if at.count("/") > MAX_DEPTH:
+                raise IntegrityError(f"{shown(at)} is nested deeper than {MAX_DEPTH}")
+            prefix = f"{at}/" if at else ""
+            waiting += [(prefix + _name_of(inner), inner) for inner in below(_trees_of(each))]
+    return before, after
+
+
+def _is_same(pair: Pair) -> bool:
+    old, new = pair
+    return old is not None and new is not None and (old.kind, old.id) == (new.kind, new.id)
+
+
+def _is_file(entry: TreeEntry | None) -> bool:
+    return entry is not None and entry.kind is not EntryKind.TREE
+
+
+def _name_of(pair: Pair) -> str:
+    old, new = pair
+    found = old or new
+    assert found is not None
+    return found.name
+
+
+def _trees_of(pair: Pair) -> Two:
+    old, new = (
+        entry.id if entry is not None and entry.kind is EntryKind.TREE else None for entry in pair
+    )
+    return old, new
+
+
+def _inner(pair: Pair) -> bool:
+    """Whether there is a directory on either side."""
+    return _trees_of(pair) != (None, None)
 
 
 def trees_below(tree: bytes, read: ReadTree) -> Iterator[tuple[bytes, tuple[TreeEntry, ...]]]:
