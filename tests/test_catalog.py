@@ -417,7 +417,7 @@ def test_a_tree_that_multiplies_is_refused(
         monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", 5000)
         summary = store.resolve("models/1").summary()
         assert (summary.files, summary.listed, summary.facts) == ((), False, ())
-        assert all("more than can be listed" in why for why in summary.unread)
+        assert all("more than can be listed" in each.detail for each in summary.unread)
         assert len(summary.unread) == 2  # the files, and what they say
         with pytest.raises(InvalidInput, match="more than can be listed"):
             store.compare("models/1", "models/2")
