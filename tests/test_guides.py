@@ -1,8 +1,8 @@
-"""The guides in docs/ name what there is: every module, command and decision.
+"""The guides in docs/ name what there is: every room, command and decision.
 
     python tests/test_guides.py
 
-writes the table of modules in docs/ARCHITECTURE.md again.
+writes the table of rooms in docs/ARCHITECTURE.md again.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from pathlib import Path
 
 from ama.cli.app import COMMANDS
 from conftest import PROJECT
-from test_layers import INSIDE, MODULES, rank
+from test_layers import MODULES, ROOMS
 
 DOCS = PROJECT / "docs"
 MAP = DOCS / "ARCHITECTURE.md"
 ARCHITECTURE = MAP.read_text(encoding="utf-8")
-TABLE = re.compile(r"^\| rank \| module \| subject \|\n(?:\|.*\n)+", re.MULTILINE)
+TABLE = re.compile(r"^\| room \| what lives there \|\n(?:\|.*\n)+", re.MULTILINE)
 
 
-def table_of_modules() -> str:
-    """Each module with its rank, and the first sentence or two of its docstring."""
-    rows = ["| rank | module | subject |", "|---|---|---|"]
-    for module in sorted(MODULES, key=lambda module: (rank(module), module)):
-        layer, inner = rank(module)
-        packed = module.partition(".")[0] in INSIDE
-        source = MODULES[module].read_text(encoding="utf-8")
+def table_of_rooms() -> str:
+    """Each room with the first sentence or two of its docstring, from the top of the house down."""
+    rows = ["| room | what lives there |", "|---|---|"]
+    for room in ROOMS:
+        if room not in MODULES:
+            continue
+        source = MODULES[room].read_text(encoding="utf-8")
         subject = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
         text = " ".join(subject.split()).removesuffix(".")
-        number = f"{layer}.{inner}" if packed else f"{layer}"
-        rows.append(f"| {number} | `{module}` | {text} |")
+        folder = MODULES[room].name == "__init__.py" and room != "ama"
+        rows.append(f"| `{room}{'/' if folder else ''}` | {text} |")
     return "\n".join([*rows, ""])
 
 
-def test_the_map_has_each_module_with_its_rank() -> None:
+def test_the_map_has_each_room() -> None:
     found = TABLE.search(ARCHITECTURE)
     assert found is not None
-    assert found.group() == table_of_modules(), "run: python tests/test_guides.py"
+    assert found.group() == table_of_rooms(), "run: python tests/test_guides.py"
 
 
 def test_the_map_names_only_tests_that_there_are() -> None:
@@ -66,4 +66,4 @@ def test_each_decision_is_listed() -> None:
 
 
 if __name__ == "__main__":
-    MAP.write_text(TABLE.sub(lambda _: table_of_modules(), ARCHITECTURE), encoding="utf-8")
+    MAP.write_text(TABLE.sub(lambda _: table_of_rooms(), ARCHITECTURE), encoding="utf-8")

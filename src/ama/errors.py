@@ -12,8 +12,6 @@ import os
 from functools import partial
 from typing import ClassVar
 
-from ama.encoding import from_system
-
 
 class AmaError(Exception):
     """Any error of ama's own: catch it to catch them all.
@@ -155,7 +153,7 @@ def shown(text: object) -> str:
         >>> shown("a\nb")
         'a\\nb'
     """
-    plain = from_system(text) if isinstance(text, os.PathLike) else str(text)
+    plain = _utf8(text) if isinstance(text, os.PathLike) else str(text)
     if plain.isprintable():
         return plain
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
@@ -241,7 +239,7 @@ def storage_error(
     """
     if isinstance(error, StorageError):
         return error
-    where = shown(from_system(path))
+    where = shown(_utf8(path))
     if getattr(error, "winerror", None) == 1314:
         message = f"{where} can't be made: this system allows no symlinks"
         hint: str | None = "turn on the developer mode of Windows"
@@ -257,3 +255,8 @@ def storage_error(
         reason = shown(error.strerror or type(error).__name__)
         message, hint, retryable = f"{where}: {reason}", None, False
     return StorageError(message, hint=hint, retryable=retryable, errno=error.errno)
+
+
+def _utf8(path: str | os.PathLike[str]) -> str:
+    """Return a path as text, as `encoding.from_system` does: errors import nothing."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
