@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-import ama.fs
 import ama.operations.session
 import ama.store
+import ama.system.fs
 from ama import Repo, Settings, Store
 from ama.entries import MoveAlias, Publish, decode_entry
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
@@ -25,7 +25,7 @@ from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Storage
-from ama.syscalls import System
+from ama.system.syscalls import System
 
 LOG = re.compile(r"log/[0-9]{12}").fullmatch
 
@@ -109,7 +109,7 @@ class Team:
 @pytest.fixture
 def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
     monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
-    monkeypatch.setattr(ama.fs, "_os", Unsynced())
+    monkeypatch.setattr(ama.system.fs, "_os", Unsynced())
     return Team(tmp_path, monkeypatch)
 
 

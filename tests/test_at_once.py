@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import ama
-import ama.fs
+import ama.system.fs
 from ama import Conflict, Repo, Store
 from ama.worktree import turns
 from conftest import Ama
@@ -26,10 +26,10 @@ RANKS = 8
 
 CALL = """
 import sys, time
-import ama, ama.fs, ama.worktree.turns
+import ama, ama.system.fs, ama.worktree.turns
 where, ready, how = sys.argv[1:]
 if how == "no locks":
-    ama.fs._lock = lambda fd: True
+    ama.system.fs._lock = lambda fd: True
     ama.worktree.turns.SILENCE_S = 2.0
 store = ama.Store.open(where + "/store")
 print("ready", flush=True)
@@ -140,12 +140,12 @@ def test_one_that_shows_no_sign_of_life_is_not_waited_for(
 ) -> None:
     store = Store.open(world / "store")
     store.download("models/1", world / "copy")
-    held = ama.fs.hold(world / "copy" / ".ama" / "turn")
+    held = ama.system.fs.hold(world / "copy" / ".ama" / "turn")
     assert held is not None
     monkeypatch.setattr(turns, "SILENCE_S", 0.5)
     with pytest.raises(Conflict, match="no sign of life"):
         store.download("models/1", world / "copy")
-    ama.fs.let_go(held)
+    ama.system.fs.let_go(held)
     assert store.download("models/1", world / "copy").already
 
 

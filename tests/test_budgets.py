@@ -17,7 +17,6 @@ from blake3 import blake3
 
 import ama
 import ama.objectstore
-from ama import fs
 from ama.chunking import LARGEST
 from ama.cli.running import run
 from ama.entries import MAX_NEEDS, Publish, decode_entry
@@ -33,6 +32,7 @@ from ama.settings import Settings
 from ama.storage.counting import CountingStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Range, Storage
+from ama.system import fs
 
 COLD_ROUND_TRIPS = 6
 """Before the first byte of content comes: design.md, section 4, "a cold reader"."""

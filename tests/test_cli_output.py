@@ -20,8 +20,8 @@ from ama.cli.rendering import (
     print_changes,
 )
 from ama.cli.reports import print_rows
-from ama.progress import NO_PROGRESS
 from ama.results import AliasChange
+from ama.system.progress import NO_PROGRESS
 from ama.values import AssetInfo, Change, Ref
 
 MOMENT = datetime(2026, 11, 23, 4, 24, 36, 120, tzinfo=timezone(timedelta(hours=1)))

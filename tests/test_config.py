@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ama import config
 from ama.errors import InvalidInput, NotFound, StorageError
-from ama.syscalls import System
+from ama.system.syscalls import System
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.M
             raise OSError(28, "No space left on device")
 
     config.set_value(path, "user.name", "Ann")
-    monkeypatch.setattr("ama.fs._os", Full())
+    monkeypatch.setattr("ama.system.fs._os", Full())
     with pytest.raises(StorageError, match="no space left"):
         config.set_value(path, "user.name", "Bob")
     assert config.load(path) == {"user": {"name": "Ann"}}

@@ -1,7 +1,7 @@
 """A command that dies at any point loses nothing, and running it again completes the job.
 
 Each scenario runs once to count what it does to the disk, then again and again from the same
-start, dying at another point each time: at a system call (`ama.fs._os`) or before or after a call
+start, dying at another point each time: at a system call (`ama.system.fs._os`) or before or after a call
 of the storage. After each death everything is opened anew, checked, and the command is run again.
 The same where it doesn't die, but a call fails.
 
@@ -24,14 +24,14 @@ from typing import Any
 
 import pytest
 
-import ama.fs
 import ama.operations.session
 import ama.store
+import ama.system.fs
 from ama import Repo, Store, hash_file
 from ama.errors import AmaError, NotFound, StorageError
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
-from ama.syscalls import System
+from ama.system.syscalls import System
 
 CALLS = [name for name in vars(System) if not name.startswith("_")]
 VISIBLE = {"link", "replace", "rename_new", "unlink", "mkdir", "rmdir", "symlink", "chmod"}
@@ -498,7 +498,7 @@ def user_files(directory: Path) -> dict[str, tuple[str, str]]:
         for name in names:
             path = Path(where, name)
             relative = path.relative_to(directory).as_posix()
-            if ama.fs.is_temp(name):
+            if ama.system.fs.is_temp(name):
                 continue
             if path.is_symlink():
                 found[relative] = ("symlink", os.readlink(path))
@@ -533,7 +533,7 @@ def described_worktree(directory: Path) -> dict[str, Any]:
         "untracked": status.untracked,
         "noted": (status.aliases, status.message, dict(status.metadata), len(status.refs)),
         "skipped": status.skipped,
-        "pending": [name for name in pending(directory) if not ama.fs.is_temp(name)],
+        "pending": [name for name in pending(directory) if not ama.system.fs.is_temp(name)],
         "incoming": (directory / ".ama" / "incoming").exists(),
     }
 
@@ -685,7 +685,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 @pytest.fixture(autouse=True)
 def alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ama.fs, "_os", MortalSystem(Life(), counts=False))
+    monkeypatch.setattr(ama.system.fs, "_os", MortalSystem(Life(), counts=False))
 
 
 Live = Callable[[Life], AbstractContextManager[None]]
@@ -749,7 +749,7 @@ def test_a_process_may_die_at_any_system_call(
     @contextmanager
     def live(life: Life) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(ama.fs, "_os", MortalSystem(life, counts=True))
+            patch.setattr(ama.system.fs, "_os", MortalSystem(life, counts=True))
             yield
 
     points = crashed(place, SCENARIOS[name], lambda c: crash_points(c, place.cache), live)
@@ -762,13 +762,13 @@ def test_no_file_can_be_renamed_into_its_place(
     name: str, system: Callable[..., System], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then each is copied first, and a command may die or fail at any call of that as well."""
-    monkeypatch.setattr(ama.fs, "_os", apart(MortalSystem(Life(), counts=False)))
+    monkeypatch.setattr(ama.system.fs, "_os", apart(MortalSystem(Life(), counts=False)))
     options = {"counts": True} if system is MortalSystem else {"once": True}
 
     @contextmanager
     def live(life: Life) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(ama.fs, "_os", apart(system(life, **options)))
+            patch.setattr(ama.system.fs, "_os", apart(system(life, **options)))
             yield
 
     points = crashed(place, SCENARIOS[name], lambda c: crash_points(c, place.cache), live)
@@ -785,7 +785,7 @@ def test_the_disk_may_fail_at_any_system_call(
     @contextmanager
     def live(life: Life) -> Iterator[None]:
         with monkeypatch.context() as patch:
-            patch.setattr(ama.fs, "_os", FullDisk(life, once=once))
+            patch.setattr(ama.system.fs, "_os", FullDisk(life, once=once))
             yield
 
     def some(calls: Sequence[tuple[str, str]]) -> Iterable[int]:
@@ -811,7 +811,7 @@ def test_a_call_of_the_storage_may_be_the_last_or_fail(
 
         with monkeypatch.context() as patch:
             if kind is MortalStorage:
-                patch.setattr(ama.fs, "_os", MortalSystem(life, counts=False))
+                patch.setattr(ama.system.fs, "_os", MortalSystem(life, counts=False))
             patch.setattr(ama.operations.session, "open_storage", opened)
             patch.setattr(ama.store, "open_storage", opened)
             yield

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import ama.fs
+import ama.system.fs
 from ama import Repo, Store
 from ama.errors import FormatError, IntegrityError
 from ama.results import FsckReport
@@ -45,7 +45,7 @@ FEW = ("half", "delete", "flip-middle", "flip-end")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         # The machine goes on: nothing here needs to be on the disk, and it is faster.
-        patch.setattr(ama.fs._os, "fsync", lambda fd: None)
+        patch.setattr(ama.system.fs._os, "fsync", lambda fd: None)
         yield World(tmp_path_factory.mktemp("world"))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ama import Repo, Store, fs
+from ama import Repo, Store
 from ama.cli.running import failure_of
 from ama.cli.running import run as run_command
 from ama.contents.isolated import read_hdf5
@@ -27,6 +27,7 @@ from ama.errors import StorageError
 from ama.results import NoCode
 from ama.storage.checking import race
 from ama.storage.memory import MemoryStorage
+from ama.system import fs
 
 READS = ("open", "fstat", "stat", "lstat", "listdir", "scandir", "readlink", "pread", "close")
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ama import fs
 from ama.errors import StorageError
-from ama.syscalls import System
+from ama.system import fs
+from ama.system.syscalls import System
 
 CALLS = [name for name in vars(System) if not name.startswith("_")]
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -67,7 +67,7 @@ class FailingSystem(System):
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> Callable[[System], System]:
     def use(replacement: System) -> System:
-        monkeypatch.setattr("ama.fs._os", replacement)
+        monkeypatch.setattr("ama.system.fs._os", replacement)
         return replacement
 
     return use
@@ -579,9 +579,9 @@ def test_stale_is_what_the_file_systems_own_clock_says(
 ) -> None:
     temp = fs.write_temp(tmp_path, b"of somebody who is at work")
     # This machine's clock is two days ahead of the file server's.
-    monkeypatch.setattr("ama.fs.time.time", lambda: os.stat(temp).st_mtime + 2 * 86400)
+    monkeypatch.setattr("ama.system.fs.time.time", lambda: os.stat(temp).st_mtime + 2 * 86400)
     assert fs.remove_stale_temps(tmp_path, older_than_s=86400) == 0
     os.utime(temp, (0, 0))
-    monkeypatch.setattr("ama.fs.time.time", lambda: 0.0)
+    monkeypatch.setattr("ama.system.fs.time.time", lambda: 0.0)
     assert fs.remove_stale_temps(tmp_path, older_than_s=86400) == 1
     assert names(tmp_path) == []

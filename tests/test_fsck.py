@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import ama.fs
+import ama.system.fs
 from ama import Repo, Store
 from ama.entries import (
     Event,
@@ -45,12 +45,12 @@ from ama.objects import (
 from ama.objectstore import index_name, pack_name
 from ama.packindex import Location, PackIndex, encode_index
 from ama.packwriter import PackWriter
-from ama.progress import NO_PROGRESS
 from ama.remote import FORMAT, Remote
 from ama.results import FsckReport, Problem
 from ama.state import decode_root, encode_class_state, encode_root
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
+from ama.system.progress import NO_PROGRESS
 from ama.transfer.push import Push
 from damage import ASSETS, DAMAGES, World, content, flip, truncate
 
@@ -58,7 +58,7 @@ from damage import ASSETS, DAMAGES, World, content, flip, truncate
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ama.fs._os, "fsync", lambda fd: None)
+        patch.setattr(ama.system.fs._os, "fsync", lambda fd: None)
         yield World(tmp_path_factory.mktemp("world"))
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ama import fs
 from ama.errors import Conflict, FormatError, IntegrityError, StorageError
 from ama.generations import Generations
-from ama.syscalls import System
+from ama.system import fs
+from ama.system.syscalls import System
 from test_fs import crashes
 
 
@@ -188,7 +188,7 @@ def test_a_writer_that_was_overtaken_is_refused(
 ) -> None:
     """Also where its number was taken, and has been removed as too old, before it got there."""
     index.write(0, b"10")
-    monkeypatch.setattr("ama.fs._os", Meanwhile(others(index, times), nothing))
+    monkeypatch.setattr("ama.system.fs._os", Meanwhile(others(index, times), nothing))
     with pytest.raises(Conflict):
         index.write(1, b"late")
     assert index.read() == (1 + times, b"%d" % (10 + times))
@@ -201,7 +201,7 @@ def test_a_writer_that_was_built_upon_knows_that_it_won(
 ) -> None:
     """Even where its own file is gone when it looks: else an update would be made twice."""
     index.write(0, b"10")
-    monkeypatch.setattr("ama.fs._os", Meanwhile(nothing, others(index, times)))
+    monkeypatch.setattr("ama.system.fs._os", Meanwhile(nothing, others(index, times)))
     assert index.update(add_one) == b"11"
     assert index.read() == (2 + times, b"%d" % (11 + times))
 
@@ -215,7 +215,7 @@ def test_a_void_write_of_the_same_content_is_still_void(
         for generation in range(1, 5):
             index.write(generation, b"same")
 
-    monkeypatch.setattr("ama.fs._os", Meanwhile(same, nothing))
+    monkeypatch.setattr("ama.system.fs._os", Meanwhile(same, nothing))
     with pytest.raises(Conflict):
         index.write(1, b"same")
 
@@ -227,7 +227,7 @@ def test_a_crash_leaves_the_old_content_or_the_new(
     tmp_path: Path, index: Generations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def use(system: System) -> System:
-        monkeypatch.setattr("ama.fs._os", system)
+        monkeypatch.setattr("ama.system.fs._os", system)
         return system
 
     def reset() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 import ama
 from ama import config
-from ama.git import describe, look, public_url
 from ama.settings import user_config_path, worktree_config_path
+from ama.system.git import describe, look, public_url
 from conftest import Ama
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

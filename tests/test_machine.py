@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import ama
-from ama import fs
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
 from ama.hashing import blob_id
 from ama.settings import Settings, add_remote
+from ama.system import fs
 from model import (
     LARGE,
     Asset,

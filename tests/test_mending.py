@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import ama.fs
+import ama.system.fs
 import servers
 from ama import Store, canonical, repair_log
 from ama.cache import Cache
@@ -40,7 +40,7 @@ CHAIN = [FORMAT, *(entry_name(number) for number in (1, 3, 30, 64, 70))]
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ama.fs._os, "fsync", lambda fd: None)
+        patch.setattr(ama.system.fs._os, "fsync", lambda fd: None)
         yield World(tmp_path_factory.mktemp("world"))
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-import ama.fs
+import ama.system.fs
 from ama import Repo, Store
 from ama.errors import Conflict, IntegrityError, StorageError
-from ama.syscalls import System
+from ama.system.syscalls import System
 from ama.worktree.incoming import Incoming
 
 LARGE = bytes(range(256)) * 6000
@@ -57,7 +57,7 @@ def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disks:
     monkeypatch.setenv("AMA_CONFIG_DIR", str(config))
     monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
     disks = Disks()
-    monkeypatch.setattr(ama.fs, "_os", disks)
+    monkeypatch.setattr(ama.system.fs, "_os", disks)
     return disks
 
 
@@ -214,7 +214,7 @@ def test_where_a_directory_with_litter_was_there_is_a_file(world: World) -> None
     (data / "deep").write_bytes(b"a file now")
     world.publish()
     world.repo.switch("models/1")
-    (data / "deep" / "er" / ama.fs.temp_name()).write_bytes(b"litter")
+    (data / "deep" / "er" / ama.system.fs.temp_name()).write_bytes(b"litter")
     world.repo.switch("models/3")
     assert (data / "deep").read_bytes() == b"a file now"
     assert Repo.open(world.root).status().clean
@@ -287,7 +287,7 @@ def test_what_was_damaged_since_it_was_fetched_is_not_placed(apart: World, disks
 
 @posix_only
 def test_what_a_dead_command_left_goes_with_the_next(apart: World) -> None:
-    dead = apart.root / "data" / ama.fs.temp_name()
+    dead = apart.root / "data" / ama.system.fs.temp_name()
     dead.write_bytes(b"half of a lar")
     mine = apart.root / "data" / ".tmp-mine"
     mine.write_bytes(b"no name of ama's")
@@ -299,7 +299,7 @@ def test_what_a_dead_command_left_goes_with_the_next(apart: World) -> None:
 @posix_only
 def test_what_another_command_is_writing_stays(apart: World) -> None:
     """It tells by its directory in `incoming` that it is alive."""
-    young, old = (apart.root / "data" / ama.fs.temp_name() for _ in range(2))
+    young, old = (apart.root / "data" / ama.system.fs.temp_name() for _ in range(2))
     with Incoming(apart.repo._tree):
         for path in (young, old):
             path.write_bytes(b"half of a lar")

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-import ama.fs
 import ama.operations.session
+import ama.system.fs
 import ama.transfer.publishing
 from ama import Repo, Settings, Store, canonical
 from ama.cache import Cache
@@ -60,7 +60,7 @@ from ama.state import Root, decode_root, encode_class_state, encode_root
 from ama.storage.local import LocalStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
-from ama.syscalls import System
+from ama.system.syscalls import System
 from ama.transfer.push import Push
 from damage import flip
 
@@ -244,7 +244,7 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
     monkeypatch.setenv("AMA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("AMA_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
-    monkeypatch.setattr(ama.fs, "_os", Unsynced())
+    monkeypatch.setattr(ama.system.fs, "_os", Unsynced())
     return Team(tmp_path, monkeypatch)
 
 
@@ -810,7 +810,7 @@ LONG = 2 * CHECKPOINT_EVERY + 5
 def long_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with more than two checkpoints' entries; each test gets a copy."""
     root = tmp_path_factory.mktemp("long")
-    real, ama.fs._os = ama.fs._os, Unsynced()
+    real, ama.system.fs._os = ama.system.fs._os, Unsynced()
     try:
         settings = Settings(
             data_dir=root / "data",
@@ -832,7 +832,7 @@ def long_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             event = MoveAlias("models", f"n{number % 2}", ids[number % 3])
             remote.log.append(lambda view, e=event: [e], author=AUTHOR, now=microseconds)
     finally:
-        ama.fs._os = real
+        ama.system.fs._os = real
     return root / "store"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import ama.fs
+import ama.system.fs
 from ama import Repo, Store
 from ama.entries import Event, Gc, Publish, decode_entry
 from ama.errors import IntegrityError
@@ -30,7 +30,7 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ama.fs._os, "fsync", lambda fd: None)
+    monkeypatch.setattr(ama.system.fs._os, "fsync", lambda fd: None)
 
 
 class People:

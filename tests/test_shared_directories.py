@@ -21,9 +21,9 @@ import pytest
 from ama import Repo, Store
 from ama.cli.running import run as run_command
 from ama.errors import StorageError
-from ama.fs import is_temp
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
+from ama.system.fs import is_temp
 from conftest import isolate
 
 if sys.platform != "win32":

@@ -20,16 +20,16 @@ from typing import Any
 import pytest
 
 import servers
-from ama import fs
 from ama.errors import AlreadyExists, InvalidInput, StorageError
-from ama.fs import is_temp
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Range, Storage, check_prefix, check_storage_name
 from ama.storage.readonly import ReadOnlyStorage
-from ama.syscalls import System
+from ama.system import fs
+from ama.system.fs import is_temp
+from ama.system.syscalls import System
 from test_fs import crashes
 
 
@@ -462,7 +462,7 @@ def test_a_crash_leaves_the_whole_file_or_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     def use(system: System) -> System:
-        monkeypatch.setattr("ama.fs._os", system)
+        monkeypatch.setattr("ama.system.fs._os", system)
         return system
 
     root = tmp_path / "store"
@@ -579,7 +579,7 @@ def test_a_disk_that_refuses_is_one_clear_line(
         raise OSError(number, os.strerror(number))
 
     setattr(Failing, call, failing)
-    monkeypatch.setattr("ama.fs._os", Failing())
+    monkeypatch.setattr("ama.system.fs._os", Failing())
     storage = LocalStorage(tmp_path)
     with pytest.raises(StorageError, match=message) as caught:
         getattr(storage, method)("a/b", b"x")
@@ -706,11 +706,12 @@ def test_a_drive_is_no_scheme() -> None:
 
 def test_the_next_writer_cleans_up_after_a_killed_one_wherever_it_writes(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; import ama.fs; from ama.syscalls import System\n"
+        "import os, sys; from pathlib import Path; import ama.system.fs\n"
+        "from ama.system.syscalls import System\n"
         "class Killed(System):\n"
         "    def replace(self, *names): os._exit(9)\n"
         "    link = replace\n"
-        "ama.fs._os = Killed()\n"
+        "ama.system.fs._os = Killed()\n"
         "from ama.storage.local import LocalStorage\n"
         "storage = LocalStorage(Path(sys.argv[1]))\n"
         "getattr(storage, sys.argv[2])(sys.argv[3], b'content')\n"

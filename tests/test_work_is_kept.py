@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-import ama.fs
+import ama.system.fs
 import ama.transfer.publishing
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
@@ -26,7 +26,7 @@ from ama.hashing import blob_id
 from ama.head import HeadFile
 from ama.names import fold_name
 from ama.pack import read_trailer
-from ama.syscalls import System
+from ama.system.syscalls import System
 from ama.transfer import push
 from ama.worktree import adding, checkout
 from ama.worktree.checkout import Checkout
@@ -51,7 +51,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (config / "config.toml").write_text('[user]\nname = "Ann"\nemail = "ann@example.org"\n')
     monkeypatch.setenv("AMA_CONFIG_DIR", str(config))
     monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
-    monkeypatch.setattr(ama.fs, "_os", Unsynced())
+    monkeypatch.setattr(ama.system.fs, "_os", Unsynced())
 
 
 def write(directory: Path, files: dict[str, bytes]) -> None:
@@ -764,7 +764,7 @@ def test_of_two_switches_at_once_one_wins(repo: Repo, during: During) -> None:
 
     def second() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ama.fs, "_lock", lambda fd: True)
+            patch.setattr(ama.system.fs, "_lock", lambda fd: True)
             Repo.open(repo.root).switch("models/1")
 
     during(second)
@@ -804,12 +804,12 @@ def test_a_switch_that_another_takes_over_is_not_finished(
     repo: Repo, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Where a file system has no locks, nobody can tell that the first is alive."""
-    monkeypatch.setattr(ama.fs, "_lock", lambda fd: True)
+    monkeypatch.setattr(ama.system.fs, "_lock", lambda fd: True)
     real = checkout._make_parents if moment == "placing" else Checkout.finish
 
     def take_over(*args: Any) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(ama.fs, "_lock", lambda fd: True)
+        monkeypatch.setattr(ama.system.fs, "_lock", lambda fd: True)
         generation, head = repo._tree.head.read()
         repo._tree.head.write(generation, head)
         repo._tree.note("checkout", b"the other's")

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     )
     from ama.hashing import hash_file
     from ama.operations.mending import repair_log
-    from ama.progress import Progress
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
+    from ama.system.progress import Progress
     from ama.values import AssetInfo
 
 __version__ = "0.1.0"
@@ -41,7 +41,7 @@ _HOMES = {
     "IntegrityError": "errors",
     "InvalidInput": "errors",
     "NotFound": "errors",
-    "Progress": "progress",
+    "Progress": "system.progress",
     "Repo": "repo",
     "Settings": "settings",
     "StorageError": "errors",

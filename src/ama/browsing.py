@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
 from ama.errors import NotFound
-from ama.progress import NO_PROGRESS, Progress
 from ama.remote import FORMAT, Remote, gone
 from ama.revisions import class_state
 from ama.settings import Settings
 from ama.storage.protocol import Range
+from ama.system.progress import NO_PROGRESS, Progress
 from ama.tracking import rules_of
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from ama import fs
 from ama.errors import AmaError, StorageError
 from ama.hashing import Buffer, blob_id
+from ama.system import fs
 
 _STORES = "stores"
 

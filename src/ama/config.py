@@ -7,9 +7,9 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, cast
 
-from ama import fs
 from ama.errors import InvalidInput, NotFound, shown
 from ama.names import check_class, nearest
+from ama.system import fs
 
 KNOWN_KEYS: Mapping[str, str] = {
     "user.name": "who makes assets",

@@ -8,15 +8,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ama.encoding import from_system, to_system
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageError, shown
-from ama.fs import is_directory, is_temp
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import check_url
+from ama.system.encoding import from_system, to_system
+from ama.system.fs import is_directory, is_temp
 
 _OF_THE_DISK = "lost+found"
 

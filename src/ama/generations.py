@@ -18,9 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ama import fs
 from ama.errors import Conflict, FormatError, IntegrityError, shown, storage_error
 from ama.hashing import seal
+from ama.system import fs
 
 _KEPT = 2
 _TRIES = 100
@@ -38,7 +38,7 @@ class Generations:
         name: The file's name, without a number.
 
     Example:
-        >>> from ama.fs import make_directories
+        >>> from ama.system.fs import make_directories
         >>> make_directories("state")
         >>> head = Generations(Path("state"), "HEAD")
         >>> head.read() is None

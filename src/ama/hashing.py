@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from ama.encoding import from_system, system_path
 from ama.errors import InvalidInput, NotFound, storage_error
+from ama.system.encoding import from_system, system_path
 
 ID_SIZE = 32
 SHORT = 10

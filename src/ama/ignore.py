@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ama import fs
-from ama.encoding import to_system
 from ama.errors import StorageError
 from ama.names import is_control_directory, is_git_directory
+from ama.system import fs
+from ama.system.encoding import to_system
 
 IGNORE_FILE = ".amaignore"
 
@@ -68,7 +68,7 @@ class Ignore:
     """Says which paths below a root are ignored. Ignore files are read as they are met.
 
     Example:
-        >>> from ama.fs import write_replace
+        >>> from ama.system.fs import write_replace
         >>> write_replace(".amaignore", b"*.tmp")
         >>> ignore = Ignore.load(Path("."))
         >>> ignore.ignores("run/a.tmp", False), ignore.ignores("run/a.h5", False)

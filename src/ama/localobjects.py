@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ama import fs
 from ama.errors import IntegrityError, shown
 from ama.hashing import short
 from ama.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
@@ -16,6 +15,7 @@ from ama.packindex import PackIndex
 from ama.packwriter import PackWriter
 from ama.staging import is_settled
 from ama.storage.local import LocalStorage
+from ama.system import fs
 
 SMALL_PACK = 4 * 1024 * 1024
 SWEEP_AFTER = 24 * 60 * 60

@@ -20,8 +20,8 @@ from ama.objects import Kind, Recipe, decode_recipe
 from ama.objects import object_id as id_of
 from ama.pack import RECORD_HEADER_SIZE, open_record
 from ama.packindex import Location, PackIndex
-from ama.parallel import in_chunks, one_ahead
 from ama.storage.protocol import Range, Storage
+from ama.system.parallel import in_chunks, one_ahead
 
 RANGE_SIZE = 8 * 1024 * 1024
 """A coalesced range is at most this many bytes (unless a single record is larger)."""

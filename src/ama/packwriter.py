@@ -22,8 +22,8 @@ from ama.objects import Kind
 from ama.objectstore import index_name, pack_name
 from ama.pack import PackBuilder, Record
 from ama.packindex import Location, PackIndex, encode_index
-from ama.parallel import submit
 from ama.storage.protocol import Storage
+from ama.system.parallel import submit
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
-from ama.encoding import from_system
 from ama.errors import IntegrityError, InvalidInput, NotFound, StorageError
-from ama.given import path_text
 from ama.names import check_class
 from ama.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
-from ama.progress import NO_PROGRESS, Progress
 from ama.settings import Settings
+from ama.system.encoding import from_system, path_text
+from ama.system.progress import NO_PROGRESS, Progress
 from ama.worktree.layout import Worktree
 from ama.worktree.snapshot import Listed
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
-from ama.given import require_text
 from ama.hashing import SHORTEST_PREFIX, short
 from ama.logview import LogView
 from ama.names import check_alias, check_class, nearest
 from ama.state import ClassState
+from ama.system.encoding import require_text
 from ama.values import display_name
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ama import config
-from ama.encoding import from_system, given, system_path, to_system
 from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, StorageError, shown
-from ama.given import path_text
 from ama.names import nearest
 from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
+from ama.system.encoding import from_system, given, path_text, system_path, to_system
 
 if TYPE_CHECKING:
-    from ama.git import Code
     from ama.results import RemoteInfo
+    from ama.system.git import Code
 
 CONFIG_FILE = "config.toml"
 CONTROL_DIRECTORY = ".ama"
@@ -241,7 +240,7 @@ class Settings:
         return replace(self, script_dir=_script_directory())
 
     def code(self, directory: Path | None = None) -> Code:
-        """Say which code makes an asset: what git says of a directory; see `ama.git`.
+        """Say which code makes an asset: what git says of a directory; see `ama.system.git`.
 
         Args:
             directory: Where the code is; by default what `AMA_CODE` names, else the worktree, and
@@ -257,7 +256,7 @@ class Settings:
             >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code().facts
             {}
         """
-        from ama.git import Code, look
+        from ama.system.git import Code, look
 
         if self.worktree_dir is None or not self.record_git:
             return Code()

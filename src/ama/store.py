@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
 from ama.describing import Describer
-from ama.encoding import from_system, given, system_path
 from ama.errors import InvalidInput, NotFound, shown
-from ama.given import check_texts, path_text
 from ama.logview import LogView
 from ama.names import check_alias, check_class
 from ama.objects import check_text
 from ama.operations.session import at_least_one, now, several
-from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
 from ama.results import (
     AliasChange,
@@ -38,6 +35,8 @@ from ama.revisions import (
 )
 from ama.settings import Settings
 from ama.storage.opening import open_storage
+from ama.system.encoding import check_texts, from_system, given, path_text, system_path
+from ama.system.progress import NO_PROGRESS, Progress
 from ama.tracking import Tracker, moment_of, named_content
 from ama.transfer.aliasing import set_alias
 from ama.transfer.delivering import Order, deliver

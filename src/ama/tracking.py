@@ -11,13 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
-from ama.encoding import system_path
 from ama.errors import InvalidInput, NotFound, shown
 from ama.hashing import SHORTEST_PREFIX, hash_file
-from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
 from ama.revisions import class_state, require_live
 from ama.settings import Settings
+from ama.system.encoding import system_path
+from ama.system.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import sqlite3

@@ -17,13 +17,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from ama import fs
 from ama.catalog.filling import fill, is_filled
 from ama.catalog.schema import FILE, SCHEMA
 from ama.errors import AmaError, StorageError
 from ama.logview import LogView
-from ama.progress import NO_PROGRESS, Progress
 from ama.remote import Remote
+from ama.system import fs
+from ama.system.progress import NO_PROGRESS, Progress
 
 Answer = TypeVar("Answer")
 Question = Callable[[sqlite3.Connection, LogView], Answer]

@@ -21,10 +21,10 @@ from ama.hashing import asset_id
 from ama.logview import LogView
 from ama.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
 from ama.objectstore import Bad, ObjectStore
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.state import AssetRecord, ClassState, touched_classes
 from ama.storage.protocol import Range
+from ama.system.progress import Progress
 
 BATCH = 500
 """So many assets are one transaction."""

@@ -28,7 +28,7 @@ def main() -> NoReturn:
     open_missing()
     try:
         from ama.cli.running import run
-        from ama.encoding import from_system
+        from ama.system.encoding import from_system
 
         code = run(list(map(from_system, sys.argv[1:])))
     except KeyboardInterrupt:

@@ -256,8 +256,8 @@ def _root(
 
 
 def _change_directory(directory: str) -> None:
-    from ama.encoding import to_system
     from ama.errors import InvalidInput, NotFound, shown
+    from ama.system.encoding import to_system
 
     try:
         os.chdir(to_system(directory))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.completion import complete_asset, complete_remote
-from ama.encoding import from_system, to_system
+from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.repo import Repo

@@ -11,7 +11,7 @@ import typer
 from ama.cli.arguments import RemoteOption, expand_paths, is_here
 from ama.cli.opening import find_repo, load_settings, open_store
 from ama.cli.output import console, count, size
-from ama.encoding import from_system, to_system
+from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.errors import AmaError
@@ -43,8 +43,8 @@ def hash_(
 
 def _no_such(path: str) -> AmaError:
     from ama.errors import NotFound, StorageError, shown
-    from ama.fs import list_directory
     from ama.names import nearest
+    from ama.system.fs import list_directory
 
     directory, name = os.path.split(path)
     try:

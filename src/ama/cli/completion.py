@@ -25,7 +25,7 @@ def complete(command: Any) -> int:
     Bash breaks a word at `@` and `:`, and replaces only what is behind it: so `class@al` arrives as
     three words, and the answer must not repeat `class@`.
     """
-    from ama.encoding import from_system
+    from ama.system.encoding import from_system
 
     # Typer renders each summary with rich where there is one, at 150 ms a tab.
     cast(Any, sys.modules)["rich"] = None
@@ -235,7 +235,7 @@ def _is_far() -> bool:
 def _matching(find: Callable[[], Iterator[str]], incomplete: str) -> list[str]:
     # Nothing may be printed in the middle of the line that the user is typing.
     with contextlib.suppress(Exception):
-        from ama.encoding import to_system
+        from ama.system.encoding import to_system
 
         # As the system has it, like the words: typer compares once more.
         names = dict.fromkeys(map(to_system, find()))

@@ -11,7 +11,7 @@ from ama.cli.app import Group, new_group, register
 from ama.cli.completion import complete_key
 from ama.cli.opening import config_path
 from ama.cli.output import console
-from ama.encoding import from_system
+from ama.system.encoding import from_system
 
 UserOption = Annotated[
     bool,

@@ -11,7 +11,7 @@ from ama.cli.arguments import RemoteOption, byte_count
 from ama.cli.opening import open_store
 from ama.cli.output import console, count
 from ama.cli.progress import terminal_progress
-from ama.encoding import to_system
+from ama.system.encoding import to_system
 
 
 def dashboard(

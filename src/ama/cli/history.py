@@ -48,7 +48,7 @@ from ama.cli.rendering import (
     print_origin,
 )
 from ama.cli.reports import code_text, fact_lines, unread_lines, unread_text, where_text
-from ama.encoding import from_system
+from ama.system.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.catalog.unread import Unread

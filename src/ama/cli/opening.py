@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ama.cli.output import console
-from ama.encoding import from_system, to_system
+from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.asset import Asset

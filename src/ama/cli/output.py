@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from ama.encoding import from_system
 from ama.errors import shown, sized
+from ama.system.encoding import from_system
 
 Style = Literal["bold", "dim", "red", "green", "yellow"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from ama.progress import Progress
+    from ama.system.progress import Progress
 
 PATIENCE_S = 0.5
 _REFRESH_S = 0.1
@@ -25,7 +25,7 @@ _REFRESH_S = 0.1
 
 def terminal_progress() -> Progress:
     """The progress that fits this process: a bar on a terminal, none in a pipe or if `--quiet`."""
-    from ama.progress import NO_PROGRESS
+    from ama.system.progress import NO_PROGRESS
 
     if console.quiet or not sys.stderr.isatty():
         return NO_PROGRESS

@@ -14,7 +14,7 @@ from ama.cli.completion import complete_remote
 from ama.cli.configuring import UserOption
 from ama.cli.opening import config_path, find_repo, load_settings
 from ama.cli.output import console
-from ama.encoding import from_system
+from ama.system.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.settings import Settings

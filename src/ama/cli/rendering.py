@@ -20,7 +20,7 @@ from ama.cli.output import (
     when,
     when_short,
 )
-from ama.encoding import from_system, to_system
+from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.repo import Repo

@@ -13,7 +13,7 @@ from ama.cli.completion import complete_asset
 from ama.cli.opening import name_in_store, open_store
 from ama.cli.output import console, short
 from ama.cli.rendering import asset_text
-from ama.encoding import from_system
+from ama.system.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.results import StatusChange

@@ -48,7 +48,7 @@ from ama.cli.rendering import (
     warn_of_deprecated,
 )
 from ama.cli.work import report_link, report_switch
-from ama.encoding import from_system, to_system
+from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
     from ama.results import DownloadResult, PutBack, UploadResult

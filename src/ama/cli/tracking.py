@@ -23,7 +23,7 @@ from ama.cli.reports import (
     require_one_form,
     unread_text,
 )
-from ama.encoding import to_system
+from ama.system.encoding import to_system
 
 if TYPE_CHECKING:
     from ama.catalog.values import Findings

@@ -42,7 +42,7 @@ from ama.cli.rendering import (
     ref_text,
     warn_of_deprecated,
 )
-from ama.encoding import from_system
+from ama.system.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.results import SwitchResult

@@ -15,9 +15,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ama import fs
 from ama.contents.isolated import ANSWER, NEW, OLD
 from ama.contents.tensors import MAX_NAME, MAX_TENSORS, paired
+from ama.system import fs
 
 _BLOCK = 16 * 1024 * 1024
 _LARGEST_CHUNK = 1024 * 1024 * 1024

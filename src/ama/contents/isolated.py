@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ama import fs
 from ama.contents.tensors import Tensor
 from ama.errors import FormatError, StorageError, shown, storage_error
+from ama.system import fs
 
 TIME_S = 60.0
 """How long a file may take, and a second more for each `BYTES_PER_S` of it."""

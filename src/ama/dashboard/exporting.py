@@ -27,8 +27,8 @@ from ama.dashboard.site import Site
 from ama.errors import IntegrityError
 from ama.hashing import blob_id
 from ama.names import fold_name
-from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
+from ama.system.progress import NO_PROGRESS, Progress
 from ama.values import File
 
 MOST_FILES = 40

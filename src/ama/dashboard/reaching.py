@@ -9,7 +9,7 @@ from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from ama.errors import StorageError
-from ama.parallel import start
+from ama.system.parallel import start
 
 Answer = TypeVar("Answer")
 

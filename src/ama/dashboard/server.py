@@ -16,8 +16,8 @@ from ama.dashboard import views
 from ama.dashboard.application import application
 from ama.dashboard.security import LOOPBACK, App
 from ama.errors import AmaError, StorageError, shown
-from ama.progress import NO_PROGRESS, Progress
 from ama.store import Store
+from ama.system.progress import NO_PROGRESS, Progress
 
 PORT = 8640
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from ama import fs
-from ama.encoding import system_path
 from ama.errors import AlreadyExists, Conflict, InvalidInput, shown
+from ama.system import fs
+from ama.system.encoding import system_path
 
 MARKER = ".ama-site"
 """Names the store, and in lines below that each file that was written."""

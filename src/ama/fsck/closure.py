@@ -26,7 +26,7 @@ from ama.objects import (
 )
 from ama.objectstore import ObjectStore
 from ama.packindex import Location
-from ama.progress import Progress
+from ama.system.progress import Progress
 
 NOTHING: frozenset[bytes] = frozenset()
 LISTED = 50

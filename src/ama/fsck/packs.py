@@ -13,8 +13,8 @@ from ama.objects import Kind, decode_asset, decode_recipe, decode_tree
 from ama.objectstore import index_name, pack_name
 from ama.pack import Record, open_record, read_trailer, scan_records
 from ama.packindex import Location, PackIndex
-from ama.progress import Progress
 from ama.storage.protocol import Range, Storage
+from ama.system.progress import Progress
 
 _Rows = tuple[bytes, "array[int]"]
 """An index, and the numbers of those of its rows that name objects of one pack."""

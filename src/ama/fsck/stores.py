@@ -14,9 +14,9 @@ from ama.hashing import short
 from ama.objects import Asset, Kind
 from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.packindex import PackIndex
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import FsckReport, Problem
+from ama.system.progress import Progress
 
 
 def check_store(remote: Remote, progress: Progress) -> FsckReport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ama.encoding import from_system
 from ama.errors import AmaError, NotFound, shown
 from ama.fsck.closure import Closure, by_lost, read_assets
 from ama.fsck.findings import Fault, give_up
@@ -14,9 +13,10 @@ from ama.hashing import seal, short
 from ama.head import Head
 from ama.objects import Asset, Kind, TreeEntry, decode_tree
 from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.progress import Progress
 from ama.results import FsckReport, Problem
 from ama.staging import Index, IndexEntry
+from ama.system.encoding import from_system
+from ama.system.progress import Progress
 from ama.values import display_name
 from ama.worktree.layout import CONTROL, PUBLISH, Worktree
 from ama.worktree.snapshot import Listed, walk

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from ama import fs
 from ama.contents.comparing import ContentDiff, FileDiff, compare_contents
-from ama.encoding import to_system
 from ama.objects import EntryKind
 from ama.operations import inspecting
 from ama.operations.session import Session
 from ama.staging import Index
+from ama.system import fs
+from ama.system.encoding import to_system
 from ama.values import Change
 from ama.worktree.layout import Worktree
 from ama.worktree.reading import opened

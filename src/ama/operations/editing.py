@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ama.encoding import given, to_system
 from ama.errors import Conflict, NotFound, shown
 from ama.head import Head, Unpublished
 from ama.names import check_alias
@@ -20,6 +19,7 @@ from ama.operations.session import Session
 from ama.operations.uploading import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
 from ama.staging import Index, Notes
+from ama.system.encoding import given, to_system
 from ama.transfer.patterns import selector
 from ama.values import Scalar
 from ama.worktree import adding, restoring

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ama.describing import Describer
-from ama.encoding import to_system
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.head import Head
 from ama.operations.session import Session
@@ -17,6 +16,7 @@ from ama.sources import Sources
 from ama.staging import Index
 from ama.state import ClassState
 from ama.storage.urls import is_read_only
+from ama.system.encoding import to_system
 from ama.values import AssetInfo, Change, Status
 from ama.worktree.layout import Worktree
 from ama.worktree.snapshot import Listed, differing, staged_files, top_of, walk

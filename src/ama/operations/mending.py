@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from ama.encoding import from_system
-from ama.given import path_text
 from ama.operations.session import Session
-from ama.progress import NO_PROGRESS, Progress
 from ama.results import PutBack
 from ama.settings import Settings
 from ama.storage.opening import open_storage
+from ama.system.encoding import from_system, path_text
+from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.mending import Mended, mend, refuse_lost
 
 

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
-from ama.encoding import system_path
 from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError, shown
-from ama.given import path_text
 from ama.head import Head
 from ama.objects import Kind
 from ama.objectstore import ObjectStore
-from ama.progress import Progress
 from ama.settings import Settings
 from ama.sources import Sources
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Storage
+from ama.system.encoding import path_text, system_path
+from ama.system.progress import Progress
 from ama.values import AssetInfo
 from ama.worktree.layout import Worktree
 from ama.worktree.snapshot import ONE_DIRECTORY, Listed, look_up, walk

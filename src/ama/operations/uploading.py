@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from ama.describing import Describer
-from ama.encoding import from_system
 from ama.errors import (
     AmaError,
     Conflict,
@@ -21,7 +20,6 @@ from ama.errors import (
     StorageError,
 )
 from ama.founding import Unmade
-from ama.git import Code
 from ama.head import Head, Unpublished
 from ama.logview import LogView
 from ama.objects import Kind
@@ -33,6 +31,8 @@ from ama.results import CommitResult, NoCode, UploadResult
 from ama.sources import Sources
 from ama.staging import Index, Notes
 from ama.storage.protocol import Storage
+from ama.system.encoding import from_system
+from ama.system.git import Code
 from ama.transfer import publishing
 from ama.transfer.mending import refuse_lost
 from ama.transfer.pending import resume

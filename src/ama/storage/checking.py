@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ama.errors import AlreadyExists, AmaError, StorageError
-from ama.parallel import start
 from ama.storage.protocol import HasDirectories, HasMembers, Range, Storage
+from ama.system.parallel import start
 
 PLACE = "check"
 """The directory in a storage that holds what a check writes; nobody reads it."""

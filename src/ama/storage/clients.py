@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ama.errors import StorageError
-from ama.fs import is_temp, temp_name
 from ama.storage.failures import is_absent
+from ama.system.fs import is_temp, temp_name
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Semaphore

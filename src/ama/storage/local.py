@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ama import fs
-from ama.encoding import from_system
 from ama.errors import AlreadyExists, StorageError, shown, storage_error
 from ama.storage.members import refusal, require_open_to_members, try_as_member
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+from ama.system import fs
+from ama.system.encoding import from_system
 
 _STALE_AFTER_S = 24 * 60 * 60
 _ABSENT = (FileNotFoundError, NotADirectoryError)

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
-from ama import fs
-from ama.encoding import from_system
 from ama.errors import StorageError, shown, storage_error
+from ama.system import fs
+from ama.system.encoding import from_system
 
 NOBODY = 65534
 """The user that a root user tries as: it owns nothing."""

@@ -21,10 +21,10 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from ama.parallel import start
 from ama.storage.aws import Access, plain_access
 from ama.storage.backends import S3, Backend
 from ama.storage.clients import REQUESTS, BeyondClient, Opened
+from ama.system.parallel import start
 
 # It tells a status in words only.
 _STATUS = re.compile(r"non-2xx status code: (\d{3})").search

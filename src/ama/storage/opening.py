@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ama.config import Option, nested
-from ama.encoding import to_system
 from ama.storage.backends import BACKENDS
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Storage
 from ama.storage.urls import file_path, parse_url, split_options
+from ama.system.encoding import to_system
 
 _memories: dict[str, MemoryStorage] = {}
 _memories_lock = threading.Lock()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ama.errors import InvalidInput, shown
-from ama.fs import Buffer, is_temp
+from ama.system.fs import Buffer, is_temp
 
 __all__ = [
     "Buffer",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ama.describing import Describer
 from ama.logview import LogView
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.revisions import require_live
 from ama.sources import Sources
+from ama.system.progress import Progress
 from ama.transfer.aliasing import Job
 from ama.transfer.publishing import BATCH, is_published
 from ama.transfer.push import Push

@@ -9,9 +9,9 @@ from pathlib import Path
 from ama.describing import Describer
 from ama.errors import NotFound
 from ama.logview import LogView
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import DownloadResult
+from ama.system.progress import Progress
 from ama.transfer.download import (
     Downloaded,
     Selection,

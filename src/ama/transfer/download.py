@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ama import fs
-from ama.encoding import from_system
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
 from ama.head import Head
 from ama.logview import LogView
 from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.objectstore import ObjectStore
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.revisions import require_live
 from ama.sources import Sources
 from ama.staging import Index
+from ama.system import fs
+from ama.system.encoding import from_system
+from ama.system.progress import Progress
 from ama.transfer.patterns import selector
 from ama.worktree.checkout import (
     Checkout,

@@ -41,11 +41,11 @@ from ama.logfiles import (
 from ama.logmemory import LogMemory, remembered_end
 from ama.logreader import CHECKPOINT_EVERY, another_history
 from ama.logview import LogView
-from ama.progress import NO_PROGRESS, Progress
 from ama.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
 from ama.results import PutBack
 from ama.state import ClassState, encode_class_state, encode_root
 from ama.storage.protocol import Range, Storage
+from ama.system.progress import NO_PROGRESS, Progress
 
 AT_ONCE = 256
 _ENTRY = re.compile(r"log/([0-9]{12})").fullmatch

@@ -17,11 +17,11 @@ from ama.hashing import asset_id
 from ama.head import Head, Unpublished
 from ama.logview import LogView
 from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
 from ama.staging import Index, IndexEntry, Notes, is_same
+from ama.system.progress import Progress
 from ama.transfer.aliasing import Job, check_class_name
 from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push

@@ -21,11 +21,11 @@ from ama.objects import Asset, EntryKind, Kind, Recipe
 from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.packindex import PackIndex, encode_index
 from ama.packwriter import PACK_SIZE, PackWriter
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources
 from ama.staging import IndexEntry
+from ama.system.progress import Progress
 from ama.transfer.aliasing import Job, alias_events
 from ama.transfer.presence import Lost, Presence, is_usable, may_be_purged, reads_back
 from ama.transfer.sending import Sender

@@ -22,10 +22,10 @@ from ama.pack import (
     scan_records,
 )
 from ama.packindex import Location, PackIndex, encode_index
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.sources import Sources
 from ama.storage.protocol import Range, Storage
+from ama.system.progress import Progress
 from ama.worktree.snapshot import trees_below
 
 _PACK = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})\.pack").fullmatch

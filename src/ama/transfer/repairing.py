@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ama import fs
-from ama.encoding import to_system
 from ama.entries import Event, Gc
 from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput, NotFound, StorageError
 from ama.hashing import blob_id, short
@@ -24,10 +22,12 @@ from ama.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.packindex import Location, PackIndex, encode_index
 from ama.packwriter import PackWriter
-from ama.progress import Progress
 from ama.remote import Remote
 from ama.sources import Sources
 from ama.storage.protocol import Range
+from ama.system import fs
+from ama.system.encoding import to_system
+from ama.system.progress import Progress
 from ama.transfer.presence import is_usable, may_be_purged
 from ama.transfer.rebuilding import Rebuilt, assets_needing, places_of, rebuild
 from ama.worktree.reading import cut, link_target

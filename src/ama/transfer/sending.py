@@ -12,10 +12,10 @@ from ama.objects import Kind, Recipe, encode_recipe
 from ama.objectstore import ObjectStore
 from ama.packindex import Location, PackIndex
 from ama.packwriter import PackWriter
-from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import IndexEntry
 from ama.storage.protocol import Storage
+from ama.system.progress import Progress
 from ama.transfer.adopting import adopt
 from ama.transfer.presence import Presence
 from ama.worktree.reading import cut, read_entry

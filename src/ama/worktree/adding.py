@@ -8,19 +8,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ama import fs
 from ama.chunking import THRESHOLD
 from ama.compression import compress
-from ama.encoding import to_system
 from ama.errors import Conflict, InvalidInput, NotFound, shown
 from ama.hashing import Buffer, blob_id, hash_stream
 from ama.ignore import IGNORE_FILE, never_meant
 from ama.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.objects import EntryKind, Kind
 from ama.packwriter import PackWriter
-from ama.parallel import in_chunks
-from ama.progress import Progress
 from ama.staging import RACY, Index, IndexEntry
+from ama.system import fs
+from ama.system.encoding import to_system
+from ama.system.parallel import in_chunks
+from ama.system.progress import Progress
 from ama.worktree.layout import CONTROL, Worktree
 from ama.worktree.reading import (
     entry_of,

@@ -20,15 +20,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from ama import fs
-from ama.encoding import from_system, to_system
 from ama.errors import Conflict, StorageError, shown, storage_error
 from ama.head import Head
 from ama.names import fold_name
-from ama.parallel import in_chunks
-from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
+from ama.system import fs
+from ama.system.encoding import from_system, to_system
+from ama.system.parallel import in_chunks
+from ama.system.progress import Progress
 from ama.worktree.adding import read_again, remove_empty_parents, summary
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree

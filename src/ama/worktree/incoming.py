@@ -19,9 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from ama import fs
 from ama.chunking import THRESHOLD
-from ama.encoding import from_system, to_system
 from ama.errors import (
     Conflict,
     IntegrityError,
@@ -33,8 +31,10 @@ from ama.errors import (
 from ama.hashing import HashingReader, blob_id, hash_stream
 from ama.objects import MAX_LINK, EntryKind, Kind
 from ama.objectstore import Have
-from ama.progress import Progress
 from ama.sources import Sources
+from ama.system import fs
+from ama.system.encoding import from_system, to_system
+from ama.system.progress import Progress
 from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
 from ama.worktree.reading import stays_inside
 from ama.worktree.snapshot import Listed

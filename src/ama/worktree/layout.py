@@ -10,14 +10,13 @@ from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 
-from ama import fs
-from ama.encoding import from_system, given, system_path, to_system
 from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
-from ama.given import path_text
 from ama.head import HeadFile
 from ama.ignore import Ignore, matching
 from ama.localobjects import LocalObjects
 from ama.staging import IndexFile
+from ama.system import fs
+from ama.system.encoding import from_system, given, path_text, system_path, to_system
 
 CONTROL = ".ama"
 CONFIG = "config.toml"

@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ama import fs
-from ama.encoding import to_system
 from ama.errors import Conflict, InvalidInput, shown
 from ama.names import fold_name, is_git_directory, unportable_reason
+from ama.system import fs
+from ama.system.encoding import to_system
 from ama.worktree.layout import CONTROL
 from ama.worktree.scan import directories_of
 

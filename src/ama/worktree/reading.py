@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ama import fs
 from ama.chunking import PROFILE, THRESHOLD, chunks
-from ama.encoding import from_system, to_system
 from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
 from ama.hashing import HashingReader, blob_id, hash_stream
 from ama.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.packwriter import PackWriter
 from ama.staging import RACY, IndexEntry, is_settled
+from ama.system import fs
+from ama.system.encoding import from_system, to_system
 from ama.worktree.scan import Found, look
 
 Advance = Callable[[int], None]

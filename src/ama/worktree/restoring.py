@@ -11,9 +11,9 @@ from ama.chunking import THRESHOLD
 from ama.errors import Conflict, NotFound, shown
 from ama.hashing import blob_id
 from ama.objects import Kind, encode_recipe
-from ama.progress import Progress
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
+from ama.system.progress import Progress
 from ama.worktree.adding import read_again, summary
 from ama.worktree.checkout import (
     Checkout,

@@ -8,11 +8,11 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from ama.encoding import SAME, from_system, to_system
 from ama.errors import storage_error
 from ama.ignore import Ignore, never_meant
 from ama.objects import EntryKind
 from ama.staging import RACY, IndexEntry
+from ama.system.encoding import SAME, from_system, to_system
 
 MAPPED_WINDOW = 60_000_000_000
 """In so many nanoseconds a system has written a dirty page: Linux takes up to 35 seconds."""

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from ama import fs
 from ama.errors import Conflict, StorageError, shown
-from ama.parallel import start
-from ama.progress import Progress
+from ama.system import fs
+from ama.system.parallel import start
+from ama.system.progress import Progress
 from ama.worktree.layout import Begun, Worktree
 
 TURN = "turn"

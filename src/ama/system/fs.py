@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 
-from ama.encoding import from_system, to_system
 from ama.errors import StorageError, shown, storage_error
-from ama.syscalls import Sharing as Sharing
-from ama.syscalls import System
-from ama.syscalls import is_ours as is_ours
+from ama.system.encoding import from_system, to_system
+from ama.system.syscalls import Sharing as Sharing
+from ama.system.syscalls import System
+from ama.system.syscalls import is_ours as is_ours
 
 Buffer = bytes | bytearray | memoryview
 AnyPath = str | os.PathLike[str]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ama.encoding import to_system
+from ama.system.encoding import to_system
 
 SECONDS = 2.0
 """So long git is waited for, all in all: a huge repository must not hold up an upload."""
