@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ama.entries import Event, Publish
+    from ama.format.entries import Event, Publish
+    from ama.format.packindex import PackIndex
     from ama.logview import LogView
-    from ama.packindex import PackIndex
     from ama.remote import Remote
     from ama.storage.protocol import Storage
 
@@ -177,9 +177,9 @@ def write_store(directory: Path, count: int) -> None:
 
 def publish_small(remote: Remote, number: int) -> None:
     """Publishes an asset of one small file: packs, their index, and an entry of the log."""
-    from ama.entries import Publish
-    from ama.hashing import asset_id, blob_id, tree_id
-    from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
+    from ama.format.entries import Publish
+    from ama.format.hashing import asset_id, blob_id, tree_id
+    from ama.format.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
     from ama.packwriter import PackWriter
 
     content = b"the content of asset %d" % number
@@ -202,8 +202,8 @@ def write_tracked(directory: Path, count: int) -> None:
     The files have 1,000 contents among them: parameters in YAML, metrics in JSON, and the rest.
     Each asset is a next version of the one before it in its class, and made from two others.
     """
-    from ama.hashing import blob_id
-    from ama.objects import Kind
+    from ama.format.hashing import blob_id
+    from ama.format.objects import Kind
     from ama.packwriter import PackWriter
     from ama.remote import Remote
     from ama.storage.opening import open_storage
@@ -236,9 +236,17 @@ def publish_tracked(
     number: int,
 ) -> Publish:
     """Stores one asset but for its files' contents, and returns the event that publishes it."""
-    from ama.entries import HeldRef, Publish
-    from ama.hashing import asset_id, blob_id, tree_id
-    from ama.objects import Asset, EntryKind, Kind, RefLink, TreeEntry, encode_asset, encode_tree
+    from ama.format.entries import HeldRef, Publish
+    from ama.format.hashing import asset_id, blob_id, tree_id
+    from ama.format.objects import (
+        Asset,
+        EntryKind,
+        Kind,
+        RefLink,
+        TreeEntry,
+        encode_asset,
+        encode_tree,
+    )
     from ama.packwriter import PackWriter
 
     trees: dict[bytes, bytes] = {}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ama import Repo, Store
 from ama.errors import AmaError, FormatError, IntegrityError
-from ama.hashing import short
-from ama.objects import Kind
+from ama.format.hashing import short
+from ama.format.objects import Kind
+from ama.format.packindex import PackIndex
 from ama.objectstore import index_name, pack_name
-from ama.packindex import PackIndex
 from ama.settings import Settings
 from ama.values import AssetInfo
 

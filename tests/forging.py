@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ama.entries import Publish
-from ama.hashing import asset_id, blob_id, tree_id
-from ama.objects import MAX_SIZE, Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
+from ama.format.entries import Publish
+from ama.format.hashing import asset_id, blob_id, tree_id
+from ama.format.objects import (
+    MAX_SIZE,
+    Asset,
+    EntryKind,
+    Kind,
+    TreeEntry,
+    encode_asset,
+    encode_tree,
+)
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.storage.local import LocalStorage

@@ -18,8 +18,8 @@ import ama.operations.session
 import ama.store
 import ama.system.fs
 from ama import Repo, Settings, Store
-from ama.entries import MoveAlias, Publish, decode_entry
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
+from ama.format.entries import MoveAlias, Publish, decode_entry
 from ama.results import AliasChange
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage

@@ -17,15 +17,15 @@ from blake3 import blake3
 
 import ama
 import ama.objectstore
-from ama.chunking import LARGEST
 from ama.cli.running import run
-from ama.entries import MAX_NEEDS, Publish, decode_entry
 from ama.errors import StorageError
-from ama.hashing import asset_id, blob_id, tree_id
+from ama.format.chunking import LARGEST
+from ama.format.entries import MAX_NEEDS, Publish, decode_entry
+from ama.format.hashing import asset_id, blob_id, tree_id
+from ama.format.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
+from ama.format.pack import read_trailer
 from ama.logreader import CHECKPOINT_EVERY, PROBES
-from ama.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
 from ama.objectstore import RANGE_SIZE, pack_name
-from ama.pack import read_trailer
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.settings import Settings

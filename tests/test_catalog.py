@@ -21,11 +21,10 @@ from ama.catalog.database import Catalog
 from ama.catalog.documents import Value
 from ama.catalog.finding import MOST_PLACES, MOST_UNREAD, Criteria, select
 from ama.catalog.schema import FILE, TABLES, from_cell
-from ama.entries import HeldRef, Publish, SetStatus
 from ama.errors import IntegrityError, InvalidInput
-from ama.hashing import asset_id, blob_id, tree_id
-from ama.logview import LogView
-from ama.objects import (
+from ama.format.entries import HeldRef, Publish, SetStatus
+from ama.format.hashing import asset_id, blob_id, tree_id
+from ama.format.objects import (
     MAX_SIZE,
     Asset,
     EntryKind,
@@ -35,6 +34,7 @@ from ama.objects import (
     encode_asset,
     encode_tree,
 )
+from ama.logview import LogView
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.settings import Settings
@@ -266,7 +266,7 @@ import sys
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.finding import Criteria, select
-from ama.hashing import blob_id
+from ama.format.hashing import blob_id
 from ama.remote import Remote
 from ama.storage.local import LocalStorage
 from pathlib import Path

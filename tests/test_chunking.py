@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyfastcdc.py import FastCDC as PurePython
 
-from ama.chunking import AVERAGE, LARGEST, SMALLEST, chunks
-from ama.hashing import blob_id, hash_stream
+from ama.format.chunking import AVERAGE, LARGEST, SMALLEST, chunks
+from ama.format.hashing import blob_id, hash_stream
 
 
 def noise(size: int) -> bytes:

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ama import canonical, objects
-from ama.entries import (
+from ama.errors import FormatError, IntegrityError, InvalidInput
+from ama.format import canonical, objects
+from ama.format.entries import (
     ABSENT,
     MAGIC,
     Entry,
@@ -35,12 +36,9 @@ from ama.entries import (
     decode_entry,
     encode_entry,
 )
-from ama.errors import FormatError, IntegrityError, InvalidInput
-from ama.hashing import asset_id, blob_id, seal, tree_id
-from ama.head import Head, Unpublished, decode_head, encode_head
-from ama.logfiles import decode_hint
-from ama.names import check_name
-from ama.objects import (
+from ama.format.hashing import asset_id, blob_id, seal, tree_id
+from ama.format.names import check_name
+from ama.format.objects import (
     Asset,
     EntryKind,
     Kind,
@@ -54,9 +52,7 @@ from ama.objects import (
     encode_recipe,
     encode_tree,
 )
-from ama.remote import StoreFormat, decode_format, encode_format
-from ama.staging import Index, IndexEntry, Notes, decode_index, encode_index
-from ama.state import (
+from ama.format.state import (
     ROOT_MAGIC,
     AliasRecord,
     AssetRecord,
@@ -67,6 +63,10 @@ from ama.state import (
     encode_class_state,
     encode_root,
 )
+from ama.head import Head, Unpublished, decode_head, encode_head
+from ama.logfiles import decode_hint
+from ama.remote import StoreFormat, decode_format, encode_format
+from ama.staging import Index, IndexEntry, Notes, decode_index, encode_index
 
 
 def fits(check: Callable[[str], Any]) -> Callable[[str], bool]:

@@ -13,8 +13,8 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ama.compression import PROBE_SIZE, RAW, WORTH_IT, ZSTD, compress, decompress
 from ama.errors import UPGRADE, FormatError, IntegrityError
+from ama.format.compression import PROBE_SIZE, RAW, WORTH_IT, ZSTD, compress, decompress
 
 
 def noise(size: int, seed: bytes = b"noise") -> bytes:

@@ -36,8 +36,8 @@ from ama.dashboard.previews import preview
 from ama.dashboard.server import serve
 from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
-from ama.hashing import blob_id
-from ama.names import twins, unportable_reason
+from ama.format.hashing import blob_id
+from ama.format.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.remote import Remote
 from ama.settings import user_config_path

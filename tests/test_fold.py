@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ama.cache import Cache
-from ama.entries import (
+from ama.errors import FormatError, IntegrityError
+from ama.format.entries import (
     Entry,
     Event,
     Feature,
@@ -28,11 +29,17 @@ from ama.entries import (
     encode_entry,
     entry_hash,
 )
-from ama.errors import FormatError, IntegrityError
-from ama.hashing import seal
+from ama.format.hashing import seal
+from ama.format.state import (
+    ClassState,
+    Root,
+    encode_class_state,
+    encode_root,
+    fold_class,
+    fold_root,
+)
 from ama.log import Log
 from ama.remote import Remote, StoreFormat, encode_format
-from ama.state import ClassState, Root, encode_class_state, encode_root, fold_class, fold_root
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Range
 

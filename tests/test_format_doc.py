@@ -11,20 +11,11 @@ from itertools import pairwise
 import pytest
 from blake3 import blake3
 
-from ama import (
-    canonical,
-    chunking,
-    compression,
-    entries,
-    hashing,
-    logreader,
-    names,
-    objects,
-    pack,
-    remote,
-)
+from ama import logreader, remote
 from ama.cache import Cache
-from ama.entries import (
+from ama.errors import AmaError, IntegrityError
+from ama.format import canonical, chunking, compression, entries, hashing, names, objects, pack
+from ama.format.entries import (
     ABSENT,
     Entry,
     Event,
@@ -39,14 +30,9 @@ from ama.entries import (
     encode_entry,
     entry_hash,
 )
-from ama.errors import AmaError, IntegrityError
-from ama.log import Log
-from ama.logfiles import HINT, checkpoint_name, state_name
-from ama.objects import Asset, EntryKind, Kind, Recipe, RefLink, TreeEntry
-from ama.objectstore import index_name, pack_name
-from ama.packindex import Location, PackIndex, encode_index
-from ama.remote import StoreFormat, decode_format, encode_format
-from ama.state import (
+from ama.format.objects import Asset, EntryKind, Kind, Recipe, RefLink, TreeEntry
+from ama.format.packindex import Location, PackIndex, encode_index
+from ama.format.state import (
     ClassState,
     Root,
     decode_class_state,
@@ -56,6 +42,10 @@ from ama.state import (
     fold_class,
     fold_root,
 )
+from ama.log import Log
+from ama.logfiles import HINT, checkpoint_name, state_name
+from ama.objectstore import index_name, pack_name
+from ama.remote import StoreFormat, decode_format, encode_format
 from ama.storage.memory import MemoryStorage
 from ama.worktree import snapshot
 from conftest import PROJECT

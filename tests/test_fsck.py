@@ -14,7 +14,8 @@ import pytest
 
 import ama.system.fs
 from ama import Repo, Store
-from ama.entries import (
+from ama.errors import FormatError, StorageError
+from ama.format.entries import (
     Event,
     Gc,
     HeldRef,
@@ -26,12 +27,8 @@ from ama.entries import (
     entry_hash,
     entry_name,
 )
-from ama.errors import FormatError, StorageError
-from ama.fsck import check_store
-from ama.hashing import asset_id, blob_id, seal, short, tree_id
-from ama.log import Log
-from ama.logfiles import HINT, checkpoint_name, decode_hint, state_name
-from ama.objects import (
+from ama.format.hashing import asset_id, blob_id, seal, short, tree_id
+from ama.format.objects import (
     Asset,
     EntryKind,
     Kind,
@@ -42,12 +39,15 @@ from ama.objects import (
     encode_recipe,
     encode_tree,
 )
+from ama.format.packindex import Location, PackIndex, encode_index
+from ama.format.state import decode_root, encode_class_state, encode_root
+from ama.fsck import check_store
+from ama.log import Log
+from ama.logfiles import HINT, checkpoint_name, decode_hint, state_name
 from ama.objectstore import index_name, pack_name
-from ama.packindex import Location, PackIndex, encode_index
 from ama.packwriter import PackWriter
 from ama.remote import FORMAT, Remote
 from ama.results import FsckReport, Problem
-from ama.state import decode_root, encode_class_state, encode_root
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
 from ama.system.progress import NO_PROGRESS

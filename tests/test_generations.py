@@ -334,7 +334,7 @@ def test_a_missing_directory_is_told(tmp_path: Path) -> None:
 
 
 def test_the_layout_is_the_documented_one(tmp_path: Path, index: Generations) -> None:
-    from ama.hashing import seal
+    from ama.format.hashing import seal
 
     index.write(0, b"one")
     index.write(1, b"two")

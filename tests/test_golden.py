@@ -20,11 +20,10 @@ from typing import Any
 import pytest
 
 import ama
-from ama.entries import decode_entry, encode_entry
 from ama.errors import NotFound
-from ama.hashing import blob_id, seal
-from ama.logfiles import HINT
-from ama.objects import (
+from ama.format.entries import decode_entry, encode_entry
+from ama.format.hashing import blob_id, seal
+from ama.format.objects import (
     Kind,
     decode_asset,
     decode_recipe,
@@ -33,17 +32,18 @@ from ama.objects import (
     encode_recipe,
     encode_tree,
 )
-from ama.objectstore import index_name, pack_name
-from ama.pack import open_record, read_trailer, scan_records
-from ama.packindex import PackIndex
-from ama.remote import Remote, decode_format, encode_format
-from ama.state import (
+from ama.format.pack import open_record, read_trailer, scan_records
+from ama.format.packindex import PackIndex
+from ama.format.state import (
     AliasRecord,
     decode_class_state,
     decode_root,
     encode_class_state,
     encode_root,
 )
+from ama.logfiles import HINT
+from ama.objectstore import index_name, pack_name
+from ama.remote import Remote, decode_format, encode_format
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
 from ama.storage.readonly import ReadOnlyStorage

@@ -10,8 +10,8 @@ import pytest
 
 from ama import Repo
 from ama.errors import InvalidInput, NotFound
-from ama.hashing import blob_id
-from ama.objects import EntryKind, Kind, TreeEntry
+from ama.format.hashing import blob_id
+from ama.format.objects import EntryKind, Kind, TreeEntry
 from conftest import Ama
 from forging import Forge, listed
 

@@ -11,8 +11,8 @@ import pytest
 
 import ama
 from ama.errors import IntegrityError, InvalidInput, NotFound
-from ama.hashing import blob_id
-from ama.objects import EntryKind, Kind, Recipe, TreeEntry, decode_tree, encode_recipe
+from ama.format.hashing import blob_id
+from ama.format.objects import EntryKind, Kind, Recipe, TreeEntry, decode_tree, encode_recipe
 from ama.worktree import snapshot
 from ama.worktree.snapshot import FREELY, MOST_FILES, differing, look_up, top_of, walk
 from conftest import Ama, Result

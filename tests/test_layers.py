@@ -49,11 +49,7 @@ ROOMS = (
 TO_MOVE: dict[str, str] = {
     "browsing": "catalog",
     "cache": "stores",
-    "canonical": "format",
-    "chunking": "format",
-    "compression": "format",
     "describing": "stores",
-    "entries": "format",
     "founding": "stores",
     "fsck": "maintenance",
     "fsck.closure": "maintenance",
@@ -64,7 +60,6 @@ TO_MOVE: dict[str, str] = {
     "fsck.stores": "maintenance",
     "fsck.worktrees": "maintenance",
     "generations": "worktree",
-    "hashing": "format",
     "head": "worktree",
     "ignore": "worktree",
     "listing": "worktree",
@@ -74,24 +69,19 @@ TO_MOVE: dict[str, str] = {
     "logmemory": "stores",
     "logreader": "stores",
     "logview": "stores",
-    "names": "format",
-    "objects": "format",
     "objectstore": "stores",
-    "pack": "format",
-    "packindex": "format",
     "packwriter": "stores",
     "remote": "stores",
     "revisions": "stores",
     "sources": "stores",
     "staging": "worktree",
-    "state": "format",
     "tracking": "catalog",
     "transfer.patterns": "worktree",
 }
 
 # The only modules that may import a package; every other third-party package is refused.
 WRAPPED: dict[str, set[str]] = {
-    "blake3": {"hashing", "objectstore"},
+    "blake3": {"format.hashing", "objectstore"},
     "fsspec": {"storage.fsspec"},
     "jinja2": {"dashboard"},
     "markupsafe": {"dashboard"},  # a part of jinja2
@@ -100,16 +90,16 @@ WRAPPED: dict[str, set[str]] = {
     "h5py": {"contents.hdf5"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.yamlfiles"},
-    "msgpack": {"canonical", "staging"},
+    "msgpack": {"format.canonical", "staging"},
     "numpy": {"contents.hdf5"},
     "obstore": {"storage.obstore"},
     "pathspec": {"ignore", "transfer.patterns"},
     "platformdirs": {"settings"},
-    "pyfastcdc": {"chunking"},
+    "pyfastcdc": {"format.chunking"},
     "rich": {"cli"},
     "tomlkit": {"config"},
     "typer": {"cli"},
-    "zstandard": {"compression"},
+    "zstandard": {"format.compression"},
 }
 
 BANNED_NAMES = {"utils", "util", "core", "common", "base", "helpers", "helper", "manager", "misc"}
@@ -129,8 +119,13 @@ DISK_METHODS = {
 # What opens or lists what may be anything by now, a pipe or gone: `fs` does, with care and a clear
 # error. Each name, and the modules that may use it all the same.
 DISK_READS: dict[str, set[str]] = {
-    "open": {"hashing", "cli.streams"},  # with the care of `fs`; the null device
-    "os.open": {"system.syscalls", "hashing", "cli.running", "cli.streams"},  # the null device
+    "open": {"format.hashing", "cli.streams"},  # with the care of `fs`; the null device
+    "os.open": {
+        "system.syscalls",
+        "format.hashing",
+        "cli.running",
+        "cli.streams",
+    },  # the null device
     "io.open": set(),
     "os.fdopen": set(),
     "os.listdir": {"founding"},  # where each error has a meaning of its own

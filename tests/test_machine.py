@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import ama
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
-from ama.hashing import blob_id
+from ama.format.hashing import blob_id
 from ama.settings import Settings, add_remote
 from ama.system import fs
 from model import (

@@ -14,16 +14,17 @@ import pytest
 
 import ama.system.fs
 import servers
-from ama import Store, canonical, repair_log
+from ama import Store, repair_log
 from ama.cache import Cache
-from ama.entries import decode_entry, encode_entry, entry_hash, entry_name
 from ama.errors import AmaError, Conflict, IntegrityError, StorageError
-from ama.hashing import seal
+from ama.format import canonical
+from ama.format.entries import decode_entry, encode_entry, entry_hash, entry_name
+from ama.format.hashing import seal
+from ama.format.state import encode_root
 from ama.logfiles import HINT, decode_hint, encode_hint
 from ama.logmemory import END, VIEW, decode_view
 from ama.remote import FORMAT, Remote
 from ama.results import PutBack
-from ama.state import encode_root
 from ama.storage.memory import MemoryStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Storage

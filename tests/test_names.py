@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ama.errors import InvalidInput
-from ama.names import (
+from ama.format.names import (
     check_alias,
     check_class,
     check_name,

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from ama.chunking import PROFILE, chunks
 from ama.errors import IntegrityError, NotFound, StorageError
-from ama.hashing import blob_id
-from ama.localobjects import MANY, LocalObjects
-from ama.objects import (
+from ama.format.chunking import PROFILE, chunks
+from ama.format.hashing import blob_id
+from ama.format.objects import (
     Asset,
     EntryKind,
     Kind,
@@ -25,9 +24,10 @@ from ama.objects import (
     encode_tree,
     object_id,
 )
+from ama.format.pack import FOOTER_SIZE, RECORD_HEADER_SIZE, Record, read_trailer, scan_records
+from ama.format.packindex import Location, PackIndex, encode_index
+from ama.localobjects import MANY, LocalObjects
 from ama.objectstore import BATCH_SIZE, GAP, RANGE_SIZE, ObjectStore, index_name, pack_name
-from ama.pack import FOOTER_SIZE, RECORD_HEADER_SIZE, Record, read_trailer, scan_records
-from ama.packindex import Location, PackIndex, encode_index
 from ama.packwriter import PackWriter
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage

@@ -19,7 +19,7 @@ import pytest
 from ama import Repo
 from ama.cli.running import run as run_command
 from ama.errors import StorageError
-from ama.hashing import hash_file
+from ama.format.hashing import hash_file
 from ama.system.fs import hold, open_file, read_file, write_private
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")

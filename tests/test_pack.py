@@ -12,10 +12,10 @@ import zstandard
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ama.compression import RAW, ZSTD, compress
 from ama.errors import FormatError, IntegrityError
-from ama.hashing import blob_id
-from ama.objects import (
+from ama.format.compression import RAW, ZSTD, compress
+from ama.format.hashing import blob_id
+from ama.format.objects import (
     MAX_ASSET,
     MAX_CHUNK,
     Asset,
@@ -29,7 +29,7 @@ from ama.objects import (
     encode_tree,
     object_id,
 )
-from ama.pack import (
+from ama.format.pack import (
     CHECKSUM_SIZE,
     FOOTER_SIZE,
     HEADER_SIZE,
@@ -43,7 +43,7 @@ from ama.pack import (
     read_trailer,
     scan_records,
 )
-from ama.packindex import Location, PackIndex, encode_index
+from ama.format.packindex import Location, PackIndex, encode_index
 
 SALT = bytes(range(16))
 

@@ -23,9 +23,19 @@ import pytest
 import ama.operations.session
 import ama.system.fs
 import ama.transfer.publishing
-from ama import Repo, Settings, Store, canonical
+from ama import Repo, Settings, Store
 from ama.cache import Cache
-from ama.entries import (
+from ama.errors import (
+    AlreadyExists,
+    AmaError,
+    Conflict,
+    FormatError,
+    IntegrityError,
+    InvalidInput,
+    StorageError,
+)
+from ama.format import canonical
+from ama.format.entries import (
     MAX_TIME,
     Entry,
     Event,
@@ -40,23 +50,14 @@ from ama.entries import (
     entry_hash,
     entry_name,
 )
-from ama.errors import (
-    AlreadyExists,
-    AmaError,
-    Conflict,
-    FormatError,
-    IntegrityError,
-    InvalidInput,
-    StorageError,
-)
-from ama.hashing import blob_id, seal
+from ama.format.hashing import blob_id, seal
+from ama.format.packindex import PackIndex, encode_index
+from ama.format.state import Root, decode_root, encode_class_state, encode_root
 from ama.logfiles import HINT, checkpoint_name, state_name
 from ama.logreader import CHECKPOINT_EVERY
 from ama.objectstore import index_name, pack_name
-from ama.packindex import PackIndex, encode_index
 from ama.packwriter import PackWriter
 from ama.remote import FORMAT, Remote
-from ama.state import Root, decode_root, encode_class_state, encode_root
 from ama.storage.local import LocalStorage
 from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
@@ -1076,7 +1077,7 @@ def test_gc_drops_what_a_publisher_counts_on(team: Team, large: bool, swept: boo
 
 
 def deleted_asset(asset: bytes) -> Event:
-    from ama.entries import SetStatus
+    from ama.format.entries import SetStatus
 
     return SetStatus(asset, "models", "deleted", "not needed")
 
@@ -1332,7 +1333,7 @@ def test_a_write_feature_of_the_format(team: Team) -> None:
 
 def test_an_entry_of_a_later_version(team: Team) -> None:
     team.published("w", {"a": b"a"})
-    from ama.entries import MAGIC
+    from ama.format.entries import MAGIC
 
     body = MAGIC + canonical.encode((2, 2, "something else"))
     Path(team.url, entry_name(2)).write_bytes(body + seal(body))

@@ -24,10 +24,10 @@ import pytest
 import ama
 import proxy
 import servers
-from ama.entries import MoveAlias
 from ama.errors import AlreadyExists, InvalidInput, StorageError
-from ama.hashing import blob_id
-from ama.packindex import Location
+from ama.format.entries import MoveAlias
+from ama.format.hashing import blob_id
+from ama.format.packindex import Location
 from ama.remote import Remote
 from ama.settings import add_remote
 from ama.storage.backends import BACKENDS

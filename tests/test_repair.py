@@ -12,8 +12,8 @@ import pytest
 
 import ama.system.fs
 from ama import Repo, Store
-from ama.entries import Event, Gc, Publish, decode_entry
 from ama.errors import IntegrityError
+from ama.format.entries import Event, Gc, Publish, decode_entry
 from ama.objectstore import pack_name
 from ama.settings import Settings
 from conftest import Ama

@@ -11,7 +11,7 @@ import pytest
 import ama
 import ama.store
 from ama import Conflict, InvalidInput, NotFound, Repo, Store
-from ama.entries import Gc, Publish, SetStatus, decode_entry
+from ama.format.entries import Gc, Publish, SetStatus, decode_entry
 from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage

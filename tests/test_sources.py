@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import ama.objectstore
-from ama.chunking import PROFILE
 from ama.errors import IntegrityError, NotFound
-from ama.hashing import blob_id
-from ama.objects import Kind, Recipe, encode_recipe
+from ama.format.chunking import PROFILE
+from ama.format.hashing import blob_id
+from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.objectstore import ObjectStore, pack_name
 from ama.packwriter import PackWriter
 from ama.sources import Sources

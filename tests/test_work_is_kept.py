@@ -22,10 +22,10 @@ import ama.system.fs
 import ama.transfer.publishing
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
-from ama.hashing import blob_id
+from ama.format.hashing import blob_id
+from ama.format.names import fold_name
+from ama.format.pack import read_trailer
 from ama.head import HeadFile
-from ama.names import fold_name
-from ama.pack import read_trailer
 from ama.system.syscalls import System
 from ama.transfer import push
 from ama.worktree import adding, checkout

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         NotFound,
         StorageError,
     )
-    from ama.hashing import hash_file
+    from ama.format.hashing import hash_file
     from ama.operations.mending import repair_log
     from ama.repo import Repo
     from ama.settings import Settings
@@ -47,7 +47,7 @@ _HOMES = {
     "StorageError": "errors",
     "Store": "store",
     "compare": "asset",
-    "hash_file": "hashing",
+    "hash_file": "format.hashing",
     "repair_log": "operations.mending",
 }
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ama.describing import Describer
 from ama.errors import InvalidInput, shown
+from ama.format.objects import Kind
 from ama.listing import as_file, files_at, find_file, require_named
 from ama.logview import LogView
-from ama.objects import Kind
 from ama.operations.session import at_least_one, several
 from ama.remote import Remote
 from ama.results import DownloadResult

@@ -11,7 +11,7 @@ import contextlib
 from pathlib import Path
 
 from ama.errors import AmaError, StorageError
-from ama.hashing import Buffer, blob_id
+from ama.format.hashing import Buffer, blob_id
 from ama.system import fs
 
 _STORES = "stores"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ama.errors import InvalidInput, NotFound, shown
-from ama.names import check_class, nearest
+from ama.format.names import check_class, nearest
 from ama.system import fs
 
 KNOWN_KEYS: Mapping[str, str] = {

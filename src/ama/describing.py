@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ama.objects import Asset, RefLink
+from ama.format.objects import Asset, RefLink
 from ama.values import AliasMove, AssetInfo, Ref
 
 if TYPE_CHECKING:
-    from ama.entries import StatusName
+    from ama.format.entries import StatusName
+    from ama.format.state import AssetRecord, ClassState
     from ama.logview import LogView
-    from ama.state import AssetRecord, ClassState
 
     _Class = tuple[ClassState | None, Mapping[bytes, int], Mapping[bytes, tuple[str, ...]]]
 

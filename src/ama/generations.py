@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ama.errors import Conflict, FormatError, IntegrityError, shown, storage_error
-from ama.hashing import seal
+from ama.format.hashing import seal
 from ama.system import fs
 
 _KEPT = 2

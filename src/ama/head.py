@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ama import canonical
 from ama.errors import FormatError, IntegrityError
+from ama.format import canonical
+from ama.format.hashing import ID_SIZE
+from ama.format.names import check_alias, check_class
 from ama.generations import Generations
-from ama.hashing import ID_SIZE
-from ama.names import check_alias, check_class
 
 VERSION = 1
 NAME = "HEAD"

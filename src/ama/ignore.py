@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ama.errors import StorageError
-from ama.names import is_control_directory, is_git_directory
+from ama.format.names import is_control_directory, is_git_directory
 from ama.system import fs
 from ama.system.encoding import to_system
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ama.errors import AmaError, InvalidInput, NotFound, shown
-from ama.names import nearest
-from ama.objects import EntryKind
+from ama.format.names import nearest
+from ama.format.objects import EntryKind
 from ama.system.encoding import path_text
 from ama.values import File
 from ama.worktree.snapshot import Listed, ReadTree, look_up, walk, walk_at

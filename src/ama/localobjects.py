@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ama.errors import IntegrityError, shown
-from ama.hashing import short
-from ama.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
+from ama.format.hashing import short
+from ama.format.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
+from ama.format.packindex import PackIndex
 from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packindex import PackIndex
 from ama.packwriter import PackWriter
 from ama.staging import is_settled
 from ama.storage.local import LocalStorage

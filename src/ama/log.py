@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ama.entries import (
+from ama.errors import (
+    AlreadyExists,
+    AmaError,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    StorageError,
+)
+from ama.format.entries import (
     MAX_TIME,
     NONCE_SIZE,
     Entry,
@@ -23,19 +31,11 @@ from ama.entries import (
     entry_hash,
     entry_name,
 )
-from ama.errors import (
-    AlreadyExists,
-    AmaError,
-    Conflict,
-    IntegrityError,
-    InvalidInput,
-    StorageError,
-)
-from ama.hashing import seal
+from ama.format.hashing import seal
+from ama.format.state import ClassState, encode_class_state, encode_root
 from ama.logfiles import HINT, checkpoint_name, encode_hint, state_name
 from ama.logreader import CHECKPOINT_EVERY, LogReader, check_features
 from ama.logview import LogView
-from ama.state import ClassState, encode_class_state, encode_root
 from ama.storage.protocol import Range
 
 CREATE_TRIES = 5

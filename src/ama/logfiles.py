@@ -6,10 +6,10 @@ import errno
 import re
 from collections.abc import Sequence
 
-from ama.entries import NUMBER_DIGITS
 from ama.errors import IntegrityError, StorageError
-from ama.hashing import seal
-from ama.state import ClassState, decode_class_state, encode_class_state
+from ama.format.entries import NUMBER_DIGITS
+from ama.format.hashing import seal
+from ama.format.state import ClassState, decode_class_state, encode_class_state
 from ama.storage.protocol import Range, Storage
 
 HINT = "log/HINT"

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from ama import canonical
 from ama.cache import Cache
-from ama.entries import NUMBER_DIGITS, decode_entry, entry_hash
 from ama.errors import AmaError, IntegrityError
-from ama.hashing import ID_SIZE, seal
+from ama.format import canonical
+from ama.format.entries import NUMBER_DIGITS, decode_entry, entry_hash
+from ama.format.hashing import ID_SIZE, seal
+from ama.format.state import Root, decode_root, encode_root
 from ama.logfiles import decode_hint, encode_hint
-from ama.state import Root, decode_root, encode_root
 
 VIEW = "view"
 """The log as it was seen last: a folded state, and the entries after it."""

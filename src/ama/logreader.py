@@ -11,20 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from ama.cache import Cache
-from ama.entries import (
-    Entry,
-    decode_entry,
-    encode_entry,
-    entry_hash,
-    entry_name,
-)
 from ama.errors import (
     UPGRADE,
     AmaError,
     FormatError,
     IntegrityError,
 )
-from ama.hashing import seal
+from ama.format.entries import (
+    Entry,
+    decode_entry,
+    encode_entry,
+    entry_hash,
+    entry_name,
+)
+from ama.format.hashing import seal
+from ama.format.state import ClassState, Root, decode_root, encode_class_state
 from ama.logfiles import (
     HINT,
     checkpoint_name,
@@ -36,7 +37,6 @@ from ama.logfiles import (
 )
 from ama.logmemory import VIEW, decode_view, keep_folded, keep_view, remembers
 from ama.logview import LogView
-from ama.state import ClassState, Root, decode_root, encode_class_state
 from ama.storage.protocol import Range, Storage
 
 CHECKPOINT_EVERY = 64

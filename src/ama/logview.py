@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ama.entries import Entry
 from ama.errors import AmaError
-from ama.state import ClassState, Root, fold_class, fold_root, touched_classes
+from ama.format.entries import Entry
+from ama.format.state import ClassState, Root, fold_class, fold_root, touched_classes
 
 Loader = Callable[[Root, Iterable[str]], Mapping[str, ClassState]]
 

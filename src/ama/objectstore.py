@@ -15,11 +15,11 @@ from typing import TypeVar
 from blake3 import blake3
 
 from ama.errors import AmaError, IntegrityError, NotFound
-from ama.hashing import Buffer, short
-from ama.objects import Kind, Recipe, decode_recipe
-from ama.objects import object_id as id_of
-from ama.pack import RECORD_HEADER_SIZE, open_record
-from ama.packindex import Location, PackIndex
+from ama.format.hashing import Buffer, short
+from ama.format.objects import Kind, Recipe, decode_recipe
+from ama.format.objects import object_id as id_of
+from ama.format.pack import RECORD_HEADER_SIZE, open_record
+from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
 from ama.system.parallel import in_chunks, one_ahead
 

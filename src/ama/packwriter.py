@@ -15,13 +15,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ama.compression import compress
 from ama.errors import AmaError
-from ama.hashing import Buffer, blob_id
-from ama.objects import Kind
+from ama.format.compression import compress
+from ama.format.hashing import Buffer, blob_id
+from ama.format.objects import Kind
+from ama.format.pack import PackBuilder, Record
+from ama.format.packindex import Location, PackIndex, encode_index
 from ama.objectstore import index_name, pack_name
-from ama.pack import PackBuilder, Record
-from ama.packindex import Location, PackIndex, encode_index
 from ama.storage.protocol import Storage
 from ama.system.parallel import submit
 

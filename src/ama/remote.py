@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ama.cache import Cache
-from ama.entries import Entry, Publish, entry_hash, entry_name
 from ama.errors import (
     UPGRADE,
     AlreadyExists,
@@ -24,15 +23,16 @@ from ama.errors import (
     StorageError,
     shown,
 )
-from ama.hashing import asset_id, blob_id, short
+from ama.format.entries import Entry, Publish, entry_hash, entry_name
+from ama.format.hashing import asset_id, blob_id, short
+from ama.format.objects import Asset, decode_asset
+from ama.format.packindex import PackIndex
+from ama.format.state import AssetRecord
 from ama.log import Log
 from ama.logfiles import HINT, read_readable
 from ama.logreader import way_back
 from ama.logview import LogView
-from ama.objects import Asset, decode_asset
 from ama.objectstore import ObjectStore, index_name
-from ama.packindex import PackIndex
-from ama.state import AssetRecord
 from ama.storage.protocol import Range, Storage
 
 FORMAT = "format.json"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
 from ama.errors import IntegrityError, InvalidInput, NotFound, StorageError
-from ama.names import check_class
-from ama.objects import check_text
+from ama.format.names import check_class
+from ama.format.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.settings import Settings
 from ama.system.encoding import from_system, path_text

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
-from ama.hashing import SHORTEST_PREFIX, short
+from ama.format.hashing import SHORTEST_PREFIX, short
+from ama.format.names import check_alias, check_class, nearest
+from ama.format.state import ClassState
 from ama.logview import LogView
-from ama.names import check_alias, check_class, nearest
-from ama.state import ClassState
 from ama.system.encoding import require_text
 from ama.values import display_name
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ama import config
 from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, StorageError, shown
-from ama.names import nearest
+from ama.format.names import nearest
 from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
 from ama.system.encoding import from_system, given, path_text, system_path, to_system

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from ama.errors import AmaError, IntegrityError, NotFound
-from ama.hashing import short
-from ama.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
+from ama.format.hashing import short
+from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
 from ama.objectstore import Bad, Have, ObjectStore
 
 Opener = Callable[[], ObjectStore]

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgpack
 
 from ama.errors import FormatError, IntegrityError, shown
+from ama.format.objects import EntryKind, RefLink
 from ama.generations import Generations
 from ama.head import Head, HeadFile
-from ama.objects import EntryKind, RefLink
 from ama.values import Scalar
 
 FINE_STEP = 50_000_000

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ama.asset import Asset, compare
 from ama.describing import Describer
 from ama.errors import InvalidInput, NotFound, shown
+from ama.format.names import check_alias, check_class
+from ama.format.objects import check_text
 from ama.logview import LogView
-from ama.names import check_alias, check_class
-from ama.objects import check_text
 from ama.operations.session import at_least_one, now, several
 from ama.remote import Remote
 from ama.results import (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
 from ama.errors import InvalidInput, NotFound, shown
-from ama.hashing import SHORTEST_PREFIX, hash_file
+from ama.format.hashing import SHORTEST_PREFIX, hash_file
 from ama.remote import Remote
 from ama.revisions import class_state, require_live
 from ama.settings import Settings
@@ -80,7 +80,7 @@ class Tracker:
         from ama.catalog.summarising import unread_assets
         from ama.catalog.values import Findings, Found
         from ama.describing import Describer
-        from ama.objects import decode_asset
+        from ama.format.objects import decode_asset
 
         if sort not in SORTS:
             raise InvalidInput(

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ama.chunking import chunks
-from ama.compression import RAW, ZSTD, decompress
-from ama.entries import (
+from ama.format.chunking import chunks
+from ama.format.compression import RAW, ZSTD, decompress
+from ama.format.entries import (
     ABSENT,
     Entry,
     Event,
@@ -41,9 +41,8 @@ from ama.entries import (
     entry_hash,
     entry_name,
 )
-from ama.hashing import asset_id, blob_id, seal, tree_id
-from ama.logfiles import HINT, checkpoint_name, state_name
-from ama.objects import (
+from ama.format.hashing import asset_id, blob_id, seal, tree_id
+from ama.format.objects import (
     Asset,
     EntryKind,
     Kind,
@@ -54,11 +53,19 @@ from ama.objects import (
     encode_recipe,
     encode_tree,
 )
+from ama.format.pack import PackBuilder, Record
+from ama.format.packindex import Location, encode_index
+from ama.format.state import (
+    ClassState,
+    Root,
+    encode_class_state,
+    encode_root,
+    fold_class,
+    fold_root,
+)
+from ama.logfiles import HINT, checkpoint_name, state_name
 from ama.objectstore import index_name, pack_name
-from ama.pack import PackBuilder, Record
-from ama.packindex import Location, encode_index
 from ama.remote import FORMAT, StoreFormat, encode_format
-from ama.state import ClassState, Root, encode_class_state, encode_root, fold_class, fold_root
 
 ANN = "Ann Lee <ann@example.com>"
 BEN = "Ben Ôkafor <ben@example.com>"

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterable
 
 from ama.describing import Describer
+from ama.format.objects import decode_asset
 from ama.lineage.graph import Lineage, LineageEdge, LineageNode
 from ama.lineage.notebook import NotebookLineage
 from ama.logview import LogView
-from ama.objects import decode_asset
 
 MOST_NODES = 1_000
 """So many assets are followed unless one says otherwise: nobody reads a tree of more."""

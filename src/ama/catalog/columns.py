@@ -14,7 +14,7 @@ from itertools import islice
 from ama.catalog.comparing import default_columns, facts_by_key, known_columns
 from ama.catalog.facts import FactReader, RulesOf
 from ama.catalog.values import Column
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 
 SAMPLE = 12
 """So many of the newest assets say which columns a table has unless one chooses."""

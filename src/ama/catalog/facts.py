@@ -20,8 +20,8 @@ from ama.catalog.schema import from_cell
 from ama.catalog.unread import Gap, Unread
 from ama.catalog.values import Code, Fact
 from ama.errors import AmaError, InvalidInput
-from ama.hashing import short
-from ama.objects import EntryKind
+from ama.format.hashing import short
+from ama.format.objects import EntryKind
 from ama.values import File
 from ama.worktree.status import KIND_NAMES
 

@@ -15,14 +15,14 @@ from ama.catalog.documents import Syntax, metadata_key, read_document, syntax_of
 from ama.catalog.naming import source_names
 from ama.catalog.schema import TABLES, to_cell
 from ama.catalog.unread import Gap
-from ama.entries import entry_hash, entry_name
 from ama.errors import AmaError, IntegrityError
-from ama.hashing import asset_id
+from ama.format.entries import entry_hash, entry_name
+from ama.format.hashing import asset_id
+from ama.format.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
+from ama.format.state import AssetRecord, ClassState, touched_classes
 from ama.logview import LogView
-from ama.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
 from ama.objectstore import Bad, ObjectStore
 from ama.remote import Remote
-from ama.state import AssetRecord, ClassState, touched_classes
 from ama.storage.protocol import Range
 from ama.system.progress import Progress
 

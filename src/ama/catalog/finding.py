@@ -17,7 +17,7 @@ from ama.catalog.documents import syntax_of
 from ama.catalog.naming import UnknownKey, near_keys
 from ama.catalog.unread import Gap, Unread
 from ama.errors import InvalidInput
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 from ama.worktree.snapshot import MOST_TEXT
 
 MOST_UNREAD = 1_000

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ama.catalog.documents import join_key, split_key
 from ama.errors import InvalidInput
-from ama.names import nearest
+from ama.format.names import nearest
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])").findall
 _MOST_KEYS = 20_000

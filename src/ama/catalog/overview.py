@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ama.catalog.finding import Criteria, content_id, holding_values, select
 from ama.describing import moment
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 from ama.values import AssetStatus, display_name
 
 MOST_WORDS = 12

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 from ama.worktree.snapshot import require_listable
 
 Item = TypeVar("Item")

@@ -10,9 +10,9 @@ from ama.catalog.unread import Unread
 from ama.catalog.values import Summary
 from ama.describing import Describer
 from ama.errors import IntegrityError, InvalidInput
-from ama.hashing import short
+from ama.format.hashing import short
+from ama.format.objects import Asset, decode_asset
 from ama.logview import LogView
-from ama.objects import Asset, decode_asset
 from ama.values import File, Ref
 
 

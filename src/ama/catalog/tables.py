@@ -21,7 +21,7 @@ from ama.catalog.finding import Criteria, select
 from ama.catalog.overview import SIZE, AssetLine, in_words, lines
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Column
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 
 MOST_POINTS = 20_000
 MOST_DEPTH = 30

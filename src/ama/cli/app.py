@@ -225,7 +225,7 @@ def _names(path: str, known: Mapping[str, object]) -> str:
 def unknown_command(path: str, wrong: str, known: Mapping[str, object]) -> Exception:
     """The error for a command that does not exist below `path`."""
     from ama.errors import InvalidInput
-    from ama.names import nearest
+    from ama.format.names import nearest
 
     words = f"{path} {wrong}"
     meant = _MEANT.get(words)

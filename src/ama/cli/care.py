@@ -43,7 +43,7 @@ def hash_(
 
 def _no_such(path: str) -> AmaError:
     from ama.errors import NotFound, StorageError, shown
-    from ama.names import nearest
+    from ama.format.names import nearest
     from ama.system.fs import list_directory
 
     directory, name = os.path.split(path)

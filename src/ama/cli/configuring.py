@@ -47,7 +47,7 @@ def get(key: KeyArgument) -> None:
     """
     from ama.config import KNOWN_KEYS
     from ama.errors import NotFound
-    from ama.names import nearest
+    from ama.format.names import nearest
 
     entries = _entries()
     if key not in entries:

@@ -320,7 +320,7 @@ def note_no_code(repo: Repo, missing: NoCode | None) -> None:
     if missing is None or console.quiet or console.json:
         return
     from ama.cache import Cache
-    from ama.hashing import blob_id
+    from ama.format.hashing import blob_id
 
     said, place = Cache(repo.settings.cache_dir), shlex.quote(missing.directory)
     key, text = (

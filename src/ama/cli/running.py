@@ -230,7 +230,7 @@ def _takes(option: str, context: Any) -> bool:
 
 
 def _nearest_option(wrong: str, context: Any) -> str | None:
-    from ama.names import nearest
+    from ama.format.names import nearest
 
     if context is None:
         return None

@@ -141,7 +141,7 @@ def find(
 def _nothing_found(url: str, file: str | None) -> str:
     if file is None or not os.path.isfile(to_system(file)):
         return f"no asset in {url} fits"
-    from ama.hashing import hash_file
+    from ama.format.hashing import hash_file
 
     return f"no asset in {url} that fits holds {file} ({hash_file(to_system(file))[:10]})"
 

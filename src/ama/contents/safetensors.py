@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from ama.contents.pieces import Pieces
 from ama.contents.tensors import MAX_NAME, MAX_TENSORS, Tensor
 from ama.errors import FormatError, shown
-from ama.hashing import pieces_id
+from ama.format.hashing import pieces_id
 
 MAX_HEADER = 16_000_000
 """A header of so many bytes is read at most; 100,000 tensors need no more."""

@@ -31,7 +31,7 @@ from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
 from ama.dashboard.ways import Way, ways_from
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
-from ama.hashing import Hasher
+from ama.format.hashing import Hasher
 from ama.store import Store
 from ama.values import File
 

@@ -25,8 +25,8 @@ from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import COPIED, FileLinks, Page, Renderer, path_to, static_file
 from ama.dashboard.site import Site
 from ama.errors import IntegrityError
-from ama.hashing import blob_id
-from ama.names import fold_name
+from ama.format.hashing import blob_id
+from ama.format.names import fold_name
 from ama.store import Store
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.values import File

@@ -29,8 +29,8 @@ from ama.dashboard.wording import (
     unread_text,
     value_text,
 )
-from ama.hashing import blob_id
-from ama.names import unportable_reason
+from ama.format.hashing import blob_id
+from ama.format.names import unportable_reason
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {"app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}

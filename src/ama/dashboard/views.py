@@ -16,7 +16,7 @@ from ama.dashboard.charts import scatter
 from ama.dashboard.rendering import Page, path_to
 from ama.dashboard.ways import Way
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError
-from ama.hashing import SHORTEST_PREFIX
+from ama.format.hashing import SHORTEST_PREFIX
 from ama.store import Store
 
 RECENT = 15

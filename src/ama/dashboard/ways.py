@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ama.errors import AmaError
-from ama.names import nearest
-from ama.state import ClassState
+from ama.format.names import nearest
+from ama.format.state import ClassState
 from ama.store import Store
 
 

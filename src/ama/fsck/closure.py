@@ -11,10 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ama.errors import AmaError, IntegrityError, NotFound, shown
-from ama.fsck.findings import Fault, give_up, plural, several
-from ama.fsck.packs import PackCheck
-from ama.hashing import short
-from ama.objects import (
+from ama.format.hashing import short
+from ama.format.objects import (
     Asset,
     EntryKind,
     Kind,
@@ -24,8 +22,10 @@ from ama.objects import (
     decode_recipe,
     decode_tree,
 )
+from ama.format.packindex import Location
+from ama.fsck.findings import Fault, give_up, plural, several
+from ama.fsck.packs import PackCheck
 from ama.objectstore import ObjectStore
-from ama.packindex import Location
 from ama.system.progress import Progress
 
 NOTHING: frozenset[bytes] = frozenset()

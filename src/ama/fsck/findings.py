@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ama.errors import AmaError, StorageError
-from ama.hashing import short
+from ama.format.hashing import short
 
 NAMED = 5
 

@@ -11,14 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count, islice, takewhile
 
-from ama.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
 from ama.errors import IntegrityError, StorageError
-from ama.fsck.findings import Fault, reason
-from ama.hashing import seal
-from ama.logfiles import HINT, REFUSED, checkpoint_name, decode_hint, read_readable, state_name
-from ama.logreader import check_features
-from ama.remote import FORMAT, Remote, decode_format
-from ama.state import (
+from ama.format.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
+from ama.format.hashing import seal
+from ama.format.state import (
     ClassState,
     Root,
     decode_class_state,
@@ -28,6 +24,10 @@ from ama.state import (
     fold_root,
     touched_classes,
 )
+from ama.fsck.findings import Fault, reason
+from ama.logfiles import HINT, REFUSED, checkpoint_name, decode_hint, read_readable, state_name
+from ama.logreader import check_features
+from ama.remote import FORMAT, Remote, decode_format
 from ama.storage.protocol import Range
 from ama.values import display_name
 

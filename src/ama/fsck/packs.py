@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ama.errors import AmaError, FormatError, IntegrityError
+from ama.format.hashing import blob_id
+from ama.format.objects import Kind, decode_asset, decode_recipe, decode_tree
+from ama.format.pack import Record, open_record, read_trailer, scan_records
+from ama.format.packindex import Location, PackIndex
 from ama.fsck.findings import Fault, give_up, plural, reason, several
-from ama.hashing import blob_id
-from ama.objects import Kind, decode_asset, decode_recipe, decode_tree
 from ama.objectstore import index_name, pack_name
-from ama.pack import Record, open_record, read_trailer, scan_records
-from ama.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
 from ama.system.progress import Progress
 

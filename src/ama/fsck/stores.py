@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from ama.entries import entry_name
+from ama.format.entries import entry_name
+from ama.format.hashing import short
+from ama.format.objects import Asset, Kind
+from ama.format.packindex import PackIndex
 from ama.fsck.closure import Closure, by_lost, missing_faults, read_assets
 from ama.fsck.findings import Fault, plural, several
 from ama.fsck.history import History, Published, read_history
 from ama.fsck.packs import PackCheck, read_indexes
-from ama.hashing import short
-from ama.objects import Asset, Kind
 from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packindex import PackIndex
 from ama.remote import Remote
 from ama.results import FsckReport, Problem
 from ama.system.progress import Progress

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 
 from ama.errors import AmaError, NotFound, shown
+from ama.format.hashing import seal, short
+from ama.format.objects import Asset, Kind, TreeEntry, decode_tree
 from ama.fsck.closure import Closure, by_lost, read_assets
 from ama.fsck.findings import Fault, give_up
 from ama.fsck.packs import PackCheck, read_indexes
-from ama.hashing import seal, short
 from ama.head import Head
-from ama.objects import Asset, Kind, TreeEntry, decode_tree
 from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.results import FsckReport, Problem
 from ama.staging import Index, IndexEntry

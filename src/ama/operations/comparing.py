@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from ama.contents.comparing import ContentDiff, FileDiff, compare_contents
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 from ama.operations import inspecting
 from ama.operations.session import Session
 from ama.staging import Index

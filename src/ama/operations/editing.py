@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ama.errors import Conflict, NotFound, shown
+from ama.format.names import check_alias
+from ama.format.objects import check_metadata
 from ama.head import Head, Unpublished
-from ama.names import check_alias
-from ama.objects import check_metadata
 from ama.operations.inspecting import is_tracked, staged_changes
 from ama.operations.noted import named, taking_back
 from ama.operations.session import Session

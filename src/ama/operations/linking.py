@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ama.errors import AmaError, InvalidInput, NotFound, shown
-from ama.objects import Kind, RefLink, encode_asset
+from ama.format.objects import Kind, RefLink, encode_asset
 from ama.operations.editing import note
 from ama.operations.session import Session
 from ama.revisions import find_alias

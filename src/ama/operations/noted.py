@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from ama.hashing import short
+from ama.format.hashing import short
 from ama.staging import Notes
 
 

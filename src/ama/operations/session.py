@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.describing import Describer
 from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError, shown
+from ama.format.objects import Kind
 from ama.head import Head
-from ama.objects import Kind
 from ama.objectstore import ObjectStore
 from ama.settings import Settings
 from ama.sources import Sources
@@ -26,10 +26,10 @@ from ama.worktree.layout import Worktree
 from ama.worktree.snapshot import ONE_DIRECTORY, Listed, look_up, walk
 
 if TYPE_CHECKING:
+    from ama.format.state import ClassState
     from ama.logview import LogView
     from ama.remote import Remote
     from ama.revisions import Revision
-    from ama.state import ClassState
 
 
 T = TypeVar("T", bound=str | os.PathLike[str])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ama.format.state import ClassState
 from ama.head import Head
 from ama.sources import Sources
-from ama.state import ClassState
 
 
 def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> bool:

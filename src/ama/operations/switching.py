@@ -10,7 +10,8 @@ from functools import partial
 
 from ama.describing import Describer
 from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
-from ama.hashing import ID_SIZE
+from ama.format.hashing import ID_SIZE
+from ama.format.state import ClassState
 from ama.head import Head, Unpublished
 from ama.logview import LogView
 from ama.operations.accepting import Accepted, accept, keep_lost_commits, lost_commits
@@ -22,7 +23,6 @@ from ama.results import FetchResult, SwitchResult
 from ama.revisions import class_state, require_live
 from ama.sources import Sources
 from ama.staging import Index, Notes
-from ama.state import ClassState
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.patterns import selector
 from ama.transfer.pending import resume

@@ -19,10 +19,10 @@ from ama.errors import (
     NotFound,
     StorageError,
 )
+from ama.format.objects import Kind
 from ama.founding import Unmade
 from ama.head import Head, Unpublished
 from ama.logview import LogView
-from ama.objects import Kind
 from ama.operations.accepting import keep_lost_files
 from ama.operations.mending import mend_log
 from ama.operations.session import Session, now

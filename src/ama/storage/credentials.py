@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from ama.config import Option
 from ama.errors import InvalidInput, shown
-from ama.names import nearest
+from ama.format.names import nearest
 from ama.storage.backends import AZURE, BACKENDS, GCS, HTTP, S3, SFTP
 
 # In a part of a name without its `_`: it means a secret, whatever stands around it.

@@ -15,7 +15,7 @@ from typing import Any
 from fsspec.asyn import get_loop
 
 from ama.errors import InvalidInput, StorageError, shown
-from ama.names import nearest
+from ama.format.names import nearest
 from ama.storage.backends import GCS, HTTP, S3, SFTP, Backend
 from ama.storage.clients import (
     REQUESTS,

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from ama.errors import FormatError, IntegrityError
-from ama.hashing import blob_id
+from ama.format.hashing import blob_id
+from ama.format.pack import Record, read_trailer
+from ama.format.packindex import Location
 from ama.objectstore import ObjectStore, pack_name
-from ama.pack import Record, read_trailer
-from ama.packindex import Location
 from ama.packwriter import PackWriter
 from ama.storage.protocol import Range, Storage
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
+from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.head import Head
 from ama.logview import LogView
-from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.objectstore import ObjectStore
 from ama.remote import Remote
 from ama.revisions import require_live

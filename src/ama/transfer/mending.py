@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 
 from ama.cache import Cache
-from ama.entries import Entry, decode_entry, encode_entry, entry_hash, entry_name
 from ama.errors import (
     AlreadyExists,
     AmaError,
@@ -28,7 +27,9 @@ from ama.errors import (
     IntegrityError,
     StorageError,
 )
-from ama.hashing import seal
+from ama.format.entries import Entry, decode_entry, encode_entry, entry_hash, entry_name
+from ama.format.hashing import seal
+from ama.format.state import ClassState, encode_class_state, encode_root
 from ama.logfiles import (
     HINT,
     REFUSED,
@@ -43,7 +44,6 @@ from ama.logreader import CHECKPOINT_EVERY, another_history
 from ama.logview import LogView
 from ama.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
 from ama.results import PutBack
-from ama.state import ClassState, encode_class_state, encode_root
 from ama.storage.protocol import Range, Storage
 from ama.system.progress import NO_PROGRESS, Progress
 

@@ -14,8 +14,6 @@ import errno
 from collections.abc import Callable
 from dataclasses import replace
 
-from ama import canonical
-from ama.entries import decode_entry
 from ama.errors import (
     AmaError,
     Conflict,
@@ -25,7 +23,9 @@ from ama.errors import (
     StorageError,
     shown,
 )
-from ama.hashing import seal
+from ama.format import canonical
+from ama.format.entries import decode_entry
+from ama.format.hashing import seal
 from ama.head import Head, decode_head, encode_head
 from ama.logview import LogView
 from ama.remote import Remote

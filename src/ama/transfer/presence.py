@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ama.entries import Purged
 from ama.errors import StorageError
-from ama.hashing import blob_id
+from ama.format.entries import Purged
+from ama.format.hashing import blob_id
+from ama.format.packindex import Location, PackIndex
 from ama.logfiles import REFUSED
 from ama.logview import LogView
 from ama.objectstore import pack_name
-from ama.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ama.entries import MAX_TIME, Event
 from ama.errors import Conflict, InvalidInput, NotFound
-from ama.hashing import asset_id
+from ama.format.entries import MAX_TIME, Event
+from ama.format.hashing import asset_id
+from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.head import Head, Unpublished
 from ama.logview import LogView
-from ama.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.remote import Remote
 from ama.results import AliasChange
 from ama.sources import Sources

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ama.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
 from ama.errors import IntegrityError, NotFound, StorageError
-from ama.hashing import blob_id, short
+from ama.format.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
+from ama.format.hashing import blob_id, short
+from ama.format.objects import Asset, EntryKind, Kind, Recipe
+from ama.format.packindex import PackIndex, encode_index
 from ama.logfiles import REFUSED
 from ama.logview import LogView
-from ama.objects import Asset, EntryKind, Kind, Recipe
 from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packindex import PackIndex, encode_index
 from ama.packwriter import PACK_SIZE, PackWriter
 from ama.remote import Remote
 from ama.results import AliasChange

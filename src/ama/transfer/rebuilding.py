@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ama.entries import Publish
 from ama.errors import AmaError, FormatError, IntegrityError, NotFound
-from ama.hashing import blob_id
-from ama.logview import LogView
-from ama.objects import EntryKind, Kind
-from ama.objectstore import ObjectStore, pack_name
-from ama.pack import (
+from ama.format.entries import Publish
+from ama.format.hashing import blob_id
+from ama.format.objects import EntryKind, Kind
+from ama.format.pack import (
     FOOTER_SIZE,
     Record,
     count_records,
@@ -21,7 +19,9 @@ from ama.pack import (
     read_trailer,
     scan_records,
 )
-from ama.packindex import Location, PackIndex, encode_index
+from ama.format.packindex import Location, PackIndex, encode_index
+from ama.logview import LogView
+from ama.objectstore import ObjectStore, pack_name
 from ama.remote import Remote
 from ama.sources import Sources
 from ama.storage.protocol import Range, Storage

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ama.entries import Event, Gc
 from ama.errors import AmaError, Conflict, IntegrityError, InvalidInput, NotFound, StorageError
-from ama.hashing import blob_id, short
+from ama.format.entries import Event, Gc
+from ama.format.hashing import blob_id, short
+from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
+from ama.format.packindex import Location, PackIndex, encode_index
 from ama.logview import LogView
-from ama.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packindex import Location, PackIndex, encode_index
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.sources import Sources

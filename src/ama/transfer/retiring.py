@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ama.entries import Event, SetStatus, StatusName
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
+from ama.format.entries import Event, SetStatus, StatusName
+from ama.format.objects import EntryKind
+from ama.format.state import AssetRecord
 from ama.logview import LogView
-from ama.objects import EntryKind
 from ama.objectstore import ObjectStore
 from ama.remote import Remote
 from ama.sources import Sources
-from ama.state import AssetRecord
 from ama.transfer.download import Target
 from ama.worktree.snapshot import trees_below
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ama.chunking import THRESHOLD
 from ama.errors import AmaError, Conflict, IntegrityError, NotFound, shown
-from ama.hashing import blob_id, short
-from ama.objects import Kind, Recipe, encode_recipe
+from ama.format.chunking import THRESHOLD
+from ama.format.hashing import blob_id, short
+from ama.format.objects import Kind, Recipe, encode_recipe
+from ama.format.packindex import Location, PackIndex
 from ama.objectstore import ObjectStore
-from ama.packindex import Location, PackIndex
 from ama.packwriter import PackWriter
 from ama.sources import Sources
 from ama.staging import IndexEntry

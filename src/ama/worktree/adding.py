@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ama.chunking import THRESHOLD
-from ama.compression import compress
 from ama.errors import Conflict, InvalidInput, NotFound, shown
-from ama.hashing import Buffer, blob_id, hash_stream
+from ama.format.chunking import THRESHOLD
+from ama.format.compression import compress
+from ama.format.hashing import Buffer, blob_id, hash_stream
+from ama.format.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
+from ama.format.objects import EntryKind, Kind
 from ama.ignore import IGNORE_FILE, never_meant
-from ama.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
-from ama.objects import EntryKind, Kind
 from ama.packwriter import PackWriter
 from ama.staging import RACY, Index, IndexEntry
 from ama.system import fs

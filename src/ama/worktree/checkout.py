@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ama.errors import Conflict, StorageError, shown, storage_error
+from ama.format.names import fold_name
 from ama.head import Head
-from ama.names import fold_name
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
 from ama.system import fs

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from ama.chunking import THRESHOLD
 from ama.errors import (
     Conflict,
     IntegrityError,
@@ -28,8 +27,9 @@ from ama.errors import (
     StorageError,
     shown,
 )
-from ama.hashing import HashingReader, blob_id, hash_stream
-from ama.objects import MAX_LINK, EntryKind, Kind
+from ama.format.chunking import THRESHOLD
+from ama.format.hashing import HashingReader, blob_id, hash_stream
+from ama.format.objects import MAX_LINK, EntryKind, Kind
 from ama.objectstore import Have
 from ama.sources import Sources
 from ama.system import fs

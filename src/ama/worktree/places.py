@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ama.errors import Conflict, InvalidInput, shown
-from ama.names import fold_name, is_git_directory, unportable_reason
+from ama.format.names import fold_name, is_git_directory, unportable_reason
 from ama.system import fs
 from ama.system.encoding import to_system
 from ama.worktree.layout import CONTROL

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ama.chunking import PROFILE, THRESHOLD, chunks
 from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
-from ama.hashing import HashingReader, blob_id, hash_stream
-from ama.objects import EntryKind, Kind, Recipe, encode_recipe
+from ama.format.chunking import PROFILE, THRESHOLD, chunks
+from ama.format.hashing import HashingReader, blob_id, hash_stream
+from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.packwriter import PackWriter
 from ama.staging import RACY, IndexEntry, is_settled
 from ama.system import fs

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ama.chunking import THRESHOLD
 from ama.errors import Conflict, NotFound, shown
-from ama.hashing import blob_id
-from ama.objects import Kind, encode_recipe
+from ama.format.chunking import THRESHOLD
+from ama.format.hashing import blob_id
+from ama.format.objects import Kind, encode_recipe
 from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
 from ama.system.progress import Progress

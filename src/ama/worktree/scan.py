@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from ama.errors import storage_error
+from ama.format.objects import EntryKind
 from ama.ignore import Ignore, never_meant
-from ama.objects import EntryKind
 from ama.staging import RACY, IndexEntry
 from ama.system.encoding import SAME, from_system, to_system
 

@@ -8,8 +8,8 @@ from functools import cache
 from typing import NamedTuple, TypeVar
 
 from ama.errors import IntegrityError, InvalidInput, shown
-from ama.hashing import tree_id
-from ama.objects import EntryKind, TreeEntry, encode_tree
+from ama.format.hashing import tree_id
+from ama.format.objects import EntryKind, TreeEntry, encode_tree
 from ama.staging import Index, IndexEntry
 
 MAX_DEPTH = 512

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ama.errors import NotFound, StorageError, shown
-from ama.objects import EntryKind
+from ama.format.objects import EntryKind
 from ama.staging import Index, IndexEntry
 from ama.values import Change, FileKind
 from ama.worktree.layout import Worktree

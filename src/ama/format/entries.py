@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ama import canonical
 from ama.errors import FormatError, IntegrityError
-from ama.hashing import ID_SIZE, blob_id, seal
-from ama.names import check_alias, check_class
+from ama.format import canonical
+from ama.format.hashing import ID_SIZE, blob_id, seal
+from ama.format.names import check_alias, check_class
 
 MAGIC = b"ama-log\n"
 VERSION = 1

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
-from ama.compression import decompress
 from ama.errors import FormatError, IntegrityError
-from ama.hashing import ID_SIZE, Buffer, blob_id, short
-from ama.objects import MAX_ASSET, MAX_CHUNK, MAX_RECIPE, MAX_TREE, Kind, object_id
+from ama.format.compression import decompress
+from ama.format.hashing import ID_SIZE, Buffer, blob_id, short
+from ama.format.objects import MAX_ASSET, MAX_CHUNK, MAX_RECIPE, MAX_TREE, Kind, object_id
 
 MAGIC = b"ama-pack"
 VERSION = 1

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ama import canonical
-from ama.entries import (
+from ama.errors import UPGRADE, FormatError, IntegrityError
+from ama.format import canonical
+from ama.format.entries import (
     STATUSES,
     Entry,
     Event,
@@ -25,9 +26,8 @@ from ama.entries import (
     StatusName,
     Unknown,
 )
-from ama.errors import UPGRADE, FormatError, IntegrityError
-from ama.hashing import ID_SIZE, seal
-from ama.names import check_alias, check_class
+from ama.format.hashing import ID_SIZE, seal
+from ama.format.names import check_alias, check_class
 
 VERSION = 1
 ROOT_MAGIC = b"ama-root"

@@ -19,9 +19,9 @@ from struct import Struct
 from typing import NamedTuple
 
 from ama.errors import FormatError, IntegrityError
-from ama.hashing import ID_SIZE, Buffer, blob_id, short
-from ama.objects import Kind
-from ama.pack import FOOTER_SIZE, HEADER_SIZE, Record
+from ama.format.hashing import ID_SIZE, Buffer, blob_id, short
+from ama.format.objects import Kind
+from ama.format.pack import FOOTER_SIZE, HEADER_SIZE, Record
 
 MAGIC = b"ama-indx"
 VERSION = 1

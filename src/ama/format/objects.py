@@ -13,10 +13,10 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ama import canonical
 from ama.errors import UPGRADE, FormatError, IntegrityError, InvalidInput
-from ama.hashing import ID_SIZE, asset_id, blob_id, seal, tree_id
-from ama.names import check_class, check_name
+from ama.format import canonical
+from ama.format.hashing import ID_SIZE, asset_id, blob_id, seal, tree_id
+from ama.format.names import check_class, check_name
 
 if TYPE_CHECKING:
     from ama.values import Scalar

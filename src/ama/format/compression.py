@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from ama.errors import UPGRADE, FormatError, IntegrityError
-from ama.hashing import Buffer
+from ama.format.hashing import Buffer
 
 if TYPE_CHECKING:
     import zstandard
