@@ -20,14 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ama.cli.output import plain
-from ama.lineage.formats import as_mapping, dot, mermaid
+from ama.lineage.formats import ASCII, TreeLine, as_mapping, dot, mermaid, tree_lines
 from ama.lineage.graph import Graph, Lineage, LineageEdge, LineageNode
-from ama.lineage.layering import Edge, columns
-from ama.lineage.layout import Layout, Size, arranged, planned
-from ama.lineage.lettering import shortened, width
-from ama.lineage.ordering import crossings
+from ama.lineage.layout import Layout, Size, arranged, planned, shortened, width
+from ama.lineage.ordering import Edge, columns, crossings
 from ama.lineage.svg import svg
-from ama.lineage.text import ASCII, TreeLine, tree_lines
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ama.describing import Describer
 from ama.format.objects import decode_asset
 from ama.lineage.graph import Lineage, LineageEdge, LineageNode
-from ama.lineage.notebook import NotebookLineage
+from ama.lineage.svg import NotebookLineage
 from ama.logview import LogView
 
 MOST_NODES = 1_000

@@ -292,7 +292,7 @@ def lineage(
 
         console.print_json(as_mapping(graph))
     elif form == "tree":
-        from ama.lineage.text import tree_lines
+        from ama.lineage.formats import tree_lines
 
         for line in tree_lines(graph, up=up or not down, down=down or not up):
             console.line(line.text)

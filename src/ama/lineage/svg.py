@@ -15,12 +15,17 @@ from itertools import pairwise
 
 from ama.errors import shown
 from ama.lineage.graph import Graph, Lineage, LineageNode, Link
-from ama.lineage.layout import Layout, Plan, Point, Size, arranged, planned
-from ama.lineage.lettering import (
+from ama.lineage.layout import (
+    Layout,
+    Plan,
+    Point,
+    Size,
     aliases_text,
+    arranged,
     author_text,
     clipped,
     marks_text,
+    planned,
     shortened,
     width,
 )
@@ -451,3 +456,18 @@ def _p(point: Point) -> str:
 
 def _x(text: str) -> str:
     return escape(text, quote=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookLineage(Lineage):
+    """A lineage that a notebook shows as a picture.
+
+    Example:
+        >>> import ama
+        >>> lineage = ama.Store.open("store").resolve("models").lineage()
+        >>> lineage._repr_svg_()[:4]
+        '<svg'
+    """
+
+    def _repr_svg_(self) -> str:
+        return svg(self)
