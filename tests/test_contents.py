@@ -22,13 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from ama.contents import isolated
-from ama.contents.comparing import ContentDiff, compare_contents, read_tensors
-from ama.contents.lines import common_lines
-from ama.contents.pieces import Pieces
+from ama.contents import hdf5_process
+from ama.contents.comparison import ContentDiff, compare_contents, read_tensors
 from ama.contents.safetensors import MAX_HEADER, read_safetensors
 from ama.contents.tensors import MAX_TENSORS, Tensor, paired
-from ama.contents.text import compare_lines, read_text, split_lines
+from ama.contents.text import Pieces, common_lines, compare_lines, read_text, split_lines
 from ama.errors import FormatError
 from conftest import TRAINING_RUNS
 
@@ -385,7 +383,7 @@ def test_what_can_t_be_compared_is_said_so(hdf5: Make) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "TIME_S", 15.0)
+    monkeypatch.setattr(hdf5_process, "TIME_S", 15.0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
@@ -461,14 +459,14 @@ def test_a_broken_hdf5_file_is_refused_in_words() -> None:
 def test_what_happens_in_the_library_ends_no_more_than_the_reading(
     child: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "_CHILD", child)
-    monkeypatch.setattr(isolated, "TIME_S", 1.0)
+    monkeypatch.setattr(hdf5_process, "_CHILD", child)
+    monkeypatch.setattr(hdf5_process, "TIME_S", 1.0)
     with pytest.raises(FormatError, match=why):
         read_tensors([b"\x89HDF\r\n\x1a\n"])
 
 
 def test_without_h5py_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "find_spec", lambda name: None)
+    monkeypatch.setattr(hdf5_process, "find_spec", lambda name: None)
     found = compare_contents([b"\x89HDF\r\n\x1a\n"], [b"\x89HDF\r\n\x1a\n more"])
     assert found.form == "binary"
     assert "h5py is not installed (pip install h5py)" in found.note

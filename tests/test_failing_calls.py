@@ -22,7 +22,7 @@ import pytest
 from ama import Repo, Store
 from ama.cli.running import failure_of
 from ama.cli.running import run as run_command
-from ama.contents.isolated import read_hdf5
+from ama.contents.hdf5_process import read_hdf5
 from ama.errors import StorageError
 from ama.results import NoCode
 from ama.storage.checking import race

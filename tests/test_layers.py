@@ -136,7 +136,7 @@ DISK_READS: dict[str, set[str]] = {
 DISK_READ_METHODS: dict[str, set[str]] = {
     "read_bytes": {"dashboard.rendering", "dashboard.exporting"},  # files of this package
     "read_text": set(),
-    "iterdir": {"contents.isolated"},  # a directory that it has just made
+    "iterdir": {"contents.hdf5_process"},  # a directory that it has just made
 }
 # What depends on the process that runs the library: only cli/ and `settings` may ask.
 SURROUNDINGS = {

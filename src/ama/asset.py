@@ -24,7 +24,7 @@ from ama.worktree.snapshot import Listed, differing, look_up, walk
 if TYPE_CHECKING:
     from ama.catalog.comparing import Profile
     from ama.catalog.values import Comparison, Summary
-    from ama.contents.comparing import FileDiff
+    from ama.contents.comparison import FileDiff
     from ama.lineage.graph import Lineage
 
 Download = Callable[..., DownloadResult]

@@ -25,7 +25,7 @@ from ama.worktree.snapshot import Listed
 
 if TYPE_CHECKING:
     from ama.catalog.values import Summary
-    from ama.contents.comparing import FileDiff
+    from ama.contents.comparison import FileDiff
     from ama.results import (
         AddResult,
         CommitResult,

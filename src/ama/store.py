@@ -45,7 +45,7 @@ from ama.values import AliasMove, AssetInfo, Change, ClassInfo
 
 if TYPE_CHECKING:
     from ama.catalog.values import Comparison, Findings, Leaderboard
-    from ama.contents.comparing import FileDiff
+    from ama.contents.comparison import FileDiff
     from ama.transfer.retiring import Decide
 
 

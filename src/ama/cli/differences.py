@@ -10,7 +10,7 @@ from ama.cli.output import Style, console, count, plain, short
 from ama.cli.rendering import print_changes
 
 if TYPE_CHECKING:
-    from ama.contents.comparing import ContentDiff, FileDiff, TensorChange
+    from ama.contents.comparison import ContentDiff, FileDiff, TensorChange
     from ama.contents.tensors import Tensor
     from ama.contents.text import Hunk
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ama.catalog.unread import Unread
     from ama.catalog.values import Summary
     from ama.cli.opening import Source
-    from ama.contents.comparing import FileDiff
+    from ama.contents.comparison import FileDiff
     from ama.values import Change
 
 _SOME_FACTS = 12

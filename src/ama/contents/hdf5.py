@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ama.contents.isolated import ANSWER, NEW, OLD
+from ama.contents.hdf5_process import ANSWER, NEW, OLD
 from ama.contents.tensors import MAX_NAME, MAX_TENSORS, paired
 from ama.system import fs
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from math import prod
 from typing import Any, TypeGuard
 
-from ama.contents.pieces import Pieces
 from ama.contents.tensors import MAX_NAME, MAX_TENSORS, Tensor
+from ama.contents.text import Pieces
 from ama.errors import FormatError, shown
 from ama.format.hashing import pieces_id
 

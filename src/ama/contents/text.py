@@ -1,12 +1,13 @@
-r"""Text files: what is one, and how two of them differ line by line."""
+"""Text files: what is one, and how two of them differ line by line."""
 
 from __future__ import annotations
 
 import codecs
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-from ama.contents.lines import common_lines
+from math import isqrt
 
 MAX_TEXT = 16_000_000
 """So many bytes of a file are read as text at most."""
@@ -180,3 +181,203 @@ def _marked(sign: str, lines: Sequence[str]) -> Iterator[str]:
         yield sign + line.removesuffix("\n")
         if not line.endswith("\n"):
             yield NO_NEWLINE
+
+
+WORK = 4_000_000
+"""How many comparisons of lines are made at most beyond a few looks at each line: a second."""
+
+_ROUNDS = 8
+
+Pair = tuple[int, int]
+
+
+class _Work:
+    """How much work is left; a single search may take half of it."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+def common_lines(old: Sequence[str], new: Sequence[str], work: int = WORK) -> list[Pair]:
+    """Return the positions (old, new) of the lines that stay, in order.
+
+    Args:
+        old: the lines before.
+        new: the lines now.
+        work: how many comparisons may be made.
+
+    Example:
+        >>> common_lines(["a", "b", "c"], ["a", "c", "d"])
+        [(0, 0), (2, 1)]
+    """
+    numbers: dict[str, int] = {}  # long lines with the same beginning are compared only once
+    before = [numbers.setdefault(line, len(numbers)) for line in old]
+    now = [numbers.setdefault(line, len(numbers)) for line in new]
+    return _common(before, now, _Work(work), _ROUNDS)
+
+
+def _common(old: Sequence[int], new: Sequence[int], work: _Work, rounds: int) -> list[Pair]:
+    shorter = min(len(old), len(new))
+    start = 0
+    while start < shorter and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    before, now = old[start : len(old) - end], new[start : len(new) - end]
+    inner = _shortest(before, now, work) if before and now else []
+    if inner is None:
+        inner = _between_anchors(before, now, work, rounds)
+    return [
+        *((at, at) for at in range(start)),
+        *((start + i, start + j) for i, j in inner),
+        *((len(old) - at, len(new) - at) for at in range(end, 0, -1)),
+    ]
+
+
+def _shortest(old: Sequence[int], new: Sequence[int], work: _Work) -> list[Pair] | None:
+    """Return the common lines of a shortest edit script; None where the work doesn't suffice."""
+    limit = max(work.left, 0) // 2
+    most = min(len(old) + len(new), isqrt(2 * limit))
+    reach = [0] * (2 * most + 3)  # on each diagonal x - y, at its place `zero + x - y`: how far
+    zero = most + 1
+    trace = []
+    spent = 0
+    for edits in range(most + 1):
+        trace.append(reach[zero - edits - 1 : zero + edits + 2])
+        for diagonal in range(-edits, edits + 1, 2):
+            left, right = reach[zero + diagonal - 1], reach[zero + diagonal + 1]
+            down = diagonal == -edits or (diagonal != edits and left < right)
+            start = x = right if down else left + 1
+            y = x - diagonal
+            while x < len(old) and y < len(new) and old[x] == new[y]:
+                x += 1
+                y += 1
+            reach[zero + diagonal] = x
+            spent += 1 + x - start
+            if x >= len(old) and y >= len(new):
+                work.left -= spent
+                return _way_back(len(old), len(new), trace)
+            if spent > limit:
+                work.left -= spent
+                return None
+    work.left -= spent
+    return None
+
+
+def _way_back(x: int, y: int, trace: list[list[int]]) -> list[Pair]:
+    """Return the common lines on the way from the end of both to their beginning, in order."""
+    pairs = []
+    for edits in range(len(trace) - 1, 0, -1):
+        reach, zero = trace[edits], edits + 1
+        diagonal = x - y
+        left, right = reach[zero + diagonal - 1], reach[zero + diagonal + 1]
+        down = diagonal == -edits or (diagonal != edits and left < right)
+        before_x = right if down else left
+        before_y = before_x - (diagonal + 1 if down else diagonal - 1)
+        while x > before_x and y > before_y:
+            x, y = x - 1, y - 1
+            pairs.append((x, y))
+        x, y = before_x, before_y
+    pairs += [(at, at) for at in range(x - 1, -1, -1)]
+    return pairs[::-1]
+
+
+def _between_anchors(
+    old: Sequence[int], new: Sequence[int], work: _Work, rounds: int
+) -> list[Pair]:
+    """Return what is common between (and with) the lines that both sides have exactly once."""
+    anchors = _anchors(old, new) if rounds else []
+    if not anchors:
+        return []
+    pairs: list[Pair] = []
+    i = j = 0
+    for x, y in [*anchors, (len(old), len(new))]:
+        gap = _common(old[i:x], new[j:y], work, rounds - 1)
+        pairs += [(i + a, j + b) for a, b in gap]
+        if x < len(old):
+            pairs.append((x, y))
+        i, j = x + 1, y + 1
+    return pairs
+
+
+def _anchors(old: Sequence[int], new: Sequence[int]) -> list[Pair]:
+    """Return the longest run of lines that are unique on both sides and in the same order."""
+    in_old, in_new = Counter(old), Counter(new)
+    places = {line: at for at, line in enumerate(new) if in_new[line] == 1}
+    pairs = [
+        (x, places[line]) for x, line in enumerate(old) if in_old[line] == 1 and line in places
+    ]
+    ends: list[int] = []  # the least `y` at which a run of each length ends
+    last: list[int] = []  # and the pair that it is
+    before = []
+    for number, (_, y) in enumerate(pairs):
+        length = bisect_left(ends, y)
+        before.append(last[length - 1] if length else -1)
+        ends[length : length + 1] = [y]
+        last[length : length + 1] = [number]
+    run = []
+    at = last[-1] if last else -1
+    while at >= 0:
+        run.append(pairs[at])
+        at = before[at]
+    return run[::-1]
+
+
+class Pieces:
+    """What reads exact numbers of bytes from an iterator of pieces of any size.
+
+    Args:
+        pieces: the file's bytes in order, such as `Asset.open` yields them.
+
+    Example:
+        >>> file = Pieces([b"head", b"er and", b" rest"])
+        >>> file.peek(6), file.read(6), b"".join(file.upto(5)), b"".join(file.rest())
+        (b'header', b'header', b' and ', b'rest')
+        >>> file.position
+        15
+    """
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._next = b""
+        self.position = 0
+        """How many bytes were read."""
+
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes without reading them; fewer only where the file ends."""
+        parts, have = [self._next], len(self._next)
+        while have < size and (piece := next(self._pieces, None)) is not None:
+            parts.append(piece)
+            have += len(piece)
+        self._next = b"".join(parts)
+        return self._next[:size]
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; fewer only where the file ends."""
+        return b"".join(self.upto(size))
+
+    def upto(self, size: int) -> Iterator[bytes]:
+        """Yield the next bytes in pieces; fewer only where the file ends."""
+        while size:
+            piece = self._next or next(self._pieces, None)
+            if piece is None:
+                return
+            taken, self._next = piece[:size], piece[size:]
+            size -= len(taken)
+            self.position += len(taken)
+            yield taken
+
+    def rest(self) -> Iterator[bytes]:
+        """Yield all that is left, in pieces."""
+        if self._next:
+            yield from self.upto(len(self._next))
+        for piece in self._pieces:
+            self.position += len(piece)
+            yield piece
+
+    def drain(self) -> int:
+        """Read to the end, by which the whole is verified; return the file's size in bytes."""
+        for _ in self.rest():
+            pass
+        return self.position

@@ -13,7 +13,7 @@ from threading import Lock
 from ama.asset import Asset, compare
 from ama.catalog.comparing import number_of
 from ama.catalog.values import Comparison, FileRow, Row
-from ama.contents.comparing import ContentDiff, FileDiff, TensorChange
+from ama.contents.comparison import ContentDiff, FileDiff, TensorChange
 from ama.dashboard.asking import MOST_COMPARED, Asked
 from ama.dashboard.charts import lines
 from ama.dashboard.rendering import Page

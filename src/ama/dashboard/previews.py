@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
-from ama.contents.comparing import form_of, read_tensors
-from ama.contents.pieces import Pieces
+from ama.contents.comparison import form_of, read_tensors
 from ama.contents.tensors import Tensor
-from ama.contents.text import read_text
+from ama.contents.text import Pieces, read_text
 from ama.values import File
 
 MAX_TEXT = 96 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from ama.contents.comparing import ContentDiff, FileDiff, compare_contents
+from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
 from ama.format.objects import EntryKind
 from ama.operations import inspecting
 from ama.operations.session import Session
