@@ -147,7 +147,7 @@ def write_store(directory: Path, count: int) -> None:
     from ama import Repo
     from ama.remote import Remote
     from ama.settings import Settings
-    from ama.storage.opening import open_storage
+    from ama.storage.urls import open_storage
 
     rng = random.Random(SEED)
     asset = directory / "asset"
@@ -206,7 +206,7 @@ def write_tracked(directory: Path, count: int) -> None:
     from ama.format.objects import Kind
     from ama.packwriter import PackWriter
     from ama.remote import Remote
-    from ama.storage.opening import open_storage
+    from ama.storage.urls import open_storage
 
     rng = random.Random(SEED)
     contents = [tracked_content(rng, number) for number in range(TRACKED_CONTENTS)]

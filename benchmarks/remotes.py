@@ -45,7 +45,7 @@ SERVERS = ("seaweed", "seaweed-s3fs", "moto", "gcs")
 # The package that ama goes through.
 CLIENT = """
 import importlib.metadata, json, sys
-from ama.storage.opening import open_storage
+from ama.storage.urls import open_storage
 client = open_storage(sys.argv[1], json.loads(sys.argv[2])).client
 print(f"{client}-{importlib.metadata.version(client)}")
 """

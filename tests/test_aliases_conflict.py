@@ -21,11 +21,11 @@ from ama import Repo, Settings, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
 from ama.format.entries import MoveAlias, Publish, decode_entry
 from ama.results import AliasChange
-from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Storage
+from ama.storage.urls import open_storage
 from ama.system.syscalls import System
+from counting_storage import CountingStorage
 
 LOG = re.compile(r"log/[0-9]{12}").fullmatch
 

@@ -29,10 +29,10 @@ from ama.objectstore import RANGE_SIZE, pack_name
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.settings import Settings
-from ama.storage.counting import CountingStorage
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Range, Storage
+from ama.storage.urls import open_storage
 from ama.system import fs
+from counting_storage import CountingStorage
 
 COLD_ROUND_TRIPS = 6
 """Before the first byte of content comes: design.md, section 4, "a cold reader"."""

@@ -38,8 +38,8 @@ from ama.logview import LogView
 from ama.packwriter import PackWriter
 from ama.remote import Remote
 from ama.settings import Settings
-from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
+from counting_storage import CountingStorage
 
 SOURCE = Path(__file__).parent.parent / "src"
 

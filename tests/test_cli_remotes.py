@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import servers
-from ama.storage.checking import check_storage
+from ama.storage.check import check_storage
 from conftest import Ama
 
 

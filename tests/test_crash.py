@@ -29,8 +29,8 @@ import ama.store
 import ama.system.fs
 from ama import Repo, Store, hash_file
 from ama.errors import AmaError, NotFound, StorageError
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
+from ama.storage.urls import open_storage
 from ama.system.syscalls import System
 
 CALLS = [name for name in vars(System) if not name.startswith("_")]

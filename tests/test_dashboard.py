@@ -41,9 +41,9 @@ from ama.format.names import twins, unportable_reason
 from ama.objectstore import pack_name
 from ama.remote import Remote
 from ama.settings import user_config_path
-from ama.storage.counting import CountingStorage
 from ama.values import File
 from conftest import Ama
+from counting_storage import CountingStorage
 from proxy import before
 from servers import plain_http
 

@@ -25,7 +25,7 @@ from ama.cli.running import run as run_command
 from ama.contents.hdf5_process import read_hdf5
 from ama.errors import StorageError
 from ama.results import NoCode
-from ama.storage.checking import race
+from ama.storage.check import race
 from ama.storage.memory import MemoryStorage
 from ama.system import fs
 

@@ -46,8 +46,8 @@ from ama.objectstore import index_name, pack_name
 from ama.remote import Remote, decode_format, encode_format
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
-from ama.storage.readonly import ReadOnlyStorage
 from conftest import Ama
+from readonly_storage import ReadOnlyStorage
 
 GOLDEN = Path(__file__).parent / "golden"
 V1 = GOLDEN / "v1"

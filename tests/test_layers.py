@@ -130,7 +130,7 @@ DISK_READS: dict[str, set[str]] = {
     "os.fdopen": set(),
     "os.listdir": {"founding"},  # where each error has a meaning of its own
     "os.readlink": set(),
-    "os.scandir": {"storage.local", "storage.members", "worktree.scan", "cli.opening"},
+    "os.scandir": {"storage.local", "storage.permissions", "worktree.scan", "cli.opening"},
     "mmap.mmap": set(),
 }
 DISK_READ_METHODS: dict[str, set[str]] = {
@@ -328,7 +328,7 @@ def test_only_fs_opens_files(module: str) -> None:
 @each_module
 def test_only_the_command_line_and_settings_look_around(module: str) -> None:
     # What AWS's own client reads is read as it does.
-    if is_entry_point(module) or module in {"settings", "storage.aws"}:
+    if is_entry_point(module) or module in {"settings", "storage.obstore"}:
         return
     wrong = [
         f"line {node.lineno}: {dotted(node)}"

@@ -26,12 +26,12 @@ from ama.logmemory import END, VIEW, decode_view
 from ama.remote import FORMAT, Remote
 from ama.results import PutBack
 from ama.storage.memory import MemoryStorage
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Storage
-from ama.storage.readonly import ReadOnlyStorage
+from ama.storage.urls import open_storage
 from ama.transfer.mending import mend
 from conftest import Ama
 from damage import DAMAGES, World, flip, swap, truncate
+from readonly_storage import ReadOnlyStorage
 
 CHECKPOINT = "checkpoint/000000000064"
 FEW = {name: DAMAGES[name] for name in ("empty", "half", "flip-middle", "delete")}

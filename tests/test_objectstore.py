@@ -29,10 +29,10 @@ from ama.format.packindex import Location, PackIndex, encode_index
 from ama.localobjects import MANY, LocalObjects
 from ama.objectstore import BATCH_SIZE, GAP, RANGE_SIZE, ObjectStore, index_name, pack_name
 from ama.packwriter import PackWriter
-from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range
 from ama.transfer.adopting import adopt
+from counting_storage import CountingStorage
 
 
 def noise(size: int, seed: object = "noise") -> bytes:

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 import proxy
 import servers
 from ama.errors import AlreadyExists, InvalidInput, StorageError
-from ama.storage.aws import plain_access
 from ama.storage.backends import BACKENDS
-from ama.storage.network import NetworkStorage, with_obstore
-from ama.storage.patience import Patience
+from ama.storage.network import NetworkStorage, Patience, with_obstore
+from ama.storage.obstore import plain_access
 from ama.storage.protocol import Range
 from conftest import Ama
 

@@ -59,8 +59,8 @@ from ama.objectstore import index_name, pack_name
 from ama.packwriter import PackWriter
 from ama.remote import FORMAT, Remote
 from ama.storage.local import LocalStorage
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
+from ama.storage.urls import open_storage
 from ama.system.syscalls import System
 from ama.transfer.push import Push
 from damage import flip

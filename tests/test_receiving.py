@@ -14,8 +14,8 @@ import pytest
 import ama
 from ama import Repo, StorageError, Store
 from ama.errors import NoSpace
-from ama.storage.counting import CountingStorage
 from ama.storage.protocol import Range
+from counting_storage import CountingStorage
 
 Usage = namedtuple("Usage", "total used free")
 Free = Callable[[int], None]

@@ -31,10 +31,9 @@ from ama.format.packindex import Location
 from ama.remote import Remote
 from ama.settings import add_remote
 from ama.storage.backends import BACKENDS
-from ama.storage.checking import RECORD, check_storage, race
+from ama.storage.check import RECORD, check_storage, race
 from ama.storage.local import LocalStorage
-from ama.storage.network import NetworkStorage, with_fsspec
-from ama.storage.patience import Patience
+from ama.storage.network import NetworkStorage, Patience, with_fsspec
 from ama.storage.protocol import Range, Storage
 from conftest import Ama
 

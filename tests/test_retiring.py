@@ -12,10 +12,10 @@ import ama
 import ama.store
 from ama import Conflict, InvalidInput, NotFound, Repo, Store
 from ama.format.entries import Gc, Publish, SetStatus, decode_entry
-from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage
 from conftest import Ama
+from counting_storage import CountingStorage
 
 
 @pytest.fixture

@@ -21,15 +21,15 @@ import pytest
 
 import servers
 from ama.errors import AlreadyExists, InvalidInput, StorageError
-from ama.storage.counting import CountingStorage
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Range, Storage, check_prefix, check_storage_name
-from ama.storage.readonly import ReadOnlyStorage
+from ama.storage.urls import open_storage
 from ama.system import fs
 from ama.system.fs import is_temp
 from ama.system.syscalls import System
+from counting_storage import CountingStorage
+from readonly_storage import ReadOnlyStorage
 from test_fs import crashes
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ama.errors import InvalidInput
-from ama.storage.opening import open_storage
-from ama.storage.urls import _options_of, option_texts, parse_url
+from ama.storage.urls import _options_of, open_storage, option_texts, parse_url
 
 VALUES = (
     st.booleans()

@@ -12,9 +12,8 @@ from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageE
 from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Buffer, Range, Storage
-from ama.storage.urls import check_url
+from ama.storage.urls import check_url, open_storage
 from ama.system.encoding import from_system, to_system
 from ama.system.fs import is_directory, is_temp
 

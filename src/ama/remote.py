@@ -180,7 +180,7 @@ class Remote:
                     f"{FORMAT} of {storage.url} is missing, but its log is there",
                     hint=way_back(storage.url, known=seen is not None),
                 )
-            from ama.storage.checking import require_bucket
+            from ama.storage.check import require_bucket
 
             require_bucket(storage)
             if seen is not None:
@@ -472,7 +472,7 @@ def require_fit(storage: Storage) -> None:
         IntegrityError: there is the log of a store that has lost its format.json.
         StorageError: several writers can create the same file there, or it can't be written to.
     """
-    from ama.storage.checking import require_races_with_one_winner
+    from ama.storage.check import require_races_with_one_winner
 
     # In this order: who makes a store at the same time writes its log after its format.
     if any(True for _ in storage.list("log/")) and storage.sizes([FORMAT]) == [None]:

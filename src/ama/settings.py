@@ -345,7 +345,7 @@ def add_remote(
         name: The new remote's name.
         url: Where it is. A relative path is taken from the working directory.
         options: What its client is told beside the URL, and ama's own; see
-            `ama.storage.opening.open_storage`.
+            `ama.storage.urls.open_storage`.
 
     Raises:
         AlreadyExists: That config file has a remote of that name.

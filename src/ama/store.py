@@ -34,7 +34,7 @@ from ama.revisions import (
     unknown_alias,
 )
 from ama.settings import Settings
-from ama.storage.opening import open_storage
+from ama.storage.urls import open_storage
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.tracking import Tracker, moment_of, named_content

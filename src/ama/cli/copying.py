@@ -57,7 +57,7 @@ def copy(
     """
     from ama.cli.progress import terminal_progress
     from ama.founding import prepare
-    from ama.storage.opening import open_storage
+    from ama.storage.urls import open_storage
     from ama.store import Store
 
     settings = load_settings()

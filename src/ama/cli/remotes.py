@@ -160,8 +160,8 @@ def check(
         ama remote check gs://our-models/ama
     """
     from ama.errors import StorageError
-    from ama.storage.checking import check_storage
-    from ama.storage.opening import open_storage
+    from ama.storage.check import check_storage
+    from ama.storage.urls import open_storage
 
     settings = load_settings()
     url = settings.remote_url(remote)

@@ -8,7 +8,7 @@ from functools import partial
 from ama.operations.session import Session
 from ama.results import PutBack
 from ama.settings import Settings
-from ama.storage.opening import open_storage
+from ama.storage.urls import open_storage
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.mending import Mended, mend, refuse_lost

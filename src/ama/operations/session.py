@@ -17,8 +17,8 @@ from ama.head import Head
 from ama.objectstore import ObjectStore
 from ama.settings import Settings
 from ama.sources import Sources
-from ama.storage.opening import open_storage
 from ama.storage.protocol import Storage
+from ama.storage.urls import open_storage
 from ama.system.encoding import path_text, system_path
 from ama.system.progress import Progress
 from ama.values import AssetInfo
@@ -161,7 +161,7 @@ class Session:
         None where it isn't known.
         """
         from ama.remote import Remote
-        from ama.storage.unasked import UnaskedStorage
+        from ama.storage.urls import UnaskedStorage
 
         with suppress(AmaError):
             seen = Remote.remembered(UnaskedStorage(url), self.settings.cache_dir)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ama.errors import AlreadyExists, StorageError, shown, storage_error
-from ama.storage.members import refusal, require_open_to_members, try_as_member
+from ama.storage.permissions import refusal, require_open_to_members, try_as_member
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
 from ama.system import fs
 from ama.system.encoding import from_system

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,7 +30,6 @@ from ama.storage.failures import (
     storage_failure,
     unknown_option,
 )
-from ama.storage.patience import Patience
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
 
 Result = TypeVar("Result")
@@ -353,3 +354,42 @@ class NetworkStorage:
             raise
         except Exception as error:
             raise self._failure(error, self._place, "open") from error
+
+
+SLOWEST = 100_000
+"""Bytes a second that a request moves at the least: one that is slower is taken for stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a request is given up, and when it is tried again.
+
+    Attributes:
+        timeout: Seconds that a request may take, besides those that its bytes need at `SLOWEST`.
+        retries: How often a request that failed for the moment is made again.
+        first_pause: Seconds before the first retry, about; each later pause is twice as long.
+        longest_pause: Seconds that a pause has at most, unless the server asks for more.
+
+    Example:
+        >>> Patience(timeout=60).limit(32_000_000)
+        380.0
+    """
+
+    timeout: float = 60
+    retries: int = 6
+    first_pause: float = 0.25
+    longest_pause: float = 20
+
+    def limit(self, size: int) -> float:
+        """Return the seconds after which a request that moves so many bytes is cut."""
+        return self.timeout + size / SLOWEST
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the seconds to wait before each retry.
+
+        They grow exponentially, and half of each is random, so that many who failed at the same
+        moment don't come back at the same moment.
+        """
+        for attempt in range(self.retries):
+            longest = min(self.first_pause * 2**attempt, self.longest_pause)
+            yield longest * random.uniform(0.5, 1)

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from typing import NamedTuple
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 from urllib.parse import quote, unquote
 
 from ama.config import Option, nested
-from ama.errors import InvalidInput, shown
+from ama.errors import InvalidInput, StorageError, shown
 from ama.storage.backends import BACKENDS
 from ama.storage.credentials import refuse_credentials, refuse_password, without_credentials
+from ama.storage.local import LocalStorage
+from ama.storage.memory import MemoryStorage
+from ama.storage.protocol import Buffer, Range, Storage
+from ama.system.encoding import to_system
 
 SUPPORTED = "a directory's path, gs://, s3://, az://, sftp:// or https://"
 
@@ -279,3 +285,110 @@ def _decoded(text: str) -> Option:
     if _FLOAT(text):
         return float(text)
     return unquote(text, errors="surrogateescape")
+
+
+_memories: dict[str, MemoryStorage] = {}
+_memories_lock = threading.Lock()
+
+
+def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Storage:
+    """Make the storage that a URL names. Nothing is read or written yet.
+
+    Args:
+        url: A directory's path, `file:///path`, `memory://name` (the same one for all in this
+            process who use the name), or a bucket, an SFTP server or a web server.
+        options: More options. What the storage's client is told (`endpoint_url`, `anon`,
+            `client_kwargs.region_name` and so on) becomes a part of the storage's URL. Ama's own
+            are `timeout` (seconds that a request is waited for), `retries`, and `single_writer`
+            (nobody else ever writes there).
+
+    Returns:
+        The storage; it needn't hold anything.
+
+    Raises:
+        InvalidInput: The URL is empty, broken, of a kind that isn't supported, or has a password
+            in it; or an option is a credential, or can't be one of a storage.
+
+    Example:
+        >>> open_storage("memory://example").url
+        'memory://example'
+        >>> open_storage("s3://models/ama", {"anon": True}).url
+        's3://models/ama?anon=true'
+    """
+    clients, own = split_options(options or {})
+    place = parse_url(url, clients)
+    if place.scheme is None:
+        return LocalStorage(Path(to_system(url)))
+    if place.scheme == "file":
+        return LocalStorage(Path(to_system(file_path(url))))
+    if place.scheme == "memory":
+        name = url.partition("://")[2].strip("/")
+        with _memories_lock:
+            return _memories.setdefault(name, MemoryStorage(name))
+    # asyncio is slow to import, and most stores are directories.
+    from ama.storage.network import NetworkStorage, Patience
+
+    patience = Patience(
+        **{name: own[name] for name in ("timeout", "retries") if name in own}  # type: ignore[arg-type]
+    )
+    return NetworkStorage(
+        str(place),
+        BACKENDS[place.scheme],
+        nested(place.options),
+        patience=patience,
+        single_writer=own.get("single_writer") is True,
+    )
+
+
+class UnaskedStorage:
+    """Refuses every request, and needs no client, which takes long to import.
+
+    Args:
+        url: as the storage itself says it.
+
+    Example:
+        >>> UnaskedStorage("s3://models/ama").read([])
+        Traceback (most recent call last):
+            ...
+        ama.errors.StorageError: s3://models/ama is not asked
+    """
+
+    can_create = False
+    across_network = False
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        """Refuse."""
+        self._refuse()
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def create(self, name: str, data: Buffer) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """Refuse."""
+        self._refuse()
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Refuse."""
+        self._refuse()
+
+    def delete(self, name: str) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def cancel(self) -> None:
+        """Do nothing: nothing is waited for."""
+
+    def _refuse(self) -> NoReturn:
+        raise StorageError(f"{shown(self.url)} is not asked")
