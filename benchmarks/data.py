@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from ama.format.entries import Event, Publish
     from ama.format.packindex import PackIndex
-    from ama.logview import LogView
-    from ama.remote import Remote
     from ama.storage.protocol import Storage
+    from ama.stores.log_view import LogView
+    from ama.stores.remote import Remote
 
 SEED = 20_000
 MIB = 1 << 20
@@ -145,9 +145,9 @@ def write_store(directory: Path, count: int) -> None:
     It is made in memory: nobody waits for the disk thousands of times.
     """
     from ama import Repo
-    from ama.remote import Remote
     from ama.settings import Settings
     from ama.storage.urls import open_storage
+    from ama.stores.remote import Remote
 
     rng = random.Random(SEED)
     asset = directory / "asset"
@@ -180,7 +180,7 @@ def publish_small(remote: Remote, number: int) -> None:
     from ama.format.entries import Publish
     from ama.format.hashing import asset_id, blob_id, tree_id
     from ama.format.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
-    from ama.packwriter import PackWriter
+    from ama.stores.pack_writer import PackWriter
 
     content = b"the content of asset %d" % number
     file = TreeEntry("model.txt", EntryKind.FILE, blob_id(content), len(content))
@@ -204,9 +204,9 @@ def write_tracked(directory: Path, count: int) -> None:
     """
     from ama.format.hashing import blob_id
     from ama.format.objects import Kind
-    from ama.packwriter import PackWriter
-    from ama.remote import Remote
     from ama.storage.urls import open_storage
+    from ama.stores.pack_writer import PackWriter
+    from ama.stores.remote import Remote
 
     rng = random.Random(SEED)
     contents = [tracked_content(rng, number) for number in range(TRACKED_CONTENTS)]
@@ -247,7 +247,7 @@ def publish_tracked(
         encode_asset,
         encode_tree,
     )
-    from ama.packwriter import PackWriter
+    from ama.stores.pack_writer import PackWriter
 
     trees: dict[bytes, bytes] = {}
 

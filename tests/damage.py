@@ -13,8 +13,8 @@ from ama.errors import AmaError, FormatError, IntegrityError
 from ama.format.hashing import short
 from ama.format.objects import Kind
 from ama.format.packindex import PackIndex
-from ama.objectstore import index_name, pack_name
 from ama.settings import Settings
+from ama.stores.object_reader import index_name, pack_name
 from ama.values import AssetInfo
 
 Command = Callable[[], object]

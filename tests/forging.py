@@ -16,9 +16,9 @@ from ama.format.objects import (
     encode_asset,
     encode_tree,
 )
-from ama.packwriter import PackWriter
-from ama.remote import Remote
 from ama.storage.local import LocalStorage
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import Remote
 
 Files = Mapping[str, "bytes | Files"]
 

@@ -16,7 +16,7 @@ import pytest
 from blake3 import blake3
 
 import ama
-import ama.objectstore
+import ama.stores.object_reader
 from ama.cli.running import run
 from ama.errors import StorageError
 from ama.format.chunking import LARGEST
@@ -24,13 +24,13 @@ from ama.format.entries import MAX_NEEDS, Publish, decode_entry
 from ama.format.hashing import asset_id, blob_id, tree_id
 from ama.format.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_tree
 from ama.format.pack import read_trailer
-from ama.logreader import CHECKPOINT_EVERY, PROBES
-from ama.objectstore import RANGE_SIZE, pack_name
-from ama.packwriter import PackWriter
-from ama.remote import Remote
 from ama.settings import Settings
 from ama.storage.protocol import Range, Storage
 from ama.storage.urls import open_storage
+from ama.stores.log_reader import CHECKPOINT_EVERY, PROBES
+from ama.stores.object_reader import RANGE_SIZE, pack_name
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import Remote
 from ama.system import fs
 from counting_storage import CountingStorage
 
@@ -363,8 +363,8 @@ def test_an_interrupted_download_of_a_large_file_goes_on_where_it_was(
 ) -> None:
     """What it had brought of the file is verified, and not asked for again."""
     window, size = 1 << 20, 8 << 20
-    monkeypatch.setattr(ama.objectstore, "BATCH_SIZE", window)
-    monkeypatch.setattr(ama.objectstore, "RANGE_SIZE", window)
+    monkeypatch.setattr(ama.stores.object_reader, "BATCH_SIZE", window)
+    monkeypatch.setattr(ama.stores.object_reader, "RANGE_SIZE", window)
     large = blake3(b"large").digest(length=size)
     fill(tmp_path / "work", {"large": large})
     repo = ama.Repo.init(tmp_path / "work", "models", settings=configured)

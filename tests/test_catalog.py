@@ -34,11 +34,11 @@ from ama.format.objects import (
     encode_asset,
     encode_tree,
 )
-from ama.logview import LogView
-from ama.packwriter import PackWriter
-from ama.remote import Remote
 from ama.settings import Settings
 from ama.storage.local import LocalStorage
+from ama.stores.log_view import LogView
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import Remote
 from counting_storage import CountingStorage
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -267,7 +267,7 @@ from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.finding import Criteria, select
 from ama.format.hashing import blob_id
-from ama.remote import Remote
+from ama.stores.remote import Remote
 from ama.storage.local import LocalStorage
 from pathlib import Path
 catalog = Catalog(Remote.open(LocalStorage(Path(sys.argv[1])), Path(sys.argv[2])))

@@ -64,9 +64,9 @@ from ama.format.state import (
     encode_root,
 )
 from ama.head import Head, Unpublished, decode_head, encode_head
-from ama.logfiles import decode_hint
-from ama.remote import StoreFormat, decode_format, encode_format
 from ama.staging import Index, IndexEntry, Notes, decode_index, encode_index
+from ama.stores.log_files import decode_hint
+from ama.stores.remote import StoreFormat, decode_format, encode_format
 
 
 def fits(check: Callable[[str], Any]) -> Callable[[str], bool]:

@@ -38,9 +38,9 @@ from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
 from ama.format.hashing import blob_id
 from ama.format.names import twins, unportable_reason
-from ama.objectstore import pack_name
-from ama.remote import Remote
 from ama.settings import user_config_path
+from ama.stores.object_reader import pack_name
+from ama.stores.remote import Remote
 from ama.values import File
 from conftest import Ama
 from counting_storage import CountingStorage

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ama.cache import Cache
 from ama.errors import FormatError, IntegrityError
 from ama.format.entries import (
     Entry,
@@ -38,10 +37,11 @@ from ama.format.state import (
     fold_class,
     fold_root,
 )
-from ama.log import Log
-from ama.remote import Remote, StoreFormat, encode_format
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Range
+from ama.stores.cache import Cache
+from ama.stores.log_writer import Log
+from ama.stores.remote import Remote, StoreFormat, encode_format
 
 
 def load_reader() -> ModuleType:

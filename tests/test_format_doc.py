@@ -11,8 +11,6 @@ from itertools import pairwise
 import pytest
 from blake3 import blake3
 
-from ama import logreader, remote
-from ama.cache import Cache
 from ama.errors import AmaError, IntegrityError
 from ama.format import canonical, chunking, compression, entries, hashing, names, objects, pack
 from ama.format.entries import (
@@ -42,11 +40,13 @@ from ama.format.state import (
     fold_class,
     fold_root,
 )
-from ama.log import Log
-from ama.logfiles import HINT, checkpoint_name, state_name
-from ama.objectstore import index_name, pack_name
-from ama.remote import StoreFormat, decode_format, encode_format
 from ama.storage.memory import MemoryStorage
+from ama.stores import log_reader, remote
+from ama.stores.cache import Cache
+from ama.stores.log_files import HINT, checkpoint_name, state_name
+from ama.stores.log_writer import Log
+from ama.stores.object_reader import index_name, pack_name
+from ama.stores.remote import StoreFormat, decode_format, encode_format
 from ama.worktree import snapshot
 from conftest import PROJECT
 
@@ -273,9 +273,9 @@ def test_the_limits_are_those_of_the_document() -> None:
         (snapshot, "SHARING"): 16,
         (remote, "MAX_FORMAT"): 65_536,
         (chunking, "THRESHOLD"): mib,
-        (logreader, "CHECKPOINT_EVERY"): 64,
-        (logreader, "PROBES"): (1, 2, 4, 8, 16, 32, 64),
-        (logreader, "GALLOP"): tuple(2**power for power in range(1, 24)),
+        (log_reader, "CHECKPOINT_EVERY"): 64,
+        (log_reader, "PROBES"): (1, 2, 4, 8, 16, 32, 64),
+        (log_reader, "GALLOP"): tuple(2**power for power in range(1, 24)),
     }
     found = {(module, name): getattr(module, name) for module, name in limits}
     assert found == limits

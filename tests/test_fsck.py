@@ -42,14 +42,14 @@ from ama.format.objects import (
 from ama.format.packindex import Location, PackIndex, encode_index
 from ama.format.state import decode_root, encode_class_state, encode_root
 from ama.fsck import check_store
-from ama.log import Log
-from ama.logfiles import HINT, checkpoint_name, decode_hint, state_name
-from ama.objectstore import index_name, pack_name
-from ama.packwriter import PackWriter
-from ama.remote import FORMAT, Remote
 from ama.results import FsckReport, Problem
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
+from ama.stores.log_files import HINT, checkpoint_name, decode_hint, state_name
+from ama.stores.log_writer import Log
+from ama.stores.object_reader import index_name, pack_name
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import FORMAT, Remote
 from ama.system.progress import NO_PROGRESS
 from ama.transfer.push import Push
 from damage import ASSETS, DAMAGES, World, content, flip, truncate

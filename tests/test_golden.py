@@ -41,11 +41,11 @@ from ama.format.state import (
     encode_class_state,
     encode_root,
 )
-from ama.logfiles import HINT
-from ama.objectstore import index_name, pack_name
-from ama.remote import Remote, decode_format, encode_format
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
+from ama.stores.log_files import HINT
+from ama.stores.object_reader import index_name, pack_name
+from ama.stores.remote import Remote, decode_format, encode_format
 from conftest import Ama
 from readonly_storage import ReadOnlyStorage
 

@@ -10,8 +10,8 @@ import pytest
 import ama
 from ama import Repo, Store
 from ama.errors import Conflict, InvalidInput, StorageError
-from ama.remote import Remote
 from ama.storage.local import LocalStorage
+from ama.stores.remote import Remote
 from conftest import Ama
 
 
@@ -119,16 +119,16 @@ def test_an_unmade_store_is_overtaken(
     repo: Repo, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is second in making a store publishes to the other's."""
-    from ama import founding
+    from ama.stores import creation
 
-    prepared = founding.prepare
+    prepared = creation.prepare
 
     def late(*args: object, **named: object) -> object:
         remote = prepared(*args, **named)  # type: ignore[arg-type]
         Remote.create(LocalStorage(place), None)
         return remote
 
-    monkeypatch.setattr(founding, "prepare", late)
+    monkeypatch.setattr(creation, "prepare", late)
     done = repo.upload()
     assert [asset.number for asset in done.published] == [1]
     assert not done.store_created

@@ -111,7 +111,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
         counts["files"] += 1
         return make(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ama.sources.decode_tree", decoded)
+    monkeypatch.setattr("ama.stores.sources.decode_tree", decoded)
     monkeypatch.setattr("ama.worktree.snapshot.Listed", listing)
     return lambda: (counts["trees"], counts["files"])
 

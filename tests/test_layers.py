@@ -48,9 +48,6 @@ ROOMS = (
 # Modules that are still to move, and the room that they move into.
 TO_MOVE: dict[str, str] = {
     "browsing": "catalog",
-    "cache": "stores",
-    "describing": "stores",
-    "founding": "stores",
     "fsck": "maintenance",
     "fsck.closure": "maintenance",
     "fsck.findings": "maintenance",
@@ -64,16 +61,6 @@ TO_MOVE: dict[str, str] = {
     "ignore": "worktree",
     "listing": "worktree",
     "localobjects": "worktree",
-    "log": "stores",
-    "logfiles": "stores",
-    "logmemory": "stores",
-    "logreader": "stores",
-    "logview": "stores",
-    "objectstore": "stores",
-    "packwriter": "stores",
-    "remote": "stores",
-    "revisions": "stores",
-    "sources": "stores",
     "staging": "worktree",
     "tracking": "catalog",
     "transfer.patterns": "worktree",
@@ -81,7 +68,7 @@ TO_MOVE: dict[str, str] = {
 
 # The only modules that may import a package; every other third-party package is refused.
 WRAPPED: dict[str, set[str]] = {
-    "blake3": {"format.hashing", "objectstore"},
+    "blake3": {"format.hashing", "stores.object_reader"},
     "fsspec": {"storage.fsspec"},
     "jinja2": {"dashboard"},
     "markupsafe": {"dashboard"},  # a part of jinja2
@@ -128,7 +115,7 @@ DISK_READS: dict[str, set[str]] = {
     },  # the null device
     "io.open": set(),
     "os.fdopen": set(),
-    "os.listdir": {"founding"},  # where each error has a meaning of its own
+    "os.listdir": {"stores.creation"},  # where each error has a meaning of its own
     "os.readlink": set(),
     "os.scandir": {"storage.local", "storage.permissions", "worktree.scan", "cli.opening"},
     "mmap.mmap": set(),

@@ -15,19 +15,18 @@ import pytest
 import ama.system.fs
 import servers
 from ama import Store, repair_log
-from ama.cache import Cache
 from ama.errors import AmaError, Conflict, IntegrityError, StorageError
 from ama.format import canonical
 from ama.format.entries import decode_entry, encode_entry, entry_hash, entry_name
 from ama.format.hashing import seal
 from ama.format.state import encode_root
-from ama.logfiles import HINT, decode_hint, encode_hint
-from ama.logmemory import END, VIEW, decode_view
-from ama.remote import FORMAT, Remote
 from ama.results import PutBack
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Buffer, Storage
 from ama.storage.urls import open_storage
+from ama.stores.cache import END, VIEW, Cache, decode_view
+from ama.stores.log_files import HINT, decode_hint, encode_hint
+from ama.stores.remote import FORMAT, Remote
 from ama.transfer.mending import mend
 from conftest import Ama
 from damage import DAMAGES, World, flip, swap, truncate

@@ -24,7 +24,6 @@ import ama.operations.session
 import ama.system.fs
 import ama.transfer.publishing
 from ama import Repo, Settings, Store
-from ama.cache import Cache
 from ama.errors import (
     AlreadyExists,
     AmaError,
@@ -53,14 +52,15 @@ from ama.format.entries import (
 from ama.format.hashing import blob_id, seal
 from ama.format.packindex import PackIndex, encode_index
 from ama.format.state import Root, decode_root, encode_class_state, encode_root
-from ama.logfiles import HINT, checkpoint_name, state_name
-from ama.logreader import CHECKPOINT_EVERY
-from ama.objectstore import index_name, pack_name
-from ama.packwriter import PackWriter
-from ama.remote import FORMAT, Remote
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import open_storage
+from ama.stores.cache import Cache
+from ama.stores.log_files import HINT, checkpoint_name, state_name
+from ama.stores.log_reader import CHECKPOINT_EVERY
+from ama.stores.object_reader import index_name, pack_name
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import FORMAT, Remote
 from ama.system.syscalls import System
 from ama.transfer.push import Push
 from damage import flip

@@ -28,13 +28,13 @@ from ama.errors import AlreadyExists, InvalidInput, StorageError
 from ama.format.entries import MoveAlias
 from ama.format.hashing import blob_id
 from ama.format.packindex import Location
-from ama.remote import Remote
 from ama.settings import add_remote
 from ama.storage.backends import BACKENDS
 from ama.storage.check import RECORD, check_storage, race
 from ama.storage.local import LocalStorage
 from ama.storage.network import NetworkStorage, Patience, with_fsspec
 from ama.storage.protocol import Range, Storage
+from ama.stores.remote import Remote
 from conftest import Ama
 
 QUICK = Patience(timeout=20, retries=3, first_pause=0.01, longest_pause=0.05)

@@ -14,8 +14,8 @@ import ama.system.fs
 from ama import Repo, Store
 from ama.errors import IntegrityError
 from ama.format.entries import Event, Gc, Publish, decode_entry
-from ama.objectstore import pack_name
 from ama.settings import Settings
+from ama.stores.object_reader import pack_name
 from conftest import Ama
 from damage import DAMAGES, content, files_of, flip
 from test_golden import ama_listing, as_json, independent_listing

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-import ama.objectstore
+import ama.stores.object_reader
 from ama.errors import IntegrityError, NotFound
 from ama.format.chunking import PROFILE
 from ama.format.hashing import blob_id
 from ama.format.objects import Kind, Recipe, encode_recipe
-from ama.objectstore import ObjectStore, pack_name
-from ama.packwriter import PackWriter
-from ama.sources import Sources
 from ama.storage.local import LocalStorage
+from ama.stores.object_reader import ObjectStore, pack_name
+from ama.stores.pack_writer import PackWriter
+from ama.stores.sources import Sources
 from damage import flip
 
 SIZE = 50_000
@@ -49,7 +49,7 @@ class Place:
 
 @pytest.fixture(autouse=True)
 def few_chunks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ama.objectstore, "BATCH_SIZE", 2 * SIZE)
+    monkeypatch.setattr(ama.stores.object_reader, "BATCH_SIZE", 2 * SIZE)
 
 
 def files(sources: Sources, parts: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -6,16 +6,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ama.describing import Describer
 from ama.errors import InvalidInput, shown
 from ama.format.objects import Kind
 from ama.listing import as_file, files_at, find_file, require_named
-from ama.logview import LogView
 from ama.operations.session import at_least_one, several
-from ama.remote import Remote
 from ama.results import DownloadResult
-from ama.revisions import require_live
-from ama.sources import Sources
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import require_live
+from ama.stores.sources import Sources
 from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File

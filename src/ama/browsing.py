@@ -13,12 +13,12 @@ from functools import cache
 from heapq import nlargest
 from typing import TYPE_CHECKING, TypeVar
 
-from ama.describing import Describer
 from ama.errors import NotFound
-from ama.remote import FORMAT, Remote, gone
-from ama.revisions import class_state
 from ama.settings import Settings
 from ama.storage.protocol import Range
+from ama.stores.description import Describer
+from ama.stores.remote import FORMAT, Remote, gone
+from ama.stores.revisions import class_state
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.tracking import rules_of
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ama.catalog.values import Column
     from ama.fsck.remembering import LastFsck
     from ama.lineage.graph import Lineage
-    from ama.logview import LogView
+    from ama.stores.log_view import LogView
     from ama.values import AliasMove
 
 Answer = TypeVar("Answer")

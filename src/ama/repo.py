@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ama.describing import Describer
 from ama.errors import IntegrityError, InvalidInput, NotFound, StorageError
 from ama.format.names import check_class
 from ama.format.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.settings import Settings
+from ama.stores.description import Describer
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.worktree.layout import Worktree

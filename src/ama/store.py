@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
-from ama.describing import Describer
 from ama.errors import InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
-from ama.logview import LogView
 from ama.operations.session import at_least_one, now, several
-from ama.remote import Remote
 from ama.results import (
     AliasChange,
     CopyResult,
@@ -24,7 +21,12 @@ from ama.results import (
     FsckReport,
     StatusChange,
 )
-from ama.revisions import (
+from ama.settings import Settings
+from ama.storage.urls import open_storage
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import (
     Revision,
     class_state,
     find_alias,
@@ -33,8 +35,6 @@ from ama.revisions import (
     too_far_back,
     unknown_alias,
 )
-from ama.settings import Settings
-from ama.storage.urls import open_storage
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.tracking import Tracker, moment_of, named_content
@@ -118,7 +118,7 @@ class Store:
             place = from_system(os.path.abspath(system_path(url)))
         storage = open_storage(place, settings.options_at(place) if options is None else options)
         if create:
-            from ama.founding import create as make
+            from ama.stores.creation import create as make
 
             return cls(make(storage, settings, new_store=new_store), settings, progress)
         return cls(Remote.open(storage, settings.cache_dir), settings, progress)
@@ -590,7 +590,7 @@ class Store:
             >>> [asset.number for asset in result.published]
             [1]
         """
-        from ama.founding import Unmade
+        from ama.stores.creation import Unmade
         from ama.transfer.copying import copy_asset
 
         if not isinstance(to, Store):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 from ama.catalog.roles import Direction, Role, Rules
 from ama.errors import InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, hash_file
-from ama.remote import Remote
-from ama.revisions import class_state, require_live
 from ama.settings import Settings
+from ama.stores.remote import Remote
+from ama.stores.revisions import class_state, require_live
 from ama.system.encoding import system_path
 from ama.system.progress import NO_PROGRESS, Progress
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ama.catalog.finding import Criteria
     from ama.catalog.values import Findings, Leaderboard, Summary
     from ama.lineage.graph import Lineage
-    from ama.logview import LogView
+    from ama.stores.log_view import LogView
     from ama.values import AssetInfo, File
 
 Answer = TypeVar("Answer")
@@ -79,8 +79,8 @@ class Tracker:
         from ama.catalog.finding import hiding, select, unknown_keys
         from ama.catalog.summarising import unread_assets
         from ama.catalog.values import Findings, Found
-        from ama.describing import Describer
         from ama.format.objects import decode_asset
+        from ama.stores.description import Describer
 
         if sort not in SORTS:
             raise InvalidInput(

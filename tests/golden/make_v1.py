@@ -63,9 +63,9 @@ from ama.format.state import (
     fold_class,
     fold_root,
 )
-from ama.logfiles import HINT, checkpoint_name, state_name
-from ama.objectstore import index_name, pack_name
-from ama.remote import FORMAT, StoreFormat, encode_format
+from ama.stores.log_files import HINT, checkpoint_name, state_name
+from ama.stores.object_reader import index_name, pack_name
+from ama.stores.remote import FORMAT, StoreFormat, encode_format
 
 ANN = "Ann Lee <ann@example.com>"
 BEN = "Ben Ôkafor <ben@example.com>"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from ama.describing import Describer
 from ama.format.objects import decode_asset
 from ama.lineage.graph import Lineage, LineageEdge, LineageNode
 from ama.lineage.svg import NotebookLineage
-from ama.logview import LogView
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
 
 MOST_NODES = 1_000
 """So many assets are followed unless one says otherwise: nobody reads a tree of more."""

@@ -26,9 +26,9 @@ from ama.catalog.values import (
     LeaderboardRow,
     Row,
 )
-from ama.describing import Describer
 from ama.errors import InvalidInput, NotFound, shown
-from ama.logview import LogView
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
 from ama.values import AssetInfo, File
 
 DEFAULT_COLUMNS = 6

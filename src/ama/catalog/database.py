@@ -20,8 +20,8 @@ from typing import TypeVar
 from ama.catalog.filling import fill, is_filled
 from ama.catalog.schema import FILE, SCHEMA
 from ama.errors import AmaError, StorageError
-from ama.logview import LogView
-from ama.remote import Remote
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
 from ama.system import fs
 from ama.system.progress import NO_PROGRESS, Progress
 

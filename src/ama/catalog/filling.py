@@ -20,10 +20,10 @@ from ama.format.entries import entry_hash, entry_name
 from ama.format.hashing import asset_id
 from ama.format.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
 from ama.format.state import AssetRecord, ClassState, touched_classes
-from ama.logview import LogView
-from ama.objectstore import Bad, ObjectStore
-from ama.remote import Remote
 from ama.storage.protocol import Range
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import Bad, ObjectStore
+from ama.stores.remote import Remote
 from ama.system.progress import Progress
 
 BATCH = 500

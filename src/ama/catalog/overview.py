@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ama.catalog.finding import Criteria, content_id, holding_values, select
-from ama.describing import moment
 from ama.format.objects import EntryKind
+from ama.stores.description import moment
 from ama.values import AssetStatus, display_name
 
 MOST_WORDS = 12

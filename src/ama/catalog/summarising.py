@@ -8,11 +8,11 @@ from ama.catalog.facts import FactReader, RulesOf, code_of, files_of, has_all_tr
 from ama.catalog.finding import Criteria, select
 from ama.catalog.unread import Unread
 from ama.catalog.values import Summary
-from ama.describing import Describer
 from ama.errors import IntegrityError, InvalidInput
 from ama.format.hashing import short
 from ama.format.objects import Asset, decode_asset
-from ama.logview import LogView
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
 from ama.values import File, Ref
 
 

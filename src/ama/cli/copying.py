@@ -56,9 +56,9 @@ def copy(
         ama copy sequence_models@my_model --from team --to gs://archive/ama
     """
     from ama.cli.progress import terminal_progress
-    from ama.founding import prepare
     from ama.storage.urls import open_storage
     from ama.store import Store
+    from ama.stores.creation import prepare
 
     settings = load_settings()
     giving = open_store(source)

@@ -77,7 +77,7 @@ def log(
         ama log sequence_models@my_model -n 3
         ama log sequence_models --oneline
     """
-    from ama.revisions import parse_revision
+    from ama.stores.revisions import parse_revision
 
     source = open_source(remote)
     of_class = not asset.startswith("@") and parse_revision(asset).is_class

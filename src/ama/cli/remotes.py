@@ -73,9 +73,9 @@ def add(
     Example:
         ama remote add team gs://our-models/ama
     """
-    from ama.founding import is_there
     from ama.settings import add_remote
     from ama.storage.urls import is_read_only
+    from ama.stores.creation import is_there
 
     path = config_path(user)
     before = load_settings()

@@ -303,7 +303,7 @@ def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
     """Say once on this machine that who made an asset is a guess, which is part of it for good."""
     if console.quiet or console.json:
         return
-    from ama.cache import Cache
+    from ama.stores.cache import Cache
 
     said, author = Cache(repo.settings.cache_dir), asset.author.encode()
     if said.get(_GUESSED) == author or repo.settings.names_author():
@@ -319,8 +319,8 @@ def note_no_code(repo: Repo, missing: NoCode | None) -> None:
     """Say once for a worktree on this machine why its assets don't say which code made them."""
     if missing is None or console.quiet or console.json:
         return
-    from ama.cache import Cache
     from ama.format.hashing import blob_id
+    from ama.stores.cache import Cache
 
     said, place = Cache(repo.settings.cache_dir), shlex.quote(missing.directory)
     key, text = (

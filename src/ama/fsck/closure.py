@@ -25,7 +25,7 @@ from ama.format.objects import (
 from ama.format.packindex import Location
 from ama.fsck.findings import Fault, give_up, plural, several
 from ama.fsck.packs import PackCheck
-from ama.objectstore import ObjectStore
+from ama.stores.object_reader import ObjectStore
 from ama.system.progress import Progress
 
 NOTHING: frozenset[bytes] = frozenset()

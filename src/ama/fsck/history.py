@@ -25,10 +25,17 @@ from ama.format.state import (
     touched_classes,
 )
 from ama.fsck.findings import Fault, reason
-from ama.logfiles import HINT, REFUSED, checkpoint_name, decode_hint, read_readable, state_name
-from ama.logreader import check_features
-from ama.remote import FORMAT, Remote, decode_format
 from ama.storage.protocol import Range
+from ama.stores.log_files import (
+    HINT,
+    REFUSED,
+    checkpoint_name,
+    decode_hint,
+    read_readable,
+    state_name,
+)
+from ama.stores.log_reader import check_features
+from ama.stores.remote import FORMAT, Remote, decode_format
 from ama.values import display_name
 
 AT_ONCE = 256

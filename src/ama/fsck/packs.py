@@ -12,8 +12,8 @@ from ama.format.objects import Kind, decode_asset, decode_recipe, decode_tree
 from ama.format.pack import Record, open_record, read_trailer, scan_records
 from ama.format.packindex import Location, PackIndex
 from ama.fsck.findings import Fault, give_up, plural, reason, several
-from ama.objectstore import index_name, pack_name
 from ama.storage.protocol import Range, Storage
+from ama.stores.object_reader import index_name, pack_name
 from ama.system.progress import Progress
 
 _Rows = tuple[bytes, "array[int]"]

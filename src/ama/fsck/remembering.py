@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ama.describing import moment
-from ama.remote import Remote
+from ama.stores.description import moment
+from ama.stores.remote import Remote
 
 _FILE = "fsck"
 

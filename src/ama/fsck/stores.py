@@ -13,9 +13,9 @@ from ama.fsck.closure import Closure, by_lost, missing_faults, read_assets
 from ama.fsck.findings import Fault, plural, several
 from ama.fsck.history import History, Published, read_history
 from ama.fsck.packs import PackCheck, read_indexes
-from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.remote import Remote
 from ama.results import FsckReport, Problem
+from ama.stores.object_reader import ObjectStore, index_name, pack_name
+from ama.stores.remote import Remote
 from ama.system.progress import Progress
 
 

@@ -12,9 +12,9 @@ from ama.fsck.closure import Closure, by_lost, read_assets
 from ama.fsck.findings import Fault, give_up
 from ama.fsck.packs import PackCheck, read_indexes
 from ama.head import Head
-from ama.objectstore import ObjectStore, index_name, pack_name
 from ama.results import FsckReport, Problem
 from ama.staging import Index, IndexEntry
+from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.values import display_name

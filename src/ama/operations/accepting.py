@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ama.describing import Describer
 from ama.errors import AmaError, Conflict, IntegrityError, NotFound
 from ama.head import Head, Unpublished
-from ama.logview import LogView
 from ama.operations.session import Session
-from ama.remote import Remote
 from ama.results import AliasChange
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
 from ama.transfer import publishing
 from ama.transfer.pending import numbered, resume
 from ama.values import Ref

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 
-from ama.describing import Describer
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.format.state import ClassState
 from ama.head import Head
 from ama.operations.session import Session
 from ama.operations.standing import is_ahead
-from ama.sources import Sources
 from ama.staging import Index
 from ama.storage.urls import is_read_only
+from ama.stores.description import Describer
+from ama.stores.sources import Sources
 from ama.system.encoding import to_system
 from ama.values import AssetInfo, Change, Status
 from ama.worktree.layout import Worktree

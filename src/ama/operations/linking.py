@@ -9,8 +9,8 @@ from ama.errors import AmaError, InvalidInput, NotFound, shown
 from ama.format.objects import Kind, RefLink, encode_asset
 from ama.operations.editing import note
 from ama.operations.session import Session
-from ama.revisions import find_alias
 from ama.staging import Notes
+from ama.stores.revisions import find_alias
 from ama.values import Ref
 
 

@@ -10,15 +10,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ama.describing import Describer
 from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import Kind
 from ama.head import Head
-from ama.objectstore import ObjectStore
 from ama.settings import Settings
-from ama.sources import Sources
 from ama.storage.protocol import Storage
 from ama.storage.urls import open_storage
+from ama.stores.description import Describer
+from ama.stores.object_reader import ObjectStore
+from ama.stores.sources import Sources
 from ama.system.encoding import path_text, system_path
 from ama.system.progress import Progress
 from ama.values import AssetInfo
@@ -27,9 +27,9 @@ from ama.worktree.snapshot import ONE_DIRECTORY, Listed, look_up, walk
 
 if TYPE_CHECKING:
     from ama.format.state import ClassState
-    from ama.logview import LogView
-    from ama.remote import Remote
-    from ama.revisions import Revision
+    from ama.stores.log_view import LogView
+    from ama.stores.remote import Remote
+    from ama.stores.revisions import Revision
 
 
 T = TypeVar("T", bound=str | os.PathLike[str])
@@ -91,7 +91,7 @@ class Session:
             NotFound: there is none.
             StorageError: it can't be reached, or it is gone.
         """
-        from ama.remote import Remote, gone
+        from ama.stores.remote import Remote, gone
 
         if url not in self._remotes:
             storage = self.storage(url)
@@ -120,7 +120,7 @@ class Session:
             InvalidInput: there is none, and none may be made there.
             StorageError: it can't be reached, or it is gone.
         """
-        from ama.founding import prepare
+        from ama.stores.creation import prepare
 
         if not new_store:
             with suppress(NotFound):
@@ -151,7 +151,7 @@ class Session:
         return remote.log.cached_view() if remote else None
 
     def _remembered(self, url: str) -> Remote | None:
-        from ama.remote import Remote
+        from ama.stores.remote import Remote
 
         return Remote.remembered(self.storage(url), self.settings.cache_dir)
 
@@ -160,8 +160,8 @@ class Session:
 
         None where it isn't known.
         """
-        from ama.remote import Remote
         from ama.storage.urls import UnaskedStorage
+        from ama.stores.remote import Remote
 
         with suppress(AmaError):
             seen = Remote.remembered(UnaskedStorage(url), self.settings.cache_dir)
@@ -320,7 +320,7 @@ class Session:
         Raises:
             NotFound: it was.
         """
-        from ama.revisions import require_live
+        from ama.stores.revisions import require_live
 
         url = self.url(None, self.tree.head.read()[1])
         view = self.seen_view(url)
@@ -425,7 +425,7 @@ class Session:
                 saw last serves.
 
         Raises:
-            NotFound, InvalidInput: see `ama.revisions`.
+            NotFound, InvalidInput: see `ama.stores.revisions`.
         """
         look = self.fresh_view if fresh else self.view
         return self._find(name, look)[1]
@@ -436,13 +436,13 @@ class Session:
         That is the default remote's, which is looked at once: see `view`.
 
         Raises:
-            NotFound, InvalidInput: see `ama.revisions`.
+            NotFound, InvalidInput: see `ama.stores.revisions`.
         """
         view = self.view(self.tree.head.read()[1])
         return (*self._find(name, lambda head: view), view)
 
     def _find(self, name: str, look: Callable[[Head], LogView | None]) -> tuple[str, bytes]:
-        from ama.revisions import parse_revision, too_far_back
+        from ama.stores.revisions import parse_revision, too_far_back
 
         _, head = self.tree.head.read()
         revision = parse_revision(name, head.class_name)
@@ -458,7 +458,7 @@ class Session:
     def _start(
         self, revision: Revision, head: Head, look: Callable[[Head], LogView | None]
     ) -> tuple[str, bytes]:
-        from ama.revisions import find_asset
+        from ama.stores.revisions import find_asset
 
         if revision.head:
             if head.asset is None:
@@ -488,7 +488,7 @@ class Session:
         return self._from_origin(head.origin or url, revision)
 
     def _from_origin(self, url: str, revision: Revision) -> tuple[str, bytes]:
-        from ama.revisions import find_asset
+        from ama.stores.revisions import find_asset
 
         return find_asset(self.look_at(url), revision, url)
 

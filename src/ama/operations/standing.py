@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ama.format.state import ClassState
 from ama.head import Head
-from ama.sources import Sources
+from ama.stores.sources import Sources
 
 
 def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> bool:

@@ -8,21 +8,21 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from ama.describing import Describer
 from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
 from ama.head import Head, Unpublished
-from ama.logview import LogView
 from ama.operations.accepting import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.operations.standing import is_ahead
-from ama.remote import Remote
 from ama.results import FetchResult, SwitchResult
-from ama.revisions import class_state, require_live
-from ama.sources import Sources
 from ama.staging import Index, Notes
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import class_state, require_live
+from ama.stores.sources import Sources
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.patterns import selector
 from ama.transfer.pending import resume

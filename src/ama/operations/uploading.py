@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ama.describing import Describer
 from ama.errors import (
     AmaError,
     Conflict,
@@ -20,17 +19,18 @@ from ama.errors import (
     StorageError,
 )
 from ama.format.objects import Kind
-from ama.founding import Unmade
 from ama.head import Head, Unpublished
-from ama.logview import LogView
 from ama.operations.accepting import keep_lost_files
 from ama.operations.mending import mend_log
 from ama.operations.session import Session, now
-from ama.remote import Remote
 from ama.results import CommitResult, NoCode, UploadResult
-from ama.sources import Sources
 from ama.staging import Index, Notes
 from ama.storage.protocol import Storage
+from ama.stores.creation import Unmade
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
 from ama.system.encoding import from_system
 from ama.system.git import Code
 from ama.transfer import publishing

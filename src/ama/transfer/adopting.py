@@ -9,9 +9,9 @@ from ama.errors import FormatError, IntegrityError
 from ama.format.hashing import blob_id
 from ama.format.pack import Record, read_trailer
 from ama.format.packindex import Location
-from ama.objectstore import ObjectStore, pack_name
-from ama.packwriter import PackWriter
 from ama.storage.protocol import Range, Storage
+from ama.stores.object_reader import ObjectStore, pack_name
+from ama.stores.pack_writer import PackWriter
 
 
 def adopt(

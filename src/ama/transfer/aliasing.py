@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ama.describing import Describer
 from ama.errors import Conflict, InvalidInput, shown
 from ama.format.entries import ABSENT, Event, Expected, MoveAlias
 from ama.format.objects import Asset
 from ama.format.state import ClassState
-from ama.logview import LogView
-from ama.remote import Remote
 from ama.results import AliasChange
-from ama.revisions import require_live
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import require_live
 
 MOST_ANCESTORS = 100
 """So many are looked at for one that an alias was on: each may take a request."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ama.describing import Describer
-from ama.logview import LogView
-from ama.remote import Remote
 from ama.results import AliasChange
-from ama.revisions import require_live
-from ama.sources import Sources
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import require_live
+from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliasing import Job
 from ama.transfer.publishing import BATCH, is_published

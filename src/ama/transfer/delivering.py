@@ -6,11 +6,11 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ama.describing import Describer
 from ama.errors import NotFound
-from ama.logview import LogView
-from ama.remote import Remote
 from ama.results import DownloadResult
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
 from ama.system.progress import Progress
 from ama.transfer.download import (
     Downloaded,

@@ -12,12 +12,12 @@ from pathlib import Path
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.head import Head
-from ama.logview import LogView
-from ama.objectstore import ObjectStore
-from ama.remote import Remote
-from ama.revisions import require_live
-from ama.sources import Sources
 from ama.staging import Index
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore
+from ama.stores.remote import Remote
+from ama.stores.revisions import require_live
+from ama.stores.sources import Sources
 from ama.system import fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ama.cache import Cache
 from ama.errors import (
     AlreadyExists,
     AmaError,
@@ -30,7 +29,10 @@ from ama.errors import (
 from ama.format.entries import Entry, decode_entry, encode_entry, entry_hash, entry_name
 from ama.format.hashing import seal
 from ama.format.state import ClassState, encode_class_state, encode_root
-from ama.logfiles import (
+from ama.results import PutBack
+from ama.storage.protocol import Range, Storage
+from ama.stores.cache import Cache, LogMemory, remembered_end
+from ama.stores.log_files import (
     HINT,
     REFUSED,
     checkpoint_name,
@@ -39,12 +41,9 @@ from ama.logfiles import (
     read_readable,
     state_name,
 )
-from ama.logmemory import LogMemory, remembered_end
-from ama.logreader import CHECKPOINT_EVERY, another_history
-from ama.logview import LogView
-from ama.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
-from ama.results import PutBack
-from ama.storage.protocol import Range, Storage
+from ama.stores.log_reader import CHECKPOINT_EVERY, another_history
+from ama.stores.log_view import LogView
+from ama.stores.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
 from ama.system.progress import NO_PROGRESS, Progress
 
 AT_ONCE = 256

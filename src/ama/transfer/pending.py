@@ -27,9 +27,9 @@ from ama.format import canonical
 from ama.format.entries import decode_entry
 from ama.format.hashing import seal
 from ama.head import Head, decode_head, encode_head
-from ama.logview import LogView
-from ama.remote import Remote
 from ama.staging import Notes, fields_of, notes_of
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
 from ama.worktree.layout import PUBLISH, Worktree
 
 VERSION = 2

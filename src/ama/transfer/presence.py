@@ -8,10 +8,10 @@ from ama.errors import StorageError
 from ama.format.entries import Purged
 from ama.format.hashing import blob_id
 from ama.format.packindex import Location, PackIndex
-from ama.logfiles import REFUSED
-from ama.logview import LogView
-from ama.objectstore import pack_name
 from ama.storage.protocol import Range, Storage
+from ama.stores.log_files import REFUSED
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import pack_name
 
 
 class Lost(Exception):

@@ -16,11 +16,11 @@ from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.head import Head, Unpublished
-from ama.logview import LogView
-from ama.remote import Remote
 from ama.results import AliasChange
-from ama.sources import Sources
 from ama.staging import Index, IndexEntry, Notes, is_same
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliasing import Job, check_class_name
 from ama.transfer.pending import Claim, numbered

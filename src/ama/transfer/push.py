@@ -17,14 +17,14 @@ from ama.format.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Asset, EntryKind, Kind, Recipe
 from ama.format.packindex import PackIndex, encode_index
-from ama.logfiles import REFUSED
-from ama.logview import LogView
-from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packwriter import PACK_SIZE, PackWriter
-from ama.remote import Remote
 from ama.results import AliasChange
-from ama.sources import Sources
 from ama.staging import IndexEntry
+from ama.stores.log_files import REFUSED
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore, index_name, pack_name
+from ama.stores.pack_writer import PACK_SIZE, PackWriter
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliasing import Job, alias_events
 from ama.transfer.presence import Lost, Presence, is_usable, may_be_purged, reads_back

@@ -20,11 +20,11 @@ from ama.format.pack import (
     scan_records,
 )
 from ama.format.packindex import Location, PackIndex, encode_index
-from ama.logview import LogView
-from ama.objectstore import ObjectStore, pack_name
-from ama.remote import Remote
-from ama.sources import Sources
 from ama.storage.protocol import Range, Storage
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore, pack_name
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.worktree.snapshot import trees_below
 

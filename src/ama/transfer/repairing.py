@@ -19,12 +19,12 @@ from ama.format.entries import Event, Gc
 from ama.format.hashing import blob_id, short
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.format.packindex import Location, PackIndex, encode_index
-from ama.logview import LogView
-from ama.objectstore import ObjectStore, index_name, pack_name
-from ama.packwriter import PackWriter
-from ama.remote import Remote
-from ama.sources import Sources
 from ama.storage.protocol import Range
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore, index_name, pack_name
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
 from ama.system import fs
 from ama.system.encoding import to_system
 from ama.system.progress import Progress

@@ -15,10 +15,10 @@ from ama.errors import AmaError, Conflict, InvalidInput, NotFound
 from ama.format.entries import Event, SetStatus, StatusName
 from ama.format.objects import EntryKind
 from ama.format.state import AssetRecord
-from ama.logview import LogView
-from ama.objectstore import ObjectStore
-from ama.remote import Remote
-from ama.sources import Sources
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
 from ama.transfer.download import Target
 from ama.worktree.snapshot import trees_below
 

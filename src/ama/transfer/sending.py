@@ -10,11 +10,11 @@ from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.packindex import Location, PackIndex
-from ama.objectstore import ObjectStore
-from ama.packwriter import PackWriter
-from ama.sources import Sources
 from ama.staging import IndexEntry
 from ama.storage.protocol import Storage
+from ama.stores.object_reader import ObjectStore
+from ama.stores.pack_writer import PackWriter
+from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.adopting import adopt
 from ama.transfer.presence import Presence

@@ -15,8 +15,8 @@ from ama.format.hashing import Buffer, blob_id, hash_stream
 from ama.format.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.format.objects import EntryKind, Kind
 from ama.ignore import IGNORE_FILE, never_meant
-from ama.packwriter import PackWriter
 from ama.staging import RACY, Index, IndexEntry
+from ama.stores.pack_writer import PackWriter
 from ama.system import fs
 from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks

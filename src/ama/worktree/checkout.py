@@ -23,8 +23,8 @@ from functools import partial
 from ama.errors import Conflict, StorageError, shown, storage_error
 from ama.format.names import fold_name
 from ama.head import Head
-from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
+from ama.stores.sources import Sources
 from ama.system import fs
 from ama.system.encoding import from_system, to_system
 from ama.system.parallel import in_chunks

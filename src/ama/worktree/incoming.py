@@ -30,8 +30,8 @@ from ama.errors import (
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import HashingReader, blob_id, hash_stream
 from ama.format.objects import MAX_LINK, EntryKind, Kind
-from ama.objectstore import Have
-from ama.sources import Sources
+from ama.stores.object_reader import Have
+from ama.stores.sources import Sources
 from ama.system import fs
 from ama.system.encoding import from_system, to_system
 from ama.system.progress import Progress

@@ -11,8 +11,8 @@ from ama.errors import Conflict, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id
 from ama.format.objects import Kind, encode_recipe
-from ama.sources import Sources
 from ama.staging import RACY, Index, IndexEntry
+from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.worktree.adding import read_again, summary
 from ama.worktree.checkout import (

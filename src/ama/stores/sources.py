@@ -11,7 +11,7 @@ from functools import partial
 from ama.errors import AmaError, IntegrityError, NotFound
 from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
-from ama.objectstore import Bad, Have, ObjectStore
+from ama.stores.object_reader import Bad, Have, ObjectStore
 
 Opener = Callable[[], ObjectStore]
 

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ama.cache import Cache
 from ama.errors import (
     UPGRADE,
     AlreadyExists,
@@ -28,12 +27,13 @@ from ama.format.hashing import asset_id, blob_id, short
 from ama.format.objects import Asset, decode_asset
 from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
-from ama.log import Log
-from ama.logfiles import HINT, read_readable
-from ama.logreader import way_back
-from ama.logview import LogView
-from ama.objectstore import ObjectStore, index_name
 from ama.storage.protocol import Range, Storage
+from ama.stores.cache import Cache
+from ama.stores.log_files import HINT, read_readable
+from ama.stores.log_reader import way_back
+from ama.stores.log_view import LogView
+from ama.stores.log_writer import Log
+from ama.stores.object_reader import ObjectStore, index_name
 
 FORMAT = "format.json"
 MAGIC = "ama store"

@@ -12,7 +12,7 @@ from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
 from ama.format.state import ClassState
-from ama.logview import LogView
+from ama.stores.log_view import LogView
 from ama.system.encoding import require_text
 from ama.values import display_name
 

@@ -33,10 +33,10 @@ from ama.format.entries import (
 )
 from ama.format.hashing import seal
 from ama.format.state import ClassState, encode_class_state, encode_root
-from ama.logfiles import HINT, checkpoint_name, encode_hint, state_name
-from ama.logreader import CHECKPOINT_EVERY, LogReader, check_features
-from ama.logview import LogView
 from ama.storage.protocol import Range
+from ama.stores.log_files import HINT, checkpoint_name, encode_hint, state_name
+from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader, check_features
+from ama.stores.log_view import LogView
 
 CREATE_TRIES = 5
 PUBLISH_TRIES = 200

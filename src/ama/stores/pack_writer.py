@@ -21,8 +21,8 @@ from ama.format.hashing import Buffer, blob_id
 from ama.format.objects import Kind
 from ama.format.pack import PackBuilder, Record
 from ama.format.packindex import Location, PackIndex, encode_index
-from ama.objectstore import index_name, pack_name
 from ama.storage.protocol import Storage
+from ama.stores.object_reader import index_name, pack_name
 from ama.system.parallel import submit
 
 if TYPE_CHECKING:

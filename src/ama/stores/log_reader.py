@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from ama.cache import Cache
 from ama.errors import (
     UPGRADE,
     AmaError,
@@ -26,7 +25,9 @@ from ama.format.entries import (
 )
 from ama.format.hashing import seal
 from ama.format.state import ClassState, Root, decode_root, encode_class_state
-from ama.logfiles import (
+from ama.storage.protocol import Range, Storage
+from ama.stores.cache import VIEW, Cache, decode_view, keep_folded, keep_view, remembers
+from ama.stores.log_files import (
     HINT,
     checkpoint_name,
     class_digest,
@@ -35,9 +36,7 @@ from ama.logfiles import (
     read_readable,
     state_name,
 )
-from ama.logmemory import VIEW, decode_view, keep_folded, keep_view, remembers
-from ama.logview import LogView
-from ama.storage.protocol import Range, Storage
+from ama.stores.log_view import LogView
 
 CHECKPOINT_EVERY = 64
 PROBES = (1, 2, 4, 8, 16, 32, 64)

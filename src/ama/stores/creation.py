@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageError, shown
-from ama.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import check_url, open_storage
+from ama.stores.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
 from ama.system.encoding import from_system, to_system
 from ama.system.fs import is_directory, is_temp
 

@@ -12,7 +12,7 @@ from ama.values import AliasMove, AssetInfo, Ref
 if TYPE_CHECKING:
     from ama.format.entries import StatusName
     from ama.format.state import AssetRecord, ClassState
-    from ama.logview import LogView
+    from ama.stores.log_view import LogView
 
     _Class = tuple[ClassState | None, Mapping[bytes, int], Mapping[bytes, tuple[str, ...]]]
 
