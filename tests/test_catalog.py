@@ -414,7 +414,7 @@ def test_a_tree_that_multiplies_is_refused(
     store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
     shelf.publish("models", {"sound.yml": b"loss: 1"})
     for limit in ("MOST_FILES", "MOST_TEXT"):
-        monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", 5000)
+        monkeypatch.setattr(f"ama.worktree.trees.{limit}", 5000)
         summary = store.resolve("models/1").summary()
         assert (summary.files, summary.listed, summary.facts) == ((), False, ())
         assert all("more than can be listed" in each.detail for each in summary.unread)

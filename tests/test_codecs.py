@@ -63,10 +63,10 @@ from ama.format.state import (
     encode_class_state,
     encode_root,
 )
-from ama.head import Head, Unpublished, decode_head, encode_head
-from ama.staging import Index, IndexEntry, Notes, decode_index, encode_index
 from ama.stores.log_files import decode_hint
 from ama.stores.remote import StoreFormat, decode_format, encode_format
+from ama.worktree.head import Head, Unpublished, decode_head, encode_head
+from ama.worktree.staging import Index, IndexEntry, Notes, decode_index, encode_index
 
 
 def fits(check: Callable[[str], Any]) -> Callable[[str], bool]:

@@ -583,8 +583,8 @@ def test_local_packs(world: World, expected: dict[str, Expected], what: str, dam
 
 def local_file(world: World, what: str) -> Path:
     """A pack of the worktree's own, or the index of the pack that has later.txt in it."""
-    from ama.localobjects import LocalObjects
     from ama.stores.object_reader import index_name, pack_name
+    from ama.worktree.local_objects import LocalObjects
 
     directory = world.work / ".ama" / "objects"
     repo = open_work(world, "warm")

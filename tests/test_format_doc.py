@@ -47,7 +47,7 @@ from ama.stores.log_files import HINT, checkpoint_name, state_name
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import StoreFormat, decode_format, encode_format
-from ama.worktree import snapshot
+from ama.worktree import trees
 from conftest import PROJECT
 
 TEXT = (PROJECT / "docs" / "format.md").read_text(encoding="utf-8")
@@ -265,12 +265,12 @@ def test_the_limits_are_those_of_the_document() -> None:
         (entries, "MAX_NUMBER"): 999_999_999_999,
         (names, "MAX_NAME_BYTES"): 255,
         (canonical, "MAX_DEPTH"): 32,
-        (snapshot, "MAX_DEPTH"): 512,
-        (snapshot, "MOST_FILES"): 4_194_304,
-        (snapshot, "MOST_TEXT"): 268_435_456,
-        (snapshot, "FREELY"): 262_144,
-        (snapshot, "MOST_TEXT_FREELY"): 33_554_432,
-        (snapshot, "SHARING"): 16,
+        (trees, "MAX_DEPTH"): 512,
+        (trees, "MOST_FILES"): 4_194_304,
+        (trees, "MOST_TEXT"): 268_435_456,
+        (trees, "FREELY"): 262_144,
+        (trees, "MOST_TEXT_FREELY"): 33_554_432,
+        (trees, "SHARING"): 16,
         (remote, "MAX_FORMAT"): 65_536,
         (chunking, "THRESHOLD"): mib,
         (log_reader, "CHECKPOINT_EVERY"): 64,

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ama.errors import Conflict, FormatError, IntegrityError, StorageError
-from ama.generations import Generations
 from ama.system import fs
 from ama.system.syscalls import System
+from ama.worktree.generations import Generations
 from test_fs import crashes
 
 
@@ -113,7 +113,7 @@ def test_an_update_is_made_again_on_what_somebody_else_wrote(index: Generations)
 def test_an_update_gives_up_at_some_time(
     index: Generations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ama.generations._TRIES", 3)
+    monkeypatch.setattr("ama.worktree.generations._TRIES", 3)
 
     def hopeless(old: bytes | None) -> bytes:
         index.write(int(old or b"0"), add_one(old))

@@ -121,11 +121,11 @@ def test_what_could_not_be_listed_is_never_made(
     for name in ("a", "b", "dir/c"):
         (repo.root / name).write_text(name, encoding="utf-8")
     repo.add(["."])
-    monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", most)
+    monkeypatch.setattr(f"ama.worktree.trees.{limit}", most)
     for act in (repo.commit, repo.upload):
         with pytest.raises(InvalidInput, match="more than can be listed") as caught:
             act()
         assert "archives" in (caught.value.hint or "")
     assert repo.head is None
-    monkeypatch.setattr(f"ama.worktree.snapshot.{limit}", most + 1)
+    monkeypatch.setattr(f"ama.worktree.trees.{limit}", most + 1)
     assert repo.upload().asset == repo.head

@@ -13,8 +13,8 @@ import ama
 from ama.errors import IntegrityError, InvalidInput, NotFound
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind, Kind, Recipe, TreeEntry, decode_tree, encode_recipe
-from ama.worktree import snapshot
-from ama.worktree.snapshot import FREELY, MOST_FILES, differing, look_up, top_of, walk
+from ama.worktree import trees
+from ama.worktree.trees import FREELY, MOST_FILES, differing, look_up, top_of, walk
 from conftest import Ama, Result
 from forging import Forge, Objects, file_entry, listed, multiplied
 
@@ -97,11 +97,11 @@ def assert_refused(done: Result, form: str) -> None:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
     """How many trees were decoded since, and how many files were listed."""
-    import ama.listing  # what one look-up makes is no listing: this keeps the unwatched one
+    import ama.worktree.status  # what one look-up makes is no listing: this keeps the unwatched one
 
-    assert ama.listing.Listed is snapshot.Listed
+    assert ama.worktree.status.Listed is trees.Listed
     counts = {"trees": 0, "files": 0}
-    decode, make = decode_tree, snapshot.Listed
+    decode, make = decode_tree, trees.Listed
 
     def decoded(data: bytes, what: str = "tree") -> tuple[TreeEntry, ...]:
         counts["trees"] += 1
@@ -112,7 +112,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
         return make(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr("ama.stores.sources.decode_tree", decoded)
-    monkeypatch.setattr("ama.worktree.snapshot.Listed", listing)
+    monkeypatch.setattr("ama.worktree.trees.Listed", listing)
     return lambda: (counts["trees"], counts["files"])
 
 
@@ -179,7 +179,7 @@ def test_what_is_listed_is_in_proportion_to_what_is_held(monkeypatch: pytest.Mon
     tree, _ = in_memory(objects)
     root = multiplied(4, "abcdefgh", {"x": b"x"}, objects).id  # 4,096 files of 33 entries
     assert len(list(walk(root, tree))) == 4096 <= FREELY <= MOST_FILES
-    monkeypatch.setattr(snapshot, "FREELY", 4095)
+    monkeypatch.setattr(trees, "FREELY", 4095)
     with pytest.raises(InvalidInput, match="4,096 files, out of 33 entries") as caught:
         list(walk(root, tree))
     assert "ama ls ASSET:DIR" in (caught.value.hint or "")
@@ -255,7 +255,7 @@ def test_many_files_of_few_are_fetched_where_they_are_asked_for(
     forge.publish({"weights": b"1"})
     objects: Objects = {}
     forge.publish_trees(multiplied(3, "abcdefgh", {"x": b"x"}, objects).id, objects)
-    monkeypatch.setattr(snapshot, "FREELY", 100)
+    monkeypatch.setattr(trees, "FREELY", 100)
     store = ama.Store.open(str(forge.directory))
     with pytest.raises(InvalidInput, match="512 files") as caught:
         store.download("models/2", tmp_path / "new")

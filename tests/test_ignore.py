@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ama.errors import StorageError
-from ama.ignore import IGNORE_FILE, Ignore
+from ama.worktree.ignore import IGNORE_FILE, Ignore
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -179,7 +179,7 @@ def test_pathspec_is_loaded_only_for_patterns(tmp_path: Path, rules: str | None)
     if rules is not None:
         (tmp_path / IGNORE_FILE).write_text(rules)
     program = (
-        "import sys; from pathlib import Path; from ama.ignore import Ignore;"
+        "import sys; from pathlib import Path; from ama.worktree.ignore import Ignore;"
         "Ignore.load(Path('.')).ignores('run/model.h5', False); print('pathspec' in sys.modules)"
     )
     done = subprocess.run(

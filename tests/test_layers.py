@@ -56,14 +56,7 @@ TO_MOVE: dict[str, str] = {
     "fsck.remembering": "maintenance",
     "fsck.stores": "maintenance",
     "fsck.worktrees": "maintenance",
-    "generations": "worktree",
-    "head": "worktree",
-    "ignore": "worktree",
-    "listing": "worktree",
-    "localobjects": "worktree",
-    "staging": "worktree",
     "tracking": "catalog",
-    "transfer.patterns": "worktree",
 }
 
 # The only modules that may import a package; every other third-party package is refused.
@@ -77,10 +70,10 @@ WRAPPED: dict[str, set[str]] = {
     "h5py": {"contents.hdf5"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.yamlfiles"},
-    "msgpack": {"format.canonical", "staging"},
+    "msgpack": {"format.canonical", "worktree.staging"},
     "numpy": {"contents.hdf5"},
     "obstore": {"storage.obstore"},
-    "pathspec": {"ignore", "transfer.patterns"},
+    "pathspec": {"worktree.ignore", "worktree.trees"},
     "platformdirs": {"settings"},
     "pyfastcdc": {"format.chunking"},
     "rich": {"cli"},

@@ -26,12 +26,12 @@ from ama.format.objects import (
 )
 from ama.format.pack import FOOTER_SIZE, RECORD_HEADER_SIZE, Record, read_trailer, scan_records
 from ama.format.packindex import Location, PackIndex, encode_index
-from ama.localobjects import MANY, LocalObjects
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range
 from ama.stores.object_reader import BATCH_SIZE, GAP, RANGE_SIZE, ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.transfer.adopting import adopt
+from ama.worktree.local_objects import MANY, LocalObjects
 from counting_storage import CountingStorage
 
 

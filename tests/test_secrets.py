@@ -8,7 +8,7 @@ import pytest
 
 import ama
 from ama.errors import InvalidInput
-from ama.worktree.secrets import secret_within
+from ama.worktree.ignore import secret_within
 
 KEY = "-----BEGIN {}PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQ\n" * 3
 # Put together here, so that no scanner takes this file for a leak.

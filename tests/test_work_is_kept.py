@@ -25,11 +25,11 @@ from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
 from ama.format.hashing import blob_id
 from ama.format.names import fold_name
 from ama.format.pack import read_trailer
-from ama.head import HeadFile
 from ama.system.syscalls import System
 from ama.transfer import push
-from ama.worktree import adding, checkout
+from ama.worktree import add, checkout
 from ama.worktree.checkout import Checkout
+from ama.worktree.head import HeadFile
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import Begun, Worktree
 from ama.worktree.scan import Found, look, scan
@@ -952,12 +952,12 @@ def unstamped(monkeypatch: pytest.MonkeyPatch) -> None:
     def timeless(found: Found | None) -> Found | None:
         return found and found._replace(ctime=found.mtime)
 
-    for module in ("adding", "checkout", "reading", "restoring", "scan"):
+    for module in ("add", "checkout", "reader", "restore", "scan"):
         monkeypatch.setattr(
             f"ama.worktree.{module}.look", lambda root, path: timeless(look(root, path))
         )
     monkeypatch.setattr(
-        "ama.worktree.adding.scan",
+        "ama.worktree.add.scan",
         lambda *given, **more: (timeless(found) for found in scan(*given, **more)),
     )
 
@@ -999,7 +999,7 @@ def test_a_change_within_one_step_of_a_coarse_time(
     mine.write_bytes(b"first")
     second = time.time_ns() // 10**9 * 10**9 - 10**9
     os.utime(mine, ns=(second, second))
-    real = adding.read_small
+    real = add.read_small
 
     def slow(root: Path, path: str) -> bytes:
         data = real(root, path)
@@ -1007,8 +1007,8 @@ def test_a_change_within_one_step_of_a_coarse_time(
         time.sleep(1.2)
         return data
 
-    monkeypatch.setattr(adding, "read_small", slow)
-    monkeypatch.setattr(adding.time, "time_ns", lambda: second + 300_000_000)
+    monkeypatch.setattr(add, "read_small", slow)
+    monkeypatch.setattr(add.time, "time_ns", lambda: second + 300_000_000)
     repo.add(["a"])
     monkeypatch.undo()
     assert [change.path for change in repo.status().changed] == ["a"]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ama.errors import InvalidInput, shown
 from ama.format.objects import Kind
-from ama.listing import as_file, files_at, find_file, require_named
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult
 from ama.stores.description import Describer
@@ -19,7 +18,8 @@ from ama.stores.sources import Sources
 from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File
-from ama.worktree.snapshot import Listed, differing, look_up, walk
+from ama.worktree.status import as_file, files_at, find_file, require_named
+from ama.worktree.trees import Listed, differing, look_up, walk
 
 if TYPE_CHECKING:
     from ama.catalog.comparing import Profile

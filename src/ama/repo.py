@@ -21,7 +21,7 @@ from ama.stores.description import Describer
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.worktree.layout import Worktree
-from ama.worktree.snapshot import Listed
+from ama.worktree.trees import Listed
 
 if TYPE_CHECKING:
     from ama.catalog.values import Summary
@@ -308,8 +308,8 @@ class Repo:
             >>> ama.Repo.open("worktree").summary("models@best").asset.number
             1
         """
-        from ama.listing import as_file
         from ama.tracking import Tracker, summary_here
+        from ama.worktree.status import as_file
 
         session = self._session
         class_name, asset, view = session.resolve_by_log(name)
@@ -344,7 +344,7 @@ class Repo:
             >>> [file.path for file in ama.Repo.open("worktree").files()]
             ['model.txt']
         """
-        from ama.listing import as_file, files_at
+        from ama.worktree.status import as_file, files_at
 
         session = self._session
         if path:
@@ -368,12 +368,12 @@ class Repo:
             >>> ama.Repo.open("worktree").file("model.txt").size
             7
         """
-        from ama.listing import as_file
+        from ama.worktree.status import as_file
 
         return as_file(self._find(path, asset))
 
     def _find(self, path: str, asset: str) -> Listed:
-        from ama.listing import find_file
+        from ama.worktree.status import find_file
 
         session = self._session
         tree = session.live_tree(session.resolve(asset))

@@ -18,7 +18,7 @@ from ama.catalog.naming import UnknownKey, near_keys
 from ama.catalog.unread import Gap, Unread
 from ama.errors import InvalidInput
 from ama.format.objects import EntryKind
-from ama.worktree.snapshot import MOST_TEXT
+from ama.worktree.trees import MOST_TEXT
 
 MOST_UNREAD = 1_000
 """So much of what could not be read is named."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from ama.format.objects import EntryKind
-from ama.worktree.snapshot import require_listable
+from ama.worktree.trees import require_listable
 
 Item = TypeVar("Item")
 

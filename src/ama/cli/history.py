@@ -244,7 +244,7 @@ def cat(
         ama cat sequence_models/7:model.yml
     """
     from ama.errors import NotFound, shown
-    from ama.listing import no_file_named
+    from ama.worktree.status import no_file_named
 
     asset, inside = split_asset_path(path)
     source = open_source(remote)

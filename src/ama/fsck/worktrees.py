@@ -11,15 +11,15 @@ from ama.format.objects import Asset, Kind, TreeEntry, decode_tree
 from ama.fsck.closure import Closure, by_lost, read_assets
 from ama.fsck.findings import Fault, give_up
 from ama.fsck.packs import PackCheck, read_indexes
-from ama.head import Head
 from ama.results import FsckReport, Problem
-from ama.staging import Index, IndexEntry
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.values import display_name
+from ama.worktree.head import Head
 from ama.worktree.layout import CONTROL, PUBLISH, Worktree
-from ama.worktree.snapshot import Listed, walk
+from ama.worktree.staging import Index, IndexEntry
+from ama.worktree.trees import Listed, walk
 
 OBJECTS = f"{CONTROL}/objects"
 LISTED = 50

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ama.errors import AmaError, Conflict, IntegrityError, NotFound
-from ama.head import Head, Unpublished
 from ama.operations.session import Session
 from ama.results import AliasChange
 from ama.stores.description import Describer
@@ -19,6 +18,7 @@ from ama.stores.remote import Remote
 from ama.transfer import publishing
 from ama.transfer.pending import numbered, resume
 from ama.values import Ref
+from ama.worktree.head import Head, Unpublished
 from ama.worktree.layout import PUBLISH
 
 

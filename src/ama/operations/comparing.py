@@ -11,15 +11,15 @@ from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
 from ama.format.objects import EntryKind
 from ama.operations import inspecting
 from ama.operations.session import Session
-from ama.staging import Index
 from ama.system import fs
 from ama.system.encoding import to_system
 from ama.values import Change
 from ama.worktree.layout import Worktree
-from ama.worktree.reading import opened
+from ama.worktree.reader import opened
 from ama.worktree.scan import look
-from ama.worktree.snapshot import Listed, staged_files
+from ama.worktree.staging import Index
 from ama.worktree.status import as_it_is
+from ama.worktree.trees import Listed, staged_files
 
 _PIECE = 1024 * 1024
 _NOT_STORED = "as it was added, its content is stored nowhere"

@@ -12,19 +12,20 @@ from typing import Any
 from ama.errors import Conflict, NotFound, shown
 from ama.format.names import check_alias
 from ama.format.objects import check_metadata
-from ama.head import Head, Unpublished
 from ama.operations.inspecting import is_tracked, staged_changes
 from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.operations.uploading import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
-from ama.staging import Index, Notes
 from ama.system.encoding import given, to_system
-from ama.transfer.patterns import selector
 from ama.values import Scalar
-from ama.worktree import adding, restoring
+from ama.worktree import add as adding
+from ama.worktree import restore as restoring
+from ama.worktree.head import Head, Unpublished
 from ama.worktree.layout import INIT
+from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
+from ama.worktree.trees import selector
 from ama.worktree.turns import turn
 
 PathLike = str | os.PathLike[str]

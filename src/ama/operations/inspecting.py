@@ -9,18 +9,18 @@ from dataclasses import replace
 
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.format.state import ClassState
-from ama.head import Head
 from ama.operations.session import Session
 from ama.operations.standing import is_ahead
-from ama.staging import Index
 from ama.storage.urls import is_read_only
 from ama.stores.description import Describer
 from ama.stores.sources import Sources
 from ama.system.encoding import to_system
 from ama.values import AssetInfo, Change, Status
+from ama.worktree.head import Head
 from ama.worktree.layout import Worktree
-from ama.worktree.snapshot import Listed, differing, staged_files, top_of, walk
+from ama.worktree.staging import Index
 from ama.worktree.status import as_it_is, compare_listings, compare_worktree
+from ama.worktree.trees import Listed, differing, staged_files, top_of, walk
 
 
 def head_info(session: Session, head: Head) -> AssetInfo | None:

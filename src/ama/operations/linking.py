@@ -9,9 +9,9 @@ from ama.errors import AmaError, InvalidInput, NotFound, shown
 from ama.format.objects import Kind, RefLink, encode_asset
 from ama.operations.editing import note
 from ama.operations.session import Session
-from ama.staging import Notes
 from ama.stores.revisions import find_alias
 from ama.values import Ref
+from ama.worktree.staging import Notes
 
 
 def link(

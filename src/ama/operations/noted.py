@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from ama.format.hashing import short
-from ama.staging import Notes
+from ama.worktree.staging import Notes
 
 
 def named(notes: Notes) -> tuple[str, ...]:

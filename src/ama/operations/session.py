@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import Kind
-from ama.head import Head
 from ama.settings import Settings
 from ama.storage.protocol import Storage
 from ama.storage.urls import open_storage
@@ -22,8 +21,9 @@ from ama.stores.sources import Sources
 from ama.system.encoding import path_text, system_path
 from ama.system.progress import Progress
 from ama.values import AssetInfo
+from ama.worktree.head import Head
 from ama.worktree.layout import Worktree
-from ama.worktree.snapshot import ONE_DIRECTORY, Listed, look_up, walk
+from ama.worktree.trees import ONE_DIRECTORY, Listed, look_up, walk
 
 if TYPE_CHECKING:
     from ama.format.state import ClassState

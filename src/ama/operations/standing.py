@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ama.format.state import ClassState
-from ama.head import Head
 from ama.stores.sources import Sources
+from ama.worktree.head import Head
 
 
 def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> bool:

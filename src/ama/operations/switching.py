@@ -11,27 +11,26 @@ from functools import partial
 from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
-from ama.head import Head, Unpublished
 from ama.operations.accepting import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.noted import named, taking_back
 from ama.operations.session import Session
 from ama.operations.standing import is_ahead
 from ama.results import FetchResult, SwitchResult
-from ama.staging import Index, Notes
 from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import class_state, require_live
 from ama.stores.sources import Sources
 from ama.transfer.download import Target, keep_metadata, objects_of
-from ama.transfer.patterns import selector
 from ama.transfer.pending import resume
 from ama.values import AssetInfo
-from ama.worktree.adding import summary
+from ama.worktree.add import summary
 from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
+from ama.worktree.head import Head, Unpublished
 from ama.worktree.layout import Begun, Worktree
-from ama.worktree.snapshot import Listed, staged_files
+from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
+from ama.worktree.trees import Listed, selector, staged_files
 from ama.worktree.turns import turn
 
 _FORCE = " --force"

@@ -19,12 +19,10 @@ from ama.errors import (
     StorageError,
 )
 from ama.format.objects import Kind
-from ama.head import Head, Unpublished
 from ama.operations.accepting import keep_lost_files
 from ama.operations.mending import mend_log
 from ama.operations.session import Session, now
 from ama.results import CommitResult, NoCode, UploadResult
-from ama.staging import Index, Notes
 from ama.storage.protocol import Storage
 from ama.stores.creation import Unmade
 from ama.stores.description import Describer
@@ -40,8 +38,10 @@ from ama.transfer.publishing import Found, Published
 from ama.transfer.rebuilding import rebuild
 from ama.transfer.repairing import Repair, WorktreeFiles
 from ama.values import AssetInfo, Ref
-from ama.worktree.adding import summary
+from ama.worktree.add import summary
+from ama.worktree.head import Head, Unpublished
 from ama.worktree.incoming import Incoming
+from ama.worktree.staging import Index, Notes
 from ama.worktree.status import WorktreeChanges, compare_worktree
 
 MOST_COMPARED = 1000

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
-from ama.head import Head
-from ama.staging import Index
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore
 from ama.stores.remote import Remote
@@ -21,16 +19,17 @@ from ama.stores.sources import Sources
 from ama.system import fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
-from ama.transfer.patterns import selector
 from ama.worktree.checkout import (
     Checkout,
     is_staged_as,
     plan_checkout,
     staged_meanwhile,
 )
+from ama.worktree.head import Head
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
-from ama.worktree.places import require_no_git
-from ama.worktree.snapshot import A_PART, Listed, trees_below, walk
+from ama.worktree.scan import require_no_git
+from ama.worktree.staging import Index
+from ama.worktree.trees import A_PART, Listed, selector, trees_below, walk
 from ama.worktree.turns import Busy, settle, turn
 
 

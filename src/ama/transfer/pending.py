@@ -26,11 +26,11 @@ from ama.errors import (
 from ama.format import canonical
 from ama.format.entries import decode_entry
 from ama.format.hashing import seal
-from ama.head import Head, decode_head, encode_head
-from ama.staging import Notes, fields_of, notes_of
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
+from ama.worktree.head import Head, decode_head, encode_head
 from ama.worktree.layout import PUBLISH, Worktree
+from ama.worktree.staging import Notes, fields_of, notes_of
 
 VERSION = 2
 

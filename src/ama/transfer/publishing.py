@@ -15,9 +15,7 @@ from ama.errors import Conflict, InvalidInput, NotFound
 from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
-from ama.head import Head, Unpublished
 from ama.results import AliasChange
-from ama.staging import Index, IndexEntry, Notes, is_same
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
@@ -26,11 +24,13 @@ from ama.transfer.aliasing import Job, check_class_name
 from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
 from ama.values import Scalar
-from ama.worktree.adding import read_again, summary
+from ama.worktree.add import read_again, summary
+from ama.worktree.head import Head, Unpublished
 from ama.worktree.layout import Worktree
-from ama.worktree.reading import store_entry
+from ama.worktree.reader import store_entry
 from ama.worktree.scan import look, unchanged
-from ama.worktree.snapshot import build_trees
+from ama.worktree.staging import Index, IndexEntry, Notes, is_same
+from ama.worktree.trees import build_trees
 
 BATCH = 500
 """So many assets are published by one entry at most."""

@@ -18,7 +18,6 @@ from ama.format.hashing import blob_id, short
 from ama.format.objects import Asset, EntryKind, Kind, Recipe
 from ama.format.packindex import PackIndex, encode_index
 from ama.results import AliasChange
-from ama.staging import IndexEntry
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
@@ -29,7 +28,8 @@ from ama.system.progress import Progress
 from ama.transfer.aliasing import Job, alias_events
 from ama.transfer.presence import Lost, Presence, is_usable, may_be_purged, reads_back
 from ama.transfer.sending import Sender
-from ama.worktree.snapshot import trees_below
+from ama.worktree.staging import IndexEntry
+from ama.worktree.trees import trees_below
 
 
 @dataclass(slots=True)

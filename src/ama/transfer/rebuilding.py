@@ -26,7 +26,7 @@ from ama.stores.object_reader import ObjectStore, pack_name
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.worktree.snapshot import trees_below
+from ama.worktree.trees import trees_below
 
 _PACK = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})\.pack").fullmatch
 

@@ -30,8 +30,8 @@ from ama.system.encoding import to_system
 from ama.system.progress import Progress
 from ama.transfer.presence import is_usable, may_be_purged
 from ama.transfer.rebuilding import Rebuilt, assets_needing, places_of, rebuild
-from ama.worktree.reading import cut, link_target
-from ama.worktree.snapshot import Listed, trees_below
+from ama.worktree.reader import cut, link_target
+from ama.worktree.trees import Listed, trees_below
 
 _Object = tuple[Kind, bytes]
 

@@ -20,7 +20,7 @@ from ama.stores.object_reader import ObjectStore
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.transfer.download import Target
-from ama.worktree.snapshot import trees_below
+from ama.worktree.trees import trees_below
 
 _NAMED = 5
 

@@ -10,7 +10,6 @@ from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.packindex import Location, PackIndex
-from ama.staging import IndexEntry
 from ama.storage.protocol import Storage
 from ama.stores.object_reader import ObjectStore
 from ama.stores.pack_writer import PackWriter
@@ -18,7 +17,8 @@ from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.adopting import adopt
 from ama.transfer.presence import Presence
-from ama.worktree.reading import cut, read_entry
+from ama.worktree.reader import cut, read_entry
+from ama.worktree.staging import IndexEntry
 
 
 class Sender:

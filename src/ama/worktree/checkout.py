@@ -22,27 +22,29 @@ from functools import partial
 
 from ama.errors import Conflict, StorageError, shown, storage_error
 from ama.format.names import fold_name
-from ama.head import Head
-from ama.staging import RACY, Index, IndexEntry
 from ama.stores.sources import Sources
 from ama.system import fs
 from ama.system.encoding import from_system, to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
-from ama.worktree.adding import read_again, remove_empty_parents, summary
+from ama.worktree.add import read_again, remove_empty_parents, summary
+from ama.worktree.head import Head
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
-from ama.worktree.places import require_no_git, require_not_inside, require_possible
-from ama.worktree.reading import entry_of, hash_found
+from ama.worktree.reader import entry_of, hash_found
 from ama.worktree.scan import (
     Found,
     is_behind,
     look,
     obstacles,
+    require_no_git,
+    require_not_inside,
+    require_possible,
     surely_unchanged,
     unchanged,
 )
-from ama.worktree.snapshot import Listed
+from ama.worktree.staging import RACY, Index, IndexEntry
+from ama.worktree.trees import Listed
 from ama.worktree.turns import busy
 
 

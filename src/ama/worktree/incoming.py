@@ -36,8 +36,8 @@ from ama.system import fs
 from ama.system.encoding import from_system, to_system
 from ama.system.progress import Progress
 from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
-from ama.worktree.reading import stays_inside
-from ama.worktree.snapshot import Listed
+from ama.worktree.reader import stays_inside
+from ama.worktree.trees import Listed
 
 LOCK = "lock"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
-from ama.head import HeadFile
-from ama.ignore import Ignore, matching
-from ama.localobjects import LocalObjects
-from ama.staging import IndexFile
 from ama.system import fs
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
+from ama.worktree.head import HeadFile
+from ama.worktree.ignore import Ignore, matching
+from ama.worktree.local_objects import LocalObjects
+from ama.worktree.staging import IndexFile
 
 CONTROL = ".ama"
 CONFIG = "config.toml"

@@ -11,11 +11,11 @@ from ama.errors import IntegrityError, shown
 from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
 from ama.format.packindex import PackIndex
-from ama.staging import is_settled
 from ama.storage.local import LocalStorage
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.system import fs
+from ama.worktree.staging import is_settled
 
 SMALL_PACK = 4 * 1024 * 1024
 SWEEP_AFTER = 24 * 60 * 60

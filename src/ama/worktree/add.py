@@ -14,15 +14,14 @@ from ama.format.compression import compress
 from ama.format.hashing import Buffer, blob_id, hash_stream
 from ama.format.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.format.objects import EntryKind, Kind
-from ama.ignore import IGNORE_FILE, never_meant
-from ama.staging import RACY, Index, IndexEntry
 from ama.stores.pack_writer import PackWriter
 from ama.system import fs
 from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
+from ama.worktree.ignore import IGNORE_FILE, never_meant, secret_names, secret_within
 from ama.worktree.layout import CONTROL, Worktree
-from ama.worktree.reading import (
+from ama.worktree.reader import (
     entry_of,
     hash_found,
     link_target,
@@ -41,7 +40,7 @@ from ama.worktree.scan import (
     surely_unchanged,
     unchanged,
 )
-from ama.worktree.secrets import secret_names, secret_within
+from ama.worktree.staging import RACY, Index, IndexEntry
 
 _Read = tuple[Found, bytes, int, tuple[int, Buffer] | None, str | None]
 _NAMED = 10

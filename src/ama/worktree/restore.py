@@ -11,10 +11,9 @@ from ama.errors import Conflict, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id
 from ama.format.objects import Kind, encode_recipe
-from ama.staging import RACY, Index, IndexEntry
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.worktree.adding import read_again, summary
+from ama.worktree.add import read_again, summary
 from ama.worktree.checkout import (
     Checkout,
     Plan,
@@ -28,10 +27,10 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.layout import Worktree
-from ama.worktree.places import require_no_git, require_not_inside
-from ama.worktree.reading import entry_of, read_entry
-from ama.worktree.scan import Found, is_behind, look, obstacles
-from ama.worktree.snapshot import Listed, staged_files
+from ama.worktree.reader import entry_of, read_entry
+from ama.worktree.scan import Found, is_behind, look, obstacles, require_no_git, require_not_inside
+from ama.worktree.staging import RACY, Index, IndexEntry
+from ama.worktree.trees import Listed, staged_files
 
 _WITHOUT = "ama download ASSET -o DIR "
 

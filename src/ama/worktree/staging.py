@@ -16,9 +16,9 @@ import msgpack
 
 from ama.errors import FormatError, IntegrityError, shown
 from ama.format.objects import EntryKind, RefLink
-from ama.generations import Generations
-from ama.head import Head, HeadFile
 from ama.values import Scalar
+from ama.worktree.generations import Generations
+from ama.worktree.head import Head, HeadFile
 
 FINE_STEP = 50_000_000
 COARSE_STEP = 2_000_000_000

@@ -12,11 +12,11 @@ from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
 from ama.format.chunking import PROFILE, THRESHOLD, chunks
 from ama.format.hashing import HashingReader, blob_id, hash_stream
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
-from ama.staging import RACY, IndexEntry, is_settled
 from ama.stores.pack_writer import PackWriter
 from ama.system import fs
 from ama.system.encoding import from_system, to_system
 from ama.worktree.scan import Found, look
+from ama.worktree.staging import RACY, IndexEntry, is_settled
 
 Advance = Callable[[int], None]
 

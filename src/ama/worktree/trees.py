@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
 from ama.errors import IntegrityError, InvalidInput, shown
 from ama.format.hashing import tree_id
 from ama.format.objects import EntryKind, TreeEntry, encode_tree
-from ama.staging import Index, IndexEntry
+from ama.worktree.staging import Index, IndexEntry
 
 MAX_DEPTH = 512
 
@@ -335,3 +335,32 @@ def staged_files(index: Index) -> dict[str, Listed]:
         path: Listed(path, entry.kind, entry.id, entry.size)
         for path, entry in index.entries.items()
     }
+
+
+def selector(
+    include: Sequence[str], exclude: Sequence[str], *, metadata_only: bool = False
+) -> Callable[[str], bool]:
+    """Return whether a path is wanted.
+
+    Globs are gitignore's: `*.yml` anywhere, `/data` at the top, `logs/` a directory, `**` across
+    directories. A path is wanted if an include matches it (or there's none) and no exclude does.
+
+    Args:
+        include: globs of what is wanted; empty for everything.
+        exclude: globs of what isn't.
+        metadata_only: whether no file is wanted.
+
+    Example:
+        >>> wanted = selector(["*.yml"], ["secret.yml"])
+        >>> wanted("a/model.yml"), wanted("secret.yml"), wanted("model.h5")
+        (True, False, False)
+    """
+    if metadata_only:
+        return lambda path: False
+    if not include and not exclude:
+        return lambda path: True
+    from pathspec import GitIgnoreSpec
+
+    included = GitIgnoreSpec.from_lines(include)
+    excluded = GitIgnoreSpec.from_lines(exclude)
+    return lambda path: (not include or included.match_file(path)) and not excluded.match_file(path)

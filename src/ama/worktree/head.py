@@ -9,7 +9,7 @@ from ama.errors import FormatError, IntegrityError
 from ama.format import canonical
 from ama.format.hashing import ID_SIZE
 from ama.format.names import check_alias, check_class
-from ama.generations import Generations
+from ama.worktree.generations import Generations
 
 VERSION = 1
 NAME = "HEAD"
