@@ -1,9 +1,9 @@
 """A command that dies at any point loses nothing, and running it again completes the job.
 
 Each scenario runs once to count what it does to the disk, then again and again from the same
-start, dying at another point each time: at a system call (`ama.system.fs._os`) or before or after a call
-of the storage. After each death everything is opened anew, checked, and the command is run again.
-The same where it doesn't die, but a call fails.
+start, dying at another point each time: at a system call (`ama.system.fs._os`), or before or after
+a call of the storage. After each death everything is opened anew, checked, and the command is run
+again. The same where it doesn't die, but a call fails.
 
 Between two calls that change names (link, replace, mkdir ...) the disk looks the same whether a
 process dies early or late: so all points right after those are tried, and of the others a few.

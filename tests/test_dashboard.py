@@ -851,7 +851,7 @@ class TestExport:
         self, store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Ama publishes no two that differ in case only; another program may have.
-        for module in ("publishing", "aliasing"):
+        for module in ("publish", "aliases"):
             monkeypatch.setattr(f"ama.transfer.{module}.check_class_name", lambda *args: None)
         names = ["resnet", "ResNet", "Wide", "aux.v1", "nul", "dot.", "dot"]
         for name in names:

@@ -27,7 +27,7 @@ from ama.storage.urls import open_storage
 from ama.stores.cache import END, VIEW, Cache, decode_view
 from ama.stores.log_files import HINT, decode_hint, encode_hint
 from ama.stores.remote import FORMAT, Remote
-from ama.transfer.mending import mend
+from ama.transfer.log_repair import mend
 from conftest import Ama
 from damage import DAMAGES, World, flip, swap, truncate
 from readonly_storage import ReadOnlyStorage

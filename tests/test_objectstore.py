@@ -30,7 +30,7 @@ from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range
 from ama.stores.object_reader import BATCH_SIZE, GAP, RANGE_SIZE, ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
-from ama.transfer.adopting import adopt
+from ama.transfer.send import adopt
 from ama.worktree.local_objects import MANY, LocalObjects
 from counting_storage import CountingStorage
 

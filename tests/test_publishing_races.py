@@ -22,7 +22,7 @@ import pytest
 
 import ama.operations.session
 import ama.system.fs
-import ama.transfer.publishing
+import ama.transfer.publish
 from ama import Repo, Settings, Store
 from ama.errors import (
     AlreadyExists,
@@ -1131,7 +1131,7 @@ def test_an_interrupted_push_is_taken_up(
     team: Team, gc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it sent is found again, unless a gc condemned it meanwhile."""
-    monkeypatch.setattr(ama.transfer.publishing, "Push", functools.partial(Push, pack_size=300_000))
+    monkeypatch.setattr(ama.transfer.publish, "Push", functools.partial(Push, pack_size=300_000))
     files = wanted_files()
     repo = team.worktree("w")
     write(repo.root, files)
@@ -1160,7 +1160,7 @@ def test_an_orphan_that_lacks_chunks_is_completed(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its recipe counts on chunks of an index that a gc dropped since."""
-    monkeypatch.setattr(ama.transfer.publishing, "Push", functools.partial(Push, pack_size=100_000))
+    monkeypatch.setattr(ama.transfer.publish, "Push", functools.partial(Push, pack_size=100_000))
     files = wanted_files()
     team.published("first", files)
     files = {"large": files["large"][:700_000] + b"inserted" + files["large"][700_000:]}
@@ -1502,7 +1502,7 @@ def test_a_long_push_dies_between_its_entries(
     team: Team, died_at: int, before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It publishes a few assets an entry: what is published stays, the rest follows once."""
-    monkeypatch.setattr(ama.transfer.publishing, "BATCH", 2)
+    monkeypatch.setattr(ama.transfer.publish, "BATCH", 2)
     repo = team.worktree("w")
     for number in range(5):
         write(repo.root, {"a": b"%d" % number})

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import ama.system.fs
-import ama.transfer.publishing
+import ama.transfer.publish
 from ama import Repo, Store
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound, StorageError
 from ama.format.hashing import blob_id
@@ -1116,7 +1116,7 @@ def test_what_is_set_during_an_upload_is_for_the_next_one(
     write(repo.root, {"a": b"three"})
     repo.add(["a"])
     repo.set(aliases=["now"], message="this one", metadata={"lr": 0.1, "kept": 1})
-    make = ama.transfer.publishing.make_asset
+    make = ama.transfer.publish.make_asset
 
     def made(*args: Any, **options: Any) -> bytes | None:
         found = make(*args, **options)
@@ -1125,7 +1125,7 @@ def test_what_is_set_during_an_upload_is_for_the_next_one(
         other.link("models/1", label="late")
         return found
 
-    monkeypatch.setattr(ama.transfer.publishing, "make_asset", made)
+    monkeypatch.setattr(ama.transfer.publish, "make_asset", made)
     getattr(repo, act)()
     monkeypatch.undo()
     repo = Repo.open(repo.root)

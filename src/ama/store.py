@@ -38,15 +38,14 @@ from ama.stores.revisions import (
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.tracking import Tracker, moment_of, named_content
-from ama.transfer.aliasing import set_alias
-from ama.transfer.delivering import Order, deliver
-from ama.transfer.download import Selection, Target
+from ama.transfer.aliases import set_alias
+from ama.transfer.download import Order, Selection, Target, deliver
 from ama.values import AliasMove, AssetInfo, Change, ClassInfo
 
 if TYPE_CHECKING:
     from ama.catalog.values import Comparison, Findings, Leaderboard
     from ama.contents.comparison import FileDiff
-    from ama.transfer.retiring import Decide
+    from ama.transfer.delete import Decide
 
 
 class Store:
@@ -591,7 +590,7 @@ class Store:
             [1]
         """
         from ama.stores.creation import Unmade
-        from ama.transfer.copying import copy_asset
+        from ama.transfer.copy import copy_asset
 
         if not isinstance(to, Store):
             raise InvalidInput(
@@ -668,7 +667,7 @@ class Store:
             >>> store.deprecate("models/1", undo=True).asset.status
             'active'
         """
-        from ama.transfer import retiring
+        from ama.transfer import delete
 
         check_text("reason", reason)
         if not (undo or reason.strip()):
@@ -676,7 +675,7 @@ class Store:
                 "no reason is given", hint="say why, for those who use it: --reason TEXT"
             )
         target = self._exact_target(name)
-        decide = retiring.approving(target) if undo else retiring.deprecating(target, reason)
+        decide = delete.approving(target) if undo else delete.deprecating(target, reason)
         return self._change_status(target, decide)
 
     def delete(
@@ -711,13 +710,13 @@ class Store:
             >>> store.delete("models/1", undo=True).asset.aliases
             ('best',)
         """
-        from ama.transfer import retiring
+        from ama.transfer import delete
 
         check_text("reason", reason)
         target = self._exact_target(name)
         if undo:
-            return self._change_status(target, retiring.undeleting(self.remote, target))
-        decide = retiring.deleting(self.remote, target, reason, force=force)
+            return self._change_status(target, delete.undeleting(self.remote, target))
+        decide = delete.deleting(self.remote, target, reason, force=force)
         return self._change_status(target, decide)
 
     def _exact_target(self, name: str) -> Target:
@@ -732,7 +731,7 @@ class Store:
         return self._target(self._whole_view(), name, None)
 
     def _change_status(self, target: Target, decide: Decide) -> StatusChange:
-        from ama.transfer.retiring import change_status, is_recoverable
+        from ama.transfer.delete import change_status, is_recoverable
 
         author = self.settings.author()
         old, view = change_status(self.remote, target, decide, author=author, now=now)

@@ -15,7 +15,7 @@ from ama.results import AliasChange
 from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
-from ama.transfer import publishing
+from ama.transfer import publish
 from ama.transfer.pending import numbered, resume
 from ama.values import Ref
 from ama.worktree.head import Head, Unpublished
@@ -111,7 +111,7 @@ def keep_lost_files(session: Session, head: Head) -> None:
     What was changed since is passed over: it isn't here any more.
     """
     tree, index = session.tree, session.tree.index.read()
-    waiting = publishing.by_reference(tree, index)
+    waiting = publish.by_reference(tree, index)
     if not waiting:
         return
     wanted: set[bytes] = set()
@@ -122,7 +122,7 @@ def keep_lost_files(session: Session, head: Head) -> None:
         if entry.id in wanted:
             alone = replace(index, entries={entry.path: entry})
             with suppress(Conflict):
-                publishing.store_staged(tree, alone, session.progress)
+                publish.store_staged(tree, alone, session.progress)
 
 
 def lost_commits(session: Session, head: Head) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from ama.settings import Settings
 from ama.storage.urls import open_storage
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
-from ama.transfer.mending import Mended, mend, refuse_lost
+from ama.transfer.log_repair import Mended, mend, refuse_lost
 
 
 def repair_log(

@@ -31,12 +31,11 @@ from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.encoding import from_system
 from ama.system.git import Code
-from ama.transfer import publishing
-from ama.transfer.mending import refuse_lost
+from ama.transfer import publish
+from ama.transfer.log_repair import refuse_lost
 from ama.transfer.pending import resume
-from ama.transfer.publishing import Found, Published
-from ama.transfer.rebuilding import rebuild
-from ama.transfer.repairing import Repair, WorktreeFiles
+from ama.transfer.publish import Found, Published
+from ama.transfer.repair import Repair, WorktreeFiles, rebuild
 from ama.values import AssetInfo, Ref
 from ama.worktree.add import summary
 from ama.worktree.head import Head, Unpublished
@@ -73,7 +72,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
     stored = set(session.stored(head).values())
     code_dir = session.settings.code_directory(code_dir)
     code = cache(lambda: session.settings.code(code_dir))
-    made = publishing.commit(
+    made = publish.commit(
         tree,
         (generation, head),
         index,
@@ -131,7 +130,7 @@ def upload(
     Incoming.give_up(tree)
     code_dir = session.settings.code_directory(code_dir)
     code = cache(lambda: session.settings.code(code_dir))
-    made = publishing.make_asset(
+    made = publish.make_asset(
         tree,
         head,
         index,
@@ -304,7 +303,7 @@ def _repair(
         sources = Sources(session.tree.objects.store, [lambda: there, *session.openers()])
         session.use_sources(sources)
     assets = []
-    for asset in publishing.history(sources, tip):
+    for asset in publish.history(sources, tip):
         class_name = sources.asset(asset).class_name
         record = store.record(view, class_name, asset)
         if record is not None and record.status != "deleted":
@@ -355,11 +354,11 @@ def _publish(
     store = session.prepare(url, new_store=new_store)
     unmade = store.storage if isinstance(store.storage, Unmade) else None
     stored = cache(lambda: set(session.stored(head).values()))
-    here = publishing.from_worktree(tree, index, lambda i: i in stored()) if index else []
+    here = publish.from_worktree(tree, index, lambda i: i in stored()) if index else []
     if index is None:
         keep_lost_files(session, head)
     try:
-        done = publishing.publish(
+        done = publish.publish(
             tree,
             store,
             at,

@@ -25,9 +25,8 @@ from ama.stores.pack_writer import PACK_SIZE, PackWriter
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.transfer.aliasing import Job, alias_events
-from ama.transfer.presence import Lost, Presence, is_usable, may_be_purged, reads_back
-from ama.transfer.sending import Sender
+from ama.transfer.aliases import Job, alias_events
+from ama.transfer.send import Lost, Presence, Sender, is_usable, may_be_purged, reads_back
 from ama.worktree.staging import IndexEntry
 from ama.worktree.trees import trees_below
 

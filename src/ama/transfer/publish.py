@@ -20,7 +20,7 @@ from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.transfer.aliasing import Job, check_class_name
+from ama.transfer.aliases import Job, check_class_name
 from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
 from ama.values import Scalar

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ama.errors import AmaError, Conflict, IntegrityError, NotFound, shown
+from ama.errors import (
+    AmaError,
+    Conflict,
+    FormatError,
+    IntegrityError,
+    NotFound,
+    StorageError,
+    shown,
+)
 from ama.format.chunking import THRESHOLD
+from ama.format.entries import Purged
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
+from ama.format.pack import Record, read_trailer
 from ama.format.packindex import Location, PackIndex
-from ama.storage.protocol import Storage
-from ama.stores.object_reader import ObjectStore
+from ama.storage.protocol import Range, Storage
+from ama.stores.log_files import REFUSED
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.transfer.adopting import adopt
-from ama.transfer.presence import Presence
 from ama.worktree.reader import cut, read_entry
 from ama.worktree.staging import IndexEntry
 
@@ -181,3 +192,133 @@ class Sender:
     def _reuse(self, size: int) -> None:
         self.bytes_reused += size
         self._progress.skip(size)
+
+
+def adopt(
+    writer: PackWriter,
+    target: Storage,
+    source: ObjectStore,
+    wanted: Iterable[Location],
+    condemned: Callable[[bytes], bool],
+) -> set[bytes]:
+    """Send the packs of which every object is wanted as they are; return which those are.
+
+    A condemned pack must not come back under its name: its objects are packed anew.
+
+    Args:
+        writer: writes to the target.
+        target: the storage that they go to.
+        source: the objects of another storage.
+        wanted: which of them are sent, and where they lie.
+        condemned: whether a pack is condemned in the target.
+    """
+    by_pack: dict[bytes, set[Record]] = defaultdict(set)
+    for at in wanted:
+        by_pack[at.pack].add(at.record)
+    likely = [pack for pack in _filled(source, by_pack) if not condemned(pack)]
+    there = target.sizes([pack_name(pack) for pack in likely]) if likely else []
+    sent: set[bytes] = set()
+    for pack, size in zip(likely, there, strict=True):
+        (data,) = source.storage.read([Range(pack_name(pack))])
+        # One that was cut off there, by a broken disk, would not be written again.
+        if data is None or blob_id(data) != pack or size not in (None, len(data)):
+            continue
+        # What indexes name of it may be less than it holds, which would come along unseen.
+        records = _listed(data)
+        if set(records) == by_pack[pack]:
+            writer.adopt(pack, data, records)
+            sent.add(pack)
+    return sent
+
+
+def _filled(source: ObjectStore, by_pack: dict[bytes, set[Record]]) -> Iterator[bytes]:
+    """Yield the packs that hold no more than what is wanted, as far as indexes tell."""
+    held: dict[bytes, int] = {}
+    for index in source.indexes:
+        for pack, count in index.pack_counts().items():
+            held[pack] = max(count, held.get(pack, 0))
+    return (pack for pack, records in by_pack.items() if held.get(pack) == len(records))
+
+
+def _listed(data: bytes) -> tuple[Record, ...]:
+    try:
+        return read_trailer(data, "pack")
+    except (IntegrityError, FormatError):
+        return ()  # not as one writes it here, or of a later version: so it is no good as it is
+
+
+class Lost(Exception):
+    """Indexes that were counted on, and whose packs are not all there."""
+
+    def __init__(self, indexes: set[bytes]) -> None:
+        super().__init__(indexes)
+        self.indexes = indexes
+
+
+class Presence:
+    """Which of some indexes names an object; the one that named the last is asked first."""
+
+    def __init__(self, indexes: Iterable[PackIndex]) -> None:
+        self.indexes = list(indexes)
+        self.used: set[bytes] = set()
+        self._doubted: dict[bytes, Callable[[PackIndex], bool]] = {}
+
+    def add(self, index: PackIndex, believe: Callable[[PackIndex], bool]) -> None:
+        """Ask one more index, last; once it names something, only if `believe` says so."""
+        self.indexes.append(index)
+        self._doubted[index.id] = believe
+
+    def __contains__(self, object_id: bytes) -> bool:
+        for at, index in enumerate(tuple(self.indexes)):
+            if object_id in index:
+                believe = self._doubted.pop(index.id, None)
+                if believe is not None and not believe(index):
+                    self.indexes.remove(index)
+                    return object_id in self
+                self.used.add(index.id)
+                if at:
+                    self.indexes.insert(0, self.indexes.pop(at))
+                return True
+        return False
+
+    def only_recipe(self, object_id: bytes) -> bool:
+        """Whether an object is named, and only in chunks."""
+        return object_id in self and self.indexes[0].only_recipe(object_id)
+
+    def find(self, object_id: bytes) -> list[Location]:
+        """Return the places that the first index which names an object has for it."""
+        for index in self.indexes:
+            places = index.find(object_id)
+            if places:
+                return places
+        return []
+
+
+def reads_back(storage: Storage, index: PackIndex) -> bool:
+    """Whether every pack of an index is sound, where no log entry vouches for it yet."""
+    for pack in index.pack_sizes:
+        try:
+            (data,) = storage.read([Range(pack_name(pack))])
+        except StorageError as error:
+            if error.errno not in REFUSED:
+                raise
+            return False
+        if data is None or blob_id(data) != pack:
+            return False
+    return True
+
+
+def is_usable(view: LogView, index: PackIndex) -> bool:
+    """Whether no gc has condemned an index or one of its packs."""
+    root = view.root
+    return index.id not in root.condemned_indexes and not (
+        root.condemned_packs & index.pack_sizes.keys()
+    )
+
+
+def may_be_purged(view: LogView, number: int) -> bool:
+    """Whether something was purged after entry `number`: it is gone, and not condemned any more."""
+    if view.base.number > number:
+        return True
+    later = (entry for entry, _ in view.tail if entry.number > number)
+    return any(isinstance(event, Purged) for entry in later for event in entry.events)

@@ -13,8 +13,8 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import require_live
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.transfer.aliasing import Job
-from ama.transfer.publishing import BATCH, is_published
+from ama.transfer.aliases import Job
+from ama.transfer.publish import BATCH, is_published
 from ama.transfer.push import Push
 
 
