@@ -41,7 +41,7 @@ from ama.format.objects import (
 )
 from ama.format.packindex import Location, PackIndex, encode_index
 from ama.format.state import decode_root, encode_class_state, encode_root
-from ama.fsck import check_store
+from ama.maintenance.fsck_store import check_store
 from ama.results import FsckReport, Problem
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range

@@ -48,14 +48,6 @@ ROOMS = (
 # Modules that are still to move, and the room that they move into.
 TO_MOVE: dict[str, str] = {
     "browsing": "catalog",
-    "fsck": "maintenance",
-    "fsck.closure": "maintenance",
-    "fsck.findings": "maintenance",
-    "fsck.history": "maintenance",
-    "fsck.packs": "maintenance",
-    "fsck.remembering": "maintenance",
-    "fsck.stores": "maintenance",
-    "fsck.worktrees": "maintenance",
     "tracking": "catalog",
 }
 

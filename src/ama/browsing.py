@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
     from ama.catalog.tables import Choice, TablePage
     from ama.catalog.values import Column
-    from ama.fsck.remembering import LastFsck
     from ama.lineage.graph import Lineage
+    from ama.maintenance.fsck_store import LastFsck
     from ama.stores.log_view import LogView
     from ama.values import AliasMove
 
@@ -269,7 +269,7 @@ class Browser:
 
     def last_fsck(self) -> LastFsck | None:
         """Return when this machine last verified the whole store, and what it found."""
-        from ama.fsck.remembering import last_fsck
+        from ama.maintenance.fsck_store import last_fsck
 
         return last_fsck(self._remote)
 

@@ -865,7 +865,7 @@ class Repo:
             >>> ama.Repo.open("worktree").fsck().ok
             True
         """
-        from ama.fsck import check_worktree
+        from ama.maintenance.fsck_worktree import check_worktree
 
         return check_worktree(self._tree, self._session.progress)
 

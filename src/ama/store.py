@@ -807,8 +807,7 @@ class Store:
             >>> ama.Store.open("store").fsck().ok
             True
         """
-        from ama.fsck import check_store
-        from ama.fsck.remembering import remember
+        from ama.maintenance.fsck_store import check_store, remember
 
         report = check_store(self.remote, self._progress)
         remember(self.remote, now(), len(report.problems))

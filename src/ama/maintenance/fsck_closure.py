@@ -23,8 +23,7 @@ from ama.format.objects import (
     decode_tree,
 )
 from ama.format.packindex import Location
-from ama.fsck.findings import Fault, give_up, plural, several
-from ama.fsck.packs import PackCheck
+from ama.maintenance.fsck_packs import Fault, PackCheck, give_up, plural, several
 from ama.stores.object_reader import ObjectStore
 from ama.system.progress import Progress
 

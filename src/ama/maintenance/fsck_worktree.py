@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from ama.errors import AmaError, NotFound, shown
 from ama.format.hashing import seal, short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_tree
-from ama.fsck.closure import Closure, by_lost, read_assets
-from ama.fsck.findings import Fault, give_up
-from ama.fsck.packs import PackCheck, read_indexes
+from ama.maintenance.fsck_closure import Closure, by_lost, read_assets
+from ama.maintenance.fsck_packs import Fault, PackCheck, give_up, read_indexes
 from ama.results import FsckReport, Problem
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.system.encoding import from_system

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ama.format.entries import entry_name
 from ama.format.hashing import short
 from ama.format.objects import Asset, Kind
 from ama.format.packindex import PackIndex
-from ama.fsck.closure import Closure, by_lost, missing_faults, read_assets
-from ama.fsck.findings import Fault, plural, several
-from ama.fsck.history import History, Published, read_history
-from ama.fsck.packs import PackCheck, read_indexes
+from ama.maintenance.fsck_closure import Closure, by_lost, missing_faults, read_assets
+from ama.maintenance.fsck_log import History, Published, read_history
+from ama.maintenance.fsck_packs import Fault, PackCheck, plural, read_indexes, several
 from ama.results import FsckReport, Problem
+from ama.stores.description import moment
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.remote import Remote
 from ama.system.progress import Progress
@@ -244,3 +247,36 @@ def _orphans(remote: Remote, current: set[bytes], indexes: Iterable[PackIndex]) 
     known |= {pack_name(pack) for index in indexes for pack in index.pack_sizes}
     there = [name for below in ("index/", "packs/") for name, _ in remote.storage.list(below)]
     return sum(name not in known for name in there)
+
+
+_FILE = "fsck"
+
+
+@dataclass(frozen=True, slots=True)
+class LastFsck:
+    """A check of a whole store, from this machine: when, and how many problems it found."""
+
+    at: datetime
+    problems: int
+
+
+def remember(remote: Remote, at: int, problems: int) -> None:
+    """Note that a store was verified.
+
+    Args:
+        remote: the store.
+        at: when, in UTC microseconds.
+        problems: how many were found.
+    """
+    remote.cache.put(_FILE, json.dumps({"at": at, "problems": problems}).encode())
+
+
+def last_fsck(remote: Remote) -> LastFsck | None:
+    """Return the last check of a store from this machine; None where none is remembered."""
+    try:
+        found = json.loads(remote.cache.get(_FILE) or b"null")
+        at, problems = int(found["at"]), int(found["problems"])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+    when = moment(at)
+    return LastFsck(when, problems) if when <= datetime.now(UTC) else None

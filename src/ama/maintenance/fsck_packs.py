@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from ama.errors import AmaError, FormatError, IntegrityError
-from ama.format.hashing import blob_id
+from ama.errors import AmaError, FormatError, IntegrityError, StorageError
+from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, decode_asset, decode_recipe, decode_tree
 from ama.format.pack import Record, open_record, read_trailer, scan_records
 from ama.format.packindex import Location, PackIndex
-from ama.fsck.findings import Fault, give_up, plural, reason, several
 from ama.storage.protocol import Range, Storage
 from ama.stores.object_reader import index_name, pack_name
 from ama.system.progress import Progress
@@ -200,3 +200,61 @@ def _records(data: bytes, whole: bool) -> tuple[Sequence[Record], list[str]]:
         if whole or isinstance(error, IntegrityError):
             wrong.append(reason(error))
         return tuple(scan_records(data)), wrong
+
+
+NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something damaged, and what tells the assets that it touches.
+
+    That is: the objects and indexes that they need, the entries (from one to another) that publish
+    them, or they themselves.
+    """
+
+    where: str
+    what: str
+    objects: frozenset[bytes] = frozenset()
+    indexes: frozenset[bytes] = frozenset()
+    entries: tuple[int, int] | None = None
+    assets: frozenset[bytes] = frozenset()
+
+
+def reason(error: AmaError) -> str:
+    """Return why, without the "X is damaged:" before it: that stands beside it in the report.
+
+    Example:
+        >>> reason(AmaError("index 12 is damaged: it is too short"))
+        'it is too short'
+    """
+    return error.message.partition(" is damaged: ")[2] or error.message
+
+
+def give_up(error: AmaError) -> None:
+    """Raise an error that says nothing about the file that was read: the storage is away."""
+    if isinstance(error, StorageError) and error.retryable:
+        raise error
+
+
+def several(ids: Iterable[bytes]) -> str:
+    """Name a few of many objects.
+
+    Example:
+        >>> several([bytes(32)])
+        '0000000000'
+    """
+    ordered: Sequence[bytes] = sorted(ids)
+    named = ", ".join(short(object_id) for object_id in ordered[:NAMED])
+    more = len(ordered) - NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> plural(1, "object"), plural(2, "object")
+        ('1 object', '2 objects')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

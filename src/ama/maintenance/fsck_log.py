@@ -24,7 +24,7 @@ from ama.format.state import (
     fold_root,
     touched_classes,
 )
-from ama.fsck.findings import Fault, reason
+from ama.maintenance.fsck_packs import Fault, reason
 from ama.storage.protocol import Range
 from ama.stores.log_files import (
     HINT,
