@@ -19,7 +19,7 @@ import ama
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.documents import Value
-from ama.catalog.finding import MOST_PLACES, MOST_UNREAD, Criteria, select
+from ama.catalog.find import MOST_PLACES, MOST_UNREAD, Criteria, select
 from ama.catalog.schema import FILE, TABLES, from_cell
 from ama.errors import IntegrityError, InvalidInput
 from ama.format.entries import HeldRef, Publish, SetStatus
@@ -265,7 +265,7 @@ ASK = """
 import sys
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
-from ama.catalog.finding import Criteria, select
+from ama.catalog.find import Criteria, select
 from ama.format.hashing import blob_id
 from ama.stores.remote import Remote
 from ama.storage.local import LocalStorage
@@ -467,7 +467,7 @@ def test_where_a_file_is_matters_only_in_assets_that_fit(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others may hold it at any number of places."""
-    monkeypatch.setattr("ama.catalog.finding.MOST_PLACES", 10)
+    monkeypatch.setattr("ama.catalog.find.MOST_PLACES", 10)
     for number in range(20):
         shelf.publish("many", {"a.yml": b"x: 1", "b": b"%d" % number})
     shelf.publish("few", {"a.yml": b"x: 1"})

@@ -23,8 +23,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import ama
-from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
+from ama.catalog.questions import Browser
 from ama.config import set_value
 from ama.dashboard.application import application
 from ama.dashboard.charts import lines, scatter, thinned

@@ -19,7 +19,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ama.catalog import yamlfiles
+from ama.catalog import yaml_documents
 from ama.catalog.conditions import parse_meta, parse_moment, parse_param
 from ama.catalog.documents import (
     MAX_SIZE,
@@ -369,8 +369,8 @@ def test_without_the_parser_in_c_it_is_the_same(monkeypatch: pytest.MonkeyPatch)
     samples = [data for data, syntax, _, _ in GAPS if syntax == "yaml" and len(data) < 1_000]
     samples += [LIGHTNING, HYDRA, MLMODEL]
     fast = [read_document(data, "yaml") for data in samples]
-    loader = yamlfiles._loader_class(pure=True)
-    monkeypatch.setattr(yamlfiles, "_loader_class", lambda *, pure: loader)
+    loader = yaml_documents._loader_class(pure=True)
+    monkeypatch.setattr(yaml_documents, "_loader_class", lambda *, pure: loader)
     assert [read_document(data, "yaml") for data in samples] == fast
 
 
@@ -378,7 +378,7 @@ def test_without_the_parser_in_c_it_is_the_same(monkeypatch: pytest.MonkeyPatch)
 TEXT = st.characters(codec="utf-8", exclude_characters="\x85\u2028\u2029")
 PLAIN = st.one_of(
     # A plain 1e-3 is a number, also where PyYAML takes it for a text.
-    st.text(TEXT, max_size=20).filter(lambda text: not yamlfiles._FLOAT.match(text)),
+    st.text(TEXT, max_size=20).filter(lambda text: not yaml_documents._FLOAT.match(text)),
     st.integers(-(10**20), 10**20),
     st.floats(allow_nan=False),
     st.booleans(),

@@ -46,10 +46,7 @@ ROOMS = (
 )
 
 # Modules that are still to move, and the room that they move into.
-TO_MOVE: dict[str, str] = {
-    "browsing": "catalog",
-    "tracking": "catalog",
-}
+TO_MOVE: dict[str, str] = {}
 
 # The only modules that may import a package; every other third-party package is refused.
 WRAPPED: dict[str, set[str]] = {
@@ -61,7 +58,7 @@ WRAPPED: dict[str, set[str]] = {
     "uvicorn": {"dashboard"},
     "h5py": {"contents.hdf5"},
     "pandas": {"catalog.values"},
-    "yaml": {"catalog.yamlfiles"},
+    "yaml": {"catalog.yaml_documents"},
     "msgpack": {"format.canonical", "worktree.staging"},
     "numpy": {"contents.hdf5"},
     "obstore": {"storage.obstore"},

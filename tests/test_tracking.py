@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ama
-from ama.browsing import Browser
+from ama.catalog.questions import Browser
 from ama.catalog.tables import Choice
 from ama.catalog.values import Column
 from ama.config import set_value

@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import ama
-from ama.browsing import Browser
 from ama.catalog.documents import MAX_SIZE
+from ama.catalog.questions import Browser
 from ama.catalog.schema import FILE
 from ama.catalog.unread import Unread
 from ama.catalog.values import Findings

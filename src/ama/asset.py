@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from ama.catalog.questions import Tracker
 from ama.errors import InvalidInput, shown
 from ama.format.objects import Kind
 from ama.operations.session import at_least_one, several
@@ -15,14 +16,13 @@ from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import require_live
 from ama.stores.sources import Sources
-from ama.tracking import Tracker
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File
 from ama.worktree.status import as_file, files_at, find_file, require_named
 from ama.worktree.trees import Listed, differing, look_up, walk
 
 if TYPE_CHECKING:
-    from ama.catalog.comparing import Profile
+    from ama.catalog.compare import Profile
     from ama.catalog.values import Comparison, Summary
     from ama.contents.comparison import FileDiff
     from ama.lineage.graph import Lineage
@@ -381,7 +381,7 @@ def compare(*assets: Asset) -> Comparison:
         >>> ama.compare(asset, asset).differences
         ()
     """
-    from ama.catalog.comparing import compare as compared
+    from ama.catalog.compare import compare as compared
 
     if len(assets) < 2:
         raise InvalidInput(

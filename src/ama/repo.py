@@ -308,7 +308,7 @@ class Repo:
             >>> ama.Repo.open("worktree").summary("models@best").asset.number
             1
         """
-        from ama.tracking import Tracker, summary_here
+        from ama.catalog.questions import Tracker, summary_here
         from ama.worktree.status import as_file
 
         session = self._session

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
+from ama.catalog.questions import Tracker, moment_of, named_content
 from ama.errors import InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
@@ -37,7 +38,6 @@ from ama.stores.revisions import (
 )
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
 from ama.system.progress import NO_PROGRESS, Progress
-from ama.tracking import Tracker, moment_of, named_content
 from ama.transfer.aliases import set_alias
 from ama.transfer.download import Order, Selection, Target, deliver
 from ama.values import AliasMove, AssetInfo, Change, ClassInfo
@@ -398,7 +398,7 @@ class Store:
             0
         """
         from ama.catalog.conditions import parse_meta, parse_param
-        from ama.catalog.finding import Criteria
+        from ama.catalog.find import Criteria
 
         at_least_one(limit)
         check_texts(class_name=class_name, name=name, alias=alias, author=author, sort=sort)

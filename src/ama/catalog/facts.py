@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ama.catalog.documents import (
     MAX_SIZE,
@@ -14,16 +15,19 @@ from ama.catalog.documents import (
     read_document,
     syntax_of,
 )
-from ama.catalog.paths import BELOW, walk
+from ama.catalog.find import Criteria, select
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.unread import Gap, Unread
-from ama.catalog.values import Code, Fact
-from ama.errors import AmaError, InvalidInput
+from ama.catalog.values import Code, Fact, Summary
+from ama.errors import AmaError, IntegrityError, InvalidInput
 from ama.format.hashing import short
-from ama.format.objects import EntryKind
-from ama.values import File
+from ama.format.objects import Asset, EntryKind, decode_asset
+from ama.stores.description import Describer
+from ama.stores.log_view import LogView
+from ama.values import File, Ref
 from ama.worktree.status import KIND_NAMES
+from ama.worktree.trees import require_listable
 
 RulesOf = Callable[[str], Rules]
 """Returns what is configured for a class."""
@@ -283,3 +287,160 @@ def code_of(facts: Sequence[Fact]) -> Code | None:
 
 def _text(value: Value) -> str | None:
     return None if value is None else str(value)
+
+
+Item = TypeVar("Item")
+
+BELOW = f"""
+WITH RECURSIVE below (tree) AS (
+    SELECT tree FROM assets WHERE hash = ? AND tree IS NOT NULL AND status != 'deleted'
+    UNION
+    SELECT object FROM below JOIN children USING (tree) WHERE kind = {int(EntryKind.TREE)}
+)"""
+"""The directories of an asset, each once; none of a deleted one."""
+
+
+def walk(
+    db: sqlite3.Connection, asset: bytes, items: Mapping[int, Collection[tuple[str, Item]]]
+) -> Iterator[tuple[str, Item]]:
+    """Yield items of an asset with their paths.
+
+    Args:
+        db: a catalog.
+        asset: its id.
+        items: what is in each of its directories, with its name there.
+
+    Raises:
+        InvalidInput: they are at too many paths; see `require_listable`.
+    """
+    inner: dict[int, list[tuple[str, int]]] = {}
+    outer: dict[int, list[int]] = {}
+    for tree, name, child in db.execute(
+        f"{BELOW} SELECT tree, name, object FROM below JOIN children USING (tree) WHERE kind = ?",
+        (asset, int(EntryKind.TREE)),
+    ):
+        inner.setdefault(tree, []).append((name, child))
+        outer.setdefault(child, []).append(tree)
+    leading: set[int] = set()
+    above = list(items)
+    while above:
+        tree = above.pop()
+        if tree not in leading:
+            leading.add(tree)
+            above += outer.get(tree, ())
+    ways = {tree: [way for way in below if way[1] in leading] for tree, below in inner.items()}
+    waiting = [
+        (tree, "") for (tree,) in db.execute("SELECT tree FROM assets WHERE hash = ?", (asset,))
+    ]
+    for top, _ in waiting:
+        require_listable(
+            top, lambda at: ([name for name, _ in items.get(at, ())], ways.get(at, []))
+        )
+    while waiting:
+        tree, prefix = waiting.pop()
+        for name, item in items.get(tree, ()):
+            yield prefix + name, item
+        waiting += [(child, f"{prefix}{name}/") for name, child in ways.get(tree, ())]
+
+
+def summarise(
+    db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset_id: bytes
+) -> Summary:
+    """Return the summary of a published asset; of a deleted one, what its record says.
+
+    Args:
+        db: a catalog.
+        view: the log that it was read from.
+        rules_of: what is configured for a class.
+        class_name: the asset's class.
+        asset_id: its id.
+
+    Raises:
+        IntegrityError: it could not be read, or not all of it.
+    """
+    describer = Describer(view)
+    asset, size = read_asset(db, asset_id)
+    reader = FactReader(db, rules_of)
+    facts = reader.facts(asset_id, class_name)
+    number = view.class_state(class_name).number(asset_id)
+    files, unlisted = _files(db, asset_id, f"{class_name}/{number}")
+    same = select(db, Criteria(tree=asset.tree))
+    if describer.status(class_name, asset_id) == "deleted":
+        # A catalog that was filled before has its files, and one that is filled today has not.
+        facts = tuple(fact for fact in facts if fact.source or not fact.file)
+        files, unlisted, same, size = (), (), {}, None
+    return Summary(
+        asset=describer.info(asset_id, asset, size),
+        files=files,
+        facts=facts,
+        code=code_of(facts),
+        parents=tuple(describer.ref(parent, class_name, "") for parent in asset.parents),
+        aliases_before=_aliases_before(view, class_name, asset_id),
+        made_from_it=_made_from(db, asset_id),
+        same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
+        unread=tuple(dict.fromkeys((*unlisted, *reader.unread, *reader.gaps))),
+        listed=not unlisted,
+    )
+
+
+def _files(
+    db: sqlite3.Connection, asset: bytes, name: str
+) -> tuple[tuple[File, ...], tuple[Unread, ...]]:
+    """Return an asset's files; or none, and why, where they are too many: the rest is told yet."""
+    try:
+        return files_of(db, asset), ()
+    except InvalidInput as error:
+        return (), (Unread(name, reason="too_many", detail=error.message),)
+
+
+def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:
+    """Return an asset of a catalog, and the size of its files in bytes, None if deleted.
+
+    Raises:
+        IntegrityError: it could not be read, or not all of it: what the catalog says isn't all.
+    """
+    data, size, unread = db.execute(
+        "SELECT data, size, unread FROM assets LEFT JOIN trees ON object = tree"
+        " AND status != 'deleted' WHERE hash = ?",
+        (asset_id,),
+    ).fetchone()
+    # Of one whose documents alone can't be read, the rest is known, and that is said beside it.
+    if data is None or (unread is not None and not has_all_trees(db, asset_id)):
+        raise IntegrityError(
+            f"asset {short(asset_id)} can't be read: {unread}", hint="see what is touched: ama fsck"
+        )
+    return decode_asset(data), size
+
+
+def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[Unread, ...]:
+    """Return the assets of a class, or of all, that could not be read, each with why."""
+    rows = db.execute(
+        "SELECT class, number, unread FROM assets WHERE unread IS NOT NULL"
+        " AND number IS NOT NULL AND status != 'deleted' AND class = coalesce(?, class)"
+        " ORDER BY class, number",
+        (class_name,),
+    )
+    return tuple(Unread(f"{name}/{number}", detail=why) for name, number, why in rows)
+
+
+def _aliases_before(view: LogView, class_name: str, asset: bytes) -> tuple[str, ...]:
+    state = view.class_state(class_name)
+    return tuple(
+        alias
+        for alias, moves in sorted(state.aliases.items())
+        if state.target(alias) != asset and any(move.asset == asset for move in moves)
+    )
+
+
+def _made_from(db: sqlite3.Connection, asset: bytes) -> int:
+    (count,) = db.execute(
+        "SELECT count(DISTINCT asset) FROM links JOIN assets ON assets.id = links.asset"
+        " WHERE target = ? AND status != 'deleted' AND number IS NOT NULL",
+        (asset,),
+    ).fetchone()
+    return int(count)
+
+
+def _named(db: sqlite3.Connection, describer: Describer, asset: bytes) -> Ref:
+    (name,) = db.execute("SELECT class FROM assets WHERE hash = ?", (asset,)).fetchone()
+    return describer.ref(asset, name, "")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
 from ama.catalog.documents import Syntax, metadata_key, read_document, syntax_of
-from ama.catalog.naming import source_names
+from ama.catalog.roles import source_names
 from ama.catalog.schema import TABLES, to_cell
 from ama.catalog.unread import Gap
 from ama.errors import AmaError, IntegrityError

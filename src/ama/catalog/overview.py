@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ama.catalog.finding import Criteria, content_id, holding_values, select
+from ama.catalog.find import Criteria, content_id, holding_values, select
 from ama.format.objects import EntryKind
 from ama.stores.description import moment
 from ama.values import AssetStatus, display_name

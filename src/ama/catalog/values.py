@@ -13,8 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Literal, overload
 
 from ama.catalog.documents import Value
-from ama.catalog.naming import UnknownKey, quoted
-from ama.catalog.roles import Direction, Role
+from ama.catalog.roles import Direction, Role, UnknownKey, quoted
 from ama.catalog.unread import Unread
 from ama.errors import InvalidInput
 from ama.values import AssetInfo, ChangeKind, File, Ref

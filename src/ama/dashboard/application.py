@@ -21,7 +21,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from ama.asset import Asset
-from ama.browsing import Browser
+from ama.catalog.questions import Browser
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked, asset_number
 from ama.dashboard.compare_views import Comparing, compare_page

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast, get_args
 
-from ama.catalog.columns import Columns
 from ama.catalog.conditions import Condition, parse_param
-from ama.catalog.tables import PLAIN_SORTS, Choice, State, required
+from ama.catalog.tables import PLAIN_SORTS, Choice, Columns, State, required
 from ama.catalog.values import Column
 from ama.errors import InvalidInput, NotFound
 

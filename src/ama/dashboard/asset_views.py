@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from ama.asset import Asset
-from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
+from ama.catalog.questions import Browser
 from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to

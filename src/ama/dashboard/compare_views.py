@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from ama.asset import Asset, compare
-from ama.catalog.comparing import number_of
+from ama.catalog.compare import number_of
 from ama.catalog.values import Comparison, FileRow, Row
 from ama.contents.comparison import ContentDiff, FileDiff, TensorChange
 from ama.dashboard.asking import MOST_COMPARED, Asked

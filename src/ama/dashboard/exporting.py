@@ -15,8 +15,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ama.browsing import Browser
 from ama.catalog.overview import AssetLine
+from ama.catalog.questions import Browser
 from ama.dashboard import asset_views, views
 from ama.dashboard.asking import Asked
 from ama.dashboard.compare_views import Comparing, compare_page

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 from markupsafe import Markup
 
-from ama.catalog.comparing import number_of
+from ama.catalog.compare import number_of
 from ama.dashboard import charts, markdown
 from ama.dashboard.wording import (
     breakable,

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from ama.browsing import Browser
+from ama.catalog.questions import Browser
 from ama.dashboard import views
 from ama.dashboard.application import application
 from ama.dashboard.security import LOOPBACK, App

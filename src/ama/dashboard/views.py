@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ama.browsing import Browser
 from ama.catalog.documents import split_key
 from ama.catalog.overview import Holder
+from ama.catalog.questions import Browser
 from ama.catalog.roles import Role
 from ama.catalog.values import Column
 from ama.dashboard.asking import PAGE, Asked, column_id, split_words, table_query

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from ama.catalog.documents import Value, split_key
-from ama.catalog.facts import FactReader, RulesOf, files_of
-from ama.catalog.naming import near_keys, source_names
-from ama.catalog.roles import Role
-from ama.catalog.summarising import read_asset, unread_assets
+from ama.catalog.facts import FactReader, RulesOf, files_of, read_asset, unread_assets
+from ama.catalog.roles import Role, near_keys, source_names
 from ama.catalog.unread import Unread
 from ama.catalog.values import (
     Column,

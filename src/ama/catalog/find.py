@@ -14,7 +14,7 @@ from itertools import islice
 
 from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
-from ama.catalog.naming import UnknownKey, near_keys
+from ama.catalog.roles import UnknownKey, near_keys
 from ama.catalog.unread import Gap, Unread
 from ama.errors import InvalidInput
 from ama.format.objects import EntryKind
