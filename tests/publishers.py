@@ -19,9 +19,9 @@ import ama
 import ama.storage.fsspec
 import ama.storage.network
 from ama.errors import AmaError
-from ama.operations import uploading
+from ama.operations import upload
 
-assert uploading  # what an upload needs is imported once, before the processes part
+assert upload  # what an upload needs is imported once, before the processes part
 
 
 def publish(directory: Path, number: int, alias: str | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ama.format.hashing import hash_file
-    from ama.operations.mending import repair_log
+    from ama.operations.repair import repair_log
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store

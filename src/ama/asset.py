@@ -249,7 +249,7 @@ class Asset:
             >>> list(asset.compare_contents(asset))
             []
         """
-        from ama.operations.comparing import Side, compare_changes
+        from ama.operations.inspect import Side, compare_changes
 
         changes = self.changes_from(old, paths=paths)
         sides = (Side(asset.open, asset._files) for asset in (old, self))

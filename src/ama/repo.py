@@ -106,12 +106,12 @@ class Repo:
             >>> ama.Repo.init("run", "models").class_name
             'models'
         """
-        from ama.operations import editing
+        from ama.operations import edit
 
         check_class(class_name)
         tree = Worktree.make(absolute(path), here=here)
         repo = cls(tree, settings or Settings.load(tree.root).for_script(), progress)
-        editing.start(repo._session, class_name, force=force)
+        edit.start(repo._session, class_name, force=force)
         return repo
 
     @classmethod
@@ -168,9 +168,9 @@ class Repo:
     @property
     def head(self) -> AssetInfo | None:
         """The asset that the next one comes from; None before the first."""
-        from ama.operations import inspecting
+        from ama.operations import inspect
 
-        return inspecting.head_info(self._session, self._tree.head.read()[1])
+        return inspect.head_info(self._session, self._tree.head.read()[1])
 
     def status(self) -> Status:
         """Compare the worktree, the staging area and HEAD; no store is asked.
@@ -183,9 +183,9 @@ class Repo:
             >>> ama.Repo.open("worktree").status().clean
             True
         """
-        from ama.operations import inspecting
+        from ama.operations import inspect
 
-        return inspecting.status(self._session)
+        return inspect.status(self._session)
 
     def diff(
         self,
@@ -211,9 +211,9 @@ class Repo:
             >>> ama.Repo.open("worktree").diff("HEAD")
             ()
         """
-        from ama.operations import inspecting
+        from ama.operations import inspect
 
-        return inspecting.diff(self._session, old, new, staged=staged, paths=several(paths))
+        return inspect.diff(self._session, old, new, staged=staged, paths=several(paths))
 
     def diff_contents(
         self,
@@ -246,10 +246,10 @@ class Repo:
             >>> found.change.path, found.content.hunks[0].lines[-1]
             ('model.txt', '+weights')
         """
-        from ama.operations import comparing
+        from ama.operations import inspect
 
         wanted = several(paths)
-        return comparing.diff_contents(self._session, old, new, staged=staged, paths=wanted)
+        return inspect.diff_contents(self._session, old, new, staged=staged, paths=wanted)
 
     def log(self, asset: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and those that it came from, newest first.
@@ -267,9 +267,9 @@ class Repo:
             >>> [info.number for info in ama.Repo.open("worktree").log()]
             [1]
         """
-        from ama.operations import inspecting
+        from ama.operations import inspect
 
-        return inspecting.log(self._session, asset, at_least_one(limit))
+        return inspect.log(self._session, asset, at_least_one(limit))
 
     def resolve(self, name: str) -> AssetInfo:
         """Return what is known of the asset that a name means.
@@ -463,10 +463,10 @@ class Repo:
             >>> ama.Repo.open("worktree").is_tracked("model.txt")
             True
         """
-        from ama.operations import inspecting
+        from ama.operations import inspect
 
         path_text("a file's name", path)
-        return inspecting.is_tracked(self._session, path)
+        return inspect.is_tracked(self._session, path)
 
     def add(
         self, paths: PathLike | Iterable[PathLike], *, copy: bool = False, force: bool = False
@@ -491,9 +491,9 @@ class Repo:
             >>> [change.path for change in ama.Repo.open("worktree").add(["*.md"]).changes]
             ['notes.md']
         """
-        from ama.operations import editing
+        from ama.operations import edit
 
-        return editing.add(self._session, several(paths), copy=copy, force=force)
+        return edit.add(self._session, several(paths), copy=copy, force=force)
 
     def remove(
         self, paths: PathLike | Iterable[PathLike], *, keep_files: bool = False, force: bool = False
@@ -514,10 +514,10 @@ class Repo:
             >>> ama.Repo.open("worktree").remove(["model.txt"], keep_files=True).removed
             ('model.txt',)
         """
-        from ama.operations import editing
+        from ama.operations import edit
 
         chosen = several(paths)
-        return editing.remove(self._session, chosen, keep_files=keep_files, force=force)
+        return edit.remove(self._session, chosen, keep_files=keep_files, force=force)
 
     def restore(
         self,
@@ -549,10 +549,10 @@ class Repo:
             >>> ama.Repo.open("worktree").restore(["model.txt"]).restored
             ('model.txt',)
         """
-        from ama.operations import editing
+        from ama.operations import edit
 
         chosen = several(paths)
-        return editing.restore(self._session, chosen, staged=staged, source=source, force=force)
+        return edit.restore(self._session, chosen, staged=staged, source=source, force=force)
 
     def set(
         self,
@@ -579,14 +579,14 @@ class Repo:
             >>> ama.Repo.open("worktree").set(message="a first model").message
             'a first model'
         """
-        from ama.operations import editing
+        from ama.operations import edit
 
         if message is not None:
             check_text("message", message)
         if not isinstance(metadata or {}, Mapping):
             raise InvalidInput("metadata is a mapping of names to texts, numbers or truth values")
         names, dropped = several(aliases), several(unset)
-        editing.set_notes(self._session, names, message, metadata or {}, dropped)
+        edit.set_notes(self._session, names, message, metadata or {}, dropped)
         return self.noted()
 
     def noted(self) -> Staged:
@@ -630,11 +630,11 @@ class Repo:
             >>> ama.Repo.init(repo.root, "reports").link("models@best", label="model").number
             1
         """
-        from ama.operations import linking
+        from ama.operations import edit
 
         check_text("asset's name", asset)
         check_text("label", label)
-        link = linking.link(self._session, asset, label, class_name, alias=alias)
+        link = edit.link(self._session, asset, label, class_name, alias=alias)
         return next(ref for ref in self.refs() if ref.asset == link.asset.hex())
 
     def refs(self) -> tuple[Ref, ...]:
@@ -667,10 +667,10 @@ class Repo:
             >>> repo.unlink("models/1").class_name
             'models'
         """
-        from ama.operations import linking
+        from ama.operations import edit
 
         check_text("asset's name", asset)
-        return linking.take_back(self._session, self.refs(), asset)
+        return edit.take_back(self._session, self.refs(), asset)
 
     # Publishing
 
@@ -691,11 +691,11 @@ class Repo:
             >>> ama.Repo.open("worktree").commit("trained longer").created
             True
         """
-        from ama.operations import uploading
+        from ama.operations import upload
 
         if message is not None:
             check_text("message", message)
-        return uploading.commit(self._session, message, _code_directory(code))
+        return upload.commit(self._session, message, _code_directory(code))
 
     def upload(
         self,
@@ -734,11 +734,11 @@ class Repo:
             >>> repo.upload().published
             ()
         """
-        from ama.operations import uploading
+        from ama.operations import upload
 
         if message is not None:
             check_text("message", message)
-        return uploading.upload(
+        return upload.upload(
             self._session,
             remote,
             message,
@@ -770,9 +770,9 @@ class Repo:
             >>> [asset.number for asset in repo.push().published]
             [2]
         """
-        from ama.operations import uploading
+        from ama.operations import upload
 
-        return uploading.push(self._session, remote, new_store=new_store, repair=repair)
+        return upload.push(self._session, remote, new_store=new_store, repair=repair)
 
     def fetch(self, *, remote: str | None = None, force: bool = False) -> FetchResult:
         """Look at a store, and tell which assets of this class are new there.
@@ -792,9 +792,9 @@ class Repo:
             >>> ama.Repo.open("worktree").fetch().new_assets
             ()
         """
-        from ama.operations import switching
+        from ama.operations import switch
 
-        return switching.fetch(self._session, remote, force=force)
+        return switch.fetch(self._session, remote, force=force)
 
     def pull(self, *, remote: str | None = None, force: bool = False) -> SwitchResult:
         """Bring the worktree to what HEAD's alias points to now, or to the class's newest asset.
@@ -813,9 +813,9 @@ class Repo:
             >>> ama.Repo.open("worktree").pull().new.number
             1
         """
-        from ama.operations import switching
+        from ama.operations import switch
 
-        return switching.pull(self._session, remote, force=force)
+        return switch.pull(self._session, remote, force=force)
 
     def switch(self, asset: str, *, force: bool = False) -> SwitchResult:
         """Make the worktree hold another asset.
@@ -833,9 +833,9 @@ class Repo:
             >>> ama.Repo.open("worktree").switch("models/1").changes
             ()
         """
-        from ama.operations import switching
+        from ama.operations import switch
 
-        return switching.switch(self._session, asset, force=force)
+        return switch.switch(self._session, asset, force=force)
 
     def store(self, remote: str | None = None) -> Store:
         """Return the store that this worktree publishes to, or another one.

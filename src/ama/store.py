@@ -831,7 +831,7 @@ class Store:
             >>> ama.Store.open("store").accept().lost_assets
             ()
         """
-        from ama.operations.accepting import accept
+        from ama.operations.rollback import accept
 
         accepted = accept(self.remote)
         return FetchResult(self.url, (), accepted.assets, accepted.aliases)

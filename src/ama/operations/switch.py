@@ -11,10 +11,10 @@ from functools import partial
 from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
-from ama.operations.accepting import Accepted, accept, keep_lost_commits, lost_commits
-from ama.operations.noted import named, taking_back
+from ama.operations.edit import named, taking_back
+from ama.operations.inspect import is_ahead
+from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.session import Session
-from ama.operations.standing import is_ahead
 from ama.results import FetchResult, SwitchResult
 from ama.stores.description import Describer
 from ama.stores.log_view import LogView

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ama.errors import Conflict, NotFound, shown
+from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
+from ama.format.hashing import short
 from ama.format.names import check_alias
-from ama.format.objects import check_metadata
-from ama.operations.inspecting import is_tracked, staged_changes
-from ama.operations.noted import named, taking_back
+from ama.format.objects import Kind, RefLink, check_metadata, encode_asset
+from ama.operations.inspect import is_tracked, staged_changes
 from ama.operations.session import Session
-from ama.operations.uploading import settle
+from ama.operations.upload import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
+from ama.stores.revisions import find_alias
 from ama.system.encoding import given, to_system
-from ama.values import Scalar
+from ama.values import Ref, Scalar
 from ama.worktree import add as adding
 from ama.worktree import restore as restoring
 from ama.worktree.head import Head, Unpublished
@@ -294,3 +296,142 @@ def _note_on(session: Session, head: Head, change: Change) -> None:
         # An upload or a commit has moved it, perhaps before this was noted.
         head = now
         tree.index.update(noted)
+
+
+def link(
+    session: Session, name: str, label: str, class_name: str | None, *, alias: bool
+) -> RefLink:
+    """Note that the next asset was made from the one that a name means; return the link."""
+    session.tree.require_settled()
+    asset = find(session, name, class_name, alias=alias)
+    session.require_live(asset)
+    made = take(session, asset, label)
+    note(session, lambda notes: replace(notes, refs=with_ref(notes.refs, made)))
+    return made
+
+
+def take_back(session: Session, refs: Sequence[Ref], name: str) -> Ref:
+    """Take a noted link back, and return it."""
+    gone = find_noted(session, refs, name)
+
+    def change(notes: Notes) -> Notes:
+        return replace(notes, refs=tuple(r for r in notes.refs if r.asset.hex() != gone.asset))
+
+    note(session, change)
+    return gone
+
+
+def find(session: Session, name: str, class_name: str | None, *, alias: bool) -> bytes:
+    """Return the id of an asset to link: by any of its names, else by an alias of any class.
+
+    The store is asked: what this machine saw last may not be what the alias means now.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput: several classes have the alias.
+        StorageError: the store can't be reached.
+    """
+    _, head = session.tree.head.read()
+    if name.startswith("@") and class_name is not None:
+        name = class_name + name
+    view = session.fresh_view(head)
+    url = session.url(None, head)
+    if view is not None and "@" not in name and (alias or class_name is not None):
+        return find_alias(view, name, url, class_name)[1]
+    plain = not any(mark in name for mark in "/@~") and name != "HEAD"
+    if view is not None and plain and name not in view.class_names and not _is_id(name):
+        return find_alias(view, name, url, or_class=True)[1]
+    return session.resolve(name, fresh=True)
+
+
+def _is_id(name: str) -> bool:
+    return len(name) >= 7 and all(digit in "0123456789abcdefABCDEF" for digit in name)
+
+
+def take(session: Session, asset: bytes, label: str) -> RefLink:
+    """Return the link to an asset, whose record is kept here, for it goes along with a push."""
+    _, head = session.tree.head.read()
+    if asset == head.asset:
+        # What HEAD is made of is its parent already, and says so in its history.
+        raise InvalidInput("the next asset comes from HEAD anyway, and needs no link to it")
+    found = session.sources().asset(asset)
+    with session.tree.objects.writing() as writer:
+        waiting = [asset]
+        while waiting:
+            at = waiting.pop()
+            if at in session.tree.objects or at in writer:
+                continue
+            try:
+                record = session.sources().asset(at)
+            except AmaError:
+                if at == asset:
+                    raise
+                continue
+            writer.add(Kind.ASSET, at, encode_asset(record))
+            waiting += [*(ref.asset for ref in record.refs), *record.parents]
+    return RefLink(asset, found.class_name, label)
+
+
+def with_ref(refs: Sequence[RefLink], link: RefLink) -> tuple[RefLink, ...]:
+    """Return the refs with one more; a link to the same asset is replaced by it, but without a
+    label it keeps the one that it had.
+    """
+    labels = [ref.label for ref in refs if ref.asset == link.asset] if not link.label else []
+    made = replace(link, label=labels[0]) if labels else link
+    return (*(ref for ref in refs if ref.asset != link.asset), made)
+
+
+def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:
+    """Return the noted link that a name means.
+
+    Raises:
+        NotFound: none does.
+        InvalidInput: several do.
+    """
+    named = [
+        ref
+        for ref in refs
+        if name in (ref.class_name, f"{ref.class_name}/{ref.number}", *ref.aliases)
+        or (len(name) >= 7 and ref.asset.startswith(name.lower()))
+    ]
+    if not named and "@" in name:
+        asset = session.resolve(name).hex()
+        named = [ref for ref in refs if ref.asset == asset]
+    if not named:
+        raise NotFound(f"{shown(name)} is not linked", hint="see what is: ama ref list")
+    if len(named) > 1:
+        raise InvalidInput(
+            f"{shown(name)} names several links: {', '.join(ref.name for ref in named)}",
+            hint="give its id",
+        )
+    return named[0]
+
+
+def named(notes: Notes) -> tuple[str, ...]:
+    """Name all that is set.
+
+    Example:
+        >>> named(Notes(aliases=("best",), message="wider", metadata={"lr": 0.1}))
+        ('alias best', 'the message', 'metadata lr')
+    """
+    parts = [f"alias {alias}" for alias in notes.aliases]
+    parts += ["the message"] if notes.message is not None else []
+    parts += [f"metadata {key}" for key in notes.metadata]
+    parts += [f"the link to {short(ref.asset)}" for ref in notes.refs]
+    return tuple(parts)
+
+
+def taking_back(notes: Notes) -> Iterator[str]:
+    """Yield the commands that take back all that is set.
+
+    Example:
+        >>> list(taking_back(Notes(aliases=("best",), message="wider")))
+        ['ama set --unset alias:best --unset message']
+    """
+    keys = [f"alias:{alias}" for alias in notes.aliases]
+    keys += ["message"] if notes.message is not None else []
+    keys += notes.metadata
+    if keys:
+        yield shlex.join(["ama", "set", *(word for key in keys for word in ("--unset", key))])
+    for ref in notes.refs:
+        yield f"ama ref remove {short(ref.asset)}"

@@ -19,8 +19,8 @@ from ama.errors import (
     StorageError,
 )
 from ama.format.objects import Kind
-from ama.operations.accepting import keep_lost_files
-from ama.operations.mending import mend_log
+from ama.operations.repair import mend_log
+from ama.operations.rollback import keep_lost_files
 from ama.operations.session import Session, now
 from ama.results import CommitResult, NoCode, UploadResult
 from ama.storage.protocol import Storage
