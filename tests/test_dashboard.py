@@ -26,14 +26,11 @@ import ama
 from ama.catalog.overview import AssetLine
 from ama.catalog.questions import Browser
 from ama.config import set_value
-from ama.dashboard.application import application
+from ama.dashboard.application import application, serve
 from ama.dashboard.charts import lines, scatter, thinned
 from ama.dashboard.compare_views import Comparing
-from ama.dashboard.exporting import MOST_FILES, export
-from ama.dashboard.indexing import DIGITS
-from ama.dashboard.markdown import render
-from ama.dashboard.previews import preview
-from ama.dashboard.server import serve
+from ama.dashboard.export import DIGITS, MOST_FILES, export
+from ama.dashboard.previews import preview, render
 from ama.dashboard.site import MARKER, Site
 from ama.errors import AlreadyExists, Conflict, StorageError
 from ama.format.hashing import blob_id
@@ -764,7 +761,7 @@ class TestDamage:
             shutil.copytree(store.url, server.files / "ama")
             client = browser_of(ama.Store.open(f"{proxy.url}/ama"))
             seen(client, "/classes/models")
-            monkeypatch.setattr("ama.dashboard.reaching.PATIENCE", 0.5)
+            monkeypatch.setattr("ama.dashboard.application.PATIENCE", 0.5)
             proxy.rule = lambda request: "drop"
             for address in ("/", "/assets/models/1", "/assets/models/1/download/model.h5"):
                 started = time.monotonic()
@@ -1006,9 +1003,9 @@ class TestExport:
     def test_the_index_has_its_limits(
         self, store: ama.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("ama.dashboard.indexing.MOST_ASSET_BYTES", 300)
-        monkeypatch.setattr("ama.dashboard.indexing.MOST_SAID_BYTES", 100)
-        monkeypatch.setattr("ama.dashboard.indexing.MOST_FILES", 2)
+        monkeypatch.setattr("ama.dashboard.export.MOST_ASSET_BYTES", 300)
+        monkeypatch.setattr("ama.dashboard.export.MOST_SAID_BYTES", 100)
+        monkeypatch.setattr("ama.dashboard.export.MOST_INDEXED", 2)
         export(store, tmp_path / "site")
         page = text_of(self.read(tmp_path / "site/search"))
         said = re.search(r"(\d) assets of this copy can be found; (\d) older ones are not", page)

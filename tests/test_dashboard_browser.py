@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import ama
-from ama.dashboard.exporting import export
+from ama.dashboard.export import export
 from conftest import PROJECT, Ama
 from servers import plain_http
 from test_dashboard import SCRIPT, publish, publish_hostile

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-import ama.dashboard.exporting  # noqa: F401 - a fork of another user can't read it
+import ama.dashboard.export  # noqa: F401 - a fork of another user can't read it
 from ama import Store
 from ama.cli.app import COMMANDS, build
 from ama.cli.running import run as run_command

@@ -103,7 +103,7 @@ DISK_READS: dict[str, set[str]] = {
     "mmap.mmap": set(),
 }
 DISK_READ_METHODS: dict[str, set[str]] = {
-    "read_bytes": {"dashboard.rendering", "dashboard.exporting"},  # files of this package
+    "read_bytes": {"dashboard.rendering", "dashboard.export"},  # files of this package
     "read_text": set(),
     "iterdir": {"contents.hdf5_process"},  # a directory that it has just made
 }

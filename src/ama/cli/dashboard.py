@@ -55,8 +55,8 @@ def dashboard(
         raise InvalidInput("--files says which files an export has", hint="add --export DIR")
     store = open_store(remote)
     try:
-        from ama.dashboard.exporting import export as write
-        from ama.dashboard.server import serve
+        from ama.dashboard.application import serve
+        from ama.dashboard.export import export as write
     except ImportError as error:
         raise InvalidInput(
             f"the packages of the dashboard aren't installed: there is no {error.name}",

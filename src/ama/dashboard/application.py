@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import secrets
+import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qs, quote
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
@@ -23,16 +32,17 @@ from starlette.routing import Route
 from ama.asset import Asset
 from ama.catalog.questions import Browser
 from ama.dashboard import asset_views, views
-from ama.dashboard.asking import Asked, asset_number
 from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
-from ama.dashboard.reaching import Reaching
+from ama.dashboard.queries import Asked, asset_number
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
-from ama.dashboard.ways import Way, ways_from
+from ama.dashboard.views import Way, ways_from
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.format.hashing import Hasher
 from ama.store import Store
+from ama.system.parallel import start
+from ama.system.progress import NO_PROGRESS, Progress
 from ama.values import File
 
 _MOST_FIELDS = 400
@@ -296,3 +306,162 @@ def _begun(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Read the first piece, so that what is damaged there is told by a page."""
     first = next(pieces, b"")
     return iterate_in_threadpool(chain([first], pieces))
+
+
+PORT = 8640
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A dashboard that is about to be served: where, and the token that it demands, if any."""
+
+    url: str
+    token: str | None
+    _app: App
+    _socket: socket.socket
+
+    @property
+    def address(self) -> str:
+        """What is opened in a browser."""
+        return f"{self.url}?token={self.token}" if self.token else self.url
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._socket.close()
+
+    def run(self) -> None:
+        """Serve until the process is interrupted."""
+        config = uvicorn.Config(
+            self._app,
+            log_level="error",
+            access_log=False,
+            use_colors=False,  # else it asks a stream, and there may be none
+            server_header=False,
+            lifespan="off",
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        uvicorn.Server(config).run(sockets=[self._socket])
+
+
+def serve(
+    store: Store,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    progress: Progress = NO_PROGRESS,
+) -> Serving:
+    """Take the port that a dashboard is to be served at, and read what its first page asks for.
+
+    Args:
+        store: the store.
+        host: the address that it listens on. Beyond this machine it demands a token.
+        port: the port; 0 for any that is free.
+        progress: is told of the reading that a store needs that was not asked before.
+
+    Raises:
+        StorageError: it can't listen there.
+    """
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = _listen(family, place)
+    except (socket.gaierror, UnicodeError) as error:
+        raise StorageError(
+            f"can't listen on '{shown(host)}': there is no such host",
+            hint="give a name or an address of this machine: --host 127.0.0.1",
+        ) from error
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StorageError(
+            f"can't listen on {shown(host)}, port {port}: {why}",
+            hint="use another --host, or another port: --port 0 takes one that is free",
+        ) from error
+    browser = Browser(store.remote, store.settings, progress)
+    with suppress(AmaError):  # the pages will say so
+        views.home(store, browser)
+    token = None if _is_loopback(place[0]) else secrets.token_urlsafe(24)
+    hosts = None if token else LOOPBACK | {host.lower()}
+    named = socket.gethostname() if place[0] in ("0.0.0.0", "::") else host
+    shown_host = f"[{named}]" if ":" in named else named
+    url = f"http://{shown_host}:{listening.getsockname()[1]}/"
+    return Serving(url, token, application(store, browser, token=token, hosts=hosts), listening)
+
+
+def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
+    # Named as TCP, it is taken for that: what is sent in two pieces isn't held back 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_loopback(address: object) -> bool:
+    try:
+        return ipaddress.ip_address(str(address)).is_loopback
+    except ValueError:
+        return False
+
+
+Answer = TypeVar("Answer")
+
+PATIENCE = 3.0
+"""Seconds that a page waits for a store."""
+
+
+class Reaching(Generic[Answer]):
+    """Asks a store something, and waits for the answer only so long.
+
+    One question is under way at a time, for all who wait. It goes on behind them, so that who asks
+    next learns what came of it.
+
+    Args:
+        ask: asks the store.
+        url: where it is.
+
+    Example:
+        >>> Reaching(lambda: 7, "store").answer()
+        7
+    """
+
+    def __init__(self, ask: Callable[[], Answer], url: str) -> None:
+        self._ask = ask
+        self._url = url
+        self._starting = Lock()
+        self._asked: Future[Answer] | None = None
+        self._since = 0.0
+
+    def answer(self) -> Answer:
+        """Return what the store answers.
+
+        Raises:
+            StorageError: it can't be reached, or hasn't answered yet.
+            IntegrityError: what it says is damaged.
+        """
+        with self._starting:
+            if self._asked is None or self._asked.done():
+                self._asked, self._since = Future(), time.monotonic()
+                # One that never ends is no reason for the process not to.
+                try:
+                    start(Thread(target=self._settle, args=(self._asked,), daemon=True))
+                except StorageError:
+                    self._asked = None  # else it would be waited for
+                    raise
+            asked, since = self._asked, self._since
+        try:
+            return asked.result(max(0, since + PATIENCE - time.monotonic()))
+        except TimeoutError:
+            raise StorageError(
+                f"{self._url} has not answered for {time.monotonic() - since:.0f} seconds",
+                retryable=True,
+            ) from None
+
+    def _settle(self, asked: Future[Answer]) -> None:
+        try:
+            asked.set_result(self._ask())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            asked.set_exception(error)

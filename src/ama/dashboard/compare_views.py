@@ -14,11 +14,10 @@ from ama.asset import Asset, compare
 from ama.catalog.compare import number_of
 from ama.catalog.values import Comparison, FileRow, Row
 from ama.contents.comparison import ContentDiff, FileDiff, TensorChange
-from ama.dashboard.asking import MOST_COMPARED, Asked
 from ama.dashboard.charts import lines
+from ama.dashboard.queries import MOST_COMPARED, Asked
 from ama.dashboard.rendering import Page
-from ama.dashboard.views import panel
-from ama.dashboard.ways import Way, ways_from
+from ama.dashboard.views import Way, panel, ways_from
 from ama.errors import AmaError, Conflict, InvalidInput, NotFound
 from ama.store import Store
 
