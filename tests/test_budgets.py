@@ -17,7 +17,7 @@ from blake3 import blake3
 
 import ama
 import ama.stores.object_reader
-from ama.cli.running import run
+from ama.cli.main import run
 from ama.errors import StorageError
 from ama.format.chunking import LARGEST
 from ama.format.entries import MAX_NEEDS, Publish, decode_entry

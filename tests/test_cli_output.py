@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ama.cli import progress
+from ama.cli import output
 from ama.cli.output import Console, console, count, first_line, plain, size, when
 from ama.cli.rendering import (
     alias_change_text,
@@ -243,17 +243,17 @@ def stderr_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr_terminal(monkeypatch)
-    assert isinstance(progress.terminal_progress(), progress.TerminalProgress)
+    assert isinstance(output.terminal_progress(), output.TerminalProgress)
     monkeypatch.setattr(console, "quiet", True)
-    assert progress.terminal_progress() is NO_PROGRESS
+    assert output.terminal_progress() is NO_PROGRESS
     monkeypatch.setattr(console, "quiet", False)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert progress.terminal_progress() is NO_PROGRESS
+    assert output.terminal_progress() is NO_PROGRESS
 
 
 def test_short_work_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = stderr_terminal(monkeypatch)
-    bar = progress.TerminalProgress()
+    bar = output.TerminalProgress()
     bar.start("hashing", 1000)
     bar.advance(1000)
     bar.finish()
@@ -262,9 +262,9 @@ def test_short_work_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_long_work_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = stderr_terminal(monkeypatch)
-    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(progress, "_REFRESH_S", 0.0)
-    bar = progress.TerminalProgress()
+    monkeypatch.setattr(output, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(output, "_REFRESH_S", 0.0)
+    bar = output.TerminalProgress()
     bar.start("hashing [red]", 3_000_000)
     bar.advance(1_500_000)
     bar.advance(500_000)

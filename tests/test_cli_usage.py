@@ -16,8 +16,8 @@ import pytest
 import typer
 
 from ama import errors
-from ama.cli import app
-from ama.cli.running import failure_of
+from ama.cli import commands
+from ama.cli.main import failure_of
 from conftest import Ama
 
 GROUPS = {"alias", "config", "ref", "remote"}
@@ -27,7 +27,7 @@ NOT_REPORTING = {"cat"}
 def every_command() -> list[tuple[str, ...]]:
     """The words of every command, those of groups included."""
     found: list[tuple[str, ...]] = []
-    for name, entry in app.COMMANDS.items():
+    for name, entry in commands.COMMANDS.items():
         target = getattr(import_module(f"ama.cli.{entry.module}"), entry.target)
         if isinstance(target, typer.Typer):
             found += [(name, str(info.name)) for info in target.registered_commands]
@@ -58,14 +58,14 @@ def test_help_has_an_example_and_every_option_has_help(words: tuple[str, ...], r
 
 def test_no_option_is_named_by_typer() -> None:
     """Typer 0.27.0 names an option that is not named here after its metavar."""
-    for source in Path(app.__file__).parent.glob("*.py"):
+    for source in Path(commands.__file__).parent.glob("*.py"):
         text = source.read_text(encoding="utf-8")
         assert not re.search(r"typer\.Option\(\s*[^\s\"]", text), source.name
 
 
-@pytest.mark.parametrize("name", app.COMMANDS)
+@pytest.mark.parametrize("name", commands.COMMANDS)
 def test_the_summary_is_the_first_line_of_the_docstring(name: str) -> None:
-    entry = app.COMMANDS[name]
+    entry = commands.COMMANDS[name]
     target = getattr(import_module(f"ama.cli.{entry.module}"), entry.target)
     if isinstance(target, typer.Typer):
         assert str(target.info.help).startswith(entry.summary)
@@ -76,7 +76,7 @@ def test_the_summary_is_the_first_line_of_the_docstring(name: str) -> None:
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=str)
 def test_the_help_of_ama_names_every_command(words: tuple[str, ...], run: Ama) -> None:
     result = run.ok(*words)
-    for name, entry in app.COMMANDS.items():
+    for name, entry in commands.COMMANDS.items():
         assert f"  {name}" in result.stdout
         assert entry.summary in result.stdout
 

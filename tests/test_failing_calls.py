@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from ama import Repo, Store
-from ama.cli.running import failure_of
-from ama.cli.running import run as run_command
+from ama.cli.main import failure_of
+from ama.cli.main import run as run_command
 from ama.contents.hdf5_process import read_hdf5
 from ama.errors import StorageError
 from ama.results import NoCode
@@ -93,7 +93,7 @@ def test_a_call_that_fails_is_an_error_of_the_storage(
 
 def test_too_few_descriptors_are_said_to_be_too_few(work: Path) -> None:
     code = (
-        "import os, sys; from ama.cli.running import run\n"
+        "import os, sys; from ama.cli.main import run\n"
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "held = []\n"
         "try:\n"

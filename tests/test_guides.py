@@ -11,7 +11,7 @@ import ast
 import re
 from pathlib import Path
 
-from ama.cli.app import COMMANDS
+from ama.cli.commands import COMMANDS
 from conftest import PROJECT
 from test_layers import MODULES, ROOMS
 

@@ -21,8 +21,8 @@ import pytest
 
 import ama.dashboard.export  # noqa: F401 - a fork of another user can't read it
 from ama import Store
-from ama.cli.app import COMMANDS, build
-from ama.cli.running import run as run_command
+from ama.cli.commands import COMMANDS, build
+from ama.cli.main import run as run_command
 from conftest import TRAINING_RUNS, Ama
 
 NOBODY = 4711
@@ -200,7 +200,7 @@ def every_command() -> list[tuple[str, ...]]:
 def help_of(commands: Sequence[tuple[str, ...]], *options: str) -> list[str]:
     """What `--help` says of each command, in one process with these options of Python."""
     code = (
-        "import json, sys; from ama.cli.running import run\n"
+        "import json, sys; from ama.cli.main import run\n"
         "for words in json.loads(sys.argv[1]):\n"
         "    print('\\0' + str(run([*words, '--help'])))"
     )

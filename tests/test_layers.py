@@ -88,18 +88,18 @@ DISK_METHODS = {
 # What opens or lists what may be anything by now, a pipe or gone: `fs` does, with care and a clear
 # error. Each name, and the modules that may use it all the same.
 DISK_READS: dict[str, set[str]] = {
-    "open": {"format.hashing", "cli.streams"},  # with the care of `fs`; the null device
+    "open": {"format.hashing", "cli"},  # with the care of `fs`; the null device
     "os.open": {
         "system.syscalls",
         "format.hashing",
-        "cli.running",
-        "cli.streams",
+        "cli.main",
+        "cli",
     },  # the null device
     "io.open": set(),
     "os.fdopen": set(),
     "os.listdir": {"stores.creation"},  # where each error has a meaning of its own
     "os.readlink": set(),
-    "os.scandir": {"storage.local", "storage.permissions", "worktree.scan", "cli.opening"},
+    "os.scandir": {"storage.local", "storage.permissions", "worktree.scan", "cli.targets"},
     "mmap.mmap": set(),
 }
 DISK_READ_METHODS: dict[str, set[str]] = {
@@ -165,7 +165,7 @@ def imported_names(module: str) -> Iterator[tuple[str, int]]:
             if isinstance(name, ast.Constant):
                 yield str(name.value), node.lineno
             else:  # a computed name could be anything
-                allowed = {"ama", "cli.app", "storage.fsspec"}
+                allowed = {"ama", "cli.commands", "storage.fsspec"}
                 assert module in allowed, f"{MODULES[module]}:{node.lineno}"
 
 

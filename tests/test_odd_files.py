@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ama import Repo
-from ama.cli.running import run as run_command
+from ama.cli.main import run as run_command
 from ama.errors import StorageError
 from ama.format.hashing import hash_file
 from ama.system.fs import hold, open_file, read_file, write_private

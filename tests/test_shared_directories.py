@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ama import Repo, Store
-from ama.cli.running import run as run_command
+from ama.cli.main import run as run_command
 from ama.errors import StorageError
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ama.cli.app import new_group, register
 from ama.cli.arguments import AssetArgument, RemoteOption
+from ama.cli.commands import new_group, register
 from ama.cli.completion import complete_class, complete_class_alias
-from ama.cli.opening import find_repo, name_in_store, open_store
 from ama.cli.output import console, when
 from ama.cli.rendering import alias_change_text
+from ama.cli.targets import find_repo, name_in_store, open_store
 from ama.values import AliasMove, display_name
 
 AliasArgument = Annotated[

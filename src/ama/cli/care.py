@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.arguments import RemoteOption, expand_paths, is_here
-from ama.cli.opening import find_repo, load_settings, open_store
 from ama.cli.output import console, count, size
+from ama.cli.targets import find_repo, load_settings, open_store
 from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ _MARKS = ("@", ":")
 
 
 def _is_group(word: str) -> bool:
-    from ama.cli.app import COMMANDS
+    from ama.cli.commands import COMMANDS
 
     return word in COMMANDS and COMMANDS[word].target == "app"
 
@@ -133,7 +133,7 @@ def complete_asset(incomplete: str) -> list[str]:
 
 
 def _class_here() -> str:
-    from ama.cli.opening import open_repo
+    from ama.cli.targets import open_repo
 
     return open_repo().class_name
 
@@ -145,7 +145,7 @@ def complete_asset_or_file(incomplete: str) -> list[str]:
         return complete_asset(incomplete)
 
     def paths() -> Iterator[str]:
-        from ama.cli.opening import open_source
+        from ama.cli.targets import open_source
 
         name = asset or "HEAD"
         if name != "HEAD" and _is_far():
@@ -159,7 +159,7 @@ def complete_file(incomplete: str) -> list[str]:
     """Paths of HEAD's files; names of assets, and behind a `:` the paths of theirs."""
 
     def paths() -> Iterator[str]:
-        from ama.cli.opening import open_repo
+        from ama.cli.targets import open_repo
 
         return (file.path for file in open_repo().files())
 
@@ -171,7 +171,7 @@ def complete_link(incomplete: str) -> list[str]:
     """Assets that are linked for the next upload."""
 
     def links() -> Iterator[str]:
-        from ama.cli.opening import open_repo
+        from ama.cli.targets import open_repo
 
         for ref in open_repo().refs():
             yield ref.asset[:10] if ref.number is None else f"{ref.class_name}/{ref.number}"
@@ -183,7 +183,7 @@ def complete_noted(incomplete: str) -> list[str]:
     """What can be unset: metadata keys, aliases and the message of the next upload."""
 
     def keys() -> Iterator[str]:
-        from ama.cli.opening import open_repo
+        from ama.cli.targets import open_repo
 
         noted = open_repo().noted()
         yield from noted.metadata
@@ -198,7 +198,7 @@ def complete_remote(incomplete: str) -> list[str]:
     """Names of remotes."""
 
     def remotes() -> Iterator[str]:
-        from ama.cli.opening import load_settings
+        from ama.cli.targets import load_settings
 
         return iter(load_settings().remotes)
 
@@ -218,7 +218,7 @@ def complete_key(incomplete: str) -> list[str]:
 
 def _names(find: Callable[[Store], Iterator[str]], incomplete: str) -> list[str]:
     def names() -> Iterator[str]:
-        from ama.cli.opening import open_store
+        from ama.cli.targets import open_store
 
         return iter(()) if _is_far() else find(open_store())
 
@@ -227,7 +227,7 @@ def _names(find: Callable[[Store], Iterator[str]], incomplete: str) -> list[str]
 
 def _is_far() -> bool:
     """Whether the default store is across a network."""
-    from ama.cli.opening import load_settings
+    from ama.cli.targets import load_settings
 
     return "://" in load_settings().remote_url()
 

@@ -22,16 +22,6 @@ from ama.cli.arguments import (
     worktree_paths,
 )
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_file
-from ama.cli.opening import (
-    find_repo,
-    name_in_store,
-    note_if_away,
-    open_repo,
-    open_source,
-    open_store,
-    path_in_asset,
-    way_to_a_worktree,
-)
 from ama.cli.output import console, count, first_line, plain, size, when
 from ama.cli.rendering import (
     as_seen_from_here,
@@ -48,12 +38,22 @@ from ama.cli.rendering import (
     print_origin,
 )
 from ama.cli.reports import code_text, fact_lines, unread_lines, unread_text, where_text
+from ama.cli.targets import (
+    find_repo,
+    name_in_store,
+    note_if_away,
+    open_repo,
+    open_source,
+    open_store,
+    path_in_asset,
+    way_to_a_worktree,
+)
 from ama.system.encoding import from_system
 
 if TYPE_CHECKING:
     from ama.catalog.unread import Unread
     from ama.catalog.values import Summary
-    from ama.cli.opening import Source
+    from ama.cli.targets import Source
     from ama.contents.comparison import FileDiff
     from ama.values import Change
 
@@ -323,7 +323,7 @@ def diff(
     if len(assets) > 2:
         raise typer.BadParameter("at most two assets; paths go after --")
     if any(":" in word for word in assets):
-        from ama.cli.differences import as_paths
+        from ama.cli.rendering import as_paths
 
         raise typer.BadParameter(f"a path goes after --: {as_paths(assets)}")
     old, new, *_ = [*assets, None, None]
@@ -357,7 +357,7 @@ class _Found:
 
 
 def _print_contents(found: _Found) -> None:
-    from ama.cli.differences import described, print_file_diff
+    from ama.cli.rendering import described, print_file_diff
 
     if console.json:
         console.print_json([described(diff) for diff in found.contents()])

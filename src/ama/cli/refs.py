@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ama.cli.app import new_group, register
+from ama.cli.commands import new_group, register
 from ama.cli.completion import complete_link
-from ama.cli.opening import open_repo
 from ama.cli.output import console
 from ama.cli.rendering import next_upload, ref_text
+from ama.cli.targets import open_repo
 
 
 def list_() -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.app import PROGRAM
 from ama.cli.arguments import (
     AssetArgument,
     CodeOption,
@@ -18,17 +17,8 @@ from ama.cli.arguments import (
     MessageOption,
     RemoteOption,
 )
+from ama.cli.commands import PROGRAM
 from ama.cli.completion import complete_alias, complete_asset, complete_class
-from ama.cli.opening import (
-    find_repo,
-    load_settings,
-    name_in_store,
-    note_if_away,
-    open_repo,
-    open_source,
-    open_store,
-    open_to_change,
-)
 from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
     alias_change_text,
@@ -46,6 +36,16 @@ from ama.cli.rendering import (
     print_untracked,
     ref_text,
     warn_of_deprecated,
+)
+from ama.cli.targets import (
+    find_repo,
+    load_settings,
+    name_in_store,
+    note_if_away,
+    open_repo,
+    open_source,
+    open_store,
+    open_to_change,
 )
 from ama.cli.work import report_link, report_switch
 from ama.system.encoding import from_system, to_system
@@ -128,7 +128,7 @@ def push(
 
 
 def _repair_log(remote: str | None) -> None:
-    from ama.cli.progress import terminal_progress
+    from ama.cli.output import terminal_progress
     from ama.operations.repair import repair_log
 
     settings = load_settings()

@@ -19,7 +19,6 @@ from ama.cli.arguments import (
     worktree_paths,
 )
 from ama.cli.completion import complete_alias, complete_asset, complete_class, complete_noted
-from ama.cli.opening import find_repo, open_repo, open_to_change
 from ama.cli.output import console, count, first_line, short
 from ama.cli.rendering import (
     as_seen_from_here,
@@ -42,6 +41,7 @@ from ama.cli.rendering import (
     ref_text,
     warn_of_deprecated,
 )
+from ama.cli.targets import find_repo, open_repo, open_to_change
 from ama.system.encoding import from_system
 
 if TYPE_CHECKING:

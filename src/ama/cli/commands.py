@@ -57,13 +57,13 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "push": Entry("sharing", "push", "Publish commits that were made before."),
         "pull": Entry("sharing", "pull", "Fetch, and switch to where the alias points now."),
         "fetch": Entry("sharing", "fetch", "See what was published since."),
-        "copy": Entry("copying", "copy", "Copy an asset from one store to another."),
+        "copy": Entry("deletion", "copy", "Copy an asset from one store to another."),
         "list": Entry("sharing", "list_", "List classes, or the assets of a class."),
         "link": Entry("sharing", "link", "Link the asset that this one was made from."),
         "ref": Entry("refs", "app", "List and remove links to assets."),
-        "deprecate": Entry("retiring", "deprecate", "Advise against an asset."),
+        "deprecate": Entry("deletion", "deprecate", "Advise against an asset."),
         "delete": Entry(
-            "retiring", "delete", "Delete an asset: it is listed and downloaded no more."
+            "deletion", "delete", "Delete an asset: it is listed and downloaded no more."
         ),
         "alias": Entry("aliases", "app", "List, move and remove aliases."),
         "remote": Entry("remotes", "app", "List, add, check and remove remotes."),
@@ -74,14 +74,12 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
             "tracking", "compare", "Show what differs between assets, or rank a class."
         ),
         "lineage": Entry("tracking", "lineage", "Show what an asset was made from, and into what."),
-        "dashboard": Entry(
-            "dashboard", "dashboard", "Show a store's models and data in a browser."
-        ),
+        "dashboard": Entry("tracking", "dashboard", "Show a store's models and data in a browser."),
     },
     "Care": {
         "hash": Entry("care", "hash_", "Print the BLAKE3 of files, as b3sum does."),
         "fsck": Entry("care", "fsck", "Verify everything that is stored."),
-        "config": Entry("configuring", "app", "Read and change the configuration."),
+        "config": Entry("config", "app", "Read and change the configuration."),
     },
 }
 

@@ -17,9 +17,8 @@ from typing import Any
 
 import typer
 
-from ama.cli.app import COMMANDS, PROGRAM, build
+from ama.cli.commands import COMMANDS, PROGRAM, build
 from ama.cli.output import console
-from ama.cli.streams import take_any_text
 from ama.errors import AmaError, storage_error, too_few_threads
 
 # The options that every command has, behind its name.
@@ -273,3 +272,18 @@ def _discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def take_any_text() -> None:
+    """Let stdout and stderr print any text, and never fail at one.
+
+    A terminal gets its own encoding, and escapes for what that can't say. What goes into a pipe or
+    a file is UTF-8 whatever the locale, as names of files are: unless it is said otherwise.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is None:
+            continue
+        reconfigure(errors="backslashreplace")
+        if os.name != "nt" and "PYTHONIOENCODING" not in os.environ and not stream.isatty():
+            reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ama.cli.app import Group, new_group, register
+from ama.cli.commands import Group, new_group, register
 from ama.cli.completion import complete_key
-from ama.cli.opening import config_path
 from ama.cli.output import console
+from ama.cli.targets import config_path
 from ama.system.encoding import from_system
 
 UserOption = Annotated[

@@ -47,7 +47,7 @@ def open_to_change() -> Repo:
 
 
 def _open_here() -> Repo:
-    from ama.cli.progress import terminal_progress
+    from ama.cli.output import terminal_progress
     from ama.repo import Repo
 
     return Repo.open(Path.cwd(), progress=terminal_progress())
@@ -101,7 +101,7 @@ def open_store(remote: str | None = None) -> Store:
         repo = None
     if repo is not None:
         return repo.store(remote)
-    from ama.cli.progress import terminal_progress
+    from ama.cli.output import terminal_progress
     from ama.settings import Settings
     from ama.store import Store
 
