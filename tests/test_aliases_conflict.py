@@ -25,6 +25,7 @@ from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage
 from ama.storage.urls import open_storage
 from ama.system.syscalls import System
+from ama.wording.hints import words
 from counting_storage import CountingStorage
 
 LOG = re.compile(r"log/[0-9]{12}").fullmatch
@@ -233,7 +234,7 @@ def refused(team: Team, act: Callable[[], object], *said: str) -> Conflict:
     assert team.entries() == before
     for text in said:
         assert text in caught.value.message
-    assert caught.value.hint
+    assert words(caught.value.hints)
     return caught.value
 
 

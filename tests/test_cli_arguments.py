@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ama.cli.arguments import expand_paths, parse_metadata, parse_scalar, split_asset_path
 from ama.errors import InvalidInput, NotFound
+from ama.wording.hints import words
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_parse_scalar(text: str, value: object) -> None:
 def test_a_number_that_no_metadata_holds_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is too large for a number") as refused:
         parse_scalar(text)
-    assert "--meta-str" in (refused.value.hint or "")
+    assert "--meta-str" in (words(refused.value.hints) or "")
     assert len(str(refused.value)) < 80
 
 

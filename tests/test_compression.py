@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ama.errors import UPGRADE, FormatError, IntegrityError
 from ama.format.compression import PROBE_SIZE, RAW, WORTH_IT, ZSTD, compress, decompress
+from ama.wording.hints import words
 
 
 def noise(size: int, seed: bytes = b"noise") -> bytes:
@@ -137,7 +138,7 @@ def test_raw_bytes_have_the_size_that_they_should(stored: bytes) -> None:
 def test_a_codec_of_a_later_version(codec: int) -> None:
     with pytest.raises(FormatError, match=f"codec {codec}") as raised:
         decompress(codec, b"abc", 3, "example")
-    assert raised.value.hint == UPGRADE
+    assert words(raised.value.hints) == UPGRADE
 
 
 def test_many_threads_at_once() -> None:

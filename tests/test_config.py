@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ama import config
 from ama.errors import InvalidInput, NotFound, StorageError
 from ama.system.syscalls import System
+from ama.wording.hints import words
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(path: Path, key: str, hint: 
     for work in (lambda: config.set_value(path, key, "x"), lambda: config.unset(path, key)):
         with pytest.raises(InvalidInput, match="there is no setting") as caught:
             work()
-        assert hint in (caught.value.hint or "")
+        assert hint in (words(caught.value.hints) or "")
     assert not path.exists()
 
 

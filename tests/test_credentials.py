@@ -22,6 +22,7 @@ from ama.settings import user_config_path
 from ama.storage.backends import BACKENDS
 from ama.storage.credentials import ALLOWED
 from ama.storage.urls import parse_url
+from ama.wording.hints import words as words_of
 from conftest import Ama
 
 SECRET = "hunter2"
@@ -85,7 +86,7 @@ def test_an_option_is_a_credential_by_its_value(value: str) -> None:
     for options in ({"config_kwargs.proxies": value}, {"a.b.c": value}):
         with pytest.raises(InvalidInput, match="has a credential in its value") as caught:
             parse_url("s3://b/ama", options)
-        assert value not in f"{caught.value.message}{caught.value.hint}"
+        assert value not in f"{caught.value.message}{words_of(caught.value.hints)}"
 
 
 @pytest.mark.parametrize("scheme", ["https", "sftp", "s3", "gs", "az", "ftp", "memory"])
@@ -93,7 +94,7 @@ def test_a_url_with_a_password_is_refused_and_not_printed(scheme: str) -> None:
     for rest in ("/x", "", "?anon=true", "/x#y"):
         with pytest.raises(InvalidInput, match="has a password in it") as caught:
             parse_url(f"{scheme}://ann:{SECRET}@host{rest}")
-        assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+        assert SECRET not in f"{caught.value.message}{words_of(caught.value.hints)}"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_a_url_with_a_password_is_refused_and_not_printed(scheme: str) -> None:
 def test_a_slip_in_a_url_gives_no_password_away(url: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said) as caught:
         parse_url(url)
-    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+    assert SECRET not in f"{caught.value.message}{words_of(caught.value.hints)}"
     assert parse_url("./ann:x@y").base == "./ann:x@y"
 
 
@@ -144,8 +145,8 @@ def test_only_what_is_known_to_hold_no_credential_is_taken(scheme: str) -> None:
         assert name not in ALLOWED[package]
         with pytest.raises(InvalidInput) as caught:
             parse_url(f"{scheme}://host/x", {name: SECRET})
-        assert SECRET not in f"{caught.value.message}{caught.value.hint}"
-        assert BACKENDS[scheme].credentials in f"{caught.value.hint}"
+        assert SECRET not in f"{caught.value.message}{words_of(caught.value.hints)}"
+        assert BACKENDS[scheme].credentials in f"{words_of(caught.value.hints)}"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_value_that_may_be_a_secret_is_refused_and_not_printed(
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_url(url, options)
-    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+    assert SECRET not in f"{caught.value.message}{words_of(caught.value.hints)}"
 
 
 def test_the_docs_have_the_options_that_are_taken() -> None:

@@ -14,6 +14,7 @@ import ama.system.fs
 from ama import Repo, Store
 from ama.errors import FormatError, IntegrityError
 from ama.results import FsckReport
+from ama.wording.hints import words
 from conftest import Ama
 from damage import (
     ASSETS,
@@ -532,7 +533,8 @@ def test_the_one_before_is_still_there(world: World, name: str) -> None:
     with pytest.raises(IntegrityError) as caught:
         open_work(world).status()
     assert (
-        caught.value.hint == f"delete {path} to go back to how it was before the last change to it"
+        words(caught.value.hints)
+        == f"delete {path} to go back to how it was before the last change to it"
     )
     path.unlink()
     assert open_work(world).status().class_name == "models"
@@ -545,7 +547,7 @@ def test_a_lost_index_is_begun_anew(world: World) -> None:
         path.unlink()
     with pytest.raises(IntegrityError, match="missing") as caught:
         open_work(world).upload()
-    assert caught.value.hint == "begin anew from HEAD: ama restore --staged ."
+    assert words(caught.value.hints) == "begin anew from HEAD: ama restore --staged ."
     open_work(world).restore(["."], staged=True)
     status = open_work(world).status()
     assert (status.staged, status.changed, status.untracked) == ((), (), ("later.txt",))

@@ -36,6 +36,7 @@ from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell, to_cell
 from ama.catalog.unread import Gap
 from ama.errors import InvalidInput
+from ama.wording.hints import words
 
 
 @pytest.mark.parametrize(
@@ -579,7 +580,7 @@ def test_a_param_may_name_its_file() -> None:
 def test_what_is_no_condition_is_said(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_param(text)
-    assert caught.value.hint
+    assert words(caught.value.hints)
 
 
 @pytest.mark.parametrize("text", ["lr=<0.1", "lr=>0.1", "fw~ker", "fw=~ker", "lr<>1", "lr===1"])
@@ -587,7 +588,7 @@ def test_an_operator_that_there_is_not_is_no_value(text: str) -> None:
     for parse in (parse_meta, parse_param):
         with pytest.raises(InvalidInput, match="no operator") as caught:
             parse(text)
-        assert "!= < <= > >=" in str(caught.value.hint)
+        assert "!= < <= > >=" in str(words(caught.value.hints))
     assert parse_param("token= <unk>").value == "<unk>"
     assert parse_param("lr==1") == parse_param("lr=1")
 

@@ -50,14 +50,14 @@ def test_codes_are_stable_and_errors_can_be_caught_by_what_they_also_are(
 @each_kind
 def test_the_text_is_the_message_and_nothing_else(kind: type[errors.AmaError]) -> None:
     error = kind("it broke", hint="mend it")
-    assert (str(error), error.message, error.hint) == ("it broke", "it broke", "mend it")
-    assert kind("it broke").hint is None
+    assert (str(error), error.message, error.hints) == ("it broke", "it broke", ("mend it",))
+    assert kind("it broke").hints == ()
 
 
 @each_kind
 def test_an_error_comes_whole_out_of_another_process(kind: type[errors.AmaError]) -> None:
     error = pickle.loads(pickle.dumps(kind("it broke", hint="mend it")))
-    assert (type(error), str(error), error.hint) == (kind, "it broke", "mend it")
+    assert (type(error), str(error), error.hints) == (kind, "it broke", ("mend it",))
 
 
 def test_a_storage_error_says_if_a_retry_may_help() -> None:

@@ -28,6 +28,7 @@ from ama.results import NoCode
 from ama.storage.check import race
 from ama.storage.memory import MemoryStorage
 from ama.system import fs
+from ama.wording.hints import words as words_of
 
 READS = ("open", "fstat", "stat", "lstat", "listdir", "scandir", "readlink", "pread", "close")
 
@@ -231,7 +232,7 @@ def test_threads_that_cannot_be_started_are_an_error_of_the_storage(
             try:
                 does()
             except StorageError as error:
-                said.append(f"{error}: {error.hint}")
+                said.append(f"{error}: {words_of(error.hints)}")
         assert threading.active_count() == before
         does()  # nothing is held that a second try needs
     assert said

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ama.errors import Conflict, FormatError, IntegrityError, StorageError
 from ama.system import fs
 from ama.system.syscalls import System
+from ama.wording.hints import words
 from ama.worktree.generations import Generations
 from test_fs import crashes
 
@@ -271,8 +272,8 @@ def test_any_damage_is_named_with_the_way_back(tmp_path: Path, index: Generation
             index.read()
         assert str(path) in str(caught.value)
         if isinstance(caught.value, IntegrityError):
-            assert caught.value.hint is not None
-            assert f"delete {path} to go back" in caught.value.hint
+            assert words(caught.value.hints) is not None
+            assert f"delete {path} to go back" in words(caught.value.hints)
         path.write_bytes(whole)
     assert index.read() == (2, b"payload")
     path.write_bytes(b"")
@@ -288,7 +289,7 @@ def test_every_truncation_is_noticed(tmp_path: Path, index: Generations) -> None
         path.write_bytes(whole[:size])
         with pytest.raises(IntegrityError, match="is damaged") as caught:
             index.read()
-        assert "what it held is lost" in (caught.value.hint or "")
+        assert "what it held is lost" in (words(caught.value.hints) or "")
 
 
 def test_files_that_were_swapped_are_noticed(tmp_path: Path, index: Generations) -> None:

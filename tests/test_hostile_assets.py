@@ -12,6 +12,7 @@ from ama import Repo
 from ama.errors import InvalidInput, NotFound
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind, Kind, TreeEntry
+from ama.wording.hints import words as words_of
 from conftest import Ama
 from forging import Forge, listed
 
@@ -59,7 +60,7 @@ def test_what_git_takes_for_its_own_never_comes(
         assert not repo.diff(staged=True)
     with pytest.raises(InvalidInput) as caught:
         repo.switch("models/2")
-    command = re.search(r"ama (download .*)", caught.value.hint or "")
+    command = re.search(r"ama (download .*)", words_of(caught.value.hints) or "")
     assert command
     run.ok(*shlex.split(command[1].replace("DIR", "other")))
     assert (tmp_path / "other" / "weights").read_bytes() == b"2"
@@ -125,7 +126,7 @@ def test_what_could_not_be_listed_is_never_made(
     for act in (repo.commit, repo.upload):
         with pytest.raises(InvalidInput, match="more than can be listed") as caught:
             act()
-        assert "archives" in (caught.value.hint or "")
+        assert "archives" in (words_of(caught.value.hints) or "")
     assert repo.head is None
     monkeypatch.setattr(f"ama.worktree.trees.{limit}", most + 1)
     assert repo.upload().asset == repo.head

@@ -13,6 +13,7 @@ import ama
 from ama.errors import IntegrityError, InvalidInput, NotFound
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind, Kind, Recipe, TreeEntry, decode_tree, encode_recipe
+from ama.wording.hints import words as words_of
 from ama.worktree import trees
 from ama.worktree.trees import FREELY, MOST_FILES, differing, look_up, top_of, walk
 from conftest import Ama, Result
@@ -182,7 +183,7 @@ def test_what_is_listed_is_in_proportion_to_what_is_held(monkeypatch: pytest.Mon
     monkeypatch.setattr(trees, "FREELY", 4095)
     with pytest.raises(InvalidInput, match="4,096 files, out of 33 entries") as caught:
         list(walk(root, tree))
-    assert "ama ls ASSET:DIR" in (caught.value.hint or "")
+    assert "ama ls ASSET:DIR" in (words_of(caught.value.hints) or "")
     assert len(list(walk(root, tree, wanted=True))) == 4096
     plain = [file_entry(f"{at:05}", b"x", objects) for at in range(4096)]
     assert len(list(walk(listed(plain, objects).id, tree))) == 4096  # as many that are really held
@@ -241,7 +242,7 @@ def test_an_honest_asset_with_the_same_directory_twice(
     assert run.ok("ls", "models/1:one/sub", cwd=repo.root).stdout.count("one/sub/") == 3
     with pytest.raises(NotFound) as caught:
         old.files("two/sub/4.txt")
-    assert "did you mean" in (caught.value.hint or "")
+    assert "did you mean" in (words_of(caught.value.hints) or "")
     with pytest.raises(NotFound, match="no asset that is compared has thre"):
         new.changes_from(old, paths="thre")
     got = old.download(tmp_path / "copy")
@@ -259,7 +260,7 @@ def test_many_files_of_few_are_fetched_where_they_are_asked_for(
     store = ama.Store.open(str(forge.directory))
     with pytest.raises(InvalidInput, match="512 files") as caught:
         store.download("models/2", tmp_path / "new")
-    assert "--include '*'" in (caught.value.hint or "")
+    assert "--include '*'" in (words_of(caught.value.hints) or "")
     assert not (tmp_path / "new").exists()
     assert store.download("models/2", tmp_path / "part", include="a/b/*").files == 8
     assert store.download("models/2", tmp_path / "new", include="*").files == 512
@@ -270,7 +271,7 @@ def test_many_files_of_few_are_fetched_where_they_are_asked_for(
     store.download("models/1", tmp_path / "old")
     with pytest.raises(InvalidInput, match="512 files") as refused:
         ama.Repo.open(tmp_path / "old").switch("models/2")
-    assert "ama download models/2 -o DIR" in (refused.value.hint or "")
+    assert "ama download models/2 -o DIR" in (words_of(refused.value.hints) or "")
     assert (tmp_path / "old" / "weights").read_bytes() == b"1"
 
 
@@ -333,7 +334,7 @@ def test_a_symlink_that_says_what_none_can(
             fetch()
         assert caught.value.message.startswith("sub/link is a symlink whose target ")
         assert why in caught.value.message
-        assert caught.value.hint == "leave it out: --exclude 'sub/link'"
+        assert words_of(caught.value.hints) == "leave it out: --exclude 'sub/link'"
         assert (repo.root / "weights").read_bytes() == b"1"
         assert not os.path.lexists(repo.root / "sub" / "link")
 

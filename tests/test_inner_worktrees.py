@@ -8,6 +8,7 @@ import pytest
 
 import ama
 from ama.errors import Conflict, InvalidInput
+from ama.wording.hints import words
 from conftest import Ama
 
 
@@ -22,7 +23,7 @@ def test_an_inner_worktree_is_one_of_its_own(tmp_path: Path) -> None:
     inner_root = outer.root / "run"
     with pytest.raises(InvalidInput) as error:
         ama.Repo.init(inner_root, "inner")
-    assert "ama init --here" in str(error.value.hint)
+    assert "ama init --here" in str(words(error.value.hints))
     inner = ama.Repo.init(inner_root, "inner", here=True)
     write(inner.root / "b.txt", "b")
     assert inner.add(".").changes[0].path == "b.txt"
@@ -36,7 +37,7 @@ def test_files_that_the_outer_has_are_never_lost(tmp_path: Path) -> None:
     outer.add(".")
     with pytest.raises(Conflict) as error:
         ama.Repo.init(outer.root / "run", "inner", here=True)
-    assert "rm --cached run" in str(error.value.hint)
+    assert "rm --cached run" in str(words(error.value.hints))
     assert not (outer.root / "run" / ".ama").exists()
     assert outer.status().changed == ()
     first = outer.upload().asset

@@ -40,6 +40,7 @@ ROOMS = (
     "store",
     "repo",
     "ama",
+    "wording",
     "dashboard",
     "cli",
     "__main__",

@@ -28,6 +28,7 @@ from ama.stores.cache import END, VIEW, Cache, decode_view
 from ama.stores.log_files import HINT, decode_hint, encode_hint
 from ama.stores.remote import FORMAT, Remote
 from ama.transfer.log_repair import mend
+from ama.wording.hints import words as words_of
 from conftest import Ama
 from damage import DAMAGES, World, flip, swap, truncate
 from readonly_storage import ReadOnlyStorage
@@ -158,7 +159,7 @@ def test_a_format_that_can_be_read_and_is_another(world: World) -> None:
     path.write_bytes(changed)
     with pytest.raises(IntegrityError, match=r"does not follow format\.json") as caught:
         Store.open(str(world.store), settings=world.settings("warm")).classes()
-    assert "ama push --repair" in (caught.value.hint or "")
+    assert "ama push --repair" in (words_of(caught.value.hints) or "")
     assert repair(world, world.store) == (PutBack(FORMAT, "damaged", "cache"),)
     assert everything(world.store) == before
 
@@ -208,7 +209,7 @@ def test_entries_are_remembered_however_long_the_log(world: World) -> None:
         (world.long / entry_name(number)).write_bytes(b"")
     with pytest.raises(IntegrityError) as caught:
         Store.open(str(world.long), settings=world.settings("warm")).classes()
-    assert "as this machine remembers it: ama push --repair" in (caught.value.hint or "")
+    assert "as this machine remembers it: ama push --repair" in (words_of(caught.value.hints) or "")
     assert len(repair(world, world.long)) == 6
     assert everything(world.long) == before
 
@@ -237,10 +238,14 @@ def test_what_fsck_saw_damaged_is_not_taken_for_it(world: World) -> None:
     assert not is_well(world, world.store)
     world.forget()
     Store.open(str(world.store), settings=world.settings()).fsck()
-    assert "a machine that has seen it" in (refused(world, world.store, "cold").hint or "")
+    assert "a machine that has seen it" in (
+        words_of(refused(world, world.store, "cold").hints) or ""
+    )
     with pytest.raises(IntegrityError) as caught:
         Store.open(str(world.store), settings=world.settings()).aliases()
-    assert "on a machine that has seen it: ama push --repair" in (caught.value.hint or "")
+    assert "on a machine that has seen it: ama push --repair" in (
+        words_of(caught.value.hints) or ""
+    )
 
 
 # What nothing in the store vouches for
@@ -304,7 +309,7 @@ def test_what_hint_names_is_lost_and_not_taken_back(world: World) -> None:
         (world.store / entry_name(number)).unlink()
     with pytest.raises(IntegrityError) as caught:
         Store.open(str(world.store), settings=world.settings("warm")).aliases()
-    assert "ama push --repair" in (caught.value.hint or "")
+    assert "ama push --repair" in (words_of(caught.value.hints) or "")
     assert len(repair(world, world.store)) == 2
     assert everything(world.store) == before
 
@@ -361,7 +366,7 @@ def test_a_tampered_memory_is_of_no_use(world: World, number: int, hint: bool) -
     error = refused(world, world.store)
     assert isinstance(error, IntegrityError)
     assert f"log entry {number} is damaged, and nothing that is known here fits" in error.message
-    assert "restore it from a backup" in (error.hint or "")
+    assert "restore it from a backup" in (words_of(error.hints) or "")
 
 
 def test_a_tampered_memory_of_the_end_is_of_no_use_either(world: World) -> None:
@@ -384,7 +389,7 @@ def test_without_memory_and_copy(world: World, run: Ama, name: str, damage: str)
     what = f"log entry {int(name[4:])}" if name != FORMAT else FORMAT
     was = "missing" if damage == "delete" else "damaged"
     assert f"{what} is {was}, and nothing that is known here fits" in error.message
-    assert "restore it from a backup" in (error.hint or "")
+    assert "restore it from a backup" in (words_of(error.hints) or "")
     told = run("push", "--repair", "--remote", world.store, env=environment(world, "cold"))
     assert told.code == 6
     assert what in told.stderr

@@ -22,6 +22,7 @@ from ama.storage.backends import BACKENDS
 from ama.storage.network import NetworkStorage, Patience, with_obstore
 from ama.storage.obstore import plain_access
 from ama.storage.protocol import Range
+from ama.wording.hints import words
 from conftest import Ama
 
 servers.needs("obstore")
@@ -259,7 +260,7 @@ def test_without_s3fs_all_is_as_ever(environ: pytest.MonkeyPatch) -> None:
     environ.setitem(sys.modules, "s3fs.core", None)
     with pytest.raises(StorageError, match="needs a package") as caught:
         chosen(LOCAL)
-    assert caught.value.hint == "install it: pip install s3fs"
+    assert words(caught.value.hints) == "install it: pip install s3fs"
 
 
 def test_a_command_uses_it_and_imports_no_fsspec(tmp_path: Path, run: Ama) -> None:

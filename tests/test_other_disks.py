@@ -21,6 +21,7 @@ import ama.system.fs
 from ama import Repo, Store
 from ama.errors import Conflict, IntegrityError, StorageError
 from ama.system.syscalls import System
+from ama.wording.hints import words as words_of
 from ama.worktree.incoming import Incoming
 
 LARGE = bytes(range(256)) * 6000
@@ -349,7 +350,9 @@ def test_a_switch_that_filled_the_disk_can_be_given_up(
     (here.root / "filler").write_bytes(os.urandom(64 << 10))
     with pytest.raises(StorageError, match="no space left") as full:
         here.switch("models/2")
-    assert "give it up, which frees what it took: ama switch HEAD" in (full.value.hint or "")
+    assert "give it up, which frees what it took: ama switch HEAD" in (
+        words_of(full.value.hints) or ""
+    )
     assert shutil.disk_usage(here.root).free == 0
     assert "ama switch HEAD" in here.fsck().interrupted[0]
     if staged:
@@ -357,7 +360,7 @@ def test_a_switch_that_filled_the_disk_can_be_given_up(
         here.add(["mine"])
         with pytest.raises(Conflict) as refused:
             here.switch("HEAD")
-        assert "ama commit" in (refused.value.hint or "")
+        assert "ama commit" in (words_of(refused.value.hints) or "")
         here.commit()
     else:
         here.switch("HEAD")

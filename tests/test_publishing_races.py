@@ -63,6 +63,7 @@ from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import FORMAT, Remote
 from ama.system.syscalls import System
 from ama.transfer.push import Push
+from ama.wording.hints import words
 from damage import flip
 
 AUTHOR = "Bob <bob@example.org>"
@@ -604,7 +605,7 @@ def test_a_note_waits_while_its_store_is_away(team: Team) -> None:
     for command in commands:
         with pytest.raises(Conflict, match="was interrupted") as caught:
             command()
-        assert "pending" in (caught.value.hint or "")
+        assert "pending" in (words(caught.value.hints) or "")
     assert not list(team.root.glob("elsewhere/log/*"))
     assert repo.head is None
     assert (repo.root / ".ama" / "pending" / "publish").exists()
@@ -621,7 +622,7 @@ def test_a_damaged_note_stops_an_upload_that_could_publish_twice(team: Team) -> 
     note.write_bytes(b"no note of ama's")
     with pytest.raises(IntegrityError, match="publish is damaged") as caught:
         repo.upload()
-    assert str(note) in (caught.value.hint or "")
+    assert str(note) in (words(caught.value.hints) or "")
     assert not Path(team.url, "log").exists()
     note.unlink()
     assert [asset.number for asset in repo.upload().published] == [1]
@@ -1566,7 +1567,7 @@ def test_only_who_publishes_finishes_an_upload(team: Team) -> None:
     ):
         with pytest.raises(Conflict, match="not published yet") as caught:
             act()
-        assert "ama upload" in (caught.value.hint or "")
+        assert "ama upload" in (words(caught.value.hints) or "")
     assert not list(Path(team.url).glob("log/0*"))
     (repo.root / ".ama" / "pending" / "publish").unlink()
     repo.set(unset=["alias:best"])

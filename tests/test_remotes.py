@@ -35,6 +35,7 @@ from ama.storage.local import LocalStorage
 from ama.storage.network import NetworkStorage, Patience, with_fsspec
 from ama.storage.protocol import Range, Storage
 from ama.stores.remote import Remote
+from ama.wording.hints import words
 from conftest import Ama
 
 QUICK = Patience(timeout=20, retries=3, first_pause=0.01, longest_pause=0.05)
@@ -227,7 +228,7 @@ def test_no_permission_is_told_at_once(
         with pytest.raises(StorageError, match="no permission") as caught:
             request(storage)
         assert not caught.value.retryable
-        assert "log in: " in (caught.value.hint or "")
+        assert "log in: " in (words(caught.value.hints) or "")
         assert len(bad_network.requests) == 1 + far.kind.endswith("_obstore")
 
 
@@ -290,7 +291,7 @@ def test_where_nothing_was_uploaded_the_first_upload_is_what_is_missing(
 ) -> None:
     with pytest.raises(ama.NotFound, match="nothing was uploaded there yet") as caught:
         Remote.open(server.storage(os.urandom(8).hex()), None)
-    assert "the first `ama upload` makes it" in (caught.value.hint or "")
+    assert "the first `ama upload` makes it" in (words(caught.value.hints) or "")
 
 
 DEAD: dict[str, dict[str, str]] = {
@@ -512,7 +513,7 @@ def test_no_store_is_made_where_creates_overwrite(
 ) -> None:
     with pytest.raises(StorageError, match="could lose assets") as caught:
         Remote.create(look_alike(), None)
-    assert "single_writer" in (caught.value.hint or "")
+    assert "single_writer" in (words(caught.value.hints) or "")
     assert read(look_alike(), "format.json") is None
     alone = look_alike(single_writer=True)
     remote, created = Remote.create(alone, None)

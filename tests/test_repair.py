@@ -16,6 +16,7 @@ from ama.errors import IntegrityError
 from ama.format.entries import Event, Gc, Publish, decode_entry
 from ama.settings import Settings
 from ama.stores.object_reader import pack_name
+from ama.wording.hints import words
 from conftest import Ama
 from damage import DAMAGES, content, files_of, flip
 from test_golden import ama_listing, as_json, independent_listing
@@ -297,7 +298,7 @@ def test_an_index_over_many_packs_is_made_again_for_all_who_need_it(people: Peop
     repo.commit()
     with pytest.raises(IntegrityError, match="is missing") as caught:
         people.again("models").push()
-    assert "ama push --repair" in (caught.value.hint or "")
+    assert "ama push --repair" in (words(caught.value.hints) or "")
     assert len(people.again("models").push(repair=True).published) == 1
     report = people.store().fsck()
     assert report.ok, report.problems

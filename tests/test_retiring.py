@@ -14,6 +14,7 @@ from ama import Conflict, InvalidInput, NotFound, Repo, Store
 from ama.format.entries import Gc, Publish, SetStatus, decode_entry
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage
+from ama.wording.hints import words
 from conftest import Ama
 from counting_storage import CountingStorage
 
@@ -168,7 +169,7 @@ def test_what_is_used_is_kept_unless_forced(store: Store) -> None:
     assert ref.status == "deleted"
     with pytest.raises(NotFound, match="made from data/1") as refused:
         store.download("models@best", "../copy", refs=True)
-    assert "ama delete --undo data/1" in (refused.value.hint or "")
+    assert "ama delete --undo data/1" in (words(refused.value.hints) or "")
     partial = store.download("models@best", "../copy", refs=True, partial=True)
     assert [missing.number for missing in partial.missing_refs] == [1]
 

@@ -8,6 +8,7 @@ import pytest
 
 import ama
 from ama.errors import InvalidInput
+from ama.wording.hints import words
 from ama.worktree.ignore import secret_within
 
 KEY = "-----BEGIN {}PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQ\n" * 3
@@ -57,7 +58,7 @@ def test_litter_comes_back_by_a_rule_or_by_force_and_stays_once_tracked(repo: am
     assert added(repo, ".") == [".amaignore", "__pycache__/a.txt", "a.pyc"]
     with pytest.raises(InvalidInput, match="nobody's result") as error:
         repo.add("notes.md~")
-    assert "ama add --force 'notes.md~'" in str(error.value.hint)
+    assert "ama add --force 'notes.md~'" in str(words(error.value.hints))
     assert added(repo, "notes.md~", force=True) == ["notes.md~"]
     write(repo, "notes.md~", "changed")
     assert added(repo, ".") == ["notes.md~"]
@@ -93,7 +94,7 @@ def test_a_secret_is_refused_and_nothing_staged(repo: ama.Repo, path: str, text:
     with pytest.raises(InvalidInput, match="looks like a secret") as error:
         repo.add(".")
     assert path in str(error.value)
-    assert "ama add --force" in str(error.value.hint)
+    assert "ama add --force" in str(words(error.value.hints))
     assert repo.status().staged == ()
     assert path in added(repo, ".", force=True)
 

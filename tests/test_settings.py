@@ -23,6 +23,7 @@ from ama.settings import (
     user_config_path,
     worktree_config_path,
 )
+from ama.wording.hints import words
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -159,11 +160,11 @@ def test_a_remote_by_name_or_url(user: Path, tmp_path: Path) -> None:
     assert settings.remote_url("~/store") == str(Path.home() / "store")
     with pytest.raises(NotFound, match="there is no remote 'taem'") as caught:
         settings.remote_url("taem")
-    assert "team" in (caught.value.hint or "")
+    assert "team" in (words(caught.value.hints) or "")
     (tmp_path / "store").mkdir()
     with pytest.raises(NotFound, match="there is no remote 'store'") as caught:
         settings.remote_url("store")
-    assert caught.value.hint == "a directory is written as a path: ./store"
+    assert words(caught.value.hints) == "a directory is written as a path: ./store"
     for bad in ("", "ftp://bucket/x", "file://host/x"):
         with pytest.raises(InvalidInput):
             settings.remote_url(bad)
@@ -210,7 +211,7 @@ def test_a_remote_that_cannot_be_opened_stops_nobody_else(user: Path) -> None:
     found = Settings.load(None)
     with pytest.raises(InvalidInput, match=r"^remotes\.r1: 'ftp://x'") as caught:
         found.remote_url()
-    assert "ama remote remove r1" in str(caught.value.hint)
+    assert "ama remote remove r1" in str(words(caught.value.hints))
     assert found.remote_url("r2") == "/mnt/two"
     assert found.urls() == ["/mnt/two"]
     set_default_remote(user, "r2")
@@ -222,7 +223,7 @@ def test_a_remote_that_cannot_be_opened_stops_nobody_else(user: Path) -> None:
 def test_a_path_of_another_machine_is_no_directory(user: Path, url: str) -> None:
     with pytest.raises(InvalidInput, match="neither a directory's path") as caught:
         add_remote(user, "scp", url)
-    assert f"sftp://{url.partition(':')[0]}/path" in str(caught.value.hint)
+    assert f"sftp://{url.partition(':')[0]}/path" in str(words(caught.value.hints))
     add_remote(user, "here", f"./{url}")
 
 

@@ -28,6 +28,7 @@ from ama.storage.urls import open_storage
 from ama.system import fs
 from ama.system.fs import is_temp
 from ama.system.syscalls import System
+from ama.wording.hints import words
 from counting_storage import CountingStorage
 from readonly_storage import ReadOnlyStorage
 from test_fs import crashes
@@ -696,7 +697,7 @@ def test_memory_is_shared_by_name() -> None:
 def test_other_urls_are_refused(url: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         open_storage(url)
-    assert caught.value.hint is None or "\n" not in caught.value.hint
+    assert words(caught.value.hints) is None or "\n" not in words(caught.value.hints)
     assert "secret" not in str(caught.value)
 
 

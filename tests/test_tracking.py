@@ -19,6 +19,7 @@ from ama.catalog.values import Column
 from ama.config import set_value
 from ama.errors import InvalidInput, NotFound
 from ama.settings import user_config_path
+from ama.wording.hints import words
 from conftest import Ama
 
 INPUTS = ["git_commit_info_ckpt0.yml", "run_config_ckpt0.yml", "training.yml"]
@@ -125,7 +126,7 @@ class TestFind:
     def test_a_class_that_is_not_there(self, store: ama.Store) -> None:
         with pytest.raises(NotFound) as caught:
             store.find(class_name="model")
-        assert "models" in str(caught.value.hint)
+        assert "models" in str(words(caught.value.hints))
 
     @pytest.mark.parametrize(
         ("conditions", "expected"),
@@ -441,7 +442,7 @@ class TestCompare:
     def test_a_column_that_there_is_not(self, store: ama.Store) -> None:
         with pytest.raises(NotFound, match="val_los") as caught:
             store.leaderboard("models", sort="val_los")
-        assert "val_loss" in str(caught.value.hint)
+        assert "val_loss" in str(words(caught.value.hints))
         with pytest.raises(InvalidInput, match="may be any of"):
             store.leaderboard("models", columns="units")
         with pytest.raises(NotFound):

@@ -14,6 +14,7 @@ import pytest
 
 from ama import Repo, Settings, Store
 from ama.errors import Conflict, IntegrityError, NotFound
+from ama.wording.hints import words
 from conftest import Ama
 
 LARGE = bytes(range(256)) * 8000
@@ -131,7 +132,7 @@ def test_what_lies_here_makes_a_new_store_whole(
         # Assets are published with all that they come from, and that is nowhere.
         with pytest.raises(NotFound) as caught:
             repo.upload(new_store=True)
-        assert "ama init models" in (caught.value.hint or "")
+        assert "ama init models" in (words(caught.value.hints) or "")
         run.ok("init", "models", cwd=work)
         run.ok("add", ".", cwd=work)
     repo.upload(new_store=True)
@@ -215,7 +216,7 @@ def test_pull_does_not_go_elsewhere_when_its_alias_is_removed(
     repo = Repo.open(tmp_path / "d")
     with pytest.raises(NotFound, match=r"models@prod.*was removed by") as caught:
         repo.pull()
-    assert "ama switch" in (caught.value.hint or "")
+    assert "ama switch" in (words(caught.value.hints) or "")
     assert not (tmp_path / "d" / "large").exists()
 
 

@@ -27,6 +27,7 @@ from ama.format.names import fold_name
 from ama.format.pack import read_trailer
 from ama.system.syscalls import System
 from ama.transfer import push
+from ama.wording.hints import words as words_of
 from ama.worktree import add, checkout
 from ama.worktree.checkout import Checkout
 from ama.worktree.head import HeadFile
@@ -110,7 +111,7 @@ def refuses(repo: Repo, act: Callable[[], object], *said: str) -> None:
         act()
     for text in said:
         assert text in caught.value.message
-    assert caught.value.hint
+    assert words_of(caught.value.hints)
     assert seen(repo.root) == before
     again = Repo.open(repo.root)
     assert again.status() == status
@@ -312,7 +313,7 @@ def test_nothing_is_staged_or_noted_between_two_assets(repo: Repo) -> None:
     ):
         with pytest.raises(Conflict, match="interrupted") as caught:
             act()
-        assert caught.value.hint == "finish it first: ama switch models/1"
+        assert words_of(caught.value.hints) == "finish it first: ama switch models/1"
     repo.switch("models/1")
     assert (repo.root / "a").read_bytes() == b"one"
     assert repo.status().clean
@@ -398,7 +399,7 @@ def untouched(repo: Repo, command: Callable[[], object], changed: dict[str, obje
     expected = {**seen(repo.root), **changed}
     with pytest.raises(Conflict, match=r"meanwhile|in the way") as caught:
         command()
-    assert caught.value.hint
+    assert words_of(caught.value.hints)
     assert seen(repo.root) == expected
     assert not (repo.root / ".ama" / "pending" / "checkout").exists()
     assert repo.head is not None
@@ -476,7 +477,7 @@ def test_each_file_is_looked_at_before_it_is_replaced(
         repo.add(["a"])
     with pytest.raises(Conflict, match="stored nowhere else") as caught:
         repo.switch("models/1")
-    assert "move it elsewhere" in (caught.value.hint or "")
+    assert "move it elsewhere" in (words_of(caught.value.hints) or "")
     monkeypatch.setattr(checkout, "_make_parents", real)
     (repo.root / "a").unlink()
     repo.switch("models/1")
@@ -705,8 +706,8 @@ def test_a_directory_that_became_a_worktree_is_not_unstaged(repo: Repo, given: s
         repo.add([given])
     assert repo._tree.index.read().entries == before
     if given != "data/sub":
-        assert caught.value.hint is not None
-        assert caught.value.hint.endswith("ama rm --cached data/sub")
+        assert words_of(caught.value.hints) is not None
+        assert words_of(caught.value.hints).endswith("ama rm --cached data/sub")
     repo.remove(["data/sub"], keep_files=True)
     assert (repo.root / "data" / "sub" / "x").exists()
     if given != "data/sub":
@@ -1100,7 +1101,7 @@ def test_what_is_staged_during_a_switch_is_not_dropped_by_going_on(
     for again in range(2):
         with pytest.raises(Conflict, match=r"notes\.txt is staged") as caught:
             Repo.open(repo.root).switch("models/1")
-        assert "move it elsewhere" in (caught.value.hint or ""), again
+        assert "move it elsewhere" in (words_of(caught.value.hints) or ""), again
     assert (repo.root / "notes.txt").read_bytes() == b"the only notes"
     (repo.root / "notes.txt").rename(repo.root.parent / "notes.txt")
     Repo.open(repo.root).switch("models/1", force=True)
@@ -1183,7 +1184,9 @@ def test_what_only_the_staging_area_has_is_not_unstaged(repo: Repo) -> None:
     # What is here, changed since or not, is the user's newer one.
     write(repo.root, {"a": b"changed again"})
     assert repo.restore(["a"], staged=True).restored == ("a",)
-    words = shlex.split((refused.value.hint or "").partition("ama restore ")[2].partition(";")[0])
+    words = shlex.split(
+        (words_of(refused.value.hints) or "").partition("ama restore ")[2].partition(";")[0]
+    )
     assert set(repo.restore(words).restored) == {"my notes", "notes"}
     assert set(repo.restore(["."], staged=True).deleted) == {"my notes", "notes"}
     assert seen(repo.root)["notes"] == (b"only here", 0)
@@ -1224,7 +1227,7 @@ def test_an_init_that_dies_in_the_middle_is_finished_first(
     ):
         with pytest.raises(Conflict, match="an init of other was interrupted") as caught:
             act()
-        assert caught.value.hint == "finish it first: ama init other"
+        assert words_of(caught.value.hints) == "finish it first: ama init other"
     assert repo.status().interrupted
     repo = Repo.init(repo.root, "other")
     assert repo.head is None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ama.catalog.questions import Tracker
-from ama.errors import InvalidInput, shown
+from ama.errors import Hint, InvalidInput, shown
 from ama.format.objects import Kind
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult
@@ -384,9 +384,7 @@ def compare(*assets: Asset) -> Comparison:
     from ama.catalog.compare import compare as compared
 
     if len(assets) < 2:
-        raise InvalidInput(
-            "a comparison takes two assets or more", hint="see one by itself: ama show ASSET"
-        )
+        raise InvalidInput("a comparison takes two assets or more", hint=Hint("show-asset"))
     for asset in assets:
         _require_asset(asset, "Store.compare")
     return compared([asset._profile() for asset in assets])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, cast
 
-from ama.errors import InvalidInput, NotFound, shown
+from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_class, nearest
 from ama.system import fs
 
@@ -221,7 +221,7 @@ def unset(path: Path, key: str) -> None:
     """
     if get(load(path), key) is None:
         _check_key(key)
-        raise NotFound(f"{key} isn't set in {shown(path)}", hint="see what is: ama config list")
+        raise NotFound(f"{key} isn't set in {shown(path)}", hint=Hint("list-settings"))
     import tomlkit
 
     document = tomlkit.parse(_read(path))
@@ -338,7 +338,7 @@ def _check_key(key: str) -> None:
     elif key not in KNOWN_KEYS:
         names = nearest(key, KNOWN_KEYS) or list(KNOWN_KEYS)
         raise InvalidInput(
-            f"there is no setting '{shown(key)}'", hint="did you mean " + " or ".join(names) + "?"
+            f"there is no setting '{shown(key)}'", hint=Hint("did-you-mean", names=tuple(names))
         )
 
 
@@ -349,7 +349,7 @@ def _parse(key: str, text: str) -> str | bool:
         if key.startswith("user.") and _ANGLES(text):
             raise InvalidInput(
                 f"'{text}' can't be the value of {key}: '<' and '>' stand around the email",
-                hint="set each by itself: ama config set user.name, and user.email",
+                hint=Hint("set-user"),
             )
         return text
     word = text.strip().lower()

@@ -1,16 +1,45 @@
 """What can go wrong, grouped by what a caller can do about it.
 
 Every error that ama raises on purpose is an `AmaError`. Its message is one line that says what
-happened, its hint (if there is one) what to do next, its code is stable, and its exit code is
-what the command line ends with.
+happened, its hints say what to do next, its code is stable, and its exit code is what the command
+line ends with.
 """
 
 from __future__ import annotations
 
 import errno as numbers
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
+
+Fact = str | int | tuple[str, ...]
+"""What a hint says about what it is about."""
+
+Hints = tuple["Hint | str", ...]
+"""What would help: each of them by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Something that would help, as data: the command line finds the words (`ama.cli.hints`).
+
+    Attributes:
+        code: What to do, such as "list-assets". It is stable.
+        facts: What it is about: an asset, a class, paths, the URL of a store.
+
+    Example:
+        >>> Hint("list-assets", class_name="models").facts
+        {'class_name': 'models'}
+    """
+
+    code: str
+    facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)
+
+    def __init__(self, code: str, **facts: Fact) -> None:
+        object.__setattr__(self, "code", code)
+        object.__setattr__(self, "facts", facts)
 
 
 class AmaError(Exception):
@@ -18,10 +47,14 @@ class AmaError(Exception):
 
     Args:
         message: One line without a full stop: what happened, and to what.
-        hint: One line: what to do about it.
+        hint: What to do about it: a `Hint` where a command of ama does it, else one line of
+            advice; or several of them, each of which would do.
+
+    Attributes:
+        hints: What was given as `hint`, as a tuple.
 
     Example:
-        >>> raise NotFound("no class 'modles'", hint="did you mean 'models'?")
+        >>> raise NotFound("no class 'modles'", hint=Hint("did-you-mean", names=("models",)))
         Traceback (most recent call last):
             ...
         ama.errors.NotFound: no class 'modles'
@@ -30,10 +63,10 @@ class AmaError(Exception):
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: Hint | str | Hints | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hints: Hints = hint if isinstance(hint, tuple) else () if hint is None else (hint,)
 
     def __str__(self) -> str:
         return self.message
@@ -86,7 +119,7 @@ class StorageError(AmaError, OSError):
 
     Args:
         message: One line: what happened, and to what.
-        hint: One line: what to do about it.
+        hint: What to do about it, see `AmaError`.
         retryable: Whether the same call may succeed if it is simply made again.
         errno: The system's number for it, where there is one.
     """
@@ -98,7 +131,7 @@ class StorageError(AmaError, OSError):
         self,
         message: str,
         *,
-        hint: str | None = None,
+        hint: Hint | str | Hints | None = None,
         retryable: bool = False,
         errno: int | None = None,
     ) -> None:
@@ -108,7 +141,7 @@ class StorageError(AmaError, OSError):
 
     def __reduce__(self) -> tuple[object, ...]:
         # What an OSError would be made of again knows nothing of ours.
-        again = partial(type(self), hint=self.hint, retryable=self.retryable, errno=self.errno)
+        again = partial(type(self), hint=self.hints, retryable=self.retryable, errno=self.errno)
         return again, (self.message,)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ama.errors import Hint
 from ama.values import AssetInfo, AssetStatus, Change, Ref
 
 
@@ -269,7 +270,7 @@ class FsckReport:
     assets: int
     problems: tuple[Problem, ...]
     orphans: int = 0
-    interrupted: tuple[str, ...] = ()
+    interrupted: tuple[Hint, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ama import config
-from ama.errors import AlreadyExists, AmaError, InvalidInput, NotFound, StorageError, shown
+from ama.errors import AlreadyExists, AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.names import nearest
 from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
@@ -181,7 +181,7 @@ class Settings:
                 raise self.default_error
             found = self.default_remote or self.default_store
             if found is None:
-                raise _homeless("there is no default store", "AMA_DATA_DIR", "--remote REMOTE")
+                raise _homeless("there is no default store", "AMA_DATA_DIR", Hint("name-remote"))
             return found
         is_url = "://" in path_text("a remote", remote)
         remote = given(remote) if is_url else from_system(system_path(remote))
@@ -281,7 +281,7 @@ class Settings:
         if named is not None and not os.path.isdir(named):
             raise InvalidInput(
                 f"{shown(str(named))} is no directory, so no code is there",
-                hint="name the directory of the code: --code DIR, or AMA_CODE",
+                hint=Hint("name-code"),
             )
         return named
 
@@ -502,11 +502,10 @@ def _of_users_file(path: Path | None) -> dict[str, object]:
         raise
 
 
-def _homeless(what: str, variable: str, instead: str = "") -> NotFound:
-    others = f"; or name one: {instead}" if instead else ""
+def _homeless(what: str, variable: str, *instead: Hint) -> NotFound:
     return NotFound(
         f"{what}: no HOME is set, and this user has none",
-        hint=f"set {variable} to a directory, or HOME{others}",
+        hint=(f"set {variable} to a directory, or HOME", *instead),
     )
 
 
@@ -593,7 +592,7 @@ def _default_remote(
         try:
             return _find_remote(wanted, remotes, broken)
         except (NotFound, InvalidInput) as error:
-            raise type(error)(f"AMA_REMOTE: {error.message}", hint=error.hint) from None
+            raise type(error)(f"AMA_REMOTE: {error.message}", hint=error.hints) from None
     name = _text(_first("remote.default", local, user))
     if name is None:
         if len(remotes) != 1:
@@ -602,8 +601,7 @@ def _default_remote(
     if name not in remotes:
         raise InvalidInput(
             f"the default remote is '{shown(name)}', and no such remote is configured",
-            hint=f"choose another: ama remote default NAME; or add it: ama remote add {shown(name)}"
-            " URL",
+            hint=(Hint("choose-default-remote"), Hint("add-remote", name=name)),
         )
     return _find_remote(name, remotes, broken)
 
@@ -615,8 +613,7 @@ def _find_remote(
     if wanted in broken:
         raise InvalidInput(
             f"remotes.{wanted}: {broken[wanted].message}",
-            hint=f"correct it: ama config set remotes.{wanted}.url URL; or remove it:"
-            f" ama remote remove {wanted}",
+            hint=(Hint("correct-remote", name=wanted), Hint("remove-remote", name=wanted)),
         )
     if wanted in remotes:
         return wanted, remotes[wanted]
@@ -640,14 +637,14 @@ def _not_in(path: Path, name: str, remotes: Iterable[str]) -> NotFound:
     if name in users:
         return NotFound(
             f"remote '{name}' is configured for this user, not for this worktree",
-            hint="run the same command with --user",
+            hint=Hint("run-with-user"),
         )
     return _no_remote(name, {*remotes, *users})
 
 
 def _no_remote(name: str, remotes: Iterable[str]) -> NotFound:
     known = nearest(name, list(remotes)) or sorted(remotes)
-    hint = "there is " + ", ".join(known) if known else "add one with `ama remote add NAME URL`"
+    hint = Hint("known-remotes", names=tuple(known)) if known else Hint("add-a-remote")
     return NotFound(f"there is no remote '{shown(name)}'", hint=hint)
 
 

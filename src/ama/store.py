@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
 from ama.catalog.questions import Tracker, moment_of, named_content
-from ama.errors import InvalidInput, NotFound, shown
+from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
 from ama.operations.session import at_least_one, now, several
@@ -671,9 +671,7 @@ class Store:
 
         check_text("reason", reason)
         if not (undo or reason.strip()):
-            raise InvalidInput(
-                "no reason is given", hint="say why, for those who use it: --reason TEXT"
-            )
+            raise InvalidInput("no reason is given", hint=Hint("say-why"))
         target = self._exact_target(name)
         decide = delete.approving(target) if undo else delete.deprecating(target, reason)
         return self._change_status(target, decide)
@@ -726,7 +724,7 @@ class Store:
         if parse_revision(name).is_class:
             raise InvalidInput(
                 f"{shown(name)} is a class, and not one of its assets",
-                hint=f"say which: ama list {shown(name)}",
+                hint=Hint("say-which-of", class_name=name),
             )
         return self._target(self._whole_view(), name, None)
 
@@ -783,7 +781,7 @@ class Store:
         if metadata_only and (selection.include or selection.exclude):
             raise InvalidInput(
                 "metadata only, and a choice of files, exclude each other",
-                hint="leave out --metadata-only, or --include and --exclude",
+                hint=Hint("drop-metadata-only"),
             )
         view = self.remote.view()
         target = self._target(view, name, None)
@@ -879,7 +877,7 @@ class Store:
         if class_name not in (None, found):
             raise InvalidInput(
                 f"{name} is an asset of {found}, not of {class_name}",
-                hint=f"see its assets: ama list {class_name}",
+                hint=Hint("list-assets", class_name=class_name),
             )
         number = view.class_state(found).number(asset)
         if number is None:

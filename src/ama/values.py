@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from ama.errors import Hint
+
 Scalar = str | int | float | bool
 """A metadata value."""
 
@@ -147,7 +149,7 @@ class Status:
     by_reference: int
     skipped: int
     unreadable: tuple[str, ...] = ()
-    interrupted: tuple[str, ...] = ()
+    interrupted: tuple[Hint, ...] = ()
     origin: str | None = None
     left_behind: int | None = None
 

@@ -24,7 +24,7 @@ from ama.catalog.values import (
     LeaderboardRow,
     Row,
 )
-from ama.errors import InvalidInput, NotFound, shown
+from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.values import AssetInfo, File
@@ -318,9 +318,7 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
         near = near_keys(name.rpartition(":")[2], (column.key for column in known.values()))
         raise NotFound(
             f"no asset has a value {shown(repr(name))}",
-            hint=f"did you mean {' or '.join(near)}?"
-            if near
-            else "see what one has: ama show ASSET",
+            hint=Hint("did-you-mean", names=tuple(near)) if near else Hint("show-values"),
         )
     exact = [
         column

@@ -20,7 +20,7 @@ from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.unread import Gap, Unread
 from ama.catalog.values import Code, Fact, Summary
-from ama.errors import AmaError, IntegrityError, InvalidInput
+from ama.errors import AmaError, Hint, IntegrityError, InvalidInput
 from ama.format.hashing import short
 from ama.format.objects import Asset, EntryKind, decode_asset
 from ama.stores.description import Describer
@@ -406,9 +406,7 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
     ).fetchone()
     # Of one whose documents alone can't be read, the rest is known, and that is said beside it.
     if data is None or (unread is not None and not has_all_trees(db, asset_id)):
-        raise IntegrityError(
-            f"asset {short(asset_id)} can't be read: {unread}", hint="see what is touched: ama fsck"
-        )
+        raise IntegrityError(f"asset {short(asset_id)} can't be read: {unread}", hint=Hint("fsck"))
     return decode_asset(data), size
 
 

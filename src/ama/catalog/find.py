@@ -16,7 +16,7 @@ from ama.catalog.conditions import Condition
 from ama.catalog.documents import syntax_of
 from ama.catalog.roles import UnknownKey, near_keys
 from ama.catalog.unread import Gap, Unread
-from ama.errors import InvalidInput
+from ama.errors import Hint, InvalidInput
 from ama.format.objects import EntryKind
 from ama.worktree.trees import MOST_TEXT
 
@@ -331,7 +331,7 @@ def _climb(above: _Above, files: Iterable[tuple[int, str]]) -> Iterator[tuple[by
                 if number > MOST_PLACES or text > MOST_TEXT:
                     raise InvalidInput(
                         f"this is at more than {MOST_PLACES:,} places",
-                        hint="ask for less: give --class, --name or a condition",
+                        hint=Hint("narrow-find"),
                     )
                 yield asset, path
             waiting += [(parent, f"{name}/{path}") for parent, name in parents]

@@ -13,7 +13,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
-from ama.errors import InvalidInput, NotFound, shown
+from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, hash_file
 from ama.settings import Settings
 from ama.storage.protocol import Range
@@ -135,7 +135,7 @@ class Tracker:
         if found is None:
             raise NotFound(
                 f"{self._remote.url} has no file whose hash is {prefix}",
-                hint="ama hash FILE prints that of a file here",
+                hint=Hint("hash-file"),
             )
         return found
 

@@ -12,6 +12,7 @@ from ama.cli.arguments import RemoteOption, expand_paths, is_here
 from ama.cli.output import console, count, size
 from ama.cli.targets import find_repo, load_settings, open_store
 from ama.system.encoding import from_system, to_system
+from ama.wording.hints import words
 
 if TYPE_CHECKING:
     from ama.errors import AmaError
@@ -107,7 +108,7 @@ def _print_report(report: FsckReport) -> None:
         for asset in problem.assets:
             console.line(f"  touches {asset}")
     for work in report.interrupted:
-        console.line(f"interrupted: {work}", "yellow")
+        console.line(f"interrupted: {words((work,))}", "yellow")
     if report.orphans:
         left = f"passed over {count(report.orphans, 'file')} that nothing names"
         console.line(f"{left}: of uploads under way, or interrupted, which is no damage")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -202,7 +201,7 @@ def ls(
         ama ls
         ama ls sequence_models/7 checkpoints
     """
-    from ama.errors import InvalidInput, NotFound
+    from ama.errors import Hint, InvalidInput, NotFound
 
     name, colon, inside = asset.partition(":")
     path = inside if colon and path is None else path
@@ -211,7 +210,7 @@ def ls(
         files = open_source(remote).files(name, "" if wanted == os.curdir else wanted)
     except (InvalidInput, NotFound) as error:
         if path is None and remote is None and _is_here(name):
-            hint = f"a path goes behind the asset: ama ls HEAD {shlex.quote(name)}"
+            hint = Hint("path-behind-asset", path=name)
             raise type(error)(error.message, hint=hint) from error
         raise
     if not console.report(files):
@@ -258,7 +257,7 @@ def cat(
         if remote is None and find_repo() is None:
             raise NotFound(
                 f"no asset is named, and there is no worktree here whose HEAD has {shown(path)}",
-                hint=f"write ASSET:PATH; or {way_to_a_worktree()}",
+                hint=("write ASSET:PATH", way_to_a_worktree()),
             ) from error
         raise
 
@@ -374,7 +373,7 @@ def _print_contents(found: _Found) -> None:
 def _diff(
     old: str | None, new: str | None, staged: bool, paths: list[str], remote: str | None
 ) -> _Found:
-    from ama.errors import InvalidInput, NotFound
+    from ama.errors import Hint, InvalidInput, NotFound
 
     if remote is not None and (old is None or new is None or staged):
         raise typer.BadParameter("--remote goes with two assets, which are compared there")
@@ -399,5 +398,5 @@ def _diff(
         if not here:
             raise
         asset = old if here != [old] and len(here) == 1 else None
-        words = ["ama", "diff", *([asset] if asset else []), "--", *here]
-        raise type(error)(error.message, hint=f"paths go after --: {shlex.join(words)}") from error
+        words = (*([asset] if asset else []), "--", *here)
+        raise type(error)(error.message, hint=Hint("paths-after-dashes", words=words)) from error

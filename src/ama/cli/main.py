@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import typer
@@ -20,6 +21,7 @@ import typer
 from ama.cli.commands import COMMANDS, PROGRAM, build
 from ama.cli.output import console
 from ama.errors import AmaError, storage_error, too_few_threads
+from ama.wording.hints import words
 
 # The options that every command has, behind its name.
 _EVERYWHERE = ("--json", "-q", "--quiet")
@@ -58,9 +60,6 @@ _WORDS_MEANT: Mapping[str, str] = {
 }
 _NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?\b")
 _EXTRA = re.compile(r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", re.DOTALL).match
-
-# A command in a hint, with its group.
-_COMMAND = re.compile(r"\bama ((?:(?:alias|config|ref|remote) )?[a-z]+)\b")
 
 # The base of typer's errors of usage; typer exports only this child of it.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -123,7 +122,7 @@ def _invoke(arguments: list[str]) -> int:
 def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
     """Say what an exception means to the user who typed these arguments."""
     if isinstance(error, AmaError):
-        hint = _at_the_same_remote(error.hint, arguments)
+        hint = words(error.hints, partial(_at_the_same_remote, arguments=arguments))
         return Failure(error.code, error.exit_code, error.message, hint)
     if isinstance(error, _UsageError):
         return _usage_failure(error, arguments)
@@ -154,20 +153,15 @@ def _storage_failure(error: OSError, arguments: Sequence[str]) -> Failure:
     return failure_of(storage_error(error, place, doing="read"), arguments)
 
 
-def _at_the_same_remote(hint: str | None, arguments: Sequence[str]) -> str | None:
-    """Let the commands of a hint look where the one that failed was told to look.
+def _at_the_same_remote(command: str, arguments: Sequence[str]) -> str:
+    """Let a command of a hint look where the one that failed was told to look.
 
     What is below the command line doesn't know what a store is called here.
     """
     remote = _value_of("--remote", arguments)
-    if remote is None or hint is None or "--remote" in hint:
-        return hint
-    named = f" --remote {shlex.quote(remote)}"
-
-    def with_remote(found: re.Match[str]) -> str:
-        return found[0] + named if _has_option(found[1].split(), "--remote") else found[0]
-
-    return _COMMAND.sub(with_remote, hint)
+    if remote is None or not _has_option(command.split()[1:], "--remote"):
+        return command
+    return f"{command} --remote {shlex.quote(remote)}"
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
@@ -193,8 +187,8 @@ def _has_option(words: Sequence[str], option: str) -> bool:
 
 def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
     context = error.ctx
-    words = (word for word in arguments if word in COMMANDS)
-    command = context.command_path if context else " ".join((PROGRAM, next(words, ""))).rstrip()
+    named = (word for word in arguments if word in COMMANDS)
+    command = context.command_path if context else " ".join((PROGRAM, next(named, ""))).rstrip()
     help_hint = f"see `{command} --help`"
     wrong_option = getattr(error, "option_name", None)
     if wrong_option is not None and hasattr(error, "possibilities"):

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ama.errors import shown, sized
+from ama.errors import Hint, shown, sized
 from ama.system.encoding import from_system
+from ama.wording.hints import words
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -163,9 +164,17 @@ console = Console()
 
 
 def plain(value: object) -> object:
-    """Turn ama's values into what JSON holds: objects, arrays, and times in ISO 8601, UTC."""
+    """Turn ama's values into what JSON holds: objects, arrays, and times in ISO 8601, UTC.
+
+    Hints become their words: one text, as people read them.
+    """
+    if isinstance(value, Hint):
+        return words((value,))
     if is_dataclass(value) and not isinstance(value, type):
         data: dict[str, object] = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        if "hints" in data:
+            data["hint"] = words(getattr(value, "hints"))  # noqa: B009 - of any value
+            del data["hints"]
         name: Any = getattr(value, "name", None)
         if isinstance(name, str):
             data.setdefault("name", name)

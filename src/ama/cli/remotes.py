@@ -171,7 +171,7 @@ def check(
         raise typer.Exit(0 if report.can_publish else StorageError.exit_code)
     bad = next((found for found in report.findings if not found.ok), None)
     if bad and not report.can_read:
-        raise StorageError(bad.seen, hint=bad.hint)
+        raise StorageError(bad.seen, hint=bad.hints)
     rows = [(found.what, "yes" if found.ok else "NO", found.seen) for found in report.findings]
     console.table(("Can it", "", "Seen"), rows)
     if not report.is_there:
@@ -188,7 +188,7 @@ def check(
     else:
         raise StorageError(
             f"{report.url} is not safe to publish to: what it can't do is above",
-            hint=(bad and bad.hint) or "see docs/remotes.md, and use another storage",
+            hint=(bad and bad.hints) or "see docs/remotes.md, and use another storage",
         )
 
 

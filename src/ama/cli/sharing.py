@@ -397,7 +397,7 @@ def list_(
         ama list sequence_models --all
         ama list sequence_models -n 5
     """
-    from ama.errors import InvalidInput
+    from ama.errors import Hint, InvalidInput
 
     if everything and class_name is None:
         raise typer.BadParameter("--all goes with a class, of which it lists deleted assets too")
@@ -407,8 +407,7 @@ def list_(
         of_class = re.split("[/@]", class_name)[0] or "CLASS"
         raise InvalidInput(
             f"{class_name} is no class",
-            hint=f"an asset: ama show {shlex.quote(class_name)}; all of its class: ama list"
-            f" {shlex.quote(of_class)}",
+            hint=Hint("show-or-list", asset=class_name, class_name=of_class),
         )
     source = open_source(remote)
     if class_name is not None:

@@ -15,7 +15,7 @@ from ama.system.encoding import from_system, to_system
 if TYPE_CHECKING:
     from ama.asset import Asset
     from ama.catalog.values import Summary
-    from ama.errors import StorageError
+    from ama.errors import Hint, StorageError
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
@@ -63,9 +63,9 @@ def find_repo() -> Repo | None:
         return None
 
 
-def way_to_a_worktree() -> str:
+def way_to_a_worktree() -> Hint | str:
     """The hint for who stands in none: most have just made one, in a directory of this one."""
-    from ama.errors import shown
+    from ama.errors import Hint, shown
     from ama.settings import CONTROL_DIRECTORY
 
     try:
@@ -75,7 +75,7 @@ def way_to_a_worktree() -> str:
         directories = []
     below = [name for name in directories if os.path.isdir(os.path.join(name, CONTROL_DIRECTORY))]
     if not below:
-        return "get an asset: ama download ASSET; or start one here: ama init CLASS"
+        return Hint("get-or-start")
     words = [shown(shlex.quote(from_system(name))) for name in below[:_NAMED]]
     more = f" (and {len(below) - _NAMED} more)" if len(below) > _NAMED else ""
     ways = " or ".join(f"cd {word}" for word in words)
@@ -117,19 +117,19 @@ def name_in_store(name: str, remote: str | None = None) -> str:
         return name if repo is None else repo.class_name + name
     if name.partition("~")[0] != "HEAD":
         return name
-    from ama.errors import NotFound
+    from ama.errors import Hint, NotFound
 
     repo = find_repo()
     if repo is None:
         raise NotFound(
             f"{name} is the asset that a worktree comes from, and there is no worktree here",
-            hint=f"name an asset (see what there is: ama list); or {way_to_a_worktree()}",
+            hint=(Hint("name-an-asset"), way_to_a_worktree()),
         )
     if repo.head is not None and repo.head.number is not None:  # known without asking a store
         return name.replace("HEAD", repo.head.id, 1)
     found = repo.resolve(name)
     if found.number is None and remote is None:
-        raise NotFound(f"{name} is not published yet", hint="publish it first: ama push")
+        raise NotFound(f"{name} is not published yet", hint=Hint("push-it"))
     return found.id
 
 

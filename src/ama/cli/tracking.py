@@ -106,15 +106,13 @@ def find(
         ama find model.yml
         ama find --class sequence_models --param 'learning_rate<=0.001' --sort created
     """
-    from ama.errors import InvalidInput
+    from ama.errors import Hint, InvalidInput
 
     require_one_form(csv=csv)
     store = open_store(remote)
     conditions = (class_name, name, alias, author, since, until, *(meta or ()), *(param or ()))
     if file is None and not any(conditions):
-        raise InvalidInput(
-            "nothing is given to find", hint="give a file or a condition; all assets: ama list"
-        )
+        raise InvalidInput("nothing is given to find", hint=Hint("give-a-condition"))
     if file is not None and ":" in file:
         asset, _, path = file.partition(":")
         file = f"{name_in_store(asset, remote)}:{path}"

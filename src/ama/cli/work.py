@@ -43,6 +43,7 @@ from ama.cli.rendering import (
 )
 from ama.cli.targets import find_repo, open_repo, open_to_change
 from ama.system.encoding import from_system
+from ama.wording.hints import words
 
 if TYPE_CHECKING:
     from ama.results import SwitchResult
@@ -292,7 +293,7 @@ def status() -> None:
         for asset in state.unpublished:
             console.line(f"  {asset_text(asset)}  {first_line(asset.message)}".rstrip())
     for work in state.interrupted:
-        console.line(work, "yellow")
+        console.line(words((work,)) or "", "yellow")
     if state.origin is not None and state.head is not None and state.clean:
         console.done(
             f"{state.head.name} is in {state.origin}; ama upload publishes it to {state.remote},"

@@ -127,7 +127,8 @@ def compare_contents(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -
 
 
 def _in_words(error: AmaError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint else error.message
+    advice = [hint for hint in error.hints if isinstance(hint, str)]
+    return f"{error.message} ({'; or '.join(advice)})" if advice else error.message
 
 
 def _compare_texts(old: Pieces | None, new: Pieces | None) -> ContentDiff:

@@ -38,7 +38,7 @@ from ama.dashboard.queries import Asked, asset_number
 from ama.dashboard.rendering import ASSETS, Page, Renderer, ServerLinks, static_file
 from ama.dashboard.security import HASHING, LOOPBACK, App, Guard
 from ama.dashboard.views import Way, ways_from
-from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
+from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.hashing import Hasher
 from ama.store import Store
 from ama.system.parallel import start
@@ -368,13 +368,13 @@ def serve(
     except (socket.gaierror, UnicodeError) as error:
         raise StorageError(
             f"can't listen on '{shown(host)}': there is no such host",
-            hint="give a name or an address of this machine: --host 127.0.0.1",
+            hint=Hint("choose-host"),
         ) from error
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise StorageError(
             f"can't listen on {shown(host)}, port {port}: {why}",
-            hint="use another --host, or another port: --port 0 takes one that is free",
+            hint=Hint("choose-port"),
         ) from error
     browser = Browser(store.remote, store.settings, progress)
     with suppress(AmaError):  # the pages will say so

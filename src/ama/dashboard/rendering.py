@@ -27,6 +27,7 @@ from ama.dashboard import charts, previews
 from ama.errors import shown
 from ama.format.hashing import blob_id
 from ama.format.names import unportable_reason
+from ama.wording.hints import words
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {"app.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -163,6 +164,7 @@ class Renderer:
             number=lambda number: f"{number:,}",
             count=count_text,
             shell=shlex.quote,
+            words=words,
         )
         self._environment.globals.update(live=links.live, store=store, policy=SITE_POLICY)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from ama.errors import AlreadyExists, Conflict, InvalidInput, shown
+from ama.errors import AlreadyExists, Conflict, Hint, InvalidInput, shown
 from ama.system import fs
 from ama.system.encoding import system_path
 
@@ -50,7 +50,7 @@ class Site:
 
     def __init__(self, directory: str | os.PathLike[str], store: str) -> None:
         if not os.fspath(directory):  # as a path, it would be the one that one is in
-            raise InvalidInput("no directory is named", hint="name one: --export DIR")
+            raise InvalidInput("no directory is named", hint=Hint("name-export"))
         self._top = Path(system_path(directory))
         self._store = store
         self._files_before()  # what is somebody else's gets no lock either

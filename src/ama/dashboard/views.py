@@ -15,11 +15,12 @@ from ama.catalog.values import Column
 from ama.dashboard.charts import scatter
 from ama.dashboard.queries import PAGE, Asked, column_id, split_words, table_query
 from ama.dashboard.rendering import Page, path_to
-from ama.errors import AmaError, InvalidInput, NotFound, StorageError
+from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError
 from ama.format.hashing import SHORTEST_PREFIX
 from ama.format.names import nearest
 from ama.format.state import ClassState
 from ama.store import Store
+from ama.wording.hints import words
 
 RECENT = 15
 MOVED = 8
@@ -166,9 +167,7 @@ def search(browser: Browser, asked: Asked) -> Page:
 
 def _holders(browser: Browser, digits: str) -> tuple[Holder, ...]:
     if not SHORTEST_PREFIX <= len(digits) <= 64 or set(digits.lower()) - set("0123456789abcdef"):
-        raise InvalidInput(
-            "this is no hash", hint="paste 7 to 64 hex digits, as `ama hash FILE` prints them"
-        )
+        raise InvalidInput("this is no hash", hint=Hint("paste-hash"))
     return browser.holders(digits, MOST_FOUND)
 
 
@@ -207,7 +206,7 @@ def error_page(error: AmaError, ways: Sequence[Way] | None = None) -> Page:
     title = titles.get(status, "Something is damaged")
     content = {
         "message": error.message,
-        "hint": error.hint if ways is None else None,
+        "hint": words(error.hints) if ways is None else None,
         "ways": (*(ways or ()), Way("all classes", ())),
         "away": status == 503,
     }

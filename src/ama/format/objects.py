@@ -13,7 +13,7 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ama.errors import UPGRADE, FormatError, IntegrityError, InvalidInput
+from ama.errors import UPGRADE, FormatError, Hint, IntegrityError, InvalidInput
 from ama.format import canonical
 from ama.format.hashing import ID_SIZE, asset_id, blob_id, seal, tree_id
 from ama.format.names import check_class, check_name
@@ -308,7 +308,7 @@ def check_text(what: str, text: object) -> None:
         raise InvalidInput(f"the {what} isn't valid Unicode")
     if len(text.encode()) > MAX_TEXT:
         raise InvalidInput(
-            f"the {what} has more than {MAX_TEXT // 1024} KiB", hint="a file can hold it: ama add"
+            f"the {what} has more than {MAX_TEXT // 1024} KiB", hint=Hint("add-as-file")
         )
 
 

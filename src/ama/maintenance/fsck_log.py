@@ -40,8 +40,8 @@ from ama.values import display_name
 
 AT_ONCE = 256
 DERIVED = (
-    "it is derived from the log, so readers do without it and nothing is lost:"
-    " ama push --repair makes it again"
+    "it is derived from the log, so readers do without it and nothing is lost: a repair of the log"
+    " makes it again"
 )
 MISSING = "it is missing"
 CLOSED = "only its owner may read it"

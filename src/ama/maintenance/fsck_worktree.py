@@ -133,7 +133,7 @@ class _Check:
     def _check_note(self) -> None:
         note = self._tree.noted(PUBLISH)
         if note is not None and seal(note[:-32]) != note[-32:]:
-            what = "its checksum does not match: whether that upload was finished, ama list tells"
+            what = "its checksum does not match: the log of the store has that upload, or hasn't"
             self._problem(f"{CONTROL}/pending/{PUBLISH}", what)
 
     # Assets: HEAD, what waits for a push, and what they come from

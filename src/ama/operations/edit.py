@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
+from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import short
 from ama.format.names import check_alias
 from ama.format.objects import Kind, RefLink, check_metadata, encode_asset
@@ -69,26 +68,26 @@ def _check_nothing_lost(session: Session, head: Head, index: Index) -> None:
     if head.unpublished:
         raise Conflict(
             f"{head.class_name} has commits here that are not published, and would be lost",
-            hint="publish them first: ama push; or leave them behind: ama init --force",
+            hint=(Hint("push-them"), Hint("leave-behind")),
         )
     # An empty index holds nothing to lose: it is what an init that was interrupted leaves.
     if index.entries and staged_changes(session, head, index):
         raise Conflict(
             f"files are staged here for {head.class_name}, and would be lost",
-            hint="publish them first: ama upload; or unstage them: ama restore --staged .",
+            hint=(Hint("upload-them"), Hint("unstage-them")),
         )
     notes = index.notes_for(head)
     if notes:
         raise Conflict(
             f"what is set here for the next asset of {head.class_name} would be lost:"
             f" {', '.join(named(notes))}",
-            hint=f"take them back: {'; '.join(taking_back(notes))}",
+            hint=Hint("take-them-back", **facts_of(notes)),
         )
 
 
 def _emptied(latest: Index, seen: Index) -> Index:
     if latest.entries != seen.entries or latest.notes != seen.notes:
-        raise Conflict("files were staged here meanwhile", hint="see: ama status")
+        raise Conflict("files were staged here meanwhile", hint=Hint("status"))
     return Index()
 
 
@@ -121,7 +120,7 @@ def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
         if glob.has_magic(text) and not (is_name or is_tracked(session, path)):
             matches = sorted(glob.glob(to_system(text), root_dir=root))
             if not matches:
-                raise NotFound(f"{shown(text)} matches no file", hint="see: ama status")
+                raise NotFound(f"{shown(text)} matches no file", hint=Hint("status"))
             found += map(Path, matches)
         else:
             found.append(path)
@@ -240,7 +239,7 @@ def set_notes(
         known = {*notes.metadata, *_alias_keys(notes.aliases), *waiting, "message"}
         unknown = sorted(drop - known)
         if unknown:
-            raise NotFound(f"{shown(unknown[0])} is not set", hint="see what is: ama status")
+            raise NotFound(f"{shown(unknown[0])} is not set", hint=Hint("status-of-what-is"))
         kept = [alias for alias in notes.aliases if f"alias:{alias}" not in drop]
         old = {key: value for key, value in notes.metadata.items() if key not in drop}
         text = None if "message" in drop else notes.message
@@ -398,7 +397,7 @@ def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:
         asset = session.resolve(name).hex()
         named = [ref for ref in refs if ref.asset == asset]
     if not named:
-        raise NotFound(f"{shown(name)} is not linked", hint="see what is: ama ref list")
+        raise NotFound(f"{shown(name)} is not linked", hint=Hint("list-refs"))
     if len(named) > 1:
         raise InvalidInput(
             f"{shown(name)} names several links: {', '.join(ref.name for ref in named)}",
@@ -421,17 +420,14 @@ def named(notes: Notes) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def taking_back(notes: Notes) -> Iterator[str]:
-    """Yield the commands that take back all that is set.
+def facts_of(notes: Notes) -> dict[str, tuple[str, ...]]:
+    """Return what is set as the facts of a hint to take it back: the keys, and the linked assets.
 
     Example:
-        >>> list(taking_back(Notes(aliases=("best",), message="wider")))
-        ['ama set --unset alias:best --unset message']
+        >>> facts_of(Notes(aliases=("best",), message="wider"))
+        {'keys': ('alias:best', 'message'), 'assets': ()}
     """
     keys = [f"alias:{alias}" for alias in notes.aliases]
     keys += ["message"] if notes.message is not None else []
     keys += notes.metadata
-    if keys:
-        yield shlex.join(["ama", "set", *(word for key in keys for word in ("--unset", key))])
-    for ref in notes.refs:
-        yield f"ama ref remove {short(ref.asset)}"
+    return {"keys": tuple(keys), "assets": tuple(short(ref.asset) for ref in notes.refs)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
-from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
+from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import EntryKind
 from ama.format.state import ClassState
 from ama.operations import inspect
@@ -189,7 +189,7 @@ def _chosen(
         if path and not found and not os.path.lexists(tree.root / to_system(path)):
             raise NotFound(
                 f"{shown(tree.near(path))} is neither here nor in what is compared",
-                hint="see what differs: ama diff without paths",
+                hint=Hint("diff-all"),
             )
         chosen.update(found)
     return tuple(change for change in changes if change.path in chosen)
@@ -211,7 +211,7 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
     if found.unreadable:
         raise StorageError(
             f"no permission to read {shown(tree.root / to_system(found.unreadable[0]))}",
-            hint="check its permissions; `ama status` compares the rest",
+            hint=Hint("check-permissions-of-file"),
         )
     return found.changed
 

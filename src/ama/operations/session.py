@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ama.errors import AmaError, IntegrityError, InvalidInput, NotFound, StorageError, shown
+from ama.errors import AmaError, Hint, IntegrityError, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import Kind
 from ama.settings import Settings
 from ama.storage.protocol import Storage
@@ -259,7 +259,7 @@ class Session:
         self.tree.objects.reload()
 
     def listing(
-        self, asset: bytes | None, *, wanted: bool = True, hint: str = ONE_DIRECTORY
+        self, asset: bytes | None, *, wanted: bool = True, hint: Hint = ONE_DIRECTORY
     ) -> dict[str, Listed]:
         """Return an asset's files by path; none for no asset.
 
@@ -464,7 +464,7 @@ class Session:
             if head.asset is None:
                 raise NotFound(
                     f"no asset of {head.class_name} was made here yet",
-                    hint="make one: ama add PATH, then ama upload",
+                    hint=Hint("make-and-upload"),
                 )
             return head.class_name, head.asset
         url = self.url(None, head)
@@ -475,7 +475,7 @@ class Session:
                 return local.pop()
             raise NotFound(
                 f"there is no ama store at {url} yet, so only HEAD has a name",
-                hint=f"publish first: ama {'push' if head.asset else 'upload'}",
+                hint=Hint("push-first" if head.asset else "upload-first"),
             )
         try:
             return find_asset(view, revision, url)

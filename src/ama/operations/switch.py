@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from ama.errors import AmaError, Conflict, NotFound, StorageError, shown
+from ama.errors import AmaError, Conflict, Hint, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
-from ama.operations.edit import named, taking_back
+from ama.operations.edit import facts_of, named
 from ama.operations.inspect import is_ahead
 from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.session import Session
@@ -109,7 +109,7 @@ def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         if target not in ancestors and not _comes_from(session, head.asset, target):
             raise Conflict(
                 f"HEAD has commits that are not published, and {head.class_name} has moved on",
-                hint="publish them first: ama push",
+                hint=Hint("push-them"),
             )
         describer = Describer(view)
         now = session.info(head.asset, describer) if head.asset else None
@@ -125,8 +125,10 @@ def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
     gone = f"was removed by {shown(moves[-1].author)}" if moves else f"is not in {url}"
     return NotFound(
         f"{name}, which this directory follows, {gone}",
-        hint=f"follow another: ama switch {state.name}@ALIAS; or take the newest asset: ama switch"
-        f" {state.name}",
+        hint=(
+            Hint("follow-alias", class_name=state.name),
+            Hint("take-newest", class_name=state.name),
+        ),
     )
 
 
@@ -199,11 +201,11 @@ def _move(
     _check_kept(session, head, asset, force=force)
     target = sources.asset(asset)
     url, number = found or (head.origin, None)
-    elsewhere = f"ama download {target.class_name}/{number or asset.hex()[:12]} -o DIR "
+    elsewhere = ("download", f"{target.class_name}/{number or asset.hex()[:12]}", "-o", "DIR")
     new_files = session.listing(
         asset,
         wanted=bool(tree.index.read().include),
-        hint=f"take a part elsewhere: {elsewhere}--include 'DIR/*'; or all of it: --include '*'",
+        hint=Hint("download-a-part", command=elsewhere),
     )
     moved = Head(target.class_name, asset, url, _unpublished(session, head, asset), alias, number)
     with Checkout(tree, at) as checkout:
@@ -234,9 +236,7 @@ def _move(
         except StorageError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) and not tree.begun() and head.asset:
                 # What was fetched stays for the next try, and the disk is full of it.
-                error.hint = (
-                    f"{error.hint}; or give it up, which frees what it took: ama switch HEAD"
-                )
+                error.hints += (Hint("give-up-switch"),)
             raise
         fresh = {entry.path: entry for entry in sorted(entries)}
 
@@ -314,17 +314,16 @@ def _check_nothing_staged(
         staged = [path for path in staged if path in coming]
     if staged:
         # While a checkout isn't finished, nothing can be committed.
-        keep = "make an asset of it first: ama commit"
-        keep = keep if new_files is None else "keep it: move it elsewhere"
+        keep = Hint("commit-first" if new_files is None else "keep-elsewhere")
         raise Conflict(
             f"{summary(staged)} {'is' if len(staged) == 1 else 'are'} staged, and would be lost",
-            hint=f"{keep}; or drop it: --force",
+            hint=(keep, Hint("drop")),
         )
     notes = index.notes_for(head)
     if notes:
         raise Conflict(
             f"what is set for the next asset would be lost: {', '.join(named(notes))}",
-            hint=f"take back what is set: {'; '.join(taking_back(notes))}; or drop it: --force",
+            hint=(Hint("take-back-what-is-set", **facts_of(notes)), Hint("drop")),
         )
 
 
@@ -353,7 +352,7 @@ def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> N
         raise Conflict(
             f"{len(left)} commit{'s' if len(left) > 1 else ''} here would be left behind, and"
             " published nowhere",
-            hint="publish first: ama push; or leave them behind all the same: --force",
+            hint=(Hint("push-first"), Hint("leave-behind-anyway")),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from ama.errors import (
     AmaError,
     Conflict,
+    Hint,
     IntegrityError,
     InvalidInput,
     NotFound,
@@ -88,7 +88,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
     asset = made or head.asset
     if asset is None:
-        raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
+        raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
     describer = session.describer(head, fresh=False)
     info = session.info(asset, describer)
     waiting = {commit.asset: commit.aliases for commit in tree.head.read()[1].unpublished}
@@ -141,7 +141,7 @@ def upload(
     )
     tip = made or head.asset
     if tip is None:
-        raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
+        raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
     session.forget_sources()
     named = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
     waiting = (*head.unpublished, *named)
@@ -207,7 +207,7 @@ def _require_added(
             f"nothing is staged, and {summary(changed)}"
             f" {'is not as it was' if len(changed) == 1 else 'are not as they were'} added, so"
             f" nothing was {done}",
-            hint=f"stage it first: ama add {session.tree.words(changed)}",
+            hint=Hint("stage-it", paths=session.tree.typed(changed)),
         )
 
 
@@ -246,7 +246,7 @@ def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool
     if head.asset is None:
         raise InvalidInput(
             f"no asset of {head.class_name} was made here yet",
-            hint="make one: ama add PATH, then ama commit or ama upload",
+            hint=Hint("make-one"),
         )
     at, tip = (generation, head), head.asset
     sent = objects = 0
@@ -323,8 +323,7 @@ def _repair(
         others = f" (and {len(more):,} more like it)" if more else ""
         raise IntegrityError(
             f"not all could be repaired: {first}{others}",
-            hint="what was here was sent; see what is touched: ama fsck --remote"
-            f" {shlex.quote(store.url)}",
+            hint=Hint("fsck-after-repair", store=store.url),
         )
     return repair.bytes_sent, repair.objects
 
@@ -376,15 +375,14 @@ def _publish(
     except NotFound as error:
         raise NotFound(
             f"{error.message}, and {head.class_name} here came from it",
-            hint=f"begin without it: ama init --force {head.class_name}, ama add . and ama upload",
+            hint=Hint("begin-without-it", class_name=head.class_name),
         ) from error
     except StorageError as error:
         if not new_store or error.errno != errno.ENOENT:
             raise
         raise NotFound(
             f"what {head.class_name} here came from is only in a store that is gone",
-            hint=f"begin without it: ama init {head.class_name}, ama add . and ama upload"
-            " --new-store",
+            hint=Hint("begin-in-new-store", class_name=head.class_name),
         ) from error
     except (Conflict, IntegrityError):
         # The other's log doesn't follow what would have been our format.json.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ama.errors import AlreadyExists, AmaError, StorageError
+from ama.errors import AlreadyExists, AmaError, Hint, Hints, StorageError
 from ama.storage.protocol import HasDirectories, HasMembers, Range, Storage
 from ama.system.parallel import start
 
@@ -39,7 +39,7 @@ class Finding:
     what: str
     ok: bool
     seen: str
-    hint: str | None = None
+    hints: Hints = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,7 @@ def require_races_with_one_winner(storage: Storage) -> None:
     raise StorageError(
         f"{storage.url} lets several writers create the same file, so publishing to it could lose"
         " assets",
-        hint="use another storage; or, if nobody else will ever write there: ama remote add NAME"
-        " URL --option single_writer=true",
+        hint=(Hint("use-another-storage"), Hint("single-writer")),
     )
 
 
@@ -237,11 +236,10 @@ class _Check:
         try:
             seen = step()
         except (AmaError, _Wrong) as error:
-            said, hint = str(error), None
-            if isinstance(error, AmaError):
-                said, hint = error.message, error.hint
+            hints = error.hints if isinstance(error, AmaError) else ()
+            said = error.message if isinstance(error, AmaError) else str(error)
             said = said if needed else f"{said} (not needed)"
-            self._findings.append(Finding(what, False, said, hint))
+            self._findings.append(Finding(what, False, said, hints))
             return False
         self._findings.append(Finding(what, True, seen))
         return True

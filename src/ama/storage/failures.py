@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ama.errors import StorageError, shown
+from ama.errors import Hint, StorageError, shown
 from ama.storage.backends import Backend
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -126,7 +126,7 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
         return StorageError(
             f"there is no {backend.root} {shown(where.split('/')[2])}: it does not exist, or not"
             " for you",
-            hint="make it first; or check the URL: ama remote list",
+            hint=(Hint("make-bucket"), Hint("check-url")),
             errno=errno.ENOENT,
         )
     if is_absent(error):

@@ -14,7 +14,7 @@ from typing import Any
 
 from fsspec.asyn import get_loop
 
-from ama.errors import InvalidInput, StorageError, shown
+from ama.errors import Hint, InvalidInput, StorageError, shown
 from ama.format.names import nearest
 from ama.storage.backends import GCS, HTTP, S3, SFTP, Backend
 from ama.storage.clients import (
@@ -97,8 +97,7 @@ def no_option(name: str, backend: Backend, options: Mapping[str, Any]) -> Invali
     return InvalidInput(
         f"{package} has no option {shown(full)}"
         + (f"; did you mean {' or '.join(near)}?" if near else ""),
-        hint=f"the options are in the URL, and in what is configured: ama remote list; those of"
-        f" {package} are in its documentation",
+        hint=Hint("check-options", package=package),
     )
 
 

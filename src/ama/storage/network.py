@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from ama.errors import AlreadyExists, AmaError, InvalidInput, StorageError
+from ama.errors import AlreadyExists, AmaError, Hint, InvalidInput, StorageError
 from ama.storage.backends import Backend
 from ama.storage.clients import BeyondClient, Opened
 from ama.storage.failures import (
@@ -142,7 +142,7 @@ class NetworkStorage:
         if self.can_create is False:
             raise StorageError(
                 f"{self._url} can't create a file only if it is absent",
-                hint="use another remote: ama remote add NAME URL",
+                hint=Hint("use-another-remote"),
             )
         kept = bytes(data)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import quote, unquote
 
 from ama.config import Option, nested
-from ama.errors import InvalidInput, StorageError, shown
+from ama.errors import Hint, InvalidInput, StorageError, shown
 from ama.storage.backends import BACKENDS
 from ama.storage.credentials import refuse_credentials, refuse_password, without_credentials
 from ama.storage.local import LocalStorage
@@ -115,7 +115,7 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
     for name in in_url.keys() & OWN.keys():
         raise InvalidInput(
             f"option {name} is ama's own, and no part of a URL",
-            hint=f"set it for a remote: ama remote add NAME URL --option {name}=VALUE",
+            hint=Hint("set-option", name=name),
         )
     place = Place(scheme, base.rstrip("/"), {**in_url, **(options or {})})
     nested(place.options)

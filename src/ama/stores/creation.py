@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageError, shown
+from ama.errors import AlreadyExists, Conflict, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
@@ -20,7 +20,7 @@ from ama.system.fs import is_directory, is_temp
 _OF_THE_DISK = "lost+found"
 
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-_ELSEWHERE = "set AMA_DATA_DIR to a directory that may be written to, or name a store: --remote URL"
+_ELSEWHERE = Hint("move-data")
 
 
 def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:

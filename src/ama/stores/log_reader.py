@@ -6,7 +6,6 @@ and counts only if the store still has the entry that it ended with.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -14,6 +13,8 @@ from ama.errors import (
     UPGRADE,
     AmaError,
     FormatError,
+    Hint,
+    Hints,
     IntegrityError,
 )
 from ama.format.entries import (
@@ -53,13 +54,7 @@ FEW_ENTRIES = 256
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
-_SEE = "restore it from a backup or another copy; see what is touched: ama fsck"
-
-# The store may be sound: then it is this machine that remembers another one.
-_ANOTHER = (
-    "was it put back from a backup, or made anew? take it as it is now: ama fetch --force --remote"
-    " {url}; else restore it from another copy"
-)
+_SEE = Hint("restore-log")
 
 
 class LogReader:
@@ -239,7 +234,8 @@ class LogReader:
         """
         if known.number == 0:
             return None
-        hint = _ANOTHER.format(url=shlex.quote(self._storage.url))
+        # The store may be sound: then it is this machine that remembers another one.
+        hint = Hint("accept-store", store=self._storage.url)
         if last is None:
             lost = self._way_back(known.number) if reached >= known.number else hint
             return _lost(known.number, self._storage.url, lost)
@@ -285,9 +281,7 @@ class LogReader:
                     raise IntegrityError(
                         f"log entry {following} of {self._storage.url} does not follow {before}:"
                         " one of them is not the one that was written",
-                        hint="see what is touched: ama fsck"
-                        if number
-                        else way_back(self._storage.url, known=False),
+                        hint=Hint("fsck") if number else way_back(self._storage.url, known=False),
                     )
             except IntegrityError as error:
                 damage = error
@@ -327,7 +321,7 @@ class LogReader:
             )
         return entry
 
-    def _way_back(self, number: int) -> str:
+    def _way_back(self, number: int) -> Hint | Hints:
         """Return what can be done about an entry that is lost or damaged."""
         return way_back(self._storage.url, known=remembers(self._cache, number))
 
@@ -481,7 +475,7 @@ def check_features(features: Iterable[str], url: str, verb: str) -> None:
         )
 
 
-def way_back(url: str, *, known: bool) -> str:
+def way_back(url: str, *, known: bool) -> Hint | Hints:
     """Return what can be done about a file of a store's log that is lost or damaged.
 
     Args:
@@ -489,27 +483,27 @@ def way_back(url: str, *, known: bool) -> str:
         known: whether this machine remembers it.
 
     Example:
-        >>> way_back("/srv/models", known=True)
-        'put it back, as this machine remembers it: ama push --repair --remote /srv/models'
+        >>> way_back("/srv/models", known=True).code
+        'repair-log'
     """
-    repair = f"ama push --repair --remote {shlex.quote(url)}"
     if known:
-        return f"put it back, as this machine remembers it: {repair}"
-    return f"put it back on a machine that has seen it: {repair}; or restore it from a backup"
+        return Hint("repair-log", store=url)
+    return Hint("repair-log-elsewhere", store=url), "restore it from a backup"
 
 
 def another_history(number: int, url: str) -> IntegrityError:
     """Say that a log is not the one that this machine saw, and how it is taken as it is."""
-    return _rewritten(number, url, _ANOTHER.format(url=shlex.quote(url)))
+    # The store may be sound: then it is this machine that remembers another one.
+    return _rewritten(number, url, Hint("accept-store", store=url))
 
 
-def _lost(number: int, url: str, hint: str) -> IntegrityError:
+def _lost(number: int, url: str, hint: Hint | Hints) -> IntegrityError:
     return IntegrityError(
         f"log entry {number} of {url} is missing, though it was there before", hint=hint
     )
 
 
-def _rewritten(number: int, url: str, hint: str) -> IntegrityError:
+def _rewritten(number: int, url: str, hint: Hint | Hints) -> IntegrityError:
     return IntegrityError(
         f"log entry {number} of {url} is not the one that was there before: its history"
         " was changed",
@@ -517,7 +511,7 @@ def _rewritten(number: int, url: str, hint: str) -> IntegrityError:
     )
 
 
-def _hole(number: int, later: int, url: str, hint: str) -> IntegrityError:
+def _hole(number: int, later: int, url: str, hint: Hint | Hints) -> IntegrityError:
     return IntegrityError(
         f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
         hint=hint,

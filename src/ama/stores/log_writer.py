@@ -17,6 +17,7 @@ from ama.errors import (
     AlreadyExists,
     AmaError,
     Conflict,
+    Hint,
     IntegrityError,
     InvalidInput,
     StorageError,
@@ -84,7 +85,7 @@ class Log(LogReader):
             raise StorageError(
                 f"{self._storage.url} can't create a file only if it is absent, so publishing to"
                 " it is not safe",
-                hint="use another remote: ama remote add NAME URL",
+                hint=Hint("use-another-remote"),
             )
         for _ in range(PUBLISH_TRIES):
             view = view or self.view()

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from ama.errors import AmaError, IntegrityError, NotFound
+from ama.errors import AmaError, Hint, IntegrityError, NotFound
 from ama.format.hashing import Buffer, short
 from ama.format.objects import Kind, Recipe, decode_recipe
 from ama.format.objects import object_id as id_of
@@ -106,7 +106,7 @@ class ObjectStore:
         indexes: Iterable[PackIndex] = (),
         damage: AmaError | None = None,
         added: Callable[[], Iterable[PackIndex]] = tuple,
-        hint: str = "see what is touched: ama fsck",
+        hint: Hint = Hint("fsck"),  # noqa: B008 - frozen
     ) -> None:
         self.storage = storage
         self.damage = damage

@@ -17,6 +17,7 @@ from ama.errors import (
     AlreadyExists,
     AmaError,
     FormatError,
+    Hint,
     IntegrityError,
     NotFound,
     StorageError,
@@ -39,8 +40,8 @@ FORMAT = "format.json"
 MAGIC = "ama store"
 VERSION = 1
 MAX_FORMAT = 64 * 1024
-REPAIR = "send it again from a worktree that has its content: ama push --repair"
-MAKE_AGAIN = "make it again, from a worktree of this store: ama push --repair"
+REPAIR = Hint("repair")
+MAKE_AGAIN = Hint("repair-index")
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
 
@@ -336,7 +337,7 @@ class Remote:
         raise IntegrityError(
             f"log entry {record.entry} of {self.url} does not publish {short(record.id)} in"
             f" {class_name}, though the log's checkpoint says so",
-            hint="see what is touched: ama fsck",
+            hint=Hint("fsck"),
         )
 
     def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
@@ -436,11 +437,11 @@ def _no_store(storage: Storage) -> NotFound:
     if storage.can_create is False:
         return NotFound(
             f"there is no ama store at {shown(storage.url)}",
-            hint="check the URL: ama remote list",
+            hint=Hint("check-url"),
         )
     return NotFound(
         f"there is no ama store at {shown(storage.url)}: nothing was uploaded there yet",
-        hint="the first `ama upload` makes it; what is configured: ama remote list",
+        hint=Hint("no-store-yet"),
     )
 
 
@@ -449,8 +450,7 @@ def gone(url: str) -> StorageError:
     return StorageError(
         f"the store at {shown(url)} is gone: one was seen there before"
         + ("" if "://" in url else " (is its disk mounted?)"),
-        hint="bring it back; or, if it was deleted on purpose, publish to a new one there: run"
-        " ama upload or ama push with --new-store",
+        hint=(Hint("bring-store-back"), Hint("new-store")),
         errno=errno.ENOENT,
     )
 

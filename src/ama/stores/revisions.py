@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from ama.errors import AmaError, Conflict, InvalidInput, NotFound, shown
+from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
 from ama.format.state import ClassState
@@ -150,7 +150,7 @@ def find_asset(
             raise NotFound(
                 f"{state.name} has no asset {revision.number}; its newest is"
                 f" {state.name}/{len(state.assets)}",
-                hint=f"see them all: ama list {state.name}",
+                hint=Hint("list-all-of", class_name=state.name),
             )
         return state.name, record.id
     # An alias, or the newest: what comes later may change what it means.
@@ -164,10 +164,10 @@ def find_asset(
     if not live and state.assets:
         raise NotFound(
             f"all assets of {state.name} were deleted",
-            hint=f"see what there was: ama log {state.name}",
+            hint=Hint("log-of-deleted", class_name=state.name),
         )
     if not live:
-        raise NotFound(f"{state.name} has no asset", hint="see what there is: ama list")
+        raise NotFound(f"{state.name} has no asset", hint=Hint("list-classes"))
     return state.name, live[-1].id
 
 
@@ -188,7 +188,7 @@ def _named_class(view: LogView, revision: Revision, url: str, class_name: str | 
         return class_state(view, name, url)
     except NotFound as error:
         if revision.alias is not None and (others := _elsewhere(view, revision.alias)):
-            hint = f"did you mean {' or '.join(others[:3])}?"
+            hint = Hint("did-you-mean", names=tuple(others[:3]))
             raise NotFound(error.message, hint=hint) from None
         if not _SHORT_DIGITS(name) or revision != Revision(name, back=revision.back):
             raise
@@ -196,7 +196,7 @@ def _named_class(view: LogView, revision: Revision, url: str, class_name: str | 
         raise NotFound(
             f"{name} names no asset in {url}: before a number stands its class, and an id has"
             f" {SHORTEST_PREFIX} digits or more",
-            hint=error.hint,
+            hint=error.hints,
         ) from None
 
 
@@ -213,9 +213,9 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
     near = nearest(name, view.class_names)
     with suppress(AmaError):  # what the classes have can't be asked for
         near = _meant(view.class_states(), name)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see what there is: ama list"
+    hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("list-classes")
     if _SHORT_HEX(name) and near:
-        hint += f" an id needs its first {SHORTEST_PREFIX} digits"
+        hint = Hint("did-you-mean-or-id", names=tuple(near), digits=SHORTEST_PREFIX)
     raise NotFound(f"there is no class {shown(name)} in {url}", hint=hint)
 
 
@@ -260,7 +260,7 @@ def too_far_back(name: str) -> NotFound:
     start = name.partition("~")[0]
     return NotFound(
         f"{shown(name)} goes back further than there are parents",
-        hint=f"see what there is: ama log {shown(start)}",
+        hint=Hint("log-of", asset=start),
     )
 
 
@@ -284,8 +284,10 @@ def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None
     reason = f": {shown(record.reason)}" if record.reason else ""
     raise NotFound(
         f"{class_name}/{number} was deleted from {url}{reason}",
-        hint=f"see what there is: ama list {class_name}; or bring it back: ama delete --undo"
-        f" {class_name}/{number}",
+        hint=(
+            Hint("list-class", class_name=class_name),
+            Hint("undelete", asset=f"{class_name}/{number}"),
+        ),
     )
 
 
@@ -300,7 +302,9 @@ def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) 
     known = [name for name in state.aliases if state.target(name) is not None]
     near = elsewhere[:3] or nearest(alias, known)
     hint = (
-        f"did you mean {' or '.join(near)}?" if near else f"see them: ama alias list {state.name}"
+        Hint("did-you-mean", names=tuple(near))
+        if near
+        else Hint("list-aliases-of", class_name=state.name)
     )
     return NotFound(f"{state.name} has no alias {shown(alias)}", hint=hint)
 
@@ -333,11 +337,11 @@ def find_alias(
         names = ", ".join(f"{name}@{alias}" for name, _ in having)
         raise InvalidInput(
             f"several classes have an alias {shown(alias)}: {names}",
-            hint=f"say which: --class {having[0][0]}",
+            hint=Hint("say-class", class_name=having[0][0]),
         )
     if not having:
         near = _meant(states, alias) if or_class else _near_aliases(states, alias)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see what there is: ama alias list"
+        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("list-aliases")
         raise NotFound(f"no class in {url} has an alias {shown(alias)}", hint=hint)
     return having[0][0], having[0][1] or b""
 
@@ -359,6 +363,6 @@ def _by_prefix(view: LogView, prefix: str, url: str, class_name: str | None) -> 
         view.require_whole()
         raise NotFound(
             f"no asset in {url} has an id that begins with {prefix}",
-            hint="see what there is: ama list",
+            hint=Hint("list-classes"),
         )
     return found[0][0], found[0][1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from ama.errors import AmaError, IntegrityError, NotFound
+from ama.errors import AmaError, Hint, IntegrityError, NotFound
 from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
 from ama.stores.object_reader import Bad, Have, ObjectStore
@@ -70,7 +70,7 @@ class Sources:
                 return store.damage
         return NotFound(
             f"object {short(object_id)} is neither here nor in a remote that was seen",
-            hint="get what the remote has: ama fetch",
+            hint=Hint("fetch"),
         )
 
     def holding(self, object_id: bytes) -> ObjectStore:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ama.errors import Conflict, InvalidInput, shown
+from ama.errors import Conflict, Hint, InvalidInput, shown
 from ama.format.entries import ABSENT, Event, Expected, MoveAlias
 from ama.format.objects import Asset
 from ama.format.state import ClassState
@@ -110,9 +110,10 @@ def _check_not_moved(
     raise Conflict(
         f"{state.name}@{alias} {gone}, by {shown(last.author)}, {_when(last.at)}; what you"
         f" upload was made from {state.name}/{state.number(base)}",
-        hint=f"build on theirs: ama switch {state.name}@{alias} brings it here; or publish without"
-        f" the alias: ama set --unset alias:{alias}, and upload again; then move it all the same:"
-        f" ama alias move {state.name}@{alias} HEAD",
+        hint=(
+            Hint("build-on-theirs", alias=f"{state.name}@{alias}"),
+            Hint("publish-without-alias", label=f"alias:{alias}", alias=f"{state.name}@{alias}"),
+        ),
     )
 
 
@@ -137,7 +138,7 @@ def check_class_name(view: LogView, name: str) -> None:
         if other != name and other.casefold() == name.casefold():
             raise InvalidInput(
                 f"there is a class {other} already, which differs from {name} only in case",
-                hint=f"use that one: ama init {other}",
+                hint=Hint("use-class", class_name=other),
             )
 
 
@@ -157,7 +158,7 @@ def check_alias_name(state: ClassState, alias: str, coming: Iterable[str] = ()) 
             raise InvalidInput(
                 f"{state.name} has an alias {other} already, which differs from {alias} only in"
                 " case",
-                hint=f"use that one: ama set --alias {other}",
+                hint=Hint("use-alias", alias=other),
             )
 
 
@@ -199,7 +200,7 @@ def set_alias(
             last = state.aliases[alias][-1]
             raise Conflict(
                 f"{class_name}@{alias} was moved by {last.author} at the same time",
-                hint=f"look where it is now: ama alias history {class_name}@{alias}",
+                hint=Hint("alias-history", alias=f"{class_name}@{alias}"),
             )
         if old == asset:
             return []

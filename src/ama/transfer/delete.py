@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ama.errors import AmaError, Conflict, InvalidInput, NotFound
+from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound
 from ama.format.entries import Event, SetStatus, StatusName
 from ama.format.objects import EntryKind
 from ama.format.state import AssetRecord
@@ -104,12 +104,12 @@ def undeleting(remote: Remote, target: Target) -> Decide:
         if record.status == "deprecated":
             raise InvalidInput(
                 f"{target.name} is deprecated, and not deleted",
-                hint=f"take that back: ama deprecate --undo {target.name}",
+                hint=Hint("undeprecate", asset=target.name),
             )
         if record.status == "deleted" and not _is_whole(remote, view, target, record):
             raise NotFound(
                 f"the content of {target.name} is gone from {remote.url}: only its record is there",
-                hint=f"see what that says: ama show {target.name}",
+                hint=Hint("show-entry", asset=target.name),
             )
         return replace(record, status="active", reason="")
 
@@ -164,15 +164,13 @@ def _check_unused(remote: Remote, view: LogView, target: Target) -> None:
         aliases = [f"{target.class_name}@{alias}" for alias in pointing]
         raise Conflict(
             f"{_listed(aliases)} {'points' if len(aliases) == 1 else 'point'} to {name}",
-            hint=f"move it first: ama alias move {aliases[0]} ASSET; or delete it all the same:"
-            f" ama delete --force {name}",
+            hint=(Hint("move-alias", alias=aliases[0]), Hint("delete-anyway", asset=name)),
         )
     made = [f"{name}/{number}" for name, number in assets_made_from(remote, view, target.asset)]
     if made:
         raise Conflict(
             f"{_listed(made)} {'was' if len(made) == 1 else 'were'} made from {name}",
-            hint=f"keep it, and advise against it: ama deprecate {name} --reason TEXT; or delete it"
-            f" all the same: ama delete --force {name}",
+            hint=(Hint("deprecate-instead", asset=name), Hint("delete-anyway", asset=name)),
         )
 
 
@@ -182,9 +180,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _is_deleted(target: Target) -> Conflict:
-    return Conflict(
-        f"{target.name} is deleted", hint=f"take that back: ama delete --undo {target.name}"
-    )
+    return Conflict(f"{target.name} is deleted", hint=Hint("take-deletion-back", asset=target.name))
 
 
 def _is_whole(remote: Remote, view: LogView, target: Target, record: AssetRecord) -> bool:

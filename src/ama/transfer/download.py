@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ama.errors import AlreadyExists, Conflict, InvalidInput, NotFound, shown
+from ama.errors import AlreadyExists, Conflict, Hint, Hints, InvalidInput, NotFound, shown
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.results import DownloadResult
 from ama.stores.description import Describer
@@ -126,7 +126,7 @@ def require_match(
         globs += [("--exclude", glob) for glob in selection.exclude]
         raise NotFound(
             f"no file of {names} is chosen by {shown(shlex.join(w for g in globs for w in g))}",
-            hint=f"see its files: ama ls {targets[0].name}; or take none: --metadata-only",
+            hint=(Hint("ls", asset=targets[0].name), Hint("metadata-only")),
         )
     return opened
 
@@ -292,7 +292,7 @@ def _prepare(directory: Path, target: Target, begun: Begun) -> Worktree:
 
 
 def check_place(
-    directory: Path, target: Target, elsewhere: str = "choose another directory: -o DIR"
+    directory: Path, target: Target, elsewhere: Hints = (Hint("choose-directory"),)
 ) -> Worktree | None:
     """Check that an asset can be written into a directory; nothing is changed.
 
@@ -336,18 +336,18 @@ def check_place(
         if fs.is_directory(parent / CONTROL):
             raise InvalidInput(
                 f"{shown(directory)} would be inside another ama worktree, {shown(parent)}",
-                hint="choose a directory outside it: -o DIR",
+                hint=Hint("choose-directory-outside"),
             )
     return None
 
 
-def _check_asset(tree: Worktree, target: Target, elsewhere: str) -> None:
+def _check_asset(tree: Worktree, target: Target, elsewhere: Hints) -> None:
     head = tree.head.read()[1]
     if head.asset == target.asset:
         return
     if head.class_name == target.class_name:
-        there = shown(shlex.quote(from_system(tree.root)))
-        elsewhere = f"switch it: cd {there} && ama switch {target.name}; or {elsewhere}"
+        switch = Hint("switch-it", directory=from_system(tree.root), asset=target.name)
+        elsewhere = (switch, *elsewhere)
     raise AlreadyExists(
         f"{shown(tree.root)} is a worktree of another asset of {head.class_name}", hint=elsewhere
     )
@@ -362,7 +362,7 @@ def _begin(tree: Worktree, begun: Begun) -> None:
         if other is not None and other.target != begun.target:
             raise AlreadyExists(
                 f"{shown(tree.root)} is where {shown(other.target)} is downloaded to just now",
-                hint="choose another directory: -o DIR",
+                hint=Hint("choose-directory"),
             ) from None
 
 
@@ -371,8 +371,7 @@ def _check_nothing_staged(directory: Path, index: Index, listing: Sequence[Liste
     if staged and staged != {(item.path, item.kind, item.id) for item in listing}:
         raise Conflict(
             f"{shown(directory)} has staged changes",
-            hint=f"commit them (cd {shown(directory)} && ama commit), or choose another"
-            " directory: -o DIR",
+            hint=Hint("commit-there", directory=from_system(directory)),
         )
 
 
@@ -429,19 +428,19 @@ def deliver(remote: Remote, view: LogView, order: Order, progress: Progress) -> 
         named = ", ".join(ref.name for ref in missing)
         deleted = next((ref for ref in missing if ref.status == "deleted"), None)
         otherwise = (
-            "download it from the store that has it"
+            Hint("download-elsewhere")
             if deleted is None
-            else f"bring it back: ama delete --undo {deleted.class_name}/{deleted.number}"
+            else Hint("undelete", asset=f"{deleted.class_name}/{deleted.number}")
         )
         raise NotFound(
             f"{target.name} was made from {named}, whose content is not in {remote.url}",
-            hint=f"leave it out: --partial; or {otherwise}",
+            hint=(Hint("partial"), otherwise),
         )
     opened = require_match(remote, view, (target, *others), order.selection)
     beside = [order.place.parent / f"{other.class_name}-{other.number}" for other in others]
     if others:
         check_place(order.place, target)
-        parent = f"choose another parent directory: -o DIR/{shlex.quote(order.place.name)}"
+        parent = (Hint("choose-parent", name=order.place.name),)
         for there, other in zip(beside, others, strict=True):
             check_place(there, other, parent)
     found = []

@@ -11,7 +11,6 @@ back, and stay away. HINT and the checkpoints are made again from the entries.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ama.errors import (
     AmaError,
     Conflict,
     FormatError,
+    Hint,
     IntegrityError,
     StorageError,
 )
@@ -76,8 +76,7 @@ def refuse_lost(mended: Mended, url: str) -> None:
         raise IntegrityError(
             f"not all of {url} could be put back: {first}, and nothing that is known here fits in"
             f" its place{others}",
-            hint=f"run this on a machine that has seen it: ama push --repair --remote"
-            f" {shlex.quote(url)}; or restore it from a backup",
+            hint=(Hint("repair-where-seen", store=url), "restore it from a backup"),
         )
 
 
@@ -425,8 +424,7 @@ class _Plan:
         return IntegrityError(
             f"log entry {number} of {self.storage.url} is of another history: it is sound, but"
             f" {why}; nothing was put back",
-            hint="restore the log from a backup; see what is touched: ama fsck --remote"
-            f" {shlex.quote(self.storage.url)}",
+            hint=Hint("restore-then-fsck", store=self.storage.url),
         )
 
 

@@ -18,6 +18,7 @@ from ama.errors import (
     AmaError,
     Conflict,
     FormatError,
+    Hint,
     IntegrityError,
     NotFound,
     StorageError,
@@ -28,6 +29,7 @@ from ama.format.entries import decode_entry
 from ama.format.hashing import seal
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
+from ama.system.encoding import from_system
 from ama.worktree.head import Head, decode_head, encode_head
 from ama.worktree.layout import PUBLISH, Worktree
 from ama.worktree.staging import Notes, fields_of, notes_of
@@ -192,15 +194,14 @@ def _decoded(tree: Worktree, note: bytes) -> tuple[str, str, int, bytes, Head, H
         path = shown(tree.pending / PUBLISH)
         raise IntegrityError(
             f"{path} is damaged, and it alone says whether the last upload was finished",
-            hint=f"see what is published: ama list CLASS; then delete {path}, and go on",
+            hint=Hint("list-then-delete", note=from_system(tree.pending / PUBLISH)),
         ) from error
 
 
 def _unfinished(tree: Worktree, url: str) -> Conflict:
     return Conflict(
         f"an upload to {shown(url)} was interrupted, and is not published yet",
-        hint="finish it first: ama upload; or give it up: delete"
-        f" {shown(tree.pending / PUBLISH)}, and go on",
+        hint=(Hint("finish-upload"), Hint("give-up", note=from_system(tree.pending / PUBLISH))),
     )
 
 
@@ -236,6 +237,6 @@ def _move_head(tree: Worktree, generation: int, head: Head) -> int:
             raise Conflict(
                 "another command moved HEAD at the same time; what was sent is published all the"
                 " same",
-                hint="see it: ama list",
+                hint=Hint("list-it"),
             ) from error
         return now

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ama.errors import Conflict, InvalidInput, NotFound
+from ama.errors import Conflict, Hint, InvalidInput, NotFound
 from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
@@ -131,7 +131,7 @@ def make_asset(
     """
     base = tree.objects.asset(head.asset) if head.asset else None
     if base is None and not index.entries and not notes.refs:
-        raise InvalidInput("nothing is staged", hint="stage files first: ama add PATH")
+        raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
     root, trees = build_trees(index.entries.values())
     if base is not None and root == base.tree and _says(base, notes):
         return None
@@ -410,7 +410,7 @@ def _check_unchanged(tree: Worktree, entries: Sequence[IndexEntry], verb: str) -
         was, its = ("was", "its") if len(gone) == 1 else ("were", "their")
         raise Conflict(
             f"{summary(gone)} {was} deleted, and {its} content never kept, so nothing was {verb}",
-            hint=f"put back what was added, or take it out: ama rm {tree.words(gone)}",
+            hint=Hint("put-back-or-rm", paths=tree.typed(gone)),
         )
     if changed:
         raise _changed(tree, changed, verb)
@@ -420,7 +420,7 @@ def _changed(tree: Worktree, paths: Sequence[str], verb: str) -> Conflict:
     was = "was" if len(paths) == 1 else "were"
     return Conflict(
         f"{summary(paths)} {was} changed since it was added, so nothing was {verb}",
-        hint=f"add it again: ama add {tree.words(paths)}",
+        hint=Hint("add-again", paths=tree.typed(paths)),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ama.errors import IntegrityError, NotFound, StorageError
+from ama.errors import Hint, IntegrityError, NotFound, StorageError
 from ama.format.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Asset, EntryKind, Kind, Recipe
@@ -358,7 +358,7 @@ class Push:
         if lacking:
             raise IntegrityError(
                 f"object {short(lacking[0])} is neither in {self.remote.url} nor was it sent",
-                hint="see what is damaged: ama fsck",
+                hint=Hint("fsck-what-is-damaged"),
             )
         self._check([i for i in current if i.id in present.used])
         if len(present.used) <= MAX_NEEDS:

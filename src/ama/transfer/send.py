@@ -10,6 +10,7 @@ from ama.errors import (
     AmaError,
     Conflict,
     FormatError,
+    Hint,
     IntegrityError,
     NotFound,
     StorageError,
@@ -148,7 +149,7 @@ class Sender:
             self.changed.append(entry.path)
             raise Conflict(
                 f"{shown(entry.path)} was changed since it was added, so nothing was published",
-                hint=f"add it again: ama add {shown(entry.path)}",
+                hint=Hint("add-again", paths=(entry.path,)),
             )
 
     def _copy(
@@ -166,8 +167,7 @@ class Sender:
             except NotFound as error:
                 raise IntegrityError(
                     f"object {short(object_id)} is lost: neither here nor in a remote seen before",
-                    hint="see what is touched: ama fsck; in a worktree, begin without what it comes"
-                    " from: ama init --force CLASS, ama add . and ama upload",
+                    hint=Hint("fsck-or-begin-anew"),
                 ) from error
             wanted = by_store.setdefault(id(store), (store, {}))[1]
             places = store.find(object_id)

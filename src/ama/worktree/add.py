@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ama.errors import Conflict, InvalidInput, NotFound, shown
+from ama.errors import Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.compression import compress
 from ama.format.hashing import Buffer, blob_id, hash_stream
@@ -80,7 +80,7 @@ def select(
             if path and os.path.exists(full / CONTROL):
                 raise InvalidInput(
                     f"{shown(path)} is another ama worktree",
-                    hint="link its asset instead: ama link CLASS/NUMBER",
+                    hint=Hint("link-instead"),
                 )
             below = scan(tree.root, tree.ignore, path, tracked=index.entries)
             here = {item.path: item for item in below}
@@ -108,16 +108,15 @@ def select(
 
 def _ignored(tree: Worktree, path: str) -> InvalidInput:
     name = path.rpartition("/")[2]
-    force = f"ama add --force {tree.words([path])}"
+    force = Hint("add-anyway", paths=tree.typed([path]))
     if never_meant(name):
         return InvalidInput(
             f"{shown(path)} is of a kind that is nobody's result, and ignored",
-            hint=f"add it all the same: {force}; or always: the line !{shown(name)} in"
-            f" {IGNORE_FILE}",
+            hint=(force, Hint("never-ignore", name=name)),
         )
     return InvalidInput(
         f"{shown(path)} is ignored by {IGNORE_FILE}",
-        hint=f"change the line in {IGNORE_FILE} that names it; or add it all the same: {force}",
+        hint=(Hint("change-ignore-file"), force),
     )
 
 
@@ -133,8 +132,10 @@ def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
         if not beyond and os.path.lexists(tree.root / to_system(directory) / CONTROL):
             raise InvalidInput(
                 f"{shown(directory)} is another ama worktree now, and files in it are staged here",
-                hint=f"move its {CONTROL} elsewhere; or leave them out from now on: ama rm --cached"
-                f" {tree.words([directory])}",
+                hint=(
+                    Hint("move-control-elsewhere"),
+                    Hint("leave-out-from-now-on", paths=tree.typed([directory])),
+                ),
             )
 
 
@@ -150,7 +151,7 @@ def _require_not_git(parts: Iterable[str]) -> None:
 def _no_such(tree: Worktree, path: str) -> NotFound:
     here = [item.path for item in islice(scan(tree.root, tree.ignore, unreadable=[]), 5000)]
     near = nearest(path, here)
-    hint = f"did you mean {', '.join(near)}?" if near else "see what is here: ama status"
+    hint = Hint("did-you-mean-file", names=tuple(near)) if near else Hint("status-here")
     return NotFound(f"{shown(path)}: no such file", hint=hint)
 
 
@@ -179,7 +180,7 @@ def check_names(
         if reason is not None:
             raise InvalidInput(
                 f"'{shown(part)}' can't be held by every system: {reason}",
-                hint="rename it, or allow such names: ama config set add.portable_names false",
+                hint=Hint("rename-or-allow"),
             )
     folded: dict[str, str] = {}
     leaving = frozenset(gone)
@@ -191,7 +192,7 @@ def check_names(
             if other != name:
                 raise InvalidInput(
                     f"'{shown(other)}' and '{shown(name)}' are one name on some systems",
-                    hint="rename one, or allow such names: ama config set add.portable_names false",
+                    hint=Hint("rename-one-or-allow"),
                 )
 
 
@@ -287,10 +288,12 @@ def _secret(tree: Worktree, found: Mapping[str, str]) -> InvalidInput:
     named = ", ".join(f"{shown(path)} ({found[path]})" for path in paths[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     look, them = ("looks", "it") if len(paths) == 1 else ("look", "them")
-    words = tree.words(paths[:_NAMED])
     return InvalidInput(
         f"{named}{more} {look} like a secret, and everybody would have {them}, for good",
-        hint=f"name {them} in {IGNORE_FILE}; or add {them} all the same: ama add --force {words}",
+        hint=Hint(
+            "ignore-or-add-secret" if len(paths) == 1 else "ignore-or-add-secrets",
+            paths=tree.typed(paths[:_NAMED]),
+        ),
     )
 
 
@@ -428,7 +431,7 @@ def remove(
         below = tree.named(path, index.entries)
         if not below:
             what = shown(tree.near(path))
-            raise NotFound(f"{what} is not staged", hint="see what is: ama ls, ama status")
+            raise NotFound(f"{what} is not staged", hint=Hint("ls-and-status"))
         chosen.update((p, index.entries[p]) for p in below)
     blocked = obstacles(tree.root, chosen)
     here = [p for p in chosen if not is_behind(p, blocked) and look(tree.root, p) is not None]
@@ -438,8 +441,7 @@ def remove(
             read_again(tree, lost)
             raise Conflict(
                 f"the content of {summary(lost)} is in no asset here, and would be lost",
-                hint=f"keep it: ama rm --cached {tree.words(lost)}; or delete it all the same:"
-                " --force",
+                hint=(Hint("keep-file", paths=tree.typed(lost)), Hint("delete-file-anyway")),
             )
     # The files first: after a crash they are still known, and the same command deletes the rest.
     if not keep_files:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from ama.errors import Conflict, StorageError, shown, storage_error
+from ama.errors import Conflict, Hint, StorageError, shown, storage_error
 from ama.format.names import fold_name
 from ama.stores.sources import Sources
 from ama.system import fs
@@ -84,7 +84,7 @@ def plan_checkout(
     base: Mapping[str, Listed],
     force: bool,
     arriving: Mapping[str, bytes] | None = None,
-    instead: str = "",
+    instead: tuple[str, ...] = (),
 ) -> Plan:
     """Return what it takes to make the worktree hold `target`.
 
@@ -161,10 +161,10 @@ def plan_checkout(
     if lost and not force:
         read_again(tree, lost)
         # While a checkout isn't finished, nothing can be added.
-        keep_it = "move it elsewhere" if tree.begun() else "ama add and ama commit"
+        keep_it = Hint("keep-elsewhere" if tree.begun() else "add-and-commit")
         raise Conflict(
             f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
-            hint=f"keep it: {keep_it}; or overwrite it all the same: --force",
+            hint=(keep_it, Hint("overwrite-anyway")),
         )
     return Plan(
         tuple(write),
@@ -515,7 +515,7 @@ def staged_meanwhile() -> Conflict:
     """Return the error of a checkout during which something was staged."""
     return Conflict(
         "something was staged or noted here meanwhile",
-        hint="see it: ama status; then run the same command again",
+        hint=Hint("status-then-again"),
     )
 
 
@@ -535,7 +535,7 @@ def _lasting(found: Found) -> tuple[object, ...]:
 def _changed(path: str) -> Conflict:
     return Conflict(
         f"{shown(path)} was changed meanwhile",
-        hint="see it: ama status; then run the same command again",
+        hint=Hint("status-then-again"),
     )
 
 

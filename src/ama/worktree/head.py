@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ama.errors import FormatError, IntegrityError
+from ama.errors import FormatError, Hint, IntegrityError
 from ama.format import canonical
 from ama.format.hashing import ID_SIZE
 from ama.format.names import check_alias, check_class
@@ -117,8 +117,7 @@ class HeadFile:
         if found is None:
             raise IntegrityError(
                 f"HEAD is missing in {self._control}",
-                hint="go on with what is staged: ama init CLASS; or get the asset again in another"
-                " directory: ama download CLASS --alias NAME",
+                hint=(Hint("init-with-staged"), Hint("download-again")),
             )
         return found[0], decode_head(found[1])
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 
 from ama.errors import (
     Conflict,
+    Hint,
     IntegrityError,
     InvalidInput,
     NoSpace,
@@ -453,5 +454,5 @@ def _no_link(item: Listed, why: str) -> IntegrityError:
     )
 
 
-def _without(item: Listed) -> str:
-    return f"leave it out: --exclude '{shown(item.path)}'"
+def _without(item: Listed) -> Hint:
+    return Hint("exclude", glob=item.path)

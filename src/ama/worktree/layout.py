@@ -10,7 +10,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
 
-from ama.errors import Conflict, InvalidInput, NotFound, StorageError, shown
+from ama.errors import Conflict, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.system import fs
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
 from ama.worktree.head import HeadFile
@@ -82,7 +82,7 @@ class Worktree:
                 return tree
         raise NotFound(
             f"{shown(start)} is not in an ama worktree",
-            hint="start an asset here: ama init CLASS",
+            hint=Hint("init"),
         )
 
     @classmethod
@@ -105,8 +105,7 @@ class Worktree:
                 if not here:
                     raise InvalidInput(
                         f"{shown(root)} is inside another ama worktree, {shown(parent)}",
-                        hint="for a worktree of its own: ama init --here CLASS; or use a directory"
-                        " outside it, or work there",
+                        hint=(Hint("init-here"), Hint("work-elsewhere")),
                     )
                 cls(parent).require_free("/".join(root.relative_to(parent).parts))
             fs.make_directories(root / CONTROL)
@@ -120,10 +119,9 @@ class Worktree:
         """
         prefix = f"{directory}/"
         if any(path.startswith(prefix) for path in self.index.read().entries):
-            where = shown(shlex.join(["ama", "-C", from_system(self.root), "rm", "--cached"]))
             raise Conflict(
                 f"files in {shown(directory)} are in the asset of {shown(self.root)}",
-                hint=f"leave them out there from now on: {where} {shown(shlex.quote(directory))}",
+                hint=Hint("leave-out-there", root=from_system(self.root), directory=directory),
             )
 
     @property
@@ -196,13 +194,13 @@ class Worktree:
         fits = matching(path.removeprefix(start))
         return [k for k in known if k.startswith(start) and fits(k.removeprefix(start))]
 
-    def words(self, paths: Iterable[str]) -> str:
-        """Return paths as the words of a command line that is typed where this was opened from.
+    def typed(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Return paths as they are typed where this was opened from.
 
         Args:
             paths: as they stand in the index.
         """
-        return shown(shlex.join(map(self.near, paths)))
+        return tuple(map(self.near, paths))
 
     def near(self, path: str) -> str:
         """Return a path of the index as seen from where this was opened."""
@@ -238,24 +236,20 @@ class Worktree:
         command, line_feed, incoming = rest.rpartition("\n")
         return Begun(target, command, incoming) if line_feed else Begun(target, rest)
 
-    def interrupted(self) -> Iterator[str]:
+    def interrupted(self) -> Iterator[Hint]:
         """Yield which work was interrupted here, and how to finish it."""
         if self.noted(PUBLISH) is not None:
-            yield "an upload or push was interrupted: run it again, and it is finished"
+            yield Hint("upload-was-interrupted")
         init = self.noted(INIT)
         if init is not None:
-            yield f"an init was interrupted: finish it: ama init {shown(_text(init))}"
+            yield Hint("init-was-interrupted", class_name=_text(init))
         begun = self.begun()
         if begun is not None:
-            name, command, _ = begun
-            how = f"finish it: ama {command}" if command else "run the same command again"
-            yield f"bringing the files of {shown(name[:20])} here was interrupted: {shown(how)}"
+            command = tuple(shlex.split(begun.command))
+            yield Hint("checkout-was-interrupted", asset=begun.target[:20], command=command)
         incoming = self.control / INCOMING
         if begun is None and fs.list_directory(incoming):
-            yield (
-                "a download or switch was interrupted before it changed anything: run it again; or"
-                " give it up, which frees its space: ama switch HEAD"
-            )
+            yield Hint("fetch-was-interrupted")
 
     def require_started(self, starting: str | None = None) -> None:
         """Check that no init was interrupted here.
@@ -270,7 +264,8 @@ class Worktree:
         if init is not None and _text(init) != starting:
             name = shown(_text(init))
             raise Conflict(
-                f"an init of {name} was interrupted here", hint=f"finish it first: ama init {name}"
+                f"an init of {name} was interrupted here",
+                hint=Hint("finish", command=("init", _text(init))),
             )
 
     def require_settled(self, starting: str | None = None) -> None:
@@ -290,7 +285,7 @@ class Worktree:
             what = f"download of {target}" if download else f"switch to {target[:10]}"
             raise Conflict(
                 f"a {shown(what if command else f'switch to {target}')} was interrupted here",
-                hint=f"finish it first: ama {shown(command or f'switch {target}')}",
+                hint=Hint("finish", command=tuple(shlex.split(command)) or ("switch", target)),
             )
 
     def require_begun(self) -> None:
@@ -305,7 +300,7 @@ class Worktree:
             command = command or shlex.join(["download", target, "-o", from_system(self.root)])
             raise Conflict(
                 f"a download of {shown(target)} was interrupted here",
-                hint=f"finish it first: ama {shown(command)}",
+                hint=Hint("finish", command=tuple(shlex.split(command))),
             )
 
     def require_writable(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ama.errors import Conflict, NotFound, shown
+from ama.errors import Conflict, Hint, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id
 from ama.format.objects import Kind, encode_recipe
@@ -32,7 +32,7 @@ from ama.worktree.scan import Found, is_behind, look, obstacles, require_no_git,
 from ama.worktree.staging import RACY, Index, IndexEntry
 from ama.worktree.trees import Listed, staged_files
 
-_WITHOUT = "ama download ASSET -o DIR "
+_WITHOUT = ("download", "ASSET", "-o", "DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ def choose(
             if tree.named(path, removed):
                 raise NotFound(
                     f"{shown(path)} is not staged any more: its removal is",
-                    hint=f"take that back: ama restore --staged {tree.words([path])}",
+                    hint=Hint("unstage-removal", paths=tree.typed([path])),
                 )
-            raise NotFound(f"{shown(path)} is not in this asset", hint="see what is: ama ls")
+            raise NotFound(f"{shown(path)} is not in this asset", hint=Hint("ls-here"))
         for name in below:
             alone = bool(path) and not name.startswith(f"{path}/")
             chosen[name] = chosen.get(name, False) or alone
@@ -304,19 +304,18 @@ def _require_no_last_copy(
         raise Conflict(
             f"{summary(lost)} {'was' if len(lost) == 1 else 'were'} deleted, and the content is in"
             " no asset: it would be lost",
-            hint=f"bring it back first: ama restore {tree.words(lost)}; or drop it all the same:"
-            " --force",
+            hint=(Hint("restore-first", paths=tree.typed(lost)), Hint("drop-anyway")),
         )
 
 
 def _require_none_lost(tree: Worktree, lost: Iterable[str], source: object) -> None:
     paths = sorted(lost)
     if paths:
-        keep = "ama add" if source is None else "ama add and ama commit"
+        keep = Hint("add-to-keep" if source is None else "add-and-commit")
         read_again(tree, paths)
         raise Conflict(
             f"the content of {summary(paths)} is stored nowhere else, and would be lost",
-            hint=f"keep it: {keep}; or overwrite it all the same: --force",
+            hint=(keep, Hint("overwrite-anyway")),
         )
 
 
@@ -339,11 +338,10 @@ def _check_kept(
             sources.holding(item.id)
         except NotFound:
             there = look(tree.root, item.path) is not None
-            verb, what = ("add", "stage it as it is") if there else ("rm", "take it out")
             raise NotFound(
                 f"{shown(item.path)} was {'changed' if there else 'deleted'}, and its content as it"
                 " was added was never kept",
-                hint=f"{what}: ama {verb} {tree.words([item.path])}",
+                hint=Hint("stage-as-it-is" if there else "take-out", paths=tree.typed([item.path])),
             ) from None
 
 

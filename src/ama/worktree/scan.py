@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shlex
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ama.errors import Conflict, InvalidInput, shown, storage_error
+from ama.errors import Conflict, Hint, InvalidInput, shown, storage_error
 from ama.format.names import fold_name, is_git_directory, unportable_reason
 from ama.format.objects import EntryKind
 from ama.system import fs
@@ -252,7 +251,7 @@ def _is_no_directory(full: str) -> bool:
         raise storage_error(error, full, doing="read") from error
 
 
-def require_no_git(paths: Iterable[str], instead: str = "") -> None:
+def require_no_git(paths: Iterable[str], instead: tuple[str, ...] = ()) -> None:
     """Check that nothing comes where git takes it for its own: it runs commands that stand there.
 
     Args:
@@ -266,10 +265,9 @@ def require_no_git(paths: Iterable[str], instead: str = "") -> None:
     if found:
         # As a glob, each sign that could mean something, or that can't be typed, may be any sign.
         globs = dict.fromkeys(re.sub("[^A-Za-z0-9.~]", "?", part) for part in found)
-        words = shlex.join(word for glob in globs for word in ("--exclude", glob))
         raise InvalidInput(
             f"the asset has a '{shown(found[0])}', and git would run what is in it",
-            hint=f"leave it out: {instead}{words}",
+            hint=Hint("exclude-git", command=instead, globs=tuple(globs)),
         )
 
 
@@ -290,7 +288,7 @@ def require_possible(control: Path, paths: Sequence[str]) -> None:
                 if reason is not None:
                     raise InvalidInput(
                         f"'{shown(path)}' can't be held by this system: {reason}",
-                        hint=f"leave it out: --exclude '{shown(path)}'",
+                        hint=Hint("exclude", glob=path),
                     )
     folded: dict[str, str] = {}
     for path in paths:
@@ -298,7 +296,7 @@ def require_possible(control: Path, paths: Sequence[str]) -> None:
         if other != path and (fs.is_case_blind(control) or fs.normalizes_names(control)):
             raise InvalidInput(
                 f"'{shown(other)}' and '{shown(path)}' are one name on this file system",
-                hint=f"leave one out: --exclude '{shown(path)}'",
+                hint=Hint("exclude-one", glob=path),
             )
 
 

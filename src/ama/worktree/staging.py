@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from ama.errors import FormatError, IntegrityError, shown
+from ama.errors import FormatError, Hint, IntegrityError, shown
 from ama.format.objects import EntryKind, RefLink
 from ama.values import Scalar
 from ama.worktree.generations import Generations
@@ -295,7 +295,7 @@ class IndexFile:
         if not anew and HeadFile(self._control).exists():
             raise IntegrityError(
                 f"the index is missing in {shown(self._control)}, and with it what was staged",
-                hint="begin anew from HEAD: ama restore --staged .",
+                hint=Hint("begin-from-head"),
             )
 
 

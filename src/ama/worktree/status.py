@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
+from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.names import nearest
 from ama.format.objects import EntryKind
 from ama.system.encoding import path_text
@@ -163,11 +163,12 @@ def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
     found = look_up(tree, path, read)
     if found is None:
         near = _near(path, ((tree, read),))
-        hint = f"did you mean {' or '.join(near)}?" if near else f"see what is: ama ls {asset}"
+        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("ls-of", asset=asset)
         raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
     if found.kind is EntryKind.TREE:
         raise InvalidInput(
-            f"{shown(path)} is a directory in {asset}", hint=f"list it: ama ls {asset} {path}"
+            f"{shown(path)} is a directory in {asset}",
+            hint=Hint("ls-directory", asset=asset, path=path),
         )
     return Listed(path, found.kind, found.id, found.size)
 
@@ -184,7 +185,7 @@ def files_at(tree: bytes, path: str, asset: str, read: ReadTree) -> tuple[File, 
     files = () if found is None else tuple(map(as_file, walk_at(path, found, read)))
     if path and not files:
         near = _near(path, ((tree, read),))
-        hint = f"did you mean {' or '.join(near)}?" if near else f"`ama ls {asset}` lists all"
+        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("ls-all", asset=asset)
         raise NotFound(f"there is no file '{path}' in {asset}", hint=hint)
     return files
 
@@ -193,11 +194,11 @@ def require_named(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> None:
     """Check that a path names a file, or a directory, in one of some trees.
 
     Raises:
-        NotFound: it names nothing; the hint has the nearest.
+        NotFound: it names nothing; the hints have the nearest.
     """
     if all(look_up(tree, path, read) is None for tree, read in trees):
         near = _near(path, trees)
-        hint = f"did you mean {' or '.join(near)}?" if near else "paths are relative to the top"
+        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("paths-from-top")
         raise NotFound(f"no asset that is compared has {shown(path)}", hint=hint)
 
 
@@ -216,5 +217,5 @@ def no_file_named(asset: str) -> InvalidInput:
     name = shown(asset)
     return InvalidInput(
         f"{name} is an asset, and none of its files is named",
-        hint=f"name one: {name}:PATH; see what there is: ama ls {name}",
+        hint=Hint("name-path", asset=name),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
-from ama.errors import IntegrityError, InvalidInput, shown
+from ama.errors import Hint, IntegrityError, InvalidInput, shown
 from ama.format.hashing import tree_id
 from ama.format.objects import EntryKind, TreeEntry, encode_tree
 from ama.worktree.staging import Index, IndexEntry
@@ -29,8 +29,8 @@ SHARING = 16
 """Of more, each directory's entry may stand at so many places on average, and no more: what a
 listing takes is then in proportion to what a store really holds."""
 
-ONE_DIRECTORY = "look at one directory of it: ama ls ASSET:DIR"
-A_PART = "take a part: --include 'DIR/*'; or, if it is to be so, all of it: --include '*'"
+ONE_DIRECTORY = Hint("ls-one-directory")
+A_PART = Hint("take-a-part")
 
 Key = TypeVar("Key")
 Directory = tuple[list[str], list[tuple[str, Key]]]
@@ -90,7 +90,7 @@ def _add_directory(directories: dict[str, list[TreeEntry]], path: str) -> None:
 
 
 def walk(
-    tree: bytes, read: ReadTree, *, wanted: bool = False, hint: str = ONE_DIRECTORY
+    tree: bytes, read: ReadTree, *, wanted: bool = False, hint: Hint = ONE_DIRECTORY
 ) -> Iterator[Listed]:
     """Yield every file below a tree, in the order of their paths.
 
@@ -133,7 +133,7 @@ def require_listable(
     read: Callable[[Key], Directory[Key]],
     *,
     wanted: bool = False,
-    hint: str = ONE_DIRECTORY,
+    hint: Hint = ONE_DIRECTORY,
 ) -> dict[Key, int]:
     """Check that what is below a directory can be listed, before it is.
 
@@ -185,7 +185,7 @@ def require_listable(
     return {at: count for at, (count, _) in known.items()}
 
 
-def _require_few(files: int, text: int, hint: str) -> None:
+def _require_few(files: int, text: int, hint: Hint | str) -> None:
     """Check how many files an asset has, and how many characters their paths have together."""
     if files > MOST_FILES or text > MOST_TEXT:
         raise InvalidInput(
@@ -222,7 +222,7 @@ def look_up(tree: bytes, path: str, read: ReadTree) -> TreeEntry | None:
 
 
 def walk_at(
-    path: str, entry: TreeEntry, read: ReadTree, *, hint: str = ONE_DIRECTORY
+    path: str, entry: TreeEntry, read: ReadTree, *, hint: Hint = ONE_DIRECTORY
 ) -> Iterator[Listed]:
     """Yield what `look_up` has found at a path, if that is a file, else every file below it."""
     if entry.kind is not EntryKind.TREE:
