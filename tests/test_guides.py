@@ -11,6 +11,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from ama.cli.commands import COMMANDS
 from conftest import PROJECT
 from test_layers import MODULES, ROOMS
@@ -45,6 +47,13 @@ def test_the_map_names_only_tests_that_there_are() -> None:
     named = set(re.findall(r"`(?:tests/)?(test_[a-z_]+\.py)`", ARCHITECTURE))
     there = {path.name for path in Path(__file__).parent.glob("test_*.py")}
     assert sorted(named - there) == []
+
+
+@pytest.mark.parametrize(
+    ("guide", "limit"), [("README.md", 900), ("docs/ARCHITECTURE.md", 2000), ("CHANGELOG.md", 480)]
+)
+def test_guides_stay_short(guide: str, limit: int) -> None:
+    assert len((PROJECT / guide).read_text(encoding="utf-8").split()) <= limit
 
 
 def test_each_command_has_a_section() -> None:

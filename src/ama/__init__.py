@@ -50,7 +50,7 @@ _HOMES = {
     "Store": "store",
     "compare": "asset",
     "hash_file": "format.hashing",
-    "repair_log": "operations.mending",
+    "repair_log": "operations.repair",
 }
 
 __all__ = [

@@ -106,7 +106,7 @@ class ObjectStore:
         indexes: Iterable[PackIndex] = (),
         damage: AmaError | None = None,
         added: Callable[[], Iterable[PackIndex]] = tuple,
-        hint: Hint = Hint("fsck"),  # noqa: B008 - frozen
+        hint: Hint = Hint("fsck"),
     ) -> None:
         self.storage = storage
         self.damage = damage
