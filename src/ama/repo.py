@@ -158,19 +158,19 @@ class Repo:
     @property
     def class_name(self) -> str:
         """The class that assets are made of here."""
-        return self._tree.head.read()[1].class_name
+        return self._tree.head.read().head.class_name
 
     @property
     def remote_url(self) -> str:
         """Where the store is that this worktree publishes to, where no other one is named."""
-        return self._session.url(None, self._tree.head.read()[1])
+        return self._session.url(None, self._tree.head.read().head)
 
     @property
     def head(self) -> AssetInfo | None:
         """The asset that the next one comes from; None before the first."""
         from ama.operations import inspect
 
-        return inspect.head_info(self._session, self._tree.head.read()[1])
+        return inspect.head_info(self._session, self._tree.head.read().head)
 
     def status(self) -> Status:
         """Compare the worktree, the staging area and HEAD; no store is asked.
@@ -441,7 +441,7 @@ class Repo:
         try:
             return read(self.store())
         except StorageError as error:
-            remote = session.remembered(self._tree.head.read()[1])
+            remote = session.remembered(self._tree.head.read().head)
             if remote is None:
                 raise
             session.away = error
@@ -599,7 +599,7 @@ class Repo:
         """
         from ama.values import Staged
 
-        notes = self._tree.index.read().notes_for(self._tree.head.read()[1])
+        notes = self._tree.index.read().notes_for(self._tree.head.read().head)
         return Staged(notes.aliases, notes.message, dict(notes.metadata), self.refs())
 
     def link(
@@ -645,7 +645,7 @@ class Repo:
             >>> ama.Repo.open("worktree").refs()
             ()
         """
-        _, head = self._tree.head.read()
+        head = self._tree.head.read().head
         notes = self._tree.index.read().notes_for(head)
         if not notes.refs:
             return ()
@@ -854,7 +854,7 @@ class Repo:
         from ama.store import Store
 
         session = self._session
-        url = session.url(remote, self._tree.head.read()[1])
+        url = session.url(remote, self._tree.head.read().head)
         return Store(session.open(url), self.settings, session.progress)
 
     def fsck(self) -> FsckReport:

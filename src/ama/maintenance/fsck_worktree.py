@@ -116,7 +116,7 @@ class _Check:
 
     def _read_head(self) -> Head | None:
         try:
-            return self._tree.head.read()[1]
+            return self._tree.head.read().head
         except AmaError as error:
             give_up(error)
             self._problem(f"{CONTROL}/HEAD", error.message)

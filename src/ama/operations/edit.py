@@ -22,7 +22,7 @@ from ama.system.encoding import given, to_system
 from ama.values import Ref, Scalar
 from ama.worktree import add as adding
 from ama.worktree import restore as restoring
-from ama.worktree.head import Head, Unpublished
+from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import INIT
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
@@ -133,7 +133,7 @@ def remove(
     """Unstage files, and delete them here too unless `keep_files`."""
     tree = session.tree
     tree.require_settled()
-    _, head = tree.head.read()
+    head = tree.head.read().head
     removed = adding.remove(
         tree,
         paths,
@@ -175,7 +175,7 @@ def _restore(
 ) -> RestoreResult:
     tree = session.tree
     tree.require_settled()
-    _, head = tree.head.read()
+    head = tree.head.read().head
     chosen = [tree.relative(path) for path in paths]
     named = session.contents(source) if source else None
     if staged:
@@ -275,7 +275,7 @@ def note(session: Session, change: Change) -> None:
     _note_on(session, head, change)
 
 
-def _settled_head(session: Session) -> tuple[int, Head]:
+def _settled_head(session: Session) -> At:
     """Return HEAD with its generation; notes are bound to it, and what was interrupted may yet
     move it.
     """
@@ -291,7 +291,7 @@ def _note_on(session: Session, head: Head, change: Change) -> None:
         return latest.with_notes(head, change(latest.notes_for(head)))
 
     tree.index.update(noted)
-    while (now := tree.head.read()[1]).asset != head.asset or now.class_name != head.class_name:
+    while (now := tree.head.read().head).asset != head.asset or now.class_name != head.class_name:
         # An upload or a commit has moved it, perhaps before this was noted.
         head = now
         tree.index.update(noted)

@@ -43,7 +43,7 @@ def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
         relative = tree.relative(path)
     except InvalidInput:
         return False
-    head = tree.head.read()[1]
+    head = tree.head.read().head
     return relative in tree.index.read().entries or relative in session.listing(head.asset)
 
 
@@ -70,7 +70,7 @@ def _origin(head: Head, remote: str | None, state: ClassState | None) -> str | N
 def status(session: Session) -> Status:
     """Compare the worktree, the staging area and HEAD; no store is asked."""
     tree = session.tree
-    _, head = tree.head.read()
+    head = tree.head.read().head
     index = tree.index.read()
     found = compare_worktree(tree, index)
     notes = index.notes_for(head)
@@ -146,7 +146,7 @@ def diff(
 ) -> tuple[Change, ...]:
     """Return what differs between two assets, or an asset, the staging area and the worktree."""
     tree = session.tree
-    _, head = tree.head.read()
+    head = tree.head.read().head
     index = tree.index.read()
     wanted = [tree.relative(path) for path in paths]
     if new is not None and old is not None:
@@ -218,7 +218,7 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
 
 def log(session: Session, name: str, limit: int | None) -> list[AssetInfo]:
     """Return an asset and those that it came from, newest first."""
-    _, head = session.tree.head.read()
+    head = session.tree.head.read().head
     at: bytes | None = session.resolve(name)
     describer = session.describer(head)
     found: list[AssetInfo] = []

@@ -136,7 +136,7 @@ class Session:
 
     def _origin(self) -> str | None:
         with suppress(AmaError):
-            return self.tree.head.read()[1].origin
+            return self.tree.head.read().head.origin
         return None
 
     def remembered(self, head: Head) -> Remote | None:
@@ -232,7 +232,7 @@ class Session:
 
         Any configured remote may promise what was published there before HEAD moved on.
         """
-        _, head = self.tree.head.read()
+        head = self.tree.head.read().head
         urls = dict.fromkeys([first, head.origin, *self.settings.urls()])
         return [self._opener(url) for url in urls if url]
 
@@ -302,7 +302,7 @@ class Session:
             NotFound: it was deleted, and is not HEAD's.
         """
         self.live_tree(asset)
-        return self.listing(asset, wanted=asset == self.tree.head.read()[1].asset)
+        return self.listing(asset, wanted=asset == self.tree.head.read().head.asset)
 
     def live_tree(self, asset: bytes) -> bytes:
         """Return the id of an asset's tree.
@@ -310,7 +310,7 @@ class Session:
         Raises:
             NotFound: it was deleted, and is not HEAD's.
         """
-        if asset != self.tree.head.read()[1].asset:
+        if asset != self.tree.head.read().head.asset:
             self.require_live(asset)
         return self.sources().asset(asset).tree
 
@@ -322,7 +322,7 @@ class Session:
         """
         from ama.stores.revisions import require_live
 
-        url = self.url(None, self.tree.head.read()[1])
+        url = self.url(None, self.tree.head.read().head)
         view = self.seen_view(url)
         if view is not None:
             require_live(view, self.sources().asset(asset).class_name, asset, url)
@@ -438,13 +438,13 @@ class Session:
         Raises:
             NotFound, InvalidInput: see `ama.stores.revisions`.
         """
-        view = self.view(self.tree.head.read()[1])
+        view = self.view(self.tree.head.read().head)
         return (*self._find(name, lambda head: view), view)
 
     def _find(self, name: str, look: Callable[[Head], LogView | None]) -> tuple[str, bytes]:
         from ama.stores.revisions import parse_revision, too_far_back
 
-        _, head = self.tree.head.read()
+        head = self.tree.head.read().head
         revision = parse_revision(name, head.class_name)
         class_name, asset = self._start(revision, head, look)
         for _ in range(revision.back):

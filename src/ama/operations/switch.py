@@ -26,7 +26,7 @@ from ama.transfer.pending import resume
 from ama.values import AssetInfo
 from ama.worktree.add import summary
 from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
-from ama.worktree.head import Head, Unpublished
+from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import Begun, Worktree
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
@@ -137,7 +137,7 @@ def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
 
     With `force` a log is taken as it is that isn't the one which this machine saw.
     """
-    _, head = session.tree.head.read()
+    head = session.tree.head.read().head
     before = session.remembered_view(head)
     known = (
         {record.id for record in before.class_state(head.class_name).assets} if before else set()
@@ -185,7 +185,7 @@ def _comes_from(session: Session, asset: bytes | None, ancestor: bytes) -> bool:
 
 def _move(
     session: Session,
-    at: tuple[int, Head],
+    at: At,
     asset: bytes,
     alias: str | None,
     *,
@@ -281,7 +281,7 @@ def _begun(tree: Worktree) -> tuple[bytes | None, str]:
     with suppress(ValueError):
         if len(found := bytes.fromhex(begun.target)) == ID_SIZE:
             return found, begun.command
-    return tree.head.read()[1].asset, ""
+    return tree.head.read().head.asset, ""
 
 
 def _arriving(session: Session, begun: bytes | None) -> dict[str, bytes]:

@@ -34,11 +34,11 @@ from ama.system.git import Code
 from ama.transfer import publish
 from ama.transfer.log_repair import refuse_lost
 from ama.transfer.pending import resume
-from ama.transfer.publish import Found, Published
+from ama.transfer.publish import Found, Publication, Published, Who
 from ama.transfer.repair import Repair, WorktreeFiles, rebuild
 from ama.values import AssetInfo, Ref
 from ama.worktree.add import summary
-from ama.worktree.head import Head, Unpublished
+from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.incoming import Incoming
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import WorktreeChanges, compare_worktree
@@ -64,22 +64,19 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
     """Make an asset of what is staged, with all content stored here, and move HEAD to it."""
     settle(session)
     tree = session.tree
-    generation, head = tree.head.read()
-    index = tree.index.read()
+    at = tree.head.read()
+    head, index = at.head, tree.index.read()
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "committed")
     Incoming.give_up(tree)
     stored = set(session.stored(head).values())
-    code_dir = session.settings.code_directory(code_dir)
-    code = cache(lambda: session.settings.code(code_dir))
+    code = _code(session, code_dir)
     made = publish.commit(
         tree,
-        (generation, head),
+        at,
         index,
         notes,
-        author=session.settings.author(),
-        now=now,
-        code=lambda: code().facts,
+        _who(session, code),
         published=stored.__contains__,
         progress=session.progress,
     )
@@ -91,7 +88,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
     describer = session.describer(head, fresh=False)
     info = session.info(asset, describer)
-    waiting = {commit.asset: commit.aliases for commit in tree.head.read()[1].unpublished}
+    waiting = {commit.asset: commit.aliases for commit in tree.head.read().head.unpublished}
     store = session.remembered(head)
     seen = store.log.cached_view() if store else None
     same = _same_here(session, store, seen, made) if made and store and seen else ()
@@ -123,42 +120,33 @@ def upload(
     """
     settle(session, publishes=True)
     tree = session.tree
-    generation, head = tree.head.read()
-    index = tree.index.read()
+    at = tree.head.read()
+    head, index = at.head, tree.index.read()
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "published")
     Incoming.give_up(tree)
-    code_dir = session.settings.code_directory(code_dir)
-    code = cache(lambda: session.settings.code(code_dir))
-    made = publish.make_asset(
-        tree,
-        head,
-        index,
-        notes,
-        author=session.settings.author(),
-        now=now,
-        code=lambda: code().facts,
-    )
+    code = _code(session, code_dir)
+    made = publish.make_asset(tree, head, index, notes, _who(session, code))
     tip = made or head.asset
     if tip is None:
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
     session.forget_sources()
     named = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
     waiting = (*head.unpublished, *named)
-    once = once and made is not None and not head.unpublished
-    at = generation, head
+    wanted = Publication(tip, waiting, once=once and made is not None and not head.unpublished)
     try:
-        result = _publish(session, remote, at, tip, waiting, index, new_store, once=once)
+        result = _publish(session, remote, at, wanted, index, new_store=new_store)
     except Found as found:
         made, tip = tip, found.asset
         latest = tree.head.read()  # claiming it for the entry that lost has written it anew
-        at = latest if latest[1] == head else at
+        at = latest if latest.head == head else at
         # What HEAD names is here, whatever becomes of the store; its trees are those just made.
         with tree.objects.writing() as writer:
             writer.add(Kind.ASSET, tip, found.data)
         session.forget_sources()
         waiting = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
-        result = _publish(session, remote, at, tip, waiting, index, new_store, made=made)
+        wanted = Publication(tip, waiting, made=made)
+        result = _publish(session, remote, at, wanted, index, new_store=new_store)
         result, made = replace(result, again=True), None
     if tip != head.asset:
         tree.index.update(lambda latest: latest.known_as(tip, index.entries))
@@ -170,6 +158,18 @@ def upload(
         unlinked=_unlinked(session, head, made),
         no_code=_no_code(notes, made, code),
     )
+
+
+def _code(session: Session, directory: Path | None) -> Callable[[], Code]:
+    """Return what says which code is in a directory: it is looked at once, if at all."""
+    directory = session.settings.code_directory(directory)
+    return cache(lambda: session.settings.code(directory))
+
+
+def _who(session: Session, code: Callable[[], Code] | None = None) -> Who:
+    """Return who publishes here, now."""
+    facts = (lambda: code().facts) if code else dict
+    return Who(session.settings.author(), now, facts)
 
 
 def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCode | None:
@@ -224,7 +224,7 @@ def push(
     """Publish the commits that are not published yet; then repair what the store lost of them."""
     if not repair or new_store:
         return _push(session, remote, new_store=new_store, repair=repair)
-    head = session.tree.head.read()[1]
+    head = session.tree.head.read().head
     url = _url(session, remote, head)
     # Before all else, for without its log nothing of it can be read.
     mended = mend_log(session, url, head.origin)
@@ -242,18 +242,19 @@ def push(
 
 def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool) -> UploadResult:
     settle(session, publishes=True)
-    generation, head = session.tree.head.read()
+    at = session.tree.head.read()
+    head = at.head
     if head.asset is None:
         raise InvalidInput(
             f"no asset of {head.class_name} was made here yet",
             hint=Hint("make-one"),
         )
-    at, tip = (generation, head), head.asset
+    tip = head.asset
     sent = objects = 0
     if repair and not new_store:
         # What a lost index named can't be read, and so nothing be published beside it.
         sent, objects = _repair(session, remote, at, tip, lost_only=True)
-    result = _publish(session, remote, at, tip, head.unpublished, None, new_store)
+    result = _publish(session, remote, at, Publication(tip, head.unpublished), new_store=new_store)
     if not repair:
         return result
     more = _repair(session, remote, at, tip)
@@ -269,7 +270,7 @@ def _url(session: Session, remote: str | None, head: Head) -> str:
 def _repair(
     session: Session,
     remote: str | None,
-    at: tuple[int, Head],
+    at: At,
     tip: bytes,
     *,
     lost_only: bool = False,
@@ -290,7 +291,7 @@ def _repair(
         IntegrityError: something can't be read there, nor here.
     """
     try:
-        store = session.open(_url(session, remote, at[1]))
+        store = session.open(_url(session, remote, at.head))
     except NotFound:
         return 0, 0
     view = store.view()
@@ -331,21 +332,18 @@ def _repair(
 def _publish(
     session: Session,
     remote: str | None,
-    at: tuple[int, Head],
-    tip: bytes,
-    aliases: tuple[Unpublished, ...],
-    index: Index | None,
-    new_store: bool,
+    at: At,
+    wanted: Publication,
+    index: Index | None = None,
     *,
-    once: bool = False,
-    made: bytes | None = None,
+    new_store: bool,
 ) -> UploadResult:
-    tree = session.tree
-    _, head = at
+    """Publish what is wanted; with an index, also files whose content is stored nowhere yet."""
+    tree, head, tip = session.tree, at.head, wanted.tip
     url = _url(session, remote, head)
     session.forget(url)
     used = index.notes_for(head) if index else Notes()
-    if tip == head.asset and not (aliases or new_store or used):
+    if tip == head.asset and not (wanted.aliases or new_store or used):
         storage = session.storage(url)
         view = _where_published(session, storage, head)
         if view is not None:
@@ -361,16 +359,10 @@ def _publish(
             tree,
             store,
             at,
-            tip,
-            aliases,
+            replace(wanted, here=tuple(here), used=used),
             session.sources(),
-            here,
-            used,
-            author=session.settings.author(),
-            now=now,
-            progress=session.progress,
-            once=once,
-            made=made,
+            _who(session),
+            session.progress,
         )
     except NotFound as error:
         raise NotFound(
@@ -390,7 +382,7 @@ def _publish(
             raise
         # Two made the store at the same time, and nothing was sent yet: publish to the other's.
         session.forget_sources()
-        return _publish(session, remote, at, tip, aliases, index, False, once=once, made=made)
+        return _publish(session, remote, at, wanted, index, new_store=False)
     session.forget_sources()
     session.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
@@ -476,7 +468,7 @@ def _result(
         bytes_reused=done.bytes_reused,
         store_created=False,
         local_default=session.settings.default_remote is None and url == default,
-        follows=session.tree.head.read()[1].alias,
+        follows=session.tree.head.read().head.alias,
         followed=followed,
         left_behind=tuple(ref for ref in before if ref.aliases),
     )

@@ -342,7 +342,7 @@ def check_place(
 
 
 def _check_asset(tree: Worktree, target: Target, elsewhere: Hints) -> None:
-    head = tree.head.read()[1]
+    head = tree.head.read().head
     if head.asset == target.asset:
         return
     if head.class_name == target.class_name:

@@ -30,7 +30,7 @@ from ama.format.hashing import seal
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.system.encoding import from_system
-from ama.worktree.head import Head, decode_head, encode_head
+from ama.worktree.head import At, Head, decode_head, encode_head
 from ama.worktree.layout import PUBLISH, Worktree
 from ama.worktree.staging import Notes, fields_of, notes_of
 
@@ -42,13 +42,13 @@ class Claim:
 
     Args:
         tree: the worktree.
-        head: HEAD as it was read, with its generation.
+        at: HEAD as it was read.
         remote: the store to publish to.
     """
 
-    def __init__(self, tree: Worktree, head: tuple[int, Head], remote: Remote) -> None:
+    def __init__(self, tree: Worktree, at: At, remote: Remote) -> None:
         self._tree = tree
-        self._generation, self.head = head
+        self._generation, self.head = at
         self._remote = remote
         self._note: bytes | None = None
 

@@ -25,7 +25,7 @@ from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
 from ama.values import Scalar
 from ama.worktree.add import read_again, summary
-from ama.worktree.head import Head, Unpublished
+from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import Worktree
 from ama.worktree.reader import store_entry
 from ama.worktree.scan import look, unchanged
@@ -38,8 +38,42 @@ BATCH = 500
 _RECORDED = "git."
 _TELLING = {"git.commit", "git.dirty"}
 
-Now = Callable[[], int]
-Code = Callable[[], Mapping[str, Scalar]]
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who publishes, when, and with which code.
+
+    Attributes:
+        author: a name and an address.
+        now: the time in UTC microseconds.
+        code: says of which code an asset is, as metadata; what is noted wins. It is asked only
+            where an asset is made, and is no reason to make one.
+    """
+
+    author: str
+    now: Callable[[], int]
+    code: Callable[[], Mapping[str, Scalar]] = dict
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is to be published.
+
+    Attributes:
+        tip: the asset; it is HEAD's, or one that was just made from it.
+        aliases: which assets get which aliases.
+        here: the staged files whose content is read from the worktree itself.
+        used: what was noted for the asset, and takes effect with this.
+        once: whether nothing is published if the store has an asset that says the same.
+        made: the asset in whose place `tip` was found.
+    """
+
+    tip: bytes
+    aliases: tuple[Unpublished, ...] = ()
+    here: tuple[IndexEntry, ...] = ()
+    used: Notes = Notes()
+    once: bool = False
+    made: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +140,7 @@ def make_asset(
     head: Head,
     index: Index,
     notes: Notes,
-    *,
-    author: str,
-    now: Now,
-    code: Code,
+    who: Who,
 ) -> bytes | None:
     """Make the asset that the staging area describes, durable in the local packs.
 
@@ -118,10 +149,7 @@ def make_asset(
         head: HEAD.
         index: the staging area.
         notes: what is noted for the asset.
-        author: who.
-        now: the time in UTC microseconds.
-        code: says of which code the asset is, as metadata; what is noted wins. It is asked only
-            where an asset is made, and is no reason to make one.
+        who: who makes it.
 
     Returns:
         Its id, or None if it would say nothing that HEAD's asset doesn't say.
@@ -135,16 +163,16 @@ def make_asset(
     root, trees = build_trees(index.entries.values())
     if base is not None and root == base.tree and _says(base, notes):
         return None
-    created = now()
+    created = who.now()
     asset = Asset(
         head.class_name,
         root,
         (head.asset,) if head.asset else (),
         notes.refs,
-        author,
+        who.author,
         created if base is None else min(max(created, base.created_at + 1), MAX_TIME),
         notes.message or "",
-        {**code(), **notes.metadata},
+        {**who.code(), **notes.metadata},
     )
     data = encode_asset(asset)
     with tree.objects.writing() as writer:
@@ -223,13 +251,11 @@ def from_worktree(
 
 def commit(
     tree: Worktree,
-    head: tuple[int, Head],
+    at: At,
     index: Index,
     notes: Notes,
+    who: Who,
     *,
-    author: str,
-    now: Now,
-    code: Code,
     published: Callable[[bytes], bool],
     progress: Progress,
 ) -> bytes | None:
@@ -237,19 +263,17 @@ def commit(
 
     Args:
         tree: the worktree.
-        head: HEAD as it was read, with its generation.
+        at: HEAD as it was read.
         index: the staging area.
         notes: what is noted for the asset.
-        author: who.
-        now: the time in UTC microseconds.
-        code: says of which code it is, see `make_asset`.
+        who: who makes it.
         published: whether the content of an object is in a remote that was seen.
         progress: is told of the bytes stored.
     """
-    generation, old = head
+    generation, old = at
     waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
     store_staged(tree, replace(index, entries={e.path: e for e in waiting}), progress)
-    asset = make_asset(tree, old, index, notes, author=author, now=now, code=code)
+    asset = make_asset(tree, old, index, notes, who)
     if asset is None:
         moved = old
         if notes.aliases and old.asset:
@@ -278,52 +302,39 @@ def _with_aliases(
 def publish(
     tree: Worktree,
     remote: Remote,
-    head: tuple[int, Head],
-    tip: bytes,
-    aliases: Sequence[Unpublished],
+    at: At,
+    wanted: Publication,
     sources: Sources,
-    here: Sequence[IndexEntry],
-    used: Notes,
-    *,
-    author: str,
-    now: Now,
+    who: Who,
     progress: Progress,
-    once: bool = False,
-    made: bytes | None = None,
 ) -> Published:
     """Publish an asset with all of its history that the store lacks, and move HEAD to it.
 
     Args:
         tree: the worktree.
         remote: the store.
-        head: HEAD as it was read, with its generation.
-        tip: the asset; it is HEAD's, or one that was just made from it.
-        aliases: which assets get which aliases.
+        at: HEAD as it was read.
+        wanted: what is to be published.
         sources: where objects are read from.
-        here: the staged files whose content is read from the worktree itself.
-        used: what was noted for the asset, and takes effect with this.
-        author: who.
-        now: the time in UTC microseconds.
+        who: who publishes it.
         progress: is told of the bytes sent.
-        once: whether nothing is published if the store has an asset that says the same.
-        made: the asset in whose place `tip` was found.
 
     Raises:
         Conflict: an alias has moved on, or a file was changed since it was added.
-        Found: so it is with `once`.
+        Found: so it is, and `wanted.once`.
     """
-    _, old = head
-    claim = Claim(tree, head, remote)
+    old, tip, here, used = at.head, wanted.tip, wanted.here, wanted.used
+    claim = Claim(tree, at, remote)
     _check_unchanged(tree, here, "published")
     view = remote.view()
     view.require_whole()
     check_class_name(view, old.class_name)
     given: dict[bytes, tuple[str, ...]] = {}
-    for commit_ in aliases:
+    for commit_ in wanted.aliases:
         given[commit_.asset] = (*given.get(commit_.asset, ()), *commit_.aliases)
     chain = [asset for asset in _unpublished_chain(view, sources, tip) if asset not in given]
     jobs = [Job(asset) for asset in chain] + [
-        Job(a, names, made=made if a == tip else None) for a, names in given.items()
+        Job(a, names, made=wanted.made if a == tip else None) for a, names in given.items()
     ]
     order = {asset: at for at, asset in enumerate(history(sources, tip))}
     jobs.sort(key=lambda job: -order.get(job.asset, -1))
@@ -350,7 +361,7 @@ def publish(
         note = partial(claim.take, moved=moved, used=effect)
 
         def events(latest: LogView, push: Push = push) -> list[Event]:
-            if once and not is_published(latest, sources, tip):
+            if wanted.once and not is_published(latest, sources, tip):
                 # Also after each lost race: the winner's may be the very same.
                 same = find_same(remote, latest, sources.asset(tip))
                 if same is not None:
@@ -358,7 +369,9 @@ def publish(
             return push.events(latest)
 
         try:
-            appended = remote.log.append(events, author=author, now=now, before=note, view=view)
+            appended = remote.log.append(
+                events, author=who.author, now=who.now, before=note, view=view
+            )
         except (Conflict, InvalidInput, Found):
             # Somebody else's entry is in the place of the one that was noted.
             claim.give_up()

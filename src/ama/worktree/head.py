@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ama.errors import FormatError, Hint, IntegrityError
 from ama.format import canonical
@@ -96,6 +97,13 @@ def _id(value: object) -> bytes:
     return value
 
 
+class At(NamedTuple):
+    """HEAD as it was read: only who names its generation can replace it."""
+
+    generation: int
+    head: Head
+
+
 class HeadFile:
     """HEAD in a worktree's control directory.
 
@@ -107,8 +115,8 @@ class HeadFile:
         self._file = Generations(control, NAME)
         self._control = control
 
-    def read(self) -> tuple[int, Head]:
-        """Return HEAD and its generation.
+    def read(self) -> At:
+        """Return HEAD as it is.
 
         Raises:
             IntegrityError: it is missing or damaged.
@@ -119,7 +127,7 @@ class HeadFile:
                 f"HEAD is missing in {self._control}",
                 hint=(Hint("init-with-staged"), Hint("download-again")),
             )
-        return found[0], decode_head(found[1])
+        return At(found[0], decode_head(found[1]))
 
     def exists(self) -> bool:
         """Whether there is a HEAD."""
