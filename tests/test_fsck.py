@@ -52,6 +52,7 @@ from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import FORMAT, Remote
 from ama.system.progress import NO_PROGRESS
 from ama.transfer.push import Push
+from ama.wording.hints import words
 from damage import ASSETS, DAMAGES, World, content, flip, truncate
 
 
@@ -873,7 +874,7 @@ def test_interrupted_work_is_named_and_no_problem(world: World) -> None:
     (pending / "checkout").write_bytes(b"3f9a2c41d0" + b"\nswitch models/1")
     report = work(world).fsck()
     assert report.ok
-    upload, checkout = report.interrupted
+    upload, checkout = (words((hint,)) or "" for hint in report.interrupted)
     assert "upload or push was interrupted" in upload
     assert checkout.endswith("of 3f9a2c41d0 here was interrupted: finish it: ama switch models/1")
     (pending / "checkout").unlink()
@@ -884,7 +885,7 @@ def test_interrupted_work_is_named_and_no_problem(world: World) -> None:
     report = work(world).fsck()
     (problem,) = report.problems
     assert problem.where == ".ama/pending/publish"
-    assert "before it changed anything" in report.interrupted[-1]
+    assert "before it changed anything" in (words(report.interrupted[-1:]) or "")
 
 
 def test_a_stray_file_among_the_indexes(world: World) -> None:

@@ -218,10 +218,9 @@ def _move(
             index,
             new_files.values(),
             wanted=selector(index.include, index.exclude, metadata_only=index.metadata_only),
-            stored=session.stored(head),
+            stored=(session.stored(head), _arriving(session, begun) or {}),
             base=old_files,
             force=force,
-            arriving=_arriving(session, begun),
             instead=elsewhere,
         )
         keep_metadata(tree, sources, asset)

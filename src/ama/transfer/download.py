@@ -215,7 +215,7 @@ def _bring(
             index,
             listing,
             wanted=wanted,
-            stored={item.path: item.id for item in listing},
+            stored=({item.path: item.id for item in listing},),
             base={item.path: item for item in listing} if index.entries else {},
             force=False,
         )

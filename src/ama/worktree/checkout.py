@@ -15,63 +15,42 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from ama.errors import Conflict, Hint, StorageError, shown, storage_error
-from ama.format.names import fold_name
 from ama.stores.sources import Sources
 from ama.system import fs
-from ama.system.encoding import from_system, to_system
+from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
-from ama.worktree.add import read_again, remove_empty_parents, summary
+from ama.worktree.add import remove_empty_parents
 from ama.worktree.head import Head
 from ama.worktree.incoming import Incoming
-from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
-from ama.worktree.reader import entry_of, hash_found
+from ama.worktree.layout import CHECKOUT, Begun, Worktree
+from ama.worktree.plan import (
+    Plan,
+    Policy,
+    as_skipped,
+    is_empty,
+    is_safe,
+    look_for_room,
+    plan_changes,
+    require_clear,
+)
+from ama.worktree.reader import entry_of
 from ama.worktree.scan import (
     Found,
     is_behind,
     look,
     obstacles,
     require_no_git,
-    require_not_inside,
     require_possible,
-    surely_unchanged,
-    unchanged,
 )
-from ama.worktree.staging import RACY, Index, IndexEntry
+from ama.worktree.staging import Index, IndexEntry
 from ama.worktree.trees import Listed
 from ama.worktree.turns import busy
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a checkout does: files to write, paths to delete, entries that are right already.
-
-    `edited` are those of the files that were changed here and stay so.
-    """
-
-    write: tuple[Listed, ...]
-    delete: tuple[str, ...]
-    keep: tuple[IndexEntry, ...]
-    skipped: tuple[IndexEntry, ...]
-    seen: Mapping[str, Found | None]
-    """What was at each path to be written or deleted when that was decided."""
-
-    edited: tuple[str, ...] = ()
-    """Those of `keep` that were changed here, and stay so."""
-
-    lost: tuple[str, ...] = ()
-    """Those to be written or deleted whose content is stored nowhere."""
-
-    @property
-    def size(self) -> int:
-        """The bytes of all files to write."""
-        return sum(item.size for item in self.write)
 
 
 def plan_checkout(
@@ -80,10 +59,9 @@ def plan_checkout(
     target: Iterable[Listed],
     *,
     wanted: Callable[[str], bool],
-    stored: Mapping[str, bytes],
+    stored: Sequence[Mapping[str, bytes]],
     base: Mapping[str, Listed],
     force: bool,
-    arriving: Mapping[str, bytes] | None = None,
     instead: tuple[str, ...] = (),
 ) -> Plan:
     """Return what it takes to make the worktree hold `target`.
@@ -94,18 +72,17 @@ def plan_checkout(
         target: the files it is to hold.
         wanted: whether a path is to be here; others, unless they are here already, are noted as
             skipped.
-        stored: paths and ids whose content is stored elsewhere.
+        stored: paths and ids whose content is stored elsewhere, or was being placed by a checkout
+            that was interrupted.
         base: the files of the asset that the worktree is at: a file that was changed here but
             is the same in both assets stays as it is.
         force: whether files whose content is stored nowhere are overwritten.
-        arriving: paths and ids of the asset that a checkout which was interrupted was placing.
-        instead: the command to which `--exclude` is added, where it is another one.
+        instead: the words of the command to which `--exclude` is added, where it is another one.
 
     Raises:
         Conflict: that would lose content.
         InvalidInput: this system can't hold a name, or it is one that nothing may have here.
     """
-    since = time.time_ns()
     listed = {item.path: item for item in target}
     entries = index.entries
 
@@ -113,203 +90,18 @@ def plan_checkout(
         entry = entries.get(path)
         return wanted(path) or (entry is not None and not entry.skipped)
 
-    placed = [path for path in listed if here(path)]
-    require_no_git(placed, instead)
-    require_possible(tree.control, placed)
-    nothing_here = not entries and _is_empty(tree)
-    blocked = frozenset() if nothing_here else obstacles(tree.root, [*listed, *entries])
+    def is_kept(path: str, content: bytes, item: Listed | None) -> bool:
+        return is_safe(tree, path, content, item, *stored, base=base)
+
+    coming = [item for path, item in listed.items() if here(path)]
+    require_no_git((item.path for item in coming), instead)
+    require_possible(tree.control, [item.path for item in coming])
     leaving = {p for p, entry in entries.items() if p not in listed and not entry.skipped}
-    require_clear(placed, blocked - leaving)
-    respelled = respellings(tree, leaving, [path for path in placed if path not in entries])
-    known = (stored, arriving or {})
-    write, keep, lost, edited = [], [], [], []
+    # While a checkout isn't finished, nothing can be added.
+    keep = Hint("keep-elsewhere" if tree.begun() else "add-and-commit")
+    policy = Policy(is_kept, keep, force, lambda item: not force and base.get(item.path) == item)
     skipped = [as_skipped(item) for path, item in listed.items() if not here(path)]
-    seen: dict[str, Found | None] = {}
-    for path in placed:
-        item, entry = listed[path], entries.get(path)
-        if path in respelled:
-            write.append(item)
-            continue
-        found = None if nothing_here else look_for_room(tree, path, blocked, leaving)
-        if found is None:
-            seen[path] = None
-            write.append(item)
-            continue
-        content = content_of(tree, index, entry, found)
-        if content == item.id and found.kind is item.kind:
-            stays = entry is not None and entry.id == content and entry.stored
-            keep.append(entry_of(found, content, item.size, stored=stays, since=since))
-            continue
-        if base.get(path) == item and not force and entry is not None:
-            keep.append(entry._replace(mtime=RACY))
-            edited.append(path)
-            continue
-        seen[path] = found
-        write.append(item)
-        content = content_of(tree, index, entry, found, content)
-        if not is_safe(tree, path, content, item, *known, base=base):
-            lost.append(path)
-    gone = look_at_leaving(tree, [path for path in entries if path in leaving], blocked)
-    again = {old: listed[path] for path, old in respelled.items()}
-    for path, found in gone.items():
-        content = content_of(tree, index, entries[path], found)
-        content = content_of(tree, index, entries[path], found, content)
-        if not is_safe(tree, path, content, again.get(path), *known, base=base):
-            lost.append(path)
-    fresh = [path for path in placed if path not in entries]
-    require_not_inside(tree.root, [*fresh, *(item.path for item in write), *gone])
-    if lost and not force:
-        read_again(tree, lost)
-        # While a checkout isn't finished, nothing can be added.
-        keep_it = Hint("keep-elsewhere" if tree.begun() else "add-and-commit")
-        raise Conflict(
-            f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
-            hint=(keep_it, Hint("overwrite-anyway")),
-        )
-    return Plan(
-        tuple(write),
-        tuple(gone),
-        tuple(keep),
-        tuple(skipped),
-        {**seen, **gone},
-        tuple(edited),
-        tuple(sorted(lost)),
-    )
-
-
-def _is_empty(tree: Worktree) -> bool:
-    return fs.list_directory(tree.root) == [CONTROL]
-
-
-def look_at_leaving(
-    tree: Worktree, leaving: Iterable[str], blocked: Collection[str]
-) -> dict[str, Found]:
-    """Return what is at the paths that are to leave the worktree, of those where anything is."""
-    looked = {path: look(tree.root, path) for path in leaving if not is_behind(path, blocked)}
-    return {path: found for path, found in looked.items() if found is not None}
-
-
-def respellings(tree: Worktree, leaving: Iterable[str], arriving: Iterable[str]) -> dict[str, str]:
-    """Return which arriving paths are the very file of a leaving one: by case, or Unicode's forms.
-
-    Where the file system takes both for one name, deleting the one would delete the other.
-
-    Returns:
-        For each of these arriving paths the leaving one.
-    """
-    folded = {fold_name(path): path for path in leaving}
-    pairs = {path: folded.get(fold_name(path)) for path in arriving} if folded else {}
-    found = {path: old for path, old in pairs.items() if old is not None}
-    if not found or not (fs.is_case_blind(tree.control) or fs.normalizes_names(tree.control)):
-        return {}
-    return {path: old for path, old in found.items() if _is_one(tree, path, old)}
-
-
-def _is_one(tree: Worktree, path: str, other: str) -> bool:
-    one, two = look(tree.root, path), look(tree.root, other)
-    return one is not None and two is not None and one[1:] == two[1:]
-
-
-def require_clear(paths: Iterable[str], blocked: Collection[str]) -> None:
-    """Check that nothing stands where paths need a directory, before anything is touched.
-
-    Raises:
-        Conflict: a file or a symlink does.
-    """
-    for path in paths if blocked else ():
-        parent = path.rpartition("/")[0]
-        while parent:
-            if parent in blocked:
-                raise Conflict(
-                    f"{shown(parent)} is in the way: a directory is to be there",
-                    hint="move it elsewhere and run the same command again",
-                )
-            parent = parent.rpartition("/")[0]
-
-
-def content_of(
-    tree: Worktree,
-    index: Index,
-    entry: IndexEntry | None,
-    found: Found,
-    leaving: bytes | None = None,
-) -> bytes:
-    """Return the id of what is at a path, read only if the staging area doesn't know it.
-
-    Args:
-        tree: the worktree.
-        index: what is staged.
-        entry: what is staged at the path.
-        found: what is there.
-        leaving: the id as this has returned it before, now that the content is to leave the path:
-            then it takes more to believe the staging area.
-    """
-    if entry is not None and unchanged(entry, found, index.written_at):
-        if leaving is None or surely_unchanged(entry, found, index.written_at):
-            return entry.id
-    elif leaving is not None:
-        return leaving
-    return hash_found(tree.root, found)
-
-
-def is_safe(
-    tree: Worktree,
-    path: str,
-    content: bytes,
-    item: Listed | None,
-    *stored: Mapping[str, bytes],
-    base: Mapping[str, Listed] | None = None,
-) -> bool:
-    """Whether content may leave a path: it is stored, or is what will be there again.
-
-    What is stored here is read for that, whole: an index promises nothing of its packs. And with
-    the files of an asset as `base`, it must be that asset's: what was only ever staged lies in a
-    pack as well, and nobody would find it there.
-    """
-    if item is not None and item.id == content:
-        return True
-    if any(known.get(path) == content for known in stored):
-        return True
-    if base is not None and (path not in base or base[path].id != content):
-        return False
-    return tree.objects.is_sound(content)
-
-
-def look_for_room(
-    tree: Worktree, path: str, blocked: Collection[str], leaving: Collection[str]
-) -> Found | None:
-    """Return what is at a path that a file is to have; None if there is nothing.
-
-    Raises:
-        Conflict: a directory is there that holds more than what is to leave it.
-    """
-    if is_behind(path, blocked):
-        return None
-    found = look(tree.root, path)
-    if found is None and _holds_files(tree, path, leaving):
-        raise Conflict(
-            f"{shown(path)} is in the way: a file is to be there, and the directory holds others",
-            hint="move it elsewhere and run the same command again",
-        )
-    return found
-
-
-def _holds_files(tree: Worktree, path: str, leaving: Collection[str]) -> bool:
-    top = os.path.join(tree.root, to_system(path))
-    if os.path.islink(top):
-        return False
-    for directory, directories, names in os.walk(top):
-        links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
-        for name in (*names, *links):
-            below = os.path.relpath(os.path.join(directory, name), tree.root).replace(os.sep, "/")
-            if from_system(below) not in leaving and not fs.is_temp(name):
-                return True
-    return False
-
-
-def as_skipped(item: Listed) -> IndexEntry:
-    """Return the index's entry for a file that a partial worktree doesn't have."""
-    return IndexEntry(item.path, item.kind, item.id, item.size, 0, 0, 0, False, True)
+    return plan_changes(tree, index, coming, leaving, policy, skipped)
 
 
 class Checkout:
@@ -417,7 +209,7 @@ class Checkout:
 
     def _look_again(self, plan: Plan) -> None:
         tree = self._tree
-        if _is_empty(tree) and not any(plan.seen.values()):
+        if is_empty(tree) and not any(plan.seen.values()):
             return
         blocked = obstacles(tree.root, plan.seen)
         leaving = set(plan.delete)

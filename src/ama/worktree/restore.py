@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ama.errors import Conflict, Hint, NotFound, shown
@@ -13,22 +12,12 @@ from ama.format.hashing import blob_id
 from ama.format.objects import Kind, encode_recipe
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.worktree.add import read_again, summary
-from ama.worktree.checkout import (
-    Checkout,
-    Plan,
-    as_skipped,
-    content_of,
-    is_safe,
-    look_at_leaving,
-    look_for_room,
-    require_clear,
-    respellings,
-    staged_meanwhile,
-)
+from ama.worktree.add import summary
+from ama.worktree.checkout import Checkout, staged_meanwhile
 from ama.worktree.layout import Worktree
-from ama.worktree.reader import entry_of, read_entry
-from ama.worktree.scan import Found, is_behind, look, obstacles, require_no_git, require_not_inside
+from ama.worktree.plan import Policy, as_skipped, is_safe, plan_changes
+from ama.worktree.reader import read_entry
+from ama.worktree.scan import is_behind, look, obstacles, require_no_git, require_not_inside
 from ama.worktree.staging import RACY, Index, IndexEntry
 from ama.worktree.trees import Listed, staged_files
 
@@ -165,7 +154,6 @@ def restore_files(
         NotFound: a path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
-    since = time.time_ns()
     target = source if source is not None else staged_files(index)
     known = dict.fromkeys([*target, *(index.entries if source is not None else ())])
     chosen = choose(tree, paths, known, base if source is None else ())
@@ -173,48 +161,16 @@ def restore_files(
     coming = [path for path in chosen if path in target and path not in left_out]
     require_no_git(coming, _WITHOUT)
     leaving = {path for path in chosen if path not in target}
-    blocked = obstacles(tree.root, [*coming, *leaving])
-    require_clear(coming, blocked - leaving)
     require_not_inside(tree.root, [*coming, *leaving])
-    respelled = respellings(tree, leaving, coming)
-    again = {old: target[path] for path, old in respelled.items()}
-    write, keep, lost = [], [], []
-    seen: dict[str, Found | None] = {}
-    is_kept = partial(_is_kept, tree, stored, in_asset)
-
-    for path in coming:
-        item, entry = target[path], index.entries.get(path)
-        if path in respelled:
-            write.append(item)
-            continue
-        found = seen[path] = look_for_room(tree, path, blocked, leaving)
-        if found is None:
-            write.append(item)
-            continue
-        content = content_of(tree, index, entry, found)
-        if (content, found.kind) == (item.id, item.kind):
-            known_here = entry is not None and entry.id == content and entry.stored
-            keep.append(entry_of(found, content, item.size, stored=known_here, since=since))
-            del seen[path]
-            continue
-        write.append(item)
-        content = content_of(tree, index, entry, found, content)
-        if not is_kept(path, content, item):
-            lost.append(path)
-    delete = look_at_leaving(tree, sorted(leaving), blocked)
-    for path, found in delete.items():
-        content = content_of(tree, index, index.entries[path], found)
-        content = content_of(tree, index, index.entries[path], found, content)
-        if not is_kept(path, content, again.get(path)):
-            lost.append(path)
-    if not force:
-        _require_none_lost(tree, lost, source)
+    keep = Hint("add-to-keep" if source is None else "add-and-commit")
+    policy = Policy(partial(_is_kept, tree, stored, in_asset), keep, force)
+    plan = plan_changes(tree, index, [target[path] for path in coming], leaving, policy)
     if source is None:
-        _check_kept(tree, index, write, sources, set(stored.values()))
+        _check_kept(tree, index, plan.write, sources, set(stored.values()))
     gone = tuple(sorted(leaving))
     skipped = [as_skipped(target[path]) for path in left_out if _differs(target[path], index)]
     skipped = _kept_here(tree, skipped, sources, set(stored.values()))
-    plan = Plan(tuple(write), tuple(delete), tuple(keep), tuple(skipped), {**seen, **delete})
+    plan = replace(plan, skipped=tuple(skipped))
 
     unmoved = partial(_staged_alike, index, paths=tuple(chosen))
 
@@ -229,7 +185,7 @@ def restore_files(
         back = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
         back = _keep_small(tree, back, set(stored.values()))
         checkout.finish(changed)
-    return Restored(tuple(item.path for item in write), gone, tuple(left_out))
+    return Restored(tuple(item.path for item in plan.write), gone, tuple(left_out))
 
 
 def _is_kept(
@@ -305,17 +261,6 @@ def _require_no_last_copy(
             f"{summary(lost)} {'was' if len(lost) == 1 else 'were'} deleted, and the content is in"
             " no asset: it would be lost",
             hint=(Hint("restore-first", paths=tree.typed(lost)), Hint("drop-anyway")),
-        )
-
-
-def _require_none_lost(tree: Worktree, lost: Iterable[str], source: object) -> None:
-    paths = sorted(lost)
-    if paths:
-        keep = Hint("add-to-keep" if source is None else "add-and-commit")
-        read_again(tree, paths)
-        raise Conflict(
-            f"the content of {summary(paths)} is stored nowhere else, and would be lost",
-            hint=(keep, Hint("overwrite-anyway")),
         )
 
 
