@@ -27,7 +27,7 @@ from ama.errors import StorageError
 from ama.results import NoCode
 from ama.storage.check import race
 from ama.storage.memory import MemoryStorage
-from ama.system import fs
+from ama.system import disk, fs
 from ama.wording.hints import words as words_of
 
 READS = ("open", "fstat", "stat", "lstat", "listdir", "scandir", "readlink", "pread", "close")
@@ -339,5 +339,5 @@ def test_what_may_not_be_looked_at_is_no_worktree(work: Path) -> None:
     (work / "loop").symlink_to("loop")
     (work / "file").touch()
     for path in ("loop", "file", "none", "file/below", "n" * 300, "loop/below"):
-        assert not fs.is_directory(work / path), path
-    assert fs.is_directory(work)
+        assert not disk.is_directory(work / path), path
+    assert disk.is_directory(work)

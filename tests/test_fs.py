@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ama.errors import StorageError
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.syscalls import System
 
 CALLS = [name for name in vars(System) if not name.startswith("_")]
@@ -461,11 +461,11 @@ def test_remove(tmp_path: Path) -> None:
 
 def test_read_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"content")
-    assert fs.read_file(tmp_path / "f") == b"content"
-    assert fs.read_file(tmp_path / "absent") is None
-    assert fs.read_file(tmp_path / "f" / "below") is None
+    assert disk.read_file(tmp_path / "f") == b"content"
+    assert disk.read_file(tmp_path / "absent") is None
+    assert disk.read_file(tmp_path / "f" / "below") is None
     with pytest.raises(StorageError):
-        fs.read_file(tmp_path)
+        disk.read_file(tmp_path)
 
 
 # ------------------------------------------------------------------------------ directories

@@ -20,7 +20,8 @@ from ama import Repo
 from ama.cli.main import run as run_command
 from ama.errors import StorageError
 from ama.format.hashing import hash_file
-from ama.system.fs import hold, open_file, read_file, write_private
+from ama.system.disk import open_file, read_file
+from ama.system.fs import hold, write_private
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_class, nearest
-from ama.system import fs
+from ama.system import disk, fs
 
 KNOWN_KEYS: Mapping[str, str] = {
     "user.name": "who makes assets",
@@ -289,7 +289,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _read(path: Path) -> str:
-    data = fs.read_file(path) or b""
+    data = disk.read_file(path) or b""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

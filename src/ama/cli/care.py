@@ -45,7 +45,7 @@ def hash_(
 def _no_such(path: str) -> AmaError:
     from ama.errors import NotFound, StorageError, shown
     from ama.format.names import nearest
-    from ama.system.fs import list_directory
+    from ama.system.disk import list_directory
 
     directory, name = os.path.split(path)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ama.contents.tensors import Tensor
 from ama.errors import FormatError, StorageError, shown, storage_error
-from ama.system import fs
+from ama.system import disk, fs
 
 TIME_S = 60.0
 """How long a file may take, and a second more for each `BYTES_PER_S` of it."""
@@ -115,7 +115,7 @@ def _asked(place: Path, seconds: float) -> dict[str, object]:
         raise storage_error(error, sys.executable, doing="read") from error
     except subprocess.TimeoutExpired:
         raise _unread(f"it takes more than {seconds:,.0f} seconds") from None
-    answer = fs.read_file(place / ANSWER)
+    answer = disk.read_file(place / ANSWER)
     if ended.returncode or answer is None:
         raise _unread("the library that reads it gave up")
     said: dict[str, object] = json.loads(answer)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from ama.errors import AlreadyExists, Conflict, Hint, InvalidInput, shown
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import system_path
 
 MARKER = ".ama-site"
@@ -97,7 +97,7 @@ class Site:
             data: its content.
         """
         target = self._noted(path)
-        if fs.read_file(target) != data:
+        if disk.read_file(target) != data:
             self._place(target, [data])
 
     def write_once(self, path: str, data: Iterable[bytes]) -> None:
@@ -113,7 +113,7 @@ class Site:
             path: POSIX, relative to the directory.
             mark: what tells that it need not be written.
         """
-        data = fs.read_file(self._top / path) if path in self._before else None
+        data = disk.read_file(self._top / path) if path in self._before else None
         if data is None or mark.encode() not in data[:BEGINNING]:
             return False
         self._written.add(path)
@@ -130,13 +130,13 @@ class Site:
 
     def _files_before(self) -> set[str]:
         name = shown(self._top)
-        if not fs.is_directory(self._top):
+        if not disk.is_directory(self._top):
             if os.path.lexists(self._top):
                 raise AlreadyExists(f"{name} is a file", hint="name a new directory")
             return set()
-        data = fs.read_file(self._top / MARKER)
+        data = disk.read_file(self._top / MARKER)
         if data is None:
-            if any(name != LOCK for name in fs.list_directory(self._top)):
+            if any(name != LOCK for name in disk.list_directory(self._top)):
                 raise AlreadyExists(
                     f"{name} exists, and there is something in it that no export wrote",
                     hint="name a new directory, or that of an earlier export",

@@ -17,7 +17,7 @@ from ama.operations.session import Session
 from ama.storage.urls import is_read_only
 from ama.stores.description import Describer
 from ama.stores.sources import Sources
-from ama.system import fs
+from ama.system import disk
 from ama.system.encoding import to_system
 from ama.values import AssetInfo, Change, Status
 from ama.worktree.head import Head
@@ -337,7 +337,7 @@ def _worktree_side(tree: Worktree) -> Side:
 def _read_here(tree: Worktree, path: str) -> Iterator[bytes]:
     found = look(tree.root, path)
     if found is not None and found.kind is EntryKind.SYMLINK:
-        yield os.fsencode(fs.read_symlink(tree.root / to_system(path)))
+        yield os.fsencode(disk.read_symlink(tree.root / to_system(path)))
         return
     with opened(tree.root, path) as file:
         while piece := file.read(_PIECE):

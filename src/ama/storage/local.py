@@ -12,7 +12,7 @@ from pathlib import Path
 from ama.errors import AlreadyExists, StorageError, shown, storage_error
 from ama.storage.permissions import refusal, require_open_to_members, try_as_member
 from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import from_system
 
 _STALE_AFTER_S = 24 * 60 * 60
@@ -203,7 +203,7 @@ class LocalStorage:
     ) -> Iterator[tuple[int, bytes]]:
         path = self._path(name)
         try:
-            with fs.reading(path) as file:
+            with disk.reading(path) as file:
                 fd = file.fileno()
                 size = os.fstat(fd).st_size
                 for number in numbers:

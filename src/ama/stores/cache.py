@@ -19,7 +19,7 @@ from ama.format.entries import NUMBER_DIGITS, decode_entry, entry_hash
 from ama.format.hashing import ID_SIZE, Buffer, blob_id, seal
 from ama.format.state import Root, decode_root, encode_root
 from ama.stores.log_files import decode_hint, encode_hint
-from ama.system import fs
+from ama.system import disk, fs
 
 _STORES = "stores"
 
@@ -74,7 +74,7 @@ class Cache:
         if self._directory is None:
             return None
         try:
-            return fs.read_file(self._directory / name)
+            return disk.read_file(self._directory / name)
         except StorageError:
             return None
 
@@ -102,7 +102,7 @@ def _names(directory: Path | None) -> list[str]:
     if directory is None:
         return []
     try:
-        return sorted(fs.list_directory(directory))
+        return sorted(disk.list_directory(directory))
     except StorageError:
         return []
 

@@ -14,8 +14,9 @@ from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import check_url, open_storage
 from ama.stores.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
+from ama.system.disk import is_directory
 from ama.system.encoding import from_system, to_system
-from ama.system.fs import is_directory, is_temp
+from ama.system.fs import is_temp
 
 _OF_THE_DISK = "lost+found"
 

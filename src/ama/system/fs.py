@@ -15,10 +15,10 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from io import FileIO
+from contextlib import suppress
 
 from ama.errors import StorageError, shown, storage_error
+from ama.system.disk import explained, require_file
 from ama.system.encoding import from_system, to_system
 from ama.system.syscalls import Sharing as Sharing
 from ama.system.syscalls import System
@@ -44,9 +44,6 @@ _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _NO_SYNC = (*_UNSUPPORTED, errno.EINVAL, errno.EBADF)
 _OVER = (_NEW & ~os.O_EXCL) | os.O_TRUNC
 
-_ABSENT = (FileNotFoundError, NotADirectoryError)
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_READ |= getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 """A pipe that stands where a file should is not waited for; of a file it means nothing."""
 
@@ -168,22 +165,22 @@ def write_temp(
     """
     where = os.fspath(directory) or "."
     temp = os.path.join(os.fspath(directory), temp_name())
-    with _explained(where):
+    with explained(where):
         fd = _os.open(temp, _NEW, 0o777 if executable else 0o666)
     try:
         try:
             if sharing is not None:
-                with _explained(where):
+                with explained(where):
                     _os.share(fd, sharing, 0o600, 0o044)
             for view in _views(data):
-                with _explained(where):
+                with explained(where):
                     while view:
                         view = view[_os.write(fd, view) :]
             if sync:
-                with _explained(where, unless=_NO_SYNC):
+                with explained(where, unless=_NO_SYNC):
                     _os.fsync(fd)
         finally:
-            with _explained(where):  # network file systems tell only here that the disk is full
+            with explained(where):  # network file systems tell only here that the disk is full
                 os.close(fd)
     except BaseException:
         _discard(temp)
@@ -212,10 +209,10 @@ def write_private(
         >>> place("incoming", "file.txt")
     """
     target = os.fspath(path)
-    with _explained(target):
+    with explained(target):
         fd = _os.open(target, _OVER | _AT_ONCE, 0o777 if executable else 0o666)
         try:
-            _require_file(fd, target)
+            require_file(fd, target)
             for view in _views(data):
                 while view:
                     view = view[_os.write(fd, view) :]
@@ -287,7 +284,7 @@ def make_symlink(
     """
     directory = os.path.dirname(os.fspath(path)) if temp_in is None else os.fspath(temp_in)
     temp = os.path.join(directory, temp_name())
-    with _explained(path):
+    with explained(path):
         _os.symlink(to_system(target), temp)
     place(temp, path, replace=replace, sync=sync)
 
@@ -298,145 +295,8 @@ def remove(path: AnyPath, missing_ok: bool = True) -> None:
     Example:
         >>> remove("no-such-file")
     """
-    with _explained(path, unless=(errno.ENOENT, errno.ENOTDIR) if missing_ok else ()):
+    with explained(path, unless=(errno.ENOENT, errno.ENOTDIR) if missing_ok else ()):
         _os.unlink(os.fspath(path))
-
-
-def open_file(path: AnyPath) -> FileIO:
-    """Open a file to read; what else may stand in its place, such as a pipe, is not waited for.
-
-    What goes wrong later, while it is read, comes as the system says it: see `reading`.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: There is no such file.
-        StorageError: It can't be opened, or it is a pipe, a socket, a device or a directory.
-
-    Example:
-        >>> write_replace("HINT", b"7")
-        >>> with open_file("HINT") as file:
-        ...     file.read()
-        b'7'
-    """
-    target = os.fspath(path)
-    try:
-        fd = os.open(target, _READ)
-    except _ABSENT:
-        raise
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # what a socket says
-            raise _no_file(target, "no regular file") from error
-        raise storage_error(error, target, doing="read") from error
-    try:
-        _require_file(fd, target)
-        return FileIO(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-@contextmanager
-def reading(path: AnyPath) -> Iterator[FileIO]:
-    """Open a file as `open_file` does, and explain also what goes wrong while it is read.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: There is no such file.
-        StorageError: It can't be opened, read or closed.
-
-    Example:
-        >>> write_replace("HINT", b"7")
-        >>> with reading("HINT") as file:
-        ...     file.read()
-        b'7'
-    """
-    file = open_file(path)
-    with _explained(path, doing="read"), file:
-        yield file
-
-
-def read_file(path: AnyPath, most: int = -1) -> bytes | None:
-    """Return a whole file's bytes, or the first `most`; None if there is no such file.
-
-    Raises:
-        StorageError: It can't be read, or is no regular file.
-
-    Example:
-        >>> read_file("no-such-file") is None
-        True
-    """
-    try:
-        with reading(path) as file:
-            return file.read(most)
-    except _ABSENT:
-        return None
-
-
-def read_symlink(path: AnyPath) -> str:
-    """Return what a symlink says.
-
-    Raises:
-        StorageError: It can't be read, or there is none.
-
-    Example:
-        >>> make_symlink("model.h5", "latest")
-        >>> read_symlink("latest")
-        'model.h5'
-    """
-    with _explained(path, doing="read"):
-        return os.readlink(os.fspath(path))
-
-
-def list_directory(path: AnyPath) -> list[str]:
-    """Return the names in a directory; none if there is no such directory.
-
-    Raises:
-        StorageError: It can't be read.
-
-    Example:
-        >>> list_directory("no-such-directory")
-        []
-    """
-    with _explained(path, doing="read"), suppress(*_ABSENT):
-        return os.listdir(os.fspath(path))
-    return []
-
-
-def is_directory(path: AnyPath) -> bool:
-    """Whether a path is a directory, or a symlink to one; not where one may not look.
-
-    Raises:
-        StorageError: The disk says neither.
-
-    Example:
-        >>> is_directory("."), is_directory("no-such-directory")
-        (True, False)
-    """
-    try:
-        status = _status(path)
-    except StorageError as error:
-        if error.errno in (errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
-            return False
-        raise
-    return status is not None and stat.S_ISDIR(status.st_mode)
-
-
-def changed_at(path: AnyPath) -> int | None:
-    """Return when a file or directory was changed last, in nanoseconds; None if there is none.
-
-    Raises:
-        StorageError: It can't be looked at.
-
-    Example:
-        >>> changed_at("no-such-file") is None
-        True
-    """
-    status = _status(path)
-    return None if status is None else status.st_mtime_ns
-
-
-def _status(path: AnyPath) -> os.stat_result | None:
-    with _explained(path, doing="read"), suppress(*_ABSENT):
-        return os.stat(path)
-    return None
 
 
 def set_executable(path: AnyPath, executable: bool) -> None:
@@ -446,7 +306,7 @@ def set_executable(path: AnyPath, executable: bool) -> None:
         >>> write_replace("run.sh", b"")
         >>> set_executable("run.sh", True)
     """
-    with _explained(path):
+    with explained(path):
         old = stat.S_IMODE(os.stat(path).st_mode)
         new = old | (old & 0o444) >> 2 if executable else old & ~0o111
         if new != old:
@@ -475,10 +335,10 @@ def hold(path: AnyPath) -> int | None:
         >>> os.close(descriptor)
     """
     target = os.fspath(path)
-    with _explained(target, unless=(errno.ENOENT,)):
+    with explained(target, unless=(errno.ENOENT,)):
         fd = _os.open(target, _HELD | _AT_ONCE, 0o666)
         try:
-            _require_file(fd, target)
+            require_file(fd, target)
             held = _lock(fd) and os.path.samestat(os.fstat(fd), os.lstat(target))
         except BaseException:
             os.close(fd)
@@ -487,23 +347,6 @@ def hold(path: AnyPath) -> int | None:
             return fd
         os.close(fd)
     return None
-
-
-def _require_file(fd: int, path: str) -> None:
-    with _explained(path, doing="read"):
-        mode = os.fstat(fd).st_mode
-    if stat.S_ISDIR(mode):
-        raise storage_error(IsADirectoryError(errno.EISDIR, ""), path)
-    if not stat.S_ISREG(mode):
-        raise _no_file(path, "a pipe" if stat.S_ISFIFO(mode) else "a device")
-
-
-def _no_file(path: str, what: str) -> StorageError:
-    return StorageError(
-        f"{shown(path)} is {what}, and a file is to be there",
-        hint="move it away, and run the same command again",
-        errno=errno.EINVAL,
-    )
 
 
 def _lock(fd: int) -> bool:
@@ -545,7 +388,7 @@ def touch(path: AnyPath) -> None:
         >>> touch("no-such-file")
     """
     now = time.time_ns()
-    with _explained(path, unless=(errno.ENOENT, errno.ENOTDIR)):
+    with explained(path, unless=(errno.ENOENT, errno.ENOTDIR)):
         _os.utime(os.fspath(path), (now, now))
 
 
@@ -599,7 +442,7 @@ def _make_directory(path: str) -> bool:
 
 
 def _share_directory(path: str, sharing: Sharing) -> None:
-    with _explained(path, unless=(errno.EACCES, errno.ELOOP, errno.ENOTDIR)):
+    with explained(path, unless=(errno.EACCES, errno.ELOOP, errno.ENOTDIR)):
         status = os.stat(path)
         as_it_is = Sharing(stat.S_IMODE(status.st_mode), status.st_gid)
         if as_it_is == sharing or not is_ours(status):
@@ -621,7 +464,7 @@ def remove_empty_directory(path: AnyPath) -> bool:
         True
     """
     keeps = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY, errno.ENOENT)
-    with _explained(path, unless=keeps):
+    with explained(path, unless=keeps):
         _os.rmdir(os.fspath(path))
     return not os.path.lexists(path)
 
@@ -635,7 +478,7 @@ def sync_directory(path: AnyPath) -> None:
     name = os.fspath(path) or "."
     if sys.platform != "win32":
         # One may be allowed to write to a directory but not to read it, which fsync needs.
-        with _explained(name, unless=(*_NO_SYNC, errno.EACCES)):
+        with explained(name, unless=(*_NO_SYNC, errno.EACCES)):
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 _os.fsync(fd)
@@ -725,7 +568,7 @@ def normalizes_names(directory: AnyPath) -> bool:
 
 def _found_as(directory: str, name: str, other: str) -> bool:
     path = os.path.join(directory, name)
-    with _explained(directory or "."):
+    with explained(directory or "."):
         os.close(_os.open(path, _NEW, 0o666))
     try:
         return os.path.lexists(os.path.join(directory, other))
@@ -797,15 +640,3 @@ def _discard(temp: str) -> None:
 
 def _taken(target: str) -> FileExistsError:
     return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-
-
-@contextmanager
-def _explained(path: AnyPath, unless: tuple[int, ...] = (), doing: str = "write") -> Iterator[None]:
-    """Turn an error of the system into one clear line; those `unless` lists don't matter."""
-    try:
-        yield
-    except (StorageError, FileExistsError):
-        raise
-    except OSError as error:
-        if error.errno not in unless:
-            raise storage_error(error, path, doing=doing) from error

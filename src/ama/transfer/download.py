@@ -18,7 +18,7 @@ from ama.stores.object_reader import ObjectStore
 from ama.stores.remote import Remote
 from ama.stores.revisions import require_live
 from ama.stores.sources import Sources
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.values import AssetInfo, Ref
@@ -312,7 +312,7 @@ def check_place(
     in_the_way = AlreadyExists(
         f"{shown(directory)} exists already, and is not this asset", hint=elsewhere
     )
-    if fs.is_directory(directory / CONTROL):
+    if disk.is_directory(directory / CONTROL):
         tree = Worktree(directory)
         begun = tree.begun()
         if tree.head.exists():
@@ -320,20 +320,20 @@ def check_place(
             if begun is not None and begun.target != target.name:
                 tree.require_settled()
         elif begun is None:
-            alone = fs.list_directory(directory) == [CONTROL] and not tree.index.read().entries
+            alone = disk.list_directory(directory) == [CONTROL] and not tree.index.read().entries
             if not alone and tree.begun() is None and not tree.head.exists():
                 raise in_the_way
         elif begun.target != target.name:
             raise in_the_way
         return tree
     if os.path.lexists(directory) and (
-        not fs.is_directory(directory) or fs.list_directory(directory)
+        not disk.is_directory(directory) or disk.list_directory(directory)
     ):
-        if fs.is_directory(directory / CONTROL):  # another process has just made it
+        if disk.is_directory(directory / CONTROL):  # another process has just made it
             return check_place(directory, target, elsewhere)
         raise in_the_way
     for parent in directory.parents:
-        if fs.is_directory(parent / CONTROL):
+        if disk.is_directory(parent / CONTROL):
             raise InvalidInput(
                 f"{shown(directory)} would be inside another ama worktree, {shown(parent)}",
                 hint=Hint("choose-directory-outside"),

@@ -43,7 +43,7 @@ from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
-from ama.system import fs
+from ama.system import disk
 from ama.system.encoding import to_system
 from ama.system.progress import Progress
 from ama.transfer.send import is_usable, may_be_purged
@@ -85,7 +85,7 @@ class WorktreeFiles:
             if item.kind is EntryKind.SYMLINK:
                 data = link_target(self._root, item.path).encode()
             else:
-                with fs.open_file(self._root / to_system(item.path)) as file:
+                with disk.open_file(self._root / to_system(item.path)) as file:
                     file.seek(offset)
                     data = file.read(size)
         except (OSError, InvalidInput):

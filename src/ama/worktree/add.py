@@ -15,7 +15,7 @@ from ama.format.hashing import Buffer, blob_id, hash_stream
 from ama.format.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.format.objects import EntryKind, Kind
 from ama.stores.pack_writer import PackWriter
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
@@ -76,7 +76,7 @@ def select(
         path = tree.relative(given)
         _require_not_git(path.split("/"))
         full = tree.root / to_system(path)
-        if fs.is_directory(full) and not os.path.islink(full):
+        if disk.is_directory(full) and not os.path.islink(full):
             if path and os.path.exists(full / CONTROL):
                 raise InvalidInput(
                     f"{shown(path)} is another ama worktree",

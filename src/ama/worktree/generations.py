@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ama.errors import Conflict, FormatError, IntegrityError, shown, storage_error
 from ama.format.hashing import seal
-from ama.system import fs
+from ama.system import disk, fs
 
 _KEPT = 2
 _TRIES = 100
@@ -66,7 +66,7 @@ class Generations:
             generation = self._newest()
             if not generation:
                 return None
-            data = fs.read_file(self._path(generation))
+            data = disk.read_file(self._path(generation))
             if data is not None:  # else it has been replaced by two newer ones meanwhile
                 return generation, self._payload(generation, data)
         raise self._conflict()
@@ -159,7 +159,7 @@ class Generations:
 
     def _present(self) -> list[int]:
         begin = self._name + "."
-        names = fs.list_directory(self._directory)
+        names = disk.list_directory(self._directory)
         digits = (name[len(begin) :] for name in names if name.startswith(begin))
         return sorted(int(d) for d in digits if d.isdecimal() and d.isascii() and d[0] != "0")
 
@@ -198,7 +198,7 @@ class Generations:
     def _nonces(self, generation: int) -> list[bytes] | None:
         """The nonces in a generation's header; None if it has been removed."""
         start = len(self._magic) + 2 + 8
-        header = fs.read_file(self._path(generation), start + 1 + _MOST_NONCES * _NONCE_SIZE)
+        header = disk.read_file(self._path(generation), start + 1 + _MOST_NONCES * _NONCE_SIZE)
         if header is None:
             return None
         return self._split_nonces(generation, header)[0]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ama.errors import StorageError
 from ama.format.names import is_control_directory, is_git_directory
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import to_system
 
 IGNORE_FILE = ".amaignore"
@@ -146,7 +146,7 @@ class Ignore:
     ) -> tuple[tuple[int, tuple[_Rule, ...]], ...]:
         path = os.path.join(self._root, *to_system(relpath).split("/"), IGNORE_FILE)
         try:
-            data = fs.read_file(path)
+            data = disk.read_file(path)
         except StorageError:
             if os.path.isdir(path):
                 return above

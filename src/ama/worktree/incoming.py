@@ -33,7 +33,7 @@ from ama.format.hashing import HashingReader, blob_id, hash_stream
 from ama.format.objects import MAX_LINK, EntryKind, Kind
 from ama.stores.object_reader import Have
 from ama.stores.sources import Sources
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import from_system, to_system
 from ama.system.progress import Progress
 from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
@@ -67,14 +67,14 @@ class Incoming:
         self._began = time.time()
         fs.make_directories(self._top)
         try:
-            for name in sorted(fs.list_directory(self._top)):
+            for name in sorted(disk.list_directory(self._top)):
                 self._hold(name)
             while not self._held:
                 name = os.urandom(8).hex()
                 fs.make_directories(os.path.join(self._top, name))
                 self._hold(name, new=True)
             self._alone = self._locks and not any(
-                self.is_others(name) for name in fs.list_directory(self._top)
+                self.is_others(name) for name in disk.list_directory(self._top)
             )
         except BaseException:
             self.__exit__()
@@ -86,7 +86,7 @@ class Incoming:
             self.drop()  # nobody could tell soon that this command is done
         try:
             for name in [
-                n for n in self._held if fs.list_directory(os.path.join(self._top, n)) == [LOCK]
+                n for n in self._held if disk.list_directory(os.path.join(self._top, n)) == [LOCK]
             ]:
                 self._remove(name)
         finally:
@@ -119,7 +119,7 @@ class Incoming:
     def give_up(cls, tree: Worktree) -> None:
         """Delete what commands that are dead have fetched: whoever makes an asset stays here."""
         left = cls(tree)
-        for name in fs.list_directory(left._top):
+        for name in disk.list_directory(left._top):
             left._hold(name)
         left.drop()
 
@@ -145,7 +145,7 @@ class Incoming:
         ids = {item.id.hex() for item in wanted}
         for name in self._held:
             directory = os.path.join(self._top, name)
-            for file in fs.list_directory(directory):
+            for file in disk.list_directory(directory):
                 path = os.path.join(directory, file)
                 if file.partition("-")[0] in ids:
                     earlier[file.rpartition("-")[0]] = path
@@ -213,7 +213,7 @@ class Incoming:
 
     def _remove(self, name: str) -> None:
         path = os.path.join(self._top, name)
-        for file in fs.list_directory(path):
+        for file in disk.list_directory(path):
             if file != LOCK:
                 fs.remove(os.path.join(path, file))
         descriptor = self._held.pop(name)
@@ -229,8 +229,8 @@ class Incoming:
 
 def _last_written(directory: str) -> float | None:
     """Return when something was written to a directory, or to a file in it; None if it is gone."""
-    paths = [directory, *(os.path.join(directory, name) for name in fs.list_directory(directory))]
-    times = [time for time in map(fs.changed_at, paths) if time is not None]
+    paths = [directory, *(os.path.join(directory, name) for name in disk.list_directory(directory))]
+    times = [time for time in map(disk.changed_at, paths) if time is not None]
     return max(times) / 1e9 if times else None
 
 
@@ -310,7 +310,7 @@ def _rename(item: Listed, staged: str, target: str) -> None:
 
 
 def _data(staged: str) -> bytes:
-    data = fs.read_file(staged)
+    data = disk.read_file(staged)
     if data is None:
         raise StorageError(f"{shown(staged)} is gone", hint="run the same command again")
     return data
@@ -319,7 +319,7 @@ def _data(staged: str) -> bytes:
 def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
     """Yield the content of a fetched file; what is made of it must not be used if this raises."""
     buffer = memoryview(bytearray(fs.PIECE))
-    with fs.reading(staged) as file:
+    with disk.reading(staged) as file:
         reader = HashingReader(file)
         while count := reader.readinto(buffer):
             yield buffer[:count]
@@ -335,7 +335,7 @@ def _is_there(path: str, item: Listed) -> bool:
     try:
         if os.path.getsize(path) != item.size:
             return False
-        with fs.open_file(path) as file:
+        with disk.open_file(path) as file:
             return hash_stream(file) == (item.id, item.size)
     except OSError:
         return False
@@ -355,7 +355,7 @@ def _fetch_large(
     have = _chunks_here(tree, first, partial, sources)
     _write(path, _counted(sources.stream(object_id, Kind.DATA, have), progress), first)
     for item in others:
-        with fs.reading(path) as file:
+        with disk.reading(path) as file:
             _write(staged[item.path], iter(lambda: file.read(4 << 20), b""), item)
         progress.advance(item.size)
 
@@ -398,7 +398,7 @@ def _chunks_here(
         if not path:
             return None
         try:
-            with fs.open_file(path) as file:
+            with disk.open_file(path) as file:
                 file.seek(at)
                 data = file.read(size)
         except OSError:

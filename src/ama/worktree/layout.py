@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ama.errors import Conflict, Hint, InvalidInput, NotFound, StorageError, shown
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
 from ama.worktree.head import HeadFile
 from ama.worktree.ignore import Ignore, matching
@@ -75,7 +75,7 @@ class Worktree:
         """
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
-            if fs.is_directory(directory / CONTROL):
+            if disk.is_directory(directory / CONTROL):
                 below = from_system("/".join(start.relative_to(directory).parts))
                 tree = cls(directory, below)
                 tree.require_begun()
@@ -98,9 +98,9 @@ class Worktree:
             Conflict: the other one has files in it.
         """
         root = Path(os.path.abspath(root))
-        if not fs.is_directory(root / CONTROL):
+        if not disk.is_directory(root / CONTROL):
             for parent in root.parents:
-                if not fs.is_directory(parent / CONTROL):
+                if not disk.is_directory(parent / CONTROL):
                     continue
                 if not here:
                     raise InvalidInput(
@@ -221,7 +221,7 @@ class Worktree:
 
     def noted(self, name: str) -> bytes | None:
         """Return what a command that was interrupted was about to do, or None."""
-        return fs.read_file(self.pending / name)
+        return disk.read_file(self.pending / name)
 
     def forget(self, name: str) -> None:
         """Forget a note: what it says is done."""
@@ -248,7 +248,7 @@ class Worktree:
             command = tuple(shlex.split(begun.command))
             yield Hint("checkout-was-interrupted", asset=begun.target[:20], command=command)
         incoming = self.control / INCOMING
-        if begun is None and fs.list_directory(incoming):
+        if begun is None and disk.list_directory(incoming):
             yield Hint("fetch-was-interrupted")
 
     def require_started(self, starting: str | None = None) -> None:

@@ -14,7 +14,7 @@ from ama.format.packindex import PackIndex
 from ama.storage.local import LocalStorage
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
-from ama.system import fs
+from ama.system import disk, fs
 from ama.worktree.staging import is_settled
 
 SMALL_PACK = 4 * 1024 * 1024
@@ -62,7 +62,7 @@ class LocalObjects:
 
     def _index(self, name: str) -> PackIndex | None:
         path = self._directory / name
-        data = fs.read_file(path)
+        data = disk.read_file(path)
         if data is None:
             return None
         index = PackIndex(data, shown(path))
@@ -78,7 +78,7 @@ class LocalObjects:
         return self._load() if changed is not None and changed != self._seen else []
 
     def _changed_at(self) -> int | None:
-        return fs.changed_at(self._directory / "index")
+        return disk.changed_at(self._directory / "index")
 
     def reload(self) -> None:
         """Look at the directory again at the next use."""
@@ -158,6 +158,6 @@ class LocalObjects:
         for name, _ in list(self.storage.list("packs/")):
             if name in named:
                 continue
-            written = fs.changed_at(self._directory / name)
+            written = disk.changed_at(self._directory / name)
             if written is not None and written < before:
                 self.storage.delete(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ama.errors import Conflict, Hint, shown
 from ama.format.names import fold_name
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import from_system, to_system
 from ama.worktree.add import read_again, summary
 from ama.worktree.layout import CONTROL, Worktree
@@ -151,7 +151,7 @@ def plan_changes(
 
 def is_empty(tree: Worktree) -> bool:
     """Whether a worktree has nothing in it but its `.ama`."""
-    return fs.list_directory(tree.root) == [CONTROL]
+    return disk.list_directory(tree.root) == [CONTROL]
 
 
 def look_at_leaving(

@@ -13,7 +13,7 @@ from ama.format.chunking import PROFILE, THRESHOLD, chunks
 from ama.format.hashing import HashingReader, blob_id, hash_stream
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.stores.pack_writer import PackWriter
-from ama.system import fs
+from ama.system import disk
 from ama.system.encoding import from_system, to_system
 from ama.worktree.scan import Found, look
 from ama.worktree.staging import RACY, IndexEntry, is_settled
@@ -32,7 +32,7 @@ def opened(root: Path, path: str) -> Iterator[BinaryIO]:
     """
     full = root / to_system(path)
     try:
-        with fs.open_file(full) as file:
+        with disk.open_file(full) as file:
             before = os.fstat(file.fileno())
             yield file
             after = os.fstat(file.fileno())
@@ -54,7 +54,7 @@ def read_small(root: Path, path: str) -> bytes:
     """
     full = os.path.join(root, to_system(path))
     try:
-        with fs.open_file(full) as file:
+        with disk.open_file(full) as file:
             before = os.fstat(file.fileno())
             data = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
@@ -92,7 +92,7 @@ def link_target(root: Path, path: str) -> str:
     Raises:
         InvalidInput: it leads out of the worktree, or to a name that isn't UTF-8.
     """
-    target = from_system(fs.read_symlink(root / to_system(path)))
+    target = from_system(disk.read_symlink(root / to_system(path)))
     try:
         target.encode()
     except UnicodeEncodeError:
@@ -131,7 +131,7 @@ def stays_inside(path: str, target: str) -> bool:
 def hash_found(root: Path, found: Found, advance: Advance | None = None) -> bytes:
     """Return the id of what is at a path: of a symlink, that of its target's text."""
     if found.kind is EntryKind.SYMLINK:
-        return blob_id(os.fsencode(fs.read_symlink(root / to_system(found.path))))
+        return blob_id(os.fsencode(disk.read_symlink(root / to_system(found.path))))
     with opened(root, found.path) as file:
         return hash_stream(file, advance)[0]
 

@@ -1,0 +1,204 @@
+"""What is on the disk, read with care: a pipe in a file's place is not waited for.
+
+Every error of the user's disk comes out of each function as a `StorageError` of one clear line.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+
+from ama.errors import StorageError, shown, storage_error
+
+AnyPath = str | os.PathLike[str]
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ |= getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def open_file(path: AnyPath) -> FileIO:
+    """Open a file to read; what else may stand in its place, such as a pipe, is not waited for.
+
+    What goes wrong later, while it is read, comes as the system says it: see `reading`.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: There is no such file.
+        StorageError: It can't be opened, or it is a pipe, a socket, a device or a directory.
+
+    Example:
+        >>> from ama.system import fs
+        >>> fs.write_replace("HINT", b"7")
+        >>> with open_file("HINT") as file:
+        ...     file.read()
+        b'7'
+    """
+    target = os.fspath(path)
+    try:
+        fd = os.open(target, _READ)
+    except _ABSENT:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what a socket says
+            raise _no_file(target, "no regular file") from error
+        raise storage_error(error, target, doing="read") from error
+    try:
+        require_file(fd, target)
+        return FileIO(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+@contextmanager
+def reading(path: AnyPath) -> Iterator[FileIO]:
+    """Open a file as `open_file` does, and explain also what goes wrong while it is read.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: There is no such file.
+        StorageError: It can't be opened, read or closed.
+
+    Example:
+        >>> from ama.system import fs
+        >>> fs.write_replace("HINT", b"7")
+        >>> with reading("HINT") as file:
+        ...     file.read()
+        b'7'
+    """
+    file = open_file(path)
+    with explained(path, doing="read"), file:
+        yield file
+
+
+def read_file(path: AnyPath, most: int = -1) -> bytes | None:
+    """Return a whole file's bytes, or the first `most`; None if there is no such file.
+
+    Raises:
+        StorageError: It can't be read, or is no regular file.
+
+    Example:
+        >>> read_file("no-such-file") is None
+        True
+    """
+    try:
+        with reading(path) as file:
+            return file.read(most)
+    except _ABSENT:
+        return None
+
+
+def read_symlink(path: AnyPath) -> str:
+    """Return what a symlink says.
+
+    Raises:
+        StorageError: It can't be read, or there is none.
+
+    Example:
+        >>> from ama.system import fs
+        >>> fs.make_symlink("model.h5", "latest")
+        >>> read_symlink("latest")
+        'model.h5'
+    """
+    with explained(path, doing="read"):
+        return os.readlink(os.fspath(path))
+
+
+def list_directory(path: AnyPath) -> list[str]:
+    """Return the names in a directory; none if there is no such directory.
+
+    Raises:
+        StorageError: It can't be read.
+
+    Example:
+        >>> list_directory("no-such-directory")
+        []
+    """
+    with explained(path, doing="read"), suppress(*_ABSENT):
+        return os.listdir(os.fspath(path))
+    return []
+
+
+def is_directory(path: AnyPath) -> bool:
+    """Whether a path is a directory, or a symlink to one; not where one may not look.
+
+    Raises:
+        StorageError: The disk says neither.
+
+    Example:
+        >>> is_directory("."), is_directory("no-such-directory")
+        (True, False)
+    """
+    try:
+        status = _status(path)
+    except StorageError as error:
+        if error.errno in (errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG):
+            return False
+        raise
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def changed_at(path: AnyPath) -> int | None:
+    """Return when a file or directory was changed last, in nanoseconds; None if there is none.
+
+    Raises:
+        StorageError: It can't be looked at.
+
+    Example:
+        >>> changed_at("no-such-file") is None
+        True
+    """
+    status = _status(path)
+    return None if status is None else status.st_mtime_ns
+
+
+def _status(path: AnyPath) -> os.stat_result | None:
+    with explained(path, doing="read"), suppress(*_ABSENT):
+        return os.stat(path)
+    return None
+
+
+def require_file(fd: int, path: str) -> None:
+    """Check that what was opened is a regular file.
+
+    Raises:
+        StorageError: It is a pipe, a socket, a device or a directory.
+    """
+    with explained(path, doing="read"):
+        mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise storage_error(IsADirectoryError(errno.EISDIR, ""), path)
+    if not stat.S_ISREG(mode):
+        raise _no_file(path, "a pipe" if stat.S_ISFIFO(mode) else "a device")
+
+
+def _no_file(path: str, what: str) -> StorageError:
+    return StorageError(
+        f"{shown(path)} is {what}, and a file is to be there",
+        hint="move it away, and run the same command again",
+        errno=errno.EINVAL,
+    )
+
+
+@contextmanager
+def explained(path: AnyPath, unless: tuple[int, ...] = (), doing: str = "write") -> Iterator[None]:
+    """Turn an error of the system into one clear line.
+
+    Args:
+        path: What the system was asked about.
+        unless: The errors that don't matter, as `errno` numbers them.
+        doing: "write" or "read": what was tried.
+
+    Raises:
+        StorageError: The system refused it.
+    """
+    try:
+        yield
+    except (StorageError, FileExistsError):
+        raise
+    except OSError as error:
+        if error.errno not in unless:
+            raise storage_error(error, path, doing=doing) from error
