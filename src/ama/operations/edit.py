@@ -198,9 +198,7 @@ def _restore(
             session.sources(),
             wanted=_wanted,
             base=session.listing(head.asset),
-            stored=session.stored(head),
-            in_asset=session.in_asset(head),
-            force=force,
+            kept=restoring.Kept(session.stored(head), session.in_asset(head), force),
             progress=session.progress,
         )
     return RestoreResult(done.restored, done.deleted, done.left_out)

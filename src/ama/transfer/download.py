@@ -155,7 +155,6 @@ def download(
         InvalidInput: this system can't hold a name, or it is one that nothing may have here.
     """
     sources = sources or Sources(objects_of(remote, view, target))
-    asset = sources.asset(target.asset)
     listing = list(_listing(sources, target.asset, selection))
     wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
     require_no_git(item.path for item in listing if wanted(item.path))
@@ -164,15 +163,14 @@ def download(
     def is_alike(other: Begun) -> bool:
         return _what(other) == _what(begun)
 
+    head = Head(target.class_name, target.asset, remote.url, (), alias, target.number)
     while True:
         tree = _prepare(directory, target, begun)
         stood = (tree.noted(CHECKOUT), tree.head.generation())
         try:
             with turn(tree, is_alike, progress):
                 _prepare(directory, target, begun)  # another may have had its turn meanwhile
-                return _bring(
-                    tree, remote, target, sources, asset, listing, selection, begun, alias, progress
-                )
+                return _bring(tree, head, sources, listing, selection, begun, progress)
         except Busy:
             if stood == (tree.noted(CHECKOUT), tree.head.generation()):
                 raise
@@ -192,19 +190,17 @@ def _what(begun: Begun) -> tuple[str, str]:
 
 def _bring(
     tree: Worktree,
-    remote: Remote,
-    target: Target,
+    head: Head,
     sources: Sources,
-    asset: Asset,
     listing: Sequence[Listed],
     selection: Selection,
     begun: Begun,
-    alias: str | None,
     progress: Progress,
 ) -> Downloaded:
-    directory = tree.root
+    """Bring the files of an asset; HEAD becomes `head`, unless it has the asset already."""
+    directory, asset = tree.root, head.asset or b""
     wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
-    keep_metadata(tree, sources, target.asset)
+    keep_metadata(tree, sources, asset)
     at = tree.head.read() if tree.head.exists() else (0, None)
     began = at[1] is not None
     with Checkout(tree, at) as checkout:
@@ -235,7 +231,7 @@ def _bring(
             include=selection.include,
             exclude=selection.exclude,
             metadata_only=selection.metadata_only,
-            tree_of=target.asset,
+            tree_of=asset,
             notes=index.notes,
             noted_on=index.noted_on,
         )
@@ -245,17 +241,17 @@ def _bring(
                 raise staged_meanwhile()
             return fresh
 
-        head = at[1]
-        if head is None or head.asset != target.asset:
-            head = Head(target.class_name, target.asset, remote.url, (), alias, target.number)
-        checkout.finish(changed, replace(head, alias=alias) if alias else head)
+        old = at[1]
+        if old is not None and old.asset == asset:
+            head = replace(old, alias=head.alias) if head.alias else old
+        checkout.finish(changed, head)
     present = [entry for entry in entries if not entry.skipped]
     size = sum(entry.size for entry in present)
     whole = sum(item.size for item in listing)
     skipped = len(entries) - len(present)
     already = began and not plan.write
     return Downloaded(
-        asset,
+        sources.asset(asset),
         whole,
         directory,
         len(present),

@@ -35,6 +35,22 @@ class Restored:
     left_out: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What content may go, because it is kept elsewhere.
+
+    Attributes:
+        stored: paths and ids whose content is stored elsewhere.
+        in_asset: tells whether an asset has some content: what was only ever staged lies in the
+            local packs as well, and nobody would find it there.
+        force: whether files whose content is stored nowhere are overwritten.
+    """
+
+    stored: Mapping[str, bytes]
+    in_asset: Callable[[bytes], bool]
+    force: bool
+
+
 def choose(
     tree: Worktree, paths: Iterable[str], known: Iterable[str], removed: Iterable[str] = ()
 ) -> dict[str, bool]:
@@ -125,9 +141,7 @@ def restore_files(
     *,
     wanted: Callable[[Index], Callable[[str], bool]],
     base: Collection[str],
-    stored: Mapping[str, bytes],
-    in_asset: Callable[[bytes], bool],
-    force: bool,
+    kept: Kept,
     progress: Progress,
 ) -> Restored:
     """Set files of the worktree back to what is staged, or to what an asset has.
@@ -142,10 +156,7 @@ def restore_files(
         sources: where content comes from.
         wanted: returns, for an index, which paths are to be here in a partial worktree.
         base: the paths of HEAD's asset.
-        stored: paths and ids whose content is stored elsewhere.
-        in_asset: tells whether an asset has some content: what was only ever staged lies in the
-            local packs as well, and nobody would find it there.
-        force: whether files whose content is stored nowhere are overwritten.
+        kept: what content may go.
         progress: is told of the bytes written.
 
     Raises:
@@ -154,6 +165,7 @@ def restore_files(
         NotFound: a path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
+    promised = set(kept.stored.values())
     target = source if source is not None else staged_files(index)
     known = dict.fromkeys([*target, *(index.entries if source is not None else ())])
     chosen = choose(tree, paths, known, base if source is None else ())
@@ -163,13 +175,13 @@ def restore_files(
     leaving = {path for path in chosen if path not in target}
     require_not_inside(tree.root, [*coming, *leaving])
     keep = Hint("add-to-keep" if source is None else "add-and-commit")
-    policy = Policy(partial(_is_kept, tree, stored, in_asset), keep, force)
+    policy = Policy(partial(_is_kept, tree, kept), keep, kept.force)
     plan = plan_changes(tree, index, [target[path] for path in coming], leaving, policy)
     if source is None:
-        _check_kept(tree, index, plan.write, sources, set(stored.values()))
+        _check_kept(tree, index, plan.write, sources, promised)
     gone = tuple(sorted(leaving))
     skipped = [as_skipped(target[path]) for path in left_out if _differs(target[path], index)]
-    skipped = _kept_here(tree, skipped, sources, set(stored.values()))
+    skipped = _kept_here(tree, skipped, sources, promised)
     plan = replace(plan, skipped=tuple(skipped))
 
     unmoved = partial(_staged_alike, index, paths=tuple(chosen))
@@ -183,22 +195,15 @@ def restore_files(
         # Each file is put back at once, and what is staged stays true meanwhile: a crash leaves
         # nothing that must be finished first.
         back = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
-        back = _keep_small(tree, back, set(stored.values()))
+        back = _keep_small(tree, back, promised)
         checkout.finish(changed)
     return Restored(tuple(item.path for item in plan.write), gone, tuple(left_out))
 
 
-def _is_kept(
-    tree: Worktree,
-    stored: Mapping[str, bytes],
-    in_asset: Callable[[bytes], bool],
-    path: str,
-    content: bytes,
-    item: Listed | None,
-) -> bool:
+def _is_kept(tree: Worktree, kept: Kept, path: str, content: bytes, item: Listed | None) -> bool:
     """Whether content may leave a path, where `item` is to be then."""
-    stays = (item is not None and item.id == content) or stored.get(path) == content
-    return stays or (is_safe(tree, path, content, item) and in_asset(content))
+    stays = (item is not None and item.id == content) or kept.stored.get(path) == content
+    return stays or (is_safe(tree, path, content, item) and kept.in_asset(content))
 
 
 def _left_out(
