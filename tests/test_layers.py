@@ -75,6 +75,11 @@ WRAPPED: dict[str, set[str]] = {
 BANNED_NAMES = {"utils", "util", "core", "common", "base", "helpers", "helper", "manager", "misc"}
 
 LONGEST = 400  # lines of code; docstrings, comments and blank lines are free
+LONGEST_OF_ALL = 700  # lines, with what is free above
+MOST_PARAMETERS = 8
+# A command's options, and the conditions that one may search by.
+MANY_PARAMETERS = {"cli", "Store.find"}
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 26, 10, 160
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {
@@ -312,8 +317,36 @@ def test_only_the_command_line_and_settings_look_around(module: str) -> None:
 def test_a_module_has_one_subject(module: str) -> None:
     words = set(module.replace("_", ".").split("."))
     assert not words & BANNED_NAMES, f"{module} says nothing of what it is about"
-    lines = code_lines(MODULES[module].read_text(encoding="utf-8"))
+    source = MODULES[module].read_text(encoding="utf-8")
+    lines = code_lines(source)
     assert lines <= LONGEST, f"{module} has {lines} lines of code: split it by subject"
+    assert source.count("\n") <= LONGEST_OF_ALL
+
+
+@each_module
+def test_a_function_has_few_parameters(module: str) -> None:
+    if room(module) in MANY_PARAMETERS:
+        return
+    wrong = []
+    for owner in ast.walk(parsed(module)):
+        for node in ast.iter_child_nodes(owner):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            name = f"{owner.name}.{node.name}" if isinstance(owner, ast.ClassDef) else node.name
+            arguments = node.args
+            named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            count = sum(each.arg not in {"self", "cls"} for each in named)
+            if count > MOST_PARAMETERS and name not in MANY_PARAMETERS:
+                wrong.append(f"line {node.lineno}: {name} takes {count}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_house_stays_small() -> None:
+    folders = {name for name in ROOMS if MODULES[name].name == "__init__.py" and name != "ama"}
+    loose = {name for name in MODULES if "." not in name and name not in folders}
+    assert len(ROOMS) <= MOST_ROOMS
+    assert len(loose) <= MOST_LOOSE
+    assert len(MODULES) <= MOST_MODULES
 
 
 def test_the_tables_name_only_what_exists() -> None:

@@ -79,7 +79,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Care": {
         "hash": Entry("care", "hash_", "Print the BLAKE3 of files, as b3sum does."),
         "fsck": Entry("care", "fsck", "Verify everything that is stored."),
-        "config": Entry("config", "app", "Read and change the configuration."),
+        "config": Entry("care", "app", "Read and change the configuration."),
     },
 }
 

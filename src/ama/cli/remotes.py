@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.arguments import as_given, parse_options
+from ama.cli.care import UserOption
 from ama.cli.commands import new_group, register
 from ama.cli.completion import complete_remote
-from ama.cli.config import UserOption
 from ama.cli.output import console
 from ama.cli.targets import config_path, find_repo, load_settings
 from ama.system.encoding import from_system

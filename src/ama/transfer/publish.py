@@ -8,7 +8,7 @@ and only then does HEAD move. Whoever comes after a crash finds the note, and se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ama.errors import Conflict, Hint, InvalidInput, NotFound
@@ -71,7 +71,7 @@ class Publication:
     tip: bytes
     aliases: tuple[Unpublished, ...] = ()
     here: tuple[IndexEntry, ...] = ()
-    used: Notes = Notes()
+    used: Notes = field(default_factory=Notes)
     once: bool = False
     made: bytes | None = None
 
