@@ -308,16 +308,16 @@ class Repo:
             >>> ama.Repo.open("worktree").summary("models@best").asset.number
             1
         """
-        from ama.catalog.questions import Tracker, summary_here
+        from ama.catalog.questions import Questions, summary_here
         from ama.worktree.status import as_file
 
         session = self._session
         class_name, asset, view = session.resolve_by_log(name)
         if view is not None and not self.away and view.class_state(class_name).number(asset):
             store = session.open(self.remote_url)
-            tracker = Tracker(store, self.settings, session.progress).as_of(view)
+            questions = Questions(store, self.settings, session.progress).at(view)
             with suppress(NotFound, StorageError):
-                return tracker.summary(class_name, asset)
+                return questions.summary(class_name, asset)
         files = session.live_listing(asset)
 
         def read(path: str) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
-from ama.catalog.questions import Tracker, moment_of, named_content
+from ama.catalog.questions import Questions, moment_of, named_content
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
@@ -69,7 +69,7 @@ class Store:
         self.remote = remote
         self.settings = settings
         self._progress = progress
-        self._tracker = Tracker(remote, settings, progress)
+        self._questions = Questions(remote, settings, progress)
 
     @classmethod
     def open(
@@ -183,7 +183,7 @@ class Store:
 
     def _as_of(self, view: LogView) -> Store:
         found = Store(self.remote.as_of(view), self.settings, self._progress)
-        found._tracker = self._tracker.as_of(view)
+        found._questions = self._questions.at(view)
         return found
 
     # What there is
@@ -422,13 +422,13 @@ class Store:
             meta=tuple(map(parse_meta, on_meta)),
             params=tuple(map(parse_param, on_params)),
         )
-        return now._tracker.find(criteria, sort=sort, reverse=reverse, limit=limit)
+        return now._questions.find(criteria, sort=sort, reverse=reverse, limit=limit)
 
     def _content(self, file: str | os.PathLike[str]) -> bytes:
         """Return the id of the file that is looked for."""
         found = named_content(file)
         if found is not None:
-            return bytes.fromhex(found) if len(found) == 64 else self._tracker.content_id(found)
+            return bytes.fromhex(found) if len(found) == 64 else self._questions.content_id(found)
         text = given(file)
         asset, colon, path = text.partition(":")
         if not colon:
@@ -488,7 +488,7 @@ class Store:
         check_texts(sort=sort)
         now = self.snapshot()
         class_state(now._whole_view(), class_name, self.url)
-        return now._tracker.leaderboard(
+        return now._questions.leaderboard(
             class_name, columns=several(columns), sort=sort, reverse=reverse, limit=limit
         )
 
@@ -854,7 +854,7 @@ class Store:
         return self._asset(view, Target(name, asset, number))
 
     def _asset(self, view: LogView, target: Target) -> Asset:
-        return Asset(self.remote, view, target, self.download, self._tracker)
+        return Asset(self.remote, view, target, self.download, self._questions)
 
     def _whole_view(self) -> LogView:
         view = self.remote.view()
