@@ -40,10 +40,10 @@ from ama.system.encoding import check_texts, from_system, given, path_text, syst
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.aliases import set_alias
 from ama.transfer.download import Order, Selection, Target, deliver
-from ama.values import AliasMove, AssetInfo, Change, ClassInfo
+from ama.values import AliasMove, AssetInfo, Change, ClassInfo, File
 
 if TYPE_CHECKING:
-    from ama.catalog.values import Comparison, Findings, Leaderboard
+    from ama.catalog.values import Comparison, Findings, Leaderboard, Summary
     from ama.contents.comparison import FileDiff
     from ama.transfer.delete import Decide
 
@@ -256,6 +256,46 @@ class Store:
         """
         view = self.remote.view()
         return self._asset(view, self._target(view, name, class_name))
+
+    def summary(self, name: str) -> Summary:
+        """Return an asset on one screen; see `resolve` and `Asset.summary`.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").summary("models@best").asset.number
+            1
+        """
+        return self.snapshot().resolve(name).summary()
+
+    def files(self, name: str, path: str = "") -> tuple[File, ...]:
+        """Return the files of an asset, or those below a path; see `resolve` and `Asset.files`.
+
+        Example:
+            >>> import ama
+            >>> [file.path for file in ama.Store.open("store").files("models@best")]
+            ['model.txt']
+        """
+        return self.resolve(name).files(path)
+
+    def file(self, name: str, path: str) -> File:
+        """Return a file of an asset; see `resolve` and `Asset.file`.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").file("models@best", "model.txt").size
+            7
+        """
+        return self.resolve(name).file(path)
+
+    def read(self, name: str, path: str) -> Iterator[bytes]:
+        """Yield a file's bytes in pieces; see `resolve` and `Asset.open`.
+
+        Example:
+            >>> import ama
+            >>> b"".join(ama.Store.open("store").read("models@best", "model.txt"))
+            b'weights'
+        """
+        return self.resolve(name).open(path)
 
     def log(self, name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and those that it came from, newest first.
