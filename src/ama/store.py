@@ -14,14 +14,7 @@ from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
 from ama.operations.session import at_least_one, now, several
-from ama.results import (
-    AliasChange,
-    CopyResult,
-    DownloadResult,
-    FetchResult,
-    FsckReport,
-    StatusChange,
-)
+from ama.results import CopyResult, FetchResult, StatusChange
 from ama.settings import Settings
 from ama.storage.urls import open_storage
 from ama.stores.description import Describer
@@ -45,6 +38,7 @@ from ama.values import AliasMove, AssetInfo, Change, ClassInfo, File
 if TYPE_CHECKING:
     from ama.catalog.values import Comparison, Findings, Leaderboard, Summary
     from ama.contents.comparison import FileDiff
+    from ama.results import AliasChange, DownloadResult, FsckReport
     from ama.transfer.delete import Decide
 
 
