@@ -278,7 +278,7 @@ def work_commands(world: World, cache: str) -> dict[str, Command]:
         "status": lambda: replace(opened().status(), head=None),
         "log": lambda: [info.id for info in opened().log()],
         "files": lambda: opened().files(),
-        "cat": lambda: {f.path: b"".join(opened().read(f.path)) for f in opened().files()},
+        "cat": lambda: {f.path: b"".join(opened().read("HEAD", f.path)) for f in opened().files()},
         "diff": lambda: opened().diff(staged=True),
         "diff HEAD~1": lambda: opened().diff("HEAD~1", "HEAD"),
         "head": lambda: opened().head and opened().head.id,

@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 
 import ama
 from ama.catalog.overview import AssetLine
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.config import set_value
 from ama.dashboard.application import application, serve
 from ama.dashboard.charts import lines, scatter, thinned
@@ -235,8 +235,8 @@ class TestPages:
                 repo.link(ref)
             repo.upload()
 
-        browser = Browser(store.remote, store.settings)
-        client = browser_of(store, browser=browser)
+        questions = Questions(store.remote, store.settings)
+        client = browser_of(store, questions=questions)
 
         def offered() -> list[str]:
             page = client.get("/classes/runs").text
@@ -492,15 +492,15 @@ class TestPages:
                 assert len(asked) == 1, page
 
     def test_what_is_published_while_a_page_is_made_comes_later(self, store: ama.Store) -> None:
-        class Busy(Browser):
+        class Busy(Questions):
             def recent(self, limit: int) -> tuple[AssetLine, ...]:
                 found = super().recent(limit)
                 store.move_alias("models", "late", "models/1")
                 return found
 
-        browser = Busy(store.remote, store.settings)
-        before = browser.number()
-        page = browser_of(store, browser=browser).get("/").text
+        questions = Busy(store.remote, store.settings)
+        before = questions.number()
+        page = browser_of(store, questions=questions).get("/").text
         assert f'data-entry="{before}"' in page
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ama
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.catalog.tables import Choice
 from ama.catalog.values import Column
 from ama.config import set_value
@@ -388,13 +388,13 @@ class TestCompare:
         for name, label in (("base", ""), ("wide", ""), ("finetuned", "inputs")):
             repo.link(f"inputs@{name}", label=label)
         repo.upload()
-        browser = Browser(store.remote, store.settings)
+        questions = Questions(store.remote, store.settings)
         for deleted in (None, "inputs@wide"):
             if deleted is not None:
                 store.delete(deleted, force=True)
-            known = browser.columns("models").known
+            known = questions.columns("models").known
             assert {"inputs", "inputs 3"} <= {column.source for column in known}
-            table = browser.table(Choice("models"), known, offset=0, limit=50)
+            table = questions.table(Choice("models"), known, offset=0, limit=50)
             for row in table.rows:
                 facts = store.resolve(row.asset.id).summary().facts
                 said = {(fact.source, fact.file, fact.key): fact.value for fact in facts}
@@ -416,11 +416,11 @@ class TestCompare:
         assert (ref.key, str(ref.values[1]).endswith(" as a b")) == ("inputs", True)
         board = store.leaderboard("models", columns=["learning_rate"])
         assert [row.values for row in board.rows] == [(0.001,), (0.0003,), (0.001,), (0.001,)]
-        browser = Browser(store.remote, store.settings)
-        known = browser.columns("models").known
+        questions = Questions(store.remote, store.settings)
+        known = questions.columns("models").known
         assert {column.source for column in known} == {"", "inputs"}
         (column,) = (each for each in known if each == board.columns[0])
-        table = browser.table(Choice("models"), [column], offset=0, limit=50)
+        table = questions.table(Choice("models"), [column], offset=0, limit=50)
         assert [row.values for row in table.rows] == [row.values for row in board.rows]
 
     def test_each_name_that_is_offered_works(self, published: Path, run: Ama) -> None:
@@ -456,13 +456,13 @@ class TestCompare:
             repo = ama.Repo.init(directory, "odd")
             repo.add(["metrics.json"])
             repo.upload()
-        browser = Browser(store.remote, store.settings)
+        questions = Questions(store.remote, store.settings)
         column = Column("metric", "", "metrics.json", "loss")
         for reverse, expected in ((False, [2, 5, 1, 3, 4]), (True, [5, 2, 3, 1, 4])):
             board = store.leaderboard("odd", sort="loss", reverse=reverse)
             assert [row.asset.number for row in board.rows] == expected
             choice = Choice("odd", sort=column, reverse=reverse)
-            table = browser.table(choice, [column], offset=0, limit=50)
+            table = questions.table(choice, [column], offset=0, limit=50)
             assert [row.asset.number for row in table.rows] == expected
 
     def test_a_colon_in_quotes_is_a_part_of_a_key(self, tmp_path: Path, home: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 import ama
 from ama.catalog.documents import MAX_SIZE
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.catalog.schema import FILE
 from ama.catalog.unread import Unread
 from ama.catalog.values import Findings
@@ -208,7 +208,7 @@ class TestDashboard:
 
     def test_files_are_counted_once(self, store: ama.Store, tmp_path: Path) -> None:
         publish(tmp_path / "same", "others", {"a.yaml": HPARAMS, "b.yaml": HPARAMS})
-        assert Browser(store.remote, store.settings).files_with_gaps() == 2
+        assert Questions(store.remote, store.settings).files_with_gaps() == 2
 
 
 class TestCompare:

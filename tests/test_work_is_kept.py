@@ -619,7 +619,7 @@ def test_a_promised_file_comes_back(copy: Repo) -> None:
     copy.restore(["."])
     assert (copy.root / "large").read_bytes() == LARGE
     assert copy.status().clean
-    assert b"".join(copy.read("large")) == LARGE
+    assert b"".join(copy.read("HEAD", "large")) == LARGE
     copy.remove(["large"])
     copy.restore(["large"], source="HEAD")
     assert copy.status().clean
@@ -933,7 +933,7 @@ def test_adding_again_mends_a_lost_pack(
     repo.restore(["mine"])
     assert (repo.root / "mine").read_bytes() == data
     repo.upload()
-    assert b"".join(repo.read("mine")) == data
+    assert b"".join(repo.read("HEAD", "mine")) == data
 
 
 # Times that do not tell
@@ -988,7 +988,7 @@ def test_a_change_without_a_new_time(repo: Repo, command: str) -> None:
     # Whoever has noticed tells `add`, which believed the times before.
     assert [change.path for change in repo.add(["large"]).changes] == ["large"]
     repo.upload()
-    assert b"".join(repo.read("large")) == changed
+    assert b"".join(repo.read("HEAD", "large")) == changed
 
 
 @pytest.mark.usefixtures("unstamped")

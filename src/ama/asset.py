@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ama.catalog.questions import Tracker
+from ama.catalog.questions import Questions
 from ama.errors import Hint, InvalidInput, shown
 from ama.format.objects import Kind
 from ama.operations.session import at_least_one, several
@@ -52,11 +52,11 @@ class Asset:
         view: LogView,
         target: Target,
         download: Download,
-        tracker: Tracker,
+        questions: Questions,
     ) -> None:
         self._remote = remote
         self._download = download
-        self._tracker = tracker
+        self._questions = questions
         self._view = view
         self._target = target
         self._opened: Sources | None = None
@@ -292,7 +292,7 @@ class Asset:
             >>> [file.path for file in summary.files], summary.metrics
             (['model.txt'], ())
         """
-        return self._tracker.summary(self._target.class_name, self._target.asset)
+        return self._questions.summary(self._target.class_name, self._target.asset)
 
     def upstream(self, *, limit: int | None = None) -> Lineage:
         """Return what this asset was made from, all the way: its refs and parents, and theirs.
@@ -344,11 +344,11 @@ class Asset:
 
     def _lineage(self, limit: int | None, *, up: bool, down: bool) -> Lineage:
         at_least_one(limit)
-        return self._tracker.lineage(self._target.asset, up=up, down=down, limit=limit)
+        return self._questions.lineage(self._target.asset, up=up, down=down, limit=limit)
 
     def _profile(self) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
-        return self._tracker.profile(self._target.class_name, self._target.asset)
+        return self._questions.profile(self._target.class_name, self._target.asset)
 
     def _others(self, named: Iterator[tuple[str, str]]) -> tuple[Asset, ...]:
         found = []
@@ -356,7 +356,9 @@ class Asset:
             number = self._view.class_state(class_name).number(bytes.fromhex(asset))
             if number is not None:
                 target = Target(class_name, bytes.fromhex(asset), number)
-                found.append(Asset(self._remote, self._view, target, self._download, self._tracker))
+                found.append(
+                    Asset(self._remote, self._view, target, self._download, self._questions)
+                )
         return tuple(found)
 
 

@@ -251,11 +251,11 @@ class Repo:
         wanted = several(paths)
         return inspect.diff_contents(self._session, old, new, staged=staged, paths=wanted)
 
-    def log(self, asset: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
+    def log(self, name: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and those that it came from, newest first.
 
         Args:
-            asset: its name, in any of the forms of `Store.resolve`, or HEAD.
+            name: the asset's, see `resolve`.
             limit: how many at most; at least 1.
 
         Raises:
@@ -269,7 +269,7 @@ class Repo:
         """
         from ama.operations import inspect
 
-        return inspect.log(self._session, asset, at_least_one(limit))
+        return inspect.log(self._session, name, at_least_one(limit))
 
     def resolve(self, name: str) -> AssetInfo:
         """Return what is known of the asset that a name means.
@@ -308,16 +308,16 @@ class Repo:
             >>> ama.Repo.open("worktree").summary("models@best").asset.number
             1
         """
-        from ama.catalog.questions import Tracker, summary_here
+        from ama.catalog.questions import Questions, summary_here
         from ama.worktree.status import as_file
 
         session = self._session
         class_name, asset, view = session.resolve_by_log(name)
         if view is not None and not self.away and view.class_state(class_name).number(asset):
             store = session.open(self.remote_url)
-            tracker = Tracker(store, self.settings, session.progress).as_of(view)
+            questions = Questions(store, self.settings, session.progress).at(view)
             with suppress(NotFound, StorageError):
-                return tracker.summary(class_name, asset)
+                return questions.summary(class_name, asset)
         files = session.live_listing(asset)
 
         def read(path: str) -> bytes:
@@ -352,12 +352,12 @@ class Repo:
             return files_at(tree, path, name, session.sources().tree)
         return tuple(as_file(item) for item in session.contents(name).values())
 
-    def file(self, path: str, asset: str = "HEAD") -> File:
+    def file(self, name: str, path: str) -> File:
         """Return a file of an asset, which takes no listing.
 
         Args:
+            name: the asset's name.
             path: POSIX, relative to the asset's root.
-            asset: the asset's name.
 
         Raises:
             NotFound: the asset has no such file; the hint has the nearest.
@@ -365,26 +365,26 @@ class Repo:
 
         Example:
             >>> import ama
-            >>> ama.Repo.open("worktree").file("model.txt").size
+            >>> ama.Repo.open("worktree").file("HEAD", "model.txt").size
             7
         """
         from ama.worktree.status import as_file
 
-        return as_file(self._find(path, asset))
+        return as_file(self._find(name, path))
 
-    def _find(self, path: str, asset: str) -> Listed:
+    def _find(self, name: str, path: str) -> Listed:
         from ama.worktree.status import find_file
 
         session = self._session
-        tree = session.live_tree(session.resolve(asset))
-        return find_file(tree, path, asset, session.sources().tree)
+        tree = session.live_tree(session.resolve(name))
+        return find_file(tree, path, name, session.sources().tree)
 
-    def read(self, path: str, asset: str = "HEAD") -> Iterator[bytes]:
+    def read(self, name: str, path: str) -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was added.
 
         Args:
+            name: the asset's name.
             path: POSIX, relative to the asset's root.
-            asset: the asset's name.
 
         Raises:
             NotFound: the asset has no such file.
@@ -392,10 +392,10 @@ class Repo:
 
         Example:
             >>> import ama
-            >>> b"".join(ama.Repo.open("worktree").read("model.txt"))
+            >>> b"".join(ama.Repo.open("worktree").read("HEAD", "model.txt"))
             b'weights'
         """
-        return self._session.read(self._find(path, asset))
+        return self._session.read(self._find(name, path))
 
     def classes(self) -> tuple[ClassInfo, ...]:
         """Return the classes of the store; see `Store.classes`.

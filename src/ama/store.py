@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.asset import Asset, compare
-from ama.catalog.questions import Tracker, moment_of, named_content
+from ama.catalog.questions import Questions, moment_of, named_content
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
 from ama.operations.session import at_least_one, now, several
-from ama.results import (
-    AliasChange,
-    CopyResult,
-    DownloadResult,
-    FetchResult,
-    FsckReport,
-    StatusChange,
-)
+from ama.results import CopyResult, FetchResult, StatusChange
 from ama.settings import Settings
 from ama.storage.urls import open_storage
 from ama.stores.description import Describer
@@ -40,11 +33,12 @@ from ama.system.encoding import check_texts, from_system, given, path_text, syst
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.aliases import set_alias
 from ama.transfer.download import Order, Selection, Target, deliver
-from ama.values import AliasMove, AssetInfo, Change, ClassInfo
+from ama.values import AliasMove, AssetInfo, Change, ClassInfo, File
 
 if TYPE_CHECKING:
-    from ama.catalog.values import Comparison, Findings, Leaderboard
+    from ama.catalog.values import Comparison, Findings, Leaderboard, Summary
     from ama.contents.comparison import FileDiff
+    from ama.results import AliasChange, DownloadResult, FsckReport
     from ama.transfer.delete import Decide
 
 
@@ -69,7 +63,7 @@ class Store:
         self.remote = remote
         self.settings = settings
         self._progress = progress
-        self._tracker = Tracker(remote, settings, progress)
+        self._questions = Questions(remote, settings, progress)
 
     @classmethod
     def open(
@@ -183,7 +177,7 @@ class Store:
 
     def _as_of(self, view: LogView) -> Store:
         found = Store(self.remote.as_of(view), self.settings, self._progress)
-        found._tracker = self._tracker.as_of(view)
+        found._questions = self._questions.at(view)
         return found
 
     # What there is
@@ -256,6 +250,46 @@ class Store:
         """
         view = self.remote.view()
         return self._asset(view, self._target(view, name, class_name))
+
+    def summary(self, name: str) -> Summary:
+        """Return an asset on one screen; see `resolve` and `Asset.summary`.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").summary("models@best").asset.number
+            1
+        """
+        return self.snapshot().resolve(name).summary()
+
+    def files(self, name: str, path: str = "") -> tuple[File, ...]:
+        """Return the files of an asset, or those below a path; see `resolve` and `Asset.files`.
+
+        Example:
+            >>> import ama
+            >>> [file.path for file in ama.Store.open("store").files("models@best")]
+            ['model.txt']
+        """
+        return self.resolve(name).files(path)
+
+    def file(self, name: str, path: str) -> File:
+        """Return a file of an asset; see `resolve` and `Asset.file`.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").file("models@best", "model.txt").size
+            7
+        """
+        return self.resolve(name).file(path)
+
+    def read(self, name: str, path: str) -> Iterator[bytes]:
+        """Yield a file's bytes in pieces; see `resolve` and `Asset.open`.
+
+        Example:
+            >>> import ama
+            >>> b"".join(ama.Store.open("store").read("models@best", "model.txt"))
+            b'weights'
+        """
+        return self.resolve(name).open(path)
 
     def log(self, name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and those that it came from, newest first.
@@ -422,13 +456,13 @@ class Store:
             meta=tuple(map(parse_meta, on_meta)),
             params=tuple(map(parse_param, on_params)),
         )
-        return now._tracker.find(criteria, sort=sort, reverse=reverse, limit=limit)
+        return now._questions.find(criteria, sort=sort, reverse=reverse, limit=limit)
 
     def _content(self, file: str | os.PathLike[str]) -> bytes:
         """Return the id of the file that is looked for."""
         found = named_content(file)
         if found is not None:
-            return bytes.fromhex(found) if len(found) == 64 else self._tracker.content_id(found)
+            return bytes.fromhex(found) if len(found) == 64 else self._questions.content_id(found)
         text = given(file)
         asset, colon, path = text.partition(":")
         if not colon:
@@ -488,7 +522,7 @@ class Store:
         check_texts(sort=sort)
         now = self.snapshot()
         class_state(now._whole_view(), class_name, self.url)
-        return now._tracker.leaderboard(
+        return now._questions.leaderboard(
             class_name, columns=several(columns), sort=sort, reverse=reverse, limit=limit
         )
 
@@ -854,7 +888,7 @@ class Store:
         return self._asset(view, Target(name, asset, number))
 
     def _asset(self, view: LogView, target: Target) -> Asset:
-        return Asset(self.remote, view, target, self.download, self._tracker)
+        return Asset(self.remote, view, target, self.download, self._questions)
 
     def _whole_view(self) -> LogView:
         view = self.remote.view()

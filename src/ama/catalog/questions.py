@@ -1,4 +1,4 @@
-"""Questions about the assets of a store, as its catalog answers them: find, compare, lineage."""
+"""Questions about the assets of a store, as its catalog answers them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from heapq import nlargest
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,12 +25,13 @@ from ama.system.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import sqlite3
+    from typing import Self
 
     from ama.catalog.compare import Profile
     from ama.catalog.database import Catalog, Question
     from ama.catalog.find import Criteria
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
-    from ama.catalog.tables import Choice, Columns, TablePage
+    from ama.catalog.tables import Choice, ColumnFinder, Columns, TablePage
     from ama.catalog.values import Column, Findings, Leaderboard, Summary
     from ama.lineage.graph import Lineage
     from ama.maintenance.fsck_store import LastFsck
@@ -52,33 +53,91 @@ _BETTER: dict[str, Direction] = {"higher_is_better": "higher", "lower_is_better"
 SORTS = ("created", "class", "author")
 """What findings can be sorted by."""
 
+_MOST_REMEMBERED = 40
+"""So many answers that hold until somebody publishes are kept: each may be of 10,000 assets."""
 
-class Tracker:
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a store holds and what that takes, in bytes.
+
+    `size` is what its live assets' files are together, `distinct` what each different file is
+    once, `stored` what the packs take: cut into chunks that are kept once, and compressed.
+    """
+
+    assets: int
+    classes: int
+    files: int
+    size: int
+    distinct: int
+    stored: int
+    objects: int
+    packs: int
+    indexes: int
+    entries: int
+
+    @property
+    def saved_by_file(self) -> int:
+        """What is saved by keeping equal files once."""
+        return max(0, self.size - self.distinct)
+
+    @property
+    def saved_by_chunk(self) -> int:
+        """What is saved beyond that, by keeping equal parts once and compressing them."""
+        return max(0, self.distinct - self.stored)
+
+
+class Questions:
     """Asks the catalog of one store.
+
+    A question that needs no catalog opens none: SQLite must not be waited for.
 
     Args:
         remote: the store.
         settings: what is configured.
         progress: is told of the reading that a first question needs.
+
+    Example:
+        >>> import ama
+        >>> store = ama.Store.open("store")
+        >>> questions = Questions(store.remote, store.settings)
+        >>> [(each.name, each.assets) for each in questions.classes()]
+        [('models', 1)]
+        >>> [line.aliases for line in questions.recent(10)]
+        [('best',)]
     """
 
     def __init__(
         self, remote: Remote, settings: Settings, progress: Progress = NO_PROGRESS
     ) -> None:
         self._remote = remote
-        self._settings = settings
-        self._progress = progress
-        self._rules_of = cache(self._read_rules)
-        self._catalog = cache(self._open_catalog)
+        self._rules_of = cache(partial(rules_of, settings))
+        self._catalog = cache(partial(_open_catalog, remote, progress))
+        self._finder = cache(partial(_column_finder, self._rules_of))
+        self._remembered: dict[tuple[object, ...], object] = {}
+        self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
-    def as_of(self, view: LogView) -> Tracker:
-        """Return what asks the same catalog, of a log that was just read."""
-        tracker = copy(self)
-        tracker._remote = self._remote.as_of(view)
-        return tracker
+    def at(self, view: LogView) -> Self:
+        """Return what asks the same of a log that was just read, and remembers the same."""
+        questions = copy(self)
+        questions._remote = self._remote.as_of(view)
+        return questions
 
     def _ask(self, question: Question[Answer]) -> Answer:
         return self._catalog().ask(question, self._remote.glance())
+
+    def _once(self, key: tuple[object, ...], question: Question[Answer]) -> Answer:
+        """Ask what has the same answer until somebody publishes."""
+        number = self.number()
+        found = self._remembered.get((number, *key))
+        if found is None:
+            found = self._ask(question)
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[number, *key] = found
+        return found  # type: ignore[return-value]
+
+    # What users ask
 
     def find(
         self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
@@ -88,7 +147,6 @@ class Tracker:
         from ama.catalog.find import hiding, select, unknown_keys
         from ama.catalog.values import Findings, Found
         from ama.format.objects import decode_asset
-        from ama.stores.description import Describer
 
         if sort not in SORTS:
             raise InvalidInput(
@@ -188,175 +246,7 @@ class Tracker:
         most = MOST_NODES if limit is None else limit
         return self._ask(lambda db, view: trace(db, view, asset, up=up, down=down, limit=most))
 
-    def _open_catalog(self) -> Catalog:
-        from ama.catalog.database import Catalog
-
-        return Catalog(self._remote, self._progress)
-
-    def _read_rules(self, class_name: str) -> Rules:
-        return rules_of(self._settings, class_name)
-
-
-def rules_of(settings: Settings, class_name: str) -> Rules:
-    """Return what is configured of a class's values.
-
-    Example:
-        >>> rules_of(Settings.load(environ={"AMA_CONFIG_DIR": "config"}), "models").roles
-        {}
-    """
-    found = settings.of_class(class_name)
-    return Rules(
-        {role: found[key] for key, role in _ROLES.items() if key in found},
-        {direction: found[key] for key, direction in _BETTER.items() if key in found},
-    )
-
-
-def summary_here(
-    info: AssetInfo, files: tuple[File, ...], read: Callable[[str], bytes], settings: Settings
-) -> Summary:
-    """Return the summary of an asset that isn't published, or whose store is away.
-
-    What only the store knows is left out: what was made from it, the same files elsewhere, and
-    what its refs say.
-
-    Args:
-        info: the asset.
-        files: its files.
-        read: returns the bytes of one.
-        settings: what is configured.
-    """
-    from ama.catalog.facts import code_of, read_facts
-    from ama.catalog.values import Summary
-    from ama.values import Ref
-
-    rules = rules_of(settings, info.class_name)
-    facts, unread = read_facts(files, read, info.metadata, rules)
-    parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
-    return Summary(info, files, facts, code_of(facts), parents, (), 0, (), unread)
-
-
-def named_content(file: str | os.PathLike[str]) -> str | None:
-    """Return the hash, or the beginning of one, that is meant where a file is looked for.
-
-    Args:
-        file: a file of this machine, or hex digits.
-
-    Returns:
-        64 hex digits for a file that is there; 7 or more that were given; else None.
-
-    Raises:
-        NotFound: it is a path, and no such file is there.
-
-    Example:
-        >>> named_content("af1349b9f5")
-        'af1349b9f5'
-    """
-    place = system_path(file)
-    if isinstance(file, str) and not os.path.lexists(place):
-        return file.lower() if _HEX(file) else None
-    return hash_file(place)
-
-
-def moment_of(when: datetime | str | None) -> datetime | None:
-    """Return a moment that was given as one or as a text; see `Store.find`.
-
-    Example:
-        >>> moment_of("2026-11-02").isoformat()
-        '2026-11-02T00:00:00+00:00'
-    """
-    from ama.catalog.conditions import parse_moment
-
-    if isinstance(when, str):
-        return parse_moment(when, datetime.now(UTC))
-    if when is not None and when.tzinfo is None:
-        return when.replace(tzinfo=UTC)
-    return when
-
-
-_MOST_REMEMBERED = 40
-"""So many answers that hold until somebody publishes are kept: each may be of 10,000 assets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What a store holds and what that takes, in bytes.
-
-    `size` is what its live assets' files are together, `distinct` what each different file is
-    once, `stored` what the packs take: cut into chunks that are kept once, and compressed.
-    """
-
-    assets: int
-    classes: int
-    files: int
-    size: int
-    distinct: int
-    stored: int
-    objects: int
-    packs: int
-    indexes: int
-    entries: int
-
-    @property
-    def saved_by_file(self) -> int:
-        """What is saved by keeping equal files once."""
-        return max(0, self.size - self.distinct)
-
-    @property
-    def saved_by_chunk(self) -> int:
-        """What is saved beyond that, by keeping equal parts once and compressing them."""
-        return max(0, self.distinct - self.stored)
-
-
-def _last_moves(view: LogView, limit: int) -> tuple[AliasMove, ...]:
-    made = (
-        (move.at, name, alias, at)
-        for name, state in view.class_states().items()
-        for alias, moves in state.aliases.items()
-        for at, move in enumerate(reversed(moves[-limit:]))
-    )
-    describer = Describer(view)
-    newest = nlargest(limit, made)
-    return tuple(describer.moves(name, alias)[at] for _, name, alias, at in newest)
-
-
-class Browser:
-    """Asks a store for what a page shows.
-
-    Args:
-        remote: the store.
-        settings: what is configured.
-        progress: is told of the reading that a first question needs.
-
-    Example:
-        >>> import ama
-        >>> store = ama.Store.open("store")
-        >>> browser = Browser(store.remote, store.settings)
-        >>> [(each.name, each.assets) for each in browser.classes()]
-        [('models', 1)]
-        >>> [line.aliases for line in browser.recent(10)]
-        [('best',)]
-    """
-
-    def __init__(
-        self, remote: Remote, settings: Settings, progress: Progress = NO_PROGRESS
-    ) -> None:
-        from ama.catalog.database import Catalog
-        from ama.catalog.tables import ColumnFinder
-
-        self._remote = remote
-        self._catalog: Catalog = Catalog(remote, progress)
-        self._columns = ColumnFinder(cache(lambda name: rules_of(settings, name)))
-        self._remembered: dict[tuple[object, ...], object] = {}
-        self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
-
-    def as_of(self, view: LogView) -> Browser:
-        """Return what asks the same of a log that was just read, and remembers the same."""
-        browser = copy(self)
-        browser._remote = self._remote.as_of(view)
-        return browser
-
-    def _ask(self, question: Question[Answer]) -> Answer:
-        return self._catalog.ask(question, self._remote.glance())
+    # What a page shows
 
     def number(self) -> int:
         """Return the number of the log's last entry: another one says that something is new.
@@ -433,7 +323,7 @@ class Browser:
         """
         class_state(self._remote.view(), class_name, self._remote.url)
         return self._once(
-            ("columns", class_name), lambda db, view: self._columns.columns(db, class_name)
+            ("columns", class_name), lambda db, view: self._finder().columns(db, class_name)
         )
 
     def table(
@@ -461,12 +351,12 @@ class Browser:
             ("series", choice, column), lambda db, view: tables.series(db, choice, column)
         )
 
-    def lineage(self, asset: bytes, *, most: int) -> Lineage:
+    def around(self, asset: bytes, *, most: int) -> Lineage:
         """Return what is near in the lineage of an asset, at most so many in either direction."""
         from ama.catalog.ancestry import around
 
         return self._once(
-            ("lineage", asset, most), lambda db, view: around(db, view, asset, most=most)
+            ("around", asset, most), lambda db, view: around(db, view, asset, most=most)
         )
 
     def search(self, words: Sequence[str], limit: int) -> tuple[AssetLine, ...]:
@@ -536,13 +426,102 @@ class Browser:
             view.number,
         )
 
-    def _once(self, key: tuple[object, ...], question: Question[Answer]) -> Answer:
-        """Ask what has the same answer until somebody publishes."""
-        number = self.number()
-        found = self._remembered.get((number, *key))
-        if found is None:
-            found = self._ask(question)
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[number, *key] = found
-        return found  # type: ignore[return-value]
+
+def _open_catalog(remote: Remote, progress: Progress) -> Catalog:
+    from ama.catalog.database import Catalog
+
+    return Catalog(remote, progress)
+
+
+def _column_finder(rules_of: Callable[[str], Rules]) -> ColumnFinder:
+    from ama.catalog.tables import ColumnFinder
+
+    return ColumnFinder(rules_of)
+
+
+def _last_moves(view: LogView, limit: int) -> tuple[AliasMove, ...]:
+    made = (
+        (move.at, name, alias, at)
+        for name, state in view.class_states().items()
+        for alias, moves in state.aliases.items()
+        for at, move in enumerate(reversed(moves[-limit:]))
+    )
+    describer = Describer(view)
+    newest = nlargest(limit, made)
+    return tuple(describer.moves(name, alias)[at] for _, name, alias, at in newest)
+
+
+def rules_of(settings: Settings, class_name: str) -> Rules:
+    """Return what is configured of a class's values.
+
+    Example:
+        >>> rules_of(Settings.load(environ={"AMA_CONFIG_DIR": "config"}), "models").roles
+        {}
+    """
+    found = settings.of_class(class_name)
+    return Rules(
+        {role: found[key] for key, role in _ROLES.items() if key in found},
+        {direction: found[key] for key, direction in _BETTER.items() if key in found},
+    )
+
+
+def summary_here(
+    info: AssetInfo, files: tuple[File, ...], read: Callable[[str], bytes], settings: Settings
+) -> Summary:
+    """Return the summary of an asset that isn't published, or whose store is away.
+
+    What only the store knows is left out: what was made from it, the same files elsewhere, and
+    what its refs say.
+
+    Args:
+        info: the asset.
+        files: its files.
+        read: returns the bytes of one.
+        settings: what is configured.
+    """
+    from ama.catalog.facts import code_of, read_facts
+    from ama.catalog.values import Summary
+    from ama.values import Ref
+
+    rules = rules_of(settings, info.class_name)
+    facts, unread = read_facts(files, read, info.metadata, rules)
+    parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
+    return Summary(info, files, facts, code_of(facts), parents, (), 0, (), unread)
+
+
+def named_content(file: str | os.PathLike[str]) -> str | None:
+    """Return the hash, or the beginning of one, that is meant where a file is looked for.
+
+    Args:
+        file: a file of this machine, or hex digits.
+
+    Returns:
+        64 hex digits for a file that is there; 7 or more that were given; else None.
+
+    Raises:
+        NotFound: it is a path, and no such file is there.
+
+    Example:
+        >>> named_content("af1349b9f5")
+        'af1349b9f5'
+    """
+    place = system_path(file)
+    if isinstance(file, str) and not os.path.lexists(place):
+        return file.lower() if _HEX(file) else None
+    return hash_file(place)
+
+
+def moment_of(when: datetime | str | None) -> datetime | None:
+    """Return a moment that was given as one or as a text; see `Store.find`.
+
+    Example:
+        >>> moment_of("2026-11-02").isoformat()
+        '2026-11-02T00:00:00+00:00'
+    """
+    from ama.catalog.conditions import parse_moment
+
+    if isinstance(when, str):
+        return parse_moment(when, datetime.now(UTC))
+    if when is not None and when.tzinfo is None:
+        return when.replace(tzinfo=UTC)
+    return when

@@ -145,12 +145,13 @@ def complete_asset_or_file(incomplete: str) -> list[str]:
         return complete_asset(incomplete)
 
     def paths() -> Iterator[str]:
-        from ama.cli.targets import open_source
+        from ama.cli.targets import open_asset
 
         name = asset or "HEAD"
         if name != "HEAD" and _is_far():
             return iter(())
-        return (f"{asset}:{file.path}" for file in open_source().files(name))
+        source, known = open_asset(name)
+        return (f"{asset}:{file.path}" for file in source.files(known))
 
     return _matching(paths, incomplete)
 

@@ -41,8 +41,8 @@ from ama.cli.targets import (
     find_repo,
     name_in_store,
     note_if_away,
+    open_asset,
     open_repo,
-    open_source,
     open_store,
     path_in_asset,
     way_to_a_worktree,
@@ -52,7 +52,6 @@ from ama.system.encoding import from_system
 if TYPE_CHECKING:
     from ama.catalog.unread import Unread
     from ama.catalog.values import Summary
-    from ama.cli.targets import Source
     from ama.contents.comparison import FileDiff
     from ama.values import Change
 
@@ -78,9 +77,9 @@ def log(
     """
     from ama.stores.revisions import parse_revision
 
-    source = open_source(remote)
     of_class = not asset.startswith("@") and parse_revision(asset).is_class
-    assets = source.history(asset, limit=limit) if of_class else source.log(asset, limit=limit)
+    source, name = open_asset(asset, remote)
+    assets = source.history(name, limit=limit) if of_class else source.log(name, limit=limit)
     note_if_away(source)
     if console.report(assets):
         return
@@ -118,14 +117,13 @@ def show(
         ama show sequence_models/7:model.yml
     """
     name, colon, path = asset.partition(":")
-    name = name or "HEAD"
-    source = open_source(remote)
+    path = path_in_asset(path)
+    source, name = open_asset(name or "HEAD", remote)
     if colon:
-        path = path_in_asset(path)
         if console.json:  # of bytes there is no JSON, but of what is known about them
-            console.print_json(source.file(path, name))
+            console.print_json(source.file(name, path))
         else:
-            _write_bytes(source.read(path, name))
+            _write_bytes(source.read(name, path))
         return
     summary = source.summary(name)
     note_if_away(source)
@@ -207,7 +205,8 @@ def ls(
     path = inside if colon and path is None else path
     wanted = path_in_asset(path) if path else ""
     try:
-        files = open_source(remote).files(name, "" if wanted == os.curdir else wanted)
+        source, known = open_asset(name, remote)
+        files = source.files(known, "" if wanted == os.curdir else wanted)
     except (InvalidInput, NotFound) as error:
         if path is None and remote is None and _is_here(name):
             hint = Hint("path-behind-asset", path=name)
@@ -246,13 +245,14 @@ def cat(
     from ama.worktree.status import no_file_named
 
     asset, inside = split_asset_path(path)
-    source = open_source(remote)
     try:
-        _write_bytes(source.read(path_in_asset(inside), asset))
+        inside = path_in_asset(inside)
+        source, name = open_asset(asset, remote)
+        _write_bytes(source.read(name, inside))
     except NotFound as error:
         if ":" in path:
             raise
-        if _is_asset(source, path):
+        if _is_asset(path, remote):
             raise no_file_named(path) from error
         if remote is None and find_repo() is None:
             raise NotFound(
@@ -262,12 +262,13 @@ def cat(
         raise
 
 
-def _is_asset(source: Source, word: str) -> bool:
+def _is_asset(word: str, remote: str | None) -> bool:
     """Whether a word that was taken for a file's path is the name of an asset."""
     from ama.errors import AmaError
 
     try:
-        source.resolve(word)
+        source, name = open_asset(word, remote)
+        source.resolve(name)
     except AmaError:
         return False
     return True

@@ -46,6 +46,7 @@ from ama.cli.targets import (
     open_source,
     open_store,
     open_to_change,
+    store_url,
 )
 from ama.cli.work import report_link, report_switch
 from ama.system.encoding import from_system, to_system
@@ -425,7 +426,7 @@ def list_(
         return
     note_if_away(source)
     if not classes:
-        console.note(f"no classes yet in {source.remote_url}")
+        console.note(f"no classes yet in {store_url(source)}")
         return
     rows = [
         (

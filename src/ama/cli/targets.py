@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ama.cli.output import console
 from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
-    from ama.asset import Asset
-    from ama.catalog.values import Summary
-    from ama.errors import Hint, StorageError
+    from ama.errors import Hint
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
-    from ama.values import AssetInfo, ClassInfo, File
+
+    Source = Repo | Store
+    """Whichever there is: both have the same methods to list and read assets."""
 
 
 _NAMED = 3
@@ -156,133 +155,48 @@ def load_settings() -> Settings:
     return Settings.load(None)
 
 
-class Source(Protocol):
-    """Where assets are read from: a worktree with what it knows of its remotes, or a store."""
-
-    @property
-    def away(self) -> StorageError | None:
-        """Why the store was not asked, where what was seen of it last served."""
-        ...
-
-    @property
-    def remote_url(self) -> str:
-        """Where the store is."""
-        ...
-
-    def classes(self) -> tuple[ClassInfo, ...]:
-        """List the classes of the store."""
-        ...
-
-    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
-        """List the assets of a class, newest first."""
-        ...
-
-    def resolve(self, name: str) -> AssetInfo:
-        """Find an asset by any of its names."""
-        ...
-
-    def summary(self, name: str) -> Summary:
-        """Sum an asset up."""
-        ...
-
-    def files(self, name: str, path: str = "") -> tuple[File, ...]:
-        """List the files of an asset, or those at and below a path of it."""
-        ...
-
-    def file(self, path: str, asset: str) -> File:
-        """Find a file of an asset."""
-        ...
-
-    def read(self, path: str, asset: str) -> Iterator[bytes]:
-        """Read a file of an asset, verified."""
-        ...
-
-    def log(self, asset: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """List an asset and those that it came from, newest first."""
-        ...
-
-    def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """List every asset that was ever made of a class, newest first."""
-        ...
-
-
-class StoreSource:
-    """A store as a source, for commands that run outside of every worktree, or name a remote."""
-
-    def __init__(self, remote: str | None = None) -> None:
-        self._remote = remote
-        self._opened: Store | None = None
-
-    def _store(self) -> Store:
-        if self._opened is None:
-            self._opened = open_store(self._remote).snapshot()
-        return self._opened
-
-    away = None
-
-    @property
-    def remote_url(self) -> str:
-        """Where the store is."""
-        return self._store().url
-
-    def classes(self) -> tuple[ClassInfo, ...]:
-        """List the classes of the store."""
-        return self._store().classes()
-
-    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
-        """List the assets of a class, newest first."""
-        return self._store().assets(class_name)
-
-    def _asset(self, name: str) -> Asset:
-        name = name_in_store(name, self._remote)  # before a store is asked for what isn't its own
-        return self._store().resolve(name)
-
-    def resolve(self, name: str) -> AssetInfo:
-        """Find an asset by any of its names."""
-        return self._asset(name).info
-
-    def summary(self, name: str) -> Summary:
-        """Sum an asset up."""
-        return self._asset(name).summary()
-
-    def files(self, name: str, path: str = "") -> tuple[File, ...]:
-        """List the files of an asset, or those at and below a path of it."""
-        return self._asset(name).files(path)
-
-    def file(self, path: str, asset: str) -> File:
-        """Find a file of an asset."""
-        return self._asset(asset).file(path)
-
-    def read(self, path: str, asset: str) -> Iterator[bytes]:
-        """Read a file of an asset, verified."""
-        return self._asset(asset).open(path)
-
-    def log(self, asset: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """List an asset and those that it came from, newest first."""
-        name = name_in_store(asset, self._remote)
-        return self._store().log(name, limit=limit)
-
-    def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """List every asset that was ever made of a class, newest first."""
-        return self._store().history(class_name, limit=limit)
-
-
 def open_source(remote: str | None = None) -> Source:
     """Open the remote that is named, else the worktree, else the default store.
 
     Args:
         remote: A remote by name or URL.
     """
+    return _find_repo_unless(remote) or open_store(remote).snapshot()
+
+
+def open_asset(name: str, remote: str | None = None) -> tuple[Source, str]:
+    """Open what has an asset, see `open_source`; and return what the asset is called there.
+
+    Args:
+        name: The asset, also by HEAD or `@alias` in a worktree.
+        remote: A remote by name or URL.
+    """
+    repo = _find_repo_unless(remote)
+    if repo is not None:
+        return repo, name
+    name = name_in_store(name, remote)  # before a store is asked for what isn't its own
+    return open_store(remote).snapshot(), name
+
+
+def _find_repo_unless(remote: str | None) -> Repo | None:
     from ama.errors import Conflict
 
     try:
-        repo = find_repo() if remote is None else None
+        return find_repo() if remote is None else None
     except Conflict:  # an interrupted download: of its store there is no worktree yet
-        repo = None
-    return repo or StoreSource(remote)
+        return None
+
+
+def store_url(source: Source) -> str:
+    """Return where the store is that answers."""
+    from ama.repo import Repo
+
+    return source.remote_url if isinstance(source, Repo) else source.url
 
 
 def note_if_away(source: Source) -> None:
     """Say where a store was not asked, so that what was printed is what was seen of it last."""
-    if source.away is not None:
+    from ama.repo import Repo
+
+    if isinstance(source, Repo) and source.away is not None:
         console.note(f"this is what was seen last, and may be old: {source.away.message}")

@@ -30,7 +30,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from ama.asset import Asset
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.dashboard import asset_views, views
 from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
@@ -50,7 +50,7 @@ _MOST_FIELDS = 400
 
 def application(
     store: Store,
-    browser: Browser | None = None,
+    questions: Questions | None = None,
     *,
     token: str | None = None,
     hosts: frozenset[str] | None = LOOPBACK,
@@ -59,7 +59,7 @@ def application(
 
     Args:
         store: the store.
-        browser: asks it; made by default.
+        questions: asks it; made by default.
         token: what must be known to ask; None: nothing.
         hosts: by which names it may be asked; None: any.
 
@@ -68,15 +68,15 @@ def application(
         >>> callable(application(ama.Store.open("store")))
         True
     """
-    browser = browser or Browser(store.remote, store.settings)
-    return Guard(_Dashboard(store, browser).app, token=token, hosts=hosts)
+    questions = questions or Questions(store.remote, store.settings)
+    return Guard(_Dashboard(store, questions).app, token=token, hosts=hosts)
 
 
 class _Dashboard:
     """Answers requests about one store."""
 
-    def __init__(self, store: Store, browser: Browser) -> None:
-        self._browser = browser
+    def __init__(self, store: Store, questions: Questions) -> None:
+        self._questions = questions
         self._reaching = Reaching(store.snapshot, store.url)
         self._previews = Previews()
         self._comparing = Comparing(store.url)
@@ -118,67 +118,68 @@ class _Dashboard:
         name = request.path_params["name"]
         asked = _asked(request)
         return self._page(
-            request, lambda store, browser: views.class_page(store, browser, name, asked)
+            request, lambda store, questions: views.class_page(store, questions, name, asked)
         )
 
     def _alias(self, request: Request) -> Response:
         name, alias = request.path_params["name"], request.path_params["alias"]
-        return self._page(request, lambda store, browser: views.alias_page(store, name, alias))
+        return self._page(request, lambda store, questions: views.alias_page(store, name, alias))
 
     def _asset(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
-            request, lambda store, browser: asset_views.asset_page(store, browser, *named, _itself)
+            request,
+            lambda store, questions: asset_views.asset_page(store, questions, *named, _itself),
         )
 
     def _lineage(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
             request,
-            lambda store, browser: asset_views.lineage_page(store, browser, *named, _itself),
+            lambda store, questions: asset_views.lineage_page(store, questions, *named, _itself),
         )
 
     def _file(self, request: Request) -> Response:
         named, path = _named(request), request.path_params["path"]
         return self._page(
             request,
-            lambda store, browser: asset_views.file_page(
-                store, browser, *named, path, self._previews
+            lambda store, questions: asset_views.file_page(
+                store, questions, *named, path, self._previews
             ),
         )
 
     def _compare(self, request: Request) -> Response:
         asked = _asked(request)
         return self._page(
-            request, lambda store, browser: compare_page(store, asked, self._comparing)
+            request, lambda store, questions: compare_page(store, asked, self._comparing)
         )
 
     def _search(self, request: Request) -> Response:
         asked = _asked(request)
-        return self._page(request, lambda store, browser: views.search(browser, asked))
+        return self._page(request, lambda store, questions: views.search(questions, asked))
 
     def _about(self, request: Request) -> Response:
         return self._page(request, views.store_page)
 
-    def _page(self, request: Request, make: Callable[[Store, Browser], Page]) -> Response:
+    def _page(self, request: Request, make: Callable[[Store, Questions], Page]) -> Response:
         # All of a page is of one look at the log. What is published while it is made is then still
         # to be brought in.
-        store, browser = self._now()
+        store, questions = self._now()
         number = None
         try:
-            number = browser.number()
+            number = questions.number()
         except StorageError:
             raise  # each of the page's parts has failed, and says so in another way
         except AmaError:  # a damaged log: there is nothing newer to wait for
             pass
-        page = make(store, browser)
+        page = make(store, questions)
         html = self._renderer.html(page, request.url.path, number)
         return HTMLResponse(html, page.status)
 
-    def _now(self) -> tuple[Store, Browser]:
+    def _now(self) -> tuple[Store, Questions]:
         """Return the store as it is now, and what asks it."""
         store = self._reaching.answer()
-        return store, self._browser.as_of(store.remote.view())
+        return store, self._questions.at(store.remote.view())
 
     # Content
 
@@ -219,8 +220,8 @@ class _Dashboard:
     # What pages need
 
     def _changes(self, request: Request) -> Response:
-        _, browser = self._now()
-        return JSONResponse({"number": browser.number()})
+        _, questions = self._now()
+        return JSONResponse({"number": questions.number()})
 
     def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -254,8 +255,8 @@ class _Dashboard:
         if isinstance(error, StorageError | NotFound | InvalidInput):
             return error
         try:
-            _, browser = self._now()
-            browser.number()
+            _, questions = self._now()
+            questions.number()
         except StorageError as away:
             return away
         except AmaError:
@@ -376,15 +377,15 @@ def serve(
             f"can't listen on {shown(host)}, port {port}: {why}",
             hint=Hint("choose-port"),
         ) from error
-    browser = Browser(store.remote, store.settings, progress)
+    questions = Questions(store.remote, store.settings, progress)
     with suppress(AmaError):  # the pages will say so
-        views.home(store, browser)
+        views.home(store, questions)
     token = None if _is_loopback(place[0]) else secrets.token_urlsafe(24)
     hosts = None if token else LOOPBACK | {host.lower()}
     named = socket.gethostname() if place[0] in ("0.0.0.0", "::") else host
     shown_host = f"[{named}]" if ":" in named else named
     url = f"http://{shown_host}:{listening.getsockname()[1]}/"
-    return Serving(url, token, application(store, browser, token=token, hosts=hosts), listening)
+    return Serving(url, token, application(store, questions, token=token, hosts=hosts), listening)
 
 
 def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ama.asset import Asset
 from ama.catalog.overview import AssetLine
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
@@ -59,7 +59,7 @@ class Facts:
 
 def asset_page(
     store: Store,
-    browser: Browser,
+    questions: Questions,
     name: str,
     number: int,
     link: Link,
@@ -70,7 +70,7 @@ def asset_page(
 
     Args:
         store: the store.
-        browser: asks it.
+        questions: asks it.
         name: the class.
         number: the asset's number.
         link: returns where a page is, by its path; None where there is none.
@@ -84,12 +84,12 @@ def asset_page(
     def served(file: File) -> Place:
         return "assets", name, number, "files", file.path
 
-    line = browser.line(name, number)
+    line = questions.line(name, number)
     asset = store.resolve(f"{name}/{number}")
     gone = line.status == "deleted"
     summary = panel(asset.summary) if not gone else None
-    neighbours = browser.neighbours(name, number)
-    history = browser.ancestors(bytes.fromhex(line.id), MOST_PARENTS + 1)
+    neighbours = questions.neighbours(name, number)
+    history = questions.ancestors(bytes.fromhex(line.id), MOST_PARENTS + 1)
     content: dict[str, object] = {
         "line": line,
         "gone": gone,
@@ -101,17 +101,17 @@ def asset_page(
         "files": panel(lambda: _folder(asset.files(), place or served)) if not gone else None,
         "history": history,
         "moves": panel(lambda: _moves(store, line)),
-        "picture": panel(lambda: _picture(browser, line, NEAR, link)),
+        "picture": panel(lambda: _picture(questions, line, NEAR, link)),
         "enlarged": enlarged,
         "commands": _commands(store, line),
     }
     return Page("asset.html", f"{name}/{number}", content)
 
 
-def lineage_page(store: Store, browser: Browser, name: str, number: int, link: Link) -> Page:
+def lineage_page(store: Store, questions: Questions, name: str, number: int, link: Link) -> Page:
     """Return the page of an asset's lineage, as large as is drawn."""
-    line = browser.line(name, number)
-    lineage = browser.lineage(bytes.fromhex(line.id), most=FAR)
+    line = questions.line(name, number)
+    lineage = questions.around(bytes.fromhex(line.id), most=FAR)
     content = {
         "line": line,
         "picture": _drawn(lineage, link),
@@ -123,13 +123,13 @@ def lineage_page(store: Store, browser: Browser, name: str, number: int, link: L
 
 
 def file_page(
-    store: Store, browser: Browser, name: str, number: int, path: str, previews: Previews
+    store: Store, questions: Questions, name: str, number: int, path: str, previews: Previews
 ) -> Page:
     """Return the page of a file: what is shown of it, and how to get it.
 
     Args:
         store: the store.
-        browser: asks it.
+        questions: asks it.
         name: the class.
         number: the asset's number.
         path: the file's path in it.
@@ -138,7 +138,7 @@ def file_page(
     Raises:
         NotFound: the asset has no such file.
     """
-    line = browser.line(name, number)
+    line = questions.line(name, number)
     asset = store.resolve(f"{name}/{number}")
     file = file_of_asset(asset, path)
     asked = shlex.quote(f"{name}/{number}:{path}")
@@ -236,8 +236,8 @@ def _moves(store: Store, line: AssetLine) -> list[AliasMove]:
     return sorted(dict.fromkeys(found), key=lambda move: move.moved_at, reverse=True)[:100]
 
 
-def _picture(browser: Browser, line: AssetLine, most: int, link: Link) -> tuple[Markup, bool]:
-    lineage = browser.lineage(bytes.fromhex(line.id), most=most)
+def _picture(questions: Questions, line: AssetLine, most: int, link: Link) -> tuple[Markup, bool]:
+    lineage = questions.around(bytes.fromhex(line.id), most=most)
     return _drawn(lineage, link), lineage.cut
 
 

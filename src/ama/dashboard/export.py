@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ama.catalog.overview import AssetLine
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.catalog.values import Fact
 from ama.dashboard import asset_views, views
 from ama.dashboard.compare_views import Comparing, compare_page
@@ -107,12 +107,12 @@ def export(
         0
     """
     store = store.snapshot()
-    browser = Browser(store.remote, store.settings, progress)
-    number = browser.number()
+    questions = Questions(store.remote, store.settings, progress)
+    number = questions.number()
     with Site(directory, store.id) as site:
         progress.start("writing pages", None)
         try:
-            done = _Export(store, browser, site, number, files, progress)
+            done = _Export(store, questions, site, number, files, progress)
             done.all()
         finally:
             progress.finish()
@@ -125,14 +125,14 @@ class _Export:
     def __init__(
         self,
         store: Store,
-        browser: Browser,
+        questions: Questions,
         site: Site,
         number: int,
         most: int,
         progress: Progress,
     ) -> None:
         self._store = store
-        self._browser = browser
+        self._questions = questions
         self._site = site
         self._number = number
         self._most = most
@@ -150,9 +150,9 @@ class _Export:
 
     def all(self) -> None:
         """Write everything."""
-        self._write("/", views.home(self._store, self._browser))
-        self._write("/store", views.store_page(self._store, self._browser))
-        for each in self._browser.classes():
+        self._write("/", views.home(self._store, self._questions))
+        self._write("/store", views.store_page(self._store, self._questions))
+        for each in self._questions.classes():
             self._class(each.name)
         for content in self._contents.values():
             self._file(content)
@@ -185,7 +185,7 @@ class _Export:
     def _class(self, name: str) -> None:
         here = path_to("classes", name)
         link = partial(self._links.address, here, query={})
-        self._write(here, views.class_page(self._store, self._browser, name, Asked(), link))
+        self._write(here, views.class_page(self._store, self._questions, name, Asked(), link))
         state = self._store.remote.view().class_state(name)
         for alias in sorted(state.aliases):
             page = views.alias_page(self._store, name, alias)
@@ -196,20 +196,20 @@ class _Export:
             self._asset(name, number, enlarged)
 
     def _asset(self, name: str, number: int, enlarged: bool) -> None:
-        store, browser = self._store, self._browser
+        store, questions = self._store, self._questions
         here = path_to("assets", name, number)
         place = self._places(name, number)
         link = partial(self._links.address, here, query={})
-        page = asset_views.asset_page(store, browser, name, number, link, place, enlarged)
+        page = asset_views.asset_page(store, questions, name, number, link, place, enlarged)
         self._write(here, page)
         if enlarged:
             large = f"{here}/lineage"
             link = partial(self._links.address, large, query={})
-            self._write(large, asset_views.lineage_page(store, browser, name, number, link))
+            self._write(large, asset_views.lineage_page(store, questions, name, number, link))
         line, summary = page.content["line"], page.content["summary"]
         self._statuses[name, number] = line.status
         if page.content["before"] is not None:
-            self._comparison(browser.line(name, page.content["before"]), line)
+            self._comparison(questions.line(name, page.content["before"]), line)
         if line.status != "deleted":
             facts = summary.value.facts if summary.value else ()
             self._index.add(line, facts, self._links.directory(name))
@@ -254,7 +254,9 @@ class _Export:
         mark = self._mark(content.holders, content.more, status, download)
         if self._kept(here, mark):
             return
-        page = asset_views.file_page(self._store, self._browser, name, number, path, self._previews)
+        page = asset_views.file_page(
+            self._store, self._questions, name, number, path, self._previews
+        )
         preview = page.content["preview"].value
         image = None
         if preview is not None and preview.form == "image":

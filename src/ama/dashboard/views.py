@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from ama.catalog.documents import split_key
 from ama.catalog.overview import Holder
-from ama.catalog.questions import Browser
+from ama.catalog.questions import Questions
 from ama.catalog.roles import Role
 from ama.catalog.values import Column
 from ama.dashboard.charts import scatter
@@ -63,20 +63,20 @@ def panel(ask: Callable[[], Answer]) -> Panel[Answer]:
         return Panel(error=error)
 
 
-def home(store: Store, browser: Browser) -> Page:
+def home(store: Store, questions: Questions) -> Page:
     """Return the first page: classes, what was published last, and what the store saves."""
     content = {
-        "classes": browser.classes(),
-        "recent": browser.recent(RECENT),
-        "moves": browser.moves(MOVED),
-        "totals": panel(browser.totals),
+        "classes": questions.classes(),
+        "recent": questions.recent(RECENT),
+        "moves": questions.moves(MOVED),
+        "totals": panel(questions.totals),
     }
     return Page("home.html", "Models and data", content)
 
 
 def class_page(
     store: Store,
-    browser: Browser,
+    questions: Questions,
     name: str,
     asked: Asked,
     link: Callable[[str], str | None] = lambda path: path,
@@ -85,7 +85,7 @@ def class_page(
 
     Args:
         store: the store.
-        browser: asks it.
+        questions: asks it.
         name: the class.
         asked: columns, order, filter and page.
         link: returns where a point of the plot leads, by the path of its page.
@@ -93,11 +93,11 @@ def class_page(
     Raises:
         NotFound: there is no such class.
     """
-    columns = browser.columns(name)
+    columns = questions.columns(name)
     query = table_query(name, columns, asked)
     offset = (query.page - 1) * PAGE
-    table = browser.table(query.choice, query.shown, offset=offset, limit=PAGE)
-    points = browser.series(query.choice, query.plot) if query.plot else ()
+    table = questions.table(query.choice, query.shown, offset=offset, limit=PAGE)
+    points = questions.series(query.choice, query.plot) if query.plot else ()
     chart = ""
     if query.plot and points:
         chart = scatter(
@@ -148,7 +148,7 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, list[tuple[str, Column
     return [(title, members) for title, members in found.items() if members]
 
 
-def search(browser: Browser, asked: Asked) -> Page:
+def search(questions: Questions, asked: Asked) -> Page:
     """Return what a search finds: by words, or by the hash of a file."""
     text, content = asked.one("q").strip(), asked.one("hash").strip()
     words = split_words(text)
@@ -157,18 +157,18 @@ def search(browser: Browser, asked: Asked) -> Page:
         "hash": content,
         "file": asked.one("file"),
         "most": MOST_FOUND,
-        "lines": panel(lambda: browser.search(words, MOST_FOUND)) if words else None,
-        "values": panel(lambda: browser.search_values(words, MOST_FOUND)) if words else None,
-        "unread": panel(browser.files_with_gaps) if words else None,
-        "holders": panel(lambda: _holders(browser, content)) if content else None,
+        "lines": panel(lambda: questions.search(words, MOST_FOUND)) if words else None,
+        "values": panel(lambda: questions.search_values(words, MOST_FOUND)) if words else None,
+        "unread": panel(questions.files_with_gaps) if words else None,
+        "holders": panel(lambda: _holders(questions, content)) if content else None,
     }
     return Page("search.html", f"Search: {text}" if text else "Search", found)
 
 
-def _holders(browser: Browser, digits: str) -> tuple[Holder, ...]:
+def _holders(questions: Questions, digits: str) -> tuple[Holder, ...]:
     if not SHORTEST_PREFIX <= len(digits) <= 64 or set(digits.lower()) - set("0123456789abcdef"):
         raise InvalidInput("this is no hash", hint=Hint("paste-hash"))
-    return browser.holders(digits, MOST_FOUND)
+    return questions.holders(digits, MOST_FOUND)
 
 
 def alias_page(store: Store, class_name: str, alias: str) -> Page:
@@ -187,9 +187,9 @@ def alias_page(store: Store, class_name: str, alias: str) -> Page:
     return Page("alias.html", f"{class_name}@{alias}", content)
 
 
-def store_page(store: Store, browser: Browser) -> Page:
+def store_page(store: Store, questions: Questions) -> Page:
     """Return what the store holds and takes."""
-    content = {"totals": browser.totals(), "id": store.id, "checked": browser.last_fsck()}
+    content = {"totals": questions.totals(), "id": store.id, "checked": questions.last_fsck()}
     return Page("store.html", "Store", content)
 
 
