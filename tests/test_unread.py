@@ -124,7 +124,7 @@ class TestShow:
     def test_at_most_so_much_is_named(
         self, store: ama.Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for limit in ("facts.MOST_GAPS", "finding.MOST_UNREAD"):
+        for limit in ("facts.MOST_GAPS", "find.MOST_UNREAD"):
             monkeypatch.setattr(f"ama.catalog.{limit}", 1)
         assert len(store.resolve("models/1").summary().unread) == 1
         assert len(store.find(params="scale=4").unread) == 1
