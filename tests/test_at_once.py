@@ -17,7 +17,7 @@ import pytest
 import ama
 import ama.system.fs
 from ama import Conflict, Repo, Store
-from ama.worktree import turns
+from ama.worktree import layout
 from conftest import Ama
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="kills, and flock")
@@ -26,11 +26,11 @@ RANKS = 8
 
 CALL = """
 import sys, time
-import ama, ama.system.fs, ama.worktree.turns
+import ama, ama.system.fs, ama.worktree.layout
 where, ready, how = sys.argv[1:]
 if how == "no locks":
     ama.system.fs._lock = lambda fd: True
-    ama.worktree.turns.SILENCE_S = 2.0
+    ama.worktree.layout.SILENCE_S = 2.0
 store = ama.Store.open(where + "/store")
 print("ready", flush=True)
 sys.stdin.read()
@@ -142,7 +142,7 @@ def test_one_that_shows_no_sign_of_life_is_not_waited_for(
     store.download("models/1", world / "copy")
     held = ama.system.fs.hold(world / "copy" / ".ama" / "turn")
     assert held is not None
-    monkeypatch.setattr(turns, "SILENCE_S", 0.5)
+    monkeypatch.setattr(layout, "SILENCE_S", 0.5)
     with pytest.raises(Conflict, match="no sign of life"):
         store.download("models/1", world / "copy")
     ama.system.fs.let_go(held)

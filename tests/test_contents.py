@@ -24,8 +24,7 @@ from safetensors.numpy import save
 
 from ama.contents import hdf5_process
 from ama.contents.comparison import ContentDiff, compare_contents, read_tensors
-from ama.contents.safetensors import MAX_HEADER, read_safetensors
-from ama.contents.tensors import MAX_TENSORS, Tensor, paired
+from ama.contents.tensors import MAX_HEADER, MAX_TENSORS, Tensor, paired, read_safetensors
 from ama.contents.text import Pieces, common_lines, compare_lines, read_text, split_lines
 from ama.errors import FormatError
 from conftest import TRAINING_RUNS

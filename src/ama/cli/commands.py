@@ -60,7 +60,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "copy": Entry("deletion", "copy", "Copy an asset from one store to another."),
         "list": Entry("sharing", "list_", "List classes, or the assets of a class."),
         "link": Entry("sharing", "link", "Link the asset that this one was made from."),
-        "ref": Entry("refs", "app", "List and remove links to assets."),
+        "ref": Entry("sharing", "ref_app", "List and remove links to assets."),
         "deprecate": Entry("deletion", "deprecate", "Advise against an asset."),
         "delete": Entry(
             "deletion", "delete", "Delete an asset: it is listed and downloaded no more."

@@ -1,4 +1,4 @@
-"""The commands that reach a store: upload, download, push, pull, fetch, list, link."""
+"""The commands that reach a store: upload, download, push, pull, fetch, list, link, ref."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ama.cli.arguments import (
     MessageOption,
     RemoteOption,
 )
-from ama.cli.commands import PROGRAM
-from ama.cli.completion import complete_alias, complete_asset, complete_class
+from ama.cli.commands import PROGRAM, new_group, register
+from ama.cli.completion import complete_alias, complete_asset, complete_class, complete_link
 from ama.cli.output import console, count, short, shown_path, size, when
 from ama.cli.rendering import (
     alias_change_text,
@@ -27,6 +27,7 @@ from ama.cli.rendering import (
     beginning,
     files_text,
     moving_text,
+    next_upload,
     note_guessed_author,
     note_no_code,
     print_asset_table,
@@ -54,6 +55,7 @@ from ama.system.encoding import from_system, to_system
 if TYPE_CHECKING:
     from ama.results import DownloadResult, PutBack, UploadResult
     from ama.values import AssetInfo
+
 
 _SOME = 10
 
@@ -464,3 +466,57 @@ def link(
         ama upload
     """
     report_link(open_to_change().link(asset, label=label, class_name=class_name))
+
+
+def list_refs() -> None:
+    """List what this asset was made from, and the links of the next upload.
+
+    Example:
+        ama ref list
+    """
+    repo = open_repo()
+    head = repo.head and repo.resolve("HEAD")  # with the numbers of what it was made from
+    staged = repo.refs()
+    refs = head.refs if head is not None else ()
+    if console.report({"head": refs, "staged": staged}):
+        return
+    if not (refs or staged):
+        console.note("no refs; `ama link ASSET` adds one")
+        return
+    whose = [(head.name, ref) for ref in refs] if head is not None else []
+    whose += [("next upload", ref) for ref in staged]
+    rows = [(of, ref.name, ref.label, ", ".join(ref.aliases)) for of, ref in whose]
+    console.table(("Asset", "Ref", "Label", "Aliases"), rows)
+
+
+def remove_ref(
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ASSET",
+            autocompletion=complete_link,
+            help="A linked asset: class/7, class@alias, its class or alias alone, or an id.",
+        ),
+    ],
+) -> None:
+    """Take back a link of the next upload. Those of an asset are part of it, and stay.
+
+    Example:
+        ama link nlp_embeddings/3
+        ama ref remove nlp_embeddings/3
+    """
+    repo = open_repo()
+    ref = repo.unlink(asset)
+    if console.report(ref):
+        return
+    console.done(f"removed ref {ref_text(ref)}")
+    next_upload(repo)
+
+
+ref_app = new_group(
+    "List and remove links to assets. `ama link ASSET` adds one.",
+    "ama ref",
+    "ama ref remove nlp_embeddings/3",
+)
+register(ref_app, "list", list_refs)
+register(ref_app, "remove", remove_ref)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ama.contents.hdf5_process import Values, read_hdf5
-from ama.contents.safetensors import looks_like, read_safetensors
-from ama.contents.tensors import Tensor, paired
+from ama.contents.tensors import Tensor, looks_like, paired, read_safetensors
 from ama.contents.text import Hunk, Pieces, Text, compare_lines, read_text
 from ama.errors import AmaError, FormatError
 from ama.values import Change

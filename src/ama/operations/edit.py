@@ -23,11 +23,10 @@ from ama.values import Ref, Scalar
 from ama.worktree import add as adding
 from ama.worktree import restore as restoring
 from ama.worktree.head import At, Head, Unpublished
-from ama.worktree.layout import INIT
+from ama.worktree.layout import INIT, turn
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
 from ama.worktree.trees import selector
-from ama.worktree.turns import turn
 
 PathLike = str | os.PathLike[str]
 Change = Callable[[Notes], Notes]

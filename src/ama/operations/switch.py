@@ -27,11 +27,10 @@ from ama.values import AssetInfo
 from ama.worktree.add import summary
 from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
 from ama.worktree.head import At, Head, Unpublished
-from ama.worktree.layout import Begun, Worktree
+from ama.worktree.layout import Begun, Worktree, turn
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
 from ama.worktree.trees import Listed, selector, staged_files
-from ama.worktree.turns import turn
 
 _FORCE = " --force"
 

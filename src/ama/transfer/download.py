@@ -29,11 +29,10 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.head import Head
-from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Worktree
+from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, settle, turn
 from ama.worktree.scan import require_no_git
 from ama.worktree.staging import Index
 from ama.worktree.trees import A_PART, Listed, selector, trees_below, walk
-from ama.worktree.turns import Busy, settle, turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from ama.system.progress import Progress
 from ama.worktree.add import remove_empty_parents
 from ama.worktree.head import Head
 from ama.worktree.incoming import Incoming
-from ama.worktree.layout import CHECKOUT, Begun, Worktree
+from ama.worktree.layout import CHECKOUT, Begun, Worktree, busy
 from ama.worktree.plan import (
     Plan,
     Policy,
@@ -50,7 +50,6 @@ from ama.worktree.scan import (
 )
 from ama.worktree.staging import Index, IndexEntry
 from ama.worktree.trees import Listed
-from ama.worktree.turns import busy
 
 
 def plan_checkout(

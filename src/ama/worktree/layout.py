@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from glob import has_magic
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +16,8 @@ from typing import NamedTuple
 from ama.errors import Conflict, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.system import disk, fs
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
+from ama.system.parallel import start
+from ama.system.progress import Progress
 from ama.worktree.head import HeadFile
 from ama.worktree.ignore import Ignore, matching
 from ama.worktree.local_objects import LocalObjects
@@ -314,3 +319,120 @@ class Worktree:
                 f"{shown(self.control)} is read-only",
                 hint="check its permissions, and those of its directory",
             )
+
+
+TURN = "turn"
+BEAT_S = 5.0
+"""So often a turn is touched."""
+
+SILENCE_S = 90.0
+"""A turn that wasn't touched for so long isn't waited for."""
+
+LOOK_S = 0.2
+"""So often it is looked whether it is one's turn."""
+
+
+class Busy(Conflict):
+    """Another command brings files to the same worktree."""
+
+
+def busy() -> Busy:
+    """Return the error of a command that found another one at work."""
+    return Busy(
+        "another command brings files here, or has moved HEAD, at the same time",
+        hint="run the same command again when it is done",
+    )
+
+
+@contextmanager
+def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) -> Iterator[None]:
+    """Have the worktree to oneself, among those that ask for it, once the others are done.
+
+    Args:
+        tree: the worktree.
+        is_alike: whether what another has begun here is what the caller is about to do, too. It
+            isn't waited for otherwise.
+        progress: is told of the waiting.
+
+    Raises:
+        Busy: another does something else here, or holds the turn and shows no sign of life.
+    """
+    path = os.path.join(tree.control, TURN)
+    held = fs.hold(path)
+    if held is None:
+        progress.start("Waiting for another process that brings the same files here", None)
+        try:
+            held = _wait(tree, path, is_alike)
+        finally:
+            progress.finish()
+    over = threading.Event()
+    beating = threading.Thread(target=_beat, args=(path, over), daemon=True)
+    try:
+        start(beating)
+    except BaseException:
+        fs.let_go(held)
+        raise
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
+        fs.let_go(held)
+
+
+def _wait(tree: Worktree, path: str, is_alike: Callable[[Begun], bool]) -> int:
+    touched, since = _touched(path), time.monotonic()
+    while True:
+        held = fs.hold(path)
+        if held is not None:
+            return held
+        begun = tree.begun()
+        if begun is not None and not is_alike(begun):
+            raise busy()
+        now = time.monotonic()
+        latest = _touched(path)
+        if latest != touched:
+            touched, since = latest, now
+        elif now - since > SILENCE_S:
+            raise Busy(
+                f"another process has begun to bring files to {shown(tree.root)}, and shows no sign"
+                " of life any more",
+                hint="end it where it is stopped or hangs, then run the same command again",
+            )
+        time.sleep(LOOK_S)
+
+
+def settle(tree: Worktree, is_alike: Callable[[Begun], bool]) -> None:
+    """Wait until what another does here is done, or it is not known any more that it goes on.
+
+    That is for file systems without locks, where it turns out late that another is at work.
+
+    Raises:
+        Busy: it does something else than the caller.
+    """
+    seen, since = None, time.monotonic()
+    while (begun := tree.begun()) is not None:
+        if not is_alike(begun):
+            raise busy()
+        now = time.monotonic()
+        latest = (begun, tree.head.generation(), _touched(os.path.join(tree.control, TURN)))
+        if latest != seen:
+            seen, since = latest, now
+        elif now - since > SILENCE_S:
+            return
+        time.sleep(LOOK_S)
+
+
+def _touched(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _beat(path: str, over: threading.Event) -> None:
+    while True:
+        with suppress(StorageError):
+            fs.touch(path)
+        if over.wait(BEAT_S):
+            return
