@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ama.catalog.questions import Tracker, moment_of, named_content
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
+from ama.lineage.graph import ancestry
 from ama.operations.session import at_least_one, now, several
 from ama.results import (
     AliasChange,
@@ -32,8 +34,8 @@ from ama.stores.revisions import (
     class_state,
     find_alias,
     find_asset,
+    go_back,
     parse_revision,
-    too_far_back,
     unknown_alias,
 )
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
@@ -274,13 +276,8 @@ class Store:
             1
         """
         at_least_one(limit)
-        asset: Asset | None = self.resolve(name)
-        found: list[AssetInfo] = []
-        while asset is not None and (limit is None or len(found) < limit):
-            found.append(asset.info)
-            parents = asset.parents()
-            asset = parents[0] if parents else None
-        return found
+        history = ancestry(self.resolve(name), Asset.parents)
+        return [asset.info for asset in islice(history, limit)]
 
     def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return every asset that was ever made of a class, newest first, with its status.
@@ -867,13 +864,13 @@ class Store:
             raise NotFound("HEAD is a worktree's, and a store has none", hint="name a class")
         if class_name is not None and revision == Revision(name) and name != class_name:
             revision = Revision(class_name, alias=check_alias(name))
-        found, asset = find_asset(view, revision, self.url, class_name)
-        for _ in range(revision.back):
-            parents = self.remote.assets(view, [(found, asset)])[asset].parents
-            if not parents:
-                raise too_far_back(name)
-            asset = parents[0]
-            found = self.remote.assets(view, [(found, asset)])[asset].class_name
+        start = find_asset(view, revision, self.url, class_name)
+        found, asset = go_back(
+            name,
+            start,
+            revision.back,
+            lambda each: self.remote.assets(view, [(start[0], each)])[each],
+        )
         if class_name not in (None, found):
             raise InvalidInput(
                 f"{name} is an asset of {found}, not of {class_name}",

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import islice
 
 from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import EntryKind
 from ama.format.state import ClassState
+from ama.lineage.graph import ancestry
 from ama.operations import inspect
 from ama.operations.session import Session
 from ama.storage.urls import is_read_only
@@ -219,14 +221,16 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
 def log(session: Session, name: str, limit: int | None) -> list[AssetInfo]:
     """Return an asset and those that it came from, newest first."""
     head = session.tree.head.read().head
-    at: bytes | None = session.resolve(name)
+    asset = session.resolve(name)
     describer = session.describer(head)
-    found: list[AssetInfo] = []
-    while at is not None and (limit is None or len(found) < limit):
-        info = session.info(at, describer, sized=False)
-        found.append(info)
-        at = bytes.fromhex(info.parents[0]) if info.parents else None
-    return found
+
+    def info(each: bytes) -> AssetInfo:
+        return session.info(each, describer, sized=False)
+
+    def parents(found: AssetInfo) -> Iterator[AssetInfo]:
+        return (info(bytes.fromhex(parent)) for parent in found.parents)
+
+    return list(islice(ancestry(info(asset), parents), limit))
 
 
 _PIECE = 1024 * 1024
@@ -361,7 +365,9 @@ def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> 
         return False
     # A parent is published before its children, so nothing is read where the target is newer.
     numbers = {record.id: at for at, record in enumerate(state.assets)}
-    while asset is not None and numbers.get(asset, -1) > numbers[target]:
-        parents = sources.asset(asset).parents
-        asset = parents[0] if parents else None
-    return asset == target
+    older = (
+        each
+        for each in ancestry(asset, sources.parents)
+        if numbers.get(each, -1) <= numbers[target]
+    )
+    return next(older, None) == target

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.errors import AmaError, Hint, IntegrityError, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import Kind
+from ama.lineage.graph import ancestry
 from ama.settings import Settings
 from ama.storage.protocol import Storage
 from ama.storage.urls import open_storage
@@ -367,10 +368,8 @@ class Session:
         )
 
     def history(self, asset: bytes | None) -> Iterator[bytes]:
-        """Yield an asset and what it came from, by each one's first parent."""
-        while asset is not None:
-            yield asset
-            asset = next(iter(self.sources().asset(asset).parents), None)
+        """Return an asset and what it came from, by each one's first parent."""
+        return ancestry(asset, lambda each: self.sources().parents(each))
 
     def known_as_published(
         self, head: Head, *, or_deleted: bool = False
@@ -442,18 +441,12 @@ class Session:
         return (*self._find(name, lambda head: view), view)
 
     def _find(self, name: str, look: Callable[[Head], LogView | None]) -> tuple[str, bytes]:
-        from ama.stores.revisions import parse_revision, too_far_back
+        from ama.stores.revisions import go_back, parse_revision
 
         head = self.tree.head.read().head
         revision = parse_revision(name, head.class_name)
-        class_name, asset = self._start(revision, head, look)
-        for _ in range(revision.back):
-            parents = self.sources().asset(asset).parents
-            if not parents:
-                raise too_far_back(name)
-            asset = parents[0]
-            class_name = self.sources().asset(asset).class_name
-        return class_name, asset
+        start = self._start(revision, head, look)
+        return go_back(name, start, revision.back, lambda each: self.sources().asset(each))
 
     def _start(
         self, revision: Revision, head: Head, look: Callable[[Head], LogView | None]

@@ -11,6 +11,7 @@ from functools import partial
 from ama.errors import AmaError, Conflict, Hint, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
+from ama.lineage.graph import ancestry
 from ama.operations.edit import facts_of, named
 from ama.operations.inspect import is_ahead
 from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits
@@ -174,13 +175,7 @@ def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, Log
 
 
 def _comes_from(session: Session, asset: bytes | None, ancestor: bytes) -> bool:
-    sources = session.sources()
-    while asset is not None:
-        if asset == ancestor:
-            return True
-        parents = sources.asset(asset).parents
-        asset = parents[0] if parents else None
-    return False
+    return ancestor in ancestry(asset, session.sources().parents)
 
 
 def _move(
