@@ -315,7 +315,7 @@ class Repo:
         class_name, asset, view = session.resolve_by_log(name)
         if view is not None and not self.away and view.class_state(class_name).number(asset):
             store = session.open(self.remote_url)
-            tracker = Tracker(store, self.settings, session.progress).as_of(view)
+            tracker = Tracker(store, self.settings, session.progress).at(view)
             with suppress(NotFound, StorageError):
                 return tracker.summary(class_name, asset)
         files = session.live_listing(asset)

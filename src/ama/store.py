@@ -181,11 +181,11 @@ class Store:
             >>> now.resolve("models@best").summary().asset == now.resolve("models/1").info
             True
         """
-        return self._as_of(self.remote.glance())
+        return self._at(self.remote.view(only_reading=True))
 
-    def _as_of(self, view: LogView) -> Store:
-        found = Store(self.remote.as_of(view), self.settings, self._progress)
-        found._tracker = self._tracker.as_of(view)
+    def _at(self, view: LogView) -> Store:
+        found = Store(self.remote.at(view), self.settings, self._progress)
+        found._tracker = self._tracker.at(view)
         return found
 
     # What there is
@@ -604,7 +604,7 @@ class Store:
             now=now,
             progress=self._progress,
         )
-        there = to._as_of(done.view)
+        there = to._at(done.view)
         return CopyResult(
             asset=there.resolve(asset.info.id).info,
             published=tuple(there.resolve(found.hex()).info for found in done.assets),

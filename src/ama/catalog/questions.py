@@ -71,14 +71,14 @@ class Tracker:
         self._rules_of = cache(self._read_rules)
         self._catalog = cache(self._open_catalog)
 
-    def as_of(self, view: LogView) -> Tracker:
+    def at(self, view: LogView) -> Tracker:
         """Return what asks the same catalog, of a log that was just read."""
         tracker = copy(self)
-        tracker._remote = self._remote.as_of(view)
+        tracker._remote = self._remote.at(view)
         return tracker
 
     def _ask(self, question: Question[Answer]) -> Answer:
-        return self._catalog().ask(question, self._remote.glance())
+        return self._catalog().ask(question, self._remote.view(only_reading=True))
 
     def find(
         self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
@@ -349,14 +349,14 @@ class Browser:
         self._remembered: dict[tuple[object, ...], object] = {}
         self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
-    def as_of(self, view: LogView) -> Browser:
+    def at(self, view: LogView) -> Browser:
         """Return what asks the same of a log that was just read, and remembers the same."""
         browser = copy(self)
-        browser._remote = self._remote.as_of(view)
+        browser._remote = self._remote.at(view)
         return browser
 
     def _ask(self, question: Question[Answer]) -> Answer:
-        return self._catalog.ask(question, self._remote.glance())
+        return self._catalog.ask(question, self._remote.view(only_reading=True))
 
     def number(self) -> int:
         """Return the number of the log's last entry: another one says that something is new.
@@ -365,7 +365,7 @@ class Browser:
             StorageError: the store can't be reached.
             IntegrityError: its log is damaged.
         """
-        view = self._remote.glance()
+        view = self._remote.view(only_reading=True)
         if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
             raise gone(self._remote.url)  # not its log alone is missing
         view.require_whole()

@@ -178,7 +178,7 @@ class _Dashboard:
     def _now(self) -> tuple[Store, Browser]:
         """Return the store as it is now, and what asks it."""
         store = self._reaching.answer()
-        return store, self._browser.as_of(store.remote.view())
+        return store, self._browser.at(store.remote.view())
 
     # Content
 

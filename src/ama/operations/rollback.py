@@ -13,7 +13,7 @@ from ama.errors import AmaError, Conflict, IntegrityError, NotFound
 from ama.operations.session import Session
 from ama.results import AliasChange
 from ama.stores.description import Describer
-from ama.stores.log_view import LogView
+from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.transfer import publish
 from ama.transfer.pending import numbered, resume
@@ -43,8 +43,8 @@ def accept(store: Remote) -> Accepted:
     view = store.view()
     if view.damage is None:
         return Accepted(view)
-    before = store.log.cached_view()
-    view = store.log.view_anew()
+    before = store.log.view(When.LAST_SEEN)
+    view = store.log.accept()
     if before is None:
         return Accepted(view)
     return Accepted(view, tuple(_lost_assets(before, view)), tuple(_lost_aliases(before, view)))

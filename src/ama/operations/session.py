@@ -149,12 +149,12 @@ class Session:
     def remembered_view(self, head: Head) -> LogView | None:
         """Return the default remote's log as this machine saw it last, without a request."""
         remote = self.remembered(head)
-        return remote.log.cached_view() if remote else None
+        return remote.view() if remote else None
 
     def _remembered(self, url: str) -> Remote | None:
         from ama.stores.remote import Remote
 
-        return Remote.remembered(self.storage(url), self.settings.cache_dir)
+        return Remote.last_seen(self.storage(url), self.settings.cache_dir)
 
     def known_state(self, url: str, class_name: str) -> ClassState | None:
         """Return a class of the store at a URL as this machine saw it last, without its client.
@@ -165,8 +165,8 @@ class Session:
         from ama.stores.remote import Remote
 
         with suppress(AmaError):
-            seen = Remote.remembered(UnaskedStorage(url), self.settings.cache_dir)
-            view = seen.log.cached_view() if seen else None
+            seen = Remote.last_seen(UnaskedStorage(url), self.settings.cache_dir)
+            view = seen.view() if seen else None
             return view.class_state(class_name) if view else None
         return None
 
@@ -175,7 +175,7 @@ class Session:
         if url not in self._views:
             with suppress(AmaError):
                 seen = self._remembered(url)
-                return seen.log.cached_view() if seen else None
+                return seen.view() if seen else None
         return self._views.get(url)
 
     def fresh_view(self, head: Head) -> LogView | None:
@@ -408,7 +408,7 @@ class Session:
             if url is not None and (view is None or (view.number and view.damage is None)):
                 with suppress(AmaError):
                     seen = self._remembered(url)
-                    view = (seen.log.cached_view() if seen else None) or view
+                    view = (seen.view() if seen else None) or view
             if url is not None and view is not None:
                 views[url] = view
         return views

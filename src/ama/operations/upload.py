@@ -90,7 +90,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
     info = session.info(asset, describer)
     waiting = {commit.asset: commit.aliases for commit in tree.head.read().head.unpublished}
     store = session.remembered(head)
-    seen = store.log.cached_view() if store else None
+    seen = store.view() if store else None
     same = _same_here(session, store, seen, made) if made and store and seen else ()
     left = _left_out(session, index)
     return CommitResult(
@@ -440,11 +440,11 @@ def _where_published(session: Session, storage: Storage, head: Head) -> LogView 
     """
     if head.asset is None or head.origin != storage.url or head.unpublished:
         return None
-    remote = Remote.remembered(storage, session.settings.cache_dir)
-    view = remote.log.confirmed_view() if remote else None
-    if view is None or view.class_state(head.class_name).number(head.asset) is None:
+    remote = Remote.last_seen(storage, session.settings.cache_dir)
+    view = remote.view() if remote else None
+    if remote is None or view is None or not remote.log.ends_as(view):
         return None
-    return view
+    return view if view.class_state(head.class_name).number(head.asset) else None
 
 
 def _result(
