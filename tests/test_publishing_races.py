@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-import ama.operations.session
+import ama.operations.connections
 import ama.system.fs
 import ama.transfer.publish
 from ama import Repo, Settings, Store
@@ -182,11 +182,11 @@ class Team:
         def opened(url: str, options: object = None) -> Storage:
             return storage if url == self.url else open_storage(url)
 
-        self._patch.setattr(ama.operations.session, "open_storage", opened)
+        self._patch.setattr(ama.operations.connections, "open_storage", opened)
         return storage
 
     def unhooked(self) -> None:
-        self._patch.setattr(ama.operations.session, "open_storage", open_storage)
+        self._patch.setattr(ama.operations.connections, "open_storage", open_storage)
 
     def log(self) -> list[Entry]:
         """Every entry, checked to be a chain without a hole."""

@@ -12,6 +12,7 @@ from ama.storage.urls import open_storage
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.log_repair import Mended, mend, refuse_lost
+from ama.worktree.head import Head
 
 
 def repair_log(
@@ -63,21 +64,20 @@ def _name_of(remote: str | os.PathLike[str]) -> str:
     return text if isinstance(remote, str) else from_system(os.path.abspath(text))
 
 
-def mend_log(session: Session, url: str, origin: str | None) -> Mended:
+def mend_log(session: Session, url: str, head: Head) -> Mended:
     """Put back what the log of a worktree's store has lost, as far as it can be had.
 
     Args:
         session: the worktree.
         url: the store's URL.
-        origin: the URL of the store that HEAD comes from.
+        head: HEAD.
 
     Raises:
         IntegrityError, FormatError, StorageError: see `mend`.
     """
-    places = dict.fromkeys([place for place in (origin, *session.settings.urls()) if place])
-    others = [partial(session.storage, place) for place in places]
+    others = [partial(session.stores.storage, place) for place in session.stores.urls(head)]
     cache_dir = session.settings.cache_dir
-    mended = mend(session.storage(url), cache_dir, others, session.progress)
+    mended = mend(session.stores.storage(url), cache_dir, others, session.progress)
     if mended.done:
-        session.forget(url)
+        session.stores.forget(url)
     return mended
