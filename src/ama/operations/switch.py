@@ -250,20 +250,15 @@ def _move(
         compare_listings(old_files, new_files),
         overwritten=plan.lost,
         dropped=named(index.notes_for(head)),
-        instead=_instead(
-            session, session.stores.known(origin or session.stores.url(None, head)), asset
-        ),
+        instead=_instead(session, asset, origin or session.stores.url(None, head)),
     )
 
 
-def _instead(session: Session, view: LogView | None, asset: bytes) -> AssetInfo | None:
-    """Return what is to be used instead of an asset that is deprecated; None of another one."""
-    describer = Describer(view)
-    name = session.content.sources().asset(asset).class_name
-    if view is None or describer.status(name, asset) != "deprecated":
-        return None
-    newest = view.class_state(name).newest_active()
-    return None if newest is None else session.content.info(newest.id, describer, sized=False)
+def _instead(session: Session, asset: bytes, url: str) -> AssetInfo | None:
+    describer = Describer(session.stores.known(url))
+    class_name = session.content.sources().asset(asset).class_name
+    newest = describer.instead_of(class_name, asset)
+    return None if newest is None else session.content.info(newest, describer, sized=False)
 
 
 def _begun(tree: Worktree) -> tuple[bytes | None, str]:
