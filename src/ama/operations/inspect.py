@@ -14,7 +14,6 @@ from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, sho
 from ama.format.objects import EntryKind
 from ama.format.state import ClassState
 from ama.lineage.graph import ancestry
-from ama.operations import inspect
 from ama.operations.session import Session
 from ama.storage.urls import is_read_only
 from ama.stores.description import Describer
@@ -262,8 +261,8 @@ def diff_contents(
     staged: bool,
     paths: Iterable[str | os.PathLike[str]],
 ) -> Iterator[FileDiff]:
-    """Return what differs within the files that `inspecting.diff` returns for the same."""
-    changes = inspect.diff(session, old, new, staged=staged, paths=paths)
+    """Return what differs within the files that `diff` returns for the same."""
+    changes = diff(session, old, new, staged=staged, paths=paths)
     _, head = session.tree.head.read()
     index = session.tree.index.read()
     if old is not None:

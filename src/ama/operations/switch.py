@@ -169,7 +169,7 @@ def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
-    url = session.settings.remote_url(remote) if remote else session.stores.url(None, head)
+    url = session.stores.url(remote or None, head)
     view = session.stores.view(url)
     return session.stores.open(url), view
 

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ama.errors import (
@@ -19,7 +19,6 @@ from ama.errors import (
     StorageError,
 )
 from ama.format.objects import Kind
-from ama.operations.repair import mend_log
 from ama.operations.rollback import keep_lost_files
 from ama.operations.session import Session, now
 from ama.results import CommitResult, NoCode, UploadResult
@@ -32,7 +31,7 @@ from ama.stores.sources import Sources
 from ama.system.encoding import from_system
 from ama.system.git import Code
 from ama.transfer import publish
-from ama.transfer.log_repair import refuse_lost
+from ama.transfer.log_repair import Mended, mend, refuse_lost
 from ama.transfer.pending import resume
 from ama.transfer.publish import Found, Publication, Published, Who
 from ama.transfer.repair import Repair, WorktreeFiles, rebuild
@@ -225,9 +224,9 @@ def push(
     if not repair or new_store:
         return _push(session, remote, new_store=new_store, repair=repair)
     head = session.tree.head.read().head
-    url = _url(session, remote, head)
+    url = session.stores.url(remote or None, head)
     # Before all else, for without its log nothing of it can be read.
-    mended = mend_log(session, url, head)
+    mended = _mend_log(session, url, head)
     try:
         if head.asset is None:
             result = UploadResult(None, (), (), url, 0, 0, False, False)
@@ -238,6 +237,25 @@ def push(
         raise
     refuse_lost(mended, url)
     return replace(result, put_back=mended.done)
+
+
+def _mend_log(session: Session, url: str, head: Head) -> Mended:
+    """Put back what the log of a worktree's store has lost, as far as it can be had.
+
+    Args:
+        session: the worktree.
+        url: the store's URL.
+        head: HEAD.
+
+    Raises:
+        IntegrityError, FormatError, StorageError: see `mend`.
+    """
+    others = [partial(session.stores.storage, place) for place in session.stores.urls(head)]
+    cache_dir = session.settings.cache_dir
+    mended = mend(session.stores.storage(url), cache_dir, others, session.progress)
+    if mended.done:
+        session.stores.forget(url)
+    return mended
 
 
 def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool) -> UploadResult:
@@ -261,10 +279,6 @@ def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool
     return replace(
         result, bytes_sent=sent + more[0] + result.bytes_sent, repaired=objects + more[1]
     )
-
-
-def _url(session: Session, remote: str | None, head: Head) -> str:
-    return session.settings.remote_url(remote) if remote else session.stores.url(None, head)
 
 
 def _repair(
@@ -291,7 +305,7 @@ def _repair(
         IntegrityError: something can't be read there, nor here.
     """
     try:
-        store = session.stores.open(_url(session, remote, at.head))
+        store = session.stores.open(session.stores.url(remote or None, at.head))
     except NotFound:
         return 0, 0
     view = store.view()
@@ -340,7 +354,7 @@ def _publish(
 ) -> UploadResult:
     """Publish what is wanted; with an index, also files whose content is stored nowhere yet."""
     tree, head, tip = session.tree, at.head, wanted.tip
-    url = _url(session, remote, head)
+    url = session.stores.url(remote or None, head)
     session.stores.forget(url)
     used = index.notes_for(head) if index else Notes()
     if tip == head.asset and not (wanted.aliases or new_store or used):
