@@ -14,7 +14,7 @@ from ama.catalog.questions import Tracker, moment_of, named_content
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.operations.session import at_least_one, now, several
 from ama.results import (
     AliasChange,

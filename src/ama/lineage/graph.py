@@ -8,56 +8,14 @@ in which each asset and each linked pair stands once, in an order that depends o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
 from ama.values import AssetStatus, display_name
 
 LinkKind = Literal["ref", "parent"]
-
-T = TypeVar("T")
-Parents = Callable[[T], Iterable[T]]
-"""Returns the parents of an asset, or of its id: what it is the next version of."""
-
-
-def ancestry(asset: T | None, parents: Parents[T]) -> Iterator[T]:
-    """Yield an asset and what it came from, by each one's first parent.
-
-    The parents of one are asked for when the next one is: whoever stops reads no further.
-
-    Args:
-        asset: the asset, or its id; nothing is yielded for None.
-        parents: returns its parents.
-
-    Example:
-        >>> merged = {"c": ("b", "x"), "b": ("a",), "a": ()}
-        >>> list(ancestry("c", merged.__getitem__))
-        ['c', 'b', 'a']
-    """
-    while asset is not None:
-        yield asset
-        asset = next(iter(parents(asset)), None)
-
-
-def all_ancestors(asset: T, parents: Parents[T]) -> Iterator[T]:
-    """Yield an asset and what it came from, by all parents: the nearest first, each one once.
-
-    Example:
-        >>> merged = {"c": ("b", "x"), "b": ("a",), "x": ("a",), "a": ()}
-        >>> list(all_ancestors("c", merged.__getitem__))
-        ['c', 'b', 'x', 'a']
-    """
-    seen = {asset}
-    waiting = deque([asset])
-    while waiting:
-        found = waiting.popleft()
-        yield found
-        for parent in parents(found):
-            if parent not in seen:
-                seen.add(parent)
-                waiting.append(parent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ama.errors import AmaError, NotFound, shown
 from ama.format.hashing import seal, short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_tree
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.maintenance.fsck_closure import Closure, by_lost, read_assets
 from ama.maintenance.fsck_packs import Fault, PackCheck, give_up, read_indexes
 from ama.results import FsckReport, Problem

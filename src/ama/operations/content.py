@@ -8,7 +8,7 @@ from functools import cache
 
 from ama.errors import AmaError, Hint, IntegrityError, NotFound, shown
 from ama.format.objects import Kind
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.operations.connections import Connections
 from ama.stores.description import Describer
 from ama.stores.object_reader import ObjectStore

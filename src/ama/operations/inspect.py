@@ -13,7 +13,7 @@ from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import EntryKind
 from ama.format.state import ClassState
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.operations.session import Session
 from ama.storage.urls import is_read_only
 from ama.stores.description import Describer

@@ -11,7 +11,7 @@ from functools import partial
 from ama.errors import AmaError, Conflict, Hint, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.operations.edit import facts_of, named
 from ama.operations.inspect import is_ahead
 from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits

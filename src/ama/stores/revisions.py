@@ -14,7 +14,7 @@ from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
 from ama.format.objects import Asset
 from ama.format.state import ClassState
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.stores.log_view import LogView
 from ama.system.encoding import require_text
 from ama.values import display_name

@@ -13,7 +13,7 @@ from itertools import islice
 from ama.errors import Conflict, Hint, InvalidInput, shown
 from ama.format.entries import ABSENT, Event, Expected, MoveAlias
 from ama.format.state import ClassState
-from ama.lineage.graph import ancestry
+from ama.lineage import ancestry
 from ama.results import AliasChange
 from ama.stores.description import Describer
 from ama.stores.log_view import LogView

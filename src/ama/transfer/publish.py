@@ -15,7 +15,7 @@ from ama.errors import Conflict, Hint, InvalidInput, NotFound
 from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
-from ama.lineage.graph import all_ancestors
+from ama.lineage import all_ancestors
 from ama.results import AliasChange
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
