@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import ama.operations.session
+import ama.operations.connections
 import ama.store
 import ama.system.fs
 from ama import Repo, Settings, Store
@@ -90,12 +90,12 @@ class Team:
         def opened(url: str, options: object = None) -> Storage:
             return storage if url == self.url else open_storage(url)
 
-        self._patch.setattr(ama.operations.session, "open_storage", opened)
+        self._patch.setattr(ama.operations.connections, "open_storage", opened)
         self._patch.setattr(ama.store, "open_storage", opened)
         return storage
 
     def _unwatched(self, act: Callable[[], object]) -> None:
-        self._patch.setattr(ama.operations.session, "open_storage", open_storage)
+        self._patch.setattr(ama.operations.connections, "open_storage", open_storage)
         self._patch.setattr(ama.store, "open_storage", open_storage)
         act()
 

@@ -71,7 +71,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counters:
     def opened(url: str, options: object = None) -> CountingStorage:
         return made.setdefault(url, CountingStorage(open_storage(url)))
 
-    for module in ("ama.store", "ama.operations.session"):
+    for module in ("ama.store", "ama.operations.connections"):
         monkeypatch.setattr(f"{module}.open_storage", opened)
     return opened
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-import ama.operations.session
+import ama.operations.connections
 import ama.store
 import ama.system.fs
 from ama import Repo, Store, hash_file
@@ -812,7 +812,7 @@ def test_a_call_of_the_storage_may_be_the_last_or_fail(
         with monkeypatch.context() as patch:
             if kind is MortalStorage:
                 patch.setattr(ama.system.fs, "_os", MortalSystem(life, counts=False))
-            patch.setattr(ama.operations.session, "open_storage", opened)
+            patch.setattr(ama.operations.connections, "open_storage", opened)
             patch.setattr(ama.store, "open_storage", opened)
             yield
 

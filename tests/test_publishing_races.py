@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-import ama.operations.session
+import ama.operations.connections
 import ama.system.fs
 import ama.transfer.publish
 from ama import Repo, Settings, Store
@@ -58,6 +58,7 @@ from ama.storage.urls import open_storage
 from ama.stores.cache import Cache
 from ama.stores.log_files import HINT, checkpoint_name, state_name
 from ama.stores.log_reader import CHECKPOINT_EVERY
+from ama.stores.log_view import When
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import FORMAT, Remote
@@ -181,11 +182,11 @@ class Team:
         def opened(url: str, options: object = None) -> Storage:
             return storage if url == self.url else open_storage(url)
 
-        self._patch.setattr(ama.operations.session, "open_storage", opened)
+        self._patch.setattr(ama.operations.connections, "open_storage", opened)
         return storage
 
     def unhooked(self) -> None:
-        self._patch.setattr(ama.operations.session, "open_storage", open_storage)
+        self._patch.setattr(ama.operations.connections, "open_storage", open_storage)
 
     def log(self) -> list[Entry]:
         """Every entry, checked to be a chain without a hole."""
@@ -1264,9 +1265,9 @@ def test_an_event_that_is_not_critical_is_skipped_and_kept(team: Team) -> None:
     (kept, _) = team.log()[1].events
     assert type(kept) is Unknown
     assert (kept.name, kept.critical, kept.body["loss"]) == ("metrics", False, 0.25)
-    remembered = Remote.remembered(LocalStorage(Path(team.url)), team.root / "cache")
+    remembered = Remote.last_seen(LocalStorage(Path(team.url)), team.root / "cache")
     assert remembered is not None
-    assert remembered.log.cached_view() is not None
+    assert remembered.log.view(When.LAST_SEEN) is not None
 
 
 def test_a_clock_at_the_end_of_time_is_nobody_elses_end(team: Team) -> None:

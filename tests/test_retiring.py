@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ama
+import ama.operations.connections
 import ama.store
-from ama import Conflict, InvalidInput, NotFound, Repo, Store
+from ama import Conflict, InvalidInput, NotFound, Repo, StorageError, Store
 from ama.format.entries import Gc, Publish, SetStatus, decode_entry
 from ama.storage.local import LocalStorage
-from ama.storage.protocol import Storage
+from ama.storage.protocol import Range, Storage
 from ama.wording.hints import words
 from conftest import Ama
 from counting_storage import CountingStorage
@@ -386,3 +387,29 @@ def test_what_is_said_of_a_deleted_asset_depends_on_nobody_else(
         assert len(each.find(params="learning_rate=0.1")) == 0
         with pytest.raises(NotFound, match="was deleted"):
             each.compare("inputs/1", "trained/1")
+
+
+class Sometimes(LocalStorage):
+    """A store that can't be reached while `away`."""
+
+    away = False
+
+    def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
+        if self.away:
+            raise StorageError("the network is down")
+        return super().read(ranges)
+
+
+def test_what_another_command_saw_counts_where_the_store_is_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that looked before a deletion reads nothing that its machine knows to be gone."""
+    storage = Sometimes(Path(store.url))
+    monkeypatch.setattr(ama.operations.connections, "open_storage", lambda url, options: storage)
+    repo = Repo.open()
+    assert repo.files("models/2")
+    store.delete("models/2", reason="wrong labels")  # which this machine has seen
+    storage.away = True
+    with pytest.raises(NotFound, match=r"models/2 was deleted.*: wrong labels"):
+        repo.files("models/2")
+    assert repo.away is not None

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ama.format.hashing import hash_file
-    from ama.operations.repair import repair_log
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
     from ama.system.progress import Progress
+    from ama.transfer.log_repair import repair_log
     from ama.values import AssetInfo
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ _HOMES = {
     "Store": "store",
     "compare": "asset",
     "hash_file": "format.hashing",
-    "repair_log": "operations.repair",
+    "repair_log": "transfer.log_repair",
 }
 
 __all__ = [

@@ -18,6 +18,7 @@ from ama.format.objects import check_text
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.settings import Settings
 from ama.stores.description import Describer
+from ama.stores.log_view import When
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.worktree.layout import Worktree
@@ -148,7 +149,7 @@ class Repo:
     @property
     def away(self) -> StorageError | None:
         """Why the store could not be asked, where what this machine saw last served; else None."""
-        return self._session.away
+        return self._session.stores.away
 
     @property
     def root(self) -> Path:
@@ -163,7 +164,7 @@ class Repo:
     @property
     def remote_url(self) -> str:
         """Where the store is that this worktree publishes to, where no other one is named."""
-        return self._session.url(None, self._tree.head.read().head)
+        return self._session.stores.url(None, self._tree.head.read().head)
 
     @property
     def head(self) -> AssetInfo | None:
@@ -287,8 +288,8 @@ class Repo:
             >>> ama.Repo.open("worktree").resolve("HEAD").class_name
             'models'
         """
-        _, asset, view = self._session.resolve_by_log(name)
-        return self._session.info(asset, Describer(view))
+        _, asset, view = self._session.names.resolve_by_log(name)
+        return self._session.content.info(asset, Describer(view))
 
     def summary(self, name: str = "HEAD") -> Summary:
         """Return an asset on one screen; see `Asset.summary`.
@@ -312,19 +313,21 @@ class Repo:
         from ama.worktree.status import as_file
 
         session = self._session
-        class_name, asset, view = session.resolve_by_log(name)
+        class_name, asset, view = session.names.resolve_by_log(name)
         if view is not None and not self.away and view.class_state(class_name).number(asset):
-            store = session.open(self.remote_url)
+            store = session.stores.open(self.remote_url)
             questions = Questions(store, self.settings, session.progress).at(view)
             with suppress(NotFound, StorageError):
                 return questions.summary(class_name, asset)
-        files = session.live_listing(asset)
+        files = session.content.live_listing(asset)
 
         def read(path: str) -> bytes:
-            return b"".join(session.read(files[path]))
+            return b"".join(session.content.read(files[path]))
 
         listed = tuple(map(as_file, files.values()))
-        return summary_here(session.info(asset, Describer(view)), listed, read, self.settings)
+        return summary_here(
+            session.content.info(asset, Describer(view)), listed, read, self.settings
+        )
 
     def files(self, name: str = "HEAD", path: str = "") -> tuple[File, ...]:
         """Return the files of an asset, in the order of their paths.
@@ -348,9 +351,9 @@ class Repo:
 
         session = self._session
         if path:
-            tree = session.live_tree(session.resolve(name))
-            return files_at(tree, path, name, session.sources().tree)
-        return tuple(as_file(item) for item in session.contents(name).values())
+            tree = session.content.live_tree(session.names.resolve(name))
+            return files_at(tree, path, name, session.content.sources().tree)
+        return tuple(as_file(item) for item in session.names.contents(name).values())
 
     def file(self, name: str, path: str) -> File:
         """Return a file of an asset, which takes no listing.
@@ -376,8 +379,8 @@ class Repo:
         from ama.worktree.status import find_file
 
         session = self._session
-        tree = session.live_tree(session.resolve(name))
-        return find_file(tree, path, name, session.sources().tree)
+        tree = session.content.live_tree(session.names.resolve(name))
+        return find_file(tree, path, name, session.content.sources().tree)
 
     def read(self, name: str, path: str) -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was added.
@@ -395,7 +398,7 @@ class Repo:
             >>> b"".join(ama.Repo.open("worktree").read("HEAD", "model.txt"))
             b'weights'
         """
-        return self._session.read(self._find(name, path))
+        return self._session.content.read(self._find(name, path))
 
     def classes(self) -> tuple[ClassInfo, ...]:
         """Return the classes of the store; see `Store.classes`.
@@ -441,10 +444,10 @@ class Repo:
         try:
             return read(self.store())
         except StorageError as error:
-            remote = session.remembered(self._tree.head.read().head)
+            remote = session.stores.last_seen(self._tree.head.read().head)
             if remote is None:
                 raise
-            session.away = error
+            session.stores.away = error
             try:
                 return read(Store(remote, self.settings, session.progress))
             except (StorageError, IntegrityError):  # not all of it was fetched
@@ -649,7 +652,7 @@ class Repo:
         notes = self._tree.index.read().notes_for(head)
         if not notes.refs:
             return ()
-        return self._session.describer(head, fresh=False).refs(notes.refs)
+        return self._session.stores.describer(head, When.LAST_SEEN).refs(notes.refs)
 
     def unlink(self, asset: str) -> Ref:
         """Take a link back that was noted for the next asset.
@@ -854,8 +857,8 @@ class Repo:
         from ama.store import Store
 
         session = self._session
-        url = session.url(remote, self._tree.head.read().head)
-        return Store(session.open(url), self.settings, session.progress)
+        url = session.stores.url(remote, self._tree.head.read().head)
+        return Store(session.stores.open(url), self.settings, session.progress)
 
     def fsck(self) -> FsckReport:
         """Verify everything that the worktree holds itself: HEAD, the index, its packs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ama.catalog.questions import Questions, moment_of, named_content
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
+from ama.lineage import ancestry
 from ama.operations.session import at_least_one, now, several
 from ama.results import CopyResult, FetchResult, StatusChange
 from ama.settings import Settings
@@ -25,8 +27,8 @@ from ama.stores.revisions import (
     class_state,
     find_alias,
     find_asset,
+    go_back,
     parse_revision,
-    too_far_back,
     unknown_alias,
 )
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
@@ -173,10 +175,10 @@ class Store:
             >>> now.resolve("models@best").summary().asset == now.resolve("models/1").info
             True
         """
-        return self._as_of(self.remote.glance())
+        return self._at(self.remote.view(only_reading=True))
 
-    def _as_of(self, view: LogView) -> Store:
-        found = Store(self.remote.as_of(view), self.settings, self._progress)
+    def _at(self, view: LogView) -> Store:
+        found = Store(self.remote.at(view), self.settings, self._progress)
         found._questions = self._questions.at(view)
         return found
 
@@ -308,13 +310,8 @@ class Store:
             1
         """
         at_least_one(limit)
-        asset: Asset | None = self.resolve(name)
-        found: list[AssetInfo] = []
-        while asset is not None and (limit is None or len(found) < limit):
-            found.append(asset.info)
-            parents = asset.parents()
-            asset = parents[0] if parents else None
-        return found
+        history = ancestry(self.resolve(name), Asset.parents)
+        return [asset.info for asset in islice(history, limit)]
 
     def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return every asset that was ever made of a class, newest first, with its status.
@@ -641,7 +638,7 @@ class Store:
             now=now,
             progress=self._progress,
         )
-        there = to._as_of(done.view)
+        there = to._at(done.view)
         return CopyResult(
             asset=there.resolve(asset.info.id).info,
             published=tuple(there.resolve(found.hex()).info for found in done.assets),
@@ -901,13 +898,13 @@ class Store:
             raise NotFound("HEAD is a worktree's, and a store has none", hint="name a class")
         if class_name is not None and revision == Revision(name) and name != class_name:
             revision = Revision(class_name, alias=check_alias(name))
-        found, asset = find_asset(view, revision, self.url, class_name)
-        for _ in range(revision.back):
-            parents = self.remote.assets(view, [(found, asset)])[asset].parents
-            if not parents:
-                raise too_far_back(name)
-            asset = parents[0]
-            found = self.remote.assets(view, [(found, asset)])[asset].class_name
+        start = find_asset(view, revision, self.url, class_name)
+        found, asset = go_back(
+            name,
+            start,
+            revision.back,
+            lambda each: self.remote.assets(view, [(start[0], each)])[each],
+        )
         if class_name not in (None, found):
             raise InvalidInput(
                 f"{name} is an asset of {found}, not of {class_name}",

@@ -94,7 +94,7 @@ class Catalog:
 
     def _ask(self, place: Path | None, question: Question[Answer], view: LogView | None) -> Answer:
         with self._connected(place) as db:
-            view = view or self._remote.glance()
+            view = view or self._remote.view(only_reading=True)
             for _ in range(_CHANGES):
                 view.require_whole()
                 fill(db, self._remote, view, self._progress)

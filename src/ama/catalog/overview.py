@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from ama.catalog.find import Criteria, content_id, holding_values, select
 from ama.format.objects import EntryKind
+from ama.lineage import ancestry
 from ama.stores.description import moment
 from ama.values import AssetStatus, display_name
 
@@ -159,19 +161,22 @@ def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLi
         asset: its id.
         limit: how many at most.
     """
-    found: list[AssetLine] = []
-    while len(found) < limit:
-        # Of several, the first: the page says where it mostly comes from.
-        parent = db.execute(
+
+    # Of several parents, the first: the page says where it mostly comes from.
+    def parents(of: bytes) -> list[bytes]:
+        rows = db.execute(
             "SELECT target FROM links JOIN assets ON assets.id = links.asset"
             " WHERE hash = ? AND kind = 'parent' ORDER BY links.rowid LIMIT 1",
-            (asset,),
-        ).fetchone()
-        line = lines(db, "hash = ?", parent[0]) if parent else ()
+            (of,),
+        )
+        return [parent for (parent,) in rows]
+
+    found: list[AssetLine] = []
+    for each in islice(ancestry(asset, parents), 1, limit + 1):
+        line = lines(db, "hash = ?", each)
         if not line:
             break
         found += line
-        (asset,) = parent
     return tuple(found)
 
 

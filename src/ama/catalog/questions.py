@@ -120,11 +120,11 @@ class Questions:
     def at(self, view: LogView) -> Self:
         """Return what asks the same of a log that was just read, and remembers the same."""
         questions = copy(self)
-        questions._remote = self._remote.as_of(view)
+        questions._remote = self._remote.at(view)
         return questions
 
     def _ask(self, question: Question[Answer]) -> Answer:
-        return self._catalog().ask(question, self._remote.glance())
+        return self._catalog().ask(question, self._remote.view(only_reading=True))
 
     def _once(self, key: tuple[object, ...], question: Question[Answer]) -> Answer:
         """Ask what has the same answer until somebody publishes."""
@@ -255,7 +255,7 @@ class Questions:
             StorageError: the store can't be reached.
             IntegrityError: its log is damaged.
         """
-        view = self._remote.glance()
+        view = self._remote.view(only_reading=True)
         if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
             raise gone(self._remote.url)  # not its log alone is missing
         view.require_whole()

@@ -132,7 +132,7 @@ def push(
 
 def _repair_log(remote: str | None) -> None:
     from ama.cli.output import terminal_progress
-    from ama.operations.repair import repair_log
+    from ama.transfer.log_repair import repair_log
 
     settings = load_settings()
     done = repair_log(remote, settings=settings, progress=terminal_progress())

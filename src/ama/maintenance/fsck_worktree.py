@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ama.errors import AmaError, NotFound, shown
 from ama.format.hashing import seal, short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_tree
+from ama.lineage import ancestry
 from ama.maintenance.fsck_closure import Closure, by_lost, read_assets
 from ama.maintenance.fsck_packs import Fault, PackCheck, give_up, read_indexes
 from ama.results import FsckReport, Problem
@@ -188,12 +189,8 @@ class _Check:
     def _promised(self) -> set[bytes] | None:
         """Return the files that the published asset under all commits has; None: not known."""
         waiting = set(self._waiting())
-        at = self._head.asset if self._head else None
-        while at in waiting:
-            record = self.records.get(at)
-            if record is None or not record.parents:
-                return set()
-            at = record.parents[0]
+        history = ancestry(self._head.asset if self._head else None, self._parents)
+        at = next((asset for asset in history if asset not in waiting), None)
         if at is None:
             return set()
         record = self.records.get(at)
@@ -204,6 +201,10 @@ class _Check:
         except AmaError as error:
             give_up(error)
             return None
+
+    def _parents(self, asset: bytes) -> tuple[bytes, ...]:
+        record = self.records.get(asset)
+        return record.parents if record else ()
 
     def _tree_entries(self, tree: bytes) -> tuple[TreeEntry, ...]:
         for _, data in self._closure.read([tree], Kind.TREE):

@@ -17,6 +17,7 @@ from ama.operations.inspect import is_tracked, staged_changes
 from ama.operations.session import Session
 from ama.operations.upload import settle
 from ama.results import AddResult, RemoveResult, RestoreResult
+from ama.stores.log_view import When
 from ama.stores.revisions import find_alias
 from ama.system.encoding import given, to_system
 from ama.values import Ref, Scalar
@@ -137,8 +138,8 @@ def remove(
         tree,
         paths,
         keep_files=keep_files,
-        head={path: item.id for path, item in session.listing(head.asset).items()},
-        stored=session.stored(head),
+        head={path: item.id for path, item in session.content.listing(head.asset).items()},
+        stored=session.content.stored(head),
         force=force,
     )
     return RemoveResult(removed, not keep_files)
@@ -176,17 +177,17 @@ def _restore(
     tree.require_settled()
     head = tree.head.read().head
     chosen = [tree.relative(path) for path in paths]
-    named = session.contents(source) if source else None
+    named = session.names.contents(source) if source else None
     if staged:
-        base = session.listing(head.asset) if named is None else named
+        base = session.content.listing(head.asset) if named is None else named
         done = restoring.restore_staged(
             tree,
             chosen,
             base,
-            session.sources(),
+            session.content.sources(),
             wanted=_wanted,
-            promised=set(session.stored(head).values()),
-            in_asset=session.in_asset(head),
+            promised=set(session.content.stored(head).values()),
+            in_asset=session.content.in_asset(head),
             force=force,
         )
     else:
@@ -194,10 +195,12 @@ def _restore(
             tree,
             chosen,
             named,
-            session.sources(),
+            session.content.sources(),
             wanted=_wanted,
-            base=session.listing(head.asset),
-            kept=restoring.Kept(session.stored(head), session.in_asset(head), force),
+            base=session.content.listing(head.asset),
+            kept=restoring.Kept(
+                session.content.stored(head), session.content.in_asset(head), force
+            ),
             progress=session.progress,
         )
     return RestoreResult(done.restored, done.deleted, done.left_out)
@@ -300,7 +303,7 @@ def link(
     """Note that the next asset was made from the one that a name means; return the link."""
     session.tree.require_settled()
     asset = find(session, name, class_name, alias=alias)
-    session.require_live(asset)
+    session.content.require_live(asset)
     made = take(session, asset, label)
     note(session, lambda notes: replace(notes, refs=with_ref(notes.refs, made)))
     return made
@@ -330,14 +333,14 @@ def find(session: Session, name: str, class_name: str | None, *, alias: bool) ->
     _, head = session.tree.head.read()
     if name.startswith("@") and class_name is not None:
         name = class_name + name
-    view = session.fresh_view(head)
-    url = session.url(None, head)
+    view = session.stores.default_view(head, When.NOW)
+    url = session.stores.url(None, head)
     if view is not None and "@" not in name and (alias or class_name is not None):
         return find_alias(view, name, url, class_name)[1]
     plain = not any(mark in name for mark in "/@~") and name != "HEAD"
     if view is not None and plain and name not in view.class_names and not _is_id(name):
         return find_alias(view, name, url, or_class=True)[1]
-    return session.resolve(name, fresh=True)
+    return session.names.resolve(name, When.NOW)
 
 
 def _is_id(name: str) -> bool:
@@ -350,7 +353,7 @@ def take(session: Session, asset: bytes, label: str) -> RefLink:
     if asset == head.asset:
         # What HEAD is made of is its parent already, and says so in its history.
         raise InvalidInput("the next asset comes from HEAD anyway, and needs no link to it")
-    found = session.sources().asset(asset)
+    found = session.content.sources().asset(asset)
     with session.tree.objects.writing() as writer:
         waiting = [asset]
         while waiting:
@@ -358,7 +361,7 @@ def take(session: Session, asset: bytes, label: str) -> RefLink:
             if at in session.tree.objects or at in writer:
                 continue
             try:
-                record = session.sources().asset(at)
+                record = session.content.sources().asset(at)
             except AmaError:
                 if at == asset:
                     raise
@@ -391,7 +394,7 @@ def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:
         or (len(name) >= 7 and ref.asset.startswith(name.lower()))
     ]
     if not named and "@" in name:
-        asset = session.resolve(name).hex()
+        asset = session.names.resolve(name).hex()
         named = [ref for ref in refs if ref.asset == asset]
     if not named:
         raise NotFound(f"{shown(name)} is not linked", hint=Hint("list-refs"))

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import islice
 
 from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import EntryKind
 from ama.format.state import ClassState
-from ama.operations import inspect
+from ama.lineage import ancestry
 from ama.operations.session import Session
 from ama.storage.urls import is_read_only
 from ama.stores.description import Describer
+from ama.stores.log_view import When
 from ama.stores.sources import Sources
 from ama.system import disk
 from ama.system.encoding import to_system
@@ -33,7 +35,7 @@ def head_info(session: Session, head: Head) -> AssetInfo | None:
     """Return HEAD's asset as this machine knows it, without asking a store."""
     if head.asset is None:
         return None
-    return session.info(head.asset, session.describer(head, fresh=False))
+    return session.content.info(head.asset, session.stores.describer(head, When.LAST_SEEN))
 
 
 def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
@@ -44,14 +46,14 @@ def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
     except InvalidInput:
         return False
     head = tree.head.read().head
-    return relative in tree.index.read().entries or relative in session.listing(head.asset)
+    return relative in tree.index.read().entries or relative in session.content.listing(head.asset)
 
 
 def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo | None:
     """Return HEAD's asset as a store has it that was seen, else as HEAD itself knows it."""
     if head.asset is None:
         return None
-    info = session.info(head.asset, Describer(None))
+    info = session.content.info(head.asset, Describer(None))
     number = state.number(head.asset) if state else None
     record = state.record(number) if state and number else None
     if record is None:
@@ -74,10 +76,10 @@ def status(session: Session) -> Status:
     index = tree.index.read()
     found = compare_worktree(tree, index)
     notes = index.notes_for(head)
-    refs = session.describer(head, fresh=False).refs(notes.refs) if notes.refs else ()
+    refs = session.stores.describer(head, When.LAST_SEEN).refs(notes.refs) if notes.refs else ()
     skipped = sum(entry.skipped for entry in index.entries.values())
-    remote = session.known_url(head)
-    state = session.known_state(remote, head.class_name) if head.number and remote else None
+    remote = session.stores.known_url(head)
+    state = session.stores.known_class(remote, head.class_name) if head.number and remote else None
     return Status(
         root=tree.root,
         class_name=head.class_name,
@@ -116,7 +118,7 @@ def _left_behind(session: Session, head: Head, state: ClassState | None) -> int 
 
 def _waiting(session: Session, head: Head) -> Iterator[AssetInfo]:
     for commit in head.unpublished:
-        info = session.info(commit.asset, Describer(None), sized=False)
+        info = session.content.info(commit.asset, Describer(None), sized=False)
         yield replace(info, aliases=commit.aliases)
 
 
@@ -125,7 +127,7 @@ def _by_reference(session: Session, head: Head, index: Index) -> int:
     waiting = [e for e in index.entries.values() if not e.stored and not e.skipped]
     if not waiting or index.tree_of == head.asset is not None:
         return 0
-    stored = set(session.stored(head).values())
+    stored = set(session.content.stored(head).values())
     return sum(entry.id not in stored for entry in waiting)
 
 
@@ -133,7 +135,7 @@ def staged_changes(session: Session, head: Head, index: Index) -> tuple[Change, 
     """Return what the next commit or upload would change."""
     if head.asset is not None and index.tree_of == head.asset:
         return ()
-    return compare_listings(session.listing(head.asset), staged_files(index))
+    return compare_listings(session.content.listing(head.asset), staged_files(index))
 
 
 def diff(
@@ -151,7 +153,7 @@ def diff(
     wanted = [tree.relative(path) for path in paths]
     if new is not None and old is not None:
         return _between(session, old, new, wanted, index)
-    before = {} if old is None else session.contents(old)
+    before = {} if old is None else session.names.contents(old)
     if staged and old is None:
         changes = staged_changes(session, head, index)
     elif staged:
@@ -167,8 +169,11 @@ def _between(
     session: Session, old: str, new: str, wanted: Sequence[str], index: Index
 ) -> tuple[Change, ...]:
     """Return what differs between two assets; directories that are the same take no time."""
-    trees = session.live_tree(session.resolve(old)), session.live_tree(session.resolve(new))
-    read = session.sources().tree
+    trees = (
+        session.content.live_tree(session.names.resolve(old)),
+        session.content.live_tree(session.names.resolve(new)),
+    )
+    read = session.content.sources().tree
     changes = compare_listings(*differing("", (top_of(trees[0]), top_of(trees[1])), read, read))
     known: set[str] = set(index.entries) if wanted else set()
     for tree in trees if wanted else ():
@@ -219,14 +224,16 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
 def log(session: Session, name: str, limit: int | None) -> list[AssetInfo]:
     """Return an asset and those that it came from, newest first."""
     head = session.tree.head.read().head
-    at: bytes | None = session.resolve(name)
-    describer = session.describer(head)
-    found: list[AssetInfo] = []
-    while at is not None and (limit is None or len(found) < limit):
-        info = session.info(at, describer, sized=False)
-        found.append(info)
-        at = bytes.fromhex(info.parents[0]) if info.parents else None
-    return found
+    asset = session.names.resolve(name)
+    describer = session.stores.describer(head, When.NOW_ELSE_LAST_SEEN)
+
+    def info(each: bytes) -> AssetInfo:
+        return session.content.info(each, describer, sized=False)
+
+    def parents(found: AssetInfo) -> Iterator[AssetInfo]:
+        return (info(bytes.fromhex(parent)) for parent in found.parents)
+
+    return list(islice(ancestry(info(asset), parents), limit))
 
 
 _PIECE = 1024 * 1024
@@ -254,16 +261,16 @@ def diff_contents(
     staged: bool,
     paths: Iterable[str | os.PathLike[str]],
 ) -> Iterator[FileDiff]:
-    """Return what differs within the files that `inspecting.diff` returns for the same."""
-    changes = inspect.diff(session, old, new, staged=staged, paths=paths)
+    """Return what differs within the files that `diff` returns for the same."""
+    changes = diff(session, old, new, staged=staged, paths=paths)
     _, head = session.tree.head.read()
     index = session.tree.index.read()
     if old is not None:
-        before = _asset_side(session, session.resolve(old))
+        before = _asset_side(session, session.names.resolve(old))
     else:
         before = _asset_side(session, head.asset) if staged else _staged_side(session, index)
     if new is not None:
-        after = _asset_side(session, session.resolve(new))
+        after = _asset_side(session, session.names.resolve(new))
     else:
         after = _staged_side(session, index) if staged else _worktree_side(session.tree)
     return compare_changes(changes, before, after)
@@ -303,10 +310,10 @@ def _comparison(change: Change, old: Side, new: Side) -> ContentDiff:
 
 
 def _asset_side(session: Session, asset: bytes | None) -> Side:
-    files = cache(lambda: session.listing(asset))
+    files = cache(lambda: session.content.listing(asset))
 
     def read(path: str) -> Iterable[bytes]:
-        return session.read(session.find(asset, path))
+        return session.content.read(session.content.find(asset, path))
 
     return Side(read, files)
 
@@ -318,7 +325,7 @@ def _staged_side(session: Session, index: Index) -> Side:
         item = files[path]
         if not index.entries[path].stored and _is_here(session.tree, item):
             return _read_here(session.tree, path)
-        return session.read(item) if item.id in session.sources() else None
+        return session.content.read(item) if item.id in session.content.sources() else None
 
     return Side(read, lambda: files)
 
@@ -361,7 +368,9 @@ def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> 
         return False
     # A parent is published before its children, so nothing is read where the target is newer.
     numbers = {record.id: at for at, record in enumerate(state.assets)}
-    while asset is not None and numbers.get(asset, -1) > numbers[target]:
-        parents = sources.asset(asset).parents
-        asset = parents[0] if parents else None
-    return asset == target
+    older = (
+        each
+        for each in ancestry(asset, sources.parents)
+        if numbers.get(each, -1) <= numbers[target]
+    )
+    return next(older, None) == target

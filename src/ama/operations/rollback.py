@@ -13,7 +13,7 @@ from ama.errors import AmaError, Conflict, IntegrityError, NotFound
 from ama.operations.session import Session
 from ama.results import AliasChange
 from ama.stores.description import Describer
-from ama.stores.log_view import LogView
+from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.transfer import publish
 from ama.transfer.pending import numbered, resume
@@ -43,8 +43,8 @@ def accept(store: Remote) -> Accepted:
     view = store.view()
     if view.damage is None:
         return Accepted(view)
-    before = store.log.cached_view()
-    view = store.log.view_anew()
+    before = store.log.view(When.LAST_SEEN)
+    view = store.log.accept()
     if before is None:
         return Accepted(view)
     return Accepted(view, tuple(_lost_assets(before, view)), tuple(_lost_aliases(before, view)))
@@ -85,10 +85,10 @@ def keep_lost_commits(session: Session, url: str, view: LogView) -> None:
         url: the store's URL.
         view: its log, which was just taken as it is.
     """
-    session.saw(url, view)
-    session.forget_sources()
+    session.stores.saw(url, view)
+    session.content.forget()
     with suppress(Conflict):
-        resume(session.tree, session.open)
+        resume(session.tree, session.stores.open)
     if session.tree.noted(PUBLISH) is not None:
         return  # it publishes on top of what the store has, or is given up
     generation, head = session.tree.head.read()
@@ -116,8 +116,8 @@ def keep_lost_files(session: Session, head: Head) -> None:
         return
     wanted: set[bytes] = set()
     with suppress(NotFound, IntegrityError):
-        wanted = {item.id for item in session.listing(head.asset).values()}
-    wanted -= set(session.stored(head).values())
+        wanted = {item.id for item in session.content.listing(head.asset).values()}
+    wanted -= set(session.content.stored(head).values())
     for entry in waiting:
         if entry.id in wanted:
             alone = replace(index, entries={entry.path: entry})
@@ -127,9 +127,9 @@ def keep_lost_files(session: Session, head: Head) -> None:
 
 def lost_commits(session: Session, head: Head) -> Iterator[bytes]:
     """Yield HEAD's asset and those before it that no store is known to have or to have had."""
-    is_published = session.known_as_published(head, or_deleted=True)
+    is_published = session.content.known_as_published(head, or_deleted=True)
     with suppress(AmaError):
-        for asset in session.history(head.asset):
+        for asset in session.content.history(head.asset):
             if is_published(asset):
                 return
             yield asset

@@ -11,13 +11,14 @@ from functools import partial
 from ama.errors import AmaError, Conflict, Hint, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
 from ama.format.state import ClassState
+from ama.lineage import ancestry
 from ama.operations.edit import facts_of, named
 from ama.operations.inspect import is_ahead
 from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.session import Session
 from ama.results import FetchResult, SwitchResult
 from ama.stores.description import Describer
-from ama.stores.log_view import LogView
+from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.stores.revisions import class_state, require_live
 from ama.stores.sources import Sources
@@ -60,8 +61,8 @@ def _switch(session: Session, name: str, *, force: bool) -> SwitchResult:
     if begun and again:
         asset = begun
     else:
-        asset = session.resolve(name, fresh=True)
-        session.require_live(asset)
+        asset = session.names.resolve(name, When.NOW)
+        session.content.require_live(asset)
     alias = name.partition("@")[2].partition("~")[0] if "~" not in name else ""
     return _move(session, at, asset, alias or None, by=f"switch {name}", force=force)
 
@@ -69,7 +70,7 @@ def _switch(session: Session, name: str, *, force: bool) -> SwitchResult:
 def _settle(tree: Worktree, session: Session) -> None:
     """Settle what a crash left behind, but a checkout: that is gone on with."""
     tree.require_started()
-    resume(tree, session.open)
+    resume(tree, session.stores.open)
 
 
 def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
@@ -97,10 +98,10 @@ def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
         if not live:
             raise NotFound(f"{head.class_name} has no asset in {store.url}")
         target = live[-1]
-    elif is_ahead(session.sources(), state, head, target):
+    elif is_ahead(session.content.sources(), state, head, target):
         describer = Describer(view)
-        here = session.info(head.asset or target, describer)
-        return SwitchResult(here, here, (), session.info(target, describer))
+        here = session.content.info(head.asset or target, describer)
+        return SwitchResult(here, here, (), session.content.info(target, describer))
     if target != head.asset:
         require_live(view, head.class_name, target, store.url)
     if head.unpublished and target != head.asset:
@@ -111,9 +112,9 @@ def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
                 hint=Hint("push-them"),
             )
         describer = Describer(view)
-        now = session.info(head.asset, describer) if head.asset else None
+        now = session.content.info(head.asset, describer) if head.asset else None
         if now is not None:
-            return SwitchResult(now, now, (), session.info(target, describer))
+            return SwitchResult(now, now, (), session.content.info(target, describer))
     return _move(session, at, target, head.alias, by="pull", force=force, origin=store.url)
 
 
@@ -137,7 +138,7 @@ def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
     With `force` a log is taken as it is that isn't the one which this machine saw.
     """
     head = session.tree.head.read().head
-    before = session.remembered_view(head)
+    before = session.stores.default_view(head, When.LAST_SEEN)
     known = (
         {record.id for record in before.class_state(head.class_name).assets} if before else set()
     )
@@ -167,19 +168,13 @@ def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:
-    url = session.settings.remote_url(remote) if remote else session.url(None, head)
-    view = session.look_at(url)
-    return session.open(url), view
+    url = session.stores.url(remote or None, head)
+    view = session.stores.view(url)
+    return session.stores.open(url), view
 
 
 def _comes_from(session: Session, asset: bytes | None, ancestor: bytes) -> bool:
-    sources = session.sources()
-    while asset is not None:
-        if asset == ancestor:
-            return True
-        parents = sources.asset(asset).parents
-        asset = parents[0] if parents else None
-    return False
+    return ancestor in ancestry(asset, session.content.sources().parents)
 
 
 def _move(
@@ -194,14 +189,14 @@ def _move(
 ) -> SwitchResult:
     tree = session.tree
     _, head = at
-    sources, found = _sources_for(session, asset, origin or session.url(None, head))
-    session.use_sources(sources)
-    old_files = session.listing(head.asset)
+    sources, found = _sources_for(session, asset, origin or session.stores.url(None, head))
+    session.content.use(sources)
+    old_files = session.content.listing(head.asset)
     _check_kept(session, head, asset, force=force)
     target = sources.asset(asset)
     url, number = found or (head.origin, None)
     elsewhere = ("download", f"{target.class_name}/{number or asset.hex()[:12]}", "-o", "DIR")
-    new_files = session.listing(
+    new_files = session.content.listing(
         asset,
         wanted=bool(tree.index.read().include),
         hint=Hint("download-a-part", command=elsewhere),
@@ -217,7 +212,7 @@ def _move(
             index,
             new_files.values(),
             wanted=selector(index.include, index.exclude, metadata_only=index.metadata_only),
-            stored=(session.stored(head), _arriving(session, begun) or {}),
+            stored=(session.content.stored(head), _arriving(session, begun) or {}),
             base=old_files,
             force=force,
             instead=elsewhere,
@@ -246,26 +241,23 @@ def _move(
             return replace(latest, entries=fresh, tree_of=asset, notes=Notes())
 
         checkout.finish(changed, moved)
-    describer = session.describer(moved, fresh=False)
-    old = session.info(head.asset, describer) if head.asset else None
+    describer = session.stores.describer(moved, When.LAST_SEEN)
+    old = session.content.info(head.asset, describer) if head.asset else None
     return SwitchResult(
         old,
-        session.info(asset, describer),
+        session.content.info(asset, describer),
         compare_listings(old_files, new_files),
         overwritten=plan.lost,
         dropped=named(index.notes_for(head)),
-        instead=_instead(session, session.seen_view(origin or session.url(None, head)), asset),
+        instead=_instead(session, asset, origin or session.stores.url(None, head)),
     )
 
 
-def _instead(session: Session, view: LogView | None, asset: bytes) -> AssetInfo | None:
-    """Return what is to be used instead of an asset that is deprecated; None of another one."""
-    describer = Describer(view)
-    name = session.sources().asset(asset).class_name
-    if view is None or describer.status(name, asset) != "deprecated":
-        return None
-    newest = view.class_state(name).newest_active()
-    return None if newest is None else session.info(newest.id, describer, sized=False)
+def _instead(session: Session, asset: bytes, url: str) -> AssetInfo | None:
+    describer = Describer(session.stores.known(url))
+    class_name = session.content.sources().asset(asset).class_name
+    newest = describer.instead_of(class_name, asset)
+    return None if newest is None else session.content.info(newest, describer, sized=False)
 
 
 def _begun(tree: Worktree) -> tuple[bytes | None, str]:
@@ -285,7 +277,7 @@ def _begun(tree: Worktree) -> tuple[bytes | None, str]:
 def _arriving(session: Session, begun: bytes | None) -> dict[str, bytes]:
     """Return the files that an interrupted checkout may have placed: they can be had again."""
     with suppress(AmaError):
-        return {path: item.id for path, item in session.listing(begun).items()}
+        return {path: item.id for path, item in session.content.listing(begun).items()}
     return {}
 
 
@@ -328,10 +320,10 @@ def _check_nothing_staged(
 def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublished, ...]:
     """Return the commits from an asset back to what is published, and the aliases that wait."""
     noted = {commit.asset: commit for commit in head.unpublished}
-    is_published = session.known_as_published(head)
+    is_published = session.content.known_as_published(head)
     found: list[Unpublished] = []
     published = False
-    for at in session.history(asset):
+    for at in session.content.history(asset):
         published = published or is_published(at)
         if not published:
             found.append(noted.pop(at, Unpublished(at)))
@@ -362,13 +354,13 @@ def _sources_for(
     """
     store = session.tree.objects.store
     try:
-        view = session.look_at(url)
+        view = session.stores.view(url)
     except NotFound:
-        return session.sources(), None
-    remote = session.open(url)
+        return session.content.sources(), None
+    remote = session.stores.open(url)
     for name, state in view.class_states().items():
         number = state.number(asset)
         if number is not None:
             of_asset = partial(objects_of, remote, view, Target(name, asset, number))
-            return Sources(store, [of_asset, *session.openers(url)]), (remote.url, number)
-    return session.sources(), None
+            return Sources(store, [of_asset, *session.stores.openers(url)]), (remote.url, number)
+    return session.content.sources(), None

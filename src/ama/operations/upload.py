@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ama.errors import (
@@ -19,20 +19,19 @@ from ama.errors import (
     StorageError,
 )
 from ama.format.objects import Kind
-from ama.operations.repair import mend_log
 from ama.operations.rollback import keep_lost_files
 from ama.operations.session import Session, now
 from ama.results import CommitResult, NoCode, UploadResult
 from ama.storage.protocol import Storage
 from ama.stores.creation import Unmade
 from ama.stores.description import Describer
-from ama.stores.log_view import LogView
+from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.encoding import from_system
 from ama.system.git import Code
 from ama.transfer import publish
-from ama.transfer.log_repair import refuse_lost
+from ama.transfer.log_repair import Mended, mend, refuse_lost
 from ama.transfer.pending import resume
 from ama.transfer.publish import Found, Publication, Published, Who
 from ama.transfer.repair import Repair, WorktreeFiles, rebuild
@@ -56,7 +55,7 @@ def settle(session: Session, *, publishes: bool = False, starting: str | None = 
         starting: the class that an asset is to be started of.
     """
     session.tree.require_writable()
-    resume(session.tree, session.open, publishes=publishes)
+    resume(session.tree, session.stores.open, publishes=publishes)
     session.tree.require_settled(starting)
 
 
@@ -69,7 +68,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "committed")
     Incoming.give_up(tree)
-    stored = set(session.stored(head).values())
+    stored = set(session.content.stored(head).values())
     code = _code(session, code_dir)
     made = publish.commit(
         tree,
@@ -80,17 +79,17 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
         published=stored.__contains__,
         progress=session.progress,
     )
-    session.forget_sources()
+    session.content.forget()
     if made is not None:
         tree.index.update(lambda latest: latest.known_as(made, index.entries))
     asset = made or head.asset
     if asset is None:
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
-    describer = session.describer(head, fresh=False)
-    info = session.info(asset, describer)
+    describer = session.stores.describer(head, When.LAST_SEEN)
+    info = session.content.info(asset, describer)
     waiting = {commit.asset: commit.aliases for commit in tree.head.read().head.unpublished}
-    store = session.remembered(head)
-    seen = store.log.cached_view() if store else None
+    store = session.stores.last_seen(head)
+    seen = store.view() if store else None
     same = _same_here(session, store, seen, made) if made and store and seen else ()
     left = _left_out(session, index)
     return CommitResult(
@@ -130,7 +129,7 @@ def upload(
     tip = made or head.asset
     if tip is None:
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
-    session.forget_sources()
+    session.content.forget()
     named = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
     waiting = (*head.unpublished, *named)
     wanted = Publication(tip, waiting, once=once and made is not None and not head.unpublished)
@@ -143,7 +142,7 @@ def upload(
         # What HEAD names is here, whatever becomes of the store; its trees are those just made.
         with tree.objects.writing() as writer:
             writer.add(Kind.ASSET, tip, found.data)
-        session.forget_sources()
+        session.content.forget()
         waiting = (Unpublished(tip, notes.aliases),) if notes.aliases else ()
         wanted = Publication(tip, waiting, made=made)
         result = _publish(session, remote, at, wanted, index, new_store=new_store)
@@ -185,9 +184,9 @@ def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCo
 def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ...]:
     """Return what an asset's parent was made from, if the asset that was made has no refs."""
     with suppress(AmaError):  # the work is done, and this is but a remark
-        if made and head.asset and not session.sources().asset(made).refs:
-            before = session.sources().asset(head.asset).refs
-            return session.describer(head, fresh=False).refs(before) if before else ()
+        if made and head.asset and not session.content.sources().asset(made).refs:
+            before = session.content.sources().asset(head.asset).refs
+            return session.stores.describer(head, When.LAST_SEEN).refs(before) if before else ()
     return ()
 
 
@@ -225,9 +224,9 @@ def push(
     if not repair or new_store:
         return _push(session, remote, new_store=new_store, repair=repair)
     head = session.tree.head.read().head
-    url = _url(session, remote, head)
+    url = session.stores.url(remote or None, head)
     # Before all else, for without its log nothing of it can be read.
-    mended = mend_log(session, url, head.origin)
+    mended = _mend_log(session, url, head)
     try:
         if head.asset is None:
             result = UploadResult(None, (), (), url, 0, 0, False, False)
@@ -238,6 +237,25 @@ def push(
         raise
     refuse_lost(mended, url)
     return replace(result, put_back=mended.done)
+
+
+def _mend_log(session: Session, url: str, head: Head) -> Mended:
+    """Put back what the log of a worktree's store has lost, as far as it can be had.
+
+    Args:
+        session: the worktree.
+        url: the store's URL.
+        head: HEAD.
+
+    Raises:
+        IntegrityError, FormatError, StorageError: see `mend`.
+    """
+    others = [partial(session.stores.storage, place) for place in session.stores.urls(head)]
+    cache_dir = session.settings.cache_dir
+    mended = mend(session.stores.storage(url), cache_dir, others, session.progress)
+    if mended.done:
+        session.stores.forget(url)
+    return mended
 
 
 def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool) -> UploadResult:
@@ -261,10 +279,6 @@ def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool
     return replace(
         result, bytes_sent=sent + more[0] + result.bytes_sent, repaired=objects + more[1]
     )
-
-
-def _url(session: Session, remote: str | None, head: Head) -> str:
-    return session.settings.remote_url(remote) if remote else session.url(None, head)
 
 
 def _repair(
@@ -291,18 +305,18 @@ def _repair(
         IntegrityError: something can't be read there, nor here.
     """
     try:
-        store = session.open(_url(session, remote, at.head))
+        store = session.stores.open(session.stores.url(remote or None, at.head))
     except NotFound:
         return 0, 0
     view = store.view()
     rebuilt = rebuild(store, view, session.progress)
     if lost_only and not rebuilt.lost:
         return 0, 0
-    sources = session.sources()
+    sources = session.content.sources()
     if rebuilt.lost:
         there = rebuilt.objects
-        sources = Sources(session.tree.objects.store, [lambda: there, *session.openers()])
-        session.use_sources(sources)
+        sources = Sources(session.tree.objects.store, [lambda: there, *session.stores.openers()])
+        session.content.use(sources)
     assets = []
     for asset in publish.history(sources, tip):
         class_name = sources.asset(asset).class_name
@@ -312,13 +326,13 @@ def _repair(
     repair = Repair(
         store,
         sources,
-        WorktreeFiles(session.tree.root, session.listing(tip).values()),
+        WorktreeFiles(session.tree.root, session.content.listing(tip).values()),
         assets,
         rebuilt,
         session.progress,
     )
     store.log.append(repair.events, author=session.settings.author(), now=now, view=view)
-    session.forget_sources()
+    session.content.forget()
     if repair.lost:
         first, *more = repair.lost
         others = f" (and {len(more):,} more like it)" if more else ""
@@ -340,17 +354,17 @@ def _publish(
 ) -> UploadResult:
     """Publish what is wanted; with an index, also files whose content is stored nowhere yet."""
     tree, head, tip = session.tree, at.head, wanted.tip
-    url = _url(session, remote, head)
-    session.forget(url)
+    url = session.stores.url(remote or None, head)
+    session.stores.forget(url)
     used = index.notes_for(head) if index else Notes()
     if tip == head.asset and not (wanted.aliases or new_store or used):
-        storage = session.storage(url)
+        storage = session.stores.storage(url)
         view = _where_published(session, storage, head)
         if view is not None:
             return _result(session, Published((), (), view, 0, 0), storage.url, tip, head.alias)
-    store = session.prepare(url, new_store=new_store)
+    store = session.stores.prepare(url, new_store=new_store)
     unmade = store.storage if isinstance(store.storage, Unmade) else None
-    stored = cache(lambda: set(session.stored(head).values()))
+    stored = cache(lambda: set(session.content.stored(head).values()))
     here = publish.from_worktree(tree, index, lambda i: i in stored()) if index else []
     if index is None:
         keep_lost_files(session, head)
@@ -360,7 +374,7 @@ def _publish(
             store,
             at,
             replace(wanted, here=tuple(here), used=used),
-            session.sources(),
+            session.content.sources(),
             _who(session),
             session.progress,
         )
@@ -381,10 +395,10 @@ def _publish(
         if unmade is None or not unmade.is_overtaken():
             raise
         # Two made the store at the same time, and nothing was sent yet: publish to the other's.
-        session.forget_sources()
+        session.content.forget()
         return _publish(session, remote, at, wanted, index, new_store=False)
-    session.forget_sources()
-    session.saw(store.url, done.view)
+    session.content.forget()
+    session.stores.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
     result = replace(result, elsewhere=_elsewhere(session, head, result.published))
     same = _same_there(session, store, done.view, tip) if tip in done.assets else ()
@@ -394,10 +408,10 @@ def _publish(
 def _elsewhere(session: Session, head: Head, published: Sequence[AssetInfo]) -> dict[str, str]:
     """Return which store was seen to have the refs of assets that the remote has not."""
     found: dict[str, str] = {}
-    places = [url for url in dict.fromkeys([head.origin, *session.settings.urls()]) if url]
+    places = session.stores.urls(head)
     for ref in (ref for asset in published for ref in asset.refs if ref.number is None):
         for url in places:
-            state = session.known_state(url, ref.class_name)
+            state = session.stores.known_class(url, ref.class_name)
             if state is not None and state.number(bytes.fromhex(ref.asset)) is not None:
                 found.setdefault(ref.asset, url)
     return found
@@ -412,7 +426,7 @@ def _same_there(
     which the publication has read, tell whether it had this tree before; only then it is asked.
     """
     found = _same_here(session, store, view, tip)
-    asset = session.sources().asset(tip)
+    asset = session.content.sources().asset(tip)
     if found or not any(
         asset.tree in index and tip not in index for index in store.indexes(view.root.indexes)
     ):
@@ -425,7 +439,7 @@ def _same_there(
 
 def _same_here(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
     """Return the other assets of a class that have the same tree, as far as this machine knows."""
-    asset, describer = session.sources().asset(tip), Describer(view)
+    asset, describer = session.content.sources().asset(tip), Describer(view)
     return tuple(
         describer.info(other, found)
         for other, found in store.remembered_assets(view, asset.class_name, MOST_COMPARED)
@@ -440,18 +454,18 @@ def _where_published(session: Session, storage: Storage, head: Head) -> LogView 
     """
     if head.asset is None or head.origin != storage.url or head.unpublished:
         return None
-    remote = Remote.remembered(storage, session.settings.cache_dir)
-    view = remote.log.confirmed_view() if remote else None
-    if view is None or view.class_state(head.class_name).number(head.asset) is None:
+    remote = Remote.last_seen(storage, session.settings.cache_dir)
+    view = remote.view() if remote else None
+    if remote is None or view is None or not remote.log.ends_as(view):
         return None
-    return view
+    return view if view.class_state(head.class_name).number(head.asset) else None
 
 
 def _result(
     session: Session, done: Published, url: str, tip: bytes, followed: str | None
 ) -> UploadResult:
     describer = Describer(done.view)
-    published = tuple(session.info(asset, describer) for asset in done.assets)
+    published = tuple(session.content.info(asset, describer) for asset in done.assets)
     before = (
         describer.ref(bytes.fromhex(parent), asset.class_name, "")
         for asset in published
@@ -460,7 +474,7 @@ def _result(
     )
     default = session.settings.default_store
     return UploadResult(
-        asset=session.info(tip, describer),
+        asset=session.content.info(tip, describer),
         published=published,
         aliases=done.aliases,
         remote=url,

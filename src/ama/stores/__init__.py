@@ -5,7 +5,8 @@
 - **log**: the hash-chained sequence of entries; what it names is visible, and nothing else is.
 - **HINT**: a number that the log has reached, to find its end faster. It may be old.
 - **checkpoint**: the folded state at every 64th entry: derived, replaceable, checked when used.
-- **view**: the log as it was at one moment: a folded state and the entries after it.
+- **view**: the log as it was at one moment: a folded state and the entries after it. That is now,
+  or the moment at which this machine saw it last.
 - **cache**: what this machine remembers of a store. Deleting it costs only time.
 - **source**: where the bytes of an object come from: the packs of a worktree, or a store.
 - **revision**: a way to name an asset: `models/7`, `models@best`, `HEAD~2`, a prefix of an id.

@@ -69,6 +69,14 @@ class Describer:
         record = self.record(class_name, asset)
         return record.status if record else "active"
 
+    def instead_of(self, class_name: str, asset: bytes) -> bytes | None:
+        """Return what is to be used instead of an asset that is deprecated; None of another one."""
+        if self.status(class_name, asset) != "deprecated":
+            return None
+        state = self._class(class_name)[0]
+        newest = state.newest_active() if state else None
+        return newest.id if newest else None
+
     def info(self, asset_id: bytes, asset: Asset, size: int | None = None) -> AssetInfo:
         """Return everything about an asset but its files."""
         record = self.record(asset.class_name, asset_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Literal, overload
 
 from ama.errors import (
     UPGRADE,
@@ -37,7 +38,7 @@ from ama.stores.log_files import (
     read_readable,
     state_name,
 )
-from ama.stores.log_view import LogView
+from ama.stores.log_view import LogView, When
 
 CHECKPOINT_EVERY = 64
 PROBES = (1, 2, 4, 8, 16, 32, 64)
@@ -90,16 +91,46 @@ class LogReader:
 
     # Reading
 
-    def view(self, hint: bytes | None = None) -> LogView:
-        """Return the log as it is now.
+    @overload
+    def view(
+        self,
+        when: Literal[When.NOW] = ...,
+        *,
+        hint: bytes | None = ...,
+        only_reading: bool = ...,
+    ) -> LogView: ...
+
+    @overload
+    def view(self, when: Literal[When.LAST_SEEN]) -> LogView | None: ...
+
+    def view(
+        self,
+        when: When = When.NOW,
+        *,
+        hint: bytes | None = None,
+        only_reading: bool = False,
+    ) -> LogView | None:
+        """Return the log of some moment; None where this machine has not seen it yet.
+
+        A damaged log is returned with its `damage`, and is not remembered.
 
         Args:
+            when: now, or as this machine saw it last.
             hint: HINT's bytes, where the caller has just read them.
+            only_reading: whether it is enough that the log still ends as this machine saw it last,
+                see `ends_as`: that takes one round trip if nothing happened. Who decides something
+                doesn't say so.
 
         Raises:
-            IntegrityError: the log has a hole, or is not the one that this machine saw before.
+            StorageError: it can't be reached.
             FormatError: the store needs a newer version of ama.
         """
+        if when is When.LAST_SEEN:
+            return self._remembered()
+        if only_reading:
+            seen = self._remembered()
+            if seen is not None and self.ends_as(seen, hint):
+                return seen
         if hint is None:
             (found,) = read_readable(self._storage, [HINT])
             hint = found or b""
@@ -114,7 +145,7 @@ class LogReader:
             self._remember(view)
         return view
 
-    def view_anew(self) -> LogView:
+    def accept(self) -> LogView:
         """Return the log as it is now, and forget what this machine saw of another one.
 
         Raises:
@@ -129,29 +160,21 @@ class LogReader:
         self._keep(view)
         return view
 
-    def cached_view(self) -> LogView | None:
-        """Return the log as this machine saw it last, without asking the storage."""
-        return self._remembered()
-
-    def confirmed_view(self, hint: bytes | None = None) -> LogView | None:
-        """Return the log as this machine saw it last, if it still ends so; else None.
+    def ends_as(self, seen: LogView, hint: bytes | None = None) -> bool:
+        """Whether the log still ends as it was seen; never of one that has no entry.
 
         This asks for its last entry and the next one, and not for what may lie past a hole: who
-        decides something asks for `view`.
+        decides something takes a `view` of now.
 
         Args:
+            seen: the log as it was seen.
             hint: HINT's bytes, where the caller has just read them: they may tell it already.
         """
-        known = self._remembered()
-        if known is None or known.number == 0:
-            return None
-        if hint and decode_hint(hint)[0] > known.number:
-            return None
-        names = [entry_name(number) for number in (known.number, known.number + 1)]
+        if seen.number == 0 or (hint and decode_hint(hint)[0] > seen.number):
+            return False
+        names = [entry_name(number) for number in (seen.number, seen.number + 1)]
         last, following = self._storage.read([Range(name) for name in names])
-        if self._changed(known, last) is not None or following is not None:
-            return None
-        return known
+        return self._changed(seen, last) is None and following is None
 
     def read_entry(self, number: int) -> Entry:
         """Return one entry.

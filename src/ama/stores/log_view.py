@@ -1,13 +1,31 @@
-"""The log as seen at one moment: a folded state and the entries after it, classes on demand."""
+"""The log as seen at one moment: a folded state and the entries after it, classes on demand.
+
+`When` says of which moment. Whoever decides something looks at the log as it is `NOW`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from enum import Enum
 
 from ama.errors import AmaError
 from ama.format.entries import Entry
 from ama.format.state import ClassState, Root, fold_class, fold_root, touched_classes
+
+
+class When(Enum):
+    """The moment of which a view shows a log."""
+
+    NOW = "now"
+    """As it is: the store is asked."""
+
+    LAST_SEEN = "last seen"
+    """As this machine saw it last: the store is not asked."""
+
+    NOW_ELSE_LAST_SEEN = "now, else last seen"
+    """As it is or, where the store can't be asked, as this machine saw it last."""
+
 
 Loader = Callable[[Root, Iterable[str]], Mapping[str, ClassState]]
 

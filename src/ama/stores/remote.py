@@ -32,7 +32,7 @@ from ama.storage.protocol import Range, Storage
 from ama.stores.cache import Cache
 from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_reader import way_back
-from ama.stores.log_view import LogView
+from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import ObjectStore, index_name
 
@@ -197,15 +197,20 @@ class Remote:
         return remote
 
     @classmethod
-    def remembered(cls, storage: Storage, cache_dir: Path | None) -> Remote | None:
-        """Return the store that this machine saw last in a storage, as it was, without asking."""
+    def last_seen(cls, storage: Storage, cache_dir: Path | None) -> Remote | None:
+        """Return the store in a storage as this machine saw it last, without asking for it.
+
+        None where it saw none, or nothing of its log.
+        """
         format_bytes = _seen(storage, cache_dir)
         if format_bytes is None:
             return None
         try:
-            return _AsSeen.of(storage, format_bytes, cache_dir)
+            remote = cls.of(storage, format_bytes, cache_dir)
         except (IntegrityError, FormatError):
             return None
+        view = remote.log.view(When.LAST_SEEN)
+        return None if view is None else remote.at(view)
 
     @staticmethod
     def seen(storage: Storage, cache_dir: Path | None) -> bytes | None:
@@ -246,22 +251,19 @@ class Remote:
         """Where the store is."""
         return self.storage.url
 
-    def view(self) -> LogView:
-        """Return the log as it is now."""
-        hint, self._hint = self._hint, None
-        return self.log.view(hint)
+    def view(self, *, only_reading: bool = False) -> LogView:
+        """Return the log as it is now.
 
-    def glance(self) -> LogView:
-        """Return the log as it is now, for who only reads: one round trip if nothing happened.
-
-        Who decides something asks for `view`, see `LogReader.confirmed_view`.
+        Args:
+            only_reading: whether nothing is decided by it: one round trip then if nothing
+                happened. See `LogReader.view`.
         """
         hint, self._hint = self._hint, None
-        return self.log.confirmed_view(hint) or self.log.view(hint)
+        return self.log.view(hint=hint, only_reading=only_reading)
 
-    def as_of(self, view: LogView) -> Remote:
-        """Return this store as a log says that it is, which isn't asked for again."""
-        return _AsOf(self, view)
+    def at(self, view: LogView) -> Remote:
+        """Return this store as a view of its log shows it; its `view` doesn't ask again."""
+        return _At(self, view)
 
     def record(self, view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
         """Return what the log says of an asset, or None if it isn't published here."""
@@ -406,31 +408,16 @@ class Remote:
         self.cache.put(_asset_file(asset), data)
 
 
-class _AsOf(Remote):
-    """A store as one view of its log has it; what is cached of it is the other's."""
+class _At(Remote):
+    """A store as one view of its log shows it; what is cached of it is the other's."""
 
     def __init__(self, remote: Remote, view: LogView) -> None:
         self.__dict__.update(remote.__dict__)
-        self._seen = view
+        self._view = view
 
-    def view(self) -> LogView:
+    def view(self, *, only_reading: bool = False) -> LogView:
         """Return the view."""
-        return self._seen
-
-    def glance(self) -> LogView:
-        """Return the view."""
-        return self._seen
-
-
-class _AsSeen(Remote):
-    """A store as this machine saw it last: its log is not asked for."""
-
-    def view(self) -> LogView:
-        """Return the log as it was seen last."""
-        view = self.log.cached_view()
-        if view is None:
-            raise StorageError(f"nothing was seen of {self.url} yet")
-        return view
+        return self._view
 
 
 def _no_store(storage: Storage) -> NotFound:

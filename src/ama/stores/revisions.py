@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NoReturn
 
 from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
+from ama.format.objects import Asset
 from ama.format.state import ClassState
+from ama.lineage import ancestry
 from ama.stores.log_view import LogView
 from ama.system.encoding import require_text
 from ama.values import display_name
@@ -26,6 +29,7 @@ _PRINTED = re.compile(
     r"(?:,? @[A-Za-z0-9][A-Za-z0-9._-]{0,99})*"
 ).fullmatch
 _CARETS = re.compile(r"([^~^]+)(\^+)").fullmatch
+ReadAsset = Callable[[bytes], Asset]
 FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
 
 
@@ -255,13 +259,28 @@ def _near_aliases(states: Mapping[str, ClassState], word: str) -> list[str]:
     return [known[alias] for alias in nearest(word, known)]
 
 
-def too_far_back(name: str) -> NotFound:
-    """Return the error for a name whose `~N` is more than there are parents."""
-    start = name.partition("~")[0]
-    return NotFound(
-        f"{shown(name)} goes back further than there are parents",
-        hint=Hint("log-of", asset=start),
-    )
+def go_back(name: str, found: tuple[str, bytes], back: int, read: ReadAsset) -> tuple[str, bytes]:
+    """Return the class and id of the asset that a name means with its `~N`.
+
+    Args:
+        name: the whole name, for errors.
+        found: class and id of the asset that it means without.
+        back: how many first parents to go back from it.
+        read: returns an asset object.
+
+    Raises:
+        NotFound: there are fewer parents.
+    """
+    if not back:
+        return found
+    history = ancestry(found[1], lambda asset: read(asset).parents)
+    asset = next(islice(history, back, None), None)
+    if asset is None:
+        raise NotFound(
+            f"{shown(name)} goes back further than there are parents",
+            hint=Hint("log-of", asset=name.partition("~")[0]),
+        )
+    return read(asset).class_name, asset
 
 
 def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None:

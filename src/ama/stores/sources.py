@@ -174,6 +174,10 @@ class Sources:
         """Return an asset object."""
         return decode_asset(self.read(asset, Kind.ASSET), f"asset {short(asset)}")
 
+    def parents(self, asset: bytes) -> tuple[bytes, ...]:
+        """Return the ids of what an asset is the next version of."""
+        return self.asset(asset).parents
+
     def each_file(
         self, ids: Iterable[bytes], work: Callable[[bytes, bytes], None]
     ) -> Iterator[list[bytes]]:

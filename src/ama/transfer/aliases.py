@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ama.errors import Conflict, Hint, InvalidInput, shown
 from ama.format.entries import ABSENT, Event, Expected, MoveAlias
-from ama.format.objects import Asset
 from ama.format.state import ClassState
+from ama.lineage import ancestry
 from ama.results import AliasChange
 from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
-from ama.stores.revisions import require_live
+from ama.stores.revisions import ReadAsset, require_live
 
 MOST_ANCESTORS = 100
 """So many are looked at for one that an alias was on: each may take a request."""
@@ -36,9 +37,6 @@ class Job:
     aliases: tuple[str, ...] = ()
     deleted: str | None = None
     made: bytes | None = None
-
-
-ReadAsset = Callable[[bytes], Asset]
 
 
 def alias_events(
@@ -97,10 +95,9 @@ def _check_not_moved(
     # Ancestors have lower numbers: beyond the lowest that it was on there's nothing to find.
     lowest = min((state.number(i) or 0 for i in named if i is not None), default=0)
     base = _published_base(view, asset, read)
-    for _ in range(MOST_ANCESTORS):
-        if base is None or base in named or (state.number(base) or 0) <= lowest:
-            break
-        base = next(iter(read(base).parents), None)
+    near = islice(ancestry(base, lambda each: read(each).parents), MOST_ANCESTORS + 1)
+    older = (each for each in near if each in named or (state.number(each) or 0) <= lowest)
+    base = next(older, None)
     if base is None or base not in named or moves[-1].asset == base:
         return
     last = moves[-1]
@@ -119,13 +116,10 @@ def _check_not_moved(
 
 def _published_base(view: LogView, asset: bytes, read: ReadAsset) -> bytes | None:
     """Return the nearest ancestor (or the asset itself) that is published."""
-    at = asset
-    while view.class_state(read(at).class_name).number(at) is None:
-        parents = read(at).parents
-        if not parents:
-            return None
-        at = parents[0]
-    return at
+    for each in ancestry(asset, lambda each: read(each).parents):
+        if view.class_state(read(each).class_name).number(each) is not None:
+            return each
+    return None
 
 
 def check_class_name(view: LogView, name: str) -> None:

@@ -32,6 +32,7 @@ from ama.worktree.head import Head
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, settle, turn
 from ama.worktree.scan import require_no_git
 from ama.worktree.staging import Index
+from ama.worktree.status import compare_listings
 from ama.worktree.trees import A_PART, Listed, selector, trees_below, walk
 
 
@@ -204,7 +205,11 @@ def _bring(
     began = at[1] is not None
     with Checkout(tree, at) as checkout:
         index = tree.index.read()
-        _check_nothing_staged(directory, index, listing)
+        if index.entries and compare_listings({i.path: i for i in listing}, index.entries):
+            raise Conflict(
+                f"{shown(directory)} has staged changes",
+                hint=Hint("commit-there", directory=from_system(directory)),
+            )
         plan = plan_checkout(
             tree,
             index,
@@ -361,15 +366,6 @@ def _begin(tree: Worktree, begun: Begun) -> None:
             ) from None
 
 
-def _check_nothing_staged(directory: Path, index: Index, listing: Sequence[Listed]) -> None:
-    staged = {(path, entry.kind, entry.id) for path, entry in index.entries.items()}
-    if staged and staged != {(item.path, item.kind, item.id) for item in listing}:
-        raise Conflict(
-            f"{shown(directory)} has staged changes",
-            hint=Hint("commit-there", directory=from_system(directory)),
-        )
-
-
 def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
     """Store an asset, its trees and its recipes in a worktree, for work without the remote."""
     store = tree.objects
@@ -474,15 +470,11 @@ def _result(
 
 
 def _instead(remote: Remote, view: LogView, target: Target) -> AssetInfo | None:
-    """Return what is to be used instead of an asset that is deprecated; None of another one."""
     describer = Describer(view)
-    if describer.status(target.class_name, target.asset) != "deprecated":
-        return None
-    newest = view.class_state(target.class_name).newest_active()
+    newest = describer.instead_of(target.class_name, target.asset)
     if newest is None:
         return None
-    found = remote.assets(view, [(target.class_name, newest.id)])
-    return describer.info(newest.id, found[newest.id])
+    return describer.info(newest, remote.assets(view, [(target.class_name, newest)])[newest])
 
 
 def _closure(remote: Remote, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:

@@ -10,11 +10,12 @@ back, and stay away. HINT and the checkpoints are made again from the entries.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from ama.errors import (
@@ -30,7 +31,9 @@ from ama.format.entries import Entry, decode_entry, encode_entry, entry_hash, en
 from ama.format.hashing import seal
 from ama.format.state import ClassState, encode_class_state, encode_root
 from ama.results import PutBack
+from ama.settings import Settings
 from ama.storage.protocol import Range, Storage
+from ama.storage.urls import open_storage
 from ama.stores.cache import Cache, LogMemory, remembered_end
 from ama.stores.log_files import (
     HINT,
@@ -44,6 +47,7 @@ from ama.stores.log_files import (
 from ama.stores.log_reader import CHECKPOINT_EVERY, another_history
 from ama.stores.log_view import LogView
 from ama.stores.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
+from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 
 AT_ONCE = 256
@@ -62,6 +66,55 @@ class Mended:
 
     done: tuple[PutBack, ...] = ()
     lost: tuple[str, ...] = ()
+
+
+def repair_log(
+    remote: str | os.PathLike[str] | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> tuple[PutBack, ...]:
+    """Put back what a store's log has lost, also of a store that can't be opened without it.
+
+    That is its entries, format.json, HINT and checkpoints, as this machine remembers them, or as
+    another configured remote has them. Nothing is put back that isn't proven to be the same bytes.
+    In a worktree, `Repo.push(repair=True)` does the same, and sends lost content again.
+
+    Args:
+        remote: a configured remote's name, or a URL; the default one if it isn't given.
+        settings: what is configured; read by default.
+        progress: is told of long work.
+
+    Returns:
+        What was put back.
+
+    Raises:
+        IntegrityError: something can't be put back; all else was. Or the log's history is another
+            than this machine saw: nothing was.
+        FormatError: the store needs a newer version of ama.
+        StorageError: it can't be reached, or not be written to.
+
+    Example:
+        >>> import ama
+        >>> ama.repair_log("./store")
+        ()
+    """
+    settings = settings or Settings.load(None)
+    named = None if remote is None else _name_of(remote)
+    url, *others = (
+        partial(open_storage, place, settings.options_at(place))
+        for place in (settings.remote_url(named), *settings.urls())
+    )
+    storage = url()
+    mended = mend(storage, settings.cache_dir, others, progress)
+    refuse_lost(mended, storage.url)
+    return mended.done
+
+
+def _name_of(remote: str | os.PathLike[str]) -> str:
+    """Return a remote's name or URL as a text: a path means a directory, whatever it is called."""
+    text = path_text("the remote", remote)
+    return text if isinstance(remote, str) else from_system(os.path.abspath(text))
 
 
 def refuse_lost(mended: Mended, url: str) -> None:

@@ -15,6 +15,7 @@ from ama.errors import Conflict, Hint, InvalidInput, NotFound
 from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
+from ama.lineage import all_ancestors
 from ama.results import AliasChange
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
@@ -438,20 +439,15 @@ def _changed(tree: Worktree, paths: Sequence[str], verb: str) -> Conflict:
 
 
 def history(sources: Sources, tip: bytes) -> Iterable[bytes]:
-    """Yield an asset and its ancestors that can be read, newest first."""
-    seen = {tip}
-    waiting = [tip]
-    while waiting:
-        asset = waiting.pop(0)
-        yield asset
+    """Return an asset and its ancestors that can be read, newest first."""
+
+    def parents(asset: bytes) -> tuple[bytes, ...]:
         try:
-            parents = sources.asset(asset).parents
+            return sources.parents(asset)
         except NotFound:
-            continue
-        for parent in parents:
-            if parent not in seen:
-                seen.add(parent)
-                waiting.append(parent)
+            return ()
+
+    return all_ancestors(tip, parents)
 
 
 def is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
@@ -461,12 +457,9 @@ def is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
 
 def _unpublished_chain(view: LogView, sources: Sources, tip: bytes) -> list[bytes]:
     """Return the asset and its ancestors that a store lacks, newest first."""
-    chain: list[bytes] = []
-    waiting = [tip]
-    while waiting:
-        asset = waiting.pop(0)
-        if asset in chain or is_published(view, sources, asset):
-            continue
-        chain.append(asset)
-        waiting.extend(sources.asset(asset).parents)
-    return chain
+
+    def lacking(assets: Iterable[bytes]) -> list[bytes]:
+        return [asset for asset in assets if not is_published(view, sources, asset)]
+
+    chain = all_ancestors(tip, lambda asset: lacking(sources.parents(asset)))
+    return list(chain) if lacking([tip]) else []

@@ -1,0 +1,245 @@
+"""The stores in reach of a worktree: where they are, opened once each, and what is seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, overload
+
+from ama.errors import AmaError, NotFound, StorageError
+from ama.settings import Settings
+from ama.storage.protocol import Storage
+from ama.storage.urls import open_storage
+from ama.stores.description import Describer
+from ama.stores.log_view import When
+from ama.stores.object_reader import ObjectStore
+from ama.worktree.head import Head
+from ama.worktree.layout import Worktree
+
+if TYPE_CHECKING:
+    from ama.format.state import ClassState
+    from ama.stores.log_view import LogView
+    from ama.stores.remote import Remote
+
+
+class Connections:
+    """The stores that a worktree knows. The default remote is the one that it publishes to.
+
+    Args:
+        tree: the worktree.
+        settings: what is configured.
+    """
+
+    def __init__(self, tree: Worktree, settings: Settings) -> None:
+        self._tree = tree
+        self._settings = settings
+        self._storages: dict[str, Storage] = {}
+        self._remotes: dict[str, Remote] = {}
+        self._views: dict[str, LogView] = {}
+        self.changes = 0
+        """How often a log was seen to be another than before: what was opened then is out of date.
+        """
+        self.away: StorageError | None = None
+        """Why the default remote was not asked, where what this machine saw last served."""
+
+    # Where they are
+
+    def url(self, remote: str | None, head: Head | None = None) -> str:
+        """Return the URL of a remote: the one named, else configured, else HEAD's origin."""
+        settings = self._settings
+        if remote is not None:
+            return settings.remote_url(remote)
+        unset = settings.default_remote is None and settings.default_error is None
+        return head.origin if unset and head and head.origin else settings.remote_url()
+
+    def known_url(self, head: Head) -> str | None:
+        """Return the URL of the default remote; None where the user has no home it would be in."""
+        settings = self._settings
+        if settings.default_store is None and not (
+            head.origin or settings.default_remote or settings.default_error
+        ):
+            return None
+        return self.url(None, head)
+
+    def urls(self, head: Head) -> list[str]:
+        """Return where assets of a worktree may be: where HEAD comes from, and each remote."""
+        return list(dict.fromkeys(url for url in (head.origin, *self._settings.urls()) if url))
+
+    # Opened
+
+    def storage(self, url: str) -> Storage:
+        """Return the storage at a URL, with what is configured for it: one, for one connection."""
+        if url not in self._storages:
+            self._storages[url] = open_storage(url, self._settings.options_at(url))
+        return self._storages[url]
+
+    def open(self, url: str) -> Remote:
+        """Open the store at a URL, once.
+
+        Raises:
+            NotFound: there is none.
+            StorageError: it can't be reached, or it is gone.
+        """
+        from ama.stores.remote import Remote, gone
+
+        if url not in self._remotes:
+            storage = self.storage(url)
+            try:
+                self._remotes[url] = Remote.open(storage, self._settings.cache_dir)
+            except NotFound:
+                # What this machine remembers may be deleted, and HEAD may come from another one.
+                if self._origin() == storage.url:
+                    raise gone(storage.url) from None
+                raise
+        return self._remotes[url]
+
+    def _origin(self) -> str | None:
+        with suppress(AmaError):
+            return self._tree.head.read().head.origin
+        return None
+
+    def forget(self, url: str) -> None:
+        """Open the store at a URL anew at the next use: it may have gone, or come."""
+        self._storages.pop(url, None)
+        self._remotes.pop(url, None)
+
+    def prepare(self, url: str, *, new_store: bool = False) -> Remote:
+        """Open the store at a URL; if there is none, one that the first write will make.
+
+        Args:
+            url: where.
+            new_store: whether one may be made where one was seen before.
+
+        Raises:
+            InvalidInput: there is none, and none may be made there.
+            StorageError: it can't be reached, or it is gone.
+        """
+        from ama.stores.creation import prepare
+
+        if not new_store:
+            with suppress(NotFound):
+                return self.open(url)
+        made = prepare(self.storage(url), self._settings, new_store=new_store)
+        # Whatever HEAD says of a store that was there: this one has nothing.
+        self.saw(made.url, made.view())
+        return made
+
+    def openers(self, first: str | None = None) -> list[Callable[[], ObjectStore]]:
+        """Return what opens the stores that may have an object: the likely ones first.
+
+        Any configured remote may promise what was published there before HEAD moved on.
+        """
+        urls = self.urls(self._tree.head.read().head)
+        return [self._opener(url) for url in dict.fromkeys((first, *urls)) if url]
+
+    def _opener(self, url: str) -> Callable[[], ObjectStore]:
+        def opened() -> ObjectStore:
+            try:
+                remote = self.open(url)
+                return remote.current(remote.view())
+            except NotFound:
+                return ObjectStore(self.storage(url))
+            except AmaError as error:
+                # Another store may have it; if none has, this is why.
+                return ObjectStore(self.storage(url), damage=error)
+
+        return opened
+
+    # Seen
+
+    def last_seen(self, head: Head) -> Remote | None:
+        """Return the default remote as this machine saw it last, without a request."""
+        with suppress(AmaError):
+            return self._last_seen(self.url(None, head))
+        return None
+
+    def _last_seen(self, url: str) -> Remote | None:
+        from ama.stores.remote import Remote
+
+        return Remote.last_seen(self.storage(url), self._settings.cache_dir)
+
+    @overload
+    def view(self, url: str, when: Literal[When.NOW] = ...) -> LogView: ...
+
+    @overload
+    def view(self, url: str, when: Literal[When.LAST_SEEN]) -> LogView | None: ...
+
+    def view(self, url: str, when: When = When.NOW) -> LogView | None:
+        """Return the log of the store at a URL, now or as this machine saw it last.
+
+        Raises:
+            NotFound: there is no store.
+            StorageError: it can't be reached.
+        """
+        if when is When.LAST_SEEN:
+            seen = self._last_seen(url)
+            return seen.view() if seen else None
+        view = self.open(url).view()
+        before = self._views.get(url)
+        if before is None or before.entry_hash != view.entry_hash:
+            self.changes += 1
+        self.saw(url, view)
+        return view
+
+    def default_view(self, head: Head, when: When) -> LogView | None:
+        """Return the log of the default remote; None where no store was made yet, or none was seen.
+
+        Where it is asked, and what this machine saw last serves, `away` says why.
+
+        Args:
+            head: HEAD.
+            when: of which moment.
+
+        Raises:
+            StorageError: it can't be reached, and `when` is now.
+        """
+        if when is When.LAST_SEEN:
+            store = self.last_seen(head)
+            return store.view() if store else None
+        try:
+            view = self.view(self.url(None, head))
+        except NotFound:
+            return None if when is When.NOW else self.default_view(head, When.LAST_SEEN)
+        except StorageError as error:
+            if when is When.NOW:
+                raise
+            seen = self.default_view(head, When.LAST_SEEN)
+            self.away = error if seen else self.away
+            return seen
+        if when is When.NOW_ELSE_LAST_SEEN:
+            self.away = None
+        return view
+
+    def describer(self, head: Head, when: When) -> Describer:
+        """Return who describes assets with the default remote's numbers and aliases."""
+        return Describer(self.default_view(head, when))
+
+    def saw(self, url: str, view: LogView) -> None:
+        """Note how the log of the store at a URL is now."""
+        self._views[url] = view
+
+    def known(self, url: str) -> LogView | None:
+        """Return all that is known of the log of the store at a URL, without asking for it.
+
+        That is how it was read in this session, damaged or empty as it may have been, else how this
+        machine saw it last. What can be decided without asking is decided by this.
+        """
+        view = self._views.get(url)
+        # What is sound is remembered as well, perhaps since seen anew by another command.
+        if view is None or (view.number and view.damage is None):
+            with suppress(AmaError):
+                view = self.view(url, When.LAST_SEEN) or view
+        return view
+
+    def known_class(self, url: str, class_name: str) -> ClassState | None:
+        """Return a class of the store at a URL as this machine saw it last, without its client.
+
+        None where it isn't known.
+        """
+        from ama.storage.urls import UnaskedStorage
+        from ama.stores.remote import Remote
+
+        with suppress(AmaError):
+            seen = Remote.last_seen(UnaskedStorage(url), self._settings.cache_dir)
+            return seen.view().class_state(class_name) if seen else None
+        return None

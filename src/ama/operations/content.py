@@ -1,0 +1,203 @@
+"""The assets and files in reach of a worktree: read, listed, and known to be kept somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+
+from ama.errors import AmaError, Hint, IntegrityError, NotFound, shown
+from ama.format.objects import Kind
+from ama.lineage import ancestry
+from ama.operations.connections import Connections
+from ama.stores.description import Describer
+from ama.stores.object_reader import ObjectStore
+from ama.stores.sources import Sources
+from ama.values import AssetInfo
+from ama.worktree.head import Head
+from ama.worktree.layout import Worktree
+from ama.worktree.trees import ONE_DIRECTORY, Listed, look_up, walk
+
+
+class Content:
+    """What assets hold: in the packs of a worktree, or in a store that it knows.
+
+    Args:
+        tree: the worktree.
+        stores: the stores in reach.
+    """
+
+    def __init__(self, tree: Worktree, stores: Connections) -> None:
+        self._tree = tree
+        self._stores = stores
+        self._sources: Sources | None = None
+        self._opened_at = 0
+
+    # Where it comes from
+
+    def sources(self) -> Sources:
+        """Return where objects come from: the local packs, then the stores that promise them."""
+        # If others have published, what was opened before doesn't know of it.
+        if self._sources is not None and self._opened_at == self._stores.changes:
+            return self._sources
+        sources = Sources(self._tree.objects.store, self._stores.openers())
+        self.use(sources)
+        return sources
+
+    def use(self, sources: Sources) -> None:
+        """Take objects from these from now on."""
+        self._sources, self._opened_at = sources, self._stores.changes
+
+    def forget(self) -> None:
+        """Look for objects anew: some have been stored or published since."""
+        self._sources = None
+        self._tree.objects.reload()
+
+    # What is in an asset
+
+    def info(self, asset: bytes, describer: Describer, *, sized: bool = True) -> AssetInfo:
+        """Return everything about an asset but its files."""
+        found = self.sources().asset(asset)
+        size = None
+        if sized:
+            with suppress(NotFound, IntegrityError):
+                size = sum(entry.size for entry in self.sources().tree(found.tree))
+        return describer.info(asset, found, size)
+
+    def history(self, asset: bytes | None) -> Iterator[bytes]:
+        """Return an asset and what it came from, by each one's first parent."""
+        return ancestry(asset, lambda each: self.sources().parents(each))
+
+    def listing(
+        self, asset: bytes | None, *, wanted: bool = True, hint: Hint = ONE_DIRECTORY
+    ) -> dict[str, Listed]:
+        """Return an asset's files by path; none for no asset.
+
+        Args:
+            asset: the asset.
+            wanted: whether they are here, or were asked for; see `ama.worktree.trees.walk`.
+            hint: what to do where there are too many.
+        """
+        if asset is None:
+            return {}
+        sources = self.sources()
+        found = walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=hint)
+        return {item.path: item for item in found}
+
+    def find(self, asset: bytes | None, path: str) -> Listed:
+        """Return a file of an asset that is known to have it.
+
+        Raises:
+            NotFound: it hasn't.
+        """
+        sources = self.sources()
+        found = None if asset is None else look_up(sources.asset(asset).tree, path, sources.tree)
+        if found is None:
+            raise NotFound(f"what is compared has no file {shown(path)}")
+        return Listed(path, found.kind, found.id, found.size)
+
+    def read(self, item: Listed) -> Iterator[bytes]:
+        """Yield a listed file's bytes in verified pieces."""
+        return self.sources().stream(item.id, Kind.DATA)
+
+    def live_listing(self, asset: bytes) -> dict[str, Listed]:
+        """Return an asset's files by path.
+
+        Raises:
+            NotFound: it was deleted, and is not HEAD's.
+        """
+        self.live_tree(asset)
+        return self.listing(asset, wanted=asset == self._head_asset())
+
+    def live_tree(self, asset: bytes) -> bytes:
+        """Return the id of an asset's tree.
+
+        Raises:
+            NotFound: it was deleted, and is not HEAD's.
+        """
+        if asset != self._head_asset():
+            self.require_live(asset)
+        return self.sources().asset(asset).tree
+
+    def _head_asset(self) -> bytes | None:
+        return self._tree.head.read().head.asset
+
+    def require_live(self, asset: bytes) -> None:
+        """Refuse an asset that was deleted from the default remote, as far as it is known.
+
+        Raises:
+            NotFound: it was.
+        """
+        from ama.stores.revisions import require_live
+
+        url = self._stores.url(None, self._tree.head.read().head)
+        view = self._stores.known(url)
+        if view is not None:
+            require_live(view, self.sources().asset(asset).class_name, asset, url)
+
+    # Where else it is
+
+    def stored(self, head: Head) -> dict[str, bytes]:
+        """Return the paths and ids of the files that a store is known to have: HEAD's, or those of
+        the nearest asset before it that is published.
+        """
+        is_published = self.known_as_published(head)
+        with suppress(AmaError):  # of what can't be read, no store is known to have anything
+            for asset in self.history(head.asset):
+                if is_published(asset):
+                    return {path: item.id for path, item in self.listing(asset).items()}
+        return {}
+
+    def in_asset(self, head: Head) -> Callable[[bytes], bool]:
+        """Return what tells whether content is in an asset: HEAD's, a commit here, or a store's.
+
+        What can't be read, or asked now, has none.
+        """
+        stores = [cache(opener) for opener in self._stores.openers()]
+
+        @cache
+        def committed() -> set[bytes]:
+            found: set[bytes] = set()
+            for asset in (head.asset, *(commit.asset for commit in head.unpublished)):
+                with suppress(AmaError):
+                    found.update(item.id for item in self.listing(asset).values())
+            return found
+
+        def is_in_store(store: Callable[[], ObjectStore], content: bytes) -> bool:
+            with suppress(AmaError):
+                return store().holds(content)
+            return False
+
+        return lambda content: (
+            content in committed() or any(is_in_store(store, content) for store in stores)
+        )
+
+    def known_as_published(
+        self, head: Head, *, or_deleted: bool = False
+    ) -> Callable[[bytes], bool]:
+        """Return what tells whether a store is known to have an asset of this worktree.
+
+        One that was deleted there counts only with `or_deleted`.
+
+        A log tells: as it was read in this session, else as this machine saw it last. HEAD's word
+        counts only of a store of which neither is known; stores are deleted, made anew, and
+        restored from older copies.
+        """
+        known = {url: self._stores.known(url) for url in self._stores.urls(head)}
+        views = [view for view in known.values() if view is not None]
+        waiting = {commit.asset for commit in head.unpublished if commit.made}
+        by_head = head.origin is not None and known.get(head.origin) is None
+
+        def is_published(asset: bytes) -> bool:
+            class_name = self.sources().asset(asset).class_name
+            for view in views:
+                with suppress(AmaError):
+                    state = view.class_state(class_name)
+                    record = state.record(state.number(asset) or 0)
+                    if record is None or view.damage is not None:
+                        continue
+                    if or_deleted or record.status != "deleted":
+                        return True
+            return by_head and asset not in waiting
+
+        return is_published
