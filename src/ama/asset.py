@@ -100,15 +100,15 @@ class Asset:
         """Return the asset's files, in the order of their paths.
 
         Args:
-            path: a file, or a directory for what is below it; by default all. POSIX, relative to
+            path: A file, or a directory for what is below it; by default all. POSIX, relative to
                 the asset's root.
 
         Raises:
-            NotFound: the asset was deleted, or has nothing at the path.
-            InvalidInput: there are more files than can be listed, as only a forged asset has, or
+            NotFound: The asset was deleted, or has nothing at the path.
+            InvalidInput: There are more files than can be listed, as only a forged asset has, or
                 one that holds the same directories many times.
-            IntegrityError: a tree is damaged.
-            StorageError: the store can't be read.
+            IntegrityError: A tree is damaged.
+            StorageError: The store can't be read.
 
         Example:
             >>> import ama
@@ -126,8 +126,8 @@ class Asset:
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            InvalidInput: it is a directory.
+            NotFound: The asset has no such file; the hint has the nearest.
+            InvalidInput: It is a directory.
 
         Example:
             >>> import ama
@@ -146,8 +146,8 @@ class Asset:
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            IntegrityError: it is damaged.
+            NotFound: The asset has no such file; the hint has the nearest.
+            IntegrityError: It is damaged.
 
         Example:
             >>> import ama
@@ -163,8 +163,8 @@ class Asset:
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            IntegrityError: it is damaged.
+            NotFound: The asset has no such file; the hint has the nearest.
+            IntegrityError: It is damaged.
 
         Example:
             >>> import ama
@@ -204,7 +204,7 @@ class Asset:
         """Return what differs in this asset from another one; see `Store.diff`.
 
         Raises:
-            InvalidInput: the other one is no `Asset`.
+            InvalidInput: The other one is no `Asset`.
 
         Example:
             >>> import ama
@@ -232,16 +232,16 @@ class Asset:
         """Yield what differs within the files of this asset and another one.
 
         Args:
-            old: the other one.
-            paths: files or directories to look at, relative to the assets' root; all by default.
+            old: The other one.
+            paths: Files or directories to look at, relative to the assets' root; all by default.
 
         Returns:
             For each path that differs, the change, and its lines or tensors that differ.
 
         Raises:
-            InvalidInput: the other one is no `Asset`.
-            NotFound: neither asset has a path.
-            IntegrityError: a file is damaged.
+            InvalidInput: The other one is no `Asset`.
+            NotFound: Neither asset has a path.
+            IntegrityError: A file is damaged.
 
         Example:
             >>> import ama
@@ -283,8 +283,8 @@ class Asset:
             with its role, and its place among the store's other assets.
 
         Raises:
-            IntegrityError: it can't be read.
-            StorageError: the store can't be reached.
+            IntegrityError: It can't be read.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -298,10 +298,10 @@ class Asset:
         """Return what this asset was made from, all the way: its refs and parents, and theirs.
 
         Args:
-            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
+            limit: How many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -314,10 +314,10 @@ class Asset:
         """Return what was made from this asset, all the way; deleted assets left out.
 
         Args:
-            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
+            limit: How many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -330,10 +330,10 @@ class Asset:
         """Return both: what this asset was made from, and what was made from it.
 
         Args:
-            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
+            limit: How many assets at most; by default 1,000. The lineage says if it was cut.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -364,16 +364,16 @@ def compare(*assets: Asset) -> Comparison:
     """Return what differs between assets, and what is the same: parameters, metrics, files, refs.
 
     Args:
-        assets: at least two, also of different classes or stores.
+        assets: At least two, also of different classes or stores.
 
     Returns:
         A row for each value that one of them has; of numbers with the difference of the last from
         the first, and of metrics with whether that is better.
 
     Raises:
-        InvalidInput: fewer than two, or what is no `Asset`, such as a name.
-        NotFound: one of them was deleted.
-        IntegrityError: one of them can't be read.
+        InvalidInput: Fewer than two, or what is no `Asset`, such as a name.
+        NotFound: One of them was deleted.
+        IntegrityError: One of them can't be read.
 
     Example:
         >>> import ama

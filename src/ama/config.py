@@ -260,7 +260,7 @@ def nested(options: Mapping[str, Option]) -> dict[str, Any]:
     """Turn options with dots in their names into tables in tables, as a client wants them.
 
     Raises:
-        InvalidInput: a name can't be one, or is both a value and a table.
+        InvalidInput: A name can't be one, or is both a value and a table.
 
     Example:
         >>> nested({"client_kwargs.region_name": "eu"})

@@ -30,12 +30,12 @@ def trace(
     """Return the lineage of an asset.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        asset: its id.
-        up: whether what it was made from is in it, all the way.
-        down: whether what was made from it is in it, all the way; deleted assets left out.
-        limit: how many assets at most.
+        db: A catalog.
+        view: The log that it was read from.
+        asset: Its id.
+        up: Whether what it was made from is in it, all the way.
+        down: Whether what was made from it is in it, all the way; deleted assets left out.
+        limit: How many assets at most.
     """
     found: dict[bytes, None] = {asset: None}
     edges: dict[_Edge, None] = {}
@@ -126,10 +126,10 @@ def around(db: sqlite3.Connection, view: LogView, asset: bytes, *, most: int) ->
     """Return what is near in the lineage of an asset: as much above it as below.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        asset: its id.
-        most: how many assets in either direction, itself included.
+        db: A catalog.
+        view: The log that it was read from.
+        asset: Its id.
+        most: How many assets in either direction, itself included.
     """
     up = trace(db, view, asset, down=False, limit=most)
     down = trace(db, view, asset, up=False, limit=most)

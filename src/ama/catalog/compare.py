@@ -58,14 +58,14 @@ def profile(
     """Return what is compared of a published asset.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        rules_of: what is configured for a class.
-        class_name: the asset's class.
-        asset: its id.
+        db: A catalog.
+        view: The log that it was read from.
+        rules_of: What is configured for a class.
+        class_name: The asset's class.
+        asset: Its id.
 
     Raises:
-        IntegrityError: it could not be read.
+        IntegrityError: It could not be read.
     """
     info = Describer(view).info(asset, *read_asset(db, asset))
     reader = FactReader(db, rules_of)
@@ -77,7 +77,7 @@ def compare(profiles: Sequence[Profile]) -> Comparison:
     """Return what differs between assets, and what is the same; they may be of several stores.
 
     Args:
-        profiles: at least two.
+        profiles: At least two.
     """
     infos = [each.info for each in profiles]
     facts = [facts_by_key(each.facts) for each in profiles]
@@ -247,20 +247,20 @@ def leaderboard(
     """Return the live assets of a class side by side, newest first unless sorted.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        rules_of: what is configured for a class.
-        class_name: the class.
-        columns: keys, or the last parts of keys, with `FILE:`, `REF:` or `REF: FILE:` before or
+        db: A catalog.
+        view: The log that it was read from.
+        rules_of: What is configured for a class.
+        class_name: The class.
+        columns: Keys, or the last parts of keys, with `FILE:`, `REF:` or `REF: FILE:` before or
             not; by default the metrics, and the parameters that differ.
-        sort: such a key, of which the best comes first (the least, where it isn't known which
+        sort: Such a key, of which the best comes first (the least, where it isn't known which
             values are better); see `ranked`.
-        reverse: whether the order is turned round; what has no number still comes last.
-        limit: how many at most.
+        reverse: Whether the order is turned round; what has no number still comes last.
+        limit: How many at most.
 
     Raises:
-        NotFound: no asset of the class has such a key; the hint has the nearest.
-        InvalidInput: several keys end like this.
+        NotFound: No asset of the class has such a key; the hint has the nearest.
+        InvalidInput: Several keys end like this.
     """
     reader = FactReader(db, rules_of)
     rows = db.execute(
@@ -348,9 +348,9 @@ def default_columns(
     """Return the columns that are shown unless one says which: metrics, parameters that differ.
 
     Args:
-        known: all columns.
-        facts: those of each asset.
-        most: how many of either at most.
+        known: All columns.
+        facts: Those of each asset.
+        most: How many of either at most.
     """
     all_facts = list(facts)
     metrics = [
@@ -378,9 +378,9 @@ def ranked(assets: Iterable[Key], values: Mapping[Key, Value], *, falling: bool)
     history the last number counts.
 
     Args:
-        assets: what stands for each.
-        values: what they have in the column.
-        falling: whether the largest come first.
+        assets: What stands for each.
+        values: What they have in the column.
+        falling: Whether the largest come first.
 
     Example:
         >>> ranked("abcd", {"a": 2, "c": "text", "d": (1, 7)}, falling=True)

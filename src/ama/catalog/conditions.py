@@ -33,10 +33,10 @@ class Condition:
     """What a value must be.
 
     Attributes:
-        key: the dotted key that the value stands under, or the last parts of it.
-        operator: how it is compared; empty: it need only be there.
-        value: what with, as it was typed.
-        file: a glob of the files that may say it; None for all.
+        key: The dotted key that the value stands under, or the last parts of it.
+        operator: How it is compared; empty: it need only be there.
+        value: What with, as it was typed.
+        file: A glob of the files that may say it; None for all.
     """
 
     key: str
@@ -120,7 +120,7 @@ def parse_meta(text: str) -> Condition:
         text: `KEY`, or `KEY OPERATOR VALUE` with one of = != < <= > >= between; == is =.
 
     Raises:
-        InvalidInput: it is none, or orders by what is no number.
+        InvalidInput: It is none, or orders by what is no number.
 
     Example:
         >>> parse_meta("loss<0.3")
@@ -133,10 +133,10 @@ def parse_param(text: str) -> Condition:
     """Return a condition on a value in a YAML, JSON or TOML file.
 
     Args:
-        text: as for `parse_meta`, with `FILE:` before it or not, a glob.
+        text: As for `parse_meta`, with `FILE:` before it or not, a glob.
 
     Raises:
-        InvalidInput: it is none, or orders by what is no number.
+        InvalidInput: It is none, or orders by what is no number.
 
     Example:
         >>> parse_param("training.yml:parameters.learning_rate=0.001").file
@@ -178,11 +178,11 @@ def parse_moment(text: str, now: datetime) -> datetime:
     """Return a moment that was typed: a date or time (UTC if it doesn't say), or an age.
 
     Args:
-        text: such as 2026-11-02, 2026-11-02T14:30, 3d, 12h, 2 weeks ago.
-        now: what ages are counted from.
+        text: Such as 2026-11-02, 2026-11-02T14:30, 3d, 12h, 2 weeks ago.
+        now: What ages are counted from.
 
     Raises:
-        InvalidInput: it is none of these.
+        InvalidInput: It is none of these.
 
     Example:
         >>> parse_moment("2d", datetime(2026, 11, 25, tzinfo=UTC)).day

@@ -47,8 +47,8 @@ class Catalog:
     """The catalog of one store, as seen from this machine.
 
     Args:
-        remote: the store.
-        progress: is told of the reading that a first question needs.
+        remote: The store.
+        progress: Is told of the reading that a first question needs.
     """
 
     def __init__(self, remote: Remote, progress: Progress = NO_PROGRESS) -> None:
@@ -62,16 +62,16 @@ class Catalog:
         """Ask something of the store as it is now.
 
         Args:
-            question: reads the database, and must not change it; called again where it proved
+            question: Reads the database, and must not change it; called again where it proved
                 broken, or where somebody published meanwhile.
-            view: the store's log, where it was just read: it isn't asked for again.
+            view: The store's log, where it was just read: it isn't asked for again.
 
         Returns:
             What the question returned.
 
         Raises:
-            IntegrityError: the store's log is damaged.
-            StorageError: the store can't be reached.
+            IntegrityError: The store's log is damaged.
+            StorageError: The store can't be reached.
         """
         places = [None] if self._path is None else [self._path, self._path, None]
         in_use = False

@@ -254,8 +254,8 @@ def read_document(data: bytes, syntax: Syntax) -> Document:
     r"""Return the values of a document, and what of it could not be read.
 
     Args:
-        data: the file's bytes.
-        syntax: how they are to be read.
+        data: The file's bytes.
+        syntax: How they are to be read.
 
     Returns:
         The values. A part of a key with a dot or a blank in it is quoted, as in `"v 1.0".loss`; in
@@ -295,9 +295,9 @@ def _flattened(nodes: list[Node], ended: Reason | None, half: Reason) -> Documen
     """Return what is under keys in the nodes of a file.
 
     Args:
-        nodes: its documents.
-        ended: why there is no more of them; None: they are all.
-        half: why a text that is no text isn't one.
+        nodes: Its documents.
+        ended: Why there is no more of them; None: they are all.
+        half: Why a text that is no text isn't one.
     """
     values: dict[str, Value] = {}
     gaps: dict[Gap, None] = {}
@@ -377,7 +377,7 @@ def split_key(key: str) -> tuple[str, ...]:
     """Return the parts of a dotted key.
 
     Raises:
-        InvalidInput: it has an empty part, or a quote that isn't closed.
+        InvalidInput: It has an empty part, or a quote that isn't closed.
 
     Example:
         >>> split_key('metrics."v 1.0".loss')

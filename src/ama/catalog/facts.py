@@ -37,7 +37,7 @@ def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
     """Return the files of an asset, in the order of their paths.
 
     Raises:
-        InvalidInput: there are too many to list.
+        InvalidInput: There are too many to list.
     """
     items: dict[int, list[tuple[str, tuple[int, bytes, int]]]] = {}
     for tree, name, kind, content, size in db.execute(
@@ -77,8 +77,8 @@ class FactReader:
     """Reads facts; a document that several assets hold is read once.
 
     Args:
-        db: a catalog.
-        rules_of: what is configured.
+        db: A catalog.
+        rules_of: What is configured.
     """
 
     def __init__(self, db: sqlite3.Connection, rules_of: RulesOf) -> None:
@@ -213,10 +213,10 @@ def read_facts(
     """Return what an asset says that is in no catalog yet, and what of it could not be read.
 
     Args:
-        files: its files.
-        read: returns the bytes of one.
-        metadata: its metadata.
-        rules: what is configured for its class.
+        files: Its files.
+        read: Returns the bytes of one.
+        metadata: Its metadata.
+        rules: What is configured for its class.
     """
     found: list[Fact] = []
     unread: list[Unread] = []
@@ -306,12 +306,12 @@ def walk(
     """Yield items of an asset with their paths.
 
     Args:
-        db: a catalog.
-        asset: its id.
-        items: what is in each of its directories, with its name there.
+        db: A catalog.
+        asset: Its id.
+        items: What is in each of its directories, with its name there.
 
     Raises:
-        InvalidInput: they are at too many paths; see `require_listable`.
+        InvalidInput: They are at too many paths; see `require_listable`.
     """
     inner: dict[int, list[tuple[str, int]]] = {}
     outer: dict[int, list[int]] = {}
@@ -349,14 +349,14 @@ def summarise(
     """Return the summary of a published asset; of a deleted one, what its record says.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        rules_of: what is configured for a class.
-        class_name: the asset's class.
-        asset_id: its id.
+        db: A catalog.
+        view: The log that it was read from.
+        rules_of: What is configured for a class.
+        class_name: The asset's class.
+        asset_id: Its id.
 
     Raises:
-        IntegrityError: it could not be read, or not all of it.
+        IntegrityError: It could not be read, or not all of it.
     """
     describer = Describer(view)
     asset, size = read_asset(db, asset_id)
@@ -397,7 +397,7 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
     """Return an asset of a catalog, and the size of its files in bytes, None if deleted.
 
     Raises:
-        IntegrityError: it could not be read, or not all of it: what the catalog says isn't all.
+        IntegrityError: It could not be read, or not all of it: what the catalog says isn't all.
     """
     data, size, unread = db.execute(
         "SELECT data, size, unread FROM assets LEFT JOIN trees ON object = tree"

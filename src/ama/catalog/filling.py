@@ -48,13 +48,13 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
     """Bring a catalog to where the log is; one that is beyond that already is left alone.
 
     Args:
-        db: the catalog.
-        remote: the store.
-        view: its log, whole.
-        progress: is told of the assets that are read.
+        db: The catalog.
+        remote: The store.
+        view: Its log, whole.
+        progress: Is told of the assets that are read.
 
     Raises:
-        StorageError: the store can't be reached.
+        StorageError: The store can't be reached.
         sqlite3.Error: the catalog is broken, or can't be written.
     """
     if is_filled(db, view):

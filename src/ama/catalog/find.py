@@ -32,17 +32,17 @@ class Criteria:
     """What is looked for: all that is given must hold.
 
     Attributes:
-        content: the id of a file that it holds.
-        class_name: its class.
-        name: a glob of a file that it holds, which with `content` is that file: of its path, or
+        content: The id of a file that it holds.
+        class_name: Its class.
+        name: A glob of a file that it holds, which with `content` is that file: of its path, or
             without a slash of its last part.
-        alias: a glob of an alias that points to it.
-        author: a part of who made it, in any case.
-        since: it was made then or later.
-        until: it was made before.
-        meta: conditions on its metadata.
-        params: conditions on values in its documents.
-        tree: the id of its whole tree.
+        alias: A glob of an alias that points to it.
+        author: A part of who made it, in any case.
+        since: It was made then or later.
+        until: It was made before.
+        meta: Conditions on its metadata.
+        params: Conditions on values in its documents.
+        tree: The id of its whole tree.
     """
 
     content: bytes | None = None
@@ -61,7 +61,7 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
     """Return the id of the file that begins with hex digits; None where there is none.
 
     Raises:
-        InvalidInput: there are several.
+        InvalidInput: There are several.
     """
     low = bytes.fromhex(prefix.lower().ljust(64, "0"))
     high = bytes.fromhex(prefix.lower().ljust(64, "f"))
@@ -85,8 +85,8 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
     """Return the assets for which the criteria hold, those that were deleted left out.
 
     Args:
-        db: a catalog.
-        criteria: what is looked for.
+        db: A catalog.
+        criteria: What is looked for.
 
     Returns:
         Their ids, in the order of class and number; with each, the paths of the files that were
@@ -138,9 +138,9 @@ def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple
     """Return what could not be read of documents in which conditions might hold.
 
     Args:
-        db: a catalog.
-        criteria: what is looked for.
-        found: the assets that were found, which hide nothing.
+        db: A catalog.
+        criteria: What is looked for.
+        found: The assets that were found, which hide nothing.
 
     Returns:
         The gaps in the documents of other assets that fit but for those, of 1,000 at most.
@@ -253,7 +253,7 @@ def _holding(
     """Yield where in the wanted assets files are that have a content, and a name that fits a glob.
 
     Raises:
-        InvalidInput: at too many places.
+        InvalidInput: At too many places.
     """
     given: bytes | str
     if content is not None:
@@ -274,14 +274,14 @@ def holding_values(
     """Yield the values in documents that have all words, of every asset that holds them.
 
     Args:
-        db: a catalog.
-        words: in lower case; each is in the value or in its key.
+        db: A catalog.
+        words: In lower case; each is in the value or in its key.
 
     Returns:
         The asset, the file's path, the key, and the value as text.
 
     Raises:
-        InvalidInput: one is at too many places.
+        InvalidInput: One is at too many places.
     """
     where = " AND ".join("instr(lower(key || '=' || text), ?)" for _ in words) or "0"
     values = db.execute(
@@ -344,8 +344,8 @@ class _Above:
     """What is above directories: the assets whose tops they are, and directories.
 
     Args:
-        db: a catalog.
-        wanted: the assets that count: no way leads to others. All that weren't deleted by default.
+        db: A catalog.
+        wanted: The assets that count: no way leads to others. All that weren't deleted by default.
     """
 
     def __init__(self, db: sqlite3.Connection, wanted: Set[bytes] | None = None) -> None:

@@ -99,9 +99,9 @@ def lines(db: sqlite3.Connection, where: str, *values: object) -> tuple[AssetLin
     """Return assets as lines.
 
     Args:
-        db: a catalog.
-        where: a condition on assets in SQL, and what follows it.
-        values: for its question marks.
+        db: A catalog.
+        where: A condition on assets in SQL, and what follows it.
+        values: For its question marks.
     """
     query = f"SELECT {_LINE} FROM assets WHERE number IS NOT NULL AND {where}"
     found = []
@@ -155,9 +155,9 @@ def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLi
     """Return what an asset is a next version of, and that one in turn, as far as it is known here.
 
     Args:
-        db: a catalog.
-        asset: its id.
-        limit: how many at most.
+        db: A catalog.
+        asset: Its id.
+        limit: How many at most.
     """
     found: list[AssetLine] = []
     while len(found) < limit:
@@ -210,9 +210,9 @@ def search_values(
     """Return values in documents that have all words, in their keys or themselves.
 
     Args:
-        db: a catalog.
-        words: what is looked for, in any case.
-        limit: how many values at most.
+        db: A catalog.
+        words: What is looked for, in any case.
+        limit: How many values at most.
     """
     found: dict[tuple[bytes, str, str], str] = {}
     wanted = [word.lower() for word in words if word][:MOST_WORDS]
@@ -248,7 +248,7 @@ def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ..
     """Return the assets that hold the file whose hash begins with hex digits, the newest first.
 
     Raises:
-        InvalidInput: several files' hashes begin so.
+        InvalidInput: Several files' hashes begin so.
     """
     content = content_id(db, prefix)
     if content is None:

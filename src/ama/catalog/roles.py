@@ -69,9 +69,9 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
     """Return what each value of a document is, by its key.
 
     Args:
-        path: the file; empty for an asset's metadata.
-        document: all that it says, by dotted keys.
-        rules: what is configured for the class, which comes first.
+        path: The file; empty for an asset's metadata.
+        document: All that it says, by dotted keys.
+        rules: What is configured for the class, which comes first.
 
     Example:
         >>> roles_of("summary.json", {"best.val_loss": 0.3, "model": "large"}, Rules())
@@ -171,7 +171,7 @@ def source_names(links: Sequence[_Link]) -> list[str]:
     each is called by its label, or the class where it has none. No two names are the same.
 
     Args:
-        links: all refs of one asset, in its order.
+        links: All refs of one asset, in its order.
 
     Example:
         >>> from ama.values import Ref
@@ -212,8 +212,8 @@ def near_keys(key: str, keys: Iterable[str]) -> list[str]:
     """Return what a key that there is not may have been meant to be: keys, or last parts of some.
 
     Args:
-        key: what the user typed.
-        keys: what there is.
+        key: What the user typed.
+        keys: What there is.
 
     Example:
         >>> near_keys("lr", ["parameters.learning_rate", "parameters.units"])

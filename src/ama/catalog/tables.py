@@ -60,12 +60,12 @@ class Choice:
     """Which assets of a class a table has, and in which order.
 
     Attributes:
-        class_name: the class.
-        words: all of them are told of each asset.
-        conditions: each holds for one of its columns.
-        state: its status; "live" are all but those that were deleted.
+        class_name: The class.
+        words: All of them are told of each asset.
+        conditions: Each holds for one of its columns.
+        state: Its status; "live" are all but those that were deleted.
         sort: "number", "created", "author", "message", "size", or a column.
-        reverse: whether the order is turned round; what has no number still comes last.
+        reverse: Whether the order is turned round; what has no number still comes last.
     """
 
     class_name: str
@@ -104,11 +104,11 @@ def page(
     """Return a part of a table.
 
     Args:
-        db: a catalog.
-        choice: which assets, and in which order.
-        shown: its columns.
-        offset: how many rows come before it.
-        limit: how many rows it has at most.
+        db: A catalog.
+        choice: Which assets, and in which order.
+        shown: Its columns.
+        offset: How many rows come before it.
+        limit: How many rows it has at most.
     """
     order = _ordered(db, choice)
     part = order[offset : offset + limit]
@@ -144,10 +144,10 @@ def column_values(
     """Return what the assets of a class have in a column, by their row.
 
     Args:
-        db: a catalog.
-        class_name: the class.
-        column: the column.
-        only: the rows that are looked at; all by default.
+        db: A catalog.
+        class_name: The class.
+        column: The column.
+        only: The rows that are looked at; all by default.
     """
     query, values = _said(class_name, column)
     if only is not None:
@@ -340,8 +340,8 @@ class ColumnFinder:
     """Finds columns. Assets that it has seen it looks at no more, unless others were deleted.
 
     Args:
-        rules_of: what is configured for a class.
-        each: how many metrics, and how many parameters that differ, are the default.
+        rules_of: What is configured for a class.
+        each: How many metrics, and how many parameters that differ, are the default.
     """
 
     def __init__(self, rules_of: RulesOf, each: int = 2) -> None:
@@ -353,8 +353,8 @@ class ColumnFinder:
         """Return the columns that the live assets of a class have, the newest one's first.
 
         Args:
-            db: a catalog.
-            class_name: the class.
+            db: A catalog.
+            class_name: The class.
         """
         reader = FactReader(db, self._rules_of)
         newest = dict(

@@ -76,13 +76,13 @@ class Unread:
     """Something that could not be read, so that what it says is missing.
 
     Attributes:
-        asset: whose it is: `class/number`; the beginning of its id where it is not in this store;
+        asset: Whose it is: `class/number`; the beginning of its id where it is not in this store;
             empty where it isn't published.
-        file: the file's path; empty: the asset itself, or a part of it.
-        key: what it stands under in the file; None: all of it, or the rest.
-        reason: a code of `REASONS`, which says what each means.
-        source: the ref that leads to it, as in `Fact`; empty: none.
-        detail: what went wrong, where reading it failed.
+        file: The file's path; empty: the asset itself, or a part of it.
+        key: What it stands under in the file; None: all of it, or the rest.
+        reason: A code of `REASONS`, which says what each means.
+        source: The ref that leads to it, as in `Fact`; empty: none.
+        detail: What went wrong, where reading it failed.
     """
 
     asset: str

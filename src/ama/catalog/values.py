@@ -70,7 +70,7 @@ class Findings(Sequence[Found]):
         """Return the rows as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.rows())
 
@@ -171,7 +171,7 @@ class Summary:
         """Return the facts as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.rows())
 
@@ -241,7 +241,7 @@ class Comparison:
         """Return flat rows, files included, with a column for each asset.
 
         Args:
-            everything: also what is the same.
+            everything: Also what is the same.
         """
         names = [asset.name for asset in self.assets]
         rows = self.rows if everything else self.differences
@@ -266,7 +266,7 @@ class Comparison:
         """Return everything, also what is the same, as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.table(everything=True))
 
@@ -361,7 +361,7 @@ class Leaderboard:
         """Return the table as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.table())
 

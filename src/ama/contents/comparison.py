@@ -85,11 +85,11 @@ def read_tensors(pieces: Iterable[bytes], *, digests: bool = False) -> tuple[Ten
     """List the tensors of a safetensors or HDF5 file; None for a file of another form.
 
     Args:
-        pieces: the file's bytes.
-        digests: whether tensors are hashed, where the format has the bytes of each in one place.
+        pieces: The file's bytes.
+        digests: Whether tensors are hashed, where the format has the bytes of each in one place.
 
     Raises:
-        FormatError: it is broken, or h5py is not installed.
+        FormatError: It is broken, or h5py is not installed.
 
     Example:
         >>> read_tensors([b"layers: [512]"]) is None
@@ -106,8 +106,8 @@ def compare_contents(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -
     r"""Compare the contents of two files.
 
     Args:
-        old: a file's bytes, in pieces of any size; None for no file.
-        new: those of the other one.
+        old: A file's bytes, in pieces of any size; None for no file.
+        new: Those of the other one.
 
     Example:
         >>> compare_contents([b"loss: 0.3\n"], [b"loss: 0.2\n"]).hunks[0].lines

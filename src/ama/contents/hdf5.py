@@ -32,7 +32,7 @@ def answer(directory: str) -> None:
     """List the tensors of the files in a directory, and compare the values of those in both.
 
     Args:
-        directory: has `OLD` or `NEW` or both, and gets `ANSWER`: an object with `error`, or with
+        directory: Has `OLD` or `NEW` or both, and gets `ANSWER`: an object with `error`, or with
             `old` and `new` (rows of name, type and shape) and `values`: by the new name of each
             tensor of both, how many values differ and by how much at most (null where that has no
             meaning); null where it can't be told, and nothing where none does.

@@ -59,12 +59,12 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
     """List the tensors of one or two HDF5 files, and compare the values of those in both.
 
     Args:
-        old: a file's bytes, which are written to a temporary file first; None for none.
-        new: those of another one.
+        old: A file's bytes, which are written to a temporary file first; None for none.
+        new: Those of another one.
 
     Raises:
-        FormatError: one of them is broken or exceeds the limits, or h5py is not installed.
-        StorageError: the temporary files could not be written.
+        FormatError: One of them is broken or exceeds the limits, or h5py is not installed.
+        StorageError: The temporary files could not be written.
     """
     if find_spec("h5py") is None:
         raise FormatError(

@@ -69,11 +69,11 @@ def read_safetensors(file: Pieces, *, digests: bool = False) -> tuple[Tensor, ..
     The file is read to its end: what is in it counts only once the whole is verified.
 
     Args:
-        file: the file, at its beginning.
-        digests: whether the tensors' bytes are hashed.
+        file: The file, at its beginning.
+        digests: Whether the tensors' bytes are hashed.
 
     Raises:
-        FormatError: it isn't one, or a broken one.
+        FormatError: It isn't one, or a broken one.
 
     Example:
         >>> header = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'

@@ -35,8 +35,8 @@ def paired(old: Iterable[str], new: Iterable[str]) -> tuple[tuple[str | None, st
     order of these: Keras calls a layer `dense`, the next one in the same process `dense_1`.
 
     Args:
-        old: the names in one file.
-        new: those in the other.
+        old: The names in one file.
+        new: Those in the other.
 
     Returns:
         The name in each file; None where it has no such tensor.

@@ -70,8 +70,8 @@ def read_text(pieces: Iterable[bytes], limit: int = MAX_TEXT) -> Text | None:
     r"""Read a file as text, if it is one: UTF-8, or UTF-16 with a byte order mark, without NULs.
 
     Args:
-        pieces: its bytes, which are read no further than is needed.
-        limit: how many bytes are read; of a longer file the beginning is returned.
+        pieces: Its bytes, which are read no further than is needed.
+        limit: How many bytes are read; of a longer file the beginning is returned.
 
     Returns:
         The text; None for what isn't text.
@@ -202,9 +202,9 @@ def common_lines(old: Sequence[str], new: Sequence[str], work: int = WORK) -> li
     """Return the positions (old, new) of the lines that stay, in order.
 
     Args:
-        old: the lines before.
-        new: the lines now.
-        work: how many comparisons may be made.
+        old: The lines before.
+        new: The lines now.
+        work: How many comparisons may be made.
 
     Example:
         >>> common_lines(["a", "b", "c"], ["a", "c", "d"])
@@ -328,7 +328,7 @@ class Pieces:
     """What reads exact numbers of bytes from an iterator of pieces of any size.
 
     Args:
-        pieces: the file's bytes in order, such as `Asset.open` yields them.
+        pieces: The file's bytes in order, such as `Asset.open` yields them.
 
     Example:
         >>> file = Pieces([b"head", b"er and", b" rest"])

@@ -58,10 +58,10 @@ def application(
     """Return the dashboard of a store as an ASGI application.
 
     Args:
-        store: the store.
-        browser: asks it; made by default.
-        token: what must be known to ask; None: nothing.
-        hosts: by which names it may be asked; None: any.
+        store: The store.
+        browser: Asks it; made by default.
+        token: What must be known to ask; None: nothing.
+        hosts: By which names it may be asked; None: any.
 
     Example:
         >>> import ama
@@ -354,13 +354,13 @@ def serve(
     """Take the port that a dashboard is to be served at, and read what its first page asks for.
 
     Args:
-        store: the store.
-        host: the address that it listens on. Beyond this machine it demands a token.
-        port: the port; 0 for any that is free.
-        progress: is told of the reading that a store needs that was not asked before.
+        store: The store.
+        host: The address that it listens on. Beyond this machine it demands a token.
+        port: The port; 0 for any that is free.
+        progress: Is told of the reading that a store needs that was not asked before.
 
     Raises:
-        StorageError: it can't listen there.
+        StorageError: It can't listen there.
     """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -420,8 +420,8 @@ class Reaching(Generic[Answer]):
     next learns what came of it.
 
     Args:
-        ask: asks the store.
-        url: where it is.
+        ask: Asks the store.
+        url: Where it is.
 
     Example:
         >>> Reaching(lambda: 7, "store").answer()
@@ -439,8 +439,8 @@ class Reaching(Generic[Answer]):
         """Return what the store answers.
 
         Raises:
-            StorageError: it can't be reached, or hasn't answered yet.
-            IntegrityError: what it says is damaged.
+            StorageError: It can't be reached, or hasn't answered yet.
+            IntegrityError: What it says is damaged.
         """
         with self._starting:
             if self._asked is None or self._asked.done():

@@ -69,16 +69,16 @@ def asset_page(
     """Return the page of an asset.
 
     Args:
-        store: the store.
-        browser: asks it.
-        name: the class.
-        number: the asset's number.
-        link: returns where a page is, by its path; None where there is none.
-        place: returns where the pages of its files are; by default those that are served.
-        enlarged: whether its lineage has a page of its own.
+        store: The store.
+        browser: Asks it.
+        name: The class.
+        number: The asset's number.
+        link: Returns where a page is, by its path; None where there is none.
+        place: Returns where the pages of its files are; by default those that are served.
+        enlarged: Whether its lineage has a page of its own.
 
     Raises:
-        NotFound: there is none.
+        NotFound: There is none.
     """
 
     def served(file: File) -> Place:
@@ -128,15 +128,15 @@ def file_page(
     """Return the page of a file: what is shown of it, and how to get it.
 
     Args:
-        store: the store.
-        browser: asks it.
-        name: the class.
-        number: the asset's number.
-        path: the file's path in it.
-        previews: those that were made before.
+        store: The store.
+        browser: Asks it.
+        name: The class.
+        number: The asset's number.
+        path: The file's path in it.
+        previews: Those that were made before.
 
     Raises:
-        NotFound: the asset has no such file.
+        NotFound: The asset has no such file.
     """
     line = browser.line(name, number)
     asset = store.resolve(f"{name}/{number}")
@@ -166,7 +166,7 @@ def file_of_asset(asset: Asset, path: str) -> File:
     """Return a file of an asset by its very path: there is no other way to it.
 
     Raises:
-        NotFound: the asset has no such file; the hint has the nearest.
+        NotFound: The asset has no such file; the hint has the nearest.
     """
     found = asset.file(path)
     if found.path != path:  # written in another way, such as with a slash at its end

@@ -39,9 +39,9 @@ def scatter(
     """Return a chart of one number over the assets of a class.
 
     Args:
-        points: the number of each asset, in order, and its value.
-        name: what the number is.
-        href: where a point leads, if anywhere, by the asset's number.
+        points: The number of each asset, in order, and its value.
+        name: What the number is.
+        href: Where a point leads, if anywhere, by the asset's number.
 
     Example:
         >>> 'role="img"' in scatter([(1, 0.5), (2, 0.4)], "loss")
@@ -68,8 +68,8 @@ def lines(histories: Mapping[str, Sequence[float]], name: str) -> str:
     """Return a chart of the histories of one metric: a line for each asset.
 
     Args:
-        histories: by the asset's name, its values in order.
-        name: the metric.
+        histories: By the asset's name, its values in order.
+        name: The metric.
 
     Example:
         >>> lines({"models/1": [0.9, 0.4], "models/2": [0.8, 0.3]}, "loss").count("<polyline")

@@ -65,7 +65,7 @@ class Comparing:
     """Compares the contents of files for a page; large ones one after another.
 
     Args:
-        url: the store's.
+        url: The store's.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,13 +76,13 @@ class Comparing:
         """Return what differs within small files that both have, and within the one asked for.
 
         Args:
-            pair: the assets.
-            rows: the files in which they differ.
-            wanted: the path that is asked for; empty: none.
+            pair: The assets.
+            rows: The files in which they differ.
+            wanted: The path that is asked for; empty: none.
 
         Raises:
-            Conflict: other large files are being compared.
-            IntegrityError: a file is damaged.
+            Conflict: Other large files are being compared.
+            IntegrityError: A file is damaged.
         """
         both = {
             row.path: max(file.size for file in row.files if file is not None)
@@ -114,7 +114,7 @@ class Comparing:
         """While this lasts, no other large file is compared.
 
         Raises:
-            Conflict: another one is, and for longer than one waits.
+            Conflict: Another one is, and for longer than one waits.
         """
         if not self._alone.acquire(timeout=PATIENCE):
             raise Conflict(

@@ -87,16 +87,16 @@ def export(
     """Write the pages about a store into a directory, or bring those up to date that are there.
 
     Args:
-        store: the store.
-        directory: where to: new, empty, or written by an earlier export of the store.
-        files: files up to so many bytes can be downloaded from the pages.
-        progress: is told of the bytes of the pages.
+        store: The store.
+        directory: Where to: new, empty, or written by an earlier export of the store.
+        files: Files up to so many bytes can be downloaded from the pages.
+        progress: Is told of the bytes of the pages.
 
     Raises:
-        InvalidInput: no directory is named.
-        AlreadyExists: there is something else in it.
-        Conflict: another export is writing into it.
-        StorageError: the store can't be read, or the directory can't be written.
+        InvalidInput: No directory is named.
+        AlreadyExists: There is something else in it.
+        Conflict: Another export is writing into it.
+        StorageError: The store can't be read, or the directory can't be written.
 
     Example:
         >>> import ama
@@ -360,9 +360,9 @@ class SearchIndex:
         """Add an asset.
 
         Args:
-            line: what is told of it.
-            facts: what it says.
-            directory: where the site has the pages of its class.
+            line: What is told of it.
+            facts: What it says.
+            directory: Where the site has the pages of its class.
         """
         chosen = sorted(facts, key=_place)[:MOST_SAID]
         # Most assets of a class say much the same: each text is kept once.

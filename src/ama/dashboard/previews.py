@@ -66,12 +66,12 @@ def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
     r"""Return what is shown of a file.
 
     Args:
-        file: the file.
-        open_file: yields its bytes in pieces.
+        file: The file.
+        open_file: Yields its bytes in pieces.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: its form is broken.
+        IntegrityError: It is damaged.
+        FormatError: Its form is broken.
 
     Example:
         >>> file = File("a.csv", "file", "0" * 64, 8)

@@ -44,7 +44,7 @@ def asset_number(text: str) -> int:
     """Return the number of an asset in an address.
 
     Raises:
-        NotFound: it is none.
+        NotFound: It is none.
 
     Example:
         >>> asset_number("12")

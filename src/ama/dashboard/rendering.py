@@ -79,7 +79,7 @@ class FileLinks:
     """Links of pages in a directory: relative, so that it may lie anywhere.
 
     Args:
-        twins: classes and aliases that some system would take for another one, such as `A` and `a`.
+        twins: Classes and aliases that some system would take for another one, such as `A` and `a`.
 
     Example:
         >>> links = FileLinks()
@@ -136,8 +136,8 @@ class Renderer:
     """Makes HTML of pages.
 
     Args:
-        links: where they lead.
-        store: the store's URL, which every page names.
+        links: Where they lead.
+        store: The store's URL, which every page names.
     """
 
     def __init__(self, links: Links, store: str) -> None:
@@ -172,10 +172,10 @@ class Renderer:
         """Return a page as HTML.
 
         Args:
-            page: what it shows.
-            here: its path.
-            number: the number of the log's last entry when it was made; None if it isn't known.
-            mark: stands near the beginning of it.
+            page: What it shows.
+            here: Its path.
+            number: The number of the log's last entry when it was made; None if it isn't known.
+            mark: Stands near the beginning of it.
         """
 
         def to(*parts: str | int, **query: str | int | Sequence[str]) -> str:
@@ -261,8 +261,8 @@ def unread_text(unread: Unread, whose: bool = False) -> str:
     """Return what could not be read, and why.
 
     Args:
-        unread: what could not be read.
-        whose: whether to name the asset that a file is in, too.
+        unread: What could not be read.
+        whose: Whether to name the asset that a file is in, too.
 
     Example:
         >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))

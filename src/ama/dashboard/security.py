@@ -49,9 +49,9 @@ class Guard:
     """Stands before an application, and lets through only what may be asked.
 
     Args:
-        app: the application.
-        token: what beyond this machine must be known to ask; None: nothing.
-        hosts: by which names it may be asked, in lower case; None: any. A page of another site
+        app: The application.
+        token: What beyond this machine must be known to ask; None: nothing.
+        hosts: By which names it may be asked, in lower case; None: any. A page of another site
             whose name was made to lead here (DNS rebinding) comes with that name.
     """
 

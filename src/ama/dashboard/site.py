@@ -28,14 +28,14 @@ class Site:
     """A directory of pages. Left without an error, it has only what was written since it was made.
 
     Args:
-        directory: where: new, empty, or written by an export of the same store.
-        store: the store's id.
+        directory: Where: new, empty, or written by an export of the same store.
+        store: The store's id.
 
     Raises:
-        InvalidInput: no directory is named.
-        AlreadyExists: there is something else in it.
-        Conflict: another export is writing into it.
-        StorageError: it can't be written.
+        InvalidInput: No directory is named.
+        AlreadyExists: There is something else in it.
+        Conflict: Another export is writing into it.
+        StorageError: It can't be written.
 
     Example:
         >>> with Site("site", "0" * 32) as site:
@@ -94,7 +94,7 @@ class Site:
 
         Args:
             path: POSIX, relative to the directory.
-            data: its content.
+            data: Its content.
         """
         target = self._noted(path)
         if fs.read_file(target) != data:
@@ -111,7 +111,7 @@ class Site:
 
         Args:
             path: POSIX, relative to the directory.
-            mark: what tells that it need not be written.
+            mark: What tells that it need not be written.
         """
         data = fs.read_file(self._top / path) if path in self._before else None
         if data is None or mark.encode() not in data[:BEGINNING]:

@@ -84,14 +84,14 @@ def class_page(
     """Return the page of a class: its table, and a plot of one of its columns.
 
     Args:
-        store: the store.
-        browser: asks it.
-        name: the class.
-        asked: columns, order, filter and page.
-        link: returns where a point of the plot leads, by the path of its page.
+        store: The store.
+        browser: Asks it.
+        name: The class.
+        asked: Columns, order, filter and page.
+        link: Returns where a point of the plot leads, by the path of its page.
 
     Raises:
-        NotFound: there is no such class.
+        NotFound: There is no such class.
     """
     columns = browser.columns(name)
     query = table_query(name, columns, asked)
@@ -175,7 +175,7 @@ def alias_page(store: Store, class_name: str, alias: str) -> Page:
     """Return the history of an alias.
 
     Raises:
-        NotFound: the class never had it.
+        NotFound: The class never had it.
     """
     moves = store.alias_history(class_name, alias)
     content = {
@@ -227,11 +227,11 @@ def ways_from(
     """Return where to go from a page that can't be shown, the nearest to it first.
 
     Args:
-        store: the store.
-        name: the class that was asked for.
-        number: the asset of it.
-        path: the file of that.
-        alias: the alias of the class.
+        store: The store.
+        name: The class that was asked for.
+        number: The asset of it.
+        path: The file of that.
+        alias: The alias of the class.
 
     Example:
         >>> import ama

@@ -29,8 +29,8 @@ def encode(value: Any) -> bytes:
         value: None, bool, int (64 bits), float, str, bytes, or sequences and maps of them.
 
     Raises:
-        ValueError: an integer beyond 64 bits, nesting beyond 32, or text that isn't UTF-8.
-        TypeError: a value of another type.
+        ValueError: An integer beyond 64 bits, nesting beyond 32, or text that isn't UTF-8.
+        TypeError: A value of another type.
 
     Example:
         >>> encode({"b": 1, "a": 2}) == encode({"a": 2, "b": 1})
@@ -47,11 +47,11 @@ def decode(data: bytes | memoryview, what: str) -> Any:
     """Return the value of canonical bytes; sequences come back as tuples.
 
     Args:
-        data: the bytes.
-        what: what they are, for the error: "tree 3f9a2c41d0".
+        data: The bytes.
+        what: What they are, for the error: "tree 3f9a2c41d0".
 
     Raises:
-        IntegrityError: these are not the canonical bytes of any value.
+        IntegrityError: These are not the canonical bytes of any value.
 
     Example:
         >>> decode(encode([1, "a"]), "example")

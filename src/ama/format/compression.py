@@ -56,8 +56,8 @@ def decompress(codec: int, stored: Buffer, full_size: int, what: str) -> bytes:
     """Return the decoded bytes, never expanding beyond `full_size` bytes.
 
     Raises:
-        IntegrityError: the bytes are damaged, or don't decode to exactly `full_size` bytes.
-        FormatError: the codec is of a newer version of ama.
+        IntegrityError: The bytes are damaged, or don't decode to exactly `full_size` bytes.
+        FormatError: The codec is of a newer version of ama.
 
     Example:
         >>> decompress(RAW, b"abc", 3, "example")

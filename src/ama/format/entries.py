@@ -158,7 +158,7 @@ def encode_entry(entry: Entry) -> bytes:
     """Return the bytes of an entry.
 
     Raises:
-        ValueError: a field that no entry may have, or an entry of more than 4 MiB.
+        ValueError: A field that no entry may have, or an entry of more than 4 MiB.
 
     Example:
         >>> entry = Entry(1, bytes(16), bytes(32), "Ann", 0, (MoveAlias("models", "best", None),))
@@ -177,8 +177,8 @@ def decode_entry(data: bytes, what: str = "log entry") -> Entry:
     """Return the entry that these bytes are.
 
     Raises:
-        IntegrityError: the bytes are damaged.
-        FormatError: the entry is of a newer version.
+        IntegrityError: The bytes are damaged.
+        FormatError: The entry is of a newer version.
 
     Example:
         >>> entry = Entry(1, bytes(16), bytes(32), "Ann", 0, ())

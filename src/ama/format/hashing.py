@@ -142,8 +142,8 @@ def hash_stream(file: BinaryIO, advance: Callable[[int], None] | None = None) ->
     """Return the id and the size in bytes of what is left in an open file.
 
     Args:
-        file: a file opened for reading bytes.
-        advance: called with the number of bytes after each block.
+        file: A file opened for reading bytes.
+        advance: Called with the number of bytes after each block.
 
     Example:
         >>> import io
@@ -173,12 +173,12 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     """Return what `b3sum` prints for a file: its id as 64 hex digits.
 
     Args:
-        path: the file; its content is read once, in blocks.
+        path: The file; its content is read once, in blocks.
 
     Raises:
-        NotFound: there is no such file.
-        InvalidInput: it is a directory, or what has no end, such as a pipe or a device.
-        StorageError: it can't be read.
+        NotFound: There is no such file.
+        InvalidInput: It is a directory, or what has no end, such as a pipe or a device.
+        StorageError: It can't be read.
 
     Example:
         >>> from pathlib import Path

@@ -124,7 +124,7 @@ def encode_tree(entries: list[TreeEntry]) -> bytes:
     """Return the canonical bytes of a directory, whatever the order of the entries given.
 
     Raises:
-        InvalidInput: a name that is unsafe, or there twice; a symlink or a directory that is too
+        InvalidInput: A name that is unsafe, or there twice; a symlink or a directory that is too
             large.
 
     Example:
@@ -153,8 +153,8 @@ def decode_tree(data: bytes, what: str = "tree") -> tuple[TreeEntry, ...]:
     """Return the entries of a directory, in the order of their names' bytes.
 
     Raises:
-        IntegrityError: the bytes are not the canonical form of a tree.
-        FormatError: the tree is of a newer version.
+        IntegrityError: The bytes are not the canonical form of a tree.
+        FormatError: The tree is of a newer version.
 
     Example:
         >>> entry = TreeEntry("a.txt", EntryKind.FILE, bytes(32), 0)
@@ -188,7 +188,7 @@ def encode_asset(asset: Asset) -> bytes:
     """Return the canonical bytes of an asset.
 
     Raises:
-        InvalidInput: a field that no asset may have, such as nested metadata.
+        InvalidInput: A field that no asset may have, such as nested metadata.
 
     Example:
         >>> asset = Asset("models", bytes(32), (), (), "Ann <ann@example.org>", 0)
@@ -227,8 +227,8 @@ def decode_asset(data: bytes, what: str = "asset") -> Asset:
     """Return the asset that these bytes are.
 
     Raises:
-        IntegrityError: the bytes are not the canonical form of an asset.
-        FormatError: the asset is of a newer version.
+        IntegrityError: The bytes are not the canonical form of an asset.
+        FormatError: The asset is of a newer version.
 
     Example:
         >>> asset = Asset("models", bytes(32), (), (), "Ann <ann@example.org>", 0)
@@ -273,7 +273,7 @@ def check_metadata(key: str, value: object) -> None:
     """Refuse what can't be an asset's metadata.
 
     Raises:
-        InvalidInput: the key is empty or has more than 200 bytes; the value is neither a text, a
+        InvalidInput: The key is empty or has more than 200 bytes; the value is neither a text, a
             number nor a truth value, or an integer of more than 64 bits.
 
     Example:
@@ -293,11 +293,11 @@ def check_text(what: str, text: object) -> None:
     """Refuse what can't be a text of an asset, such as its message.
 
     Args:
-        what: what it is, for the error.
-        text: what was given.
+        what: What it is, for the error.
+        text: What was given.
 
     Raises:
-        InvalidInput: it is no text, has more than 64 KiB, or can't be written as UTF-8.
+        InvalidInput: It is no text, has more than 64 KiB, or can't be written as UTF-8.
 
     Example:
         >>> check_text("message", "wider layers")
@@ -330,7 +330,7 @@ def encode_recipe(recipe: Recipe) -> bytes:
     """Return the bytes of a recipe. They end in a seal, for no id covers them.
 
     Raises:
-        InvalidInput: it has too many chunks: the file has about a terabyte.
+        InvalidInput: It has too many chunks: the file has about a terabyte.
 
     Example:
         >>> recipe = Recipe(1, Kind.DATA, ((bytes(32), 5), (bytes(32), 6)))
@@ -349,8 +349,8 @@ def decode_recipe(data: bytes, what: str = "recipe") -> Recipe:
     """Return the recipe that these bytes are.
 
     Raises:
-        IntegrityError: damaged, fewer than 2 chunks, or a chunk of an impossible size.
-        FormatError: the recipe is of a newer version.
+        IntegrityError: Damaged, fewer than 2 chunks, or a chunk of an impossible size.
+        FormatError: The recipe is of a newer version.
 
     Example:
         >>> recipe = Recipe(1, Kind.DATA, ((bytes(32), 5), (bytes(32), 6)))

@@ -84,8 +84,8 @@ class PackBuilder:
     """Puts records one after another into a pack in memory.
 
     Args:
-        salt: what makes the pack's name its own; random where none is given.
-        expected: about how many bytes the pack will have at most: its memory grows up to that as
+        salt: What makes the pack's name its own; random where none is given.
+        expected: About how many bytes the pack will have at most: its memory grows up to that as
             it is needed, and beyond at some cost.
 
     Example:
@@ -161,7 +161,7 @@ def open_record(raw: Buffer, record: Record) -> bytes:
     A recipe's bytes are verified by their own seal, when they are decoded.
 
     Raises:
-        IntegrityError: it isn't the record that `record` says, or its bytes don't have its id.
+        IntegrityError: It isn't the record that `record` says, or its bytes don't have its id.
     """
     what = f"object {short(record.id)}"
     size = RECORD_HEADER_SIZE + record.stored
@@ -194,8 +194,8 @@ def check_header(data: Buffer, what: str) -> None:
     """Check a pack's first bytes.
 
     Raises:
-        IntegrityError: it isn't a pack.
-        FormatError: it is a pack of a newer version.
+        IntegrityError: It isn't a pack.
+        FormatError: It is a pack of a newer version.
     """
     if len(data) < HEADER_SIZE:
         raise IntegrityError(f"{what} is damaged: it is shorter than a pack's header")
@@ -210,7 +210,7 @@ def read_trailer(data: Buffer, what: str) -> tuple[Record, ...]:
     """Return the records that a whole pack's trailer lists.
 
     Raises:
-        IntegrityError: the trailer is damaged (`scan_records` may still find the records).
+        IntegrityError: The trailer is damaged (`scan_records` may still find the records).
     """
     check_header(data, what)
     view = memoryview(data)

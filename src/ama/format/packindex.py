@@ -51,8 +51,8 @@ def encode_index(locations: Iterable[Location], pack_sizes: Mapping[bytes, int])
     """Return the bytes of an index over these locations.
 
     Args:
-        locations: what the index names, in any order; equal ones count once.
-        pack_sizes: the size in bytes of each pack that a location names.
+        locations: What the index names, in any order; equal ones count once.
+        pack_sizes: The size in bytes of each pack that a location names.
 
     Example:
         >>> record = Record(bytes(32), Kind.DATA, 32, 0, 0)
@@ -90,8 +90,8 @@ class PackIndex:
     Opening it verifies the checksum; `validate` checks every row too.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: it is of a newer version.
+        IntegrityError: It is damaged.
+        FormatError: It is of a newer version.
     """
 
     def __init__(self, data: Buffer, what: str = "index") -> None:
@@ -207,7 +207,7 @@ class PackIndex:
         """Check every row: in order, in its pack's bounds, of a known kind.
 
         Raises:
-            IntegrityError: a row is impossible.
+            IntegrityError: A row is impossible.
         """
         self._require(self._count > 0, "it is empty")
         names = [pack for pack, _ in self._packs]

@@ -126,11 +126,11 @@ def fold_root(root: Root, entries: Iterable[tuple[Entry, bytes]]) -> Root:
     """Return the root after more entries; the digests of its classes stay as they were.
 
     Args:
-        root: the state before them.
-        entries: in order, each with the hash of its bytes.
+        root: The state before them.
+        entries: In order, each with the hash of its bytes.
 
     Raises:
-        FormatError: an entry holds a critical event of a later version of ama.
+        FormatError: An entry holds a critical event of a later version of ama.
     """
     # A store may have tens of thousands of indexes, and each publication adds one: so they are
     # put together once, and not anew for each event.
@@ -254,7 +254,7 @@ def decode_class_state(data: bytes, what: str = "class state") -> ClassState:
     """Return the class's state that these bytes are.
 
     Raises:
-        IntegrityError: the bytes are damaged, or of another version.
+        IntegrityError: The bytes are damaged, or of another version.
 
     Example:
         >>> decode_class_state(encode_class_state(ClassState("models"))).assets
@@ -309,7 +309,7 @@ def decode_root(data: bytes, what: str = "checkpoint") -> Root:
     """Return the root that these bytes are.
 
     Raises:
-        IntegrityError: the bytes are damaged, or of another version.
+        IntegrityError: The bytes are damaged, or of another version.
 
     Example:
         >>> decode_root(encode_root(Root(64, bytes(32)))).indexes

@@ -199,9 +199,9 @@ def tree_lines(
     """Yield the lines that show a lineage.
 
     Args:
-        lineage: what is shown.
-        up: whether to show what the asset was made from.
-        down: whether to show what was made from it.
+        lineage: What is shown.
+        up: Whether to show what the asset was made from.
+        down: Whether to show what was made from it.
         branches: `BOX_DRAWING`, or `ASCII` where the terminal can't draw boxes.
 
     Example:

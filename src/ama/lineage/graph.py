@@ -90,7 +90,7 @@ class Lineage:
     `cut` says that there is more than this, or may be: an asset of the store could not be read.
 
     Raises:
-        ValueError: the root is not among the nodes.
+        ValueError: The root is not among the nodes.
 
     Example:
         >>> data = LineageNode("d" * 64, "data", 1, (), "Ann", None)
@@ -130,7 +130,7 @@ class Lineage:
         """Return the part of it that is nearest to the root.
 
         Args:
-            limit: how many assets it may have, the root included.
+            limit: How many assets it may have, the root included.
 
         Returns:
             The same lineage where it has no more; else a smaller one, which is `cut`.

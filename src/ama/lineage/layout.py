@@ -87,13 +87,13 @@ def planned(
     """Plan a picture.
 
     Args:
-        boxes: how many there are.
-        edges: which boxes are linked, without a cycle.
-        labelled: for each edge, whether it has a label.
-        most_cells: how many cells edges may have: see `layering`.
+        boxes: How many there are.
+        edges: Which boxes are linked, without a cycle.
+        labelled: For each edge, whether it has a label.
+        most_cells: How many cells edges may have: see `layering`.
 
     Raises:
-        ValueError: there is a cycle.
+        ValueError: There is a cycle.
 
     Example:
         >>> planned(3, [(0, 1), (0, 2)], [False, False]).crossings
@@ -108,9 +108,9 @@ def arranged(plan: Plan, boxes: Sequence[Size], labels: Sequence[Size | None]) -
     """Arrange boxes and edges.
 
     Args:
-        plan: what there is.
-        boxes: how large each box is.
-        labels: how large the label of each edge is, if it has one.
+        plan: What there is.
+        boxes: How large each box is.
+        labels: How large the label of each edge is, if it has one.
 
     Example:
         >>> layout = arranged(planned(2, [(0, 1)], [False]), [Size(50, 20), Size(50, 20)], [None])
@@ -291,9 +291,9 @@ def width(text: str, size: float, *, bold: bool = False) -> float:
     """Return about how wide a text is.
 
     Args:
-        text: the text, on one line.
-        size: the font's size; the width is in the same unit.
-        bold: whether the font is bold.
+        text: The text, on one line.
+        size: The font's size; the width is in the same unit.
+        bold: Whether the font is bold.
 
     Example:
         >>> width("model", 10) < width("MODEL", 10) < width("MODEL", 10, bold=True)
@@ -315,11 +315,11 @@ def shortened(text: str, room: float, size: float, *, bold: bool = False, tail: 
     """Return a text that fits, with an ellipsis where it was cut.
 
     Args:
-        text: the text, on one line.
-        room: how wide it may be.
-        size: the font's size.
-        bold: whether the font is bold.
-        tail: what stands behind it, and is never cut.
+        text: The text, on one line.
+        room: How wide it may be.
+        size: The font's size.
+        bold: Whether the font is bold.
+        tail: What stands behind it, and is never cut.
 
     Example:
         >>> shortened("sequence_models", 60, 10, tail="/7")

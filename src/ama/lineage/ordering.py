@@ -129,9 +129,9 @@ def _exchange(columns: Columns, order: Order, *, also_equal: bool) -> None:
     """Let neighbours in a column change places while that spares crossings.
 
     Args:
-        columns: whose cells they are.
-        order: what is changed.
-        also_equal: whether they change also where it makes no difference, which may open a way.
+        columns: Whose cells they are.
+        order: What is changed.
+        also_equal: Whether they change also where it makes no difference, which may open a way.
     """
     place = _places(order)
     for _ in range(_EXCHANGES):
@@ -228,10 +228,10 @@ def columns(
     """Return the columns of a picture.
 
     Args:
-        boxes: how many there are.
-        edges: which of them are linked, without a cycle.
-        labelled: for each edge, whether it has a label, which stands just before its second box.
-        most_cells: how many cells edges may have in all.
+        boxes: How many there are.
+        edges: Which of them are linked, without a cycle.
+        labelled: For each edge, whether it has a label, which stands just before its second box.
+        most_cells: How many cells edges may have in all.
 
     Example:
         >>> columns(3, [(0, 1), (1, 2), (0, 2)], [True, False, False]).cells

@@ -85,11 +85,11 @@ def svg(
     """Return a lineage as a picture.
 
     Args:
-        lineage: what is drawn.
-        href: where a click on an asset leads, if anywhere.
-        most_assets: how many assets are drawn: those nearest to the root. The picture says so
+        lineage: What is drawn.
+        href: Where a click on an asset leads, if anywhere.
+        most_assets: How many assets are drawn: those nearest to the root. The picture says so
             where there are more.
-        style: whether it brings the style sheet that turns it dark; without, the page that it
+        style: Whether it brings the style sheet that turns it dark; without, the page that it
             stands in does so, by the same classes.
 
     Example:

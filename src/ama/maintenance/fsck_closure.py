@@ -54,13 +54,13 @@ class Closure:
     """The objects that some indexes name, checked downwards from whatever is asked for.
 
     Args:
-        objects: the objects.
-        packs: the check of their packs, which is done.
-        progress: is told of the bytes of large files.
+        objects: The objects.
+        packs: The check of their packs, which is done.
+        progress: Is told of the bytes of large files.
 
     Attributes:
-        faults: what is wrong with objects that can be read.
-        missing: objects that something needs and no index names.
+        faults: What is wrong with objects that can be read.
+        missing: Objects that something needs and no index names.
     """
 
     def __init__(self, objects: ObjectStore, packs: PackCheck, progress: Progress) -> None:

@@ -117,8 +117,8 @@ def read_history(remote: Remote) -> History:
     """Read and check the whole log.
 
     Raises:
-        FormatError: an entry needs a newer version of ama.
-        StorageError: the storage can't be read.
+        FormatError: An entry needs a newer version of ama.
+        StorageError: The storage can't be read.
     """
     return _Reader(remote).run()
 

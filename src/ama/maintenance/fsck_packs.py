@@ -46,15 +46,15 @@ class PackCheck:
     """The check of all packs that some indexes name, one pack in memory at a time.
 
     Args:
-        storage: where they are.
-        indexes: those that are sound.
-        progress: is told of the bytes read.
+        storage: Where they are.
+        indexes: Those that are sound.
+        progress: Is told of the bytes read.
 
     Attributes:
-        bad: the places where an index names an object and there is none.
-        recipes: the sizes in bytes of what sound recipes make, by id.
-        objects: how many records were opened.
-        size: how many bytes they are in.
+        bad: The places where an index names an object and there is none.
+        recipes: The sizes in bytes of what sound recipes make, by id.
+        objects: How many records were opened.
+        size: How many bytes they are in.
     """
 
     def __init__(self, storage: Storage, indexes: Sequence[PackIndex], progress: Progress) -> None:

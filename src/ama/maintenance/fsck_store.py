@@ -30,15 +30,15 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
     chunks are there, and the records of all that it was made from.
 
     Args:
-        remote: the store. It is read past this machine's cache.
-        progress: is told of the bytes read.
+        remote: The store. It is read past this machine's cache.
+        progress: Is told of the bytes read.
 
     Returns:
         What is damaged, and which assets it touches.
 
     Raises:
-        FormatError: the store needs a newer version of ama.
-        StorageError: the storage is away.
+        FormatError: The store needs a newer version of ama.
+        StorageError: The storage is away.
     """
     storage = remote.storage
     history = read_history(remote)
@@ -264,9 +264,9 @@ def remember(remote: Remote, at: int, problems: int) -> None:
     """Note that a store was verified.
 
     Args:
-        remote: the store.
-        at: when, in UTC microseconds.
-        problems: how many were found.
+        remote: The store.
+        at: When, in UTC microseconds.
+        problems: How many were found.
     """
     remote.cache.put(_FILE, json.dumps({"at": at, "problems": problems}).encode())
 

@@ -33,14 +33,14 @@ def check_worktree(tree: Worktree, progress: Progress) -> FsckReport:
     be here is what is staged as stored, and all of every commit that is not published yet.
 
     Args:
-        tree: the worktree.
-        progress: is told of the bytes read.
+        tree: The worktree.
+        progress: Is told of the bytes read.
 
     Returns:
         What is damaged, the assets that it touches, and which work was interrupted.
 
     Raises:
-        StorageError: the worktree can't be read.
+        StorageError: The worktree can't be read.
     """
     check = _Check(tree, progress)
     check.run()

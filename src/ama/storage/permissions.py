@@ -31,9 +31,9 @@ def refusal(error: StorageError, path: str, top: str, *, doing: str) -> StorageE
     """Say who keeps us from a file, and what lets us in.
 
     Args:
-        error: what the system said of it.
-        path: the file.
-        top: the storage's directory.
+        error: What the system said of it.
+        path: The file.
+        top: The storage's directory.
         doing: "write" or "read": what was refused.
 
     Returns:
@@ -58,13 +58,13 @@ def require_open_to_members(top: str) -> str:
     """Check that the group of a shared directory may use all that is in it.
 
     Args:
-        top: the storage's directory.
+        top: The storage's directory.
 
     Returns:
         What was seen.
 
     Raises:
-        StorageError: something is closed to them; it says whose it is, and what opens it.
+        StorageError: Something is closed to them; it says whose it is, and what opens it.
     """
     sharing = fs.sharing_of(top)
     if sharing is None:
@@ -90,14 +90,14 @@ def try_as_member(top: str, file: str) -> str:
     """Read and write as another member of a shared directory's group would.
 
     Args:
-        top: the storage's directory.
-        file: the path of a file in it, beside which is written.
+        top: The storage's directory.
+        file: The path of a file in it, beside which is written.
 
     Returns:
         What was seen: also that it can't be tried.
 
     Raises:
-        StorageError: another member can't.
+        StorageError: Another member can't.
     """
     sharing = fs.sharing_of(top)
     if sys.platform == "win32" or sharing is None or os.geteuid() != 0:

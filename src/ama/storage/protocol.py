@@ -126,10 +126,10 @@ class HasMembers(Protocol):
         """Check that others can read and write there, and say what was seen.
 
         Args:
-            name: a file that is there, beside which it is tried.
+            name: A file that is there, beside which it is tried.
 
         Raises:
-            StorageError: something is closed to them.
+            StorageError: Something is closed to them.
         """
 
 

@@ -344,7 +344,7 @@ class UnaskedStorage:
     """Refuses every request, and needs no client, which takes long to import.
 
     Args:
-        url: as the storage itself says it.
+        url: As the storage itself says it.
 
     Example:
         >>> UnaskedStorage("s3://models/ama").read([])

@@ -28,7 +28,7 @@ class Cache:
     """Files of one store in a directory of this machine.
 
     Args:
-        directory: where; None remembers nothing.
+        directory: Where; None remembers nothing.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -121,10 +121,10 @@ def keep_view(cache: Cache, base: Root, entries: Sequence[bytes], end: tuple[int
     """Remember a log.
 
     Args:
-        cache: the store's.
-        base: a folded state.
-        entries: the bytes of those after it.
-        end: the number and the hash of the last one.
+        cache: The store's.
+        base: A folded state.
+        entries: The bytes of those after it.
+        end: The number and the hash of the last one.
     """
     body = canonical.encode((encode_root(base), list(entries)))
     cache.put(VIEW, body + seal(body))
@@ -135,7 +135,7 @@ def decode_view(data: bytes) -> tuple[Root, tuple[bytes, ...]]:
     """Return a remembered log: a folded state, and the bytes of the entries after it.
 
     Raises:
-        IntegrityError: the bytes are damaged.
+        IntegrityError: The bytes are damaged.
     """
     try:
         root, entries = _unsealed(data)
@@ -148,9 +148,9 @@ def keep_folded(cache: Cache, first: int, entries: Sequence[bytes]) -> None:
     """Remember entries that the remembered state holds from now on only added up.
 
     Args:
-        cache: the store's.
-        first: the number of the first of them.
-        entries: their bytes.
+        cache: The store's.
+        first: The number of the first of them.
+        entries: Their bytes.
     """
     body = canonical.encode(list(entries))
     last = first + len(entries) - 1
@@ -171,7 +171,7 @@ class LogMemory:
     """The entries that some caches hold, by their hashes.
 
     Args:
-        caches: of one store, or of what may be it.
+        caches: Of one store, or of what may be it.
 
     Example:
         >>> LogMemory([Cache(None)]).entry(bytes(32)) is None
@@ -192,7 +192,7 @@ class LogMemory:
         """Return the hashes of entries by number: of the last one, and of what leads up to it.
 
         Args:
-            end: the number and the hash of the last one.
+            end: The number and the hash of the last one.
         """
         number, digest = end
         found: dict[int, bytes] = {}

@@ -27,13 +27,13 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
     """Open the store in a storage; where there is none, one that the first write will make.
 
     Args:
-        storage: where it is, or will be.
-        settings: what is configured.
-        new_store: whether one may be made where this machine has seen one before.
+        storage: Where it is, or will be.
+        settings: What is configured.
+        new_store: Whether one may be made where this machine has seen one before.
 
     Raises:
-        InvalidInput: there is none, and none may be made there.
-        StorageError: there was one, and it is gone.
+        InvalidInput: There is none, and none may be made there.
+        StorageError: There was one, and it is gone.
     """
     if new_store:
         Remote.forget(storage, settings.cache_dir)
@@ -62,7 +62,7 @@ def is_there(url: str, settings: Settings) -> bool:
     """Whether there may be a store at a URL that a user wants as a remote; no network is asked.
 
     Raises:
-        InvalidInput: there is none, and none may be made there.
+        InvalidInput: There is none, and none may be made there.
     """
     check_url(url)
     if "://" in url and not url.startswith("file:"):
@@ -82,7 +82,7 @@ def check_place(storage: Storage, settings: Settings) -> None:
     The store on this machine is ama's own, wherever the user's directories lie.
 
     Raises:
-        InvalidInput: the storage is a directory with something else in it, or one in a worktree.
+        InvalidInput: The storage is a directory with something else in it, or one in a worktree.
     """
     if not isinstance(storage, LocalStorage) or _is_own(storage, settings):
         return
@@ -124,10 +124,10 @@ class Unmade:
     So a publication that is refused before it sends anything leaves nothing behind.
 
     Args:
-        inner: the storage that does the work.
-        format_bytes: the new store's format.json.
-        made: is called when it is there.
-        own: whether it is the store on this machine, whose place nobody has chosen.
+        inner: The storage that does the work.
+        format_bytes: The new store's format.json.
+        made: Is called when it is there.
+        own: Whether it is the store on this machine, whose place nobody has chosen.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Describer:
     """Describes assets as of one view of a store's log.
 
     Args:
-        view: the log; None where no store was ever seen.
+        view: The log; None where no store was ever seen.
     """
 
     def __init__(self, view: LogView | None) -> None:

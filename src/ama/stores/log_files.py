@@ -56,7 +56,7 @@ def read_readable(storage: Storage, names: Sequence[str]) -> list[bytes | None]:
     """Read whole files in one round trip; what is derived and closed to us is as if absent.
 
     Raises:
-        StorageError: the storage failed, or refuses what is not derived.
+        StorageError: The storage failed, or refuses what is not derived.
 
     Example:
         >>> from ama.storage.memory import MemoryStorage

@@ -61,11 +61,11 @@ class LogReader:
     """The log in one storage, to read.
 
     Args:
-        storage: where it is.
-        genesis: what entry 1 carries as the hash of the entry before it.
-        cache: what this machine remembers of it.
-        read_features: what one must know to read the store since its creation.
-        write_features: what one must know to write to it since then.
+        storage: Where it is.
+        genesis: What entry 1 carries as the hash of the entry before it.
+        cache: What this machine remembers of it.
+        read_features: What one must know to read the store since its creation.
+        write_features: What one must know to write to it since then.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class LogReader:
             hint: HINT's bytes, where the caller has just read them.
 
         Raises:
-            IntegrityError: the log has a hole, or is not the one that this machine saw before.
-            FormatError: the store needs a newer version of ama.
+            IntegrityError: The log has a hole, or is not the one that this machine saw before.
+            FormatError: The store needs a newer version of ama.
         """
         if hint is None:
             (found,) = read_readable(self._storage, [HINT])
@@ -118,8 +118,8 @@ class LogReader:
         """Return the log as it is now, and forget what this machine saw of another one.
 
         Raises:
-            IntegrityError: it is damaged, whatever was seen of it: nothing is forgotten.
-            FormatError: the store needs a newer version of ama.
+            IntegrityError: It is damaged, whatever was seen of it: nothing is forgotten.
+            FormatError: The store needs a newer version of ama.
         """
         (hint,) = read_readable(self._storage, [HINT])
         reached = decode_hint(hint or b"")
@@ -157,7 +157,7 @@ class LogReader:
         """Return one entry.
 
         Raises:
-            IntegrityError: it is absent or damaged.
+            IntegrityError: It is absent or damaged.
         """
         (entry,) = self.read_entries([number])
         self.remember_entries(number, [encode_entry(entry)])
@@ -167,8 +167,8 @@ class LogReader:
         """Remember entries that were read beside the view: a repair may need them.
 
         Args:
-            first: the number of the first of them.
-            entries: their bytes.
+            first: The number of the first of them.
+            entries: Their bytes.
         """
         last = first + len(entries) - 1
         if entries and not all(remembers(self._cache, number) for number in (first, last)):
@@ -178,7 +178,7 @@ class LogReader:
         """Yield entries, in the order of their numbers here, some at a time.
 
         Raises:
-            IntegrityError: one is absent or damaged.
+            IntegrityError: One is absent or damaged.
         """
         waiting = iter(numbers)
         while batch := list(islice(waiting, FEW_ENTRIES)):
@@ -227,9 +227,9 @@ class LogReader:
         """Return why the log is not the one that this machine knew, or None if it is.
 
         Args:
-            known: the log as it was seen last.
-            last: the bytes that its last entry has now.
-            reached: the number that HINT names: what the store itself says it had isn't rolled
+            known: The log as it was seen last.
+            last: The bytes that its last entry has now.
+            reached: The number that HINT names: what the store itself says it had isn't rolled
                 back, but lost.
         """
         if known.number == 0:
@@ -377,7 +377,7 @@ class LogReader:
         """Return the view after entry `number`, folded from the first entry on.
 
         Raises:
-            IntegrityError: an entry is lost or damaged.
+            IntegrityError: An entry is lost or damaged.
         """
         tail: list[tuple[Entry, bytes]] = []
         previous = self._genesis
@@ -479,8 +479,8 @@ def way_back(url: str, *, known: bool) -> Hint | Hints:
     """Return what can be done about a file of a store's log that is lost or damaged.
 
     Args:
-        url: where the store is.
-        known: whether this machine remembers it.
+        url: Where the store is.
+        known: Whether this machine remembers it.
 
     Example:
         >>> way_back("/srv/models", known=True).code

@@ -16,10 +16,10 @@ class LogView:
     """The state of a store after entry `number`.
 
     Args:
-        base: a folded state, whose classes are loaded when asked for.
-        tail: the entries after it with the hash of each one's bytes, in order.
-        load: returns the states of some of the base's classes.
-        damage: why the log can't be read beyond `number`, if it can't. What the log said up to
+        base: A folded state, whose classes are loaded when asked for.
+        tail: The entries after it with the hash of each one's bytes, in order.
+        load: Returns the states of some of the base's classes.
+        damage: Why the log can't be read beyond `number`, if it can't. What the log said up to
             there stays true, but which asset is the newest is not known.
     """
 
@@ -53,7 +53,7 @@ class LogView:
         """Check that the log could be read to its end.
 
         Raises:
-            IntegrityError: it is damaged.
+            IntegrityError: It is damaged.
         """
         if self.damage is not None:
             raise self.damage
@@ -81,7 +81,7 @@ class LogView:
         """Return the whole state as one root.
 
         Args:
-            digest: stores a class's state, and returns its digest.
+            digest: Stores a class's state, and returns its digest.
         """
         touched = {name for entry, _ in self.tail for name in touched_classes(entry)}
         states = self.class_states(sorted(touched))

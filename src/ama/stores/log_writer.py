@@ -66,20 +66,20 @@ class Log(LogReader):
         """Append one entry, after whatever others append at the same time.
 
         Args:
-            events: returns the events for a log as seen now; called again after each lost race,
+            events: Returns the events for a log as seen now; called again after each lost race,
                 so it checks anew whether they still make sense. No events: nothing is appended.
-            author: who.
-            now: the time in UTC microseconds.
-            before: called with number and bytes before each try, to note them durably.
-            view: the log as the caller has just read it: what came since is noticed all the same,
+            author: Who.
+            now: The time in UTC microseconds.
+            before: Called with number and bytes before each try, to note them durably.
+            view: The log as the caller has just read it: what came since is noticed all the same,
                 for then the number is taken.
 
         Returns:
             The entry's number and the log after it, or None where there was nothing to append.
 
         Raises:
-            Conflict: others won every race.
-            StorageError: the storage has no atomic create, or failed.
+            Conflict: Others won every race.
+            StorageError: The storage has no atomic create, or failed.
         """
         if self._storage.can_create is False:
             raise StorageError(
@@ -120,7 +120,7 @@ class Log(LogReader):
         anyone else's. Absent means that the same bytes may be tried again.
 
         Raises:
-            StorageError: the storage failed, and the outcome could not be learned.
+            StorageError: The storage failed, and the outcome could not be learned.
         """
         for left in reversed(range(CREATE_TRIES)):
             failure: AmaError

@@ -89,15 +89,15 @@ class ObjectStore:
     """The objects that a set of indexes names, in one storage.
 
     Args:
-        storage: where the packs are.
-        indexes: what is looked up in; where several name an object, the first good one serves.
-        damage: why some objects that are there may not be found, if that is so.
-        added: returns more indexes, which are looked up in once something is missing or damaged:
+        storage: Where the packs are.
+        indexes: What is looked up in; where several name an object, the first good one serves.
+        damage: Why some objects that are there may not be found, if that is so.
+        added: Returns more indexes, which are looked up in once something is missing or damaged:
             what others may have added since, or what is seldom needed.
-        hint: what to do where something is damaged.
+        hint: What to do where something is damaged.
 
     Attributes:
-        bytes_read: the bytes of packs that the storage has sent so far.
+        bytes_read: The bytes of packs that the storage has sent so far.
     """
 
     def __init__(
@@ -224,8 +224,8 @@ class ObjectStore:
         """Return an object's whole, verified bytes.
 
         Raises:
-            NotFound: no index names it.
-            IntegrityError: it is damaged, wherever it is.
+            NotFound: No index names it.
+            IntegrityError: It is damaged, wherever it is.
         """
         return b"".join(self.stream(object_id, kind))
 
@@ -233,8 +233,8 @@ class ObjectStore:
         """Return how a large object is put together, or None if it isn't known in chunks.
 
         Raises:
-            NotFound: no index names the object.
-            IntegrityError: the recipe is damaged, wherever it is.
+            NotFound: No index names the object.
+            IntegrityError: The recipe is damaged, wherever it is.
         """
         places = [at for at in self._places(object_id) if at.record.kind is Kind.RECIPE]
         if not places:
@@ -259,14 +259,14 @@ class ObjectStore:
         to the end before showing it to anyone.
 
         Args:
-            object_id: its id.
-            kind: what it is.
-            have: chunks for which it has bytes are not read from the storage.
-            elsewhere: is asked for chunks that can't be read.
+            object_id: Its id.
+            kind: What it is.
+            have: Chunks for which it has bytes are not read from the storage.
+            elsewhere: Is asked for chunks that can't be read.
 
         Raises:
-            NotFound: no index names it.
-            IntegrityError: it is damaged.
+            NotFound: No index names it.
+            IntegrityError: It is damaged.
         """
         cached = self._metadata.get(object_id)
         if cached and cached[0] is kind:
@@ -295,7 +295,7 @@ class ObjectStore:
         """Yield what a recipe makes, in verified pieces; the last only if the whole is right.
 
         Raises:
-            IntegrityError: a chunk is damaged, or the recipe makes something else.
+            IntegrityError: A chunk is damaged, or the recipe makes something else.
         """
         if recipe.kind is not Kind.DATA:
             # Trees are hashed with a context, and are small: put it together and check it.
@@ -361,13 +361,13 @@ class ObjectStore:
         A recipe's record is yielded as it is, under the id of what it makes.
 
         Args:
-            ids: the objects.
-            kind: what they must be; None: each what it is.
-            bad: takes the errors of those that can't be read, which are left out.
+            ids: The objects.
+            kind: What they must be; None: each what it is.
+            bad: Takes the errors of those that can't be read, which are left out.
 
         Raises:
-            NotFound: no index names one of them, and no `bad` was given.
-            IntegrityError: one of them is damaged, wherever it is, and no `bad` was given.
+            NotFound: No index names one of them, and no `bad` was given.
+            IntegrityError: One of them is damaged, wherever it is, and no `bad` was given.
         """
         waiting = []
         for object_id in ids:
@@ -392,16 +392,16 @@ class ObjectStore:
         """Call `work(id, bytes)` for files that lie in one record each, on a few threads.
 
         Args:
-            ids: the files.
-            work: is called with each of them.
-            bad: takes the errors of those that can't be read, which are left out.
+            ids: The files.
+            work: Is called with each of them.
+            bad: Takes the errors of those that can't be read, which are left out.
 
         Yields:
             The ids that are done, some at a time.
 
         Raises:
-            NotFound: no index names one of them, and no `bad` was given.
-            IntegrityError: one of them is damaged, wherever it is, or is no file, and no `bad` was
+            NotFound: No index names one of them, and no `bad` was given.
+            IntegrityError: One of them is damaged, wherever it is, or is no file, and no `bad` was
                 given.
         """
         places = self._all_alike(ids, Kind.DATA, bad)
@@ -426,11 +426,11 @@ class ObjectStore:
         For one that is damaged another place serves, where there is one.
 
         Args:
-            locations: where they are.
-            bad: takes the errors of those that can't be read, which are left out.
+            locations: Where they are.
+            bad: Takes the errors of those that can't be read, which are left out.
 
         Raises:
-            IntegrityError: one of them is damaged, wherever it is, and no `bad` was given.
+            IntegrityError: One of them is damaged, wherever it is, and no `bad` was given.
         """
         for location, raw in self._read_spans(locations):
             try:

@@ -45,10 +45,10 @@ class PackWriter:
     was stored by then is orphaned, but never wrong.
 
     Args:
-        storage: where packs and indexes go.
-        advance: called after each pack is stored, with the bytes of content in it.
-        pack_size: a pack is closed once it holds this many bytes.
-        index_every: an index is written after this many bytes of packs, so that an interrupted
+        storage: Where packs and indexes go.
+        advance: Called after each pack is stored, with the bytes of content in it.
+        pack_size: A pack is closed once it holds this many bytes.
+        index_every: An index is written after this many bytes of packs, so that an interrupted
             writer loses little.
     """
 
@@ -101,9 +101,9 @@ class PackWriter:
         """Write one object, unless this writer has it already.
 
         Args:
-            kind: what it is; a recipe is filed under the id of what it makes.
-            object_id: its id, which the caller has computed from `data`.
-            data: its bytes, which are copied.
+            kind: What it is; a recipe is filed under the id of what it makes.
+            object_id: Its id, which the caller has computed from `data`.
+            data: Its bytes, which are copied.
         """
         if object_id in self._seen:
             return
@@ -133,9 +133,9 @@ class PackWriter:
         """Store a whole verified pack of another storage as it is, and index all that it holds.
 
         Args:
-            pack: its id, which the caller has checked.
-            data: its bytes.
-            records: what its trailer lists, of which the caller wants every one.
+            pack: Its id, which the caller has checked.
+            data: Its bytes.
+            records: What its trailer lists, of which the caller wants every one.
         """
         self._seen.update(record.id for record in records)
         self._submit(lambda: self._store(pack, data, records))

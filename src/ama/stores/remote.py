@@ -76,8 +76,8 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
     """Return what a format.json says.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: the store is of a newer format, or needs features that aren't known.
+        IntegrityError: It is damaged.
+        FormatError: The store is of a newer format, or needs features that aren't known.
     """
     try:
         if len(data) > MAX_FORMAT:
@@ -119,10 +119,10 @@ class Remote:
     """An open store.
 
     Args:
-        storage: where it is.
-        store: what its format.json says.
-        format_bytes: that file's bytes, which the log's first entry hangs on.
-        cache: what this machine remembers of it.
+        storage: Where it is.
+        store: What its format.json says.
+        format_bytes: That file's bytes, which the log's first entry hangs on.
+        cache: What this machine remembers of it.
         hint: HINT's bytes, where they were read along.
     """
 
@@ -158,7 +158,7 @@ class Remote:
         """Return the store of which format.json's bytes are known, without asking for it.
 
         Raises:
-            IntegrityError, FormatError: they can't be read.
+            IntegrityError, FormatError: They can't be read.
         """
         store = decode_format(format_bytes, storage.url)
         cache = Cache.of_store(cache_dir, store.id, storage.url)
@@ -169,9 +169,9 @@ class Remote:
         """Open the store in a storage.
 
         Raises:
-            NotFound: there is none.
-            StorageError: it can't be reached, or this machine has seen one there that is gone.
-            IntegrityError, FormatError: there is one that can't be read.
+            NotFound: There is none.
+            StorageError: It can't be reached, or this machine has seen one there that is gone.
+            IntegrityError, FormatError: There is one that can't be read.
         """
         seen = _seen(storage, cache_dir)  # before it is asked: another process may be making it
         format_bytes, hint = read_readable(storage, [FORMAT, HINT])
@@ -274,11 +274,11 @@ class Remote:
         """Return indexes by id: from the cache, the others in one batch.
 
         Args:
-            ids: the indexes.
-            damage: takes the errors about those that are lost or damaged, which are left out.
+            ids: The indexes.
+            damage: Takes the errors about those that are lost or damaged, which are left out.
 
         Raises:
-            IntegrityError: one is lost or damaged, and no `damage` was given.
+            IntegrityError: One is lost or damaged, and no `damage` was given.
         """
         wanted = list(dict.fromkeys(ids))
         missing = []
@@ -360,8 +360,8 @@ class Remote:
         They are remembered, so that listing a class again asks for the new ones only.
 
         Raises:
-            NotFound: the store doesn't have one of them.
-            IntegrityError: one of them is damaged.
+            NotFound: The store doesn't have one of them.
+            IntegrityError: One of them is damaged.
         """
         found: dict[bytes, Asset] = {}
         missing = []
@@ -386,9 +386,9 @@ class Remote:
         """Yield what this machine remembers of a class's assets, newest first, without a request.
 
         Args:
-            view: the log.
-            class_name: the class.
-            limit: how many are looked up at most.
+            view: The log.
+            class_name: The class.
+            limit: How many are looked up at most.
         """
         for record in view.class_state(class_name).assets[: -limit - 1 : -1]:
             data = self.cache.get(_asset_file(record.id))
@@ -469,8 +469,8 @@ def require_fit(storage: Storage) -> None:
     """Refuse a storage in which no store may be made.
 
     Raises:
-        IntegrityError: there is the log of a store that has lost its format.json.
-        StorageError: several writers can create the same file there, or it can't be written to.
+        IntegrityError: There is the log of a store that has lost its format.json.
+        StorageError: Several writers can create the same file there, or it can't be written to.
     """
     from ama.storage.check import require_races_with_one_winner
 

@@ -53,11 +53,11 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
     """Return what a name says.
 
     Args:
-        text: the name.
-        own_class: the class of which `@best` alone is an alias; None where there is none.
+        text: The name.
+        own_class: The class of which `@best` alone is an alias; None where there is none.
 
     Raises:
-        InvalidInput: it has none of the forms.
+        InvalidInput: It has none of the forms.
 
     Example:
         >>> parse_revision("models/7~2").number
@@ -126,16 +126,16 @@ def find_asset(
     """Return the class and id of the asset that a name (without its `~N`) means in a store.
 
     Args:
-        view: the store's log.
-        revision: the name; not HEAD.
-        url: the store's, for errors.
-        class_name: where the asset must be; None anywhere.
+        view: The store's log.
+        revision: The name; not HEAD.
+        url: The store's, for errors.
+        class_name: Where the asset must be; None anywhere.
 
     Raises:
-        NotFound: nothing has that name; the hint has the nearest.
-        InvalidInput: an id's prefix that several assets have.
-        Conflict: its number is that of another asset than its id.
-        IntegrityError: the log is damaged, and what the name means depends on the damaged part.
+        NotFound: Nothing has that name; the hint has the nearest.
+        InvalidInput: An id's prefix that several assets have.
+        Conflict: Its number is that of another asset than its id.
+        IntegrityError: The log is damaged, and what the name means depends on the damaged part.
     """
     if revision.prefix is not None:
         in_class = revision.class_name or class_name
@@ -204,7 +204,7 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
     """Return the state of a class that must be there.
 
     Raises:
-        NotFound: the store has no such class; the hint has the nearest names.
+        NotFound: The store has no such class; the hint has the nearest names.
     """
     require_text("a class's name", name)
     if name in view.class_names:
@@ -268,13 +268,13 @@ def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None
     """Refuse an asset that was deleted: its record is there, and its content is not to be had.
 
     Args:
-        view: the store's log.
-        class_name: the asset's class.
-        asset: its id; one that isn't published there is not refused.
-        url: the store's, for errors.
+        view: The store's log.
+        class_name: The asset's class.
+        asset: Its id; one that isn't published there is not refused.
+        url: The store's, for errors.
 
     Raises:
-        NotFound: it was deleted.
+        NotFound: It was deleted.
     """
     state = view.class_state(class_name)
     number = state.number(asset)
@@ -295,9 +295,9 @@ def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) 
     """Return the error for an alias that a class doesn't have.
 
     Args:
-        state: the class.
-        alias: the alias.
-        elsewhere: the same alias of other classes, which may have been meant.
+        state: The class.
+        alias: The alias.
+        elsewhere: The same alias of other classes, which may have been meant.
     """
     known = [name for name in state.aliases if state.target(name) is not None]
     near = elsewhere[:3] or nearest(alias, known)
@@ -315,15 +315,15 @@ def find_alias(
     """Return the class and id of what an alias means, looked up in every class if none is given.
 
     Args:
-        view: the store's log.
-        alias: the alias.
-        url: the store's, for errors.
-        class_name: the class.
-        or_class: whether a class may have been meant as well, which the hint then names.
+        view: The store's log.
+        alias: The alias.
+        url: The store's, for errors.
+        class_name: The class.
+        or_class: Whether a class may have been meant as well, which the hint then names.
 
     Raises:
-        NotFound: no class has it.
-        InvalidInput: several classes have it.
+        NotFound: No class has it.
+        InvalidInput: Several classes have it.
     """
     require_text("an alias", alias)
     view.require_whole()

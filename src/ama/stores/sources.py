@@ -20,8 +20,8 @@ class Sources:
     """Object stores in the order in which they are asked.
 
     Args:
-        near: the first one: what is on this machine.
-        far: those that are opened only if something isn't near.
+        near: The first one: what is on this machine.
+        far: Those that are opened only if something isn't near.
     """
 
     def __init__(self, near: ObjectStore, far: Sequence[Opener] = ()) -> None:
@@ -38,7 +38,7 @@ class Sources:
         """Return a store that has an object.
 
         Raises:
-            NotFound: none has.
+            NotFound: None has.
         """
         for store in self._stores:
             if object_id in store:
@@ -77,8 +77,8 @@ class Sources:
         """Return a store that has an object with all its bytes, not only a large one's recipe.
 
         Raises:
-            NotFound: none has.
-            IntegrityError: its recipe is damaged.
+            NotFound: None has.
+            IntegrityError: Its recipe is damaged.
         """
         first = self.find(object_id)
         if first.holds(object_id):

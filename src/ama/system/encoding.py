@@ -129,7 +129,7 @@ def check_texts(**given: object) -> None:
     """Refuse arguments that are neither a text nor left out.
 
     Raises:
-        InvalidInput: one is something else; the error names it.
+        InvalidInput: One is something else; the error names it.
 
     Example:
         >>> check_texts(remote=None, author="Ann")
@@ -143,7 +143,7 @@ def require_text(what: str, given: object) -> None:
     """Refuse what is no text.
 
     Raises:
-        InvalidInput: it is of another type.
+        InvalidInput: It is of another type.
 
     Example:
         >>> require_text("an alias", "best")
@@ -156,7 +156,7 @@ def path_text(what: str, given: object) -> str:
     """Return a path, or a URL, as a text.
 
     Raises:
-        InvalidInput: it is something else, or has a NUL in it.
+        InvalidInput: It is something else, or has a NUL in it.
 
     Example:
         >>> path_text("the directory", "model")

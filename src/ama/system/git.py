@@ -74,9 +74,9 @@ def look(directory: Path, environ: Mapping[str, str], seconds: float = SECONDS) 
     """Say which code is in a directory, and if that isn't known, why.
 
     Args:
-        directory: where.
-        environ: the environment that git runs in.
-        seconds: how long git is waited for.
+        directory: Where.
+        environ: The environment that git runs in.
+        seconds: How long git is waited for.
 
     Example:
         >>> look(Path("/"), {}).facts
@@ -96,9 +96,9 @@ def describe(
     """Say at which commit the repository around a directory is.
 
     Args:
-        directory: where.
-        environ: the environment that git runs in.
-        seconds: how long git is waited for.
+        directory: Where.
+        environ: The environment that git runs in.
+        seconds: How long git is waited for.
 
     Returns:
         `git.repository` (the URL of its origin without credentials, else its directory's name),

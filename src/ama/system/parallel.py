@@ -30,7 +30,7 @@ def start(thread: threading.Thread) -> None:
     """Start a thread.
 
     Raises:
-        StorageError: the system has no more.
+        StorageError: The system has no more.
 
     Example:
         >>> start(threading.Thread(target=print))
@@ -43,7 +43,7 @@ def submit(pool: Executor, work: Callable[[Item], Result], item: Item) -> Future
     """Have a thread of a pool work on an item; the pool may start one for it.
 
     Raises:
-        StorageError: the system has no more threads. The item may be worked on nevertheless.
+        StorageError: The system has no more threads. The item may be worked on nevertheless.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -74,9 +74,9 @@ def in_chunks(
     never begun.
 
     Args:
-        work: called on several threads at once.
-        items: taken as they are needed, a few chunks ahead.
-        chunk: how many items a chunk has; few enough to keep what is held small.
+        work: Called on several threads at once.
+        items: Taken as they are needed, a few chunks ahead.
+        chunk: How many items a chunk has; few enough to keep what is held small.
 
     Example:
         >>> list(in_chunks(sum, range(10), chunk=4))
@@ -104,8 +104,8 @@ def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
     Where there is one item only, no thread is started.
 
     Args:
-        work: called on a thread of its own, for one item at a time.
-        items: taken as they are needed, one ahead.
+        work: Called on a thread of its own, for one item at a time.
+        items: Taken as they are needed, one ahead.
 
     Example:
         >>> list(one_ahead(abs, [-1, -2]))

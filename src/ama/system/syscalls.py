@@ -20,8 +20,8 @@ class Sharing:
     """A directory's rights, which all that is made in it gets, whatever the umask.
 
     Attributes:
-        mode: its permission bits, with setgid and sticky.
-        group: the id of its group.
+        mode: Its permission bits, with setgid and sticky.
+        group: The id of its group.
     """
 
     mode: int
@@ -96,10 +96,10 @@ class System:
         """Give what we made the group and the rights of the directory that it is made in.
 
         Args:
-            fd: the open file or directory.
-            sharing: the rights.
-            owner: what we may do with it ourselves.
-            mask: which of the rights it gets.
+            fd: The open file or directory.
+            sharing: The rights.
+            owner: What we may do with it ourselves.
+            mask: Which of the rights it gets.
         """
         status = os.fstat(fd)
         if sys.platform == "win32" or not is_ours(status):

@@ -47,9 +47,9 @@ def alias_events(
     """Return the moves of the jobs' aliases, checked against who else moved them.
 
     Raises:
-        Conflict: an alias has moved on from what the asset was made from.
-        InvalidInput: a class's or alias's name differs from another only in case.
-        NotFound: an asset that is to get an alias was deleted.
+        Conflict: An alias has moved on from what the asset was made from.
+        InvalidInput: A class's or alias's name differs from another only in case.
+        NotFound: An asset that is to get an alias was deleted.
     """
     events: list[Event] = []
     changes: list[AliasChange] = []
@@ -132,7 +132,7 @@ def check_class_name(view: LogView, name: str) -> None:
     """Refuse a new class whose name differs from another's only in case.
 
     Raises:
-        InvalidInput: there is such a class.
+        InvalidInput: There is such a class.
     """
     for other in view.class_names:
         if other != name and other.casefold() == name.casefold():
@@ -146,12 +146,12 @@ def check_alias_name(state: ClassState, alias: str, coming: Iterable[str] = ()) 
     """Refuse a new alias whose name differs from another's of the class only in case.
 
     Args:
-        state: the class.
-        alias: the alias.
-        coming: those that the class gets at the same time.
+        state: The class.
+        alias: The alias.
+        coming: Those that the class gets at the same time.
 
     Raises:
-        InvalidInput: there is such an alias.
+        InvalidInput: There is such an alias.
     """
     for other in (*state.aliases, *coming):
         if other != alias and other.casefold() == alias.casefold():
@@ -181,16 +181,16 @@ def set_alias(
     """Make an alias point to a published asset of its class, or remove it, by an entry of its own.
 
     Args:
-        remote: the store.
-        view: its log, as the caller has seen it.
-        class_name: the class.
-        alias: the alias.
-        asset: what it points to then; None: it is removed.
-        author: who.
-        now: the time in UTC microseconds.
+        remote: The store.
+        view: Its log, as the caller has seen it.
+        class_name: The class.
+        alias: The alias.
+        asset: What it points to then; None: it is removed.
+        author: Who.
+        now: The time in UTC microseconds.
 
     Raises:
-        Conflict: somebody else moved it at the same time, or deleted the asset.
+        Conflict: Somebody else moved it at the same time, or deleted the asset.
     """
     old = view.class_state(class_name).target(alias)
 

@@ -44,18 +44,18 @@ def copy_asset(
     Only what the target lacks is moved. Done again after an interruption, it goes on.
 
     Args:
-        source: the store that has it.
-        target: the store that it comes to.
-        asset: its id.
-        aliases: the aliases that it gets there.
-        author: who copies; who made an asset is part of the asset.
-        now: the time in UTC microseconds.
-        progress: is told of the bytes sent.
+        source: The store that has it.
+        target: The store that it comes to.
+        asset: Its id.
+        aliases: The aliases that it gets there.
+        author: Who copies; who made an asset is part of the asset.
+        now: The time in UTC microseconds.
+        progress: Is told of the bytes sent.
 
     Raises:
-        NotFound: the source lacks something of it, or it was deleted in one of the two.
-        IntegrityError: something of it is damaged in the source.
-        Conflict: an alias has moved on in the target.
+        NotFound: The source lacks something of it, or it was deleted in one of the two.
+        IntegrityError: Something of it is damaged in the source.
+        Conflict: An alias has moved on in the target.
     """
     given = source.view()
     sources = Sources(source.current(given))

@@ -36,11 +36,11 @@ def change_status(
     What others publish at the same time is seen first, and decided about anew.
 
     Args:
-        remote: the store.
-        target: the asset.
-        decide: what it becomes.
-        author: who.
-        now: the time in UTC microseconds.
+        remote: The store.
+        target: The asset.
+        decide: What it becomes.
+        author: Who.
+        now: The time in UTC microseconds.
 
     Returns:
         Its status before, and the log afterwards.
@@ -120,10 +120,10 @@ def is_recoverable(remote: Remote, view: LogView, target: Target, old: StatusNam
     """Whether an asset is deleted, and all of it is still there, as far as that can be seen.
 
     Args:
-        remote: the store.
-        view: its log.
-        target: the asset.
-        old: its status before. What was not deleted then, no gc has taken.
+        remote: The store.
+        view: Its log.
+        target: The asset.
+        old: Its status before. What was not deleted then, no gc has taken.
     """
     record = view.class_state(target.class_name).record(target.number)
     if record is None or record.status != "deleted":
@@ -139,9 +139,9 @@ def assets_made_from(remote: Remote, view: LogView, asset: bytes) -> list[tuple[
     It reads the asset objects of all classes, of which this machine remembers those that it saw.
 
     Args:
-        remote: the store.
-        view: its log.
-        asset: the id of what they were made from.
+        remote: The store.
+        view: Its log.
+        asset: The id of what they were made from.
     """
     live = [
         (name, number, record.id)

@@ -109,7 +109,7 @@ def require_match(
         What was opened for it, by asset; nothing where nothing is chosen from.
 
     Raises:
-        NotFound: no file is, though there are some.
+        NotFound: No file is, though there are some.
     """
     if not (selection.include or selection.exclude):
         return {}
@@ -149,10 +149,10 @@ def download(
     work, and the others wait for it.
 
     Raises:
-        AlreadyExists: the directory holds something else.
-        Conflict: another command brings other files there, or makes no progress.
-        IntegrityError: content is damaged; no file of the directory is.
-        InvalidInput: this system can't hold a name, or it is one that nothing may have here.
+        AlreadyExists: The directory holds something else.
+        Conflict: Another command brings other files there, or makes no progress.
+        IntegrityError: Content is damaged; no file of the directory is.
+        InvalidInput: This system can't hold a name, or it is one that nothing may have here.
     """
     sources = sources or Sources(objects_of(remote, view, target))
     asset = sources.asset(target.asset)
@@ -297,16 +297,16 @@ def check_place(
     """Check that an asset can be written into a directory; nothing is changed.
 
     Args:
-        directory: the directory.
-        target: the asset.
-        elsewhere: the hint where it can't.
+        directory: The directory.
+        target: The asset.
+        elsewhere: The hint where it can't.
 
     Returns:
         The worktree that is there: this very asset's, or that of an interrupted try.
 
     Raises:
-        AlreadyExists: the directory holds something else.
-        InvalidInput: it is inside another worktree.
+        AlreadyExists: The directory holds something else.
+        InvalidInput: It is inside another worktree.
     """
     directory = Path(os.path.abspath(directory))
     in_the_way = AlreadyExists(
@@ -398,12 +398,12 @@ class Order:
     """What is to be delivered, and where to.
 
     Attributes:
-        target: the asset.
-        place: its directory.
-        alias: the alias that it was asked for by, which its directory will follow.
-        selection: which of its files.
-        refs: whether all that it was made from comes too, each asset beside it.
-        partial: whether what isn't in the store of that is left out, not an error.
+        target: The asset.
+        place: Its directory.
+        alias: The alias that it was asked for by, which its directory will follow.
+        selection: Which of its files.
+        refs: Whether all that it was made from comes too, each asset beside it.
+        partial: Whether what isn't in the store of that is left out, not an error.
     """
 
     target: Target
@@ -418,9 +418,9 @@ def deliver(remote: Remote, view: LogView, order: Order, progress: Progress) -> 
     """Write what was ordered, having looked at every place first.
 
     Raises:
-        NotFound: the globs leave none of the files, or (unless `partial`) a ref is missing.
-        AlreadyExists: one of the directories holds something else.
-        IntegrityError: content is damaged; no such file was written.
+        NotFound: The globs leave none of the files, or (unless `partial`) a ref is missing.
+        AlreadyExists: One of the directories holds something else.
+        IntegrityError: Content is damaged; no such file was written.
     """
     target = order.target
     others, missing = _closure(remote, view, target) if order.refs else ([], ())

@@ -56,8 +56,8 @@ class Mended:
     """What a repair of a log did.
 
     Attributes:
-        done: what it put back.
-        lost: the files of the log that can't be had, each with why.
+        done: What it put back.
+        lost: The files of the log that can't be had, each with why.
     """
 
     done: tuple[PutBack, ...] = ()
@@ -68,7 +68,7 @@ def refuse_lost(mended: Mended, url: str) -> None:
     """Say what of a log could not be put back.
 
     Raises:
-        IntegrityError: something couldn't.
+        IntegrityError: Something couldn't.
     """
     if mended.lost:
         first, *more = mended.lost
@@ -91,19 +91,19 @@ def mend(
     Several may do so at once, for all write the same bytes.
 
     Args:
-        storage: where the store is.
-        cache_dir: where this machine keeps what it remembers of stores.
-        others: open storages of other stores, which may be copies of this one.
-        progress: is told of the bytes read.
+        storage: Where the store is.
+        cache_dir: Where this machine keeps what it remembers of stores.
+        others: Open storages of other stores, which may be copies of this one.
+        progress: Is told of the bytes read.
 
     Returns:
         What was put back, and what couldn't be.
 
     Raises:
-        IntegrityError: two histories are mixed in the log, or it is not the one that this machine
+        IntegrityError: Two histories are mixed in the log, or it is not the one that this machine
             saw: nothing was put back.
-        FormatError: the store needs a newer version of ama.
-        StorageError: the storage failed, or can't be written to.
+        FormatError: The store needs a newer version of ama.
+        StorageError: The storage failed, or can't be written to.
     """
     (hint,) = read_readable(storage, [HINT])
     memory = _Memory(storage, cache_dir, others)
@@ -137,7 +137,7 @@ def _link(number: int, data: bytes) -> _Link:
     """Return the place of an entry.
 
     Raises:
-        FormatError: it is of a newer version.
+        FormatError: It is of a newer version.
     """
     entry = _sound(number, data)
     return _Link() if entry is None else _Link(entry_hash(data), entry.previous)
@@ -176,9 +176,9 @@ class _Memory:
     """What this machine and other stores have of a log and its format.json.
 
     Args:
-        storage: where the store is.
-        cache_dir: what this machine remembers.
-        others: open other stores.
+        storage: Where the store is.
+        cache_dir: What this machine remembers.
+        others: Open other stores.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class _Memory:
         """Return the hashes of the log's entries, as this machine saw them last at this URL.
 
         Args:
-            genesis: the hash of format.json, where the store's first entry tells it.
+            genesis: The hash of format.json, where the store's first entry tells it.
         """
         for data in (self._seen, self.format_bytes, *map(_of_id, self._ids_here)):
             if data is not None and (genesis is None or entry_hash(data) == genesis):
@@ -287,10 +287,10 @@ class _Plan:
     """What of a log is to be put back: found out from its end to its beginning.
 
     Attributes:
-        found: what can be put back, in the order of the log.
-        lost: what can't be, each with why.
-        digests: the hashes of the entries by number, as far as they are certain.
-        is_taken_back: whether this machine saw entries after the log's end.
+        found: What can be put back, in the order of the log.
+        lost: What can't be, each with why.
+        digests: The hashes of the entries by number, as far as they are certain.
+        is_taken_back: Whether this machine saw entries after the log's end.
     """
 
     storage: Storage
@@ -306,7 +306,7 @@ class _Plan:
         """Fill in what there is to do.
 
         Raises:
-            IntegrityError: there is no one history that the log is of.
+            IntegrityError: There is no one history that the log is of.
         """
         first = self.links.get(1, _Link())
         known = self.memory.hashes(first.previous if first.is_sound else None)
@@ -322,9 +322,9 @@ class _Plan:
         """Go from the end to the beginning.
 
         Args:
-            top: the last number that the store's log had.
-            last: the last one that is there.
-            known: the hashes that this machine saw.
+            top: The last number that the store's log had.
+            last: The last one that is there.
+            known: The hashes that this machine saw.
         """
         number, expected = top, b""
         while number > 0:
@@ -376,9 +376,9 @@ class _Plan:
         """Note that an entry can't be had, nor those missing before it; return the next one.
 
         Args:
-            number: its number.
-            link: what is there.
-            alone: whether it is known which entry it was, and so those before it are asked for.
+            number: Its number.
+            link: What is there.
+            alone: Whether it is known which entry it was, and so those before it are asked for.
         """
         before = max((n for n in self.links if n < number), default=0)
         following = number - 1 if alone or link is not None else before
@@ -435,8 +435,8 @@ def _put_back(storage: Storage, found: _Found) -> PutBack | None:
     """Write a file if it is still absent or bad; None if another one was faster.
 
     Raises:
-        Conflict: somebody has written something else there.
-        StorageError: the storage can't do it.
+        Conflict: Somebody has written something else there.
+        StorageError: The storage can't do it.
     """
     if storage.can_create is False:
         raise StorageError(

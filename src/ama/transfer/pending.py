@@ -41,9 +41,9 @@ class Claim:
     """The right to publish from a worktree's HEAD, `head`.
 
     Args:
-        tree: the worktree.
+        tree: The worktree.
         at: HEAD as it was read.
-        remote: the store to publish to.
+        remote: The store to publish to.
     """
 
     def __init__(self, tree: Worktree, at: At, remote: Remote) -> None:
@@ -56,13 +56,13 @@ class Claim:
         """Note an entry that is about to be created, and where HEAD moves with it.
 
         Args:
-            number: the entry's.
-            entry: its bytes.
+            number: The entry's.
+            entry: Its bytes.
             moved: HEAD once it is in the log.
-            used: what was noted for the next asset, and takes effect with it.
+            used: What was noted for the next asset, and takes effect with it.
 
         Raises:
-            Conflict: another command publishes from here, or has moved HEAD.
+            Conflict: Another command publishes from here, or has moved HEAD.
         """
         heads = encode_head(self.head), encode_head(moved)
         store = (self._remote.url, self._remote.format.id)
@@ -92,7 +92,7 @@ class Claim:
 
         Args:
             head: HEAD as it is then.
-            used: what was noted for the next asset, and has taken effect.
+            used: What was noted for the next asset, and has taken effect.
 
         Raises:
             Conflict: HEAD was moved by somebody who doesn't know of it.
@@ -127,14 +127,14 @@ def resume(
     only by a command that is to publish.
 
     Args:
-        tree: the worktree.
-        open_remote: opens the store at a URL.
-        publishes: whether the user has asked for that.
+        tree: The worktree.
+        open_remote: Opens the store at a URL.
+        publishes: Whether the user has asked for that.
 
     Raises:
-        StorageError: the store can't be asked now.
-        Conflict: the store isn't there now, or the entry isn't, and may yet come.
-        IntegrityError: the note is damaged, so nobody can tell what there is to settle.
+        StorageError: The store can't be asked now.
+        Conflict: The store isn't there now, or the entry isn't, and may yet come.
+        IntegrityError: The note is damaged, so nobody can tell what there is to settle.
     """
     note = tree.noted(PUBLISH)
     if note is None:
@@ -173,8 +173,8 @@ def _decoded(tree: Worktree, note: bytes) -> tuple[str, str, int, bytes, Head, H
     and after it, and what was noted for the next asset and takes effect with it.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: it is of a newer version.
+        IntegrityError: It is damaged.
+        FormatError: It is of a newer version.
     """
     try:
         if seal(note[:-32]) != note[-32:]:

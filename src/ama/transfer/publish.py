@@ -44,9 +44,9 @@ class Who:
     """Who publishes, when, and with which code.
 
     Attributes:
-        author: a name and an address.
-        now: the time in UTC microseconds.
-        code: says of which code an asset is, as metadata; what is noted wins. It is asked only
+        author: A name and an address.
+        now: The time in UTC microseconds.
+        code: Says of which code an asset is, as metadata; what is noted wins. It is asked only
             where an asset is made, and is no reason to make one.
     """
 
@@ -60,12 +60,12 @@ class Publication:
     """What is to be published.
 
     Attributes:
-        tip: the asset; it is HEAD's, or one that was just made from it.
-        aliases: which assets get which aliases.
-        here: the staged files whose content is read from the worktree itself.
-        used: what was noted for the asset, and takes effect with this.
-        once: whether nothing is published if the store has an asset that says the same.
-        made: the asset in whose place `tip` was found.
+        tip: The asset; it is HEAD's, or one that was just made from it.
+        aliases: Which assets get which aliases.
+        here: The staged files whose content is read from the worktree itself.
+        used: What was noted for the asset, and takes effect with this.
+        once: Whether nothing is published if the store has an asset that says the same.
+        made: The asset in whose place `tip` was found.
     """
 
     tip: bytes
@@ -145,17 +145,17 @@ def make_asset(
     """Make the asset that the staging area describes, durable in the local packs.
 
     Args:
-        tree: the worktree.
+        tree: The worktree.
         head: HEAD.
-        index: the staging area.
-        notes: what is noted for the asset.
-        who: who makes it.
+        index: The staging area.
+        notes: What is noted for the asset.
+        who: Who makes it.
 
     Returns:
         Its id, or None if it would say nothing that HEAD's asset doesn't say.
 
     Raises:
-        InvalidInput: nothing was ever added here.
+        InvalidInput: Nothing was ever added here.
     """
     base = tree.objects.asset(head.asset) if head.asset else None
     if base is None and not index.entries and not notes.refs:
@@ -198,7 +198,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
     """Store every file that is staged by reference in the local packs.
 
     Raises:
-        Conflict: one was changed since it was added.
+        Conflict: One was changed since it was added.
     """
     waiting = by_reference(tree, index)
     _check_unchanged(tree, waiting, "committed")
@@ -262,13 +262,13 @@ def commit(
     """Make an asset of what is staged and move HEAD to it; None where nothing is new.
 
     Args:
-        tree: the worktree.
+        tree: The worktree.
         at: HEAD as it was read.
-        index: the staging area.
-        notes: what is noted for the asset.
-        who: who makes it.
-        published: whether the content of an object is in a remote that was seen.
-        progress: is told of the bytes stored.
+        index: The staging area.
+        notes: What is noted for the asset.
+        who: Who makes it.
+        published: Whether the content of an object is in a remote that was seen.
+        progress: Is told of the bytes stored.
     """
     generation, old = at
     waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
@@ -311,17 +311,17 @@ def publish(
     """Publish an asset with all of its history that the store lacks, and move HEAD to it.
 
     Args:
-        tree: the worktree.
-        remote: the store.
+        tree: The worktree.
+        remote: The store.
         at: HEAD as it was read.
-        wanted: what is to be published.
-        sources: where objects are read from.
-        who: who publishes it.
-        progress: is told of the bytes sent.
+        wanted: What is to be published.
+        sources: Where objects are read from.
+        who: Who publishes it.
+        progress: Is told of the bytes sent.
 
     Raises:
-        Conflict: an alias has moved on, or a file was changed since it was added.
-        Found: so it is, and `wanted.once`.
+        Conflict: An alias has moved on, or a file was changed since it was added.
+        Found: So it is, and `wanted.once`.
     """
     old, tip, here, used = at.head, wanted.tip, wanted.here, wanted.used
     claim = Claim(tree, at, remote)

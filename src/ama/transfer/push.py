@@ -44,13 +44,13 @@ class Push:
     """One publication: it sends, and says which events make what was sent visible.
 
     Args:
-        remote: the store to publish to.
-        sources: where trees, assets and content are read from.
-        jobs: the assets, each after its parents.
-        here: files of the worktree whose content is read there, by id.
-        root: the worktree.
-        progress: is told of the bytes sent.
-        pack_size: see `PackWriter`.
+        remote: The store to publish to.
+        sources: Where trees, assets and content are read from.
+        jobs: The assets, each after its parents.
+        here: Files of the worktree whose content is read there, by id.
+        root: The worktree.
+        progress: Is told of the bytes sent.
+        pack_size: See `PackWriter`.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Push:
         """Return what publishes the jobs on a log as it is now, having sent what it lacks.
 
         Raises:
-            Conflict: an alias has moved on, or a file staged by reference was changed.
+            Conflict: An alias has moved on, or a file staged by reference was changed.
         """
         new = [job for job in self._jobs if self._number(view, job.asset) is None]
         events, self.aliases = alias_events(view, self._jobs, self._asset)

@@ -57,8 +57,8 @@ class WorktreeFiles:
     """Content that lies in a worktree's files, or parts of it, each verified when it is read.
 
     Args:
-        root: the worktree.
-        listed: what should lie where.
+        root: The worktree.
+        listed: What should lie where.
     """
 
     def __init__(self, root: Path, listed: Iterable[Listed]) -> None:
@@ -132,16 +132,16 @@ class Repair:
     """One repair: it reads back what some published assets need, and sends what is damaged.
 
     Args:
-        remote: the store.
-        sources: where good copies may be: on this machine, or in stores.
-        files: where they may be as well.
-        assets: the assets as (class, id), the newest first.
-        rebuilt: what the store's packs hold.
-        progress: is told of the bytes read.
+        remote: The store.
+        sources: Where good copies may be: on this machine, or in stores.
+        files: Where they may be as well.
+        assets: The assets as (class, id), the newest first.
+        rebuilt: What the store's packs hold.
+        progress: Is told of the bytes read.
 
     Attributes:
-        lost: what can't be read there, nor anywhere else.
-        bytes_sent: what went to the store.
+        lost: What can't be read there, nor anywhere else.
+        bytes_sent: What went to the store.
     """
 
     def __init__(
@@ -385,10 +385,10 @@ class Rebuilt:
     """What packs hold that no index names which can be read.
 
     Attributes:
-        objects: all that the store has: as its current indexes say, and what was found again.
-        lost: the current indexes that can't be read.
-        index: names all that was found again; it is in no storage.
-        damaged: the packs among those gone through that aren't whole; what is sound in them counts.
+        objects: All that the store has: as its current indexes say, and what was found again.
+        lost: The current indexes that can't be read.
+        index: Names all that was found again; it is in no storage.
+        damaged: The packs among those gone through that aren't whole; what is sound in them counts.
     """
 
     objects: ObjectStore
@@ -401,12 +401,12 @@ def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
     """Go through the packs that no readable index names, or not wholly, if an index is lost.
 
     Args:
-        remote: the store.
-        view: its log.
-        progress: is told of the bytes read.
+        remote: The store.
+        view: Its log.
+        progress: Is told of the bytes read.
 
     Raises:
-        FormatError: an index, or a pack, is of a newer version: that is no damage.
+        FormatError: An index, or a pack, is of a newer version: that is no damage.
     """
     damage: list[AmaError] = []
     indexes = remote.indexes(view.root.indexes, damage)
@@ -495,7 +495,7 @@ def assets_needing(remote: Remote, view: LogView, indexes: Set[bytes]) -> list[b
     """Return the published assets that need one of some indexes.
 
     Raises:
-        IntegrityError: an entry of the log can't be read.
+        IntegrityError: An entry of the log can't be read.
     """
     if not indexes:
         return []

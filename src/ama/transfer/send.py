@@ -37,18 +37,18 @@ class Sender:
     """What sends the objects of a push.
 
     Args:
-        storage: where they go.
-        sources: where they are read from.
-        here: files of the worktree whose content is read there, by id.
-        root: the worktree.
-        progress: is told of the content that is stored, or needn't be.
-        pack_size: see `PackWriter`.
+        storage: Where they go.
+        sources: Where they are read from.
+        here: Files of the worktree whose content is read there, by id.
+        root: The worktree.
+        progress: Is told of the content that is stored, or needn't be.
+        pack_size: See `PackWriter`.
 
     Attributes:
-        recipes: how large files are cut, as far as it was learned.
-        changed: the files that were found to be changed since they were added.
-        bytes_sent: what went to the storage.
-        bytes_reused: the content that was there already.
+        recipes: How large files are cut, as far as it was learned.
+        changed: The files that were found to be changed since they were added.
+        bytes_sent: What went to the storage.
+        bytes_reused: The content that was there already.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Sender:
         """Return how a large file is cut.
 
         Raises:
-            IntegrityError: neither a source nor the storage says.
+            IntegrityError: Neither a source nor the storage says.
         """
         recipe = self.recipes.get(object_id)
         if recipe is None and object_id in self._sources:
@@ -100,14 +100,14 @@ class Sender:
         Where it is interrupted, what is stored by then is indexed: the next try goes on from there.
 
         Args:
-            present: what is there already: of files that are in chunks, some of these.
-            metadata: trees, assets and the like.
-            files: content.
-            condemned: which packs must not come back under their names.
+            present: What is there already: of files that are in chunks, some of these.
+            metadata: Trees, assets and the like.
+            files: Content.
+            condemned: Which packs must not come back under their names.
 
         Raises:
-            Conflict: a file of the worktree is no longer what was added.
-            IntegrityError: an object is lost.
+            Conflict: A file of the worktree is no longer what was added.
+            IntegrityError: An object is lost.
         """
         writer = PackWriter(
             self._storage, advance=self._progress.advance, pack_size=self._pack_size
@@ -206,11 +206,11 @@ def adopt(
     A condemned pack must not come back under its name: its objects are packed anew.
 
     Args:
-        writer: writes to the target.
-        target: the storage that they go to.
-        source: the objects of another storage.
-        wanted: which of them are sent, and where they lie.
-        condemned: whether a pack is condemned in the target.
+        writer: Writes to the target.
+        target: The storage that they go to.
+        source: The objects of another storage.
+        wanted: Which of them are sent, and where they lie.
+        condemned: Whether a pack is condemned in the target.
     """
     by_pack: dict[bytes, set[Record]] = defaultdict(set)
     for at in wanted:

@@ -219,8 +219,8 @@ def words(hints: Hints, command: Callable[[str], str] = as_typed) -> str | None:
     """Return what hints suggest, in one line; None for no hint.
 
     Args:
-        hints: of an error; each of them would do.
-        command: returns how a command begins here, such as `ama list --remote team`.
+        hints: Of an error; each of them would do.
+        command: Returns how a command begins here, such as `ama list --remote team`.
 
     Example:
         >>> words((Hint("list-assets", class_name="models"),))

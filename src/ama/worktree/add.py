@@ -66,8 +66,8 @@ def select(
     With `force`, a file that is named itself counts though it be ignored.
 
     Raises:
-        NotFound: a path names nothing here and nothing staged.
-        InvalidInput: a path is outside the worktree, ignored, or another worktree, or a directory
+        NotFound: A path names nothing here and nothing staged.
+        InvalidInput: A path is outside the worktree, ignored, or another worktree, or a directory
             has become one though files in it are staged.
     """
     found: dict[str, Found] = {}
@@ -124,7 +124,7 @@ def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
     """Check that paths that seem gone are not only in a directory that is passed over.
 
     Raises:
-        InvalidInput: one is another worktree by now.
+        InvalidInput: One is another worktree by now.
     """
     blocked = obstacles(tree.root, gone)
     for directory in sorted(directories_of(gone)):
@@ -161,13 +161,13 @@ def check_names(
     """Check that all new paths can be in one asset, on any system if `portable`.
 
     Args:
-        index: what is staged.
-        added: the new paths.
-        gone: what is unstaged together with them.
-        portable: whether a name that some system can't hold is refused.
+        index: What is staged.
+        added: The new paths.
+        gone: What is unstaged together with them.
+        portable: Whether a name that some system can't hold is refused.
 
     Raises:
-        InvalidInput: a name is unsafe, or git's own, or (if `portable`) some system can't hold it.
+        InvalidInput: A name is unsafe, or git's own, or (if `portable`) some system can't hold it.
     """
     parts = {part for path in added for part in path.split("/")}
     for part in parts:
@@ -228,17 +228,17 @@ def add(
     """Stage files as they are now. Nothing is staged unless everything can be.
 
     Args:
-        tree: the worktree.
-        paths: files and directories; staged paths below them that are gone are unstaged.
-        copy: whether large files are stored here now, not only noted.
-        portable: whether names that some system can't hold are refused.
-        force: whether files that look like secrets, or are ignored and named, are staged too.
-        progress: is told of the bytes read.
+        tree: The worktree.
+        paths: Files and directories; staged paths below them that are gone are unstaged.
+        copy: Whether large files are stored here now, not only noted.
+        portable: Whether names that some system can't hold are refused.
+        force: Whether files that look like secrets, or are ignored and named, are staged too.
+        progress: Is told of the bytes read.
 
     Raises:
-        NotFound: a path names nothing.
-        InvalidInput: a file can't be in an asset, or looks like a secret.
-        Conflict: a file was changed while it was read.
+        NotFound: A path names nothing.
+        InvalidInput: A file can't be in an asset, or looks like a secret.
+        Conflict: A file was changed while it was read.
     """
     index = tree.index.read()
     since = time.time_ns()
@@ -409,20 +409,20 @@ def remove(
     """Unstage files, and delete them from the worktree unless `keep_files`.
 
     Args:
-        tree: the worktree.
-        paths: staged files, directories of them, or globs.
-        keep_files: whether the files themselves stay.
-        head: the paths and ids of HEAD's files: what else lies in the local packs has no name once
+        tree: The worktree.
+        paths: Staged files, directories of them, or globs.
+        keep_files: Whether the files themselves stay.
+        head: The paths and ids of HEAD's files: what else lies in the local packs has no name once
             it is unstaged, and nobody finds it again.
-        stored: paths and ids whose content is stored elsewhere (the published HEAD's).
-        force: whether files whose content is stored nowhere are deleted too.
+        stored: Paths and ids whose content is stored elsewhere (the published HEAD's).
+        force: Whether files whose content is stored nowhere are deleted too.
 
     Returns:
         The paths that are unstaged now.
 
     Raises:
-        NotFound: a path is not staged.
-        Conflict: a file's content is stored nowhere.
+        NotFound: A path is not staged.
+        Conflict: A file's content is stored nowhere.
     """
     index = tree.index.read()
     chosen: dict[str, IndexEntry] = {}

@@ -67,21 +67,21 @@ def plan_checkout(
     """Return what it takes to make the worktree hold `target`.
 
     Args:
-        tree: the worktree.
-        index: what is staged there now.
-        target: the files it is to hold.
-        wanted: whether a path is to be here; others, unless they are here already, are noted as
+        tree: The worktree.
+        index: What is staged there now.
+        target: The files it is to hold.
+        wanted: Whether a path is to be here; others, unless they are here already, are noted as
             skipped.
-        stored: paths and ids whose content is stored elsewhere, or was being placed by a checkout
+        stored: Paths and ids whose content is stored elsewhere, or was being placed by a checkout
             that was interrupted.
-        base: the files of the asset that the worktree is at: a file that was changed here but
+        base: The files of the asset that the worktree is at: a file that was changed here but
             is the same in both assets stays as it is.
-        force: whether files whose content is stored nowhere are overwritten.
-        instead: the words of the command to which `--exclude` is added, where it is another one.
+        force: Whether files whose content is stored nowhere are overwritten.
+        instead: The words of the command to which `--exclude` is added, where it is another one.
 
     Raises:
-        Conflict: that would lose content.
-        InvalidInput: this system can't hold a name, or it is one that nothing may have here.
+        Conflict: That would lose content.
+        InvalidInput: This system can't hold a name, or it is one that nothing may have here.
     """
     listed = {item.path: item for item in target}
     entries = index.entries
@@ -108,12 +108,12 @@ class Checkout:
     """One checkout, from what it begins with to its end; a context, in which it holds `incoming`.
 
     Args:
-        tree: the worktree.
+        tree: The worktree.
         at: HEAD and its generation, as they were read; None where HEAD is to stay as it is, and an
             interruption leaves nothing to be finished; with None for HEAD where there is none yet.
 
     Raises:
-        Conflict: another checkout is under way here.
+        Conflict: Another checkout is under way here.
     """
 
     def __init__(self, tree: Worktree, at: tuple[int, Head | None] | None) -> None:
@@ -147,17 +147,17 @@ class Checkout:
         """Fetch what a plan writes, then place it.
 
         Args:
-            plan: what to write and delete.
-            sources: where content comes from.
-            begun: what is noted, for who finds this interrupted; None if nothing has to be.
-            unmoved: whether what is staged is still what was planned from.
-            progress: is told of the bytes written.
+            plan: What to write and delete.
+            sources: Where content comes from.
+            begun: What is noted, for who finds this interrupted; None if nothing has to be.
+            unmoved: Whether what is staged is still what was planned from.
+            progress: Is told of the bytes written.
 
         Returns:
             The index's entries, all of them.
 
         Raises:
-            Conflict: something changed since the plan, and unless that was in the last moment,
+            Conflict: Something changed since the plan, and unless that was in the last moment,
                 nothing was touched.
         """
         progress.start("Fetching", plan.size)
@@ -192,11 +192,11 @@ class Checkout:
         """Write the index and HEAD, and forget the note and what was fetched.
 
         Args:
-            change: returns the new index.
-            head: where HEAD moves; None where it stays.
+            change: Returns the new index.
+            head: Where HEAD moves; None where it stays.
 
         Raises:
-            Conflict: another command took over. Its files are here too, so the note stays.
+            Conflict: Another command took over. Its files are here too, so the note stays.
         """
         self._require_ours()
         with self._alone():

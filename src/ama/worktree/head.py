@@ -63,8 +63,8 @@ def decode_head(data: bytes) -> Head:
     """Return what HEAD's bytes say.
 
     Raises:
-        IntegrityError: they are damaged.
-        FormatError: they are of a newer version.
+        IntegrityError: They are damaged.
+        FormatError: They are of a newer version.
     """
     fields = canonical.decode(data, NAME)
     try:
@@ -108,7 +108,7 @@ class HeadFile:
     """HEAD in a worktree's control directory.
 
     Args:
-        control: the `.ama` directory.
+        control: The `.ama` directory.
     """
 
     def __init__(self, control: Path) -> None:
@@ -119,7 +119,7 @@ class HeadFile:
         """Return HEAD as it is.
 
         Raises:
-            IntegrityError: it is missing or damaged.
+            IntegrityError: It is missing or damaged.
         """
         found = self._file.read()
         if found is None:
@@ -141,10 +141,10 @@ class HeadFile:
         """Replace HEAD, if nobody else has since, and return its new generation.
 
         Args:
-            expected: the generation that was read; 0 where there was none.
-            head: what it says from now on.
+            expected: The generation that was read; 0 where there was none.
+            head: What it says from now on.
 
         Raises:
-            Conflict: another command changed it.
+            Conflict: Another command changed it.
         """
         return self._file.write(expected, encode_head(head))

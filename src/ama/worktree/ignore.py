@@ -349,8 +349,8 @@ def secret_within(path: str, data: bytes) -> str | None:
     """Return what kind of secret a small file holds, or None.
 
     Args:
-        path: the file's.
-        data: all of it.
+        path: The file's.
+        data: All of it.
 
     Example:
         >>> secret_within("ca.pem", b"-----BEGIN CERTIFICATE-----")

@@ -50,7 +50,7 @@ class Incoming:
     """The directories in `.ama/incoming` that are this command's, while the context lasts.
 
     Args:
-        tree: the worktree.
+        tree: The worktree.
     """
 
     def __init__(self, tree: Worktree) -> None:
@@ -138,8 +138,8 @@ class Incoming:
             For each path its file; a symlink's holds its target.
 
         Raises:
-            IntegrityError: content is damaged, or a symlink says what none can.
-            InvalidInput: a symlink leads out of the asset.
+            IntegrityError: Content is damaged, or a symlink says what none can.
+            InvalidInput: A symlink leads out of the asset.
         """
         earlier = {}
         ids = {item.id.hex() for item in wanted}
@@ -159,15 +159,15 @@ class Incoming:
         """Give a fetched file its place: it is there whole, or what was there still is.
 
         Args:
-            item: what it is.
-            staged: its file, as `fetch` returned it.
-            target: its place.
-            still: checks that the place may yet be written to. It is called if that became
+            item: What it is.
+            staged: Its file, as `fetch` returned it.
+            target: Its place.
+            still: Checks that the place may yet be written to. It is called if that became
                 possible only after a while, so that nothing is lost that came there meanwhile.
 
         Raises:
-            StorageError: the disk refused.
-            IntegrityError: what was fetched was damaged since.
+            StorageError: The disk refused.
+            IntegrityError: What was fetched was damaged since.
         """
         try:
             _rename(item, staged, target)
@@ -291,7 +291,7 @@ def require_space(tree: Worktree, needed: int) -> None:
     A quota can't be seen. A file system that doesn't say how large it is isn't asked.
 
     Raises:
-        NoSpace: it has less.
+        NoSpace: It has less.
     """
     try:
         disk = shutil.disk_usage(tree.control)
@@ -372,10 +372,10 @@ def _chunks_here(
     """Offer the chunks that are on this machine, read and verified.
 
     Args:
-        tree: the worktree: the file that is at the path now may have some.
-        item: what is fetched.
-        partial: what an earlier try has brought of it, before it was interrupted.
-        sources: what knows how files are cut.
+        tree: The worktree: the file that is at the path now may have some.
+        item: What is fetched.
+        partial: What an earlier try has brought of it, before it was interrupted.
+        sources: What knows how files are cut.
     """
     files: list[tuple[str, bytes]] = []
     entry = tree.index.read().entries.get(item.path)
@@ -432,7 +432,7 @@ def _link_text(item: Listed, data: bytes) -> str:
     """Return where a symlink leads; what the asset says of its size isn't believed.
 
     Raises:
-        IntegrityError: it says what no symlink can say.
+        IntegrityError: It says what no symlink can say.
     """
     if len(data) > MAX_LINK:
         raise _no_link(item, f"has {len(data):,} bytes, more than {MAX_LINK:,}")

@@ -51,8 +51,8 @@ class Worktree:
     """A directory with an `.ama` in it.
 
     Args:
-        root: the directory.
-        start: the directory in it that it was opened from, relative to the root and POSIX; "" for
+        root: The directory.
+        start: The directory in it that it was opened from, relative to the root and POSIX; "" for
             the root. It is kept though it be empty: someone stands there.
     """
 
@@ -70,8 +70,8 @@ class Worktree:
         """Return the worktree that a directory lies in.
 
         Raises:
-            NotFound: it lies in none.
-            Conflict: it lies in one whose download was interrupted.
+            NotFound: It lies in none.
+            Conflict: It lies in one whose download was interrupted.
         """
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
@@ -90,12 +90,12 @@ class Worktree:
         """Return the worktree at a directory, whose `.ama` is made if it isn't there.
 
         Args:
-            root: the directory.
-            here: whether it may lie inside another worktree, which passes it over from then on.
+            root: The directory.
+            here: Whether it may lie inside another worktree, which passes it over from then on.
 
         Raises:
-            InvalidInput: it lies inside another worktree, and not `here`.
-            Conflict: the other one has files in it.
+            InvalidInput: It lies inside another worktree, and not `here`.
+            Conflict: The other one has files in it.
         """
         root = Path(os.path.abspath(root))
         if not fs.is_directory(root / CONTROL):
@@ -115,7 +115,7 @@ class Worktree:
         """Check that nothing below a directory is staged: as a worktree it would be passed over.
 
         Raises:
-            Conflict: something is.
+            Conflict: Something is.
         """
         prefix = f"{directory}/"
         if any(path.startswith(prefix) for path in self.index.read().entries):
@@ -145,10 +145,10 @@ class Worktree:
         """Return a path as it stands in the index; "" for the root itself.
 
         Args:
-            path: absolute, or relative to the root.
+            path: Absolute, or relative to the root.
 
         Raises:
-            InvalidInput: it lies outside the worktree, in `.ama`, or beyond a symlink.
+            InvalidInput: It lies outside the worktree, in `.ama`, or beyond a symlink.
         """
         path_text("a file's name", path)
         text = given(path)
@@ -182,8 +182,8 @@ class Worktree:
         """Return the known paths that one names: a file, a directory, or a glob that is neither.
 
         Args:
-            path: relative to the root; "" for all.
-            known: staged paths, or those of an asset.
+            path: Relative to the root; "" for all.
+            known: Staged paths, or those of an asset.
         """
         known = list(known)
         found = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
@@ -198,7 +198,7 @@ class Worktree:
         """Return paths as they are typed where this was opened from.
 
         Args:
-            paths: as they stand in the index.
+            paths: As they stand in the index.
         """
         return tuple(map(self.near, paths))
 
@@ -212,7 +212,7 @@ class Worktree:
         """Note durably what a command is about to do, so that a crash can be finished.
 
         Raises:
-            FileExistsError: it must be `new`, and there is such a note.
+            FileExistsError: It must be `new`, and there is such a note.
         """
         fs.make_directories(self.pending)
         for directory in (self.pending, self.control):
@@ -255,10 +255,10 @@ class Worktree:
         """Check that no init was interrupted here.
 
         Args:
-            starting: the class of the init that goes on with it.
+            starting: The class of the init that goes on with it.
 
         Raises:
-            Conflict: one was, so what is staged may be another class's.
+            Conflict: One was, so what is staged may be another class's.
         """
         init = self.noted(INIT)
         if init is not None and _text(init) != starting:
@@ -272,10 +272,10 @@ class Worktree:
         """Check that no init, switch, pull or download was interrupted here.
 
         Args:
-            starting: see `require_started`.
+            starting: See `require_started`.
 
         Raises:
-            Conflict: one was, so the worktree is between two assets.
+            Conflict: One was, so the worktree is between two assets.
         """
         self.require_started(starting)
         begun = self.begun()
@@ -292,7 +292,7 @@ class Worktree:
         """Check that this is not what a download into a new directory left when interrupted.
 
         Raises:
-            Conflict: it is: there is no HEAD yet.
+            Conflict: It is: there is no HEAD yet.
         """
         begun = self.begun()
         if begun is not None and not self.head.exists():
@@ -307,7 +307,7 @@ class Worktree:
         """Check that `.ama` can be written to, before any work is done.
 
         Raises:
-            StorageError: it can't.
+            StorageError: It can't.
         """
         if not os.access(self.control, os.W_OK):
             raise StorageError(

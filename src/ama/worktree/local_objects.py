@@ -103,8 +103,8 @@ class LocalObjects:
         """Return an asset object.
 
         Raises:
-            NotFound: it isn't here.
-            IntegrityError: it is damaged.
+            NotFound: It isn't here.
+            IntegrityError: It is damaged.
         """
         return decode_asset(self.store.read(asset, Kind.ASSET), f"asset {short(asset)}")
 
@@ -112,8 +112,8 @@ class LocalObjects:
         """Return a directory's entries.
 
         Raises:
-            NotFound: it isn't here.
-            IntegrityError: it is damaged.
+            NotFound: It isn't here.
+            IntegrityError: It is damaged.
         """
         return decode_tree(self.store.read(tree, Kind.TREE), f"tree {short(tree)}")
 

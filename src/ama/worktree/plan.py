@@ -58,10 +58,10 @@ class Policy:
     """What a plan may take from the worktree.
 
     Attributes:
-        is_kept: whether content may leave a path where an item, if any, is to be then.
-        keep: what would keep content that may not.
-        force: whether it is taken all the same.
-        stays: whether a file that differs from the item that is to be there stays as it is.
+        is_kept: Whether content may leave a path where an item, if any, is to be then.
+        keep: What would keep content that may not.
+        force: Whether it is taken all the same.
+        stays: Whether a file that differs from the item that is to be there stays as it is.
     """
 
     is_kept: Callable[[str, bytes, Listed | None], bool]
@@ -81,15 +81,15 @@ def plan_changes(
     """Return what it takes to bring files to a worktree and take others from it.
 
     Args:
-        tree: the worktree.
-        index: what is staged there now.
-        coming: the files that are to be here.
-        leaving: the paths that are not to be here any more.
-        policy: what may be taken for that.
-        skipped: the index's entries for files that aren't to be here.
+        tree: The worktree.
+        index: What is staged there now.
+        coming: The files that are to be here.
+        leaving: The paths that are not to be here any more.
+        policy: What may be taken for that.
+        skipped: The index's entries for files that aren't to be here.
 
     Raises:
-        Conflict: that would lose content, or something is in the way.
+        Conflict: That would lose content, or something is in the way.
     """
     since = time.time_ns()
     entries, items = index.entries, {item.path: item for item in coming}
@@ -186,7 +186,7 @@ def require_clear(paths: Iterable[str], blocked: Collection[str]) -> None:
     """Check that nothing stands where paths need a directory, before anything is touched.
 
     Raises:
-        Conflict: a file or a symlink does.
+        Conflict: A file or a symlink does.
     """
     for path in paths if blocked else ():
         parent = path.rpartition("/")[0]
@@ -209,11 +209,11 @@ def content_of(
     """Return the id of what is at a path, read only if the staging area doesn't know it.
 
     Args:
-        tree: the worktree.
-        index: what is staged.
-        entry: what is staged at the path.
-        found: what is there.
-        leaving: the id as this has returned it before, now that the content is to leave the path:
+        tree: The worktree.
+        index: What is staged.
+        entry: What is staged at the path.
+        found: What is there.
+        leaving: The id as this has returned it before, now that the content is to leave the path:
             then it takes more to believe the staging area.
     """
     if entry is not None and unchanged(entry, found, index.written_at):
@@ -253,7 +253,7 @@ def look_for_room(
     """Return what is at a path that a file is to have; None if there is nothing.
 
     Raises:
-        Conflict: a directory is there that holds more than what is to leave it.
+        Conflict: A directory is there that holds more than what is to leave it.
     """
     if is_behind(path, blocked):
         return None

@@ -26,9 +26,9 @@ def opened(root: Path, path: str) -> Iterator[BinaryIO]:
     """Open a worktree's file for one whole read, and check at the end that it stayed the same.
 
     Raises:
-        NotFound: there's no such file.
-        StorageError: it can't be read.
-        Conflict: it was changed during the read.
+        NotFound: There's no such file.
+        StorageError: It can't be read.
+        Conflict: It was changed during the read.
     """
     full = root / to_system(path)
     try:
@@ -50,7 +50,7 @@ def read_small(root: Path, path: str) -> bytes:
     """Return a file's bytes. As `opened`, without what a context costs for each of many files.
 
     Raises:
-        NotFound, StorageError, Conflict: see `opened`.
+        NotFound, StorageError, Conflict: See `opened`.
     """
     full = os.path.join(root, to_system(path))
     try:
@@ -71,8 +71,8 @@ def read_entry(root: Path, path: str, kind: EntryKind) -> bytes:
     """Return the content of a small file, or of a symlink: its target's text.
 
     Raises:
-        InvalidInput: it is a symlink that leads out of the worktree.
-        NotFound, StorageError, Conflict: see `opened`.
+        InvalidInput: It is a symlink that leads out of the worktree.
+        NotFound, StorageError, Conflict: See `opened`.
     """
     if kind is EntryKind.SYMLINK:
         return link_target(root, path).encode()
@@ -90,7 +90,7 @@ def link_target(root: Path, path: str) -> str:
     """Return what a symlink says, checked to stay within the worktree.
 
     Raises:
-        InvalidInput: it leads out of the worktree, or to a name that isn't UTF-8.
+        InvalidInput: It leads out of the worktree, or to a name that isn't UTF-8.
     """
     target = from_system(fs.read_symlink(root / to_system(path)))
     try:
@@ -173,7 +173,7 @@ def cut(
         Its recipe and its id.
 
     Raises:
-        Conflict: it was changed during the read.
+        Conflict: It was changed during the read.
     """
     made: list[tuple[bytes, int]] = []
     with opened(root, path) as file:
@@ -193,13 +193,13 @@ def entry_of(
     """Return the index's entry for a file whose content is known.
 
     Args:
-        found: the file, as it was looked at.
-        object_id: its content's id.
-        size: its content's size.
-        stored: whether the content lies in the local packs.
-        since: a moment before it was looked at and read, in nanoseconds: a file that was changed
+        found: The file, as it was looked at.
+        object_id: Its content's id.
+        size: Its content's size.
+        stored: Whether the content lies in the local packs.
+        since: A moment before it was looked at and read, in nanoseconds: a file that was changed
             so shortly before that may have been changed again with the same times.
-        placed: whether it was ama that put it there, which is what its ctime says.
+        placed: Whether it was ama that put it there, which is what its ctime says.
     """
     path, kind, _, mtime, ctime, inode = found
     if not is_settled(mtime, since) or not (placed or is_settled(ctime, since)):
@@ -211,7 +211,7 @@ def look_again(root: Path, found: Found) -> None:
     """Check that what is at a path is still what was found there.
 
     Raises:
-        Conflict: it was changed since.
+        Conflict: It was changed since.
     """
     now = look(root, found.path)
     if now is None or now[1:4] != found[1:4]:

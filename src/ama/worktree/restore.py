@@ -43,13 +43,13 @@ def choose(
     With each comes whether it is named itself, or by a glob, and not only with its directory.
 
     Args:
-        tree: the worktree.
-        paths: relative to the root; "" for all.
-        known: what may be named.
-        removed: what was known before its removal was staged.
+        tree: The worktree.
+        paths: Relative to the root; "" for all.
+        known: What may be named.
+        removed: What was known before its removal was staged.
 
     Raises:
-        NotFound: one of them names none.
+        NotFound: One of them names none.
     """
     known = list(known)
     chosen: dict[str, bool] = {}
@@ -82,18 +82,18 @@ def restore_staged(
     """Set staged entries back to what an asset has; no file of the worktree is touched.
 
     Args:
-        tree: the worktree.
-        paths: files or directories, relative to the root; "" for all.
-        source: the asset's files.
-        sources: where content comes from that HEAD's asset doesn't have.
-        wanted: returns, for an index, which paths are to be here in a partial worktree.
-        promised: the content that is published with HEAD's asset.
-        in_asset: tells whether an asset has some content.
-        force: whether content that was only ever staged goes, though its file was deleted.
+        tree: The worktree.
+        paths: Files or directories, relative to the root; "" for all.
+        source: The asset's files.
+        sources: Where content comes from that HEAD's asset doesn't have.
+        wanted: Returns, for an index, which paths are to be here in a partial worktree.
+        promised: The content that is published with HEAD's asset.
+        in_asset: Tells whether an asset has some content.
+        force: Whether content that was only ever staged goes, though its file was deleted.
 
     Raises:
-        Conflict: it would go.
-        InvalidInput: a file is one that nothing may have here.
+        Conflict: It would go.
+        InvalidInput: A file is one that nothing may have here.
     """
     index = tree.index.read(anew=True)
     chosen = choose(tree, paths, dict.fromkeys([*index.entries, *source]))
@@ -136,22 +136,22 @@ def restore_files(
     asset there as well.
 
     Args:
-        tree: the worktree.
-        paths: files or directories, relative to the root; "" for all.
-        source: the asset's files; None for what is staged.
-        sources: where content comes from.
-        wanted: returns, for an index, which paths are to be here in a partial worktree.
-        base: the paths of HEAD's asset.
-        stored: paths and ids whose content is stored elsewhere.
-        in_asset: tells whether an asset has some content: what was only ever staged lies in the
+        tree: The worktree.
+        paths: Files or directories, relative to the root; "" for all.
+        source: The asset's files; None for what is staged.
+        sources: Where content comes from.
+        wanted: Returns, for an index, which paths are to be here in a partial worktree.
+        base: The paths of HEAD's asset.
+        stored: Paths and ids whose content is stored elsewhere.
+        in_asset: Tells whether an asset has some content: what was only ever staged lies in the
             local packs as well, and nobody would find it there.
-        force: whether files whose content is stored nowhere are overwritten.
-        progress: is told of the bytes written.
+        force: Whether files whose content is stored nowhere are overwritten.
+        progress: Is told of the bytes written.
 
     Raises:
-        Conflict: a file's content is stored nowhere, and would be lost.
-        InvalidInput: a file is one that nothing may have here.
-        NotFound: a path names nothing, or a file that was only noted by `add` is gone.
+        Conflict: A file's content is stored nowhere, and would be lost.
+        InvalidInput: A file is one that nothing may have here.
+        NotFound: A path names nothing, or a file that was only noted by `add` is gone.
     """
     index = tree.index.read()
     target = source if source is not None else staged_files(index)
@@ -274,7 +274,7 @@ def _check_kept(
     """Check that staged files whose content may be kept nowhere can be had.
 
     Raises:
-        NotFound: a large file was only noted by `add`, and is not there any more.
+        NotFound: A large file was only noted by `add`, and is not there any more.
     """
     for item in write:
         if index.entries[item.path].stored or item.id in promised:
@@ -296,10 +296,10 @@ def _kept_here(
     """Store content here: what is staged must be in the local packs, the worktree or HEAD's asset.
 
     Args:
-        tree: the worktree.
-        back: what is to be staged, and may not be in the worktree.
-        sources: where its content comes from.
-        promised: the content that is published with HEAD's asset.
+        tree: The worktree.
+        back: What is to be staged, and may not be in the worktree.
+        sources: Where its content comes from.
+        promised: The content that is published with HEAD's asset.
 
     Returns:
         The same entries, with what is stored here.
@@ -313,9 +313,9 @@ def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Source
     """Store content here.
 
     Args:
-        tree: the worktree.
-        lacking: the ids of the files' content, and their sizes.
-        sources: where it comes from.
+        tree: The worktree.
+        lacking: The ids of the files' content, and their sizes.
+        sources: Where it comes from.
     """
     if not lacking:
         return

@@ -41,7 +41,7 @@ def look(root: str | os.PathLike[str], path: str) -> Found | None:
     """Return what is at a path, or None if there's no file or symlink.
 
     Raises:
-        StorageError: it can't be looked at.
+        StorageError: It can't be looked at.
     """
     full = os.path.join(root, to_system(path))
     try:
@@ -73,15 +73,15 @@ def scan(
     a symlink is passed over.
 
     Args:
-        root: the worktree's directory.
-        ignore: what is left alone, unless it is tracked.
-        below: the directory, relative to the root.
-        tracked: the paths that are tracked.
-        unreadable: gets the paths that can't be read, which are passed over; without it they are
+        root: The worktree's directory.
+        ignore: What is left alone, unless it is tracked.
+        below: The directory, relative to the root.
+        tracked: The paths that are tracked.
+        unreadable: Gets the paths that can't be read, which are passed over; without it they are
             an error. The directory itself always is.
 
     Raises:
-        StorageError: a directory can't be read.
+        StorageError: A directory can't be read.
     """
     top = os.fspath(root)
     kept = _Tracked(tracked)
@@ -255,11 +255,11 @@ def require_no_git(paths: Iterable[str], instead: tuple[str, ...] = ()) -> None:
     """Check that nothing comes where git takes it for its own: it runs commands that stand there.
 
     Args:
-        paths: the paths that are to be written.
-        instead: the command to which `--exclude` is added, where it is another one.
+        paths: The paths that are to be written.
+        instead: The command to which `--exclude` is added, where it is another one.
 
     Raises:
-        InvalidInput: something does.
+        InvalidInput: Something does.
     """
     found = sorted(filter(is_git_directory, {part for path in paths for part in path.split("/")}))
     if found:
@@ -275,11 +275,11 @@ def require_possible(control: Path, paths: Sequence[str]) -> None:
     """Check that this system can hold all paths, before anything is written.
 
     Args:
-        control: the worktree's `.ama`, in whose file system they are to be.
-        paths: the paths.
+        control: The worktree's `.ama`, in whose file system they are to be.
+        paths: The paths.
 
     Raises:
-        InvalidInput: it can't.
+        InvalidInput: It can't.
     """
     if os.name == "nt":
         for path in paths:
@@ -304,7 +304,7 @@ def require_not_inside(root: Path, paths: Iterable[str]) -> None:
     """Check that nothing is to be written or deleted in a directory that is another worktree.
 
     Raises:
-        Conflict: something is.
+        Conflict: Something is.
     """
     for directory in sorted(directories_of(paths)):
         if os.path.isdir(root / to_system(directory) / CONTROL):

@@ -186,7 +186,7 @@ def notes_of(fields: Iterable[Any]) -> Notes:
     """Return the notes that were encoded so.
 
     Raises:
-        ValueError, TypeError: they weren't.
+        ValueError, TypeError: They weren't.
     """
     aliases, message, metadata, refs = fields
     return Notes(tuple(aliases), message, metadata, tuple(RefLink(*ref) for ref in refs))
@@ -219,12 +219,12 @@ def decode_index(data: bytes, written_at: int = 0) -> Index:
     """Return what the index's bytes say.
 
     Args:
-        data: the bytes, whose checksum was verified.
-        written_at: the index file's own modification time in nanoseconds.
+        data: The bytes, whose checksum was verified.
+        written_at: The index file's own modification time in nanoseconds.
 
     Raises:
-        IntegrityError: they are damaged.
-        FormatError: they are of a newer version.
+        IntegrityError: They are damaged.
+        FormatError: They are of a newer version.
     """
     try:
         value = msgpack.unpackb(data, raw=False, use_list=False)
@@ -248,7 +248,7 @@ class IndexFile:
     """The index in a worktree's control directory; several commands may change it at once.
 
     Args:
-        control: the `.ama` directory.
+        control: The `.ama` directory.
     """
 
     def __init__(self, control: Path) -> None:
@@ -259,10 +259,10 @@ class IndexFile:
         """Return the index; an empty one where there is no worktree yet.
 
         Args:
-            anew: whether an empty one is returned as well where it is lost.
+            anew: Whether an empty one is returned as well where it is lost.
 
         Raises:
-            IntegrityError: it is damaged, or missing beside a HEAD.
+            IntegrityError: It is damaged, or missing beside a HEAD.
         """
         found = self._file.read()
         if found is None:
@@ -277,8 +277,8 @@ class IndexFile:
         Where it returns the very same index, nothing is written.
 
         Args:
-            change: returns the new index.
-            anew: see `read`.
+            change: Returns the new index.
+            anew: See `read`.
         """
 
         def changed(data: bytes | None) -> bytes:

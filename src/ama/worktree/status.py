@@ -87,7 +87,7 @@ def as_it_is(tree: Worktree, path: str) -> Listed:
     """Return a file of the worktree with the id that it has now, which is read for that.
 
     Raises:
-        NotFound: it is gone.
+        NotFound: It is gone.
     """
     found = look(tree.root, path)
     if found is None:
@@ -148,14 +148,14 @@ def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
     """Return the file at a path of an asset; only the directories on the way are read.
 
     Args:
-        tree: the asset's tree.
+        tree: The asset's tree.
         path: POSIX, relative to the asset's root.
-        asset: its name, for the error.
-        read: returns the entries of a tree.
+        asset: Its name, for the error.
+        read: Returns the entries of a tree.
 
     Raises:
-        NotFound: there is none; the hint has the nearest.
-        InvalidInput: it is a directory, or no path.
+        NotFound: There is none; the hint has the nearest.
+        InvalidInput: It is a directory, or no path.
     """
     path = path_text("a file's name", path).strip("/")
     if not path:
@@ -177,8 +177,8 @@ def files_at(tree: bytes, path: str, asset: str, read: ReadTree) -> tuple[File, 
     """Return the file at a path of an asset, or the files below it; see `find_file`.
 
     Raises:
-        NotFound: there is none; the hint has the nearest.
-        InvalidInput: there are too many to list.
+        NotFound: There is none; the hint has the nearest.
+        InvalidInput: There are too many to list.
     """
     path = path_text("a file's or a directory's name", path).strip("/")
     found = look_up(tree, path, read)
@@ -194,7 +194,7 @@ def require_named(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> None:
     """Check that a path names a file, or a directory, in one of some trees.
 
     Raises:
-        NotFound: it names nothing; the hints have the nearest.
+        NotFound: It names nothing; the hints have the nearest.
     """
     if all(look_up(tree, path, read) is None for tree, read in trees):
         near = _near(path, trees)

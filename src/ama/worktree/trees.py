@@ -52,7 +52,7 @@ def build_trees(entries: Iterable[IndexEntry]) -> tuple[bytes, dict[bytes, bytes
     """Return the root tree's id, and the bytes of every tree by id, each after those below it.
 
     Raises:
-        InvalidInput: directories that are nested too deeply, or have too many entries; or more than
+        InvalidInput: Directories that are nested too deeply, or have too many entries; or more than
             could be listed of the asset.
     """
     directories: dict[str, list[TreeEntry]] = {"": []}
@@ -95,15 +95,15 @@ def walk(
     """Yield every file below a tree, in the order of their paths.
 
     Args:
-        tree: the root's id.
-        read: returns the entries of a tree.
-        wanted: whether these very files are asked for, or are here already: then it doesn't matter
+        tree: The root's id.
+        read: Returns the entries of a tree.
+        wanted: Whether these very files are asked for, or are here already: then it doesn't matter
             how few directories they come out of. See `require_listable`.
-        hint: what to do where there are too many.
+        hint: What to do where there are too many.
 
     Raises:
-        IntegrityError: directories that are nested deeper than any file system allows.
-        InvalidInput: there are too many; see `require_listable`.
+        IntegrityError: Directories that are nested deeper than any file system allows.
+        InvalidInput: There are too many; see `require_listable`.
     """
     trees = dict(trees_below(tree, read))
     counts = require_listable(tree, lambda at: _directory(trees[at]), wanted=wanted, hint=hint)
@@ -141,16 +141,16 @@ def require_listable(
     for more files than there are atoms. Each that differs is looked at once.
 
     Args:
-        top: the directory.
-        read: returns what is in a directory.
-        wanted: whether the files are asked for, however few entries they come out of.
-        hint: what to do where there are too many.
+        top: The directory.
+        read: Returns what is in a directory.
+        wanted: Whether the files are asked for, however few entries they come out of.
+        hint: What to do where there are too many.
 
     Returns:
         How many files are in and below each directory.
 
     Raises:
-        InvalidInput: it holds too many files, or their paths have too many characters; or many that
+        InvalidInput: It holds too many files, or their paths have too many characters; or many that
             come out of few entries of directories, and these are not `wanted`.
     """
     known: dict[Key, tuple[int, int]] = {}
@@ -204,9 +204,9 @@ def look_up(tree: bytes, path: str, read: ReadTree) -> TreeEntry | None:
     """Return what is at a path, None for nothing; only the directories on the way are read.
 
     Args:
-        tree: the root's id.
-        path: a file's or a directory's; empty for the root itself.
-        read: returns the entries of a tree.
+        tree: The root's id.
+        path: A file's or a directory's; empty for the root itself.
+        read: Returns the entries of a tree.
     """
     found = top_of(tree)
     for name in path.split("/") if path else ():
@@ -244,13 +244,13 @@ def differing(
     Directories that are the same are not looked into.
 
     Args:
-        path: the path.
-        pair: what is there in the old one and in the new one, as `look_up` returns it.
-        read_old: returns the entries of a tree of the old one.
-        read_new: the same of the new one.
+        path: The path.
+        pair: What is there in the old one and in the new one, as `look_up` returns it.
+        read_old: Returns the entries of a tree of the old one.
+        read_new: The same of the new one.
 
     Raises:
-        InvalidInput: too many differ; see `require_listable`.
+        InvalidInput: Too many differ; see `require_listable`.
     """
 
     @cache
@@ -346,9 +346,9 @@ def selector(
     directories. A path is wanted if an include matches it (or there's none) and no exclude does.
 
     Args:
-        include: globs of what is wanted; empty for everything.
-        exclude: globs of what isn't.
-        metadata_only: whether no file is wanted.
+        include: Globs of what is wanted; empty for everything.
+        exclude: Globs of what isn't.
+        metadata_only: Whether no file is wanted.
 
     Example:
         >>> wanted = selector(["*.yml"], ["secret.yml"])

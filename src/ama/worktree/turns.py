@@ -50,13 +50,13 @@ def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) 
     """Have the worktree to oneself, among those that ask for it, once the others are done.
 
     Args:
-        tree: the worktree.
-        is_alike: whether what another has begun here is what the caller is about to do, too. It
+        tree: The worktree.
+        is_alike: Whether what another has begun here is what the caller is about to do, too. It
             isn't waited for otherwise.
-        progress: is told of the waiting.
+        progress: Is told of the waiting.
 
     Raises:
-        Busy: another does something else here, or holds the turn and shows no sign of life.
+        Busy: Another does something else here, or holds the turn and shows no sign of life.
     """
     path = os.path.join(tree.control, TURN)
     held = fs.hold(path)
@@ -109,7 +109,7 @@ def settle(tree: Worktree, is_alike: Callable[[Begun], bool]) -> None:
     That is for file systems without locks, where it turns out late that another is at work.
 
     Raises:
-        Busy: it does something else than the caller.
+        Busy: It does something else than the caller.
     """
     seen, since = None, time.monotonic()
     while (begun := tree.begun()) is not None:
