@@ -1,4 +1,4 @@
-"""Tensors of safetensors files: a JSON header that is all checked, and bytes behind it."""
+"""Tensors of safetensors files: a JSON header, checked in full, and bytes behind it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ama.errors import FormatError, shown
 from ama.format.hashing import pieces_id
 
 MAX_HEADER = 16_000_000
-"""A header of so many bytes is read at most; 100,000 tensors need no more."""
+"""The largest header, in bytes; 100,000 tensors need no more."""
 
 _MAX_DIMENSIONS = 64
 _METADATA = "__metadata__"
 
-# The names of its types -> numpy's (where there is one), and their bits.
+# Its types -> numpy's (if there is one), and their bits.
 _TYPES = {
     "BOOL": ("bool", 8),
     "U8": ("uint8", 8),
@@ -44,7 +44,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a tensor's bytes lie, counted from the end of the header."""
+    """The place of a tensor's bytes, counted from the end of the header."""
 
     name: str
     dtype: str
@@ -54,7 +54,7 @@ class _Place:
 
 
 def looks_like(head: bytes) -> bool:
-    r"""Whether a file that begins so is, or claims to be, a safetensors file.
+    r"""Whether a file with this beginning is, or claims to be, a safetensors file.
 
     Example:
         >>> looks_like(b"\x02" + bytes(7) + b"{}"), looks_like(b"text, and no length")
@@ -66,14 +66,14 @@ def looks_like(head: bytes) -> bool:
 def read_safetensors(file: Pieces, *, digests: bool = False) -> tuple[Tensor, ...]:
     """List the tensors of a safetensors file, in the order of their names.
 
-    The file is read to its end: what is in it counts only once the whole is verified.
+    It reads the file to its end: content counts only once the whole is verified.
 
     Args:
         file: The file, at its beginning.
-        digests: Whether the tensors' bytes are hashed.
+        digests: Whether to hash the tensors' bytes.
 
     Raises:
-        FormatError: It isn't one, or a broken one.
+        FormatError: It is no safetensors file, or a broken one.
 
     Example:
         >>> header = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
@@ -106,7 +106,7 @@ def read_safetensors(file: Pieces, *, digests: bool = False) -> tuple[Tensor, ..
 
 
 def _parse(header: bytes) -> dict[str, Any]:
-    # A tensor takes one pair of braces and two of brackets: more would only take memory.
+    # A tensor takes one pair of braces and two of brackets: more would only waste memory.
     if header.count(b"{") > 2 * MAX_TENSORS or header.count(b"[") > 4 * MAX_TENSORS:
         raise _broken(f"it lists more than {MAX_TENSORS:,} tensors")
     try:
@@ -126,7 +126,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _places(header: dict[str, Any]) -> list[_Place]:
-    """Return the tensors in the order in which they lie in the file."""
+    """Return the tensors in their order in the file."""
     tensors = [_place(name, said) for name, said in header.items() if name != _METADATA]
     tensors.sort(key=lambda place: (place.begin, place.end))
     for before, after in pairwise(tensors):
