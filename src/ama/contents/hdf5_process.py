@@ -49,7 +49,8 @@ Values = tuple[int | None, float | None] | None
 @dataclass(frozen=True, slots=True)
 class Found:
     """The tensors of one or two files, and for those in both how their values differ, if they
-    do."""
+    do.
+    """
 
     old: tuple[Tensor, ...]
     new: tuple[Tensor, ...]
