@@ -1,11 +1,11 @@
-"""Commands that bring files to one worktree at once take turns: one works, the others wait for it.
+"""Turns of commands that bring files to one worktree: one works, the others wait.
 
-It saves work that would be done twice, and nothing rests on it: where a file system has no locks,
-everyone has a turn, and of those only one can claim the worktree (see `checkout`).
+They save duplicate work, and nothing relies on them: where a file system has no locks, everyone has
+a turn, and only one of those can claim the worktree (see `checkout`).
 
-Whoever has the turn holds the file `turn` in `.ama`, which the system lets go when its process
-dies, and touches it every few seconds. Who waits looks at both: a turn that is held and not touched
-any more is that of a process that is stopped, or of a machine that is gone, and isn't waited for.
+A command with the turn holds the file `turn` in `.ama`, which the system releases when its process
+dies, and touches it every few seconds. Waiting commands look at both: a turn that is held but no
+longer touched belongs to a stopped process or a lost machine, and isn't waited for.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ama.worktree.layout import Begun, Worktree
 
 TURN = "turn"
 BEAT_S = 5.0
-"""So often a turn is touched."""
+"""The seconds between touches of a turn."""
 
 SILENCE_S = 90.0
-"""A turn that wasn't touched for so long isn't waited for."""
+"""The seconds after which an untouched turn isn't waited for."""
 
 LOOK_S = 0.2
-"""So often it is looked whether it is one's turn."""
+"""The seconds between a waiting command's looks."""
 
 
 class Busy(Conflict):
@@ -47,16 +47,16 @@ def busy() -> Busy:
 
 @contextmanager
 def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) -> Iterator[None]:
-    """Have the worktree to oneself, among those that ask for it, once the others are done.
+    """Have the worktree alone, among the commands that ask for a turn, once the others are done.
 
     Args:
         tree: The worktree.
-        is_alike: Whether what another has begun here is what the caller is about to do, too. It
-            isn't waited for otherwise.
-        progress: Is told of the waiting.
+        is_alike: Whether the other command's work is the same as the caller's. Otherwise the
+            caller doesn't wait for it.
+        progress: The progress of the waiting.
 
     Raises:
-        Busy: Another does something else here, or holds the turn and shows no sign of life.
+        Busy: Another command does something else here, or has the turn and shows no sign of life.
     """
     path = os.path.join(tree.control, TURN)
     held = fs.hold(path)
@@ -104,9 +104,9 @@ def _wait(tree: Worktree, path: str, is_alike: Callable[[Begun], bool]) -> int:
 
 
 def settle(tree: Worktree, is_alike: Callable[[Begun], bool]) -> None:
-    """Wait until what another does here is done, or it is not known any more that it goes on.
+    """Wait until another command's work is done, or isn't known to go on any more.
 
-    That is for file systems without locks, where it turns out late that another is at work.
+    This is for file systems without locks, where it turns out late that another is at work.
 
     Raises:
         Busy: It does something else than the caller.
