@@ -54,7 +54,7 @@ class NoCode:
     """The reason why an asset records no commit of a git repository."""
 
     reason: str
-    """ "no_repository", "no_git", "not_owned" (another user's: git refuses to read it),
+    """One of "no_repository", "no_git", "not_owned" (another user's: git refuses to read it),
     "no_commit" or "no_answer"."""
     directory: str
     """Where ama looked for the code."""

@@ -29,7 +29,7 @@ class File:
     path: str
     """The path in the asset."""
     kind: FileKind
-    """"file", "executable" or "symlink"."""
+    """One of "file", "executable" or "symlink"."""
     id: str
     """The id of the content. For a symlink, that of its target's text."""
     size: int
@@ -88,7 +88,7 @@ class AssetInfo:
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     """What it says of itself."""
     status: AssetStatus = "active"
-    """"active", "deprecated" or "deleted"."""
+    """One of "active", "deprecated" or "deleted"."""
     status_reason: str = ""
     """Why it is deprecated or deleted."""
 
@@ -137,7 +137,7 @@ class Change:
     path: str
     """The path in the asset."""
     kind: ChangeKind
-    """"added", "removed", "modified" or "mode" (only its permissions differ)."""
+    """One of "added", "removed", "modified" or "mode" (only its permissions differ)."""
     old_size: int | None = None
     """The bytes of the old content; None: the path was added."""
     new_size: int | None = None

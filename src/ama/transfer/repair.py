@@ -173,7 +173,8 @@ class Repair:
 
     def events(self, view: LogView) -> list[Event]:
         """Return the events that make the repair visible on the current log; none if all is
-        sound."""
+        sound.
+        """
         if self._sent_at is None or not self._still_holds(view, self._sent_at):
             if self._sent_at is not None:
                 self._rebuilt = rebuild(self._remote, view, self._progress)
