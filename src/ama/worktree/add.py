@@ -488,7 +488,7 @@ def read_again(tree: Worktree, paths: Iterable[str]) -> None:
 
 
 def remove_empty_parents(tree: Worktree, paths: Iterable[str]) -> None:
-    """Delete directories that the removal of these paths left empty, but not the one the user is in."""
+    """Delete directories that the removal of these paths left empty, except the user's own."""
     parents = directories_of(paths) - {tree.start}
     for parent in sorted(parents, key=len, reverse=True):
         fs.remove_empty_directory(tree.root / to_system(parent))
