@@ -59,9 +59,9 @@ def application(
 
     Args:
         store: The store.
-        browser: Asks it; made by default.
-        token: What must be known to ask; None: nothing.
-        hosts: By which names it may be asked; None: any.
+        browser: The questions about it; None: new ones.
+        token: The token that a request needs; None: none.
+        hosts: The names by which a request may address it; None: any.
 
     Example:
         >>> import ama
@@ -73,7 +73,7 @@ def application(
 
 
 class _Dashboard:
-    """Answers requests about one store."""
+    """The answers to requests about one store."""
 
     def __init__(self, store: Store, browser: Browser) -> None:
         self._browser = browser
@@ -161,14 +161,14 @@ class _Dashboard:
         return self._page(request, views.store_page)
 
     def _page(self, request: Request, make: Callable[[Store, Browser], Page]) -> Response:
-        # All of a page is of one look at the log. What is published while it is made is then still
-        # to be brought in.
+        # One view of the log serves all of a page. Entries published meanwhile come with the next
+        # page.
         store, browser = self._now()
         number = None
         try:
             number = browser.number()
         except StorageError:
-            raise  # each of the page's parts has failed, and says so in another way
+            raise  # each part of the page has failed, and says so differently
         except AmaError:  # a damaged log: there is nothing newer to wait for
             pass
         page = make(store, browser)
@@ -176,7 +176,7 @@ class _Dashboard:
         return HTMLResponse(html, page.status)
 
     def _now(self) -> tuple[Store, Browser]:
-        """Return the store as it is now, and what asks it."""
+        """Return the store as it is now, and the questions about it."""
         store = self._reaching.answer()
         return store, self._browser.as_of(store.remote.view())
 
@@ -191,8 +191,8 @@ class _Dashboard:
             "etag": f'"{file.id}"',
         }
         pieces = iter(()) if request.method == "HEAD" else _begun(asset.open(file.path))
-        # Damage that is found on the way ends the connection before all the bytes that were
-        # announced: no browser takes that for the whole file.
+        # Damage found on the way ends the connection before all announced bytes: no browser takes
+        # that for the whole file.
         return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
 
     def _image(self, request: Request) -> Response:
@@ -210,13 +210,13 @@ class _Dashboard:
         return asset, asset_views.file_of_asset(asset, request.path_params["path"])
 
     async def _hash(self, request: Request) -> Response:
-        """Return the hash of what is sent, of which nothing is kept."""
+        """Return the hash of the request's body, without keeping any of it."""
         hasher = Hasher()
         async for piece in request.stream():
             hasher.update(piece)
         return JSONResponse({"hash": hasher.digest().hex()})
 
-    # What pages need
+    # Page resources
 
     def _changes(self, request: Request) -> Response:
         _, browser = self._now()
@@ -229,7 +229,7 @@ class _Dashboard:
         kept = {"cache-control": "no-cache"}
         return Response(static_file(name), media_type=ASSETS[name], headers=kept)
 
-    # What goes wrong
+    # Errors
 
     def _failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, AmaError)
@@ -250,7 +250,7 @@ class _Dashboard:
         return None
 
     def _cause(self, error: AmaError) -> AmaError:
-        """Return why a page failed: where the store is away, what is in it seems to be damaged."""
+        """Return why a page failed: if the store is away, its content only seems to be damaged."""
         if isinstance(error, StorageError | NotFound | InvalidInput):
             return error
         try:
@@ -303,7 +303,7 @@ def _itself(path: str) -> str:
 
 
 def _begun(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read the first piece, so that what is damaged there is told by a page."""
+    """Read the first piece, so that a page reports damage there."""
     first = next(pieces, b"")
     return iterate_in_threadpool(chain([first], pieces))
 
@@ -313,7 +313,7 @@ PORT = 8640
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A dashboard that is about to be served: where, and the token that it demands, if any."""
+    """A dashboard about to be served: its place, and the token that it demands, if any."""
 
     url: str
     token: str | None
@@ -322,11 +322,11 @@ class Serving:
 
     @property
     def address(self) -> str:
-        """What is opened in a browser."""
+        """Return the address to open in a browser."""
         return f"{self.url}?token={self.token}" if self.token else self.url
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._socket.close()
 
     def run(self) -> None:
@@ -335,7 +335,7 @@ class Serving:
             self._app,
             log_level="error",
             access_log=False,
-            use_colors=False,  # else it asks a stream, and there may be none
+            use_colors=False,  # otherwise it asks a stream, and there may be none
             server_header=False,
             lifespan="off",
             proxy_headers=False,
@@ -351,13 +351,13 @@ def serve(
     port: int = PORT,
     progress: Progress = NO_PROGRESS,
 ) -> Serving:
-    """Take the port that a dashboard is to be served at, and read what its first page asks for.
+    """Take the port of a dashboard, and read what its first page needs.
 
     Args:
         store: The store.
-        host: The address that it listens on. Beyond this machine it demands a token.
-        port: The port; 0 for any that is free.
-        progress: Is told of the reading that a store needs that was not asked before.
+        host: The address to listen on. Beyond this machine, the dashboard demands a token.
+        port: The port; 0: any free one.
+        progress: The progress of reading a store for the first time.
 
     Raises:
         StorageError: It can't listen there.
@@ -377,7 +377,7 @@ def serve(
             hint=Hint("choose-port"),
         ) from error
     browser = Browser(store.remote, store.settings, progress)
-    with suppress(AmaError):  # the pages will say so
+    with suppress(AmaError):  # the pages will report it
         views.home(store, browser)
     token = None if _is_loopback(place[0]) else secrets.token_urlsafe(24)
     hosts = None if token else LOOPBACK | {host.lower()}
@@ -388,7 +388,7 @@ def serve(
 
 
 def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
-    # Named as TCP, it is taken for that: what is sent in two pieces isn't held back 40 ms.
+    # Named as TCP, so that two pieces are not held back 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -410,18 +410,18 @@ def _is_loopback(address: object) -> bool:
 Answer = TypeVar("Answer")
 
 PATIENCE = 3.0
-"""Seconds that a page waits for a store."""
+"""The seconds that a page waits for a store."""
 
 
 class Reaching(Generic[Answer]):
-    """Asks a store something, and waits for the answer only so long.
+    """A question to a store, with a limit on the wait for the answer.
 
-    One question is under way at a time, for all who wait. It goes on behind them, so that who asks
-    next learns what came of it.
+    One question is open at a time, for all who wait. It goes on behind them, so that the next
+    caller gets its answer.
 
     Args:
-        ask: Asks the store.
-        url: Where it is.
+        ask: A function that asks the store.
+        url: The store's URL.
 
     Example:
         >>> Reaching(lambda: 7, "store").answer()
@@ -436,20 +436,20 @@ class Reaching(Generic[Answer]):
         self._since = 0.0
 
     def answer(self) -> Answer:
-        """Return what the store answers.
+        """Return the store's answer.
 
         Raises:
             StorageError: It can't be reached, or hasn't answered yet.
-            IntegrityError: What it says is damaged.
+            IntegrityError: The answer is damaged.
         """
         with self._starting:
             if self._asked is None or self._asked.done():
                 self._asked, self._since = Future(), time.monotonic()
-                # One that never ends is no reason for the process not to.
+                # A question that never ends must not keep the process alive.
                 try:
                     start(Thread(target=self._settle, args=(self._asked,), daemon=True))
                 except StorageError:
-                    self._asked = None  # else it would be waited for
+                    self._asked = None  # otherwise the next caller would wait for it
                     raise
             asked, since = self._asked, self._since
         try:

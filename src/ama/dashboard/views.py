@@ -26,7 +26,7 @@ RECENT = 15
 MOVED = 8
 MOST_FOUND = 50
 MOST_CHOICES = 300
-"""So many columns are offered at most; more would fill a page by themselves."""
+"""The most columns to offer; more would fill a page by themselves."""
 
 MOST_MOVES = 500
 
@@ -37,21 +37,21 @@ ROLES: Mapping[Role, str] = {
     "code": "Code",
     "other": "Metadata and other values",
 }
-"""How pages call what a value is, in the order in which they show it."""
+"""The headings of roles on pages, in the order of their display."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Panel(Generic[Answer]):
-    """A part of a page that may fail by itself: what it shows, or why it can't."""
+    """A part of a page that may fail by itself: its content, or why it failed."""
 
     value: Answer | None = None
     error: AmaError | None = None
 
 
 def panel(ask: Callable[[], Answer]) -> Panel[Answer]:
-    """Return what a part of a page shows; a damaged object is an error on that part only.
+    """Return a part of a page; a damaged object is an error in that part only.
 
     Example:
         >>> panel(lambda: 1).value
@@ -64,7 +64,7 @@ def panel(ask: Callable[[], Answer]) -> Panel[Answer]:
 
 
 def home(store: Store, browser: Browser) -> Page:
-    """Return the first page: classes, what was published last, and what the store saves."""
+    """Return the first page: classes, the newest assets, and what the store saves."""
     content = {
         "classes": browser.classes(),
         "recent": browser.recent(RECENT),
@@ -85,10 +85,10 @@ def class_page(
 
     Args:
         store: The store.
-        browser: Asks it.
+        browser: The questions about it.
         name: The class.
-        asked: Columns, order, filter and page.
-        link: Returns where a point of the plot leads, by the path of its page.
+        asked: The query: columns, order, filter and page.
+        link: A function that returns the address of a point in the plot, by its page's path.
 
     Raises:
         NotFound: There is no such class.
@@ -136,7 +136,7 @@ def _short(column: Column) -> str:
 
 
 def _heading(column: Column, ambiguous: bool) -> str:
-    """Its last part, or where several columns end so all of it, with the file."""
+    """Return a column's last part, or if several columns have that ending, all, with the file."""
     name = column.source or column.file
     return f"{name}: {column.key}" if ambiguous and name else _short(column)
 
@@ -149,7 +149,7 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, list[tuple[str, Column
 
 
 def search(browser: Browser, asked: Asked) -> Page:
-    """Return what a search finds: by words, or by the hash of a file."""
+    """Return the page of a search by words, or by the hash of a file."""
     text, content = asked.one("q").strip(), asked.one("hash").strip()
     words = split_words(text)
     found: dict[str, object] = {
@@ -172,7 +172,7 @@ def _holders(browser: Browser, digits: str) -> tuple[Holder, ...]:
 
 
 def alias_page(store: Store, class_name: str, alias: str) -> Page:
-    """Return the history of an alias.
+    """Return the page of an alias's history.
 
     Raises:
         NotFound: The class never had it.
@@ -188,13 +188,13 @@ def alias_page(store: Store, class_name: str, alias: str) -> Page:
 
 
 def store_page(store: Store, browser: Browser) -> Page:
-    """Return what the store holds and takes."""
+    """Return the page about the store's content and size."""
     content = {"totals": browser.totals(), "id": store.id, "checked": browser.last_fsck()}
     return Page("store.html", "Store", content)
 
 
 def error_page(error: AmaError, ways: Sequence[Way] | None = None) -> Page:
-    """Return the page that says what went wrong, and where else to go: by links, or by its hint."""
+    """Return the page about an error, with links elsewhere, or with its hint."""
     status = 500
     if isinstance(error, NotFound):
         status = 404
@@ -215,7 +215,7 @@ def error_page(error: AmaError, ways: Sequence[Way] | None = None) -> Page:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A link: what it says, and the parts of the path that it leads to."""
+    """A link: its text, and the parts of its page's path."""
 
     text: str
     parts: tuple[str | int, ...]
@@ -224,14 +224,14 @@ class Way:
 def ways_from(
     store: Store, name: str, *, number: int | None = None, path: str = "", alias: str = ""
 ) -> tuple[Way, ...]:
-    """Return where to go from a page that can't be shown, the nearest to it first.
+    """Return links from a page that can't be shown, the nearest to it first.
 
     Args:
         store: The store.
-        name: The class that was asked for.
-        number: The asset of it.
-        path: The file of that.
-        alias: The alias of the class.
+        name: The requested class.
+        number: The requested asset.
+        path: The requested file.
+        alias: The requested alias.
 
     Example:
         >>> import ama
@@ -267,7 +267,7 @@ def _asset_ways(store: Store, state: ClassState, number: int, path: str) -> list
     here = "assets", state.name, number
     files = []
     if path and record.status != "deleted":
-        with suppress(AmaError):  # one that can't be listed has no way to offer
+        with suppress(AmaError):  # an asset that can't be listed offers no link
             files = [file.path for file in store.resolve(f"{state.name}/{number}").files()]
     return [
         *(Way(each, (*here, "files", each)) for each in nearest(path, files)),
