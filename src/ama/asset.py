@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ama.lineage.graph import Lineage
 
 Download = Callable[..., DownloadResult]
-"""`Store.download` of the store that an asset is in."""
+"""`Store.download` of the asset's store."""
 
 
 class Asset:
@@ -68,12 +68,12 @@ class Asset:
 
     @property
     def info(self) -> AssetInfo:
-        """Who, when, why, from what: everything but the files."""
+        """Return everything about the asset, except its files."""
         if self._info is None:
             at, describer = self._target, Describer(self._view)
             size = None
             if describer.status(at.class_name, at.asset) == "deleted":
-                # Its content may be gone, and its record stays.
+                # Its content may be gone, but its record stays.
                 asset = self._remote.assets(self._view, [(at.class_name, at.asset)])[at.asset]
             else:
                 sources = self._sources()
@@ -100,15 +100,15 @@ class Asset:
         """Return the asset's files, in the order of their paths.
 
         Args:
-            path: a file, or a directory for what is below it; by default all. POSIX, relative to
-                the asset's root.
+            path: A file, or a directory; by default everything. POSIX, relative to the asset's
+                root.
 
         Raises:
-            NotFound: the asset was deleted, or has nothing at the path.
-            InvalidInput: there are more files than can be listed, as only a forged asset has, or
-                one that holds the same directories many times.
-            IntegrityError: a tree is damaged.
-            StorageError: the store can't be read.
+            NotFound: The asset was deleted, or has nothing at the path.
+            InvalidInput: There are more files than can be listed: the asset is forged, or has the
+                same directories many times.
+            IntegrityError: A tree is damaged.
+            StorageError: The store can't be read.
 
         Example:
             >>> import ama
@@ -120,14 +120,14 @@ class Asset:
         return tuple(as_file(item) for item in self._files().values())
 
     def file(self, path: str) -> File:
-        """Return a file of the asset, which takes no listing.
+        """Return a file of the asset, without a listing.
 
         Args:
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            InvalidInput: it is a directory.
+            NotFound: The asset has no such file; the hint has suggestions.
+            InvalidInput: It is a directory.
 
         Example:
             >>> import ama
@@ -146,8 +146,8 @@ class Asset:
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            IntegrityError: it is damaged.
+            NotFound: The asset has no such file; the hint has suggestions.
+            IntegrityError: It is damaged.
 
         Example:
             >>> import ama
@@ -163,8 +163,8 @@ class Asset:
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            IntegrityError: it is damaged.
+            NotFound: The asset has no such file; the hint has suggestions.
+            IntegrityError: It is damaged.
 
         Example:
             >>> import ama
@@ -201,10 +201,10 @@ class Asset:
         )
 
     def changes_from(self, old: Asset, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
-        """Return what differs in this asset from another one; see `Store.diff`.
+        """Return the differences of this asset from another one; see `Store.diff`.
 
         Raises:
-            InvalidInput: the other one is no `Asset`.
+            InvalidInput: The other one is no `Asset`.
 
         Example:
             >>> import ama
@@ -229,19 +229,19 @@ class Asset:
     def compare_contents(
         self, old: Asset, *, paths: str | Iterable[str] = ()
     ) -> Iterator[FileDiff]:
-        """Yield what differs within the files of this asset and another one.
+        """Yield the differences within the files of this asset and another one.
 
         Args:
-            old: the other one.
-            paths: files or directories to look at, relative to the assets' root; all by default.
+            old: The other one.
+            paths: Files or directories to look at, relative to the assets' root; all by default.
 
         Returns:
-            For each path that differs, the change, and its lines or tensors that differ.
+            For each path that differs, the change, with its differing lines or tensors.
 
         Raises:
-            InvalidInput: the other one is no `Asset`.
-            NotFound: neither asset has a path.
-            IntegrityError: a file is damaged.
+            InvalidInput: The other one is no `Asset`.
+            NotFound: Neither asset has a path.
+            IntegrityError: A file is damaged.
 
         Example:
             >>> import ama
@@ -266,7 +266,7 @@ class Asset:
         return self._others((ref.class_name, ref.asset) for ref in self.info.refs)
 
     def parents(self) -> tuple[Asset, ...]:
-        """Return the assets that this one is a next version of.
+        """Return the versions that this asset follows.
 
         Example:
             >>> import ama
@@ -276,15 +276,15 @@ class Asset:
         return self._others((self._target.class_name, parent) for parent in self.info.parents)
 
     def summary(self) -> Summary:
-        """Return the asset on one screen: who, when, why, from which code, parameters and data.
+        """Return the asset on one screen: author, time, message, code, parameters and data.
 
         Returns:
-            What it says of itself in its YAML, JSON and TOML files and its metadata, each value
-            with its role, and its place among the store's other assets.
+            The values in its YAML, JSON and TOML files and its metadata, each with its role, and
+            its place among the store's other assets.
 
         Raises:
-            IntegrityError: it can't be read.
-            StorageError: the store can't be reached.
+            IntegrityError: It can't be read.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -295,13 +295,13 @@ class Asset:
         return self._questions.summary(self._target.class_name, self._target.asset)
 
     def upstream(self, *, limit: int | None = None) -> Lineage:
-        """Return what this asset was made from, all the way: its refs and parents, and theirs.
+        """Return everything this asset was made from: its refs and parents, and theirs.
 
         Args:
-            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
+            limit: The most assets; by default 1,000. The lineage says if it is cut.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -311,13 +311,13 @@ class Asset:
         return self._lineage(limit, up=True, down=False)
 
     def downstream(self, *, limit: int | None = None) -> Lineage:
-        """Return what was made from this asset, all the way; deleted assets left out.
+        """Return everything made from this asset, without deleted assets.
 
         Args:
-            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
+            limit: The most assets; by default 1,000. The lineage says if it is cut.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -327,13 +327,13 @@ class Asset:
         return self._lineage(limit, up=False, down=True)
 
     def lineage(self, *, limit: int | None = None) -> Lineage:
-        """Return both: what this asset was made from, and what was made from it.
+        """Return both: everything this asset was made from, and everything made from it.
 
         Args:
-            limit: how many assets at most; by default 1,000. The lineage says if it was cut.
+            limit: The most assets; by default 1,000. The lineage says if it is cut.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -363,19 +363,19 @@ class Asset:
 
 
 def compare(*assets: Asset) -> Comparison:
-    """Return what differs between assets, and what is the same: parameters, metrics, files, refs.
+    """Return the differences between assets, and what is the same: values, files, refs.
 
     Args:
-        assets: at least two, also of different classes or stores.
+        assets: At least two, also of different classes or stores.
 
     Returns:
-        A row for each value that one of them has; of numbers with the difference of the last from
-        the first, and of metrics with whether that is better.
+        A row for each value of any of them; for numbers with the difference of the last from the
+        first, and for metrics with whether that is better.
 
     Raises:
-        InvalidInput: fewer than two, or what is no `Asset`, such as a name.
-        NotFound: one of them was deleted.
-        IntegrityError: one of them can't be read.
+        InvalidInput: There are fewer than two, or one is no `Asset` (a name, for instance).
+        NotFound: One of them was deleted.
+        IntegrityError: One of them can't be read.
 
     Example:
         >>> import ama

@@ -26,7 +26,7 @@ KNOWN_KEYS: Mapping[str, str] = {
     "record.git": "whether an asset says at which commit of a git repository it was made (default"
     " true)",
 }
-"""What can be set, and what it means."""
+"""The keys, and their meanings."""
 
 Option = str | int | float | bool
 
@@ -76,8 +76,8 @@ def get(data: Mapping[str, object], key: str) -> object | None:
     """Look up a dotted key.
 
     Args:
-        data: What `load` returned.
-        key: Such as `user.name`.
+        data: The result of `load`.
+        key: The key, such as `user.name`.
 
     Returns:
         The value, or None if it isn't set.
@@ -95,23 +95,23 @@ def get(data: Mapping[str, object], key: str) -> object | None:
 
 
 def set_value(path: Path, key: str, text: str) -> None:
-    """Set a key in a config file, which is made if there is none.
+    """Set a key in a config file; make the file if there is none.
 
     Args:
         path: The file.
         key: One of `KNOWN_KEYS`.
-        text: The value, as a user types it.
+        text: The value, as the user types it.
 
     Raises:
         InvalidInput: There is no such key, the value is of the wrong kind, or the file is broken.
-        StorageError: It can't be written; it is as it was.
+        StorageError: It can't be written; it is unchanged.
 
     Example:
         >>> set_value(Path("config.toml"), "user.name", "Ann")
     """
     _check_key(key)
     value = _parse(key, text)
-    load(path)  # a broken file is refused with the line that is wrong
+    load(path)  # refuse a broken file, and name the line
     import tomlkit
 
     document = tomlkit.parse(_read(path))
@@ -129,17 +129,17 @@ def set_value(path: Path, key: str, text: str) -> None:
 
 
 def set_remote(path: Path, name: str, url: str, options: Mapping[str, Option]) -> None:
-    """Write a remote into a config file, which is made if there is none; one write, all or nothing.
+    """Write a remote into a config file in one write; make the file if there is none.
 
     Args:
         path: The file.
-        name: The remote's name; what stands there under it is replaced.
-        url: Where it is.
-        options: What its client is told beside the URL; a name with dots means tables in tables.
+        name: The remote's name; an existing remote of that name is replaced.
+        url: The remote's URL.
+        options: The client's options beside the URL; a dot in a name means a table.
 
     Raises:
-        InvalidInput: The name can't be one, an option's name can't, or the file is broken.
-        StorageError: It can't be written; it is as it was.
+        InvalidInput: The remote's or an option's name is invalid, or the file is broken.
+        StorageError: It can't be written; it is unchanged.
 
     Example:
         >>> set_remote(Path("config.toml"), "team", "gs://bucket/models", {"project": "vision"})
@@ -159,11 +159,11 @@ def set_remote(path: Path, name: str, url: str, options: Mapping[str, Option]) -
 
 
 def rename_remote(path: Path, name: str, new: str) -> None:
-    """Give a remote of a config file another name, with all that is set for it.
+    """Give a remote of a config file another name, with all of its settings.
 
     Raises:
-        InvalidInput: The new name can't be one, or the file is broken.
-        StorageError: It can't be written; it is as it was.
+        InvalidInput: The new name is invalid, or the file is broken.
+        StorageError: It can't be written; it is unchanged.
 
     Example:
         >>> set_remote(Path("config.toml"), "old", "memory://old", {})
@@ -182,7 +182,7 @@ def rename_remote(path: Path, name: str, new: str) -> None:
 
 
 def remote_options(data: Mapping[str, object], name: str) -> dict[str, Option]:
-    """Return a remote's options as `set_remote` takes them.
+    """Return a remote's options in the form that `set_remote` takes.
 
     Example:
         >>> set_remote(Path("config.toml"), "team", "s3://b", {"client_kwargs.region_name": "eu"})
@@ -208,12 +208,12 @@ def unset(path: Path, key: str) -> None:
 
     Args:
         path: The file.
-        key: Such as `user.name`.
+        key: The key, such as `user.name`.
 
     Raises:
         NotFound: It isn't set there.
         InvalidInput: There is no such key, or the file is broken.
-        StorageError: It can't be written; it is as it was.
+        StorageError: It can't be written; it is unchanged.
 
     Example:
         >>> set_value(Path("config.toml"), "user.name", "Ann")
@@ -246,7 +246,7 @@ def check_remote_name(name: str) -> None:
 
 
 def _delete(table: MutableMapping[str, Any], parts: list[str]) -> None:
-    """Delete a key, and the tables that this leaves empty."""
+    """Delete a key, and the tables that become empty."""
     if len(parts) == 1:
         del table[parts[0]]
         return
@@ -257,10 +257,10 @@ def _delete(table: MutableMapping[str, Any], parts: list[str]) -> None:
 
 
 def nested(options: Mapping[str, Option]) -> dict[str, Any]:
-    """Turn options with dots in their names into tables in tables, as a client wants them.
+    """Turn options with dots in their names into nested tables, as a client wants them.
 
     Raises:
-        InvalidInput: a name can't be one, or is both a value and a table.
+        InvalidInput: A name is invalid, or is both a value and a table.
 
     Example:
         >>> nested({"client_kwargs.region_name": "eu"})
@@ -300,7 +300,7 @@ def _read(path: Path) -> str:
 
 
 def class_settings(data: Mapping[str, object], name: str) -> dict[str, tuple[str, ...]]:
-    """Return what is set for a class: the globs of each setting.
+    """Return the settings of a class: the globs of each.
 
     Example:
         >>> set_value(Path("config.toml"), "classes.models.metrics", "eval.yml, notes.yml:best.*")
@@ -317,13 +317,13 @@ def class_settings(data: Mapping[str, object], name: str) -> dict[str, tuple[str
 
 
 def _globs(value: str | list[object]) -> tuple[str, ...]:
-    """A text with commas, as commands write it, or a list of texts, as people do."""
+    """Return the texts of a value: one text with commas, or a list of texts."""
     texts = value.split(",") if isinstance(value, str) else value
     return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
 
 
 def _parts(key: str) -> list[str]:
-    """The tables that a key is in, and its name there; a class's name may have dots."""
+    """Return the tables of a key, and its name there; a class's name may have dots."""
     of_class = _CLASS_KEY(key)
     return ["classes", *of_class.groups()] if of_class else key.split(".")
 

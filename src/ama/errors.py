@@ -1,4 +1,4 @@
-"""What can go wrong, grouped by what a caller can do about it.
+"""Errors, grouped by what a caller can do about them.
 
 Every error that ama raises on purpose is an `AmaError`. Its message is one line that says what
 happened, its hints say what to do next, its code is stable, and its exit code is what the command
@@ -15,15 +15,15 @@ from functools import partial
 from typing import ClassVar
 
 Fact = str | int | tuple[str, ...]
-"""What a hint says about what it is about."""
+"""A fact of a hint: a name, a number or several names."""
 
 Hints = tuple["Hint | str", ...]
-"""What would help: each of them by itself."""
+"""Alternatives: each of them helps by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Something that would help, as data: the command line finds the words (`ama.cli.hints`).
+    """A step that would help, as data; `ama.wording` puts it into words.
 
     Attributes:
         code: What to do, such as "list-assets". It is stable.
@@ -43,15 +43,15 @@ class Hint:
 
 
 class AmaError(Exception):
-    """Any error of ama's own: catch it to catch them all.
+    """Any error of ama's own; catch it to catch them all.
 
     Args:
         message: One line without a full stop: what happened, and to what.
-        hint: What to do about it: a `Hint` where a command of ama does it, else one line of
-            advice; or several of them, each of which would do.
+        hint: What to do about it: a `Hint` if a command of ama does it, else one line of
+            advice; or several alternatives.
 
     Attributes:
-        hints: What was given as `hint`, as a tuple.
+        hints: The `hint`, as a tuple.
 
     Example:
         >>> raise NotFound("no class 'modles'", hint=Hint("did-you-mean", names=("models",)))
@@ -73,7 +73,7 @@ class AmaError(Exception):
 
 
 class InvalidInput(AmaError, ValueError):
-    """What the caller asked for makes no sense, or isn't allowed; asking differently helps."""
+    """The request makes no sense, or isn't allowed; a different request helps."""
 
     code = "invalid-input"
     exit_code = 2
@@ -87,40 +87,40 @@ class NotFound(AmaError, LookupError):
 
 
 class AlreadyExists(AmaError):
-    """There is one already, and it is not overwritten."""
+    """Something of this name exists already, and is not overwritten."""
 
     code = "already-exists"
     exit_code = 4
 
 
 class Conflict(AmaError):
-    """Somebody else changed it first: look at what they did, then ask again."""
+    """Somebody else changed it first: look at the change, then try again."""
 
     code = "conflict"
     exit_code = 5
 
 
 class IntegrityError(AmaError):
-    """Bytes that were read are not what they must be: something is damaged or missing."""
+    """Something is damaged or missing: the bytes read are not those that were written."""
 
     code = "integrity"
     exit_code = 6
 
 
 class FormatError(AmaError):
-    """Data of a form that this version of ama doesn't read."""
+    """The data has a format that this version of ama doesn't read."""
 
     code = "format"
     exit_code = 7
 
 
 class StorageError(AmaError, OSError):
-    """The disk, the network or the permissions said no.
+    """The disk, the network or a permission refuses.
 
     Args:
         message: One line: what happened, and to what.
         hint: What to do about it, see `AmaError`.
-        retryable: Whether the same call may succeed if it is simply made again.
+        retryable: Whether the same call may succeed on another try.
         errno: The system's number for it, where there is one.
     """
 
@@ -140,18 +140,18 @@ class StorageError(AmaError, OSError):
         self.errno = errno
 
     def __reduce__(self) -> tuple[object, ...]:
-        # What an OSError would be made of again knows nothing of ours.
+        # OSError would rebuild itself without our arguments.
         again = partial(type(self), hint=self.hints, retryable=self.retryable, errno=self.errno)
         return again, (self.message,)
 
 
 class NoSpace(StorageError):
-    """What is to be written doesn't fit on the disk; nothing was begun.
+    """The content doesn't fit on the disk; nothing was written.
 
     Args:
-        where: The path whose disk it is.
-        needed: The bytes to be written.
-        free: The bytes that are free there.
+        where: A path on that disk.
+        needed: The bytes to write.
+        free: The bytes that are free.
 
     Example:
         >>> str(NoSpace("model", needed=2_000_000_000, free=1_100_000_000))
@@ -170,14 +170,14 @@ class NoSpace(StorageError):
 
 
 UPGRADE = "install a newer version of ama, the way you installed this one"
-"""The hint where data is of a version that this one doesn't know."""
+"""The hint for data of a later version."""
 
 
 def shown(text: object) -> str:
-    r"""A name or path as a message shows it: on one line, and safe to print anywhere.
+    r"""Return a name or path for a message: on one line, and safe to print anywhere.
 
     Args:
-        text: The name, or the path: a `Path` is as the system has it.
+        text: The name or path. A `Path` may hold bytes that are no UTF-8.
 
     Returns:
         The same text, with control characters and bytes that are no UTF-8 escaped.
@@ -193,7 +193,7 @@ def shown(text: object) -> str:
 
 
 def sized(count: int) -> str:
-    """A number of bytes for people, in units of 1000 bytes.
+    """Return a number of bytes for people, in units of 1000 bytes.
 
     Example:
         >>> sized(636_144)
@@ -211,7 +211,7 @@ def sized(count: int) -> str:
 
 _FULL = "free some space and run the same command again"
 _AGAIN = "run the same command again"
-# errno -> message, hint, whether a retry may help
+# errno -> message, hint, whether another try may help
 _MEANING: dict[int, tuple[str, str | None, bool]] = {
     numbers.ENOSPC: ("no space left on the disk of {}", _FULL, False),
     numbers.EDQUOT: ("the disk quota is used up for {}", _FULL, False),
@@ -239,7 +239,7 @@ _MEANING: dict[int, tuple[str, str | None, bool]] = {
 
 
 def too_few_threads() -> StorageError:
-    """The error where the system lets a process start no more threads.
+    """Return the error for a system that starts no more threads.
 
     Example:
         >>> str(too_few_threads())
@@ -256,15 +256,15 @@ def too_few_threads() -> StorageError:
 def storage_error(
     error: OSError, path: str | os.PathLike[str], *, doing: str = "write"
 ) -> StorageError:
-    """Say in one clear line what the system meant.
+    """Return an error that says in one clear line what the system meant.
 
     Args:
-        error: What the system said; a StorageError is returned as it is.
-        path: What it said it about, as the system has it.
-        doing: "write" or "read": what was refused.
+        error: The system's error. A StorageError is returned unchanged.
+        path: The path that the error is about, as the system has it.
+        doing: The refused action: "write" or "read".
 
     Returns:
-        The error to raise, `from` the other.
+        The error to raise, `from` the system's.
 
     Example:
         >>> str(storage_error(OSError(28, "No space left on device"), "model.h5"))

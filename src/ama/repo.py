@@ -88,18 +88,18 @@ class Repo:
         parent: nothing is staged afterwards.
 
         Args:
-            path: the directory, which is made if it isn't there.
-            class_name: the class; one that no store has yet is simply new.
-            force: whether commits that are published nowhere, and what is staged or set, are left
+            path: The directory, which is made if it isn't there.
+            class_name: The class; one that no store has yet is simply new.
+            force: Whether commits that are published nowhere, and what is staged or set, are left
                 behind.
-            here: whether the directory may lie inside another worktree, which passes it over from
+            here: Whether the directory may lie inside another worktree, which passes it over from
                 then on.
-            settings: what is configured; read by default.
-            progress: is told of long work.
+            settings: What is configured; read by default.
+            progress: Is told of long work.
 
         Raises:
-            InvalidInput: the name can't be a class's, or the directory is inside a worktree.
-            Conflict: something staged or committed there would be lost; or the worktree around it
+            InvalidInput: The name can't be a class's, or the directory is inside a worktree.
+            Conflict: Something staged or committed there would be lost; or the worktree around it
                 has files in it.
 
         Example:
@@ -126,12 +126,12 @@ class Repo:
         """Open the worktree that a directory lies in.
 
         Args:
-            path: the directory.
-            settings: what is configured; read by default.
-            progress: is told of long work.
+            path: The directory.
+            settings: What is configured; read by default.
+            progress: Is told of long work.
 
         Raises:
-            NotFound: it lies in none.
+            NotFound: It lies in none.
 
         Example:
             >>> import ama
@@ -199,13 +199,13 @@ class Repo:
         """Return what differs, file by file.
 
         Args:
-            old: an asset. Without one: what is staged (with `staged`: HEAD).
-            new: an asset. Without one: the worktree (with `staged`: what is staged).
-            staged: whether the staging area takes the worktree's place.
-            paths: files, directories or globs to look at; all by default.
+            old: An asset. Without one: what is staged (with `staged`: HEAD).
+            new: An asset. Without one: the worktree (with `staged`: what is staged).
+            staged: Whether the staging area takes the worktree's place.
+            paths: Files, directories or globs to look at; all by default.
 
         Raises:
-            NotFound: there is no such asset, or nothing of the name of a path.
+            NotFound: There is no such asset, or nothing of the name of a path.
 
         Example:
             >>> import ama
@@ -230,14 +230,14 @@ class Repo:
         known that they differ.
 
         Args:
-            old, new, staged, paths: see `diff`.
+            old, new, staged, paths: See `diff`.
 
         Returns:
             For each path that differs, the change and, as far as it can be told, its content's.
 
         Raises:
-            NotFound: there is no such asset, or nothing of the name of a path.
-            IntegrityError: a file is damaged.
+            NotFound: There is no such asset, or nothing of the name of a path.
+            IntegrityError: A file is damaged.
 
         Example:
             >>> import ama
@@ -256,12 +256,12 @@ class Repo:
         """Return an asset and those that it came from, newest first.
 
         Args:
-            name: the asset's, see `resolve`.
-            limit: how many at most; at least 1.
+            name: The asset's, see `resolve`.
+            limit: How many at most; at least 1.
 
         Raises:
-            NotFound: there is no such asset.
-            InvalidInput: the limit is below 1.
+            NotFound: There is no such asset.
+            InvalidInput: The limit is below 1.
 
         Example:
             >>> import ama
@@ -276,12 +276,12 @@ class Repo:
         """Return what is known of the asset that a name means.
 
         Args:
-            name: in any of the forms of `Store.resolve`, HEAD, or `@alias` for one of this
+            name: In any of the forms of `Store.resolve`, HEAD, or `@alias` for one of this
                 worktree's class.
 
         Raises:
-            NotFound: there is none; the hint has the nearest names.
-            InvalidInput: the name has none of the forms, or several assets have it.
+            NotFound: There is none; the hint has the nearest names.
+            InvalidInput: The name has none of the forms, or several assets have it.
 
         Example:
             >>> import ama
@@ -298,11 +298,11 @@ class Repo:
         the asset itself says.
 
         Args:
-            name: see `resolve`.
+            name: See `resolve`.
 
         Raises:
-            NotFound, InvalidInput: see `resolve`.
-            IntegrityError: it can't be read.
+            NotFound, InvalidInput: See `resolve`.
+            IntegrityError: It can't be read.
 
         Example:
             >>> import ama
@@ -333,13 +333,13 @@ class Repo:
         """Return the files of an asset, in the order of their paths.
 
         Args:
-            name: the asset's name.
-            path: a file, or a directory for what is below it; by default all. POSIX, relative to
+            name: The asset's name.
+            path: A file, or a directory for what is below it; by default all. POSIX, relative to
                 the asset's root.
 
         Raises:
-            NotFound: there is no such asset, or nothing at the path.
-            InvalidInput: there are more files than can be listed, as only a forged asset has, or
+            NotFound: There is no such asset, or nothing at the path.
+            InvalidInput: There are more files than can be listed, as only a forged asset has, or
                 one that holds the same directories many times.
 
         Example:
@@ -359,12 +359,12 @@ class Repo:
         """Return a file of an asset, which takes no listing.
 
         Args:
-            name: the asset's name.
+            name: The asset's name.
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file; the hint has the nearest.
-            InvalidInput: it is a directory.
+            NotFound: The asset has no such file; the hint has the nearest.
+            InvalidInput: It is a directory.
 
         Example:
             >>> import ama
@@ -386,12 +386,12 @@ class Repo:
         """Yield a file's bytes in pieces; the last one only if the whole is what was added.
 
         Args:
-            name: the asset's name.
+            name: The asset's name.
             path: POSIX, relative to the asset's root.
 
         Raises:
-            NotFound: the asset has no such file.
-            IntegrityError: it is damaged.
+            NotFound: The asset has no such file.
+            IntegrityError: It is damaged.
 
         Example:
             >>> import ama
@@ -406,8 +406,8 @@ class Repo:
         Where it can't be reached, what this machine fetched last serves, and `away` says why.
 
         Raises:
-            NotFound: nothing was uploaded there yet.
-            StorageError: it can't be reached, and was never fetched.
+            NotFound: Nothing was uploaded there yet.
+            StorageError: It can't be reached, and was never fetched.
 
         Example:
             >>> import ama
@@ -459,7 +459,7 @@ class Repo:
         """Whether a file is staged under this very name, or in HEAD's asset; it may not be here.
 
         Args:
-            path: the file's.
+            path: The file's.
 
         Example:
             >>> import ama
@@ -477,15 +477,15 @@ class Repo:
         """Stage files as they are now. Nothing is staged unless everything can be.
 
         Args:
-            paths: files, directories and globs.
-            copy: whether large files are stored here now; else they are read at the upload.
-            force: whether files that look like secrets are staged too, and those that are ignored
+            paths: Files, directories and globs.
+            copy: Whether large files are stored here now; else they are read at the upload.
+            force: Whether files that look like secrets are staged too, and those that are ignored
                 and named here.
 
         Raises:
-            NotFound: there is no such file.
-            InvalidInput: a file can't be in an asset, is ignored, or looks like a secret.
-            Conflict: a file was changed while it was read.
+            NotFound: There is no such file.
+            InvalidInput: A file can't be in an asset, is ignored, or looks like a secret.
+            Conflict: A file was changed while it was read.
 
         Example:
             >>> import ama
@@ -504,13 +504,13 @@ class Repo:
         """Unstage files, and delete them here too.
 
         Args:
-            paths: staged files, directories, or globs of them.
-            keep_files: whether the files themselves stay.
-            force: whether files whose content is stored nowhere else are deleted too.
+            paths: Staged files, directories, or globs of them.
+            keep_files: Whether the files themselves stay.
+            force: Whether files whose content is stored nowhere else are deleted too.
 
         Raises:
-            NotFound: a path isn't staged.
-            Conflict: a file's content is stored nowhere else.
+            NotFound: A path isn't staged.
+            Conflict: A file's content is stored nowhere else.
 
         Example:
             >>> import ama
@@ -535,15 +535,15 @@ class Repo:
         What a partial worktree left out stays so, unless it is named itself or by a glob.
 
         Args:
-            paths: files, directories, or globs.
-            staged: whether the staging area is brought back, and no file touched.
-            source: the asset to bring back from, instead.
-            force: whether files whose content is stored nowhere else are overwritten, and such
+            paths: Files, directories, or globs.
+            staged: Whether the staging area is brought back, and no file touched.
+            source: The asset to bring back from, instead.
+            force: Whether files whose content is stored nowhere else are overwritten, and such
                 content of deleted files unstaged.
 
         Raises:
-            NotFound: a path is in neither.
-            Conflict: a file's content is stored nowhere else, and would be lost.
+            NotFound: A path is in neither.
+            Conflict: A file's content is stored nowhere else, and would be lost.
 
         Example:
             >>> import ama
@@ -568,14 +568,14 @@ class Repo:
         """Note what the next asset gets. It takes effect with the upload.
 
         Args:
-            aliases: aliases that are to point to it.
-            message: why it was made.
-            metadata: names with texts, numbers or truth values, also numpy's.
-            unset: metadata names to take back; `alias:NAME` an alias, `message` the message.
+            aliases: Aliases that are to point to it.
+            message: Why it was made.
+            metadata: Names with texts, numbers or truth values, also numpy's.
+            unset: Metadata names to take back; `alias:NAME` an alias, `message` the message.
 
         Raises:
-            InvalidInput: an alias, a message or a metadata value that can't be one.
-            NotFound: what is to be unset isn't set.
+            InvalidInput: An alias, a message or a metadata value that can't be one.
+            NotFound: What is to be unset isn't set.
 
         Example:
             >>> import ama
@@ -616,16 +616,16 @@ class Repo:
         """Note that the next asset was made from another one, as that is now.
 
         Args:
-            asset: its name in any of the forms of `Store.resolve`; or an alias, looked up in
+            asset: Its name in any of the forms of `Store.resolve`; or an alias, looked up in
                 every class.
-            label: what it was to this one, such as "training data".
-            class_name: the class in which the alias is looked up.
-            alias: whether `asset` is an alias, even if a class has the same name.
+            label: What it was to this one, such as "training data".
+            class_name: The class in which the alias is looked up.
+            alias: Whether `asset` is an alias, even if a class has the same name.
 
         Raises:
-            NotFound: there is no such asset.
-            InvalidInput: several classes have the alias, or the label is no text.
-            StorageError: the store can't be reached.
+            NotFound: There is no such asset.
+            InvalidInput: Several classes have the alias, or the label is no text.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -658,10 +658,10 @@ class Repo:
         """Take a link back that was noted for the next asset.
 
         Args:
-            asset: the linked asset's name, id, class or alias.
+            asset: The linked asset's name, id, class or alias.
 
         Raises:
-            NotFound: no such link is noted.
+            NotFound: No such link is noted.
 
         Example:
             >>> import ama
@@ -681,12 +681,12 @@ class Repo:
         """Make an asset of what is staged, stored here whole; a push publishes it.
 
         Args:
-            message: why it was made.
-            code: see `upload`.
+            message: Why it was made.
+            code: See `upload`.
 
         Raises:
-            InvalidInput: nothing was ever staged.
-            Conflict: a file was changed since it was added; or only the message is new, and `add`
+            InvalidInput: Nothing was ever staged.
+            Conflict: A file was changed since it was added; or only the message is new, and `add`
                 was forgotten.
 
         Example:
@@ -712,21 +712,21 @@ class Repo:
         """Make an asset of what is staged and publish it; with nothing new, do nothing.
 
         Args:
-            remote: a remote's name, or a URL; by default the configured one, else the store on
+            remote: A remote's name, or a URL; by default the configured one, else the store on
                 this machine.
-            message: why it was made.
-            new_store: whether a store is made even where one was seen before, which was deleted
+            message: Why it was made.
+            new_store: Whether a store is made even where one was seen before, which was deleted
                 on purpose.
-            code: the directory of the code that made it, in a git repository; by default that of
+            code: The directory of the code that made it, in a git repository; by default that of
                 the worktree, else of the calling script.
-            once: whether an asset of the store that says the same is taken instead: one of the
+            once: Whether an asset of the store that says the same is taken instead: one of the
                 class with the same files, refs and metadata. Aliases move to it.
 
         Raises:
-            InvalidInput: nothing was ever staged, or no store can be made there.
-            Conflict: a file was changed since it was added; only the message is new, and `add` was
+            InvalidInput: Nothing was ever staged, or no store can be made there.
+            Conflict: A file was changed since it was added; only the message is new, and `add` was
                 forgotten; or an alias has moved on meanwhile.
-            StorageError: the store can't be reached, or is gone; nothing is lost, and the next try
+            StorageError: The store can't be reached, or is gone; nothing is lost, and the next try
                 goes on.
 
         Example:
@@ -756,15 +756,15 @@ class Repo:
         """Publish the commits that a store lacks.
 
         Args:
-            remote, new_store: see `upload`.
-            repair: whether to read back all that the store holds of this asset and of those before
+            remote, new_store: See `upload`.
+            repair: Whether to read back all that the store holds of this asset and of those before
                 it, and to send again what is damaged or lost there, as far as it can be had: from
                 this worktree, or from another store that it knows. What is damaged or lost of the
                 store's log is put back before, see `ama.repair_log`.
 
         Raises:
-            InvalidInput, Conflict, StorageError: see `upload`.
-            IntegrityError: something could not be repaired; all else was.
+            InvalidInput, Conflict, StorageError: See `upload`.
+            IntegrityError: Something could not be repaired; all else was.
 
         Example:
             >>> import ama
@@ -781,14 +781,14 @@ class Repo:
         """Look at a store, and tell which assets of this class are new there.
 
         Args:
-            remote: see `upload`.
-            force: whether the store's log is taken as it is now where it is not the one that this
+            remote: See `upload`.
+            force: Whether the store's log is taken as it is now where it is not the one that this
                 machine saw: the store was put back from a backup, or made anew. What of HEAD and
                 the assets before it isn't there any more waits for a push again.
 
         Raises:
-            NotFound: there is no store.
-            IntegrityError: its log is damaged, or (without `force`) another than was seen before.
+            NotFound: There is no store.
+            IntegrityError: Its log is damaged, or (without `force`) another than was seen before.
 
         Example:
             >>> import ama
@@ -805,11 +805,11 @@ class Repo:
         Where HEAD was made from that asset, nothing is done (`ahead_of` says so).
 
         Args:
-            remote: see `upload`.
-            force: see `switch`.
+            remote: See `upload`.
+            force: See `switch`.
 
         Raises:
-            Conflict: something would be lost, or there are commits that aren't published.
+            Conflict: Something would be lost, or there are commits that aren't published.
 
         Example:
             >>> import ama
@@ -824,12 +824,12 @@ class Repo:
         """Make the worktree hold another asset.
 
         Args:
-            asset: its name.
-            force: whether what is stored nowhere else may be lost.
+            asset: Its name.
+            force: Whether what is stored nowhere else may be lost.
 
         Raises:
-            NotFound: there is no such asset.
-            Conflict: something would be lost.
+            NotFound: There is no such asset.
+            Conflict: Something would be lost.
 
         Example:
             >>> import ama
@@ -844,10 +844,10 @@ class Repo:
         """Return the store that this worktree publishes to, or another one.
 
         Args:
-            remote: see `upload`.
+            remote: See `upload`.
 
         Raises:
-            NotFound: nothing was uploaded there yet.
+            NotFound: Nothing was uploaded there yet.
 
         Example:
             >>> import ama

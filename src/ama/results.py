@@ -1,4 +1,4 @@
-"""What operations report: frozen values without behaviour of their own.
+"""Results of operations: frozen values without behaviour of their own.
 
 They stand apart from `values` so that a command loads only what it reports.
 """
@@ -15,262 +15,309 @@ from ama.values import AssetInfo, AssetStatus, Change, Ref
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """What `add` did. `size` is the bytes of all paths it was asked to add."""
+    """The result of `add`."""
 
     changes: tuple[Change, ...]
+    """The paths that `add` staged."""
     unchanged: int
+    """How many files were staged like this before."""
     size: int
+    """The bytes of all files that `add` was asked for, changed or not."""
     by_reference: int
+    """How many files are staged by reference: their content stays where it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveResult:
-    """What `rm` did: the paths that left the staging area, and whether files were deleted."""
+    """The result of `rm`."""
 
     removed: tuple[str, ...]
+    """The paths that left the staging area."""
     files_deleted: bool
+    """Whether their files were deleted as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What `restore` did: the paths written to, and those deleted from, the worktree or index.
-
-    `left_out` are those that a partial worktree doesn't have, and that weren't named themselves.
-    """
+    """The result of `restore`, in the worktree or the staging area."""
 
     restored: tuple[str, ...]
+    """The paths written."""
     deleted: tuple[str, ...]
+    """The paths deleted."""
     left_out: tuple[str, ...] = ()
+    """The paths that a partial worktree doesn't have, and that weren't named themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoCode:
-    """Why an asset doesn't say at which commit of a git repository it was made.
-
-    `reason` is "no_repository", "no_git", "not_owned" (of another user: git won't read it),
-    "no_commit" or "no_answer"; `directory` is where the code was looked for.
-    """
+    """The reason why an asset records no commit of a git repository."""
 
     reason: str
+    """One of "no_repository", "no_git", "not_owned" (another user's: git refuses to read it),
+    "no_commit" or "no_answer"."""
     directory: str
+    """Where ama looked for the code."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What `commit` made; `created` is False where there was nothing to commit.
-
-    `not_added` are the asset's files that are no longer as they were added, `aliases` those that
-    wait for a push. `same` are other assets of the class that have the very same files, newest
-    first: of the store's, as far as this machine has seen them. `unlinked` is what the version
-    before was made from, where this one was made from nothing. `no_code` says why the asset that
-    was made records no code, if so. `untracked` are files here that were never added, a directory
-    of such named once, with a `/` at its end.
-    """
+    """The result of `commit`."""
 
     asset: AssetInfo
+    """The new asset, or HEAD if there was nothing to commit."""
     created: bool
+    """Whether there was something to commit."""
     aliases: tuple[str, ...] = ()
+    """The aliases that wait for a push."""
     not_added: tuple[str, ...] = ()
+    """The asset's files that have changed since `add`."""
     same: tuple[AssetInfo, ...] = ()
+    """Other assets of the class with exactly these files, newest first.
+
+    They are those of the store, as far as this machine has seen it.
+    """
     unlinked: tuple[Ref, ...] = ()
+    """The refs of the previous version, if this one has none."""
     no_code: NoCode | None = None
+    """Why the new asset records no code; None if it does."""
     untracked: tuple[str, ...] = ()
+    """Files here that were never added. A directory of such is named once, and ends in `/`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """An alias that was set: from which asset (None: it is new) to which (None: removed)."""
+    """An alias that was set, moved or removed."""
 
     class_name: str
+    """The alias's class."""
     alias: str
+    """The alias's name."""
     old: str | None
+    """The id of the asset before; None: the alias is new."""
     new: str | None
+    """The id of the asset now; None: the alias is removed."""
     old_number: int | None = None
+    """The number of the asset before."""
     new_number: int | None = None
+    """The number of the asset now."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """What `deprecate` or `delete` did: the asset as it is now, and its status before.
-
-    `asset.aliases` are those that point to it still. `bytes_freed` is the space that is free in the
-    store by that: none, for the content of a deleted asset stays there. `recoverable` says of a
-    deleted one that all of it is there still, so that whoever has its id can bring it back.
-    """
+    """The result of `deprecate` or `delete`."""
 
     asset: AssetInfo
+    """The asset as it is now. Its `aliases` still point to it."""
     old: AssetStatus
+    """The status before."""
     bytes_freed: int = 0
+    """The bytes freed in the store: 0, for a deleted asset's content stays there."""
     recoverable: bool = False
+    """Whether all of a deleted asset is still there, so that its id can bring it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """A file of a store's log that a repair has put back, byte for byte as it was.
-
-    `where` is its name in the store, `was` how it was found: "missing" or "damaged". `source` is
-    where it was had from: "cache" (what this machine remembers), "log" (the entries: it is derived
-    from them), "id" (the store's id: a format.json says no more), or the URL of another store.
-    """
+    """A file of a store's log that a repair has put back, byte for byte as it was."""
 
     where: str
+    """The file's name in the store."""
     was: str
+    """How the repair found it: "missing" or "damaged"."""
     source: str
+    """Where the bytes come from.
+
+    "cache" (what this machine remembers), "log" (derived from the log's entries), "id" (the
+    store's id: a format.json says no more), or the URL of another store.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """What `upload` or `push` did.
-
-    `published` are the assets that this call published, oldest first (none where there was
-    nothing new); `bytes_sent` is what went to the remote, `bytes_reused` the content that was
-    there before. `local_default` says that no remote is configured and the store on this machine
-    was used, `store_created` that this call made the store. `follows` is the alias that `pull`
-    follows now, and `followed` the one before. `not_added` are the asset's files that are no longer
-    as they were added (an upload looks, a push doesn't). `repaired` is how many objects were sent
-    again because of damage there, and `put_back` are the files of its log that were lost or
-    damaged and are there again. `same` are other assets of the class that have the very same files,
-    newest first: of its 1,000 newest all that this machine has seen, or if that are none, all.
-    `unlinked` is what the version before was made from, where an upload made one that was made from
-    nothing. `elsewhere` says of refs that the remote has not, by their ids, which store was seen to
-    have them. `left_behind` are the versions before whose aliases stayed there.
-    `no_code` says why an asset that an upload made records no code, if so. `untracked` are files
-    here that were never added (see `CommitResult`), where an upload looked. `again` says that
-    `once` has found `asset` in the store, so that none was published.
-    """
+    """The result of `upload` or `push`."""
 
     asset: AssetInfo | None
+    """The asset at HEAD; None before the first one."""
     published: tuple[AssetInfo, ...]
+    """The assets that this call published, oldest first."""
     aliases: tuple[AliasChange, ...]
+    """The aliases that this call set, moved or removed."""
     remote: str
+    """The remote's URL."""
     bytes_sent: int
+    """The bytes sent to the remote."""
     bytes_reused: int
+    """The bytes of content that the remote had before."""
     store_created: bool
+    """Whether this call created the store."""
     local_default: bool
+    """Whether the store on this machine was used because no remote is configured."""
     follows: str | None = None
+    """The alias that `pull` follows now."""
     followed: str | None = None
+    """The alias that `pull` followed before."""
     not_added: tuple[str, ...] = ()
+    """The asset's files that have changed since `add`. Only an upload looks for them."""
     repaired: int = 0
+    """How many objects were sent again because the remote's were damaged."""
     same: tuple[AssetInfo, ...] = ()
+    """Other assets of the class with exactly these files, newest first.
+
+    They are those that this machine has seen among the 1,000 newest, or if there are none, among
+    all.
+    """
     unlinked: tuple[Ref, ...] = ()
+    """The refs of the previous version, if an upload made a version without refs."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """For refs that the remote doesn't have: their ids, and the store where they were seen."""
     left_behind: tuple[Ref, ...] = ()
+    """The previous versions that kept their aliases."""
     no_code: NoCode | None = None
+    """Why the asset that an upload made records no code; None if it does."""
     untracked: tuple[str, ...] = ()
+    """Files here that were never added (see `CommitResult`). Only an upload looks for them."""
     again: bool = False
+    """Whether `once` found `asset` in the store, so that this call published nothing."""
     put_back: tuple[PutBack, ...] = ()
+    """The files of the remote's log that were lost or damaged, and are there again."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What `copy` did: the assets that it published, oldest first, and the aliases that it moved.
-
-    `bytes_sent` is what went to the target, `bytes_reused` the content that was there before, and
-    `store_created` says whether this made the target.
-    """
+    """The result of `copy`."""
 
     asset: AssetInfo
+    """The asset, as the target has it."""
     published: tuple[AssetInfo, ...]
+    """The assets that this call published in the target, oldest first."""
     aliases: tuple[AliasChange, ...]
+    """The aliases that this call set or moved in the target."""
     source: str
+    """The URL of the store copied from."""
     target: str
+    """The URL of the store copied to."""
     bytes_sent: int
+    """The bytes sent to the target."""
     bytes_reused: int
+    """The bytes of content that the target had before."""
     store_created: bool = False
+    """Whether this call created the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
-    """What `download` wrote: one directory, and one for each asset of the closure of its refs.
-
-    `size` is that of its files, and `bytes_received` what came of the store's packs for it in this
-    call: files as they lie there, compressed or in part, and what the asset says of them.
-    `missing_refs` are those whose content is not in this store (only with `partial`). `already`
-    says that all of it was there before, and `changed` are the files that were changed there since
-    and stay so. `instead` is, where the asset is deprecated, the newest of its class that is not.
-    """
+    """The result of `download`: one directory, and one for each ref of its closure."""
 
     asset: AssetInfo
+    """The asset."""
     directory: Path
+    """Where its files are."""
     files: int
+    """How many files it has there."""
     size: int
+    """The bytes of these files."""
     bytes_received: int
+    """The bytes that this call read from the store's packs.
+
+    Packs hold content compressed, and what the asset says of its files; only parts of it may be
+    needed. So this is rarely `size`.
+    """
     skipped: int
+    """How many files of the asset were not asked for."""
     refs: tuple[DownloadResult, ...] = ()
+    """The assets of its closure of refs that were downloaded with it."""
     missing_refs: tuple[Ref, ...] = ()
+    """The refs whose content is not in this store; only with `partial`."""
     already: bool = False
+    """Whether everything was there before."""
     changed: tuple[str, ...] = ()
+    """The files that have changed in the directory since they were downloaded; they stay so."""
     instead: AssetInfo | None = None
+    """The newest asset of the class that is not deprecated, if this one is deprecated."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchResult:
-    """What `switch` or `pull` did: where HEAD was, where it is, and what that changed.
-
-    `ahead_of` is where the alias points that `pull` follows, if HEAD comes from there, so that
-    nothing was to be done. `overwritten` are the files whose content was stored nowhere, and
-    `dropped` names what was set for the next asset: with `force`, both are gone. `instead` is,
-    where the new asset is deprecated, the newest of its class that is not.
-    """
+    """The result of `switch` or `pull`."""
 
     old: AssetInfo | None
+    """Where HEAD was."""
     new: AssetInfo
+    """Where HEAD is."""
     changes: tuple[Change, ...]
+    """The paths that changed in the worktree."""
     ahead_of: AssetInfo | None = None
+    """What the followed alias points to, if HEAD is a later version of it: nothing to pull."""
     overwritten: tuple[str, ...] = ()
+    """With `force`, the files that are lost: their content was stored nowhere."""
     dropped: tuple[str, ...] = ()
+    """With `force`, what was set for the next asset and is lost, by name."""
     instead: AssetInfo | None = None
+    """The newest asset of the class that is not deprecated, if `new` is deprecated."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What `fetch` saw: assets of this class that were not known before, oldest first.
-
-    With `force`, `lost_assets` are those that this machine saw in the store and that aren't there
-    any more, of any class, with their numbers and aliases of then; and `lost_aliases` the aliases
-    that are gone, or elsewhere now.
-    """
+    """The result of `fetch`."""
 
     remote: str
+    """The remote's URL."""
     new_assets: tuple[AssetInfo, ...]
+    """The assets of this class that were not known before, oldest first."""
     lost_assets: tuple[Ref, ...] = ()
+    """With `force`, the assets of any class that this machine saw in the store and that are gone.
+
+    Their numbers and aliases are the last ones seen.
+    """
     lost_aliases: tuple[AliasChange, ...] = ()
+    """With `force`, the aliases that are gone or point elsewhere now."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteInfo:
-    """A configured remote: `url` says which store it is, `options` are ama's own for it."""
+    """A configured remote."""
 
     name: str
+    """Its name."""
     url: str
+    """The URL of its store."""
     default: bool
+    """Whether it is the default remote."""
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Ama's own options for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that `fsck` found: what is damaged, how, and the assets that it touches."""
+    """One thing that `fsck` found."""
 
     where: str
+    """What is damaged: a file of the store or the worktree."""
     what: str
+    """How it is damaged."""
     assets: tuple[str, ...] = ()
+    """The assets that the damage touches."""
 
 
 @dataclass(frozen=True, slots=True)
 class FsckReport:
-    """The result of `fsck` over one store or worktree.
-
-    `orphans` are packs and indexes that nothing names, which interrupted work leaves behind, and
-    `interrupted` says what such work there is and how to finish it. Neither is damage.
-    """
+    """The result of `fsck` over one store or worktree."""
 
     where: str
+    """The store's URL, or the worktree's path."""
     objects: int
+    """How many objects were checked."""
     size: int
+    """The bytes of these objects."""
     assets: int
+    """How many assets were checked."""
     problems: tuple[Problem, ...]
+    """The damage found."""
     orphans: int = 0
+    """How many packs and indexes nothing names. Interrupted work leaves them; it is no damage."""
     interrupted: tuple[Hint, ...] = ()
+    """Interrupted work, and how to finish it. It is no damage."""
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,7 @@
-"""What the user has configured, in the environment, in the worktree and on this machine.
+"""The user's configuration, from the environment, the worktree and this machine.
 
-This is the one module of the library that reads the environment, and what it finds is passed
-on as a value.
+The rest of the library doesn't read the environment, except for what AWS's client would read: it
+gets a value from here.
 """
 
 from __future__ import annotations
@@ -32,31 +32,32 @@ _AUTHOR = ("AMA_AUTHOR", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is configured. A URL of a directory is an absolute path.
+    """The configuration. A URL of a directory is an absolute path.
 
     Attributes:
-        data_dir: Where the store on this machine is, and what else must be kept; None where no
-            variable says it, and the user has no home.
-        cache_dir: What may be deleted at any time; None likewise: nothing is remembered.
+        data_dir: The directory of the store on this machine, and of other data to keep; None: no
+            variable names it, and the user has no home.
+        cache_dir: The directory of data that may be deleted at any time; None likewise: nothing is
+            remembered.
         user_config_path: The user's own config file, which needn't exist; None likewise.
-        user_name: As the environment or a config file has it, or None.
-        user_email: Likewise.
-        remotes: The URL of each configured remote, with what its client is told behind a '?', so
-            that it means one store; as it was written where it can't be opened.
+        user_name: The user's name in the environment or a config file, or None.
+        user_email: The user's email, likewise.
+        remotes: The URL of each configured remote, with its client's options behind a '?', so that
+            it identifies one store; if it can't be opened, as written.
         options: Ama's own options of each remote that has some, by its name; see `open_storage`.
         broken: Why a remote can't be opened, by its name.
-        default_remote: The URL that is used where none is given; None: nothing is configured,
-            and `default_store` is used.
-        default_remote_name: Its name; None where the environment gives just a URL.
-        default_error: Why there is no default remote, though one is configured: `remote_url`
-            raises it, so that only who needs the default stumbles over it.
+        default_remote: The URL of the default remote; None: nothing is configured, and
+            `default_store` is used.
+        default_remote_name: Its name; None if the environment gives only a URL.
+        default_error: Why a configured default remote can't be used: `remote_url` raises it, so
+            that only callers that need the default fail.
         portable_names: Whether `add` refuses names that some system can't hold.
-        record_git: Whether an asset says at which commit of a git repository it was made.
+        record_git: Whether an asset records the commit of a git repository.
         code_dir: The directory of the code that makes assets, as named; None: the worktree.
-        script_dir: Where it is looked for if the worktree lies in no repository, or None.
-        worktree_dir: The worktree that these settings are for, or None.
-        local: All that the worktree's config file says.
-        user: All that the user's says.
+        script_dir: The directory to look for code if the worktree is in no repository, or None.
+        worktree_dir: The worktree of these settings, or None.
+        local: The whole content of the worktree's config file.
+        user: The whole content of the user's config file.
     """
 
     data_dir: Path | None
@@ -82,13 +83,13 @@ class Settings:
     def load(
         cls, worktree_dir: Path | None = None, environ: Mapping[str, str] | None = None
     ) -> Settings:
-        """Read what is configured: the environment wins over the worktree, that over the user.
+        """Read the configuration: the environment overrides the worktree, and that the user.
 
         Args:
-            worktree_dir: The directory that has `.ama` in it, if there is one.
-            environ: Where `AMA_REMOTE` (a remote's name or a URL), `AMA_CONFIG_DIR`,
+            worktree_dir: The directory with `.ama` in it, if there is one.
+            environ: The environment with `AMA_REMOTE` (a remote's name or a URL), `AMA_CONFIG_DIR`,
                 `AMA_CACHE_DIR`, `AMA_DATA_DIR`, `AMA_CODE`, `AMA_AUTHOR` (`Name <email>`),
-                `GIT_AUTHOR_NAME` and `GIT_AUTHOR_EMAIL` are looked up; None for the process's own.
+                `GIT_AUTHOR_NAME` and `GIT_AUTHOR_EMAIL`; None: the process's own.
 
         Raises:
             InvalidInput: A config file is broken.
@@ -140,7 +141,7 @@ class Settings:
         )
 
     def of_class(self, name: str) -> dict[str, tuple[str, ...]]:
-        """Return what is set for a class, by setting: globs; the worktree wins over the user.
+        """Return the settings of a class as globs; the worktree overrides the user.
 
         Example:
             >>> from dataclasses import replace
@@ -156,20 +157,20 @@ class Settings:
 
     @property
     def default_store(self) -> str | None:
-        """The directory of the store on this machine, for when nothing is configured."""
+        """Return the directory of the store on this machine, the default without configuration."""
         return None if self.data_dir is None else from_system(self.data_dir / "store")
 
     def remote_url(self, remote: str | None = None) -> str:
         """Return the URL of a remote.
 
         Args:
-            remote: Its name, or a URL or path; None for the default one, which is the store on
-                this machine if nothing is configured.
+            remote: A name, a URL or a path; None: the default remote, or without configuration the
+                store on this machine.
 
         Raises:
             NotFound: No remote has that name; or nothing is configured, and the user has no home
-                where the store on this machine would be.
-            InvalidInput: It can't be a URL that ama opens, or the default one isn't configured.
+                for the store on this machine.
+            InvalidInput: It is no URL that ama opens, or the configured default is unusable.
 
         Example:
             >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
@@ -188,7 +189,7 @@ class Settings:
         return _find_remote(remote, self.remotes, self.broken)[1]
 
     def options_at(self, url: str) -> dict[str, config.Option]:
-        """Return ama's own options for the store at a URL: those of the remotes that it has there.
+        """Return ama's own options for the store at a URL, from the remotes with that URL.
 
         Example:
             >>> settings = Settings.load(environ={"AMA_CONFIG_DIR": "config"})
@@ -199,7 +200,7 @@ class Settings:
         return {key: v for name in names for key, v in self.options.get(name, {}).items()}
 
     def urls(self) -> list[str]:
-        """Return the URLs of all stores that can be opened: the default one, then the others.
+        """Return the URLs of all stores that can be opened: the default first.
 
         Example:
             >>> Settings.load(environ={"AMA_REMOTE": "memory://a"}).urls()
@@ -210,8 +211,8 @@ class Settings:
         return found + [url for name, url in self.remotes.items() if name not in self.broken]
 
     def author(self) -> str:
-        """Say who makes an asset: as the environment says, else as configured, else as git has
-        it, else login and host.
+        """Return the author of assets: from the environment, else the configuration, else git,
+        else login and host.
 
         Returns:
             `Name <email>`, on one line.
@@ -240,17 +241,17 @@ class Settings:
         return replace(self, script_dir=_script_directory())
 
     def code(self, directory: Path | None = None) -> Code:
-        """Say which code makes an asset: what git says of a directory; see `ama.system.git`.
+        """Return the code that makes an asset: git's facts of a directory; see `ama.system.git`.
 
         Args:
-            directory: Where the code is; by default what `AMA_CODE` names, else the worktree, and
-                if that lies in no repository, where the calling script is.
+            directory: The code's directory; by default that in `AMA_CODE`, else the worktree, and
+                if that is in no repository, the directory of the calling script.
 
         Returns:
-            What is known; nothing, where it isn't to be recorded.
+            The known facts; empty, if the code isn't to be recorded.
 
         Raises:
-            InvalidInput: What is named is no directory.
+            InvalidInput: The named directory is none.
 
         Example:
             >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code().facts
@@ -268,10 +269,10 @@ class Settings:
         return found
 
     def code_directory(self, directory: Path | None = None) -> Path | None:
-        """Return where the code is said to be: what is given, else what `AMA_CODE` names.
+        """Return the named directory of the code: the given one, else that in `AMA_CODE`.
 
         Raises:
-            InvalidInput: That is no directory.
+            InvalidInput: It is no directory.
 
         Example:
             >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).code_directory() is None
@@ -286,7 +287,7 @@ class Settings:
         return named
 
     def names_author(self) -> bool:
-        """Say whether `author` is somebody's choice, here or in git, and no guess.
+        """Whether `author` is somebody's choice, here or in git, and no guess.
 
         Example:
             >>> from dataclasses import replace
@@ -298,7 +299,7 @@ class Settings:
 
 
 def _script_directory() -> Path | None:
-    """Where the script is that uses the library; in a notebook, the working directory."""
+    """Return the directory of the script that uses the library; in a notebook, the current one."""
     if "ama.cli" in sys.modules:  # the script is the command
         return None
     script = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -310,10 +311,10 @@ def _script_directory() -> Path | None:
 
 
 def user_config_path(environ: Mapping[str, str] | None = None) -> Path:
-    """Return where the user's own config file is, or would be.
+    """Return the path of the user's own config file, there or not.
 
     Raises:
-        NotFound: No variable says it, and the user has no home.
+        NotFound: No variable names it, and the user has no home.
 
     Example:
         >>> user_config_path({"AMA_CONFIG_DIR": "/etc/ama"}).as_posix()
@@ -326,7 +327,7 @@ def user_config_path(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def worktree_config_path(worktree_dir: Path) -> Path:
-    """Return where a worktree's config file is, or would be.
+    """Return the path of a worktree's config file, there or not.
 
     Example:
         >>> worktree_config_path(Path("/runs/7")).as_posix()
@@ -338,18 +339,18 @@ def worktree_config_path(worktree_dir: Path) -> Path:
 def add_remote(
     path: Path, name: str, url: str, options: Mapping[str, config.Option] | None = None
 ) -> None:
-    """Configure a remote. It becomes the default one where there is none yet, and only there.
+    """Configure a remote. It becomes the default if that file has none yet.
 
     Args:
         path: The config file.
         name: The new remote's name.
-        url: Where it is. A relative path is taken from the working directory.
-        options: What its client is told beside the URL, and ama's own; see
+        url: The remote's URL. A relative path starts at the working directory.
+        options: The options of its client beside the URL, and ama's own; see
             `ama.storage.urls.open_storage`.
 
     Raises:
         AlreadyExists: That config file has a remote of that name.
-        InvalidInput: The name or the URL can't be one, or an option is a credential.
+        InvalidInput: The name or the URL is invalid, or an option is a credential.
 
     Example:
         >>> add_remote(Path("config.toml"), "team", "memory://team")
@@ -362,20 +363,20 @@ def add_remote(
     config.set_remote(path, name, _absolute(url, Path()), options or {})
     user = _of_user(path)
     if _first("remote.default", data, user) is None:
-        # Of several without a default none is one: the only one there was stays it.
+        # Several remotes without a default have none: a single one stays the default.
         only = list({**remotes, **_remotes(user, Path())})
         config.set_value(path, "remote.default", only[0] if len(only) == 1 else name)
 
 
 def remove_remote(path: Path, name: str) -> RemoteInfo:
-    """Forget a remote. What is stored there stays.
+    """Forget a remote. The content of its store stays.
 
     Args:
         path: The config file.
         name: The remote's name.
 
     Returns:
-        What it was.
+        The removed remote.
 
     Raises:
         NotFound: That config file has no remote of that name.
@@ -399,17 +400,17 @@ def remove_remote(path: Path, name: str) -> RemoteInfo:
 
 
 def rename_remote(path: Path, name: str, new: str) -> None:
-    """Give a configured remote another name; what is set for it stays, also if it is the default.
+    """Give a configured remote another name; its settings stay, and it may be the default.
 
     Args:
         path: The config file.
         name: The remote's name.
-        new: Its new one.
+        new: The remote's new name.
 
     Raises:
         NotFound: That config file has no remote of that name.
-        AlreadyExists: It has one of the new name.
-        InvalidInput: The new name can't be one.
+        AlreadyExists: It has a remote of the new name.
+        InvalidInput: The new name is invalid.
 
     Example:
         >>> add_remote(Path("config.toml"), "tmp", "memory://tmp")
@@ -423,12 +424,12 @@ def rename_remote(path: Path, name: str, new: str) -> None:
 
 
 def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None = None) -> None:
-    """Make a remote the one that is used where none is given.
+    """Make a remote the default one.
 
     Args:
         path: The config file.
         name: A remote in that file, or in the user's own config file.
-        environ: Where `AMA_CONFIG_DIR` is looked up; None for the process's own.
+        environ: The environment with `AMA_CONFIG_DIR`; None: the process's own.
 
     Raises:
         NotFound: There is no remote of that name.
@@ -447,15 +448,15 @@ def set_default_remote(path: Path, name: str, environ: Mapping[str, str] | None 
 
 
 def set_remote_url(path: Path, name: str, url: str) -> None:
-    """Set where a remote of a config file is; what else is set for it stays.
+    """Set the URL of a remote in a config file; its other settings stay.
 
     Args:
         path: The config file.
         name: The remote's name; it needn't be there yet.
-        url: Where it is. A relative path is taken from the working directory.
+        url: The remote's URL. A relative path starts at the working directory.
 
     Raises:
-        InvalidInput: The name or the URL can't be one, or the remote's options don't go with it.
+        InvalidInput: The name or the URL is invalid, or doesn't go with the remote's options.
 
     Example:
         >>> set_remote_url(Path("config.toml"), "moved", "memory://moved")
@@ -490,9 +491,9 @@ def _users_file(environ: Mapping[str, str]) -> Path | None:
 
 
 def _of_users_file(path: Path | None) -> dict[str, object]:
-    """What the user's own config file says; nothing where there is none, or nobody may look.
+    """Return the content of the user's own config file; empty if there is none, or it is closed.
 
-    As git has it: who takes another user's rights for a command may keep the first one's HOME.
+    As in git: a command with another user's rights may keep the first user's HOME.
     """
     try:
         return {} if path is None else config.load(path)
@@ -556,12 +557,12 @@ def _remotes(data: Mapping[str, object], base: Path) -> dict[str, _Configured]:
 
 
 def _base(path: Path) -> Path:
-    """What a relative path in a config file starts from: its worktree, or its directory."""
+    """Return the start of relative paths in a config file: its worktree, or its directory."""
     return path.parent.parent if path.parent.name == CONTROL_DIRECTORY else path.parent
 
 
 def _resolved(url: str, options: Mapping[str, config.Option], base: Path) -> _Configured:
-    """The URL that means the store of a remote, and what else is set for it."""
+    """Return the URL that identifies a remote's store, and its other settings."""
     clients, own = split_options(options)
     return _Configured(str(parse_url(_absolute(url, base), clients)), own)
 
@@ -575,7 +576,7 @@ def _require_free(name: str, remotes: Mapping[str, _Configured]) -> None:
 
 
 def _absolute(url: str, base: Path) -> str:
-    """A URL as it is, and a path as seen from anywhere."""
+    """Return a URL unchanged, and a path as an absolute one."""
     if parse_url(url).scheme is not None:
         return url
     return from_system(os.path.abspath(os.path.join(base, os.path.expanduser(to_system(url)))))
@@ -609,7 +610,7 @@ def _default_remote(
 def _find_remote(
     wanted: str, remotes: Mapping[str, str], broken: Mapping[str, InvalidInput]
 ) -> tuple[str | None, str]:
-    """The name (None: it is a URL) and the URL of what a user called a remote."""
+    """Return the name (None: it is a URL) and the URL of a remote, as a user named it."""
     if wanted in broken:
         raise InvalidInput(
             f"remotes.{wanted}: {broken[wanted].message}",
@@ -627,7 +628,7 @@ def _find_remote(
 
 
 def _of_user(path: Path) -> dict[str, object]:
-    """What the user's own config file says; nothing if it is the given one."""
+    """Return the content of the user's own config file; empty if it is the given one."""
     user = _users_file(os.environ)
     return {} if path == user else _of_users_file(user)
 
@@ -649,7 +650,7 @@ def _no_remote(name: str, remotes: Iterable[str]) -> NotFound:
 
 
 def _author_in(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The name and email that the environment gives the author: what is ama's own goes first."""
+    """Return the author's name and email in the environment; ama's own variable comes first."""
     said = {name: from_system(environ.get(name, "")).strip() for name in _AUTHOR}
     whole = said["AMA_AUTHOR"]
     name, bracket, email = whole.partition("<")
@@ -663,7 +664,7 @@ def _author_in(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 
 def _ask_git(directory: Path | None) -> dict[str, str]:
-    """What git would call the author; empty where there is no git, or it doesn't know."""
+    """Return git's name and email of the author; empty if there is no git, or it has none."""
     import subprocess
 
     command = ["git", "config", "--null", "--get-regexp", r"^user\.(name|email)$"]

@@ -81,23 +81,23 @@ class Store:
         """Open the store at a URL.
 
         Args:
-            url: a directory's path, or a URL.
-            create: whether it is made if there is none.
-            new_store: whether `create` makes one even where this machine has seen one before,
+            url: A directory's path, or a URL.
+            create: Whether it is made if there is none.
+            new_store: Whether `create` makes one even where this machine has seen one before,
                 which was deleted on purpose.
-            settings: what is configured; by default read from the environment and the user's
+            settings: What is configured; by default read from the environment and the user's
                 config file.
-            options: what the storage's client is told, such as `endpoint_url`, beside what the URL
+            options: What the storage's client is told, such as `endpoint_url`, beside what the URL
                 says behind a '?', and ama's own; by default those of ama's own that are configured
                 for a remote at this URL.
-            progress: is told of long work.
+            progress: Is told of long work.
 
         Raises:
-            NotFound: there is no store.
-            InvalidInput: none can be made there: it is no empty directory, or lies in a worktree.
-            StorageError: it can't be reached, or one was seen there before and is gone.
-            FormatError: it is of a newer format.
-            IntegrityError: it is damaged.
+            NotFound: There is no store.
+            InvalidInput: None can be made there: it is no empty directory, or lies in a worktree.
+            StorageError: It can't be reached, or one was seen there before and is gone.
+            FormatError: It is of a newer format.
+            IntegrityError: It is damaged.
 
         Example:
             >>> import ama
@@ -129,12 +129,12 @@ class Store:
         """Open the store that is configured, or else the one on this machine.
 
         Args:
-            settings: what is configured; read by default.
-            remote: a configured remote's name, or a URL, to open instead.
-            progress: is told of long work.
+            settings: What is configured; read by default.
+            remote: A configured remote's name, or a URL, to open instead.
+            progress: Is told of long work.
 
         Raises:
-            NotFound: nothing was uploaded there yet.
+            NotFound: Nothing was uploaded there yet.
 
         Example:
             >>> import ama
@@ -167,7 +167,7 @@ class Store:
         what is asked of the snapshot is true of one moment. What is published later is not in it.
 
         Raises:
-            StorageError: the store can't be reached.
+            StorageError: The store can't be reached.
 
         Example:
             >>> import ama
@@ -188,7 +188,7 @@ class Store:
         """Return the store's classes, in the order of their names.
 
         Raises:
-            IntegrityError: the store's log is damaged.
+            IntegrityError: The store's log is damaged.
 
         Example:
             >>> import ama
@@ -217,7 +217,7 @@ class Store:
         """Return the assets of a class, newest first, those that were deleted left out.
 
         Raises:
-            NotFound: there's no such class; the hint has the nearest names.
+            NotFound: There's no such class; the hint has the nearest names.
 
         Example:
             >>> import ama
@@ -238,11 +238,11 @@ class Store:
             name: `class/7`, `class@alias`, `class` (the newest), or 7 or more hex digits of an
                 id; each with `~N` for the N-th parent. With `class_name`, also an alias alone.
                 Of one that was deleted, `info` is to be had, and no content.
-            class_name: where it must be.
+            class_name: Where it must be.
 
         Raises:
-            NotFound: there is none; the hint has the nearest names.
-            InvalidInput: the name has none of the forms, several assets have it, or it is that of
+            NotFound: There is none; the hint has the nearest names.
+            InvalidInput: The name has none of the forms, several assets have it, or it is that of
                 an asset of another class.
 
         Example:
@@ -297,12 +297,12 @@ class Store:
         """Return an asset and those that it came from, newest first.
 
         Args:
-            name: see `resolve`.
-            limit: how many at most; at least 1.
+            name: See `resolve`.
+            limit: How many at most; at least 1.
 
         Raises:
-            NotFound, InvalidInput: see `resolve`.
-            InvalidInput: the limit is below 1.
+            NotFound, InvalidInput: See `resolve`.
+            InvalidInput: The limit is below 1.
 
         Example:
             >>> import ama
@@ -319,12 +319,12 @@ class Store:
         Of one that was deleted, too, it is known who made it and when.
 
         Args:
-            class_name: the class.
-            limit: how many at most; at least 1.
+            class_name: The class.
+            limit: How many at most; at least 1.
 
         Raises:
-            NotFound: there's no such class; the hint has the nearest names.
-            InvalidInput: the limit is below 1.
+            NotFound: There's no such class; the hint has the nearest names.
+            InvalidInput: The limit is below 1.
 
         Example:
             >>> import ama
@@ -345,13 +345,13 @@ class Store:
         """Return what differs between two assets, file by file.
 
         Args:
-            old: an asset, see `resolve`.
-            new: another one.
-            paths: files or directories to look at, relative to the assets' root; all by default.
+            old: An asset, see `resolve`.
+            new: Another one.
+            paths: Files or directories to look at, relative to the assets' root; all by default.
 
         Raises:
-            NotFound: neither asset has a path; see also `resolve`.
-            InvalidInput: see `resolve`.
+            NotFound: Neither asset has a path; see also `resolve`.
+            InvalidInput: See `resolve`.
 
         Example:
             >>> import ama
@@ -397,28 +397,28 @@ class Store:
         All that is given must hold. Deleted assets are left out.
 
         Args:
-            file: a file of this machine; `ASSET:PATH`, a file of an asset; or its hash, as `b3sum`
+            file: A file of this machine; `ASSET:PATH`, a file of an asset; or its hash, as `b3sum`
                 prints it, or the first 7 or more digits of it.
-            class_name: the class that they are of.
-            name: a glob that the file's path in them fits, or without a slash its last part.
-            alias: a glob that one of their aliases fits.
-            author: a part of who made them, in any case.
-            since: they were made then or later; a text is a date or time in ISO 8601 (UTC if it
+            class_name: The class that they are of.
+            name: A glob that the file's path in them fits, or without a slash its last part.
+            alias: A glob that one of their aliases fits.
+            author: A part of who made them, in any case.
+            since: They were made then or later; a text is a date or time in ISO 8601 (UTC if it
                 doesn't say), or an age such as `3d`, `12h`, `2w`.
-            until: they were made before.
-            meta: conditions on metadata: `KEY`, `KEY=VALUE`, and != < <= > >= likewise. A key may
+            until: They were made before.
+            meta: Conditions on metadata: `KEY`, `KEY=VALUE`, and != < <= > >= likewise. A key may
                 be the last parts of a longer one.
-            params: the same on values in YAML, JSON and TOML files, with `FILE:` before or not.
+            params: The same on values in YAML, JSON and TOML files, with `FILE:` before or not.
             sort: "class" (and number), "created" or "author".
-            reverse: whether the order is turned round.
-            limit: how many at most; at least 1.
+            reverse: Whether the order is turned round.
+            limit: How many at most; at least 1.
 
         Returns:
             The assets, each with the paths of the file in it.
 
         Raises:
-            NotFound: there is no such file, here or in the store, or no such class.
-            InvalidInput: a condition is none, or several files' hashes begin with the digits.
+            NotFound: There is no such file, here or in the store, or no such class.
+            InvalidInput: A condition is none, or several files' hashes begin with the digits.
 
         Example:
             >>> import ama
@@ -472,11 +472,11 @@ class Store:
         """Return what differs between assets of this store, and what is the same.
 
         Args:
-            names: at least two; see `resolve`.
+            names: At least two; see `resolve`.
 
         Raises:
-            NotFound, InvalidInput: see `resolve`.
-            InvalidInput: fewer than two.
+            NotFound, InvalidInput: See `resolve`.
+            InvalidInput: Fewer than two.
 
         Example:
             >>> import ama
@@ -497,18 +497,18 @@ class Store:
         """Return the assets of a class side by side, with their metrics and what differs.
 
         Args:
-            class_name: the class.
-            columns: keys of values, or the last parts of keys, with `FILE:` before or not; by
+            class_name: The class.
+            columns: Keys of values, or the last parts of keys, with `FILE:` before or not; by
                 default the first metrics, and the first parameters that differ.
-            sort: such a key, of which the best comes first, where it is known which values are
+            sort: Such a key, of which the best comes first, where it is known which values are
                 better, else the least; what has no number there comes last. By default the newest
                 comes first.
-            reverse: whether the order is turned round.
-            limit: how many at most; at least 1.
+            reverse: Whether the order is turned round.
+            limit: How many at most; at least 1.
 
         Raises:
-            NotFound: there is no such class, or no such value.
-            InvalidInput: several keys end like this.
+            NotFound: There is no such class, or no such value.
+            InvalidInput: Several keys end like this.
 
         Example:
             >>> import ama
@@ -529,7 +529,7 @@ class Store:
         """Return where the aliases of a class (or of all) point to, and who moved them there.
 
         Raises:
-            NotFound: there is no such class.
+            NotFound: There is no such class.
 
         Example:
             >>> import ama
@@ -553,7 +553,7 @@ class Store:
         """Return every move of an alias, newest first.
 
         Raises:
-            NotFound: the class never had it.
+            NotFound: The class never had it.
 
         Example:
             >>> import ama
@@ -571,14 +571,14 @@ class Store:
         """Make an alias point to an asset of its class.
 
         Args:
-            class_name: the class.
-            alias: the alias, which may be new.
-            to: the asset's name, or its number in the class.
+            class_name: The class.
+            alias: The alias, which may be new.
+            to: The asset's name, or its number in the class.
 
         Raises:
-            NotFound: there is no such class or asset, or it was deleted.
-            InvalidInput: it is an asset of another class.
-            Conflict: somebody else moved the alias at the same time.
+            NotFound: There is no such class or asset, or it was deleted.
+            InvalidInput: It is an asset of another class.
+            Conflict: Somebody else moved the alias at the same time.
 
         Example:
             >>> import ama
@@ -602,16 +602,16 @@ class Store:
         was made from, one that was deleted is not published there.
 
         Args:
-            name: the asset's name.
-            to: the store that it comes to.
-            aliases: the aliases that it gets there; those that it has here stay here.
+            name: The asset's name.
+            to: The store that it comes to.
+            aliases: The aliases that it gets there; those that it has here stay here.
 
         Raises:
-            NotFound: there is no such asset, its content is not in this store, or it was deleted
+            NotFound: There is no such asset, its content is not in this store, or it was deleted
                 in one of the two.
             InvalidInput: `to` is no store.
-            Conflict: an alias has moved on in the other store.
-            StorageError: one of the stores can't be reached.
+            Conflict: An alias has moved on in the other store.
+            StorageError: One of the stores can't be reached.
 
         Example:
             >>> import ama
@@ -654,8 +654,8 @@ class Store:
         """Remove an alias; its history stays.
 
         Raises:
-            NotFound: the class doesn't have it.
-            Conflict: somebody else moved it at the same time.
+            NotFound: The class doesn't have it.
+            Conflict: Somebody else moved it at the same time.
 
         Example:
             >>> import ama
@@ -681,14 +681,14 @@ class Store:
         """Advise against an asset: it stays what it is, and a download of it says so.
 
         Args:
-            name: the asset's name, see `resolve`; a class alone is none.
-            reason: why; needed unless `undo`.
-            undo: whether it is to be deprecated no more.
+            name: The asset's name, see `resolve`; a class alone is none.
+            reason: Why; needed unless `undo`.
+            undo: Whether it is to be deprecated no more.
 
         Raises:
-            NotFound: there is no such asset.
-            InvalidInput: no reason is given, or a class is named alone.
-            Conflict: the asset was deleted.
+            NotFound: There is no such asset.
+            InvalidInput: No reason is given, or a class is named alone.
+            Conflict: The asset was deleted.
 
         Example:
             >>> import ama
@@ -717,17 +717,17 @@ class Store:
         without it, and doesn't keep it from being deleted.
 
         Args:
-            name: the asset's name, see `resolve`; a class alone is none.
-            reason: why.
-            force: whether it is deleted though an asset that isn't was made from it, or an alias
+            name: The asset's name, see `resolve`; a class alone is none.
+            reason: Why.
+            force: Whether it is deleted though an asset that isn't was made from it, or an alias
                 points to it; that alias stays where it is.
-            undo: whether it is to be deleted no more. It is active then, also if it was deprecated
+            undo: Whether it is to be deleted no more. It is active then, also if it was deprecated
                 before.
 
         Raises:
-            NotFound: there is no such asset; or, with `undo`, its content is gone.
-            InvalidInput: a class is named alone; or, with `undo`, the asset is only deprecated.
-            Conflict: an asset that isn't deleted was made from it, or an alias points to it.
+            NotFound: There is no such asset; or, with `undo`, its content is gone.
+            InvalidInput: A class is named alone; or, with `undo`, the asset is only deprecated.
+            Conflict: An asset that isn't deleted was made from it, or an alias points to it.
 
         Example:
             >>> import ama
@@ -786,22 +786,22 @@ class Store:
         One that has this very asset is completed: what is there stays, also what was changed.
 
         Args:
-            name: see `resolve`.
-            directory: where to; by default named after the alias that `name` has, else
+            name: See `resolve`.
+            directory: Where to; by default named after the alias that `name` has, else
                 `class-number`, in the working directory.
-            refs: whether all that it was made from comes too, transitively, each asset into
+            refs: Whether all that it was made from comes too, transitively, each asset into
                 `class-number` beside it.
-            include: globs of the files to have; all by default.
-            exclude: globs of files to leave out.
-            metadata_only: whether no file comes, only what the asset says.
-            partial: whether refs whose content isn't in this store are left out, not an error.
+            include: Globs of the files to have; all by default.
+            exclude: Globs of files to leave out.
+            metadata_only: Whether no file comes, only what the asset says.
+            partial: Whether refs whose content isn't in this store are left out, not an error.
 
         Raises:
-            NotFound: there is no such asset, the globs leave none of its files, or (unless
+            NotFound: There is no such asset, the globs leave none of its files, or (unless
                 `partial`) a ref is not in this store.
-            AlreadyExists: the directory holds something else.
+            AlreadyExists: The directory holds something else.
             InvalidInput: `metadata_only` goes with no choice of files.
-            IntegrityError: content is damaged; no such file was written.
+            IntegrityError: Content is damaged; no such file was written.
 
         Example:
             >>> import ama
@@ -853,7 +853,7 @@ class Store:
             What this machine saw in the store and is not there any more.
 
         Raises:
-            IntegrityError: the log is damaged, whatever was seen of it.
+            IntegrityError: The log is damaged, whatever was seen of it.
 
         Example:
             >>> import ama
@@ -871,8 +871,8 @@ class Store:
         """Return what an alias points to, looked up in every class if none is given.
 
         Raises:
-            NotFound: no class has it.
-            InvalidInput: several classes have it.
+            NotFound: No class has it.
+            InvalidInput: Several classes have it.
 
         Example:
             >>> import ama

@@ -1,4 +1,4 @@
-"""What ama's public calls return: frozen values without behaviour of their own.
+"""Values that ama's public calls return: frozen, without behaviour of their own.
 
 Ids are shown as 64 hex digits, sizes are bytes, times are timezone-aware UTC datetimes, and
 paths inside an asset are POSIX, relative to its root.
@@ -24,12 +24,16 @@ AssetStatus = Literal["active", "deprecated", "deleted"]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of an asset. For a symlink, `id` and `size` are those of its target's text."""
+    """One file of an asset."""
 
     path: str
+    """The path in the asset."""
     kind: FileKind
+    """One of "file", "executable" or "symlink"."""
     id: str
+    """The id of the content. For a symlink, that of its target's text."""
     size: int
+    """The bytes of the content. For a symlink, those of its target's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,17 @@ class Ref:
     """A link from an asset to one that it was made from, and what became of that one."""
 
     asset: str
+    """The id of the asset that it links to."""
     class_name: str
+    """Its class."""
     label: str
+    """What it was used for."""
     number: int | None = None
+    """Its number in the store, where it is known."""
     aliases: tuple[str, ...] = ()
+    """The aliases that point to it now."""
     status: AssetStatus = "active"
+    """Its status now."""
 
     @property
     def name(self) -> str:
@@ -51,26 +61,36 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class AssetInfo:
-    """Everything that ama knows about one asset, but its files.
-
-    `number` is None for an asset that is not published. `aliases` are those that point to it now;
-    none where the log is damaged, for then that is not known.
-    """
+    """Everything that ama knows about one asset, except its files."""
 
     id: str
+    """The asset's id."""
     class_name: str
+    """Its class."""
     tree: str
+    """The id of its tree, which names its files."""
     author: str
+    """Who made it, as `name <email>`."""
     created_at: datetime
+    """When it was made."""
     message: str
+    """Why it was made, in its author's words."""
     size: int | None = None
+    """The bytes of its files; None where that is not known."""
     number: int | None = None
+    """Its number in the store; None: it is not published."""
     aliases: tuple[str, ...] = ()
+    """The aliases that point to it now. Empty where the log is damaged: they are not known then."""
     parents: tuple[str, ...] = ()
+    """The ids of the versions that it follows."""
     refs: tuple[Ref, ...] = ()
+    """The assets that it was made from."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    """What it says of itself."""
     status: AssetStatus = "active"
+    """One of "active", "deprecated" or "deleted"."""
     status_reason: str = ""
+    """Why it is deprecated or deleted."""
 
     @property
     def name(self) -> str:
@@ -80,78 +100,103 @@ class AssetInfo:
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One line of an alias's history; `asset` is None where the alias was removed.
-
-    `status` is what the asset is now.
-    """
+    """One line of an alias's history."""
 
     class_name: str
+    """The alias's class."""
     alias: str
+    """The alias's name."""
     asset: str | None
+    """The id of the asset that it was moved to; None: it was removed."""
     number: int | None
+    """That asset's number."""
     moved_by: str
+    """Who moved it."""
     moved_at: datetime
+    """When it was moved."""
     status: AssetStatus = "active"
+    """What that asset's status is now."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassInfo:
-    """A class of a store: how many assets it has, and the newest."""
+    """A class of a store."""
 
     name: str
+    """Its name."""
     assets: int
+    """How many assets it has."""
     newest: AssetInfo | None
+    """Its newest asset; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One path that differs. The old side is None where it was added, the new where removed."""
+    """One path that differs."""
 
     path: str
+    """The path in the asset."""
     kind: ChangeKind
+    """One of "added", "removed", "modified" or "mode" (only its permissions differ)."""
     old_size: int | None = None
+    """The bytes of the old content; None: the path was added."""
     new_size: int | None = None
+    """The bytes of the new content; None: the path was removed."""
     old_id: str | None = None
+    """The id of the old content; None: the path was added."""
     new_id: str | None = None
+    """The id of the new content; None: the path was removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A worktree against its staging area and its HEAD.
-
-    No store is asked, so `head` has no aliases; its number and status are those of `remote`, as it
-    was seen last. `origin` is the store that has it, and whose number it has, where `remote` isn't
-    known to have it. `follows` is the alias that `pull` follows, and `left_behind` the number of
-    what it points to, if `head` is known to be a later version of that.
-    `staged` is what the next commit or upload changes, `changed` what differs in the worktree
-    since `add`, `untracked` what was never added (a directory ends in `/`), `unpublished` the
-    commits that no upload or push has published yet, oldest first, each with the aliases that it is
-    to get, `skipped` how many files of a partial worktree are not here, `unreadable` what may not
-    be read here, so that nothing is said of what is in it, and `interrupted` which work was
-    interrupted here and how to finish it.
-    """
+    """A worktree against its staging area and its HEAD. No store is asked."""
 
     root: Path
+    """The worktree's directory."""
     class_name: str
+    """Its class."""
     head: AssetInfo | None
+    """The asset at HEAD, without aliases; None before the first one.
+
+    Its number and status are those of `remote`, as this machine saw it last.
+    """
     follows: str | None
+    """The alias that `pull` follows."""
     remote: str | None
+    """The URL of the remote; None where none is configured."""
     staged: tuple[Change, ...]
+    """What the next commit or upload changes."""
     changed: tuple[Change, ...]
+    """What has changed in the worktree since `add`."""
     untracked: tuple[str, ...]
+    """What was never added; a directory ends in `/`."""
     aliases: tuple[str, ...]
+    """The aliases that the next commit or upload sets."""
     message: str | None
+    """The message of the next commit or upload."""
     metadata: Mapping[str, Scalar]
+    """The metadata of the next commit or upload."""
     refs: tuple[Ref, ...]
+    """The refs of the next commit or upload."""
     unpublished: tuple[AssetInfo, ...]
+    """The commits that are not published yet, oldest first, each with its waiting aliases."""
     files: int
+    """How many files are staged."""
     size: int
+    """Their bytes."""
     by_reference: int
+    """How many of them are staged by reference."""
     skipped: int
+    """How many files a partial worktree leaves out."""
     unreadable: tuple[str, ...] = ()
+    """What may not be read here: nothing is known of what is in it."""
     interrupted: tuple[Hint, ...] = ()
+    """Interrupted work, and how to finish it."""
     origin: str | None = None
+    """The store that has `head` and gave it its number, if `remote` isn't known to have it."""
     left_behind: int | None = None
+    """The number of what the followed alias points to, if `head` is a later version of that."""
 
     @property
     def clean(self) -> bool:
@@ -169,18 +214,22 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What `set` has noted so far for the next commit or upload."""
+    """What `set` keeps for the next commit or upload."""
 
     aliases: tuple[str, ...]
+    """The aliases that it sets."""
     message: str | None
+    """Its message; None: none is set."""
     metadata: Mapping[str, Scalar]
+    """Its metadata."""
     refs: tuple[Ref, ...]
+    """Its refs."""
 
 
 def display_name(class_name: str, number: int | None, asset_id: str) -> str:
-    """How an asset is printed: `class/number (shortid)`.
+    """Return an asset's name as it is printed: `class/number (shortid)`.
 
-    A number is a store's own, so the id always stands beside it.
+    Each store has its own numbers, so the id always stands beside one.
 
     Example:
         >>> display_name("models", 7, "3f9a2c41d0" + "0" * 54)

@@ -1,4 +1,4 @@
-"""Lineage in a catalog: what an asset was made from, all the way, and what was made from it."""
+"""Lineage in a catalog: everything that an asset was made from, and everything made from it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 
 MOST_NODES = 1_000
-"""So many assets are followed unless one says otherwise: nobody reads a tree of more."""
+"""The most assets to follow by default: nobody reads a larger tree."""
 
 _Edge = tuple[bytes, bytes, str, str]
-"""What was made, from what, whether as a ref or a parent, and the label."""
+"""The product, the source, whether it is a ref or a parent, and the label."""
 
 
 def trace(
@@ -30,12 +30,12 @@ def trace(
     """Return the lineage of an asset.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        asset: its id.
-        up: whether what it was made from is in it, all the way.
-        down: whether what was made from it is in it, all the way; deleted assets left out.
-        limit: how many assets at most.
+        db: A catalog.
+        view: The log that the catalog was filled from.
+        asset: Its id.
+        up: Whether to include everything that it was made from, transitively.
+        down: Whether to include everything made from it, transitively, except deleted assets.
+        limit: The most assets.
     """
     found: dict[bytes, None] = {asset: None}
     edges: dict[_Edge, None] = {}
@@ -60,7 +60,7 @@ def trace(
 
 
 def _some_unread(db: sqlite3.Connection) -> bool:
-    """Whether there is an asset of which it isn't known what it was made from."""
+    """Whether there is an asset whose sources aren't known."""
     found = db.execute(
         "SELECT 1 FROM assets WHERE unread IS NOT NULL AND data IS NULL AND status != 'deleted'"
     )
@@ -123,13 +123,13 @@ def _nodes(
 
 
 def around(db: sqlite3.Connection, view: LogView, asset: bytes, *, most: int) -> Lineage:
-    """Return what is near in the lineage of an asset: as much above it as below.
+    """Return the nearest part of an asset's lineage: as much above it as below.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        asset: its id.
-        most: how many assets in either direction, itself included.
+        db: A catalog.
+        view: The log that the catalog was filled from.
+        asset: Its id.
+        most: The most assets in either direction, itself included.
     """
     up = trace(db, view, asset, down=False, limit=most)
     down = trace(db, view, asset, up=False, limit=most)

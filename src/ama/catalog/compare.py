@@ -1,4 +1,4 @@
-"""Comparing assets: what differs between some, and all of a class side by side."""
+"""Comparisons of assets: the differences between a few, and a whole class side by side."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from ama.stores.log_view import LogView
 from ama.values import AssetInfo, File
 
 DEFAULT_COLUMNS = 6
-"""So many metrics, and so many parameters that differ, has a leaderboard unless one says which."""
+"""The most metrics, and the most differing parameters, of a leaderboard by default."""
 
 _ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "other")
 
 _Key = tuple[str, str, str]
-"""Source, file and key of a fact."""
+"""The source, file and key of a fact."""
 
 _Facts = Mapping[_Key, Fact]
 
@@ -44,7 +44,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is compared of an asset."""
+    """The facts and files of an asset for a comparison."""
 
     info: AssetInfo
     facts: tuple[Fact, ...]
@@ -55,17 +55,17 @@ class Profile:
 def profile(
     db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset: bytes
 ) -> Profile:
-    """Return what is compared of a published asset.
+    """Return the profile of a published asset.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        rules_of: what is configured for a class.
-        class_name: the asset's class.
-        asset: its id.
+        db: A catalog.
+        view: The log that the catalog was filled from.
+        rules_of: A function that returns a class's rules.
+        class_name: The asset's class.
+        asset: Its id.
 
     Raises:
-        IntegrityError: it could not be read.
+        IntegrityError: The asset could not be read.
     """
     info = Describer(view).info(asset, *read_asset(db, asset))
     reader = FactReader(db, rules_of)
@@ -74,10 +74,10 @@ def profile(
 
 
 def compare(profiles: Sequence[Profile]) -> Comparison:
-    """Return what differs between assets, and what is the same; they may be of several stores.
+    """Return the differences between assets, and what is the same; stores may differ.
 
     Args:
-        profiles: at least two.
+        profiles: At least two.
     """
     infos = [each.info for each in profiles]
     facts = [facts_by_key(each.facts) for each in profiles]
@@ -87,7 +87,7 @@ def compare(profiles: Sequence[Profile]) -> Comparison:
 
 
 def _may_differ(profiles: Sequence[Profile]) -> tuple[Unread, ...]:
-    """Return what of some assets could not be read, but for files that all of them have."""
+    """Return the unread parts of some assets, except in files that all of them have."""
     files = [{(file.path, file.id) for file in each.files} for each in profiles]
     same = {path for path, _ in set.intersection(*files)}
     return tuple(
@@ -128,7 +128,7 @@ def _fact_rows(facts: Sequence[_Facts]) -> list[Row]:
             )
         )
     order = [*_ORDER, "metadata"]
-    # Within a role, single values come before histories, which say more than one asks for first.
+    # Within a role, single values come before histories: they are what people ask for first.
     return sorted(rows, key=lambda row: (order.index(row.role), _is_history(row.values)))
 
 
@@ -137,7 +137,7 @@ def _is_history(values: Sequence[Value]) -> bool:
 
 
 def _same(one: Value, other: Value) -> bool:
-    """Whether two values are the same: no truth value is a number, and NaN is itself."""
+    """Whether two values are equal: a truth value is no number, and NaN equals itself."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, bool) != isinstance(other, bool):
@@ -154,7 +154,7 @@ def _difference(values: Sequence[Value]) -> float | None:
 
 
 def number_of(value: Value) -> float | None:
-    """Return a value as a number; of a list of numbers, a history, the last; else None.
+    """Return a value as a number; for a history (a list of numbers), the last one; else None.
 
     Example:
         >>> number_of((0.9, 0.4)), number_of("adam")
@@ -172,7 +172,7 @@ def number_of(value: Value) -> float | None:
 
 
 def _ref_rows(infos: Sequence[AssetInfo]) -> list[Row]:
-    """What each was made from, by what it is called as a source; a label stands behind it."""
+    """Return what each asset was made from, by the ref's name; a label stands behind it."""
     named: list[dict[str, Value]] = []
     for info in infos:
         texts = (f"{ref.name} as {ref.label}" if ref.label else ref.name for ref in info.refs)
@@ -207,7 +207,7 @@ def _file_rows(listings: Sequence[Mapping[str, File]]) -> list[FileRow]:
 
 
 def _renamed(first: Mapping[str, File], last: Mapping[str, File]) -> dict[str, str]:
-    """Return, of paths that only the last has, those whose content has lost another path."""
+    """Return, for paths that only the last has, the lost path with the same content."""
     gone: dict[str, list[str]] = {}
     for path in sorted(first.keys() - last.keys(), reverse=True):
         gone.setdefault(first[path].id, []).append(path)
@@ -247,20 +247,20 @@ def leaderboard(
     """Return the live assets of a class side by side, newest first unless sorted.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        rules_of: what is configured for a class.
-        class_name: the class.
-        columns: keys, or the last parts of keys, with `FILE:`, `REF:` or `REF: FILE:` before or
-            not; by default the metrics, and the parameters that differ.
-        sort: such a key, of which the best comes first (the least, where it isn't known which
-            values are better); see `ranked`.
-        reverse: whether the order is turned round; what has no number still comes last.
-        limit: how many at most.
+        db: A catalog.
+        view: The log that the catalog was filled from.
+        rules_of: A function that returns a class's rules.
+        class_name: The class.
+        columns: Keys, or the last parts of keys, with or without `FILE:`, `REF:` or `REF: FILE:`
+            before them; by default the metrics, and the parameters that differ.
+        sort: Such a key. The best comes first (the least, if it isn't known which values are
+            better); see `ranked`.
+        reverse: Whether to reverse the order; assets without a number still come last.
+        limit: The most assets.
 
     Raises:
-        NotFound: no asset of the class has such a key; the hint has the nearest.
-        InvalidInput: several keys end like this.
+        NotFound: No asset of the class has such a key; the hint has suggestions.
+        InvalidInput: Several keys have this ending.
     """
     reader = FactReader(db, rules_of)
     rows = db.execute(
@@ -296,7 +296,7 @@ def leaderboard(
 
 
 def known_columns(facts: Iterable[_Facts]) -> dict[_Key, Column]:
-    """Return a column for each value that one of some assets has."""
+    """Return a column for each value that some asset has."""
     found: dict[_Key, Column] = {}
     for each in facts:
         for key, fact in each.items():
@@ -311,7 +311,7 @@ def _value(facts: _Facts, column: Column) -> Value:
 
 
 def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
-    """Return the column that a name, or the end of one, means."""
+    """Return the column for a name, or for the end of one."""
     whole = [column for column in known.values() if column.name == name.strip()]
     fitting = whole or [column for column in known.values() if column.is_called(name)]
     if not fitting:
@@ -328,11 +328,11 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
     # `best.val_loss` before `history.val_loss`: a metric has one value, a history many.
     scalars = [column for column in exact if "history" not in column.key.split(".")] or exact
     scalars = [column for column in scalars if not column.source] or scalars
-    # A file further up is about the whole.
+    # A file further up is about the whole asset.
     depth = min(column.file.count("/") for column in scalars)
     scalars = [column for column in scalars if column.file.count("/") == depth]
     if len(scalars) > 1:
-        # As a shell takes them.
+        # As typed in a shell.
         names = sorted(shlex.quote(column.name) for column in scalars)
         more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
         raise InvalidInput(
@@ -345,12 +345,12 @@ def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:
 def default_columns(
     known: Mapping[_Key, Column], facts: Iterable[_Facts], most: int = DEFAULT_COLUMNS
 ) -> list[Column]:
-    """Return the columns that are shown unless one says which: metrics, parameters that differ.
+    """Return the default columns: the metrics, and the parameters that differ.
 
     Args:
-        known: all columns.
-        facts: those of each asset.
-        most: how many of either at most.
+        known: All columns.
+        facts: The facts of each asset.
+        most: The most metrics, and the most parameters.
     """
     all_facts = list(facts)
     metrics = [
@@ -366,21 +366,21 @@ def default_columns(
         and any(not _same(_value(all_facts[0], column), _value(e, column)) for e in all_facts)
         and not any(isinstance(_value(each, column), tuple) for each in all_facts)
     ]
-    # What stands in a list of tables, such as the layers of a model, comes last.
+    # Items of a list of tables, such as the layers of a model, come last.
     differing.sort(key=lambda column: any(part.isdigit() for part in split_key(column.key)))
     return [*metrics[:most], *differing[:most]]
 
 
 def ranked(assets: Iterable[Key], values: Mapping[Key, Value], *, falling: bool) -> list[Key]:
-    """Return assets in the order of a column; those that are equal there stay as they are.
+    """Return assets in the order of a column; equal ones keep their order.
 
-    Either way round, numbers come before everything else that there is, and nothing last. Of a
-    history the last number counts.
+    In both directions, numbers come before all other values, and missing values last. For a
+    history, the last number counts.
 
     Args:
-        assets: what stands for each.
-        values: what they have in the column.
-        falling: whether the largest come first.
+        assets: A key for each asset.
+        values: Their values in the column.
+        falling: Whether the largest come first.
 
     Example:
         >>> ranked("abcd", {"a": 2, "c": "text", "d": (1, 7)}, falling=True)

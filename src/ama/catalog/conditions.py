@@ -1,4 +1,4 @@
-"""Conditions on what an asset says: `loss<0.3`, `training.yml:parameters.learning_rate=0.001`."""
+"""Conditions on facts: `loss<0.3`, `training.yml:parameters.learning_rate=0.001`."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _SECONDS |= {"hour": 3600, "day": 86400, "week": 7 * 86400}
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a value must be.
+    """A test of a value.
 
     Attributes:
-        key: the dotted key that the value stands under, or the last parts of it.
-        operator: how it is compared; empty: it need only be there.
-        value: what with, as it was typed.
-        file: a glob of the files that may say it; None for all.
+        key: The value's dotted key, or its last parts.
+        operator: The comparison; empty: the key need only exist.
+        value: The value to compare with, as typed.
+        file: A glob of the files that count; None: all.
     """
 
     key: str
@@ -46,7 +46,7 @@ class Condition:
 
     @property
     def number(self) -> float | None:
-        """The value as a number; None if it is none, or not finite."""
+        """Return the value as a number; None if it is none, or not finite."""
         try:
             number = float(self.value)
         except ValueError:
@@ -54,12 +54,13 @@ class Condition:
         return number if math.isfinite(number) else None
 
     def sql(self) -> tuple[str, list[object]]:
-        """Return this as a condition on the columns key, kind, number and text, and its values.
+        """Return this as an SQL condition on the columns key, kind, number and text, and its
+        values.
 
-        Numbers are compared as numbers. What is no number is equal to the same text, and neither
-        less nor more than anything.
+        Numbers are compared as numbers. A value that is no number equals the same text, and is
+        neither less nor more than anything.
         """
-        # A key that ends with the same parts: `loss` also means `best.loss`.
+        # A key with this ending counts too: `loss` also means `best.loss`.
         suffix = f".{self.key}"
         parts = ["(key = ? OR substr(key, ?) = ?)"]
         values: list[object] = [self.key, -len(suffix), suffix]
@@ -78,7 +79,9 @@ class Condition:
 
     @property
     def _large(self) -> int | None:
-        """The value, if it is so large that integers beside it are the same float: a seed, say."""
+        """Return the value, if it is so large that its neighbours are the same float: a seed,
+        say.
+        """
         if self.number is None or abs(self.number) < _EXACT:
             return None
         return int(self.value) if _INTEGER(self.value.strip()) else int(self.number)
@@ -114,13 +117,13 @@ class Condition:
 
 
 def parse_meta(text: str) -> Condition:
-    """Return a condition on metadata.
+    """Parse a condition on metadata.
 
     Args:
-        text: `KEY`, or `KEY OPERATOR VALUE` with one of = != < <= > >= between; == is =.
+        text: `KEY`, or `KEY OPERATOR VALUE` with one of = != < <= > >= between; == means =.
 
     Raises:
-        InvalidInput: it is none, or orders by what is no number.
+        InvalidInput: It is no condition, or compares the order of something that is no number.
 
     Example:
         >>> parse_meta("loss<0.3")
@@ -130,13 +133,13 @@ def parse_meta(text: str) -> Condition:
 
 
 def parse_param(text: str) -> Condition:
-    """Return a condition on a value in a YAML, JSON or TOML file.
+    """Parse a condition on a value in a YAML, JSON or TOML file.
 
     Args:
-        text: as for `parse_meta`, with `FILE:` before it or not, a glob.
+        text: As in `parse_meta`, with or without `FILE:` (a glob) before it.
 
     Raises:
-        InvalidInput: it is none, or orders by what is no number.
+        InvalidInput: It is no condition, or compares the order of something that is no number.
 
     Example:
         >>> parse_param("training.yml:parameters.learning_rate=0.001").file
@@ -175,14 +178,14 @@ def _parse(text: str, whole: str, file: str | None) -> Condition:
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """Return a moment that was typed: a date or time (UTC if it doesn't say), or an age.
+    """Parse a moment: a date or time (UTC unless it says otherwise), or an age.
 
     Args:
-        text: such as 2026-11-02, 2026-11-02T14:30, 3d, 12h, 2 weeks ago.
-        now: what ages are counted from.
+        text: For instance 2026-11-02, 2026-11-02T14:30, 3d, 12h, 2 weeks ago.
+        now: The end of ages.
 
     Raises:
-        InvalidInput: it is none of these.
+        InvalidInput: It is none of these.
 
     Example:
         >>> parse_moment("2d", datetime(2026, 11, 25, tzinfo=UTC)).day

@@ -1,8 +1,7 @@
-"""The catalog's database: its tables, and one question at a time asked of a version that is true.
+"""The catalog's database: its tables, and questions to a consistent version of it.
 
-SQLite in the cache directory of this machine, beside what else is remembered of a store. It is a
-cache: where it is missing, broken, of another version or can't be locked, it is made anew, in
-memory if need be.
+It is SQLite in the cache directory of this machine, beside the rest of a store's cache. Where it is
+missing, broken, of another version or can't be locked, it is made again, in memory if need be.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ PATIENCE = 120
 _NOT_BROKEN = frozenset(
     (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_FULL)
 )
-"""What says nothing against the file, which others may be using."""
+"""Errors that say nothing against the file, which others may be using."""
 
 _NO_VALUES = (TypeError, ValueError, LookupError)
-"""What comes of values that stand in no sound catalog: SQLite itself has no checksums."""
+"""Errors from values that no sound catalog has: SQLite itself has no checksums."""
 
 _CHANGES = 50
-"""How often the log may move on while a question is asked, before that is an error."""
+"""How often the log may move on during a question before that is an error."""
 
 
 class Catalog:
     """The catalog of one store, as seen from this machine.
 
     Args:
-        remote: the store.
-        progress: is told of the reading that a first question needs.
+        remote: The store.
+        progress: The progress of the reading that a first question needs.
     """
 
     def __init__(self, remote: Remote, progress: Progress = NO_PROGRESS) -> None:
@@ -59,19 +58,19 @@ class Catalog:
         self._alone = Lock()
 
     def ask(self, question: Question[Answer], view: LogView | None = None) -> Answer:
-        """Ask something of the store as it is now.
+        """Answer a question about the store as it is now.
 
         Args:
-            question: reads the database, and must not change it; called again where it proved
-                broken, or where somebody published meanwhile.
-            view: the store's log, where it was just read: it isn't asked for again.
+            question: A function that reads the database, and must not change it. It is called again
+                if the database is broken, or if somebody publishes meanwhile.
+            view: The store's log, if it was just read: it isn't asked for again.
 
         Returns:
-            What the question returned.
+            The question's answer.
 
         Raises:
-            IntegrityError: the store's log is damaged.
-            StorageError: the store can't be reached.
+            IntegrityError: The store's log is damaged.
+            StorageError: The store can't be reached.
         """
         places = [None] if self._path is None else [self._path, self._path, None]
         in_use = False
@@ -127,7 +126,7 @@ class Catalog:
 
 def _connect(place: str) -> sqlite3.Connection:
     for path in (place, f"{place}-journal"):
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait
             raise sqlite3.DatabaseError(f"{path} is no file")
     db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
@@ -141,7 +140,7 @@ def _connect(place: str) -> sqlite3.Connection:
 
 @contextmanager
 def _reading(db: sqlite3.Connection) -> Iterator[None]:
-    """What is read inside is of one moment, whatever others write."""
+    """Read from one moment inside, whatever others write."""
     db.execute("BEGIN")
     try:
         yield

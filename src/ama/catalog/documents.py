@@ -1,7 +1,7 @@
 """Documents: small YAML, JSON and TOML files, read as values under dotted keys.
 
-What a file says may be anything, also hostile: it is read by safe parsers within limits of size,
-depth and number. What can't be read so is named, and takes nothing else along.
+A file may say anything, also something hostile: safe parsers read it within limits of size, depth
+and number. What can't be read is named, and affects nothing else.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ama.catalog.yaml_documents import read_yaml
 from ama.errors import InvalidInput, shown
 
 MOST_REPAIRS = 8
-"""So many values of a TOML file that are none are taken as texts."""
+"""The most invalid values of a TOML file to read as texts."""
 
 MOST_LINE = 1_000
-"""A longer line is not looked into."""
+"""The longest line to look into."""
 
-# Keys of so many parts, and numbers of so many digits, take the parsers time that is quadratic.
+# Parsers take quadratic time for keys of so many parts and numbers of so many digits.
 _LONG_KEY = re.compile(
     r"(?<![\w-])(?:(?>[\w-]+|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*')[ \t]*+\.[ \t]*+)"
     rf"{{{MAX_DEPTH + 1}}}"
@@ -32,7 +32,7 @@ _LONG_KEY = re.compile(
 _TOO_DEEP = 4 * MAX_DEPTH
 _DIGITS = 300
 _LONG_NUMBER = re.compile(rf"(?<![0-9])[0-9]{{{_DIGITS}}}").search
-# A string, also one that is cut off, and what is outside of those.
+# A string, even one that is cut off, and the text between strings.
 _MARKS = re.compile(r"\"(?:[^\"\\]|\\.)*+(?:\"|\\?\Z)|[\[\]{},]", re.DOTALL)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _CLOSING = {"{": "}", "[": "]"}
@@ -47,7 +47,7 @@ _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 def read_json(text: str) -> tuple[list[Node], Reason | None]:
-    """Return the documents in a text, one behind the other, and why it wasn't read to its end.
+    """Return the documents in a text, one after the other, and why it wasn't read to its end.
 
     Example:
         >>> read_json('{"a": 1, "b": {"c": [2]}, "d": tru')
@@ -56,7 +56,7 @@ def read_json(text: str) -> tuple[list[Node], Reason | None]:
     decoder = json.JSONDecoder(
         object_pairs_hook=_table,
         parse_int=_integer if _LONG_NUMBER(text) else None,
-        strict=False,  # a tab in a text is no reason to lose all
+        strict=False,  # a tab in a text is no reason to lose everything
     )
     found: list[Node] = []
     at = _after_blanks(text, 0)
@@ -64,7 +64,7 @@ def read_json(text: str) -> tuple[list[Node], Reason | None]:
         try:
             node, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            # From Python 3.13 on, a comma behind the last member is where it is broken.
+            # From Python 3.13 on, the error is at a comma behind the last member.
             end = error.pos + error.msg.startswith("Illegal trailing comma")
             return [*found, *_before(decoder, text[at:end])], "broken"
         except RecursionError:
@@ -80,7 +80,7 @@ def _before(decoder: json.JSONDecoder, text: str) -> list[Node]:
 
 
 def _too_deep(text: str, at: int) -> int:
-    """Return where a JSON text, from some place on, is too deep to be read."""
+    """Return where a JSON text, from some place on, becomes too deep to read."""
     depth = 0
     for match in _MARKS.finditer(text, at):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match.group(), 0)
@@ -109,9 +109,9 @@ def _table(pairs: list[tuple[str, Node]]) -> dict[str, Node]:
 
 
 def _whole_part(text: str) -> str | None:
-    """Return the members of a broken object that are whole, as JSON.
+    """Return the complete members of a broken object, as JSON.
 
-    A list that isn't whole is left out: a part of a history is not what was meant.
+    An incomplete list is left out: a part of a history would mislead.
     """
     inside: list[str] = []
     end, closing = 0, ""
@@ -123,7 +123,7 @@ def _whole_part(text: str) -> str | None:
         elif mark in "]}" and inside:
             inside.pop()
         behind_a_table = last == "}" and not text[after : match.start()].strip()
-        # In a list, a table that is whole is a value of its own.
+        # In a list, a complete table is a value of its own.
         in_list = "[" in inside and not (inside[-1] == "[" and mark == "," and behind_a_table)
         last, after = mark, match.end()
         if mark in ("{", "[", ",") and not in_list:
@@ -133,9 +133,9 @@ def _whole_part(text: str) -> str | None:
 
 
 def read_toml(text: str) -> tuple[list[Node], Reason | None]:
-    r"""Return the table that a text is, and why it wasn't read to its end.
+    r"""Return the table in a text, and why it wasn't read to its end.
 
-    A value on a line of its own that is none, such as a day that there is not, is taken as a text.
+    An invalid value on a line of its own, such as a day that doesn't exist, becomes a text.
 
     Example:
         >>> read_toml("rate = 0.1\nday = 2021-02-30\n")
@@ -172,7 +172,7 @@ def _deep_line(text: str) -> int:
 
 
 def _with_a_text(text: str, at: int) -> str | None:
-    """Return a TOML text in which the value of a line that is none is a text."""
+    """Return a TOML text in which the invalid value of a line becomes a text."""
     lines = text.split("\n")
     match = _BARE_TOML(lines[at]) if at < len(lines) and len(lines[at]) < MOST_LINE else None
     if match is None:
@@ -183,7 +183,7 @@ def _with_a_text(text: str, at: int) -> str | None:
 
 
 def _first_tables(text: str, at: int) -> list[Node]:
-    """Return what comes before a line of a TOML text, or else before the table that it is in."""
+    """Return the part before a line of a TOML text, or else before the line's table."""
     import tomllib
 
     before = "\n".join(text.split("\n")[:at])
@@ -197,21 +197,21 @@ def _first_tables(text: str, at: int) -> list[Node]:
 
 
 Value = Plain | tuple[Plain, ...]
-"""What stands under a key: a scalar, or a list of scalars, such as a metric's history."""
+"""A value under a key: a scalar, or a list of scalars, such as a metric's history."""
 
 Syntax = Literal["yaml", "json", "toml"]
 
 MAX_SIZE = 256 * 1024
-"""A larger file, in bytes, is not read."""
+"""The largest file to read, in bytes."""
 
 MAX_VALUES = 2_000
-"""A file of more values is no parameters but data, and none of them is read."""
+"""The most values of a file: one with more is data, not parameters, and is not read."""
 
 MAX_GAPS = 100
-"""So many gaps of a document are named."""
+"""The most gaps of a document to name."""
 
 _MAX_BITS = 1024
-"""An integer of more bits is no number that anything compares, and is kept as a text."""
+"""The most bits of an integer: nothing compares larger ones, and they become texts."""
 
 _FORMATS: Mapping[str, Syntax] = {
     ".yml": "yaml",
@@ -227,21 +227,21 @@ _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
 _BARE = re.compile(r"[^\s.\"'=<>!:,~\x00-\x1f]+").fullmatch
 _SEGMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[^.\"]+")
 _LOST = "\ufffd"
-# Tuples, as unions are made anew wherever they stand.
+# Tuples, because a union is made again at each use.
 _TABLE_OR_LIST = (dict, list)
 _NO_SCALAR = (dict, list, Missing, Repeated)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file says: values by their dotted keys, in its order; and what could not be read."""
+    """The content of a file: values by their dotted keys, in its order; and the gaps."""
 
     values: Mapping[str, Value] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
 
 
 def syntax_of(name: str) -> Syntax | None:
-    """Return how a file of that name is read as a document; None: it isn't.
+    """Return how to read a file of that name as a document; None: not at all.
 
     Example:
         >>> syntax_of("configs/training.yml"), syntax_of("model.h5")
@@ -251,15 +251,15 @@ def syntax_of(name: str) -> Syntax | None:
 
 
 def read_document(data: bytes, syntax: Syntax) -> Document:
-    r"""Return the values of a document, and what of it could not be read.
+    r"""Return the values and the gaps of a document.
 
     Args:
-        data: the file's bytes.
-        syntax: how they are to be read.
+        data: The file's bytes.
+        syntax: How to read them.
 
     Returns:
-        The values. A part of a key with a dot or a blank in it is quoted, as in `"v 1.0".loss`; in
-        a list of tables their places, from 0, are parts of keys. Of several documents in one file,
+        The values. A part of a key with a dot or a blank in it is quoted, as in `"v 1.0".loss`. In
+        a list of tables, their places, from 0, are parts of keys. In a file of several documents,
         the keys of those after the first have their place before them, from 1.
 
     Example:
@@ -283,7 +283,7 @@ def _unread(reason: Reason) -> Document:
 
 
 def _decoded(data: bytes) -> tuple[str, bool]:
-    """Return a file's text, and whether all of it is one: what isn't is `_LOST`."""
+    """Return a file's text, and whether all of it is text; the rest becomes `_LOST`."""
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding), True
@@ -292,12 +292,12 @@ def _decoded(data: bytes) -> tuple[str, bool]:
 
 
 def _flattened(nodes: list[Node], ended: Reason | None, half: Reason) -> Document:
-    """Return what is under keys in the nodes of a file.
+    """Return the values under keys in the nodes of a file.
 
     Args:
-        nodes: its documents.
-        ended: why there is no more of them; None: they are all.
-        half: why a text that is no text isn't one.
+        nodes: Its documents.
+        ended: Why there are no more of them; None: these are all.
+        half: Why a broken text is broken.
     """
     values: dict[str, Value] = {}
     gaps: dict[Gap, None] = {}
@@ -322,7 +322,7 @@ def _flattened(nodes: list[Node], ended: Reason | None, half: Reason) -> Documen
 
 
 def _flat(node: Node, key: str, depth: int, half: Reason) -> Iterator[tuple[str, Value | Missing]]:
-    """Yield what is below a node, by its key."""
+    """Yield the values below a node, by their keys."""
     if isinstance(node, Repeated):
         yield key, Missing("repeated")
         node = node.node
@@ -355,7 +355,7 @@ def _named(
 
 
 def _plain(value: Node, half: Reason) -> Node:
-    """Return a scalar as it is kept, and everything else as it is."""
+    """Return a scalar in its kept form, and everything else unchanged."""
     if isinstance(value, str):
         return value if value.isascii() or _is_text(value, half) else Missing(half)
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
@@ -377,7 +377,7 @@ def split_key(key: str) -> tuple[str, ...]:
     """Return the parts of a dotted key.
 
     Raises:
-        InvalidInput: it has an empty part, or a quote that isn't closed.
+        InvalidInput: It has an empty part, or a quote that isn't closed.
 
     Example:
         >>> split_key('metrics."v 1.0".loss')
@@ -393,7 +393,7 @@ def split_key(key: str) -> tuple[str, ...]:
         try:
             part = json.loads(text) if text.startswith('"') else text.strip()
             part.encode()
-        except ValueError:  # no escape that there is, or of half a character
+        except ValueError:  # an unknown escape, or half a character
             break
         parts.append(part)
         at = match.end()
@@ -419,7 +419,7 @@ def join_key(parts: tuple[str, ...]) -> str:
 
 
 def metadata_key(name: str) -> str:
-    """Return the key of metadata: its name, in which a dot parts, and anything else may be.
+    """Return the key of metadata: its name, in which a dot separates parts.
 
     Example:
         >>> metadata_key("git.commit"), metadata_key("my loss"), metadata_key("a..b")

@@ -1,4 +1,4 @@
-"""Facts: what assets say in their documents and metadata, and the files that they hold."""
+"""Facts: the values in assets' documents and metadata, and assets' files."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from ama.worktree.status import KIND_NAMES
 from ama.worktree.trees import require_listable
 
 RulesOf = Callable[[str], Rules]
-"""Returns what is configured for a class."""
+"""Returns the rules of a class."""
 
 
 def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
     """Return the files of an asset, in the order of their paths.
 
     Raises:
-        InvalidInput: there are too many to list.
+        InvalidInput: There are too many to list.
     """
     items: dict[int, list[tuple[str, tuple[int, bytes, int]]]] = {}
     for tree, name, kind, content, size in db.execute(
@@ -54,7 +54,7 @@ def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
 
 
 def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:
-    """Whether every directory of an asset is known, so that its files are."""
+    """Whether every directory of an asset is known, and so all its files."""
     query = (
         f"{BELOW} SELECT 1 FROM below LEFT JOIN trees ON trees.object = tree"
         " WHERE trees.object IS NULL LIMIT 1"
@@ -63,10 +63,10 @@ def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:
 
 
 MOST_VALUES = 100_000
-"""So many values in documents are read of an asset."""
+"""The most values to read from an asset's documents."""
 
 MOST_GAPS = 1_000
-"""So much of what could not be read is named."""
+"""The most unread things to name."""
 
 
 def _further_up_first(place: tuple[str, int]) -> tuple[int, str]:
@@ -74,11 +74,11 @@ def _further_up_first(place: tuple[str, int]) -> tuple[int, str]:
 
 
 class FactReader:
-    """Reads facts; a document that several assets hold is read once.
+    """A reader of facts. It reads a document of several assets only once.
 
     Args:
-        db: a catalog.
-        rules_of: what is configured.
+        db: A catalog.
+        rules_of: A function that returns a class's rules.
     """
 
     def __init__(self, db: sqlite3.Connection, rules_of: RulesOf) -> None:
@@ -91,26 +91,26 @@ class FactReader:
 
     @property
     def unread(self) -> tuple[Unread, ...]:
-        """The assets and refs that should have said something and could not be read so far."""
+        """Return the assets and refs that should have facts and could not be read so far."""
         return tuple(self._unread)
 
     @property
     def gaps(self) -> tuple[Unread, ...]:
-        """What of the documents that were read so far could not be read: the first of it."""
+        """Return the first gaps of the documents read so far."""
         return tuple(self._gaps)
 
     def facts(self, asset: bytes, class_name: str) -> tuple[Fact, ...]:
-        """Return what an asset says, and what is said of its code, parameters and data elsewhere.
+        """Return an asset's facts, and its refs' facts on its code, parameters and data.
 
-        Those often are an asset of their own, to which it has a ref. What it was made from of its
-        own class is no input of this kind, but an earlier model.
+        Code, parameters and data are often an asset of their own, to which it has a ref. A ref to
+        an asset of its own class is an earlier model instead, and doesn't count.
 
         Returns:
-            Its documents' values in the order of their paths, its metadata, and the same of its
-            refs to assets of other classes.
+            The values of its documents in the order of their paths, its metadata, and the same of
+            its refs to assets of other classes.
         """
         found = list(self._own(asset, class_name, ""))
-        # By its row as a value: that is looked up, and not gone through all others for.
+        # Its row as a value makes this an index lookup, not a scan of all others.
         row = self._db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone()
         rows = self._db.execute(
             "SELECT target, class, source FROM inputs WHERE asset = ? ORDER BY at", row
@@ -124,7 +124,7 @@ class FactReader:
         return tuple(found)
 
     def _note_unread(self, asset: bytes, class_name: str, source: str) -> str:
-        """Note an asset that can't be read, and return what it is called."""
+        """Note an asset that can't be read, and return its name."""
         row = self._db.execute(
             "SELECT number, unread FROM assets WHERE hash = ?", (asset,)
         ).fetchone()
@@ -210,13 +210,13 @@ def read_facts(
     metadata: Mapping[str, Value],
     rules: Rules,
 ) -> tuple[tuple[Fact, ...], tuple[Unread, ...]]:
-    """Return what an asset says that is in no catalog yet, and what of it could not be read.
+    """Return the facts of an asset that is in no catalog yet, and the unread parts.
 
     Args:
-        files: its files.
-        read: returns the bytes of one.
-        metadata: its metadata.
-        rules: what is configured for its class.
+        files: Its files.
+        read: A function that returns the bytes of a file.
+        metadata: Its metadata.
+        rules: The rules of its class.
     """
     found: list[Fact] = []
     unread: list[Unread] = []
@@ -261,7 +261,7 @@ _CODE_KEYS: Mapping[str, Sequence[str]] = {
 
 
 def code_of(facts: Sequence[Fact]) -> Code | None:
-    """Return which code made an asset; what a file says comes before what `upload` has noted."""
+    """Return the code that made an asset; a file takes precedence over the notes of `upload`."""
     by_file: dict[tuple[str, str], dict[str, Value]] = {}
     for fact in facts:
         if fact.role == "code":
@@ -297,7 +297,7 @@ WITH RECURSIVE below (tree) AS (
     UNION
     SELECT object FROM below JOIN children USING (tree) WHERE kind = {int(EntryKind.TREE)}
 )"""
-"""The directories of an asset, each once; none of a deleted one."""
+"""The directories of an asset, each once; none if it is deleted."""
 
 
 def walk(
@@ -306,12 +306,12 @@ def walk(
     """Yield items of an asset with their paths.
 
     Args:
-        db: a catalog.
-        asset: its id.
-        items: what is in each of its directories, with its name there.
+        db: A catalog.
+        asset: Its id.
+        items: The items in each of its directories, with their names there.
 
     Raises:
-        InvalidInput: they are at too many paths; see `require_listable`.
+        InvalidInput: They have too many paths; see `require_listable`.
     """
     inner: dict[int, list[tuple[str, int]]] = {}
     outer: dict[int, list[int]] = {}
@@ -346,17 +346,17 @@ def walk(
 def summarise(
     db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset_id: bytes
 ) -> Summary:
-    """Return the summary of a published asset; of a deleted one, what its record says.
+    """Return the summary of a published asset; for a deleted one, from its record.
 
     Args:
-        db: a catalog.
-        view: the log that it was read from.
-        rules_of: what is configured for a class.
-        class_name: the asset's class.
-        asset_id: its id.
+        db: A catalog.
+        view: The log that the catalog was filled from.
+        rules_of: A function that returns a class's rules.
+        class_name: The asset's class.
+        asset_id: Its id.
 
     Raises:
-        IntegrityError: it could not be read, or not all of it.
+        IntegrityError: The asset could not be read, or not all of it.
     """
     describer = Describer(view)
     asset, size = read_asset(db, asset_id)
@@ -366,7 +366,7 @@ def summarise(
     files, unlisted = _files(db, asset_id, f"{class_name}/{number}")
     same = select(db, Criteria(tree=asset.tree))
     if describer.status(class_name, asset_id) == "deleted":
-        # A catalog that was filled before has its files, and one that is filled today has not.
+        # A catalog filled before its deletion has its files, and a later one has not.
         facts = tuple(fact for fact in facts if fact.source or not fact.file)
         files, unlisted, same, size = (), (), {}, None
     return Summary(
@@ -386,7 +386,7 @@ def summarise(
 def _files(
     db: sqlite3.Connection, asset: bytes, name: str
 ) -> tuple[tuple[File, ...], tuple[Unread, ...]]:
-    """Return an asset's files; or none, and why, where they are too many: the rest is told yet."""
+    """Return an asset's files; or if they are too many, none, and why."""
     try:
         return files_of(db, asset), ()
     except InvalidInput as error:
@@ -397,21 +397,21 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
     """Return an asset of a catalog, and the size of its files in bytes, None if deleted.
 
     Raises:
-        IntegrityError: it could not be read, or not all of it: what the catalog says isn't all.
+        IntegrityError: The asset could not be read, or not all of it: the catalog is incomplete.
     """
     data, size, unread = db.execute(
         "SELECT data, size, unread FROM assets LEFT JOIN trees ON object = tree"
         " AND status != 'deleted' WHERE hash = ?",
         (asset_id,),
     ).fetchone()
-    # Of one whose documents alone can't be read, the rest is known, and that is said beside it.
+    # If only its documents can't be read, return the rest; the gaps are reported beside it.
     if data is None or (unread is not None and not has_all_trees(db, asset_id)):
         raise IntegrityError(f"asset {short(asset_id)} can't be read: {unread}", hint=Hint("fsck"))
     return decode_asset(data), size
 
 
 def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[Unread, ...]:
-    """Return the assets of a class, or of all, that could not be read, each with why."""
+    """Return the assets of a class, or of all classes, that could not be read, each with why."""
     rows = db.execute(
         "SELECT class, number, unread FROM assets WHERE unread IS NOT NULL"
         " AND number IS NOT NULL AND status != 'deleted' AND class = coalesce(?, class)"

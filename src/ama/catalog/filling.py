@@ -1,7 +1,7 @@
-"""Bringing a catalog up to date: what the log says since, and what the new assets hold.
+"""Updates of a catalog: the log's news, and the content of new assets.
 
-Each batch of assets is one transaction. Interrupted, the next process goes on with what isn't read
-yet; two that fill it at once write the same rows.
+Each batch of assets is one transaction. After an interruption, the next process continues; two that
+fill it at once write the same rows.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from ama.stores.remote import Remote
 from ama.system.progress import Progress
 
 BATCH = 500
-"""So many assets are one transaction."""
+"""The assets of one transaction."""
 
 FEW = 8
-"""So many new assets, at most, are read through their own indexes, and not all of the store's."""
+"""The most new assets to read through their own indexes, instead of all of the store's."""
 
 _State = tuple[int, bytes, int]
-"""The number of an entry, its hash, and whether all that it names was read."""
+"""The number of an entry, its hash, and whether everything in it was read."""
 
 Documents = dict[tuple[bytes, Syntax], int]
-"""Files by their content and how they are read, and their sizes in bytes."""
+"""Files by their content and syntax, and their sizes in bytes."""
 
 
 def is_filled(db: sqlite3.Connection, view: LogView) -> bool:
-    """Whether a catalog says what the log says."""
+    """Whether a catalog is up to date with the log."""
     return _state(db) == (view.number, view.entry_hash, 1)
 
 
 def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress) -> None:
-    """Bring a catalog to where the log is; one that is beyond that already is left alone.
+    """Bring a catalog up to date with the log; one that is further is left alone.
 
     Args:
-        db: the catalog.
-        remote: the store.
-        view: its log, whole.
-        progress: is told of the assets that are read.
+        db: The catalog.
+        remote: The store.
+        view: Its log, whole.
+        progress: The progress of the assets read.
 
     Raises:
-        StorageError: the store can't be reached.
-        sqlite3.Error: the catalog is broken, or can't be written.
+        StorageError: The store can't be reached.
+        sqlite3.Error: The catalog is broken, or can't be written.
     """
     if is_filled(db, view):
-        # What was damaged or away may be back, which no entry says.
+        # Damaged or absent content may be back, without any entry about it.
         _read(db, remote, view, progress, "unread IS NOT NULL AND status != 'deleted'")
         return
     with _writing(db):
@@ -74,7 +74,7 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
         db.execute("DELETE FROM state")
         db.execute("INSERT INTO state VALUES (?, ?, 0)", (view.number, view.entry_hash))
     _read(db, remote, view, progress, "data IS NULL OR unread IS NOT NULL")
-    # Unless another process has moved on: then what that has noted may not be read yet.
+    # Unless another process has moved on: what that has noted may not be read yet.
     db.execute(
         "UPDATE state SET complete = 1 WHERE number = ? AND entry_hash = ?",
         (view.number, view.entry_hash),
@@ -84,7 +84,7 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
 def _read(
     db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progress, which: str
 ) -> None:
-    """Read what the published assets hold of which a condition in SQL is true."""
+    """Read the content of the published assets that meet a condition in SQL."""
     unread = db.execute(f"SELECT class, hash FROM assets WHERE number IS NOT NULL AND ({which})")
     wanted = [(str(name), bytes(asset)) for name, asset in unread]
     if not wanted:
@@ -116,7 +116,7 @@ def _state(db: sqlite3.Connection) -> _State | None:
 
 
 def _follows(view: LogView, known: _State, remote: Remote) -> bool:
-    """Whether the log has the entry that a catalog was read up to; it may be beyond the view."""
+    """Whether the log has the entry that a catalog was filled up to, maybe beyond the view."""
     number, found, _ = known
     if number == view.number:
         return found == view.entry_hash
@@ -130,7 +130,7 @@ def _follows(view: LogView, known: _State, remote: Remote) -> bool:
 
 
 def _changed(view: LogView, known: _State | None) -> Iterable[str]:
-    """Return the classes that entries since then touch; all where those entries aren't at hand."""
+    """Return the classes in the entries since then; all if those entries aren't available."""
     if known is None or known[0] < view.base.number:
         return view.class_names
     since = [entry for entry, _ in view.tail if entry.number > known[0]]
@@ -138,12 +138,12 @@ def _changed(view: LogView, known: _State | None) -> Iterable[str]:
 
 
 def _note_class(db: sqlite3.Connection, state: ClassState) -> None:
-    """Note what the log says of a class: its assets with their status, and its aliases."""
+    """Note the log's facts of a class: its assets with their status, and its aliases."""
     rows = [(r.id, state.name, at, r.status) for at, r in enumerate(state.assets, 1)]
     db.executemany(
         "INSERT INTO assets (hash, class, number, status) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (hash) DO UPDATE SET number = excluded.number, status = excluded.status,"
-        # What a deleted one or one from elsewhere holds was not read.
+        # The content of a deleted asset, or one from elsewhere, was not read.
         " unread = 'its files were not read yet'"
         " WHERE number IS NOT excluded.number OR status != excluded.status",
         rows,
@@ -154,7 +154,7 @@ def _note_class(db: sqlite3.Connection, state: ClassState) -> None:
 
 
 def _objects(remote: Remote, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> ObjectStore:
-    """Return where the objects of some assets are: for few, in the indexes that they need."""
+    """Return the objects of some assets: of few, in the indexes that they need."""
     if len(wanted) > FEW:
         return remote.current(view)
     stores = [remote.objects_of(view, name, _record(view, name, asset)) for name, asset in wanted]
@@ -170,7 +170,7 @@ def _record(view: LogView, class_name: str, asset: bytes) -> AssetRecord:
 
 
 def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[bytes]) -> None:
-    """Read assets with their trees and documents; note of each what can't be read."""
+    """Read assets with their trees and documents; note the unreadable parts of each."""
     bad: Bad = {}
     roots: dict[bytes, bytes] = {}
     for asset, data in objects.read_records(ids, Kind.ASSET, bad):
@@ -185,7 +185,7 @@ def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[byt
         if row[0] in roots
     }
     documents: Documents = {}
-    # What a deleted asset holds may be gone, and nobody asks for it.
+    # The content of a deleted asset may be gone, and nobody asks for it.
     live = {root for asset, root in roots.items() if asset not in deleted}
     unread = _read_trees(db, objects, live, documents)
     unread |= _read_documents(db, objects, documents)
@@ -199,7 +199,7 @@ def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[byt
 
 
 def _read_elsewhere(db: sqlite3.Connection, objects: ObjectStore) -> None:
-    """Note what was used to make others, and is published elsewhere: its record is here too."""
+    """Note the sources of assets that are published elsewhere: their records are here too."""
     tried: set[bytes] = set()
     while True:
         targets = db.execute(
@@ -220,7 +220,7 @@ def _read_elsewhere(db: sqlite3.Connection, objects: ObjectStore) -> None:
 
 
 def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes:
-    """Note what an asset says itself, and return its tree's id."""
+    """Note an asset's own fields, and return its tree's id."""
     if asset_id(data) != asset_hash:
         raise IntegrityError("an object of another kind is filed as an asset")
     asset = decode_asset(data)
@@ -253,7 +253,7 @@ def _rowids(db: sqlite3.Connection, hashes: Sequence[bytes]) -> list[int]:
 def _read_trees(
     db: sqlite3.Connection, objects: ObjectStore, roots: Iterable[bytes], documents: Documents
 ) -> Bad:
-    """Note trees and all below them; return those that can't be read."""
+    """Note trees and everything below them; return the unreadable ones."""
     unread: Bad = {}
     waiting = set(roots)
     seen: set[bytes] = set()
@@ -300,7 +300,7 @@ def _note_tree(db: sqlite3.Connection, tree: bytes, entries: Sequence[TreeEntry]
         " SELECT ?, ?, ?, id, ? FROM objects WHERE hash = ?",
         [(row, entry.name, int(entry.kind), entry.size, entry.id) for entry in entries],
     )
-    total = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any
+    total = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any size
     db.execute("INSERT OR IGNORE INTO trees VALUES (?, ?)", (row, total))
 
 
@@ -314,7 +314,7 @@ def _documents_in(entries: Iterable[TreeEntry]) -> Documents:
 
 
 def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | None:
-    """Return why something below a tree can't be read, if that is so."""
+    """Return why something below a tree can't be read, if so."""
     below = db.execute(
         "WITH RECURSIVE below (object) AS ("
         " SELECT id FROM objects WHERE hash = ? UNION"
@@ -326,7 +326,7 @@ def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | Non
 
 
 def _read_documents(db: sqlite3.Connection, objects: ObjectStore, found: Documents) -> Bad:
-    """Note the values of documents that aren't known yet; return those that can't be read."""
+    """Note the values of new documents; return the unreadable ones."""
     again = db.execute(
         "SELECT hash, syntax FROM documents JOIN objects ON objects.id = documents.object"
         " WHERE problem = 'unread'"

@@ -1,4 +1,4 @@
-"""find: the assets of a store that hold a file, or of which conditions hold."""
+"""find: the assets of a store with a file, or that meet conditions."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from ama.format.objects import EntryKind
 from ama.worktree.trees import MOST_TEXT
 
 MOST_UNREAD = 1_000
-"""So much of what could not be read is named."""
+"""The most unread things to name."""
 
 MOST_PLACES = 100_000
-"""A hostile store may hold one file at more paths than there are atoms."""
+"""The most paths: a hostile store may have one file at more paths than there are atoms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What is looked for: all that is given must hold.
+    """The criteria of a search; an asset must meet all that are given.
 
     Attributes:
-        content: the id of a file that it holds.
-        class_name: its class.
-        name: a glob of a file that it holds, which with `content` is that file: of its path, or
+        content: The id of a file in the asset.
+        class_name: The class.
+        name: A glob of a file in the asset (with `content`, of that file): of its path, or
             without a slash of its last part.
-        alias: a glob of an alias that points to it.
-        author: a part of who made it, in any case.
-        since: it was made then or later.
-        until: it was made before.
-        meta: conditions on its metadata.
-        params: conditions on values in its documents.
-        tree: the id of its whole tree.
+        alias: A glob of an alias that points to it.
+        author: A part of the author, in any case.
+        since: The earliest time of creation.
+        until: The time of creation is before this.
+        meta: Conditions on the metadata.
+        params: Conditions on values in documents.
+        tree: The id of the whole tree.
     """
 
     content: bytes | None = None
@@ -58,10 +58,10 @@ class Criteria:
 
 
 def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
-    """Return the id of the file that begins with hex digits; None where there is none.
+    """Return the id of the file that begins with hex digits; None if there is none.
 
     Raises:
-        InvalidInput: there are several.
+        InvalidInput: Several ids begin so.
     """
     low = bytes.fromhex(prefix.lower().ljust(64, "0"))
     high = bytes.fromhex(prefix.lower().ljust(64, "f"))
@@ -78,19 +78,19 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
 
 
 Selected = dict[bytes, tuple[str, ...]]
-"""The assets that were found, and the paths in each of the file that was looked for."""
+"""The assets found, and the paths in each of the wanted file."""
 
 
 def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
-    """Return the assets for which the criteria hold, those that were deleted left out.
+    """Return the live assets that meet the criteria.
 
     Args:
-        db: a catalog.
-        criteria: what is looked for.
+        db: A catalog.
+        criteria: The criteria.
 
     Returns:
-        Their ids, in the order of class and number; with each, the paths of the files that were
-        looked for, none where no file was.
+        Their ids, in the order of class and number; with each, the paths of the wanted files,
+        empty if no file was wanted.
     """
     wheres, values = _conditions(criteria)
     rows = db.execute(
@@ -116,12 +116,12 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
 
 
 def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey, ...]:
-    """Return the keys of conditions that nothing in the catalog has, a mistyped one, say."""
+    """Return the keys of conditions that nothing in the catalog has: mistyped ones, say."""
     found: dict[str, UnknownKey] = {}
     for conditions, table in ((criteria.meta, "metadata"), (criteria.params, "parameters")):
         for condition in conditions:
             where, given = Condition(condition.key).sql()
-            # One that an asset has, though it can't be read, isn't mistyped.
+            # A key of a value that can't be read isn't mistyped.
             tables = (table, *(["gaps"] if table == "parameters" else []))
             if any(
                 db.execute(f"SELECT 1 FROM {each} WHERE {where} LIMIT 1", given).fetchone()
@@ -135,15 +135,15 @@ def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey
 
 
 def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple[Unread, ...]:
-    """Return what could not be read of documents in which conditions might hold.
+    """Return gaps in documents that may hide further hits.
 
     Args:
-        db: a catalog.
-        criteria: what is looked for.
-        found: the assets that were found, which hide nothing.
+        db: A catalog.
+        criteria: The criteria.
+        found: The assets found, which hide nothing.
 
     Returns:
-        The gaps in the documents of other assets that fit but for those, of 1,000 at most.
+        The gaps in documents of other assets that meet all other criteria, of 1,000 at most.
     """
     if not criteria.params:
         return ()
@@ -169,7 +169,7 @@ def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple
 def _gaps_for(
     db: sqlite3.Connection, condition: Condition, assets: Set[bytes]
 ) -> dict[Unread, bytes]:
-    """Return the gaps in documents of some assets, and of their inputs, where a key may be."""
+    """Return the gaps in documents of some assets, and of their inputs, that may hide a key."""
     files: dict[tuple[int, str], list[Gap]] = {}
     for tree, name, syntax, key, reason in db.execute(
         "SELECT tree, name, syntax, key, reason FROM gaps"
@@ -183,7 +183,7 @@ def _gaps_for(
     above = _Above(db)
     places = ((holder, path, gaps) for file, gaps in files.items()
               for holder, path in _climb(above, [file]))  # fmt: skip
-    # Where there are too many places to look at, those that were are named.
+    # If there are too many places, name those that were searched.
     with suppress(InvalidInput):
         for holder, path, gaps in islice(places, MOST_PLACES):
             if not _fits(path, condition.file):
@@ -202,7 +202,7 @@ def _may_hold(condition: Condition, gap: Gap) -> bool:
 
 
 def _told_by(db: sqlite3.Connection, holder: bytes) -> Iterator[tuple[bytes, int, str, str]]:
-    """Yield an asset, and those for which it says something, with the ref by which it does."""
+    """Yield an asset, and those that take facts from it, with the ref to it."""
     yield from db.execute("SELECT hash, number, class, '' FROM assets WHERE hash = ?", (holder,))
     yield from db.execute(
         "SELECT hash, number, assets.class, source FROM inputs"
@@ -212,7 +212,7 @@ def _told_by(db: sqlite3.Connection, holder: bytes) -> Iterator[tuple[bytes, int
 
 
 def _conditions(criteria: Criteria) -> tuple[list[str], list[object]]:
-    """Return conditions on a row of assets, in SQL."""
+    """Return the conditions on a row of assets, in SQL."""
     wheres = ["status != 'deleted'", "number IS NOT NULL", "data IS NOT NULL"]
     values: list[object] = []
 
@@ -239,7 +239,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _made_from(db: sqlite3.Connection, inputs: Iterable[bytes]) -> set[bytes]:
-    """Return what has a ref to one of some assets of another class, which say it for it."""
+    """Return the assets with a ref to some assets of another class, whose facts they take."""
     query = (
         "SELECT hash FROM links JOIN assets ON assets.id = links.asset"
         " WHERE target = ? AND kind = 'ref' AND links.class != assets.class"
@@ -250,10 +250,10 @@ def _made_from(db: sqlite3.Connection, inputs: Iterable[bytes]) -> set[bytes]:
 def _holding(
     db: sqlite3.Connection, content: bytes | None, name: str | None, wanted: Set[bytes]
 ) -> Iterator[tuple[bytes, str]]:
-    """Yield where in the wanted assets files are that have a content, and a name that fits a glob.
+    """Yield, in the wanted assets, the files with a content and a name that matches a glob.
 
     Raises:
-        InvalidInput: at too many places.
+        InvalidInput: They have too many paths.
     """
     given: bytes | str
     if content is not None:
@@ -271,17 +271,17 @@ def _holding(
 def holding_values(
     db: sqlite3.Connection, words: Sequence[str]
 ) -> Iterator[tuple[bytes, str, str, str]]:
-    """Yield the values in documents that have all words, of every asset that holds them.
+    """Yield the values in documents that contain all words, with their assets.
 
     Args:
-        db: a catalog.
-        words: in lower case; each is in the value or in its key.
+        db: A catalog.
+        words: The words in lower case; each is in the value or in its key.
 
     Returns:
         The asset, the file's path, the key, and the value as text.
 
     Raises:
-        InvalidInput: one is at too many places.
+        InvalidInput: A document has too many paths.
     """
     where = " AND ".join("instr(lower(key || '=' || text), ?)" for _ in words) or "0"
     values = db.execute(
@@ -301,7 +301,7 @@ def holding_values(
 
 
 def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
-    """Return the assets with a document of which a condition holds."""
+    """Return the assets with a document that meets a condition."""
     where, values = condition.sql()
     rows = db.execute(
         "SELECT tree, name, syntax FROM (SELECT DISTINCT object, syntax FROM documents"
@@ -317,10 +317,10 @@ def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
 
 
 def _climb(above: _Above, files: Iterable[tuple[int, str]]) -> Iterator[tuple[bytes, str]]:
-    """Yield the paths of some files in assets, up from the directories that they are in."""
+    """Yield the paths of some files in assets, upwards from their directories."""
     number = text = 0
     for file in files:
-        # One way after another: each soon comes to an asset, and so a limit on those is enough.
+        # Depth first: each way soon reaches an asset, so a limit on those suffices.
         waiting = [file]
         while waiting:
             tree, path = waiting.pop()
@@ -341,11 +341,11 @@ _Ways = tuple[list[bytes], list[tuple[int, str]]]
 
 
 class _Above:
-    """What is above directories: the assets whose tops they are, and directories.
+    """The ways up from directories: to parent directories and to assets.
 
     Args:
-        db: a catalog.
-        wanted: the assets that count: no way leads to others. All that weren't deleted by default.
+        db: A catalog.
+        wanted: The assets that count: no way leads to others. By default all live ones.
     """
 
     def __init__(self, db: sqlite3.Connection, wanted: Set[bytes] | None = None) -> None:
@@ -354,7 +354,7 @@ class _Above:
         self._known: dict[int, _Ways] = {}
 
     def of(self, tree: int) -> _Ways:
-        """Return the assets that have a directory as their top, and what has it below it."""
+        """Return the assets whose top a directory is, and the directories that contain it."""
         read: dict[int, _Ways] = {}
         waiting = [tree]
         while waiting:
@@ -397,7 +397,7 @@ class _Above:
 
 
 def _literal(glob: str) -> str:
-    """Return the longest text that whatever fits a glob has in it."""
+    """Return the longest text that every match of a glob contains."""
     return max(re.split(r"[*?]", glob.partition("[")[0]), key=len)
 
 

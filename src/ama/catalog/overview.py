@@ -1,4 +1,4 @@
-"""What there is, at a glance: each class, the newest assets of all, words that are looked for."""
+"""A store at a glance: each class, the newest assets, and searches for words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ama.stores.description import moment
 from ama.values import AssetStatus, display_name
 
 MOST_WORDS = 12
-"""So many words of a search are looked at."""
+"""The most words of a search."""
 
 SIZE = "(SELECT size FROM trees WHERE object = assets.tree)"
-"""The size of an asset's files; nothing where they aren't known."""
+"""The size of an asset's files; NULL if they aren't known."""
 
 
 def summed(sizes: str) -> str:
-    """Return what adds sizes up in SQL: `sum` fails where hostile ones are more than 64 bits."""
+    """Return an SQL sum of sizes: `sum` fails when hostile ones exceed 64 bits."""
     return f"CAST(min(total({sizes}), 9223372036854774784.0) AS INTEGER)"
 
 
@@ -31,9 +31,9 @@ _LINE = f"hash, class, number, status, author, created_at, message, {SIZE}, unre
 
 @dataclass(frozen=True, slots=True)
 class AssetLine:
-    """An asset in a table: what is told of it without reading its files or its links.
+    """An asset in a table: everything known without its files or its links.
 
-    `unread` says why it, or a part of it, can't be read; what isn't known then is empty or None.
+    `unread` says why it, or a part of it, can't be read; unknown fields are empty or None.
     """
 
     id: str
@@ -49,15 +49,15 @@ class AssetLine:
 
     @property
     def name(self) -> str:
-        """`class/number (shortid)`."""
+        """Return `class/number (shortid)`."""
         return display_name(self.class_name, self.number, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassOverview:
-    """A class: how many assets it has, their size in bytes, and the newest; deleted ones left out.
+    """A class: its live assets, their size in bytes, and the newest.
 
-    `newest` is None where all were deleted.
+    `newest` is None if all are deleted.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ClassOverview:
 
 @dataclass(frozen=True, slots=True)
 class FoundValue:
-    """A value in an asset's documents that has all words that were looked for."""
+    """A value in an asset's documents that contains all words of a search."""
 
     asset: AssetLine
     file: str
@@ -78,7 +78,7 @@ class FoundValue:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """An asset that holds a file, and the file's paths in it."""
+    """An asset with a file, and the file's paths in it."""
 
     asset: AssetLine
     paths: tuple[str, ...]
@@ -86,9 +86,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the live assets of a store hold, in bytes.
+    """The content of the live assets of a store, in bytes.
 
-    `size` counts each asset's files; `distinct` each file once, however many assets hold it.
+    `size` counts each asset's files; `distinct` each file once, however many assets have it.
     """
 
     assets: int
@@ -101,9 +101,9 @@ def lines(db: sqlite3.Connection, where: str, *values: object) -> tuple[AssetLin
     """Return assets as lines.
 
     Args:
-        db: a catalog.
-        where: a condition on assets in SQL, and what follows it.
-        values: for its question marks.
+        db: A catalog.
+        where: A condition on assets in SQL, and what follows it.
+        values: The values of its question marks.
     """
     query = f"SELECT {_LINE} FROM assets WHERE number IS NOT NULL AND {where}"
     found = []
@@ -149,17 +149,17 @@ def _age(each: ClassOverview) -> tuple[float, str]:
 
 
 def recent(db: sqlite3.Connection, limit: int) -> tuple[AssetLine, ...]:
-    """Return the newest assets of all classes, those that were deleted left out."""
+    """Return the newest live assets of all classes."""
     return lines(db, "status != 'deleted' ORDER BY created_at DESC LIMIT ?", limit)
 
 
 def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLine, ...]:
-    """Return what an asset is a next version of, and that one in turn, as far as it is known here.
+    """Return the earlier versions of an asset, as far as they are known here.
 
     Args:
-        db: a catalog.
-        asset: its id.
-        limit: how many at most.
+        db: A catalog.
+        asset: Its id.
+        limit: The most versions.
     """
 
     # Of several parents, the first: the page says where it mostly comes from.
@@ -181,9 +181,9 @@ def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLi
 
 
 def in_words(words: Iterable[str]) -> tuple[str, list[object]]:
-    """Return a condition on assets in SQL: all words are in what is told of each, in any case.
+    """Return an SQL condition on assets: the asset's texts contain all words, in any case.
 
-    That is its name, its id's beginning, who made it, its message, aliases and metadata.
+    The texts are its name, the beginning of its id, its author, message, aliases and metadata.
 
     Example:
         >>> in_words([])
@@ -203,7 +203,7 @@ def in_words(words: Iterable[str]) -> tuple[str, list[object]]:
 
 
 def search(db: sqlite3.Connection, words: Sequence[str], limit: int) -> tuple[AssetLine, ...]:
-    """Return the assets of which all words are told, the newest first; see `in_words`."""
+    """Return the assets whose texts contain all words, the newest first; see `in_words`."""
     where, values = in_words(words)
     newest = f"status != 'deleted' AND {where} ORDER BY created_at DESC LIMIT ?"
     return lines(db, newest, *values, limit)
@@ -212,12 +212,12 @@ def search(db: sqlite3.Connection, words: Sequence[str], limit: int) -> tuple[As
 def search_values(
     db: sqlite3.Connection, words: Sequence[str], limit: int
 ) -> tuple[FoundValue, ...]:
-    """Return values in documents that have all words, in their keys or themselves.
+    """Return values in documents that contain all words, in their keys or themselves.
 
     Args:
-        db: a catalog.
-        words: what is looked for, in any case.
-        limit: how many values at most.
+        db: A catalog.
+        words: The words, in any case.
+        limit: The most values.
     """
     found: dict[tuple[bytes, str, str], str] = {}
     wanted = [word.lower() for word in words if word][:MOST_WORDS]
@@ -235,7 +235,7 @@ def search_values(
 
 
 def files_with_gaps(db: sqlite3.Connection) -> int:
-    """Return of how many files in live assets not all could be read."""
+    """Return how many files in live assets have gaps."""
     (count,) = db.execute(
         "WITH RECURSIVE live(tree) AS ("
         " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"
@@ -250,10 +250,10 @@ def files_with_gaps(db: sqlite3.Connection) -> int:
 
 
 def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ...]:
-    """Return the assets that hold the file whose hash begins with hex digits, the newest first.
+    """Return the assets with the file whose hash begins with hex digits, the newest first.
 
     Raises:
-        InvalidInput: several files' hashes begin so.
+        InvalidInput: Several files' hashes begin so.
     """
     content = content_id(db, prefix)
     if content is None:
@@ -267,12 +267,12 @@ def holders(db: sqlite3.Connection, prefix: str, limit: int) -> tuple[Holder, ..
 
 
 def contents(db: sqlite3.Connection) -> Contents:
-    """Return how much the assets of a store hold, and how much of that is not the same."""
+    """Return the total content of a store's assets, and how much of it is distinct."""
     assets, size = db.execute(
         f"SELECT count(*), {summed(SIZE)} FROM assets"
         " WHERE number IS NOT NULL AND status != 'deleted'"
     ).fetchone()
-    # What only deleted assets had is in the catalog still.
+    # The catalog still has files of deleted assets.
     files, distinct = db.execute(
         "WITH RECURSIVE live(tree) AS ("
         " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"

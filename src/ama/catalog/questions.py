@@ -93,9 +93,9 @@ class Questions:
     A question that needs no catalog opens none: SQLite must not be waited for.
 
     Args:
-        remote: the store.
-        settings: what is configured.
-        progress: is told of the reading that a first question needs.
+        remote: The store.
+        settings: What is configured.
+        progress: Is told of the reading that a first question needs.
 
     Example:
         >>> import ama
@@ -184,8 +184,8 @@ class Questions:
         """Return the id of the file in the store that begins with hex digits.
 
         Raises:
-            NotFound: there is none.
-            InvalidInput: there are several.
+            NotFound: There is none.
+            InvalidInput: There are several.
         """
         from ama.catalog.find import content_id
 
@@ -252,8 +252,8 @@ class Questions:
         """Return the number of the log's last entry: another one says that something is new.
 
         Raises:
-            StorageError: the store can't be reached.
-            IntegrityError: its log is damaged.
+            StorageError: The store can't be reached.
+            IntegrityError: Its log is damaged.
         """
         view = self._remote.view(only_reading=True)
         if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
@@ -281,7 +281,7 @@ class Questions:
         """Return what is told of one asset, also of a deleted or damaged one.
 
         Raises:
-            NotFound: there is none.
+            NotFound: There is none.
         """
         from ama.catalog import overview
 
@@ -319,7 +319,7 @@ class Questions:
         """Return the columns that a class's table can have.
 
         Raises:
-            NotFound: there is no such class.
+            NotFound: There is no such class.
         """
         class_state(self._remote.view(), class_name, self._remote.url)
         return self._once(
@@ -332,10 +332,10 @@ class Questions:
         """Return a part of the table of a class.
 
         Args:
-            choice: which assets, and in which order.
-            columns: the table's columns.
-            offset: how many rows come before it.
-            limit: how many rows it has at most.
+            choice: Which assets, and in which order.
+            columns: The table's columns.
+            offset: How many rows come before it.
+            limit: How many rows it has at most.
         """
         from ama.catalog import tables
 
@@ -384,12 +384,12 @@ class Questions:
         """Return the newest assets that hold a file.
 
         Args:
-            digits: its hash, or the beginning of that, in hex digits. Unlike what `Store.find`
+            digits: Its hash, or the beginning of that, in hex digits. Unlike what `Store.find`
                 takes, it is never a file of this machine.
-            limit: how many at most.
+            limit: How many at most.
 
         Raises:
-            InvalidInput: several files' hashes begin so.
+            InvalidInput: Several files' hashes begin so.
         """
         from ama.catalog import overview
 
@@ -474,10 +474,10 @@ def summary_here(
     what its refs say.
 
     Args:
-        info: the asset.
-        files: its files.
-        read: returns the bytes of one.
-        settings: what is configured.
+        info: The asset.
+        files: Its files.
+        read: Returns the bytes of one.
+        settings: What is configured.
     """
     from ama.catalog.facts import code_of, read_facts
     from ama.catalog.values import Summary
@@ -493,13 +493,13 @@ def named_content(file: str | os.PathLike[str]) -> str | None:
     """Return the hash, or the beginning of one, that is meant where a file is looked for.
 
     Args:
-        file: a file of this machine, or hex digits.
+        file: A file of this machine, or hex digits.
 
     Returns:
         64 hex digits for a file that is there; 7 or more that were given; else None.
 
     Raises:
-        NotFound: it is a path, and no such file is there.
+        NotFound: It is a path, and no such file is there.
 
     Example:
         >>> named_content("af1349b9f5")

@@ -1,4 +1,4 @@
-"""What a value in an asset is: code, a parameter, a metric, or data; told by names and content.
+"""Roles of values (code, parameter, metric or data), by their names and content.
 
 The defaults fit what training pipelines write; where they don't, a class has rules of its own.
 """
@@ -26,7 +26,7 @@ Direction = Literal["higher", "lower"]
 """Which values of a metric are better."""
 
 MANY = 200
-"""A document of unknown purpose with more values is no parameters: a vocabulary, say."""
+"""The most values of a document of unknown purpose that count as parameters."""
 
 _COMMIT = frozenset("commit revision sha git_commit commit_hash commit_sha git_sha".split())
 _HASH = re.compile(r"[0-9a-f]{7,64}").fullmatch
@@ -53,7 +53,7 @@ _WORD = re.compile(r"[A-Za-z]+[0-9]*|[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a class has configured: globs `FILE` or `FILE:KEY`, and of metrics `KEY`.
+    """The rules of a class: globs `FILE` or `FILE:KEY`, and for metrics `KEY`.
 
     Example:
         >>> rules = Rules(roles={"metric": ("notes.yml:eval.*",)})
@@ -66,12 +66,12 @@ class Rules:
 
 
 def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str, Role]:
-    """Return what each value of a document is, by its key.
+    """Return the role of each value in a document, by its key.
 
     Args:
-        path: the file; empty for an asset's metadata.
-        document: all that it says, by dotted keys.
-        rules: what is configured for the class, which comes first.
+        path: The file; empty for an asset's metadata.
+        document: All of its values, by dotted keys.
+        rules: The rules of the class, which take precedence.
 
     Example:
         >>> roles_of("summary.json", {"best.val_loss": 0.3, "model": "large"}, Rules())
@@ -107,7 +107,7 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
 
 
 def direction_of(key: str, rules: Rules) -> Direction | None:
-    """Return which values of a metric are better; None where that isn't known.
+    """Return which values of a metric are better; None if that isn't known.
 
     Example:
         >>> direction_of("best.val_loss", Rules()), direction_of("val_accuracy", Rules())
@@ -150,7 +150,7 @@ _MOST_KEYS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class UnknownKey:
-    """A key that a condition names and nothing in a store has, and the nearest that there are."""
+    """A key in a condition that nothing in a store has, with suggestions."""
 
     key: str
     near: tuple[str, ...]
@@ -164,14 +164,14 @@ class _Link(Protocol):
 
 
 def source_names(links: Sequence[_Link]) -> list[str]:
-    """Return what each ref of an asset is called where it says something for the asset.
+    """Return the name of each ref of an asset as a source of its facts.
 
-    The only one of its class is called by that, whatever its label: so the same values of two
-    assets stand side by side where one colleague writes a label and another doesn't. Of several,
-    each is called by its label, or the class where it has none. No two names are the same.
+    The only ref to a class has the class's name, whatever its label: so equal values of two
+    assets stand side by side even if one colleague writes a label and another doesn't. Of several,
+    each has the name of its label, or of the class if it has none. No two names are equal.
 
     Args:
-        links: all refs of one asset, in its order.
+        links: All refs of one asset, in its order.
 
     Example:
         >>> from ama.values import Ref
@@ -187,7 +187,7 @@ def source_names(links: Sequence[_Link]) -> list[str]:
     names = [""] * len(links)
     times: Counter[str] = Counter()
     taken: set[str] = set()
-    # The only ones of a class come first, so that nobody's label takes their name from them.
+    # Refs that are alone in their class come first, so that no label takes their names.
     for at in sorted(range(len(links)), key=lambda at: not single[at]):
         name = wanted[at]
         while not names[at] or names[at] in taken:
@@ -198,7 +198,7 @@ def source_names(links: Sequence[_Link]) -> list[str]:
 
 
 def quoted(place: str) -> str:
-    """Return a ref's name or a path as a part of a column's name, in which some signs part.
+    """Return a ref's name or a path as a part of a column's name, with separators quoted.
 
     Example:
         >>> quoted("training.yml"), quoted("a, b")
@@ -209,11 +209,11 @@ def quoted(place: str) -> str:
 
 
 def near_keys(key: str, keys: Iterable[str]) -> list[str]:
-    """Return what a key that there is not may have been meant to be: keys, or last parts of some.
+    """Return suggestions for an unknown key: keys, or last parts of keys.
 
     Args:
-        key: what the user typed.
-        keys: what there is.
+        key: The unknown key.
+        keys: The known keys.
 
     Example:
         >>> near_keys("lr", ["parameters.learning_rate", "parameters.units"])

@@ -1,4 +1,4 @@
-"""The tables of a catalog, and the two ways between files and the assets that hold them."""
+"""The tables of a catalog, and the two ways between files and their assets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ama.catalog.documents import Value
 from ama.catalog.unread import Plain
 
 FILE = "catalog-6.sqlite"
-"""Its name says the version of the tables: what another version of ama has made is left alone."""
+"""The version of the tables is in the name: catalogs of other versions of ama are left alone."""
 
 SCHEMA = """
 -- How far the log was read: the number of an entry, and the hash of its bytes; and whether what
@@ -92,7 +92,7 @@ Cell = tuple[str, float | None, str]
 
 
 def to_cell(value: Value) -> Cell:
-    """Return a value as it stands in a row.
+    """Return a value as it is stored in a row.
 
     Example:
         >>> to_cell(0.5), to_cell(True), to_cell((1, 2))
@@ -115,7 +115,7 @@ def to_cell(value: Value) -> Cell:
 
 
 def from_cell(kind: str, text: str) -> Value:
-    """Return the value that stands in a row.
+    """Return the value stored in a row.
 
     Example:
         >>> from_cell(*to_cell(float("inf"))[::2])

@@ -1,7 +1,7 @@
-"""The assets of a class as a table: columns of one's choice, sorted and filtered, page by page.
+"""The assets of a class as a table: chosen columns, sorted and filtered, page by page.
 
-Only the page that is shown is read whole. What it is sorted by is looked up for all of the class
-along the one path of its file, so that ten thousand assets are quick.
+Only the shown page is read whole. The sort column is looked up for the whole class along the one
+path of its file, so that ten thousand assets are quick.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PLAIN_SORTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """A condition, and the columns of which one must fit it; none: any value that there is."""
+    """A condition, and the columns of which one must meet it; none: any value."""
 
     condition: Condition
     columns: tuple[Column, ...]
@@ -57,15 +57,15 @@ class Required:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which assets of a class a table has, and in which order.
+    """The assets of a class in a table, and their order.
 
     Attributes:
-        class_name: the class.
-        words: all of them are told of each asset.
-        conditions: each holds for one of its columns.
-        state: its status; "live" are all but those that were deleted.
+        class_name: The class.
+        words: Words that each asset's texts contain.
+        conditions: Conditions that each asset meets in one of their columns.
+        state: The status; "live" means all but deleted.
         sort: "number", "created", "author", "message", "size", or a column.
-        reverse: whether the order is turned round; what has no number still comes last.
+        reverse: Whether to reverse the order; assets without a number still come last.
     """
 
     class_name: str
@@ -78,7 +78,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """An asset, and what it has in each column; None: nothing."""
+    """An asset, and its value in each column; None: it has none."""
 
     asset: AssetLine
     values: tuple[Value, ...]
@@ -86,7 +86,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class TablePage:
-    """A part of a table: the rows from `offset` on, of `total`."""
+    """A part of a table: the rows from `offset` on, out of `total`."""
 
     rows: tuple[TableRow, ...]
     offset: int
@@ -104,11 +104,11 @@ def page(
     """Return a part of a table.
 
     Args:
-        db: a catalog.
-        choice: which assets, and in which order.
-        shown: its columns.
-        offset: how many rows come before it.
-        limit: how many rows it has at most.
+        db: A catalog.
+        choice: The assets, and their order.
+        shown: The table's columns.
+        offset: The number of rows before it.
+        limit: The most rows.
     """
     order = _ordered(db, choice)
     part = order[offset : offset + limit]
@@ -122,9 +122,9 @@ def page(
 
 
 def series(db: sqlite3.Connection, choice: Choice, column: Column) -> tuple[tuple[int, float], ...]:
-    """Return a column's numbers, with the number of each asset that has one, in their order.
+    """Return a column's numbers, with the number of each asset that has one, in order.
 
-    Of a list of numbers, a history, it is the last.
+    For a history (a list of numbers), it is the last one.
     """
     chosen = _chosen(db, choice)
     numbers = dict(
@@ -141,13 +141,13 @@ def series(db: sqlite3.Connection, choice: Choice, column: Column) -> tuple[tupl
 def column_values(
     db: sqlite3.Connection, class_name: str, column: Column, only: Sequence[int] | None = None
 ) -> dict[int, Value]:
-    """Return what the assets of a class have in a column, by their row.
+    """Return the values of a class's assets in a column, by the assets' rows.
 
     Args:
-        db: a catalog.
-        class_name: the class.
-        column: the column.
-        only: the rows that are looked at; all by default.
+        db: A catalog.
+        class_name: The class.
+        column: The column.
+        only: The rows to read; None: all.
     """
     query, values = _said(class_name, column)
     if only is not None:
@@ -157,7 +157,7 @@ def column_values(
 
 
 def required(condition: Condition, known: Sequence[Column]) -> Required:
-    """Return a condition with the columns that it may mean, as `Store.find` would read it."""
+    """Return a condition with the columns that it may mean, by the rules of `Store.find`."""
     name, glob = condition.key, condition.file
 
     def fits(column: Column) -> bool:
@@ -171,7 +171,7 @@ def required(condition: Condition, known: Sequence[Column]) -> Required:
 
 
 def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
-    """Return a query for the rows of a class's assets with the cell that a column has in each."""
+    """Return a query for the rows of a class's assets, with their cells in a column."""
     joins: list[str] = []
     values: list[object] = []
     holder = "asset"
@@ -216,7 +216,7 @@ def _document_join(parts: Sequence[str], holder: str) -> str:
 
 
 def _chosen(db: sqlite3.Connection, choice: Choice) -> dict[int, None]:
-    """Return the rows of the assets that a table has, in the order that SQL can give."""
+    """Return the rows of a table's assets, in an order that SQL can give."""
     where, values = in_words(choice.words)
     wheres = ["class = ?", "number IS NOT NULL", _STATES[choice.state], where]
     order = PLAIN_SORTS.get(choice.sort, "number") if isinstance(choice.sort, str) else "number"
@@ -261,24 +261,24 @@ def _marks(values: Iterable[object]) -> str:
 
 
 SAMPLE = 12
-"""So many of the newest assets say which columns a table has unless one chooses."""
+"""The number of newest assets that decide the default columns of a table."""
 
 MOST_ASSETS = 20_000
-"""So many of the newest assets of a class are looked through."""
+"""The most of the newest assets of a class to look through."""
 
 MOST_READ = 50
-"""So many assets are read at a time for the values that only they have."""
+"""The assets to read at a time for the values that only they have."""
 
 MOST_COLUMNS = 2_000
 MOST_DIRECTORIES = 200_000
 MOST_PLACES = 20_000
 
 _Place = tuple[str, str, str]
-"""Source, file and key of a value, as in `Fact`."""
+"""The source, file and key of a value, as in `Fact`."""
 
 _LIVE = "assets.class = :class AND assets.status != 'deleted' AND assets.data IS NOT NULL"
 
-# Of each place the newest asset that has it. What many assets hold is looked at once.
+# For each place the newest asset that has it. What many assets share is read once.
 _PLACES = f"""
 WITH RECURSIVE live AS (
     SELECT id, class, number, tree FROM assets
@@ -321,7 +321,7 @@ LIMIT {MOST_PLACES}
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that a class's table can have, and those that it has unless one says which."""
+    """The columns that a class's table can have, and its default ones."""
 
     known: tuple[Column, ...]
     default: tuple[Column, ...]
@@ -329,7 +329,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The columns of a class's assets up to a number, when so many of them were deleted."""
+    """The columns of a class's assets up to a number, with a number of them deleted."""
 
     deleted: int
     upto: int = 0
@@ -337,11 +337,11 @@ class _Seen:
 
 
 class ColumnFinder:
-    """Finds columns. Assets that it has seen it looks at no more, unless others were deleted.
+    """A finder of columns. It reads an asset only once, unless others are deleted.
 
     Args:
-        rules_of: what is configured for a class.
-        each: how many metrics, and how many parameters that differ, are the default.
+        rules_of: A function that returns a class's rules.
+        each: How many metrics, and how many differing parameters, are the default.
     """
 
     def __init__(self, rules_of: RulesOf, each: int = 2) -> None:
@@ -350,11 +350,11 @@ class ColumnFinder:
         self._seen: dict[str, _Seen] = {}
 
     def columns(self, db: sqlite3.Connection, class_name: str) -> Columns:
-        """Return the columns that the live assets of a class have, the newest one's first.
+        """Return the columns of a class's live assets, those of the newest first.
 
         Args:
-            db: a catalog.
-            class_name: the class.
+            db: A catalog.
+            class_name: The class.
         """
         reader = FactReader(db, self._rules_of)
         newest = dict(
@@ -391,13 +391,13 @@ def _add_missing(
     read: Iterable[int],
     known: dict[_Place, Column],
 ) -> None:
-    """Add the columns that only assets have which were not read: those with a number above one."""
+    """Add the columns of assets above a number that were not read yet."""
     missing: dict[int, list[_Place]] = {}
     for *place, number in db.execute(_PLACES, {"class": class_name, "after": after}):
         source, file, key = place
         if (source, file, key) not in known:
             missing.setdefault(number, []).append((source, file, key))
-    # Some are no columns, such as the metrics of what an asset was made from.
+    # Some are no columns, such as the metrics of an asset's sources.
     for number in sorted(missing.keys() - set(read), reverse=True)[:MOST_READ]:
         if any(place not in known for place in missing[number]):
             (asset,) = db.execute(

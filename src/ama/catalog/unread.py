@@ -1,4 +1,4 @@
-"""What of a file could not be read, and why; and the nodes that a file is read into first."""
+"""Gaps: what of a file could not be read, and why; and the nodes of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Plain = str | int | float | bool | None
 """A scalar."""
 
 Node = Any
-"""What a file holds: a dict by printed names, a list, a `Plain`, `Missing` or `Repeated`."""
+"""A file's content: a dict by printed names, a list, a `Plain`, `Missing` or `Repeated`."""
 
 Reason = Literal[
     "binary",
@@ -41,20 +41,20 @@ REASONS: Mapping[Reason, str] = {
     "too_large": "too large a file",
     "too_many": "too many values",
 }
-"""What the codes mean. A file of which the rest is missing was read up to there."""
+"""The meanings of the codes. If the rest is missing, the file was read up to there."""
 
 MAX_DEPTH = 32
-"""So many levels of a file are read."""
+"""The most levels of a file."""
 
 MAX_NODES = 100_000
-"""So many nodes of a file are read, with what is referred to counted wherever it is."""
+"""The most nodes of a file; a node with several references counts at each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something in a document that could not be read.
+    """A part of a document that could not be read.
 
-    `key` is what it stands under; None: the whole document, or the rest of it.
+    `key` is its key; None: the whole document, or the rest of it.
     """
 
     key: str | None
@@ -62,7 +62,7 @@ class Gap:
 
     @property
     def may_hide(self) -> bool:
-        """Whether there may be values under keys that nobody knows.
+        """Whether it may hide values under unknown keys.
 
         Example:
             >>> Gap(None, "broken").may_hide, Gap("weights", "binary").may_hide
@@ -73,16 +73,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Something that could not be read, so that what it says is missing.
+    """Something that could not be read, so that its facts are missing.
 
     Attributes:
-        asset: whose it is: `class/number`; the beginning of its id where it is not in this store;
-            empty where it isn't published.
-        file: the file's path; empty: the asset itself, or a part of it.
-        key: what it stands under in the file; None: all of it, or the rest.
-        reason: a code of `REASONS`, which says what each means.
-        source: the ref that leads to it, as in `Fact`; empty: none.
-        detail: what went wrong, where reading it failed.
+        asset: The asset: `class/number`; the beginning of its id if this store doesn't have it;
+            empty if it isn't published.
+        file: The file's path; empty: the asset itself, or a part of it.
+        key: The key in the file; None: the whole file, or the rest of it.
+        reason: A code of `REASONS`.
+        source: The ref to it, as in `Fact`; empty: none.
+        detail: The error, if reading failed.
     """
 
     asset: str
@@ -95,20 +95,20 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Stands where a value could not be read."""
+    """A placeholder for a value that could not be read."""
 
     reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """Stands for the last of several values under one name."""
+    """A placeholder for the last of several values under one name."""
 
     node: Node
 
 
 def put(table: dict[str, Node], name: str, node: Node) -> None:
-    """Put a node under a name in a table; one that was there already is noted.
+    """Put a node under a name in a table; note if one was there already.
 
     Example:
         >>> table = {"a": 1}
@@ -117,7 +117,7 @@ def put(table: dict[str, Node], name: str, node: Node) -> None:
         {'a': Repeated(node=2)}
     """
     if name in table:
-        # It comes last, as it would in the order of the file.
+        # It comes last, as it does in the file.
         del table[name]
         node = Repeated(node)
     table[name] = node

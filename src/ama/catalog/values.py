@@ -1,4 +1,4 @@
-"""What the catalog's questions return: frozen values, with the forms that notebooks show.
+"""Answers of the catalog: frozen values, with the forms that notebooks show.
 
 Times are timezone-aware UTC datetimes, sizes are bytes, ids are 64 hex digits.
 """
@@ -22,31 +22,34 @@ if TYPE_CHECKING:
     import pandas
 
 _NAME = re.compile(r"(?:(.*):)?((?:\"(?:[^\"\\]|\\.)*\"|[^\":])*)", re.DOTALL).fullmatch
-"""A place, and a key; a colon in quotes is a part of the key."""
+"""Matches a place and a key; a colon in quotes belongs to the key."""
 
 FileChange = ChangeKind | Literal["renamed", "same"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An asset that was found, and the paths in it of the file that was looked for."""
+    """A hit of `find`."""
 
     asset: AssetInfo
+    """The asset."""
     paths: tuple[str, ...] = ()
+    """The paths in it of the file that was looked for; empty if none was."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Findings(Sequence[Found]):
-    """What was found, in order.
-
-    `unread` is what could not be read, so that it isn't known whether an asset belongs here: whole
-    assets, and what is in their documents where conditions look. `unknown` says, where nothing was
-    found, which keys of the conditions no asset has.
-    """
+    """The result of `find`, in order."""
 
     found: tuple[Found, ...]
+    """The hits."""
     unread: tuple[Unread, ...] = ()
+    """What could not be read, so that hits may be missing.
+
+    It has whole assets, and gaps in documents that the conditions ask about.
+    """
     unknown: tuple[UnknownKey, ...] = ()
+    """If nothing was found: the keys of the conditions that no asset has."""
 
     def __len__(self) -> int:
         return len(self.found)
@@ -70,7 +73,7 @@ class Findings(Sequence[Found]):
         """Return the rows as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.rows())
 
@@ -83,57 +86,67 @@ class Findings(Sequence[Found]):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that an asset says: a value under a dotted key, in a file or its metadata.
-
-    `file` is empty for metadata. `better` is, of a metric, which values are. `source` is empty
-    where the asset says it itself, and else names the ref that does: its class if that has no other
-    ref, else its label.
-    """
+    """One thing that an asset says: a value under a dotted key, in a file or its metadata."""
 
     role: Role
+    """One of "parameter", "metric", "data", "code" or "other"."""
     file: str
+    """The path of the file; empty for metadata."""
     key: str
+    """The dotted key."""
     value: Value
+    """The value."""
     better: Direction | None = None
+    """Which values of a metric are better; None: not known, or no metric."""
     source: str = ""
+    """The ref that says it; empty if the asset itself does.
+
+    A ref's name is its class if no other ref has that class, else its label.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Which code made an asset, as far as it says so.
-
-    `file` says it (empty: metadata), of the asset itself or of the ref that `source` names.
-    """
+    """The code that made an asset, as far as the asset says so."""
 
     repository: str | None = None
+    """The URL of the repository."""
     commit: str | None = None
+    """The commit."""
     branch: str | None = None
+    """The branch."""
     dirty: bool | None = None
+    """Whether tracked files had changes."""
     file: str = ""
+    """The file that says it; empty for metadata."""
     source: str = ""
+    """The ref that says it; empty if the asset itself does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """An asset on one screen.
-
-    `aliases_before` pointed to it once; `made_from_it` counts the live assets of the store that
-    name it as a ref or parent; `same_files` are other assets with the very same files; `unread` is
-    what of its documents and refs could not be read, so that what that says of it is missing.
-    `listed` is false where the files are too many to be listed: then there are none, and `unread`
-    says so.
-    """
+    """An asset on one screen."""
 
     asset: AssetInfo
+    """The asset."""
     files: tuple[File, ...]
+    """Its files."""
     facts: tuple[Fact, ...]
+    """Its facts."""
     code: Code | None
+    """The code that made it."""
     parents: tuple[Ref, ...]
+    """The versions that it follows."""
     aliases_before: tuple[str, ...]
+    """The aliases that once pointed to it."""
     made_from_it: int
+    """How many live assets of the store name it as a ref or parent."""
     same_files: tuple[Ref, ...]
+    """Other assets with exactly these files."""
     unread: tuple[Unread, ...] = ()
+    """The parts of its documents and refs that could not be read: their facts are missing."""
     listed: bool = True
+    """Whether the files are listed. If they are too many, `files` is empty and `unread` says so."""
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -141,17 +154,17 @@ class Summary:
 
     @property
     def parameters(self) -> tuple[Fact, ...]:
-        """What it was made with."""
+        """Return the parameters: what it was made with."""
         return self.of("parameter")
 
     @property
     def metrics(self) -> tuple[Fact, ...]:
-        """How good it is."""
+        """Return the metrics: how good it is."""
         return self.of("metric")
 
     @property
     def data(self) -> tuple[Fact, ...]:
-        """What it says of the data that it was made from; see also the asset's refs."""
+        """Return the facts about the data that it was made from; see also the asset's refs."""
         return self.of("data")
 
     def rows(self) -> list[dict[str, object]]:
@@ -171,7 +184,7 @@ class Summary:
         """Return the facts as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.rows())
 
@@ -185,63 +198,71 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a comparison: what each asset has there, in their order; None: it has nothing.
-
-    `difference` is, of a number, the last minus the first; `better` whether the last is. `source`
-    is the ref that says it, as in `Fact`.
-    """
+    """One line of a comparison."""
 
     role: Role | Literal["metadata", "ref", "asset"]
+    """The role of the values."""
     source: str
+    """The ref that says it, as in `Fact`."""
     file: str
+    """The path of the file; empty for metadata."""
     key: str
+    """The dotted key."""
     values: tuple[Value, ...]
+    """The value of each asset, in their order; None: it has none."""
     same: bool
+    """Whether the values are equal."""
     difference: float | None = None
+    """The last number minus the first; None if they are no numbers."""
     better: bool | None = None
+    """Whether the last value is better than the first; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One path in the assets that are compared; None where an asset hasn't got it.
-
-    `kind` is what became of it from the first to the last; `old_path` where it was, if renamed.
-    """
+    """One path in the assets that are compared."""
 
     path: str
+    """The path."""
     kind: FileChange
+    """The change from the first asset to the last."""
     files: tuple[File | None, ...]
+    """The file in each asset; None: it has none there."""
     old_path: str | None = None
+    """The path in the first asset, if the file was renamed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs between assets, and what is the same.
-
-    `unread` is what of their documents and refs could not be read, so that what that says is
-    missing; what is in a file that all of them have is no difference, and left out.
-    """
+    """The differences between assets, and what is the same."""
 
     assets: tuple[AssetInfo, ...]
+    """The assets."""
     rows: tuple[Row, ...]
+    """The values, also those that are the same."""
     files: tuple[FileRow, ...]
+    """The files, also those that are the same."""
     unread: tuple[Unread, ...] = ()
+    """The parts of their documents and refs that could not be read: their values are missing.
+
+    Gaps in a file that all of the assets have are left out: they make no difference.
+    """
 
     @property
     def differences(self) -> tuple[Row, ...]:
-        """The rows in which the assets differ."""
+        """Return the rows in which the assets differ."""
         return tuple(row for row in self.rows if not row.same)
 
     @property
     def changed_files(self) -> tuple[FileRow, ...]:
-        """The files in which the assets differ."""
+        """Return the files in which the assets differ."""
         return tuple(row for row in self.files if row.kind != "same")
 
     def table(self, *, everything: bool = False) -> list[dict[str, object]]:
         """Return flat rows, files included, with a column for each asset.
 
         Args:
-            everything: also what is the same.
+            everything: Whether to include what is the same.
         """
         names = [asset.name for asset in self.assets]
         rows = self.rows if everything else self.differences
@@ -263,10 +284,10 @@ class Comparison:
         return found
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return everything, also what is the same, as a pandas frame.
+        """Return all rows, also those that are the same, as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.table(everything=True))
 
@@ -279,14 +300,19 @@ class Column:
     """A column of a leaderboard: a value under a key of a file, as in `Fact`."""
 
     role: Role
+    """The role of the values."""
     source: str
+    """The ref that says it; empty if the asset itself does."""
     file: str
+    """The path of the file; empty for metadata."""
     key: str
+    """The dotted key."""
     better: Direction | None = None
+    """Which values are better; None: not known."""
 
     @property
     def name(self) -> str:
-        """What no other column of an asset is called, and a leaderboard can be asked for.
+        """Return a name that is unique in an asset, and that a leaderboard accepts.
 
         Example:
             >>> Column("parameter", "inputs", "training.yml", "parameters.learning_rate").name
@@ -296,9 +322,9 @@ class Column:
         return f"{source}{quoted(self.file)}:{self.key}"
 
     def is_called(self, name: str) -> bool:
-        """Whether this is a `KEY`, `FILE:KEY`, `REF:KEY` or `REF: FILE:KEY` of it.
+        """Whether a name means this column: `KEY`, `FILE:KEY`, `REF:KEY` or `REF: FILE:KEY`.
 
-        Of a key and a path the last parts are enough.
+        The last parts of a key and of a path suffice.
 
         Example:
             >>> column = Column("parameter", "inputs", "training.yml", "parameters.learning_rate")
@@ -321,24 +347,26 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """An asset, and what it has in each column; None: nothing."""
+    """A row of a leaderboard."""
 
     asset: AssetInfo
+    """The asset."""
     values: tuple[Value, ...]
+    """Its value in each column; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Leaderboard:
-    """The assets of a class side by side.
-
-    `unread` are assets of it that could not be read and so have no row, and refs that could not, so
-    that what they say is missing; each with why.
-    """
+    """The assets of a class side by side."""
 
     class_name: str
+    """The class."""
     columns: tuple[Column, ...]
+    """The columns."""
     rows: tuple[LeaderboardRow, ...]
+    """The rows, in order."""
     unread: tuple[Unread, ...] = ()
+    """Assets without a row and refs without values: they could not be read."""
 
     def table(self) -> list[dict[str, object]]:
         """Return a flat row for each asset."""
@@ -349,8 +377,8 @@ class Leaderboard:
         ]
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the columns are called: their keys; where that is not clear, or what another
-        column of `table` is called, with the file and the ref that says it.
+        """Return the columns' names: their keys, with the file and the ref that says it where
+        another column of `table` has the same key.
         """
         names = [*_ASSET_CELLS, *(column.key for column in dict.fromkeys(self.columns))]
         return tuple(
@@ -361,7 +389,7 @@ class Leaderboard:
         """Return the table as a pandas frame.
 
         Raises:
-            InvalidInput: pandas isn't installed.
+            InvalidInput: Pandas isn't installed.
         """
         return _frame(self.table())
 
@@ -392,7 +420,7 @@ def _frame(rows: Sequence[Mapping[str, object]]) -> pandas.DataFrame:
 
 
 def _table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as an HTML table, for notebooks; what a store says is only text in it."""
+    """Return rows as an HTML table, for notebooks; texts of a store are escaped."""
     names = list(dict.fromkeys(name for row in rows for name in row))
 
     def cells(tag: str, values: Iterator[object]) -> str:
@@ -404,7 +432,7 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _cell_text(value: object) -> str:
-    """A cell for people: a time to the minute, in UTC."""
+    """Return a cell for people; a time to the minute, in UTC."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return "" if value is None else str(value)

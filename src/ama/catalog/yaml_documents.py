@@ -1,7 +1,7 @@
-"""YAML, read into nodes from the events of its parser: whatever a tag says, nothing is executed.
+"""YAML, read into nodes from its parser's events: tags execute nothing.
 
-Hyperparameters are often dumped from Python objects. Under a tag that isn't YAML's own, a sequence,
-a mapping or a scalar is taken as a plain one, and what can't be a value is missing alone.
+Hyperparameters are often dumped from Python objects. Under a foreign tag, a sequence, a mapping or
+a scalar counts as a plain one; only what can't be a value is missing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ama.catalog.unread import MAX_DEPTH, MAX_NODES, Missing, Node, Plain, Reason, Repeated, put
 
 MOST_KEY = 200
-"""So many characters of a key that is no scalar are kept."""
+"""The most characters of a key that is no scalar."""
 
 _YAML = "tag:yaml.org,2002:"
 _STR, _MERGE = f"{_YAML}str", f"{_YAML}merge"
@@ -36,14 +36,14 @@ _SCALARS = frozenset(
 )
 _PATHS = re.compile(r"pathlib(?:\._local)?\.(?:Pure)?(?:Posix|Windows)?Path").fullmatch
 
-# YAML 1.1 wants a dot in a number with an exponent, and people who write 1e-3 don't know.
+# YAML 1.1 wants a dot in a number with an exponent, and people write 1e-3.
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
 _LONG = 1000
-"""So long a scalar is no number: those take a time that is quadratic."""
+"""The longest scalar that may be a number: parsing takes quadratic time."""
 
 _MAX_BITS = 1024
 _TOO_DEEP = 4 * MAX_DEPTH
-"""What is below the deepest level is passed over, up to so many: then reading ends."""
+"""The most nodes below the deepest level to skip; beyond that, reading ends."""
 
 _HALVES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}|\\u[dD][c-fC-F][0-9a-fA-F]{2}").search
 _BROKEN = (ValueError, TypeError, OverflowError, RecursionError, LookupError, AttributeError)
@@ -58,7 +58,7 @@ def read_yaml(text: str) -> tuple[list[Node], Reason | None]:
         text: YAML.
 
     Returns:
-        The nodes of its documents; and None, or why there is no more of them.
+        The nodes of its documents; and None, or why there are no more.
 
     Example:
         >>> read_yaml("betas: !!python/tuple [0.9, 0.99]\nday: 2021-02-30")
@@ -66,7 +66,7 @@ def read_yaml(text: str) -> tuple[list[Node], Reason | None]:
     """
     import yaml
 
-    # The parser in C takes no escaped halves of characters, which JSON writes in pairs.
+    # The parser in C refuses escaped halves of characters, which JSON writes in pairs.
     builder = _Builder(_loader_class(pure=bool(_HALVES(text)))(text))
     try:
         ended = builder.build()
@@ -82,14 +82,14 @@ def _loader_class(*, pure: bool) -> Any:
     import yaml
 
     base: Any = yaml.SafeLoader if pure else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader: Any = type("Loader", (base,), {})  # its own, as resolvers are noted in the class
+    loader: Any = type("Loader", (base,), {})  # its own, because the class holds the resolvers
     loader.add_implicit_resolver(f"{_YAML}float", _FLOAT, list("-+.0123456789"))
     return loader
 
 
 @dataclass(slots=True)
 class _Open:
-    """A collection that is not at its end yet; `size` counts its nodes."""
+    """A collection that hasn't ended yet; `size` counts its nodes."""
 
     is_table: bool
     tag: str | None = None
@@ -101,7 +101,7 @@ class _Open:
     size: int = 1
 
     def add(self, node: Node) -> None:
-        """Take in what comes next."""
+        """Add the next node."""
         if not self.is_table:
             self.items.append(node)
         elif self.key is _NO_KEY:
@@ -126,10 +126,10 @@ class _Open:
 
 
 class _Builder:
-    """Builds nodes out of events.
+    """A builder of nodes from events.
 
-    What an alias refers to is one node at several places. It is counted at each, so that those who
-    walk through the nodes never see more of them than are allowed.
+    The target of an alias is one node in several places. It counts at each, so that a walk through
+    the nodes never meets more than the limit.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -163,11 +163,11 @@ class _Builder:
         return None
 
     def documents(self, ended: Reason) -> list[Node]:
-        """Return what was read; of one that has no end, for that reason, what is whole."""
+        """Return the documents read; of an incomplete one, the complete part, with that reason."""
         while len(self._open) > 1:
             broken = self._open.pop()
             node: Node = {**broken.merged, **broken.table}
-            if not broken.is_table:  # a part of a history is not what was meant
+            if not broken.is_table:  # a part of a history would mislead
                 inner = any(isinstance(item, dict | list) for item in broken.items)
                 node = broken.items if inner else Missing(ended)
             above = self._open[-1]
@@ -256,7 +256,7 @@ class _Builder:
         return self._value(tag, text)
 
     def _value(self, tag: str, text: str) -> Plain:
-        """Return a scalar by its tag; one that is none of those is a text."""
+        """Return a scalar by its tag; with another tag it is a text."""
         if tag == _STR or len(text) >= _LONG:
             return _joined(text)
         try:
@@ -285,7 +285,7 @@ class _Builder:
 
 
 def _joined(text: str) -> str:
-    """Return a text in which the two halves of a character that was escaped are one."""
+    """Return a text with the two escaped halves of each character joined."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -297,7 +297,7 @@ def _joined(text: str) -> str:
 
 
 def key_text(key: Node) -> str:
-    """Return what a key is called.
+    """Return the printed name of a key.
 
     Example:
         >>> key_text(True), key_text(0.5), key_text(["a", 1])
@@ -340,9 +340,9 @@ def _ordered(node: Node) -> Node:
 
 
 def _called(name: str, node: Node) -> Node:
-    """Return what a Python object was made of, by what it would be called with.
+    """Return the content of a Python object, under the name of its class.
 
-    Its arguments are a list, or under a name beside what is set on it afterwards.
+    Its arguments are a list, or under a name beside its later attributes.
     """
     if name.split(".")[0] == "numpy":
         return Missing("object")
@@ -378,7 +378,7 @@ def _path(parts: list[str]) -> str:
 
 
 def _pairs(node: Node) -> Node:
-    """Return a list of names and values as the table that it is."""
+    """Return a list of names and values as a table."""
     if not isinstance(node, list) or not node:
         return node
     if not all(isinstance(pair, list) and len(pair) == 2 for pair in node):

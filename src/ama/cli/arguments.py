@@ -85,7 +85,7 @@ def byte_count(text: str | int) -> int:
     """Return a number of bytes that is given as `500kB`, `10MB`, `1.5G` or `4096`.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: It is none.
 
     Example:
         >>> byte_count("1.5 MB"), byte_count("0")

@@ -118,13 +118,13 @@ class Console:
         """Print rows in aligned columns. On a terminal a line ends where the window does.
 
         Args:
-            rows: their cells.
-            right: the columns that are aligned to the right.
-            indent: what stands before each line.
-            bold: the rows that are headings.
-            spill: whether the last column, a text, goes below its row where hardly any of it has
+            rows: Their cells.
+            right: The columns that are aligned to the right.
+            indent: What stands before each line.
+            bold: The rows that are headings.
+            spill: Whether the last column, a text, goes below its row where hardly any of it has
                 room beside the others.
-            cut: the columns that are cut where not all has room, the widest first.
+            cut: The columns that are cut where not all has room, the widest first.
         """
         cells = [[shown(cell) for cell in row] for row in rows]
         if not cells:

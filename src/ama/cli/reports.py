@@ -48,9 +48,9 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: boo
     """Print flat rows in the form that was asked for, if one was; say whether it was.
 
     Args:
-        rows: their cells by column.
-        csv: as CSV, in full.
-        markdown: as a Markdown table.
+        rows: Their cells by column.
+        csv: As CSV, in full.
+        markdown: As a Markdown table.
     """
     if not (csv or markdown):
         return False
@@ -136,8 +136,8 @@ def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
     """Facts as `key = value` lines, those of one file together; at most so many, and how many more.
 
     Args:
-        facts: what is printed.
-        limit: how many; None for all.
+        facts: What is printed.
+        limit: How many; None for all.
     """
     # What people ask for first: single values before histories, and lists of tables last.
     ordered = sorted(facts, key=lambda fact: (_in_list(fact.key), isinstance(fact.value, tuple)))
@@ -158,8 +158,8 @@ def unread_text(unread: Unread, *, whose: bool = False) -> str:
     """What could not be read, on one line.
 
     Args:
-        unread: what is printed.
-        whose: also of a file, which asset it is in.
+        unread: What is printed.
+        whose: Also of a file, which asset it is in.
 
     Example:
         >>> from ama.catalog.unread import Unread
@@ -181,8 +181,8 @@ def unread_lines(unread: Sequence[Unread], limit: int | None) -> Iterable[str]:
     """What could not be read, line by line; at most so many lines, and how many more.
 
     Args:
-        unread: what is printed.
-        limit: how many; None for all.
+        unread: What is printed.
+        limit: How many; None for all.
     """
     some = unread if limit is None else beginning(unread, limit)
     yield from map(unread_text, some)
@@ -198,8 +198,8 @@ def print_comparison(comparison: Comparison, *, everything: bool) -> None:
     """Print what differs between assets, section by section.
 
     Args:
-        comparison: what to print.
-        everything: also what is the same.
+        comparison: What to print.
+        everything: Also what is the same.
     """
     two = len(comparison.assets) == 2
     header = ["", *(_short_name(asset.name, asset.aliases) for asset in comparison.assets)]

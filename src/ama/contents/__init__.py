@@ -1,6 +1,6 @@
 """What is inside files: lines of text, tensors; and what of it differs between two files.
 
-- **form**: how a file is read: as text, safetensors, HDF5, or as bytes only.
+- **form**: the way to read a file: as text, safetensors, HDF5, or as bytes only.
 - **tensor**: a named array in a file: its type, its shape, the hash of its values.
-- **piece**: the next bytes of a file that is read forward, verified as it streams by.
+- **piece**: the next bytes of a file, verified as they stream by.
 """

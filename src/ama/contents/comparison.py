@@ -1,4 +1,4 @@
-"""What differs between two files, by what is in them: lines, tensors, or only that they differ."""
+"""Differences between two files by their content: lines, tensors, or only that they differ."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ TensorChangeKind = Literal[
 ]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_HDF5_PLACES = (0, 512, 1024, 2048)  # behind whatever its writer put before it
+_HDF5_PLACES = (0, 512, 1024, 2048)  # behind anything that its writer put before it
 _HEAD = _HDF5_PLACES[-1] + len(_HDF5)
 
 
 @dataclass(frozen=True, slots=True)
 class TensorChange:
-    """A tensor that differs. The old side is None where it was added, the new where removed.
+    """A tensor that differs. The old side is None if it was added, the new one if removed.
 
-    `reshaped` goes before `retyped`, that before `changed`, and that before `renamed`: only the
-    counter in its name differs. `unknown` is one whose values can't be compared. `values` is how
-    many values differ, and `by` how much at most, where that is known.
+    Of several kinds, the first of `reshaped`, `retyped`, `changed` and `renamed` counts; `renamed`
+    means that only the counter in its name differs. `unknown` means that its values can't be
+    compared. `values` is how many values differ, and `by` by how much at most, where known.
     """
 
     kind: TensorChangeKind
@@ -40,11 +40,11 @@ class TensorChange:
 
 @dataclass(frozen=True, slots=True)
 class ContentDiff:
-    """What differs in the content of two files.
+    """The differences between the contents of two files.
 
-    `form` is what both are, else "binary". `hunks` are the lines that differ of texts, `tensors`
-    those of files of tensors, `same` how many tensors don't. `note` says why there is no more to be
-    said, or what else differs.
+    `form` is that of both, else "binary". `hunks` are the differing lines of texts, `tensors` the
+    differing tensors, `same` the number of equal ones. `note` says why there is no more to say, or
+    what else differs.
     """
 
     form: Form
@@ -56,9 +56,9 @@ class ContentDiff:
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """A path that differs, and how its content does.
+    """A path that differs, with the differences of its content.
 
-    `content` is None where it doesn't differ: only its mode does, or the other side has the same
+    `content` is None if it doesn't differ: only the mode does, or the other side has the same
     content under the names in `elsewhere`.
     """
 
@@ -68,7 +68,7 @@ class FileDiff:
 
 
 def form_of(file: Pieces) -> Form | None:
-    r"""Return what a file seems to be by its beginning, of which nothing is read; None: a text?
+    r"""Return a file's form by its beginning, without reading; None: perhaps a text.
 
     Example:
         >>> form_of(Pieces([b"\x89HDF\r\n\x1a\n", bytes(100)]))
@@ -84,11 +84,11 @@ def read_tensors(pieces: Iterable[bytes], *, digests: bool = False) -> tuple[Ten
     """List the tensors of a safetensors or HDF5 file; None for a file of another form.
 
     Args:
-        pieces: the file's bytes.
-        digests: whether tensors are hashed, where the format has the bytes of each in one place.
+        pieces: The file's bytes.
+        digests: Whether to hash tensors, if the format has each one's bytes in one place.
 
     Raises:
-        FormatError: it is broken, or h5py is not installed.
+        FormatError: The file is broken, or h5py is not installed.
 
     Example:
         >>> read_tensors([b"layers: [512]"]) is None
@@ -105,8 +105,8 @@ def compare_contents(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -
     r"""Compare the contents of two files.
 
     Args:
-        old: a file's bytes, in pieces of any size; None for no file.
-        new: those of the other one.
+        old: A file's bytes, in pieces of any size; None: no file.
+        new: The other file's bytes; None: no file.
 
     Example:
         >>> compare_contents([b"loss: 0.3\n"], [b"loss: 0.2\n"]).hunks[0].lines

@@ -1,7 +1,7 @@
-"""Tensors of HDF5 files, through h5py. It runs in a process of its own: see `isolated`.
+"""Tensors of HDF5 files, through h5py. It runs in a process of its own: see `hdf5_process`.
 
-Only hard links are followed, and no values are read that lie in other files: what a file says may
-not decide which others are opened.
+It follows only hard links, and reads no values from other files: a file must not decide which
+others are opened.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ama.system import fs
 
 _BLOCK = 16 * 1024 * 1024
 _LARGEST_CHUNK = 1024 * 1024 * 1024
-_DEFLATED = 1100  # no filter in use makes more of a byte; what is said to be larger isn't there
+_DEFLATED = 1100  # no filter in use shrinks data more; a larger claim is false
 _LONGEST_TEXT = 200
 
 Row = tuple[str, str, list[int] | None]  # name, type, shape
@@ -32,10 +32,10 @@ def answer(directory: str) -> None:
     """List the tensors of the files in a directory, and compare the values of those in both.
 
     Args:
-        directory: has `OLD` or `NEW` or both, and gets `ANSWER`: an object with `error`, or with
-            `old` and `new` (rows of name, type and shape) and `values`: by the new name of each
-            tensor of both, how many values differ and by how much at most (null where that has no
-            meaning); null where it can't be told, and nothing where none does.
+        directory: The directory with `OLD` or `NEW` or both. It gets `ANSWER`: an object with
+            `error`, or with `old` and `new` (rows of name, type and shape) and `values`: by the new
+            name of each tensor in both, how many values differ and by how much at most (null where
+            that has no meaning). It is null if unknown, and absent if none differs.
     """
     place = Path(directory)
     said: dict[str, object]
@@ -63,7 +63,7 @@ def _answer(old: Path, new: Path) -> dict[str, object]:
 
 
 def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield what hard links lead to, each group once: links may go round in circles."""
+    """Yield the datasets behind hard links, each group once: links may form circles."""
     seen = {_address(file)}
     waiting = [("", file["/"])]
     links = 0
@@ -90,7 +90,7 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
 def _is_hard(group: h5py.Group, name: str) -> bool:
     try:
         return isinstance(group.get(name, getlink=True), h5py.HardLink)
-    except TypeError:  # a link of a kind that its writer made up
+    except TypeError:  # a kind of link of its writer's own
         return False
 
 
@@ -108,8 +108,8 @@ def _row(name: str, dataset: h5py.Dataset) -> Row:
 
 
 def _shape(dataset: h5py.Dataset) -> tuple[int, ...] | None:
-    """Return a shape; None where there is none, or only the files know it that have the values."""
-    # Not by `is_virtual`, nor by `shape`: to ask for that opens those files.
+    """Return a shape; None if there is none, or only other files know it."""
+    # Don't ask `is_virtual` or `shape`: that opens those files.
     if dataset.id.get_create_plist().get_layout() == h5py.h5d.VIRTUAL:
         return None
     shape: tuple[int, ...] | None = dataset.shape
@@ -121,7 +121,7 @@ def _is_text(dtype: np.dtype[Any]) -> bool:
 
 
 def _compared(old: h5py.Dataset, new: h5py.Dataset) -> Values | None:
-    """Return how many values differ and by how much; None where that can't be told."""
+    """Return how many values differ and by how much; None if unknown."""
     try:
         shape, dtype = _shape(old), old.dtype
         if shape is None or shape != _shape(new) or dtype != new.dtype:
@@ -139,7 +139,7 @@ def _compared(old: h5py.Dataset, new: h5py.Dataset) -> Values | None:
 
 
 def _has_values(dataset: h5py.Dataset) -> bool:
-    """Whether values lie in this very file, as many as it says, so that they can be read."""
+    """Whether this very file has the values, as many as it claims, so that they can be read."""
     plan = dataset.id.get_create_plist()
     if plan.get_external_count():
         return False
@@ -150,7 +150,7 @@ def _has_values(dataset: h5py.Dataset) -> bool:
 
 
 def _blocks(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
-    """Cut a shape into blocks of at most so many values."""
+    """Cut a shape into blocks of at most `most` values."""
     if prod(shape) <= most:
         yield tuple(slice(0, size) for size in shape)
         return
@@ -164,9 +164,9 @@ def _blocks(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
 
 def _differing(old: np.ndarray[Any, Any], new: np.ndarray[Any, Any]) -> Values:
     kind = old.dtype.kind
-    if old.dtype.hasobject and not _is_text(old.dtype):  # what numpy has then are addresses
+    if old.dtype.hasobject and not _is_text(old.dtype):  # numpy has addresses then
         raise TypeError("values of such a type have no equality")
-    if kind not in "biufcOSU":  # records and the like: by their bytes
+    if kind not in "biufcOSU":  # compare records and the like by their bytes
         width = old.dtype.itemsize
         old, new = (
             np.frombuffer(each.tobytes(), np.uint8).reshape(-1, width) for each in (old, new)
@@ -189,8 +189,8 @@ def _differing(old: np.ndarray[Any, Any], new: np.ndarray[Any, Any]) -> Values:
 
 
 def _furthest(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
-    """Return how far apart two integers are at most."""
-    # Taken modulo their range, as unsigned numbers, differences don't overflow.
+    """Return the largest distance between two integers."""
+    # Modulo their range, as unsigned numbers, differences don't overflow.
     unsigned = np.dtype(f"u{a.dtype.itemsize}")
     larger, smaller = np.maximum(a, b), np.minimum(a, b)
     return int((larger.astype(unsigned) - smaller.astype(unsigned)).max())

@@ -1,5 +1,5 @@
-"""HDF5 files are read in a process of their own, which has limits: its library is large, written
-in C, and must not end ours, nor fill the memory, by what a hostile file says.
+"""A process of its own for HDF5 files, with limits: the library is large and written in C, and a
+hostile file must not let it end our process or fill the memory.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ama.errors import FormatError, StorageError, shown, storage_error
 from ama.system import disk, fs
 
 TIME_S = 60.0
-"""How long a file may take, and a second more for each `BYTES_PER_S` of it."""
+"""The seconds that a file may take, plus one for each `BYTES_PER_S` of it."""
 
 BYTES_PER_S = 20_000_000
 MEMORY = 8 * 1024**3
-"""The child's address space, in bytes. It uses little of that; numpy's threads reserve the rest."""
+"""The child's address space, in bytes. It uses little of it; numpy's threads reserve the rest."""
 
 OLD, NEW, ANSWER = "old.h5", "new.h5", "answer.json"
-"""The files in the directory that the child is given: what it reads, and what it writes."""
+"""The files in the child's directory: its input and its output."""
 
 _CHILD = """
 import sys
@@ -43,12 +43,14 @@ answer(directory)
 """
 
 Values = tuple[int | None, float | None] | None
-"""How many values differ, and by how much at most where that has a meaning; None: not known."""
+"""How many values differ, and by how much at most where that has a meaning; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The tensors of one or two files, and of those in both how their values differ, if they do."""
+    """The tensors of one or two files, and for those in both how their values differ, if they
+    do.
+    """
 
     old: tuple[Tensor, ...]
     new: tuple[Tensor, ...]
@@ -59,12 +61,12 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
     """List the tensors of one or two HDF5 files, and compare the values of those in both.
 
     Args:
-        old: a file's bytes, which are written to a temporary file first; None for none.
-        new: those of another one.
+        old: A file's bytes, which go to a temporary file first; None: no file.
+        new: The other file's bytes; None: no file.
 
     Raises:
-        FormatError: one of them is broken or exceeds the limits, or h5py is not installed.
-        StorageError: the temporary files could not be written.
+        FormatError: A file is broken or exceeds the limits, or h5py is not installed.
+        StorageError: A temporary file could not be written.
     """
     if find_spec("h5py") is None:
         raise FormatError(
@@ -82,7 +84,7 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """A directory for temporary files, which is gone afterwards."""
+    """Yield a directory for temporary files, and delete it afterwards."""
     try:
         made = tempfile.TemporaryDirectory(prefix="ama-", ignore_cleanup_errors=True)
     except OSError as error:

@@ -18,19 +18,19 @@ from ama.errors import FormatError, shown
 from ama.format.hashing import pieces_id
 
 MAX_TENSORS = 100_000
-"""A file that says it has more is taken for a broken one."""
+"""The most tensors of a file; with more it counts as broken."""
 
 MAX_NAME = 4096
-"""So many characters a tensor's name has at most."""
+"""The most characters of a tensor's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """A tensor of a file.
 
-    `dtype` is numpy's name of it where that has one. `shape` is None where it isn't known without
-    reading other files, and () for a single value. `digest` is the BLAKE3 hash of its bytes as they
-    lie in the file, where it was asked for and the format has them in one place.
+    `dtype` is numpy's name of the type, if it has one. `shape` is None if only other files know it,
+    and () for a single value. `digest` is the BLAKE3 hash of its bytes in the file, if asked for
+    and if the format has them in one place.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Tensor:
 
 
 def paired(old: Iterable[str], new: Iterable[str]) -> tuple[tuple[str | None, str | None], ...]:
-    """Say which tensors of two files are the same one, in the order of their names.
+    """Pair the tensors of two files, in the order of their names.
 
-    That is those of one name. Of the others, those whose names differ only in counters, in the
-    order of these: Keras calls a layer `dense`, the next one in the same process `dense_1`.
+    Equal names pair first. Of the others, those pair whose names differ only in counters, in the
+    counters' order: Keras calls a layer `dense`, and the next one in the same process `dense_1`.
 
     Args:
-        old: the names in one file.
-        new: those in the other.
+        old: The names in one file.
+        new: The names in the other.
 
     Returns:
-        The name in each file; None where it has no such tensor.
+        The name in each file; None if it has no such tensor.
 
     Example:
         >>> paired(["bias", "dense/kernel", "scale"], ["bias", "dense_4/kernel"])
@@ -73,7 +73,7 @@ _COUNTER = re.compile(r"_([0-9]+)(?=[/_]|\Z)")
 
 
 def _by_stem(names: Iterable[str]) -> dict[str, list[str]]:
-    """Group names that differ only in counters, in the order of these."""
+    """Group names that differ only in counters, in the counters' order."""
     groups: dict[str, list[str]] = {}
     for name in sorted(names, key=lambda name: (list(map(int, _COUNTER.findall(name))), name)):
         groups.setdefault(_COUNTER.sub("", name), []).append(name)
@@ -136,11 +136,11 @@ def read_safetensors(file: Pieces, *, digests: bool = False) -> tuple[Tensor, ..
     The file is read to its end: what is in it counts only once the whole is verified.
 
     Args:
-        file: the file, at its beginning.
-        digests: whether the tensors' bytes are hashed.
+        file: The file, at its beginning.
+        digests: Whether the tensors' bytes are hashed.
 
     Raises:
-        FormatError: it isn't one, or a broken one.
+        FormatError: It isn't one, or a broken one.
 
     Example:
         >>> header = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'

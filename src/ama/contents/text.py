@@ -1,4 +1,4 @@
-"""Text files: what is one, and how two of them differ line by line."""
+"""Text files: which files are text, and how two of them differ line by line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from math import isqrt
 
 MAX_TEXT = 16_000_000
-"""So many bytes of a file are read as text at most."""
+"""The most bytes of a file to read as text."""
 
 MAX_LINES = 1_000_000
-"""So many lines are compared at most."""
+"""The most lines to compare."""
 
 CONTEXT = 3
 NO_NEWLINE = "\\ No newline at end of file"
 
-# The order matters to none: no mark begins with another one.
+# The order doesn't matter: no mark begins with another.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -28,7 +28,7 @@ _MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A file's text, its line ends as they are; `complete` says whether this is all of it."""
+    """A file's text, with its line ends; `complete` says whether it is the whole text."""
 
     text: str
     encoding: str
@@ -37,11 +37,11 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that differ, with those around them.
+    """Differing lines, with those around them.
 
     Each of `lines` begins with a space (both have it), `-` (only the old text), `+` (only the new)
-    or a backslash (a remark, as in git). The starts count from 1, but are the line before where
-    there is none on that side.
+    or a backslash (a remark, as in git). Starts count from 1; where a side has no lines, its start
+    is the line before.
     """
 
     old_start: int
@@ -52,7 +52,7 @@ class Hunk:
 
     @property
     def header(self) -> str:
-        """The line above a hunk, as git writes it.
+        """Return the line above a hunk, as git writes it.
 
         Example:
             >>> Hunk(1, 2, 1, 1, ()).header
@@ -67,14 +67,14 @@ def _span(start: int, count: int) -> str:
 
 
 def read_text(pieces: Iterable[bytes], limit: int = MAX_TEXT) -> Text | None:
-    r"""Read a file as text, if it is one: UTF-8, or UTF-16 with a byte order mark, without NULs.
+    r"""Read a file as text, if it is text: UTF-8, or UTF-16 with a byte order mark, without NULs.
 
     Args:
-        pieces: its bytes, which are read no further than is needed.
-        limit: how many bytes are read; of a longer file the beginning is returned.
+        pieces: Its bytes; no more of them are read than needed.
+        limit: The most bytes to read; of a longer file, only the beginning is returned.
 
     Returns:
-        The text; None for what isn't text.
+        The text; None if the file is no text.
 
     Example:
         >>> read_text([b"loss: 0.3\n"])
@@ -107,7 +107,7 @@ def read_text(pieces: Iterable[bytes], limit: int = MAX_TEXT) -> Text | None:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Return a text's lines with their ends. As in git, only `\n` ends one.
+    r"""Return a text's lines with their ends. As in git, only `\n` ends a line.
 
     Example:
         >>> split_lines("a\r\n\fb")
@@ -119,7 +119,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def compare_lines(old: str, new: str) -> tuple[Hunk, ...] | None:
-    r"""Return how two texts differ, line by line; None where they have too many lines.
+    r"""Return how two texts differ, line by line; None if they have too many lines.
 
     Example:
         >>> compare_lines("a\nb\n", "a\nc")[0].lines
@@ -143,7 +143,7 @@ def _differing(old: Sequence[str], new: Sequence[str]) -> Iterator[Range]:
 
 
 def _grouped(ranges: Iterable[Range]) -> Iterator[list[Range]]:
-    """Put together what is so near that the lines around it meet."""
+    """Group ranges whose surrounding lines meet."""
     group: list[Range] = []
     for each in ranges:
         if group and each[0] - group[-1][1] > 2 * CONTEXT:
@@ -184,7 +184,7 @@ def _marked(sign: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 WORK = 4_000_000
-"""How many comparisons of lines are made at most beyond a few looks at each line: a second."""
+"""The most comparisons beyond a few looks at each line: about a second."""
 
 _ROUNDS = 8
 
@@ -192,25 +192,25 @@ Pair = tuple[int, int]
 
 
 class _Work:
-    """How much work is left; a single search may take half of it."""
+    """The work that is left; a single search may take half of it."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
 
 def common_lines(old: Sequence[str], new: Sequence[str], work: int = WORK) -> list[Pair]:
-    """Return the positions (old, new) of the lines that stay, in order.
+    """Return the positions (old, new) of the common lines, in order.
 
     Args:
-        old: the lines before.
-        new: the lines now.
-        work: how many comparisons may be made.
+        old: The old lines.
+        new: The new lines.
+        work: The most comparisons.
 
     Example:
         >>> common_lines(["a", "b", "c"], ["a", "c", "d"])
         [(0, 0), (2, 1)]
     """
-    numbers: dict[str, int] = {}  # long lines with the same beginning are compared only once
+    numbers: dict[str, int] = {}  # compare long lines with the same beginning only once
     before = [numbers.setdefault(line, len(numbers)) for line in old]
     now = [numbers.setdefault(line, len(numbers)) for line in new]
     return _common(before, now, _Work(work), _ROUNDS)
@@ -236,10 +236,10 @@ def _common(old: Sequence[int], new: Sequence[int], work: _Work, rounds: int) ->
 
 
 def _shortest(old: Sequence[int], new: Sequence[int], work: _Work) -> list[Pair] | None:
-    """Return the common lines of a shortest edit script; None where the work doesn't suffice."""
+    """Return the common lines of a shortest edit script; None if that takes too much work."""
     limit = max(work.left, 0) // 2
     most = min(len(old) + len(new), isqrt(2 * limit))
-    reach = [0] * (2 * most + 3)  # on each diagonal x - y, at its place `zero + x - y`: how far
+    reach = [0] * (2 * most + 3)  # on each diagonal x - y, at index `zero + x - y`: how far
     zero = most + 1
     trace = []
     spent = 0
@@ -266,7 +266,7 @@ def _shortest(old: Sequence[int], new: Sequence[int], work: _Work) -> list[Pair]
 
 
 def _way_back(x: int, y: int, trace: list[list[int]]) -> list[Pair]:
-    """Return the common lines on the way from the end of both to their beginning, in order."""
+    """Return the common lines on the way back from the end of both texts, in order."""
     pairs = []
     for edits in range(len(trace) - 1, 0, -1):
         reach, zero = trace[edits], edits + 1
@@ -286,7 +286,7 @@ def _way_back(x: int, y: int, trace: list[list[int]]) -> list[Pair]:
 def _between_anchors(
     old: Sequence[int], new: Sequence[int], work: _Work, rounds: int
 ) -> list[Pair]:
-    """Return what is common between (and with) the lines that both sides have exactly once."""
+    """Return the common lines between (and with) the lines that both sides have exactly once."""
     anchors = _anchors(old, new) if rounds else []
     if not anchors:
         return []
@@ -309,7 +309,7 @@ def _anchors(old: Sequence[int], new: Sequence[int]) -> list[Pair]:
         (x, places[line]) for x, line in enumerate(old) if in_old[line] == 1 and line in places
     ]
     ends: list[int] = []  # the least `y` at which a run of each length ends
-    last: list[int] = []  # and the pair that it is
+    last: list[int] = []  # and the pair that ends there
     before = []
     for number, (_, y) in enumerate(pairs):
         length = bisect_left(ends, y)
@@ -325,10 +325,10 @@ def _anchors(old: Sequence[int], new: Sequence[int]) -> list[Pair]:
 
 
 class Pieces:
-    """What reads exact numbers of bytes from an iterator of pieces of any size.
+    """A reader of exact numbers of bytes, over an iterator of pieces of any size.
 
     Args:
-        pieces: the file's bytes in order, such as `Asset.open` yields them.
+        pieces: The file's bytes in order, as `Asset.open` yields them.
 
     Example:
         >>> file = Pieces([b"head", b"er and", b" rest"])
@@ -342,10 +342,10 @@ class Pieces:
         self._pieces = iter(pieces)
         self._next = b""
         self.position = 0
-        """How many bytes were read."""
+        """The number of bytes read."""
 
     def peek(self, size: int) -> bytes:
-        """Return the next bytes without reading them; fewer only where the file ends."""
+        """Return the next bytes without reading them; fewer only at the end of the file."""
         parts, have = [self._next], len(self._next)
         while have < size and (piece := next(self._pieces, None)) is not None:
             parts.append(piece)
@@ -354,11 +354,11 @@ class Pieces:
         return self._next[:size]
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes; fewer only where the file ends."""
+        """Return the next bytes; fewer only at the end of the file."""
         return b"".join(self.upto(size))
 
     def upto(self, size: int) -> Iterator[bytes]:
-        """Yield the next bytes in pieces; fewer only where the file ends."""
+        """Yield the next bytes in pieces; fewer only at the end of the file."""
         while size:
             piece = self._next or next(self._pieces, None)
             if piece is None:
@@ -369,7 +369,7 @@ class Pieces:
             yield taken
 
     def rest(self) -> Iterator[bytes]:
-        """Yield all that is left, in pieces."""
+        """Yield the rest in pieces."""
         if self._next:
             yield from self.upto(len(self._next))
         for piece in self._pieces:
@@ -377,7 +377,7 @@ class Pieces:
             yield piece
 
     def drain(self) -> int:
-        """Read to the end, by which the whole is verified; return the file's size in bytes."""
+        """Read to the end, which verifies the whole; return the file's size in bytes."""
         for _ in self.rest():
             pass
         return self.position

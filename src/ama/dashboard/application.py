@@ -58,10 +58,10 @@ def application(
     """Return the dashboard of a store as an ASGI application.
 
     Args:
-        store: the store.
-        questions: asks it; made by default.
-        token: what must be known to ask; None: nothing.
-        hosts: by which names it may be asked; None: any.
+        store: The store.
+        questions: Asks it; made by default.
+        token: What must be known to ask; None: nothing.
+        hosts: By which names it may be asked; None: any.
 
     Example:
         >>> import ama
@@ -73,7 +73,7 @@ def application(
 
 
 class _Dashboard:
-    """Answers requests about one store."""
+    """The answers to requests about one store."""
 
     def __init__(self, store: Store, questions: Questions) -> None:
         self._questions = questions
@@ -169,7 +169,7 @@ class _Dashboard:
         try:
             number = questions.number()
         except StorageError:
-            raise  # each of the page's parts has failed, and says so in another way
+            raise  # each part of the page has failed, and says so differently
         except AmaError:  # a damaged log: there is nothing newer to wait for
             pass
         page = make(store, questions)
@@ -192,8 +192,8 @@ class _Dashboard:
             "etag": f'"{file.id}"',
         }
         pieces = iter(()) if request.method == "HEAD" else _begun(asset.open(file.path))
-        # Damage that is found on the way ends the connection before all the bytes that were
-        # announced: no browser takes that for the whole file.
+        # Damage found on the way ends the connection before all announced bytes: no browser takes
+        # that for the whole file.
         return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
 
     def _image(self, request: Request) -> Response:
@@ -211,13 +211,13 @@ class _Dashboard:
         return asset, asset_views.file_of_asset(asset, request.path_params["path"])
 
     async def _hash(self, request: Request) -> Response:
-        """Return the hash of what is sent, of which nothing is kept."""
+        """Return the hash of the request's body, without keeping any of it."""
         hasher = Hasher()
         async for piece in request.stream():
             hasher.update(piece)
         return JSONResponse({"hash": hasher.digest().hex()})
 
-    # What pages need
+    # Page resources
 
     def _changes(self, request: Request) -> Response:
         _, questions = self._now()
@@ -230,7 +230,7 @@ class _Dashboard:
         kept = {"cache-control": "no-cache"}
         return Response(static_file(name), media_type=ASSETS[name], headers=kept)
 
-    # What goes wrong
+    # Errors
 
     def _failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, AmaError)
@@ -251,7 +251,7 @@ class _Dashboard:
         return None
 
     def _cause(self, error: AmaError) -> AmaError:
-        """Return why a page failed: where the store is away, what is in it seems to be damaged."""
+        """Return why a page failed: if the store is away, its content only seems to be damaged."""
         if isinstance(error, StorageError | NotFound | InvalidInput):
             return error
         try:
@@ -304,7 +304,7 @@ def _itself(path: str) -> str:
 
 
 def _begun(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read the first piece, so that what is damaged there is told by a page."""
+    """Read the first piece, so that a page reports damage there."""
     first = next(pieces, b"")
     return iterate_in_threadpool(chain([first], pieces))
 
@@ -314,7 +314,7 @@ PORT = 8640
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A dashboard that is about to be served: where, and the token that it demands, if any."""
+    """A dashboard about to be served: its place, and the token that it demands, if any."""
 
     url: str
     token: str | None
@@ -323,11 +323,11 @@ class Serving:
 
     @property
     def address(self) -> str:
-        """What is opened in a browser."""
+        """Return the address to open in a browser."""
         return f"{self.url}?token={self.token}" if self.token else self.url
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._socket.close()
 
     def run(self) -> None:
@@ -336,7 +336,7 @@ class Serving:
             self._app,
             log_level="error",
             access_log=False,
-            use_colors=False,  # else it asks a stream, and there may be none
+            use_colors=False,  # otherwise it asks a stream, and there may be none
             server_header=False,
             lifespan="off",
             proxy_headers=False,
@@ -352,16 +352,16 @@ def serve(
     port: int = PORT,
     progress: Progress = NO_PROGRESS,
 ) -> Serving:
-    """Take the port that a dashboard is to be served at, and read what its first page asks for.
+    """Take the port of a dashboard, and read what its first page needs.
 
     Args:
-        store: the store.
-        host: the address that it listens on. Beyond this machine it demands a token.
-        port: the port; 0 for any that is free.
-        progress: is told of the reading that a store needs that was not asked before.
+        store: The store.
+        host: The address to listen on. Beyond this machine, the dashboard demands a token.
+        port: The port; 0: any free one.
+        progress: The progress of reading a store for the first time.
 
     Raises:
-        StorageError: it can't listen there.
+        StorageError: It can't listen there.
     """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -389,7 +389,7 @@ def serve(
 
 
 def _listen(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
-    # Named as TCP, it is taken for that: what is sent in two pieces isn't held back 40 ms.
+    # Named as TCP, so that two pieces are not held back 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -411,18 +411,18 @@ def _is_loopback(address: object) -> bool:
 Answer = TypeVar("Answer")
 
 PATIENCE = 3.0
-"""Seconds that a page waits for a store."""
+"""The seconds that a page waits for a store."""
 
 
 class Reaching(Generic[Answer]):
-    """Asks a store something, and waits for the answer only so long.
+    """A question to a store, with a limit on the wait for the answer.
 
-    One question is under way at a time, for all who wait. It goes on behind them, so that who asks
-    next learns what came of it.
+    One question is open at a time, for all who wait. It goes on behind them, so that the next
+    caller gets its answer.
 
     Args:
-        ask: asks the store.
-        url: where it is.
+        ask: A function that asks the store.
+        url: The store's URL.
 
     Example:
         >>> Reaching(lambda: 7, "store").answer()
@@ -437,20 +437,20 @@ class Reaching(Generic[Answer]):
         self._since = 0.0
 
     def answer(self) -> Answer:
-        """Return what the store answers.
+        """Return the store's answer.
 
         Raises:
-            StorageError: it can't be reached, or hasn't answered yet.
-            IntegrityError: what it says is damaged.
+            StorageError: It can't be reached, or hasn't answered yet.
+            IntegrityError: The answer is damaged.
         """
         with self._starting:
             if self._asked is None or self._asked.done():
                 self._asked, self._since = Future(), time.monotonic()
-                # One that never ends is no reason for the process not to.
+                # A question that never ends must not keep the process alive.
                 try:
                     start(Thread(target=self._settle, args=(self._asked,), daemon=True))
                 except StorageError:
-                    self._asked = None  # else it would be waited for
+                    self._asked = None  # otherwise the next caller would wait for it
                     raise
             asked, since = self._asked, self._since
         try:

@@ -22,7 +22,7 @@ from ama.store import Store
 from ama.values import AliasMove, File
 
 NEAR, FAR = 9, 60
-"""So many assets in either direction are drawn on an asset's page, and in the large picture."""
+"""The most assets in either direction on an asset's page, and in the large picture."""
 
 MOST_FILES = 500
 MOST_FACTS = 80
@@ -34,12 +34,14 @@ Place = tuple[str | int, ...]
 """The parts of a page's path."""
 
 Placing = Callable[[File], Place | None]
-"""Returns where the page of a file is; None where there is none."""
+"""Returns the place of a file's page; None if it has none."""
 
 
 @dataclass(slots=True)
 class Folder:
-    """A directory of an asset: its name, the files right in it, the directories, and all it has."""
+    """A directory of an asset: its name, its own files, its directories, and the total of all
+    files.
+    """
 
     name: str
     files: list[File] = field(default_factory=list)
@@ -69,16 +71,16 @@ def asset_page(
     """Return the page of an asset.
 
     Args:
-        store: the store.
-        questions: asks it.
-        name: the class.
-        number: the asset's number.
-        link: returns where a page is, by its path; None where there is none.
-        place: returns where the pages of its files are; by default those that are served.
-        enlarged: whether its lineage has a page of its own.
+        store: The store.
+        questions: Asks it.
+        name: The class.
+        number: The asset's number.
+        link: Returns where a page is, by its path; None where there is none.
+        place: Returns where the pages of its files are; by default those that are served.
+        enlarged: Whether its lineage has a page of its own.
 
     Raises:
-        NotFound: there is none.
+        NotFound: There is no such asset.
     """
 
     def served(file: File) -> Place:
@@ -125,18 +127,18 @@ def lineage_page(store: Store, questions: Questions, name: str, number: int, lin
 def file_page(
     store: Store, questions: Questions, name: str, number: int, path: str, previews: Previews
 ) -> Page:
-    """Return the page of a file: what is shown of it, and how to get it.
+    """Return the page of a file: its preview, and how to get it.
 
     Args:
-        store: the store.
-        questions: asks it.
-        name: the class.
-        number: the asset's number.
-        path: the file's path in it.
-        previews: those that were made before.
+        store: The store.
+        questions: Asks it.
+        name: The class.
+        number: The asset's number.
+        path: The file's path in it.
+        previews: Those that were made before.
 
     Raises:
-        NotFound: the asset has no such file.
+        NotFound: The asset has no such file.
     """
     line = questions.line(name, number)
     asset = store.resolve(f"{name}/{number}")
@@ -163,21 +165,21 @@ def file_page(
 
 
 def file_of_asset(asset: Asset, path: str) -> File:
-    """Return a file of an asset by its very path: there is no other way to it.
+    """Return the file at an exact path of an asset; no other spelling leads to it.
 
     Raises:
-        NotFound: the asset has no such file; the hint has the nearest.
+        NotFound: The asset has no such file; the hint has suggestions.
     """
     found = asset.file(path)
-    if found.path != path:  # written in another way, such as with a slash at its end
+    if found.path != path:  # another spelling, such as with a slash at its end
         raise NotFound(f"{asset.info.name} has no file {shown(path)}")
     return found
 
 
 def _before(history: Sequence[AssetLine], neighbour: AssetLine | None) -> int | None:
-    """Return the number of what an asset comes from, if that is there, else of the one before it.
+    """Return the number of an asset's parent, if that is there, else of the asset before it.
 
-    They differ where it was made of an older one than the newest.
+    They differ if it was made from an older asset than the newest.
     """
     if history and history[0].status != "deleted":
         return history[0].number
@@ -188,7 +190,7 @@ def _facts(summary: Summary) -> list[Facts]:
     groups = []
     for role, title in ROLES.items():
         facts = [fact for fact in summary.facts if fact.role == role]
-        # What is one number comes before histories.
+        # Single numbers come before histories.
         facts.sort(key=lambda fact: role == "metric" and isinstance(fact.value, tuple))
         if facts:
             left = max(0, len(facts) - MOST_FACTS)
@@ -197,7 +199,7 @@ def _facts(summary: Summary) -> list[Facts]:
 
 
 def _folder(files: Iterable[File], place: Placing) -> tuple[Folder, int, dict[str, Place]]:
-    """Return files as a tree, how many of them are left out, and where which have a page."""
+    """Return files as a tree, how many are left out, and the places of those with a page."""
     top = Folder("")
     every = list(files)
     for file in every:
@@ -206,7 +208,7 @@ def _folder(files: Iterable[File], place: Placing) -> tuple[Folder, int, dict[st
     for file in every[:MOST_FILES]:
         *above, _ = file.path.split("/")
         if len(above) > MOST_DEPTH:
-            # Deeper than anybody opens: the rest of the way is one name.
+            # Deeper than anybody opens: the rest of the path is one name.
             above = [*above[:MOST_DEPTH], "/".join(above[MOST_DEPTH:])]
         here = top
         for part in above:
@@ -252,7 +254,7 @@ def _drawn(lineage: Lineage, link: Link) -> Markup:
 
 def _commands(store: Store, line: AssetLine) -> tuple[tuple[str, str], ...]:
     name = f"{line.class_name}/{line.number}"
-    # By its alias, it is the same in each place where it is read; the number is a store's own.
+    # Its alias means the same in each store; the number is a store's own.
     alias = f" --alias {line.aliases[0]}" if line.aliases else ""
     by = f"{line.class_name}{alias}" if alias else name
     url = store.url

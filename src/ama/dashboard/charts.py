@@ -1,6 +1,6 @@
-"""Charts as SVG, drawn on the server: numbers over the assets of a class, histories of metrics.
+"""Charts as SVG, drawn on the server: numbers of a class's assets, histories of metrics.
 
-Colours come from the page's style sheet, by classes. What is drawn is also said in words.
+Colours come from the page's style sheet, by classes. Words describe each chart too.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Point = tuple[float, float]
 WIDE, HIGH = 760.0, 170.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 14.0, 12.0, 28.0
 MOST_POINTS = 600
-"""More points than there are places for them: of each place, the least and the most are drawn."""
+"""The places of a chart: of more points, the least and the most in each place are drawn."""
 
 MOST_LINKS = 200
 COLOURS = 6
-"""So many lines have colours of their own: `.c0` and on."""
+"""The number of lines with a colour of their own: `.c0` and on."""
 
 
 def number_text(value: float) -> str:
-    """Return a number as a chart and a table show it.
+    """Return a number as charts and tables show it.
 
     Example:
         >>> number_text(0.30000000000000004), number_text(12.0), number_text(1e-9)
@@ -39,9 +39,9 @@ def scatter(
     """Return a chart of one number over the assets of a class.
 
     Args:
-        points: the number of each asset, in order, and its value.
-        name: what the number is.
-        href: where a point leads, if anywhere, by the asset's number.
+        points: The number of each asset, in order, and its value.
+        name: The name of the number.
+        href: The address of a point, if any, by the asset's number.
 
     Example:
         >>> 'role="img"' in scatter([(1, 0.5), (2, 0.4)], "loss")
@@ -68,8 +68,8 @@ def lines(histories: Mapping[str, Sequence[float]], name: str) -> str:
     """Return a chart of the histories of one metric: a line for each asset.
 
     Args:
-        histories: by the asset's name, its values in order.
-        name: the metric.
+        histories: The values of each asset in order, by the asset's name.
+        name: The metric.
 
     Example:
         >>> lines({"models/1": [0.9, 0.4], "models/2": [0.8, 0.3]}, "loss").count("<polyline")
@@ -93,7 +93,7 @@ def lines(histories: Mapping[str, Sequence[float]], name: str) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return a history as a small line beside a text, which says what it shows.
+    """Return a history as a small line, for beside a text that describes it.
 
     Example:
         >>> sparkline([3, 2, 1]).startswith("<svg")
@@ -113,7 +113,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """Return at most so many of some points, with the least and the most of each place.
+    """Return at most `most` of some points, with the least and the most of each place.
 
     Example:
         >>> len(thinned([(x, x % 7) for x in range(10_000)], 100)) <= 100
@@ -131,7 +131,7 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 
 class _Plot:
-    """Where points lie in a chart."""
+    """The places of points in a chart."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         xs = [x for x, _ in points] or [0.0, 1.0]

@@ -23,19 +23,19 @@ from ama.store import Store
 
 MOST_ROWS = 400
 MOST_TEXTS = 12
-"""So many texts are compared line by line on one page."""
+"""The most texts to compare line by line on one page."""
 
 SMALL = 128 * 1024
-"""A larger file is compared only when it is asked for."""
+"""The size from which a file is compared only on request."""
 
 LARGE = 256_000_000
-"""A file of more bytes isn't compared here: it would keep the server busy for too long."""
+"""The largest file to compare here, in bytes: a larger one would keep the server busy too long."""
 
 SECONDS = 3.0
-"""After so long no further file is compared that wasn't asked for."""
+"""The seconds after which no further file is compared without a request."""
 
 PATIENCE = 10.0
-"""Seconds that a large file waits for another one to be compared."""
+"""The seconds that a large file waits for the comparison of another one."""
 
 MOST_LINES = 300
 MOST_TITLED = 3
@@ -45,7 +45,7 @@ MOST_CHARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """What differs within a file: its lines, or tensors; how many of these are left out."""
+    """The differences within a file, in lines or tensors, and how many are left out."""
 
     diff: FileDiff
     lines: tuple[tuple[str, str], ...] = ()
@@ -55,17 +55,17 @@ class Within:
 
 @dataclass(frozen=True, slots=True)
 class WithinFiles:
-    """What differs within files, and how many more small ones were not compared."""
+    """The differences within files, and how many more small ones were not compared."""
 
     files: tuple[Within, ...] = ()
     left_out: int = 0
 
 
 class Comparing:
-    """Compares the contents of files for a page; large ones one after another.
+    """A comparison of files' contents for pages; large ones one after another.
 
     Args:
-        url: the store's.
+        url: The store's URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -73,16 +73,16 @@ class Comparing:
         self._alone = Lock()
 
     def within(self, pair: Sequence[Asset], rows: Sequence[FileRow], wanted: str) -> WithinFiles:
-        """Return what differs within small files that both have, and within the one asked for.
+        """Return the differences within small files that both have, and within the requested one.
 
         Args:
-            pair: the assets.
-            rows: the files in which they differ.
-            wanted: the path that is asked for; empty: none.
+            pair: The assets.
+            rows: The files that differ.
+            wanted: The requested path; empty: none.
 
         Raises:
-            Conflict: other large files are being compared.
-            IntegrityError: a file is damaged.
+            Conflict: Other large files are being compared.
+            IntegrityError: A file is damaged.
         """
         both = {
             row.path: max(file.size for file in row.files if file is not None)
@@ -111,10 +111,10 @@ class Comparing:
 
     @contextmanager
     def one_at_a_time(self) -> Iterator[None]:
-        """While this lasts, no other large file is compared.
+        """Hold the turn of comparing a large file, while the context lasts.
 
         Raises:
-            Conflict: another one is, and for longer than one waits.
+            Conflict: Another comparison takes longer than the limit.
         """
         if not self._alone.acquire(timeout=PATIENCE):
             raise Conflict(
@@ -142,7 +142,7 @@ def _compared_contents(pair: Sequence[Asset], paths: Sequence[str]) -> Iterator[
 
 
 def compare_page(store: Store, asked: Asked, comparing: Comparing) -> Page:
-    """Return the comparison of the assets that an address names."""
+    """Return the comparison of the assets in an address."""
     names = asked.all("a", MOST_COMPARED + 1)
     content: dict[str, object] = {
         "names": names[:MOST_COMPARED],

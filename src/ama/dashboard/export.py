@@ -1,7 +1,7 @@
 """The dashboard as files: the same pages, to put in a bucket or on any web server.
 
-What takes a server is left out: comparisons of one's choice, and files that are dropped on a page.
-Words are searched in the browser, and each asset has a comparison with the one that it comes from.
+Features that need a server are left out: comparisons by choice, and files dropped on a page. Words
+are searched in the browser, and each asset has a comparison with its parent.
 """
 
 from __future__ import annotations
@@ -44,22 +44,23 @@ from ama.system.progress import NO_PROGRESS, Progress
 from ama.values import File
 
 MOST_FILES = 40
-"""Of each asset, so many files have a page, and those that another one's page is about."""
+"""The files of each asset with a page, beside those that another asset's page is about."""
 
 MOST_HOLDERS = 50
 MOST_LINEAGES = 50
-"""Of each class the lineage of so many assets, the newest, has a page of its own."""
+"""The newest assets of each class with a page for their lineage."""
 
 MAX_IMAGE = 1_000_000
-"""Images up to so many bytes are shown, also where no files are copied."""
+"""The largest image to show, in bytes, even where no files are copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export did: how many pages and files there are, and how many changed or are gone.
+    """The result of an export: how many pages and files there are, and how many changed or are
+    gone.
 
-    `files` are files of assets that can be downloaded; `changed` and `removed` count whatever is in
-    the directory.
+    `files` are downloadable files of assets; `changed` and `removed` count everything in the
+    directory.
     """
 
     pages: int
@@ -70,7 +71,7 @@ class Exported:
 
 @dataclass(slots=True)
 class _Content:
-    """A file that has a page: where it is, and the assets that hold it."""
+    """A file with a page: its place, and the assets that have it."""
 
     file: File
     holders: list[tuple[str, int, str]] = field(default_factory=list)
@@ -84,19 +85,19 @@ def export(
     files: int = 0,
     progress: Progress = NO_PROGRESS,
 ) -> Exported:
-    """Write the pages about a store into a directory, or bring those up to date that are there.
+    """Write the pages about a store into a directory, or update those that are there.
 
     Args:
-        store: the store.
-        directory: where to: new, empty, or written by an earlier export of the store.
-        files: files up to so many bytes can be downloaded from the pages.
-        progress: is told of the bytes of the pages.
+        store: The store.
+        directory: The directory: new, empty, or written by an earlier export of the store.
+        files: The largest file to offer for download, in bytes.
+        progress: The progress of the bytes of the pages.
 
     Raises:
-        InvalidInput: no directory is named.
-        AlreadyExists: there is something else in it.
-        Conflict: another export is writing into it.
-        StorageError: the store can't be read, or the directory can't be written.
+        InvalidInput: No directory is named.
+        AlreadyExists: The directory has other files in it.
+        Conflict: Another export is writing into it.
+        StorageError: The store can't be read, or the directory can't be written.
 
     Example:
         >>> import ama
@@ -120,7 +121,7 @@ def export(
 
 
 class _Export:
-    """Writes one page after another."""
+    """One export, page after page."""
 
     def __init__(
         self,
@@ -171,14 +172,14 @@ class _Export:
         self.pages += 1
 
     def _kept(self, path: str, mark: str) -> bool:
-        """Whether a page is there already that was made from the same."""
+        """Whether a page made from the same facts is there already."""
         if not self._site.keep(self._links.file_of(path), mark):
             return False
         self.pages += 1
         return True
 
     def _mark(self, *made_from: object) -> str:
-        """Return a text that a page bears which rests on this only, and on what never changes."""
+        """Return a mark for a page that depends only on this, and on what never changes."""
         told = [self._maker, self._store.url, sorted(self._links.twins), *made_from]
         return blob_id(json.dumps(told).encode()).hex()[:32]
 
@@ -223,13 +224,15 @@ class _Export:
         asked = Asked({"a": [f"{each.class_name}/{each.number}" for each in (old, new)]})
         page = compare_page(self._store, asked, self._comparing)
         found = page.content["found"]
-        # What is damaged or elsewhere may be back next time; what no one can read will not be.
+        # What is damaged or elsewhere may be back next time; what no one can read will not.
         whole = found is not None and all(each.file for each in found["unread"])
         whole = whole and found["within"].error is None
         self._write(here, page, mark if whole else "")
 
     def _places(self, name: str, number: int) -> asset_views.Placing:
-        """Return what notes the files of an asset that have a page, and says where that is."""
+        """Return a function that notes the files of an asset with a page, and returns the
+        places.
+        """
         left = iter(range(MOST_FILES))
 
         def place(file: File) -> asset_views.Place | None:
@@ -247,7 +250,7 @@ class _Export:
     def _file(self, content: _Content) -> None:
         name, number, path = content.holders[0]
         here = path_to("files", f"{content.file.id[:DIGITS]}.html")
-        # By this name no server sends it as something that a browser would run.
+        # No server sends a file of this name as something that a browser would run.
         download = self._copied(content, ".bin", self._most)
         self.files += download is not None
         status = self._statuses[name, number]
@@ -260,7 +263,7 @@ class _Export:
         preview = page.content["preview"].value
         image = None
         if preview is not None and preview.form == "image":
-            # Named by what it is, and not as it is called, so that it can be nothing else.
+            # Its name says only its type, so that a browser can take it for nothing else.
             image = self._copied(content, preview.text.replace("image/", "."), MAX_IMAGE)
             self.files += image is not None and download is None
         own = {
@@ -274,7 +277,7 @@ class _Export:
         self._write(here, page, mark if whole else "")
 
     def _copied(self, content: _Content, ending: str, most: int) -> asset_views.Place | None:
-        """Copy a file, unless it is too large or damaged; return where it is."""
+        """Copy a file, unless it is too large or damaged; return its place."""
         if content.file.kind == "symlink" or content.file.size > most:
             return None
         name, number, path = content.holders[0]
@@ -288,7 +291,7 @@ class _Export:
 
 
 def _maker() -> str:
-    """Return what differs wherever pages are made in another way."""
+    """Return a text that changes whenever pages are made differently."""
     paths = sorted(Path(__file__).parent.rglob("*.*"))
     sources = [path.read_bytes() for path in paths if path.suffix in (".py", ".html")]
     return blob_id(b"".join(sources)).hex()
@@ -309,21 +312,21 @@ def _equal_but_for_case(names: Iterable[str]) -> list[str]:
 
 MOST_ASSET_BYTES = 4_000_000
 MOST_SAID_BYTES = 4_000_000
-"""A phone has to read it all: of more assets, and of more that they say, the newest are in it."""
+"""The largest index, because a phone has to read it all: the newest assets are in it."""
 
 MOST_INDEXED = 50_000
 MOST_SAID = 60
-"""So much of what one asset says is in it, metrics and parameters first."""
+"""The most text of one asset in it, metrics and parameters first."""
 
 DIGITS = 20
-"""Files are known by so many digits of their hashes."""
+"""The digits of a file's hash in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A script that defines one constant, and what is in it.
+    """A script that defines one constant, and the counts of its content.
 
-    `unsaid` is how many of the assets say more than there was room for.
+    `unsaid` is how many of the assets have more facts than there is room for.
     """
 
     script: str
@@ -335,7 +338,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An asset: what is told of it, and what it says."""
+    """An asset with its texts and facts."""
 
     line: AssetLine
     directory: str
@@ -344,7 +347,7 @@ class _Entry:
 
 
 class SearchIndex:
-    """Collects what can be searched.
+    """A collection of everything that can be searched.
 
     Example:
         >>> index = SearchIndex()
@@ -362,17 +365,17 @@ class SearchIndex:
         """Add an asset.
 
         Args:
-            line: what is told of it.
-            facts: what it says.
-            directory: where the site has the pages of its class.
+            line: The asset.
+            facts: Its facts.
+            directory: The site's directory for pages of its class.
         """
         chosen = sorted(facts, key=_place)[:MOST_SAID]
-        # Most assets of a class say much the same: each text is kept once.
+        # Most assets of a class say much the same: keep each text once.
         said = tuple(self._known.setdefault(text, text) for text in map(_text, chosen))
         self._entries.append(_Entry(line, directory, said, len(chosen) == len(facts)))
 
     def add_file(self, digest: str) -> None:
-        """Add a file that has a page, by its hash in hex digits."""
+        """Add a file with a page, by its hash in hex digits."""
         self._files.append(digest[:DIGITS])
 
     def made(self) -> Index:
@@ -421,7 +424,7 @@ class SearchIndex:
 
 
 def _place(fact: Fact) -> tuple[bool, int, bool]:
-    """Metadata comes first, which somebody has written by hand; histories come last of a role."""
+    """Return the order of a fact: metadata first, a person wrote it; histories last in a role."""
     return bool(fact.file), list(ROLES).index(fact.role), isinstance(fact.value, tuple)
 
 

@@ -1,4 +1,4 @@
-"""Previews: what of a file a page shows. Nothing of it is run, and little of a huge one is read."""
+"""Previews of files on pages. Nothing of a file runs, and little of a huge one is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_LINE = 2_000
 MAX_ROWS, MAX_CELLS, MAX_CELL = 100, 30, 120
 MAX_TENSORS = 500
 MAX_HDF5 = 512 * 1024 * 1024
-"""An HDF5 file is read whole for a list of its tensors: of a larger one there is none."""
+"""The largest HDF5 file to list, in bytes: it is read whole for that."""
 
 MOST_KEPT = 64
 MAX_IMAGE = 16 * 1024 * 1024
@@ -41,7 +41,7 @@ _IMAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What is shown of a file, of an image its type; `note` says what isn't, and why."""
+    """The preview of a file; for an image, its type. `note` says what isn't shown, and why."""
 
     form: Form
     text: str = ""
@@ -63,15 +63,15 @@ def image_type(head: bytes) -> str | None:
 
 
 def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
-    r"""Return what is shown of a file.
+    r"""Return the preview of a file.
 
     Args:
-        file: the file.
-        open_file: yields its bytes in pieces.
+        file: The file.
+        open_file: A function that yields its bytes in pieces.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: its form is broken.
+        IntegrityError: The file is damaged.
+        FormatError: The file's form is broken.
 
     Example:
         >>> file = File("a.csv", "file", "0" * 64, 8)
@@ -107,7 +107,7 @@ def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
 
 
 class Previews:
-    """Previews that were made: a file's id says what is in it, so each stays true.
+    """The previews made so far: a file's id determines its content, so each stays true.
 
     Example:
         >>> file = File("a.txt", "file", "0" * 64, 1)
@@ -121,13 +121,13 @@ class Previews:
         self._making = Lock()
 
     def of(self, file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
-        """Return what is shown of a file; see `preview`."""
+        """Return the preview of a file; see `preview`."""
         key = file.id, file.kind, posixpath.splitext(file.path)[1]
         found = self._made.get(key)
         if found is not None:
             return found
         # One after another: a huge file is copied to the disk for it, and many at once would fill
-        # that.
+        # the disk.
         with self._making:
             found = self._made.get(key)
             if found is None:
@@ -157,7 +157,7 @@ def _table(text: str, separator: str, note: str) -> Preview:
     shown, below = found[: MAX_ROWS + 1], len(found) - 1  # of a head, and the rows below it
     cut = [note] if note else []
     if below > MAX_ROWS:
-        # What was not read has nobody knows how many, and the last that was read may be cut.
+        # An incomplete file has an unknown number of rows, and the last one read may be cut.
         known = f"more than {below - 1:,}" if note else f"{below:,}"
         cut = [f"the first {MAX_ROWS:,} of {known} rows"]
     if any(len(row) > MAX_CELLS for row in shown):
@@ -184,13 +184,13 @@ _FENCE = ("```", "~~~")
 _BETWEEN_CELLS = re.compile(r"(?<!\\)\|")
 _DASHES = re.compile(r":?-+:?").fullmatch
 MOST_COLUMNS = 50
-"""What has more columns is no table: no page could show it."""
+"""The most columns of a table: no page could show more."""
 
 _Fits = Callable[[str], re.Match[str] | None]
 
 
 def render(text: str) -> str:
-    r"""Return Markdown as HTML that is safe to stand in a page.
+    r"""Return Markdown as HTML that is safe in a page.
 
     Example:
         >>> render("# A *model*\n\n<b>1</b>")
@@ -211,7 +211,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         elif not line.strip():
             at += 1
         elif heading := _HEADING(line):
-            # The page has headings of its own above these.
+            # The page has its own headings above these.
             level = min(6, len(heading[1]) + 2)
             yield f"<h{level}>{_inline(_without_closing(heading[2]))}</h{level}>"
             at += 1
@@ -244,7 +244,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
 
 
 def _without_closing(title: str) -> str:
-    """A title without the marks that may close it; a pattern for them would take cubic time."""
+    """Return a title without closing marks; a regular expression would take cubic time."""
     return title.rstrip(" \t").rstrip("#").rstrip(" \t")
 
 
@@ -270,7 +270,7 @@ def _ends_a_paragraph(line: str) -> bool:
 
 
 def _columns(lines: list[str], at: int) -> list[str]:
-    """The classes of the columns of a table whose head is this line; none where there is none."""
+    """Return the classes of the columns of a table with this head line; none if it is no table."""
     if at + 1 >= len(lines) or "|" not in lines[at] or "-" not in lines[at + 1]:
         return []
     dashes, head = _cells(lines[at + 1]), _cells(lines[at])
@@ -280,7 +280,7 @@ def _columns(lines: list[str], at: int) -> list[str]:
 
 
 def _cells(line: str) -> list[str]:
-    """The texts between the bars of a line of a table; one behind a backslash is no such bar."""
+    """Return the texts between the bars of a table's line; a backslash escapes a bar."""
     inside = line.strip().removeprefix("|")
     cells = [cell.strip().replace(r"\|", "|") for cell in _BETWEEN_CELLS.split(inside)]
     return cells[:-1] if len(cells) > 1 and not cells[-1] else cells

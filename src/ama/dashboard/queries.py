@@ -1,4 +1,4 @@
-"""What an address asks for: the words behind its '?', within limits."""
+"""Queries of addresses: the words behind the '?', within limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Asked:
         return found[-1][:_LONGEST] if found else default
 
     def all(self, name: str, most: int) -> list[str]:
-        """Return all values of a name that aren't empty, each once, at most so many."""
+        """Return at most `most` distinct values of a name, without empty ones."""
         found = (value.strip()[:_LONGEST] for value in self.values.get(name, ()))
         return list(dict.fromkeys(value for value in found if value))[:most]
 
@@ -44,7 +44,7 @@ def asset_number(text: str) -> int:
     """Return the number of an asset in an address.
 
     Raises:
-        NotFound: it is none.
+        NotFound: The text is no number.
 
     Example:
         >>> asset_number("12")
@@ -56,7 +56,7 @@ def asset_number(text: str) -> int:
 
 
 def column_id(column: Column) -> str:
-    """Return how a column is named in an address.
+    """Return the name of a column in an address.
 
     Example:
         >>> column_id(Column("metric", "", "summary.json", "best.loss"))
@@ -68,9 +68,9 @@ def column_id(column: Column) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableQuery:
-    """What the address of a class's page asks for.
+    """The query of a class's page.
 
-    `text` is what was typed to filter by, `problem` what of it is no condition.
+    `text` is the filter as typed, `problem` the part of it that is no condition.
     """
 
     choice: Choice
@@ -83,9 +83,9 @@ class TableQuery:
 
 
 def table_query(class_name: str, columns: Columns, asked: Asked) -> TableQuery:
-    """Return what the address of a class's page asks for.
+    """Return the query of a class's page from its address.
 
-    What is typed to filter by is words, and conditions such as `loss<0.3`.
+    A filter has words, and conditions such as `loss<0.3`.
     """
     known = {column_id(column): column for column in columns.known}
     chosen = [known[name] for name in asked.all("col", 200) if name in known][:MOST_COLUMNS]
@@ -123,7 +123,7 @@ def _filter(text: str) -> tuple[tuple[str, ...], tuple[Condition, ...], str]:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text; what stands in quotes is one.
+    """Return the words of a text; a quoted part is one word.
 
     Example:
         >>> split_words('adam "first training" ann')

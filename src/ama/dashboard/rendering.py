@@ -1,7 +1,7 @@
-"""From a page's content to HTML: the templates, what they may say, and where links lead.
+"""From a page's content to HTML: the templates, their filters, and the targets of links.
 
-Whatever a store says is text: it is escaped, and what a browser would not show as it stands, such
-as a mark that turns the direction of writing round, is written out.
+Whatever a store says is text: it is escaped. Characters that a browser would not show, such as a
+mark that reverses the direction of writing, are written out.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ SITE_POLICY = (
     "default-src 'none'; style-src 'self' file:; script-src 'self' file:; img-src 'self' file:;"
     " form-action 'self' file:; base-uri 'none'"
 )
-"""What a browser may do on a page of an exported site, which may also be opened from a disk."""
+"""A browser's permissions on a page of an exported site, which may also be opened from a disk."""
 
 COPIED = ("app.css", "app.js", "icon.svg", "search.js")
-"""The files that belong to the pages of an exported site."""
+"""The files beside the pages of an exported site."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page shows: a template, and what fills it."""
+    """The content of a page: a template, and its values."""
 
     template: str
     title: str
@@ -55,13 +55,13 @@ Query = Mapping[str, str | int | Sequence[str]]
 
 
 class Links(Protocol):
-    """Where a page leads to."""
+    """The targets of a page's links."""
 
     live: bool
     """Whether there is a server, which can search, compare and send files."""
 
     def address(self, here: str, path: str, query: Query) -> str:
-        """Return the address of a page of the site, as one at `here` writes it."""
+        """Return the address of a page of the site, as the page at `here` writes it."""
         ...
 
 
@@ -79,7 +79,7 @@ class FileLinks:
     """Links of pages in a directory: relative, so that it may lie anywhere.
 
     Args:
-        twins: classes and aliases that some system would take for another one, such as `A` and `a`.
+        twins: Classes and aliases that some system takes for another one, such as `A` and `a`.
 
     Example:
         >>> links = FileLinks()
@@ -97,33 +97,33 @@ class FileLinks:
         self.twins = twins
 
     def address(self, here: str, path: str, query: Query) -> str:
-        """Return the address of a page; what is asked behind a '?' is left out."""
+        """Return the address of a page, without the query behind a '?'."""
         target, start = self.file_of(path), posixpath.dirname(self.file_of(here))
         return posixpath.relpath(f"/{target}", f"/{start}")
 
     def file_of(self, path: str) -> str:
-        """Return the file of a page, which every system can hold beside the others."""
+        """Return the file of a page, with a name that every system can hold beside the others."""
         plain = path.strip("/")
         if plain.startswith("static/"):
             return plain
         top, _, rest = plain.partition("/")
         if top == "files":
-            # By what is in them: many assets have the same, and their names may be anything.
+            # By their content: many assets have the same, and their names may be anything.
             return f"files/{rest[:2]}/{rest}"
         return (
             "".join(f"{self.directory(part)}/" for part in plain.split("/") if part) + "index.html"
         )
 
     def directory(self, name: str) -> str:
-        """Return the directory that a class, or an alias, has among those of the others."""
+        """Return the directory of a class, or an alias, among those of the others."""
         if name not in self.twins and unportable_reason(name) is None:
             return name
-        # Nothing can be called so, for no name has a `~`. Without dots, none is reserved.
+        # No class has such a name, because none has a `~`. Without dots, none is reserved.
         return f"{name.replace('.', '_')}~{blob_id(name.encode()).hex()[:8]}"
 
 
 def path_to(*parts: str | int) -> str:
-    """Return the path of a page, its parts escaped; the slashes of a file's path stay.
+    """Return the path of a page, with its parts escaped; the slashes of a file's path stay.
 
     Example:
         >>> path_to("assets", "models", 1, "files", "a/b c?.txt")
@@ -133,11 +133,11 @@ def path_to(*parts: str | int) -> str:
 
 
 class Renderer:
-    """Makes HTML of pages.
+    """A maker of pages' HTML.
 
     Args:
-        links: where they lead.
-        store: the store's URL, which every page names.
+        links: The targets of links.
+        store: The store's URL, which every page names.
     """
 
     def __init__(self, links: Links, store: str) -> None:
@@ -172,10 +172,10 @@ class Renderer:
         """Return a page as HTML.
 
         Args:
-            page: what it shows.
-            here: its path.
-            number: the number of the log's last entry when it was made; None if it isn't known.
-            mark: stands near the beginning of it.
+            page: The page's content.
+            here: The page's path.
+            number: The number of the log's last entry for it; None if it isn't known.
+            mark: A mark for near the beginning of the page.
         """
 
         def to(*parts: str | int, **query: str | int | Sequence[str]) -> str:
@@ -202,33 +202,33 @@ def _spark(value: object) -> Markup:
 
 
 def static_file(name: str) -> bytes:
-    """Return a file that belongs to pages."""
+    """Return a file beside the pages."""
     return (STATIC / name).read_bytes()
 
 
 MOST_TEXT = 300
-"""A value in a table is cut after so many characters."""
+"""The most characters of a value in a table."""
 
 _END_OF_PART = re.compile(r"[._/]+(?=[^._/])")
 
 
 def plain_text(text: str) -> str:
-    """Return a text of several lines without what a browser would not show as it stands."""
+    """Return a text of several lines with characters written out that a browser would not show."""
     return "\n".join(
         "\t".join(map(shown, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n")
     )
 
 
 def breakable(name: object) -> Markup:
-    """Return a name as HTML that may go on in a next line behind its dots, underscores and slashes.
+    """Return a name as HTML that may break after its dots, underscores and slashes.
 
-    Else a narrow table would break it within a word.
+    Otherwise a narrow table would break it within a word.
 
     Example:
         >>> print(breakable("a.learning_rate<"))
         a.<wbr>learning_<wbr>rate&lt;
     """
-    # What escaping makes of a letter has no such mark in it.
+    # An escaped letter has no such mark in it.
     return Markup(_END_OF_PART.sub(r"\g<0><wbr>", escape(plain_text(str(name)))))
 
 
@@ -258,11 +258,11 @@ def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
 
 
 def unread_text(unread: Unread, whose: bool = False) -> str:
-    """Return what could not be read, and why.
+    """Return a sentence about an unread part, and why.
 
     Args:
-        unread: what could not be read.
-        whose: whether to name the asset that a file is in, too.
+        unread: The unread part.
+        whose: Whether to name the file's asset too.
 
     Example:
         >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))
@@ -296,7 +296,7 @@ def size_text(count: int | None) -> str:
 
 
 def person(author: str) -> str:
-    """Return who somebody is without the address.
+    """Return an author without the address.
 
     Example:
         >>> person("Ann Lee <ann@example.com>")
@@ -306,7 +306,7 @@ def person(author: str) -> str:
 
 
 def moment(at: datetime | None) -> Markup:
-    """Return a time as an element, to the minute; to the second while the pointer rests on it."""
+    """Return a time as an element, to the minute; a pointer over it shows the second."""
     if at is None:
         return Markup("–")
     utc = at.astimezone(UTC)

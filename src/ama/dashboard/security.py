@@ -1,6 +1,6 @@
-"""Who may ask the dashboard, and for what: checked before a page is made, and said to browsers.
+"""Access to the dashboard: checks of requests, and instructions to browsers.
 
-It only reads, so there are GET and HEAD; a POST is let through for the one address that hashes a
+The dashboard only reads, so it allows GET and HEAD, and POST for the one address that hashes a
 dropped file, and only from a page of its own.
 """
 
@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 HASHING = "/hash"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
-# What a browser sends: a name or an address, in brackets if it has colons, and maybe a port.
+# A browser's form: a name or an address, in brackets if it has colons, and maybe a port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?").fullmatch
 
 POLICY = (
@@ -46,13 +46,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    """Stands before an application, and lets through only what may be asked.
+    """A guard before an application, which passes on only allowed requests.
 
     Args:
-        app: the application.
-        token: what beyond this machine must be known to ask; None: nothing.
-        hosts: by which names it may be asked, in lower case; None: any. A page of another site
-            whose name was made to lead here (DNS rebinding) comes with that name.
+        app: The application.
+        token: The token that requests beyond this machine need; None: none.
+        hosts: The names by which requests may address it, in lower case; None: any. A page of
+            another site whose name was made to lead here (DNS rebinding) sends that name.
     """
 
     def __init__(self, app: App, *, token: str | None, hosts: frozenset[str] | None) -> None:
@@ -61,7 +61,7 @@ class Guard:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it on."""
+        """Answer a request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -74,7 +74,7 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope)
-        with suppress(ClientDisconnect):  # nobody is left to be told
+        with suppress(ClientDisconnect):  # nobody is left to answer
             await (answer or self._app)(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
@@ -103,8 +103,7 @@ class Guard:
             answer = RedirectResponse(f"{path}?{left}" if left else path, status_code=303)
             answer.set_cookie(cookie_name(headers), given, httponly=True, samesite="lax")
             return answer
-        # Other servers of this machine have cookies of theirs here, of any form: those are passed
-        # over.
+        # Other servers of this machine have their cookies here, of any form: ignore those.
         cookies = cookie_parser(headers.get("cookie", ""))
         if self._fits(cookies.get(cookie_name(headers), "")):
             return None
@@ -120,7 +119,7 @@ class Guard:
 
 
 def host_name(host: str) -> str:
-    """Return the name in a Host header, without the port; nothing where it isn't one.
+    """Return the name in a Host header, without the port; empty if it is none.
 
     Example:
         >>> host_name("LocalHost:8640"), host_name("[::1]:8640"), host_name("[::1].evil")
@@ -131,9 +130,9 @@ def host_name(host: str) -> str:
 
 
 def cookie_name(headers: Headers) -> str:
-    """Return the name of the cookie that keeps a dashboard's token.
+    """Return the name of the cookie with a dashboard's token.
 
-    A browser sends a host's cookies to all its ports: each dashboard there has one of its own.
+    A browser sends a host's cookies to all its ports, so each dashboard there has its own.
 
     Example:
         >>> cookie_name(Headers({"host": "build-7:8640"}))

@@ -1,7 +1,7 @@
-"""A directory that exported pages are written into, and brought up to date by the next export.
+"""A directory of exported pages, which the next export updates.
 
-What it holds stands in a file beside the pages: by that it is recognised, and nothing else in it,
-such as a site's `robots.txt`, is ever touched.
+A file beside the pages lists them: it identifies the directory, and other files, such as a site's
+`robots.txt`, are never touched.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from ama.system import disk, fs
 from ama.system.encoding import system_path
 
 MARKER = ".ama-site"
-"""Names the store, and in lines below that each file that was written."""
+"""The file that names the store, and below it each file written, one a line."""
 
 LOCK = ".ama-site.lock"
 BEGINNING = 256
-"""So many bytes of a page have its mark in them."""
+"""The bytes at the beginning of a page that include its mark."""
 
 
 class Site:
-    """A directory of pages. Left without an error, it has only what was written since it was made.
+    """A directory of pages. After a run without an error, it has only the pages of this run.
 
     Args:
-        directory: where: new, empty, or written by an export of the same store.
-        store: the store's id.
+        directory: The directory: new, empty, or written by an export of the same store.
+        store: The store's id.
 
     Raises:
-        InvalidInput: no directory is named.
-        AlreadyExists: there is something else in it.
-        Conflict: another export is writing into it.
-        StorageError: it can't be written.
+        InvalidInput: No directory is named.
+        AlreadyExists: The directory has other files in it.
+        Conflict: Another export is writing into it.
+        StorageError: It can't be written.
 
     Example:
         >>> with Site("site", "0" * 32) as site:
@@ -49,28 +49,28 @@ class Site:
     """
 
     def __init__(self, directory: str | os.PathLike[str], store: str) -> None:
-        if not os.fspath(directory):  # as a path, it would be the one that one is in
+        if not os.fspath(directory):  # as a path, it would be the current directory
             raise InvalidInput("no directory is named", hint=Hint("name-export"))
         self._top = Path(system_path(directory))
         self._store = store
-        self._files_before()  # what is somebody else's gets no lock either
+        self._files_before()  # a directory of somebody else gets no lock either
         self._written: set[str] = set()
         self.changed = 0
-        """How many files are new, or differ from what was there."""
+        """How many files are new, or differ from the old ones."""
         self.removed = 0
-        """How many files were there that are gone."""
+        """How many old files are gone."""
         fs.make_directories(self._top, sync=False)
         held = fs.hold(self._top / LOCK)
         if held is None:
             raise Conflict(f"another export is writing into {shown(self._top)}")
         self._held = held
         self._before = self._files_before()
-        # Also what an export has left that was interrupted is an export's.
+        # An interrupted export leaves an export too.
         self._note(self._before)
 
     @property
     def files(self) -> int:
-        """How many files it has."""
+        """Return how many files it has."""
         return len(self._written)
 
     def __enter__(self) -> Site:
@@ -94,24 +94,24 @@ class Site:
 
         Args:
             path: POSIX, relative to the directory.
-            data: its content.
+            data: Its content.
         """
         target = self._noted(path)
         if disk.read_file(target) != data:
             self._place(target, [data])
 
     def write_once(self, path: str, data: Iterable[bytes]) -> None:
-        """Write a file whose name says what is in it, unless it is there: see `write`."""
+        """Write a file whose name follows from its content, unless it is there: see `write`."""
         target = self._noted(path)
         if not os.path.isfile(target):
             self._place(target, data)
 
     def keep(self, path: str, mark: str) -> bool:
-        """Keep a file as it is, if the last export wrote it, and with a mark near its beginning.
+        """Keep a file, if the last export wrote it, with a mark near its beginning.
 
         Args:
             path: POSIX, relative to the directory.
-            mark: what tells that it need not be written.
+            mark: The mark of a file that need not be written.
         """
         data = disk.read_file(self._top / path) if path in self._before else None
         if data is None or mark.encode() not in data[:BEGINNING]:
@@ -157,7 +157,7 @@ class Site:
     def _finish(self) -> None:
         gone = self._before - self._written
         left = {above.as_posix() for path in gone for above in PurePosixPath(path).parents} - {"."}
-        # What is there is looked for, and not what the marker names, which may lead anywhere.
+        # Search the directory, and not the marker, whose paths may lead anywhere.
         for above, _, names in os.walk(self._top, topdown=False):
             directory = Path(above)
             for path in (directory / name for name in names):

@@ -26,7 +26,7 @@ RECENT = 15
 MOVED = 8
 MOST_FOUND = 50
 MOST_CHOICES = 300
-"""So many columns are offered at most; more would fill a page by themselves."""
+"""The most columns to offer; more would fill a page by themselves."""
 
 MOST_MOVES = 500
 
@@ -37,21 +37,21 @@ ROLES: Mapping[Role, str] = {
     "code": "Code",
     "other": "Metadata and other values",
 }
-"""How pages call what a value is, in the order in which they show it."""
+"""The headings of roles on pages, in the order of their display."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Panel(Generic[Answer]):
-    """A part of a page that may fail by itself: what it shows, or why it can't."""
+    """A part of a page that may fail by itself: its content, or why it failed."""
 
     value: Answer | None = None
     error: AmaError | None = None
 
 
 def panel(ask: Callable[[], Answer]) -> Panel[Answer]:
-    """Return what a part of a page shows; a damaged object is an error on that part only.
+    """Return a part of a page; a damaged object is an error in that part only.
 
     Example:
         >>> panel(lambda: 1).value
@@ -84,14 +84,14 @@ def class_page(
     """Return the page of a class: its table, and a plot of one of its columns.
 
     Args:
-        store: the store.
-        questions: asks it.
-        name: the class.
-        asked: columns, order, filter and page.
-        link: returns where a point of the plot leads, by the path of its page.
+        store: The store.
+        questions: Asks it.
+        name: The class.
+        asked: Columns, order, filter and page.
+        link: Returns where a point of the plot leads, by the path of its page.
 
     Raises:
-        NotFound: there is no such class.
+        NotFound: There is no such class.
     """
     columns = questions.columns(name)
     query = table_query(name, columns, asked)
@@ -136,7 +136,7 @@ def _short(column: Column) -> str:
 
 
 def _heading(column: Column, ambiguous: bool) -> str:
-    """Its last part, or where several columns end so all of it, with the file."""
+    """Return a column's last part, or if several columns have that ending, all, with the file."""
     name = column.source or column.file
     return f"{name}: {column.key}" if ambiguous and name else _short(column)
 
@@ -172,10 +172,10 @@ def _holders(questions: Questions, digits: str) -> tuple[Holder, ...]:
 
 
 def alias_page(store: Store, class_name: str, alias: str) -> Page:
-    """Return the history of an alias.
+    """Return the page of an alias's history.
 
     Raises:
-        NotFound: the class never had it.
+        NotFound: The class never had it.
     """
     moves = store.alias_history(class_name, alias)
     content = {
@@ -194,7 +194,7 @@ def store_page(store: Store, questions: Questions) -> Page:
 
 
 def error_page(error: AmaError, ways: Sequence[Way] | None = None) -> Page:
-    """Return the page that says what went wrong, and where else to go: by links, or by its hint."""
+    """Return the page about an error, with links elsewhere, or with its hint."""
     status = 500
     if isinstance(error, NotFound):
         status = 404
@@ -215,7 +215,7 @@ def error_page(error: AmaError, ways: Sequence[Way] | None = None) -> Page:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A link: what it says, and the parts of the path that it leads to."""
+    """A link: its text, and the parts of its page's path."""
 
     text: str
     parts: tuple[str | int, ...]
@@ -224,14 +224,14 @@ class Way:
 def ways_from(
     store: Store, name: str, *, number: int | None = None, path: str = "", alias: str = ""
 ) -> tuple[Way, ...]:
-    """Return where to go from a page that can't be shown, the nearest to it first.
+    """Return links from a page that can't be shown, the nearest to it first.
 
     Args:
-        store: the store.
-        name: the class that was asked for.
-        number: the asset of it.
-        path: the file of that.
-        alias: the alias of the class.
+        store: The store.
+        name: The requested class.
+        number: The requested asset.
+        path: The requested file.
+        alias: The requested alias.
 
     Example:
         >>> import ama
@@ -267,7 +267,7 @@ def _asset_ways(store: Store, state: ClassState, number: int, path: str) -> list
     here = "assets", state.name, number
     files = []
     if path and record.status != "deleted":
-        with suppress(AmaError):  # one that can't be listed has no way to offer
+        with suppress(AmaError):  # an asset that can't be listed offers no link
             files = [file.path for file in store.resolve(f"{state.name}/{number}").files()]
     return [
         *(Way(each, (*here, "files", each)) for each in nearest(path, files)),

@@ -5,16 +5,16 @@
 - **tree**: one directory: sorted entries of name, kind, id and size.
 - **asset**: a tree with its class, parents, refs, author, time, message and metadata. Immutable.
 - **ref**: a link from an asset to one that it was made from, with a label.
-- **chunk**: a blob that is a part of a large object, cut where the content says.
-- **recipe**: the list of chunks that a large object consists of, filed under the object's id.
-- **record**: an object in a pack, with a header that says what it is.
+- **chunk**: a blob that is a part of a large object; the content decides where it ends.
+- **recipe**: the list of chunks of a large object, under the object's id.
+- **record**: an object in a pack, with a header that describes it.
 - **pack**: one immutable file of many records, and a trailer that lists them.
-- **index**: one immutable file that says which object lies where in which pack. A worktree has
-  another one, as git has: see `ama.worktree`.
+- **index**: one immutable file that says where in which pack each object is. A worktree has
+  another kind of index, as git has: see `ama.worktree`.
 - **entry**: one numbered file of the log; its events publish assets and move aliases.
-- **needs**: the indexes that are enough to read an asset that an entry publishes.
-- **state**: what the entries add up to: assets, aliases, status, current indexes.
+- **needs**: the indexes that suffice to read an asset that an entry publishes.
+- **state**: the sum of the entries: assets, aliases, status, current indexes.
 - **current index**: one that a publication added and no gc event replaced.
 - **condemned**: named by a gc event; a collector may delete it later.
-- **canonical**: the one MessagePack form that a value has; decoding refuses any other.
+- **canonical**: the only MessagePack form of a value; decoding refuses any other.
 """

@@ -18,7 +18,7 @@ from ama.errors import IntegrityError
 MAX_DEPTH = 32
 _PLAIN = frozenset((str, int, bytes, bool, type(None)))
 
-# A float64 that may be a NaN: it has one form, and packing it again keeps the form that it has.
+# A float64 that may be a NaN: every NaN has one form, and packing a value again keeps it.
 _MAYBE_NAN = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
 
 
@@ -29,8 +29,8 @@ def encode(value: Any) -> bytes:
         value: None, bool, int (64 bits), float, str, bytes, or sequences and maps of them.
 
     Raises:
-        ValueError: an integer beyond 64 bits, nesting beyond 32, or text that isn't UTF-8.
-        TypeError: a value of another type.
+        ValueError: An integer beyond 64 bits, nesting beyond 32, or text that isn't UTF-8.
+        TypeError: A value of another type.
 
     Example:
         >>> encode({"b": 1, "a": 2}) == encode({"a": 2, "b": 1})
@@ -47,11 +47,11 @@ def decode(data: bytes | memoryview, what: str) -> Any:
     """Return the value of canonical bytes; sequences come back as tuples.
 
     Args:
-        data: the bytes.
-        what: what they are, for the error: "tree 3f9a2c41d0".
+        data: The bytes.
+        what: What the bytes are, for the error: "tree 3f9a2c41d0".
 
     Raises:
-        IntegrityError: these are not the canonical bytes of any value.
+        IntegrityError: The bytes are not canonical.
 
     Example:
         >>> decode(encode([1, "a"]), "example")
@@ -71,9 +71,9 @@ def decode(data: bytes | memoryview, what: str) -> Any:
             use_list=False,
             object_pairs_hook=note_map,
             ext_hook=_no_extension,
-            timestamp=1,  # as a float, whose form is another than that of a timestamp
+            timestamp=1,  # read it as a float, whose form differs from a timestamp's
         )
-        # Without maps there is no order to restore: a large tree is packed again as it is.
+        # Without maps there is no order to restore: pack a large tree again as it is.
         if plain and not _nested_too_deeply(value):
             same = msgpack.packb(value, use_bin_type=True) == data
         else:
@@ -99,7 +99,7 @@ def _nested_too_deeply(value: Any) -> bool:
 
 
 def _ordered(value: Any, depth: int) -> Any:
-    """Return the value with its maps in key order and its NaNs made one."""
+    """Return the value with its maps in key order and one form of NaN."""
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -113,6 +113,6 @@ def _ordered(value: Any, depth: int) -> Any:
         keys = sorted(value, key=lambda key: key.encode("utf-8"))
         return {key: _ordered(value[key], depth - 1) for key in keys}
     if kind is tuple or kind is list:
-        # A large tree is all rows of plain values: no call for each of them.
+        # A large tree consists of rows of plain values: avoid a call for each of them.
         return [item if type(item) in _PLAIN else _ordered(item, depth - 1) for item in value]
     raise TypeError(f"{kind.__name__} has no canonical form")

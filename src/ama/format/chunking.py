@@ -1,4 +1,4 @@
-"""Content-defined chunking: where large objects are cut, so that only what changed travels.
+"""Content-defined chunking: cuts of large objects, so that only changed parts travel.
 
 FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking for Data Deduplication Based
 Storage Systems", IEEE TPDS 2020), as the library pyfastcdc has it. Profile 1 is part of the
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROFILE = 1
 THRESHOLD = 1024 * 1024
-"""Objects of this many bytes or more are cut."""
+"""The bytes from which on an object is cut."""
 
 AVERAGE = 128 * 1024
 SMALLEST = 32 * 1024
@@ -24,15 +24,15 @@ LARGEST = 512 * 1024
 
 
 class Source(Protocol):
-    """What chunks are read from."""
+    """A source of bytes for `chunks`."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill `buffer`, and return how many bytes were read (0 at the end)."""
+        """Fill `buffer`, and return the number of bytes read (0 at the end)."""
         ...
 
 
 def chunks(source: Source) -> Iterator[memoryview]:
-    """Yield the chunks of a source, in order. Each is valid until the next is asked for.
+    """Yield the chunks of a source, in order. Each is valid until you take the next.
 
     Example:
         >>> import io

@@ -1,6 +1,6 @@
-"""Codecs of a record's bytes: which one to use, and decoding with a bound.
+"""Codecs of a record's bytes: the choice of one, and decoding with a bound.
 
-Model weights hardly compress, text does. Asking zstd about 4 KiB from the middle tells the two
+Model weights hardly compress, text does. A probe of about 4 KiB from the middle tells the two
 apart in some microseconds, so incompressible data costs almost nothing.
 """
 
@@ -26,10 +26,10 @@ _local = threading.local()
 
 
 def compress(data: Buffer) -> tuple[int, Buffer]:
-    """Return the codec that suits the data and the data in it.
+    """Choose a codec for the data; return it and the encoded data.
 
-    Zstandard where it saves 5 % or more: level 3 where the probe saves half, level 1 elsewhere,
-    and always for what the probe holds whole (level 3 makes small JSON files no smaller).
+    It is zstandard where that saves 5 % or more: level 3 if the probe saves half, else level 1.
+    Data that the probe holds whole gets level 1 (level 3 makes small JSON files no smaller).
 
     Example:
         >>> codec, stored = compress(b"a" * 5000)
@@ -53,11 +53,11 @@ def compress(data: Buffer) -> tuple[int, Buffer]:
 
 
 def decompress(codec: int, stored: Buffer, full_size: int, what: str) -> bytes:
-    """Return the decoded bytes, never expanding beyond `full_size` bytes.
+    """Return the decoded bytes, and never expand beyond `full_size` bytes.
 
     Raises:
-        IntegrityError: the bytes are damaged, or don't decode to exactly `full_size` bytes.
-        FormatError: the codec is of a newer version of ama.
+        IntegrityError: The bytes are damaged, or don't decode to exactly `full_size` bytes.
+        FormatError: A newer version of ama has written it: the codec is unknown.
 
     Example:
         >>> decompress(RAW, b"abc", 3, "example")
@@ -81,8 +81,8 @@ def _expand(stored: Buffer, full_size: int, what: str) -> bytes:
     import zstandard
 
     try:
-        # The frame says how large it is, and zstandard would believe it: check before expanding.
-        # And of one that says that it holds nothing, it would not look at the rest.
+        # Zstandard would believe the size in the frame: check it before expanding. And where the
+        # frame claims to be empty, zstandard would not look at the rest.
         if zstandard.frame_content_size(stored) != full_size or not full_size:
             raise IntegrityError(f"{what} is damaged: its size is not {full_size} bytes")
         expanded: bytes = _decompressor().decompress(stored, allow_extra_data=False)
@@ -92,7 +92,7 @@ def _expand(stored: Buffer, full_size: int, what: str) -> bytes:
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    # A context is costly to make and must not be shared between threads.
+    # A context is costly to make, and threads must not share one.
     contexts: dict[int, zstandard.ZstdCompressor] = _local.__dict__.setdefault("compressors", {})
     if level not in contexts:
         import zstandard

@@ -1,4 +1,4 @@
-"""The log's entries: what they say, and their bytes.
+"""The log's entries: their fields and their bytes.
 
 An entry is written once and never changed. Its bytes are a magic, canonical MessagePack and a
 seal; entry n carries the hash of entry n-1's bytes, so the log is a chain. docs/format.md is the
@@ -26,10 +26,10 @@ MAX_NUMBER = 10**NUMBER_DIGITS - 1
 MAX_TIME = 2**63 - 1
 
 ABSENT = b""
-"""An alias event that expects the alias not to exist."""
+"""The expectation that the alias does not exist."""
 
 Expected = bytes | None
-"""What an alias event expects the alias to point to: an asset's id, ABSENT, or None: anything."""
+"""What an alias event expects the alias to point to: an asset's id, ABSENT, or None (anything)."""
 
 StatusName = Literal["active", "deprecated", "deleted"]
 STATUSES: tuple[StatusName, ...] = ("active", "deprecated", "deleted")
@@ -37,7 +37,7 @@ STATUSES: tuple[StatusName, ...] = ("active", "deprecated", "deleted")
 
 @dataclass(frozen=True, slots=True)
 class HeldRef:
-    """An asset that a published one links to, and whether its content is in this store."""
+    """An asset that a published one links to, and whether this store has its content."""
 
     asset: bytes
     held: bool
@@ -45,10 +45,10 @@ class HeldRef:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """An asset gets the next number of its class.
+    """An event: an asset gets the next number of its class.
 
-    `indexes` are added to the current ones, `needs` are those (at most 16) that together name all
-    of the asset's content, `refs` are the assets that it was made from, transitively.
+    `indexes` join the current ones. `needs` (at most 16) together name all of the asset's content.
+    `refs` are the assets that it was made from, transitively.
     """
 
     name: ClassVar[str] = "publish"
@@ -62,7 +62,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class MoveAlias:
-    """An alias points to another asset of its class from now on, or (asset None) is removed."""
+    """An event: an alias moves to another asset of its class, or (asset None) is removed."""
 
     name: ClassVar[str] = "alias"
     class_name: str
@@ -73,7 +73,7 @@ class MoveAlias:
 
 @dataclass(frozen=True, slots=True)
 class SetStatus:
-    """An asset is active, deprecated or deleted from now on."""
+    """An event: an asset becomes active, deprecated or deleted."""
 
     name: ClassVar[str] = "status"
     asset: bytes
@@ -84,7 +84,7 @@ class SetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Gc:
-    """Indexes are replaced by others; packs and indexes are condemned: nobody uses them again."""
+    """An event: indexes replace others; packs and indexes are condemned: nobody uses them again."""
 
     name: ClassVar[str] = "gc"
     replaced: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]], ...] = ()
@@ -94,7 +94,7 @@ class Gc:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What was condemned is deleted now."""
+    """An event: condemned files are deleted now."""
 
     name: ClassVar[str] = "purged"
     packs: tuple[bytes, ...] = ()
@@ -103,7 +103,7 @@ class Purged:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Who reads or writes this store must know these features from now on."""
+    """An event: readers or writers of this store must know these features from now on."""
 
     name: ClassVar[str] = "feature"
     read: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """An event of a later version of ama. One that isn't critical is skipped and kept."""
+    """An event of a later version of ama. Unless it is critical, readers skip and keep it."""
 
     name: str
     critical: bool
@@ -145,7 +145,7 @@ def entry_name(number: int) -> str:
 
 
 def entry_hash(data: bytes) -> bytes:
-    """Return what the next entry's `previous` is: the BLAKE3 of this entry's bytes.
+    """Return the BLAKE3 of an entry's bytes: the next entry's `previous`.
 
     Example:
         >>> len(entry_hash(b""))
@@ -158,7 +158,7 @@ def encode_entry(entry: Entry) -> bytes:
     """Return the bytes of an entry.
 
     Raises:
-        ValueError: a field that no entry may have, or an entry of more than 4 MiB.
+        ValueError: An invalid field, or an entry of more than 4 MiB.
 
     Example:
         >>> entry = Entry(1, bytes(16), bytes(32), "Ann", 0, (MoveAlias("models", "best", None),))
@@ -174,11 +174,11 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(data: bytes, what: str = "log entry") -> Entry:
-    """Return the entry that these bytes are.
+    """Decode an entry.
 
     Raises:
-        IntegrityError: the bytes are damaged.
-        FormatError: the entry is of a newer version.
+        IntegrityError: The bytes are damaged.
+        FormatError: A newer version of ama has written the entry.
 
     Example:
         >>> entry = Entry(1, bytes(16), bytes(32), "Ann", 0, ())
@@ -194,7 +194,7 @@ def decode_entry(data: bytes, what: str = "log entry") -> Entry:
         if type(version) is int and version > VERSION:
             raise FormatError(f"{what} has version {version}: upgrade ama to read this store")
         entry = _entry(version, *rest)
-        # So that no two byte forms mean one entry, whatever a field may be mistaken for.
+        # So that an entry has only one byte form, whatever type a field may pass for.
         if encode_entry(entry) != data:
             raise ValueError("a field of another type")
     except (ValueError, TypeError, KeyError) as error:

@@ -1,8 +1,8 @@
 """Object ids: BLAKE3-256, plain for a file's bytes, keyed by a context for everything else.
 
-A file's id is what `b3sum` prints of it. Trees, assets, recipes and log entries are hashed in
-BLAKE3's derive-key mode (BLAKE3 paper, section 2.3) with a context string each, so that no
-file's bytes can ever pose as one of them.
+A file's id is what `b3sum` prints for it. Trees, assets, recipes and log entries are hashed in
+BLAKE3's derive-key mode (BLAKE3 paper, section 2.3), each with its own context string, so that no
+file's bytes can pose as one of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def blob_id(data: Buffer) -> bytes:
 
 
 def pieces_id(pieces: Iterable[Buffer]) -> bytes:
-    """Return the id of a file's bytes that come in pieces: 32 bytes.
+    """Return the id of a file's bytes, given in pieces: 32 bytes.
 
     Example:
         >>> pieces_id([b"a", b"bc"]) == blob_id(b"abc")
@@ -74,7 +74,7 @@ def asset_id(data: Buffer) -> bytes:
 
 
 def seal(data: Buffer) -> bytes:
-    """Return the checksum that closes ama's own small files: 32 bytes.
+    """Return the checksum that ends ama's own small files: 32 bytes.
 
     Example:
         >>> len(seal(b"log entry"))
@@ -84,7 +84,7 @@ def seal(data: Buffer) -> bytes:
 
 
 class Hasher:
-    """The id of a file's bytes that come one piece after another, and are not kept.
+    """The hash of a file's bytes that come in pieces and are not kept.
 
     Example:
         >>> hasher = Hasher()
@@ -101,12 +101,12 @@ class Hasher:
         self._hash.update(data)
 
     def digest(self) -> bytes:
-        """Return the id of all that was added: 32 bytes."""
+        """Return the id of all bytes added: 32 bytes."""
         return self._hash.digest()
 
 
 class HashingReader:
-    """A file read once: what passes through `readinto` is hashed and reported on the way.
+    """A file read once: `readinto` hashes and reports the bytes that pass.
 
     Example:
         >>> import io
@@ -124,7 +124,7 @@ class HashingReader:
         self.size = 0
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill `buffer` from the file, and return how many bytes were read (0 at the end)."""
+        """Fill `buffer` from the file, and return the number of bytes read (0 at the end)."""
         count: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
         if count:
             self._hash.update(buffer[:count])
@@ -134,23 +134,23 @@ class HashingReader:
         return count
 
     def digest(self) -> bytes:
-        """Return the id of all that was read: 32 bytes."""
+        """Return the id of all bytes read: 32 bytes."""
         return self._hash.digest()
 
 
 def hash_stream(file: BinaryIO, advance: Callable[[int], None] | None = None) -> tuple[bytes, int]:
-    """Return the id and the size in bytes of what is left in an open file.
+    """Return the id and the size in bytes of the rest of an open file.
 
     Args:
-        file: a file opened for reading bytes.
-        advance: called with the number of bytes after each block.
+        file: A file opened to read bytes.
+        advance: A function called with the number of bytes after each block.
 
     Example:
         >>> import io
         >>> hash_stream(io.BytesIO(b"abc"))[1]
         3
     """
-    # A fork has none of its parent's threads, and would wait for them for ever.
+    # A forked process has none of its parent's threads, and would wait for them for ever.
     threads = blake3.AUTO if _process_of_threads() == os.getpid() else 1
     digest = blake3(max_threads=threads)
     size = 0
@@ -165,20 +165,20 @@ def hash_stream(file: BinaryIO, advance: Callable[[int], None] | None = None) ->
 
 @cache
 def _process_of_threads() -> int:
-    """The process in which BLAKE3's threads were started: the first that asked."""
+    """Return the process that BLAKE3's threads belong to: the first that asked."""
     return os.getpid()
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
-    """Return what `b3sum` prints for a file: its id as 64 hex digits.
+    """Return a file's id as 64 hex digits, as `b3sum` prints it.
 
     Args:
-        path: the file; its content is read once, in blocks.
+        path: The file. Its content is read once, in blocks.
 
     Raises:
-        NotFound: there is no such file.
-        InvalidInput: it is a directory, or what has no end, such as a pipe or a device.
-        StorageError: it can't be read.
+        NotFound: There is no such file.
+        InvalidInput: It is a directory, or something without an end, such as a pipe or a device.
+        StorageError: It can't be read.
 
     Example:
         >>> from pathlib import Path
@@ -190,7 +190,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     name = from_system(place)
     try:
         mode = os.stat(place).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe would wait
             raise InvalidInput(f"{name} is no regular file, and only such a file has a hash")
         with open(place, "rb", buffering=0, opener=_at_once) as file:
             return hash_stream(file)[0].hex()
@@ -203,12 +203,12 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe that has come in its place since is not waited for."""
+    """Open a file, without waiting for a pipe that has replaced it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def short(object_id: bytes) -> str:
-    """Return an id as people read it: its first 10 hex digits.
+    """Return the first 10 hex digits of an id, for people.
 
     Example:
         >>> short(bytes(32))

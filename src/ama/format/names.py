@@ -1,9 +1,9 @@
-"""Names: those of classes and aliases, and those of files, which may come from a hostile store.
+"""Names of classes, aliases and files; a hostile store may have chosen them.
 
-A file's name is *unsafe* where a reader that used it could write outside its directory or into
-`.ama`: such a name is refused everywhere. It is *unportable* where some system can't hold it. And
-`.git` stands in a tree like any other name, but never in a worktree: there git would do what is in
-it.
+A file's name is *unsafe* if a reader that uses it could write outside its directory or into
+`.ama`: such a name is refused everywhere. It is *unportable* if some system can't hold it.
+`.git` is an ordinary name in a tree, but never stands in a worktree: git would obey what is in
+it there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ MAX_NAME_BYTES = 255
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}").fullmatch
 _ID_LIKE = re.compile(r"[0-9A-Fa-f]{7,}").fullmatch
-# No dot at the start, no `~`, `:`, slash or backslash anywhere: nothing that could be unsafe.
+# No dot at the start, and no `~`, `:`, slash or backslash anywhere: nothing unsafe.
 _PLAINLY_SAFE = re.compile(r"[A-Za-z0-9_+=@,()#-][A-Za-z0-9_+=@,()#. -]{0,254}").fullmatch
 _DRIVE = re.compile(r"[A-Za-z]:").match
-# Code points that HFS+ leaves out when it compares names: `.a<ZWNJ>ma` would be `.ama` there.
+# Code points that HFS+ ignores when it compares names: `.a<ZWNJ>ma` is `.ama` there.
 _UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-# What `.ama` is also called: its 8.3 name on NTFS, and with dots, spaces or a stream behind it.
+# Other names of `.ama`: its 8.3 name on NTFS, and with dots, spaces or a stream behind it.
 _CONTROL_DIRECTORY = re.compile(r"(?:\.ama|ama~[0-9])[. ]*(?::.*)?", re.DOTALL).fullmatch
 _GIT_DIRECTORY = re.compile(r"(?:\.git|git~1)[. ]*(?::.*)?", re.DOTALL).fullmatch
 _FORBIDDEN_ON_WINDOWS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]').search
@@ -33,10 +33,10 @@ _RESERVED_ON_WINDOWS = frozenset(
 
 
 def check_class(text: str) -> str:
-    """Refuse a text that can't be the name of a class.
+    """Refuse a text that can't name a class.
 
     Args:
-        text: What the user, or a store, calls the class.
+        text: The name, from a user or a store.
 
     Returns:
         The same text.
@@ -63,7 +63,7 @@ def check_alias(text: str) -> str:
         The same text.
 
     Raises:
-        InvalidInput: It couldn't be a class either, or is a number.
+        InvalidInput: It can't name a class either, or it is a number.
 
     Example:
         >>> check_alias("my_model")
@@ -97,15 +97,15 @@ def _article(what: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse a file's name with which a reader could be led astray.
+    """Refuse a file's name that could lead a reader astray.
 
     Args:
-        name: One part of a path, as it stands in a tree.
+        name: One part of a path in a tree.
 
     Raises:
-        InvalidInput: It is empty, `.` or `..`, or has a slash, backslash or NUL in it, begins
-            with a drive (`C:`), is `.ama` as any file system may see it, isn't Unicode, or
-            takes more than 255 bytes of UTF-8.
+        InvalidInput: It is empty, `.` or `..`; has a slash, backslash or NUL in it; begins with a
+            drive (`C:`); is `.ama` to some file system; isn't Unicode; or takes more than 255
+            bytes of UTF-8.
 
     Example:
         >>> check_name("model.h5")
@@ -139,7 +139,7 @@ def _unsafe_reason(name: str) -> str | None:
 
 
 def is_control_directory(name: str) -> bool:
-    """Whether some file system would take this name for `.ama`.
+    """Whether some file system takes this name for `.ama`.
 
     Example:
         >>> is_control_directory(".AMA. ")
@@ -149,7 +149,7 @@ def is_control_directory(name: str) -> bool:
 
 
 def is_git_directory(name: str) -> bool:
-    """Whether some file system would take this name for `.git`, as git itself has it.
+    """Whether some file system takes this name for `.git`, by git's own rule.
 
     Example:
         >>> is_git_directory("GIT~1"), is_git_directory(".gitignore")
@@ -163,13 +163,13 @@ def _as_seen(name: str) -> str:
 
 
 def unportable_reason(name: str) -> str | None:
-    """Why some system can't hold a file of this name.
+    """Return why some system can't hold a file of this name.
 
     Args:
-        name: One part of a path; safe, as `check_name` has it.
+        name: One part of a path that `check_name` accepts.
 
     Returns:
-        The reason, to stand behind the name in a message; None if the name works everywhere.
+        The reason, as the end of a message; None if the name works everywhere.
 
     Example:
         >>> unportable_reason("aux.txt")
@@ -189,7 +189,7 @@ def unportable_reason(name: str) -> str | None:
 
 
 def fold_name(name: str) -> str:
-    r"""A key that is equal for names which some file system holds as one.
+    r"""Return a key that is equal for names which some file system holds as one.
 
     Args:
         name: One part of a path.
@@ -209,13 +209,13 @@ def fold_name(name: str) -> str:
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """Find two names in one directory that some file system would hold as one.
+    """Find two names in one directory that some file system holds as one.
 
     Args:
         names: The names of a directory's entries.
 
     Returns:
-        The first such pair; None if all can stand side by side anywhere.
+        The first such pair; None if all names are distinct everywhere.
 
     Example:
         >>> twins(["a", "b", "A"])
@@ -230,14 +230,14 @@ def twins(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> list[str]:
-    """What a word that was not found may have been meant to be.
+    """Return suggestions for an unknown name.
 
     Args:
-        word: What the user typed.
-        candidates: What there is.
+        word: The unknown name.
+        candidates: The known names.
 
     Returns:
-        At most three of them, the nearest first.
+        At most three suggestions, the nearest first.
 
     Example:
         >>> nearest("modles", ["models", "datasets"])

@@ -1,8 +1,8 @@
-"""The objects that packs hold beside plain bytes: trees, assets and recipes, and their codecs.
+"""The objects that packs hold beside plain bytes (trees, assets and recipes), and their codecs.
 
-Each is one canonical byte form per value (docs/format.md). Decoding refuses every other form,
-unknown versions and kinds, unsafe names and oversize input, because what a store holds is
-hostile until checked.
+Each value has one canonical byte form (docs/format.md). Decoding refuses every other form,
+unknown versions and kinds, unsafe names and oversize input: what a store holds is hostile until
+checked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_CHUNK = 1024 * 1024
 
 
 class Kind(IntEnum):
-    """What a record of a pack is."""
+    """The kind of a record in a pack."""
 
     DATA = 1
     TREE = 2
@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 
 class EntryKind(IntEnum):
-    """What an entry of a tree is."""
+    """The kind of an entry in a tree."""
 
     FILE = 0
     EXECUTABLE = 1
@@ -52,9 +52,9 @@ class EntryKind(IntEnum):
 
 
 class TreeEntry(NamedTuple):
-    """One name in a directory; `size` is bytes, for a tree the sum of all below it.
+    """One name in a directory. `size` is in bytes; for a tree, it is the sum of all below it.
 
-    A tuple, for a directory may have a hundred thousand.
+    It is a tuple, because a directory may have a hundred thousand entries.
     """
 
     name: str
@@ -68,7 +68,7 @@ _ENTRY_KINDS = {int(kind): kind for kind in EntryKind}
 
 @dataclass(frozen=True, slots=True)
 class RefLink:
-    """An asset that another was made from, and what it was to it."""
+    """A link to an asset that another was made from, and what for."""
 
     asset: bytes
     class_name: str
@@ -77,7 +77,7 @@ class RefLink:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """The commit-style object: what, from what, who, when (UTC microseconds), why."""
+    """An asset's record: what, made from what, by whom, when (UTC microseconds), and why."""
 
     class_name: str
     tree: bytes
@@ -92,7 +92,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a large object is put together: its chunks, as (id, size in bytes), in order."""
+    """The chunks of a large object, as (id, size in bytes), in order."""
 
     profile: int
     kind: Kind
@@ -100,7 +100,7 @@ class Recipe:
 
     @property
     def size(self) -> int:
-        """The whole object's size in bytes."""
+        """Return the whole object's size in bytes."""
         return sum(size for _, size in self.chunks)
 
 
@@ -121,10 +121,10 @@ def object_id(kind: Kind, data: bytes | bytearray | memoryview) -> bytes:
 
 
 def encode_tree(entries: list[TreeEntry]) -> bytes:
-    """Return the canonical bytes of a directory, whatever the order of the entries given.
+    """Return the canonical bytes of a directory, whatever the order of its entries.
 
     Raises:
-        InvalidInput: a name that is unsafe, or there twice; a symlink or a directory that is too
+        InvalidInput: A name is unsafe or appears twice, or a symlink or the directory is too
             large.
 
     Example:
@@ -153,8 +153,8 @@ def decode_tree(data: bytes, what: str = "tree") -> tuple[TreeEntry, ...]:
     """Return the entries of a directory, in the order of their names' bytes.
 
     Raises:
-        IntegrityError: the bytes are not the canonical form of a tree.
-        FormatError: the tree is of a newer version.
+        IntegrityError: The bytes are not the canonical form of a tree.
+        FormatError: A newer version of ama has written the tree.
 
     Example:
         >>> entry = TreeEntry("a.txt", EntryKind.FILE, bytes(32), 0)
@@ -188,7 +188,7 @@ def encode_asset(asset: Asset) -> bytes:
     """Return the canonical bytes of an asset.
 
     Raises:
-        InvalidInput: a field that no asset may have, such as nested metadata.
+        InvalidInput: An asset can't have such a field, for instance nested metadata.
 
     Example:
         >>> asset = Asset("models", bytes(32), (), (), "Ann <ann@example.org>", 0)
@@ -224,11 +224,11 @@ def _asset_bytes(asset: Asset) -> bytes:
 
 
 def decode_asset(data: bytes, what: str = "asset") -> Asset:
-    """Return the asset that these bytes are.
+    """Decode an asset.
 
     Raises:
-        IntegrityError: the bytes are not the canonical form of an asset.
-        FormatError: the asset is of a newer version.
+        IntegrityError: The bytes are not the canonical form of an asset.
+        FormatError: A newer version of ama has written the asset.
 
     Example:
         >>> asset = Asset("models", bytes(32), (), (), "Ann <ann@example.org>", 0)
@@ -270,11 +270,11 @@ def _asset(fields: tuple[Any, ...]) -> Asset:
 
 
 def check_metadata(key: str, value: object) -> None:
-    """Refuse what can't be an asset's metadata.
+    """Refuse a key and value that can't be an asset's metadata.
 
     Raises:
-        InvalidInput: the key is empty or has more than 200 bytes; the value is neither a text, a
-            number nor a truth value, or an integer of more than 64 bits.
+        InvalidInput: The key is empty or has more than 200 bytes; or the value is no text, number
+            or truth value, or an integer of more than 64 bits.
 
     Example:
         >>> check_metadata("learning_rate", 0.001)
@@ -290,14 +290,14 @@ def check_metadata(key: str, value: object) -> None:
 
 
 def check_text(what: str, text: object) -> None:
-    """Refuse what can't be a text of an asset, such as its message.
+    """Refuse a value that can't be a text of an asset, such as its message.
 
     Args:
-        what: what it is, for the error.
-        text: what was given.
+        what: The name of the text, for the error.
+        text: The value.
 
     Raises:
-        InvalidInput: it is no text, has more than 64 KiB, or can't be written as UTF-8.
+        InvalidInput: It is no text, has more than 64 KiB, or has no UTF-8 form.
 
     Example:
         >>> check_text("message", "wider layers")
@@ -313,7 +313,7 @@ def check_text(what: str, text: object) -> None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text has UTF-8: bytes that Python took from the system may be none."""
+    """Whether a text has a UTF-8 form: bytes from the system may have none."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -327,10 +327,10 @@ def _ref(asset: Any, class_name: Any, label: Any) -> RefLink:
 
 
 def encode_recipe(recipe: Recipe) -> bytes:
-    """Return the bytes of a recipe. They end in a seal, for no id covers them.
+    """Return the bytes of a recipe. They end in a seal, because no id covers them.
 
     Raises:
-        InvalidInput: it has too many chunks: the file has about a terabyte.
+        InvalidInput: It has too many chunks: the file has about a terabyte.
 
     Example:
         >>> recipe = Recipe(1, Kind.DATA, ((bytes(32), 5), (bytes(32), 6)))
@@ -346,11 +346,11 @@ def encode_recipe(recipe: Recipe) -> bytes:
 
 
 def decode_recipe(data: bytes, what: str = "recipe") -> Recipe:
-    """Return the recipe that these bytes are.
+    """Decode a recipe.
 
     Raises:
-        IntegrityError: damaged, fewer than 2 chunks, or a chunk of an impossible size.
-        FormatError: the recipe is of a newer version.
+        IntegrityError: Damaged, fewer than 2 chunks, or a chunk of an impossible size.
+        FormatError: A newer version of ama has written the recipe.
 
     Example:
         >>> recipe = Recipe(1, Kind.DATA, ((bytes(32), 5), (bytes(32), 6)))
@@ -372,7 +372,7 @@ def decode_recipe(data: bytes, what: str = "recipe") -> Recipe:
 
 
 def _fields(data: bytes, count: int, limit: int, what: str) -> tuple[Any, ...]:
-    """Return the fields after the version of an object that is a canonical sequence."""
+    """Return the fields after the version, of an object that is a canonical sequence."""
     _check(len(data) <= limit, what, f"larger than {limit} bytes")
     value = canonical.decode(data, what)
     _check(isinstance(value, tuple) and len(value) > 0, what, "not a list")

@@ -1,13 +1,13 @@
-"""The pack: one file of many objects, each a record that says what it is.
+"""The pack: one file of many objects, each in a record with a header.
 
     header (32)   magic, version, salt
     records       header (64: marker, kind, codec, flags, sizes, id, checksum), stored bytes
     trailer       a row (64) per record, so that a lost index can be rebuilt
     footer (64)   where the trailer is, how many rows, its hash
 
-A pack's id is the BLAKE3 of the whole file. The salt makes the same objects packed again
-another pack: a pack that gc condemned never comes back under its old name. docs/format.md is
-the specification.
+A pack's id is the BLAKE3 of the whole file. With another salt, the same objects make another
+pack: a pack that gc condemned never comes back under its old name. docs/format.md is the
+specification.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _LARGEST = {
     Kind.ASSET: MAX_ASSET,
     Kind.RECIPE: MAX_RECIPE + ID_SIZE,
 }
-"""What a record of each kind decodes to at most, in bytes."""
+"""The largest decoded size of a record of each kind, in bytes."""
 
 _FIRST_SIZE = 256 * 1024
-"""The memory that a pack begins with: most are small, and memory costs time too."""
+"""The memory that a pack begins with: most packs are small, and memory costs time too."""
 
 CHECKSUM_SIZE = 8
 RECORD_HEADER_SIZE = _RECORD.size + CHECKSUM_SIZE
@@ -54,9 +54,9 @@ SALT_SIZE = 16
 
 
 class Record(NamedTuple):
-    """One record: what it is and where. `offset` is that of its header, `stored` excludes it.
+    """One record of a pack. `offset` is that of its header; `stored` excludes the header.
 
-    A tuple, for there is one an object, and there may be millions.
+    It is a tuple, because there may be millions.
     """
 
     id: bytes
@@ -67,13 +67,13 @@ class Record(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The offset of the first byte after the record."""
+        """Return the offset of the first byte after the record."""
         return self.offset + RECORD_HEADER_SIZE + self.stored
 
 
 @dataclass(frozen=True, slots=True)
 class SealedPack:
-    """A finished pack: its id, its bytes (until its builder begins anew), and what is in it."""
+    """A finished pack: its id, its bytes (until its builder begins anew), and its records."""
 
     id: bytes
     data: memoryview
@@ -81,12 +81,12 @@ class SealedPack:
 
 
 class PackBuilder:
-    """Puts records one after another into a pack in memory.
+    """A pack in memory, built from records.
 
     Args:
-        salt: what makes the pack's name its own; random where none is given.
-        expected: about how many bytes the pack will have at most: its memory grows up to that as
-            it is needed, and beyond at some cost.
+        salt: The bytes that make the pack's name unique; None: random.
+        expected: About how many bytes the pack will have at most. Its memory grows up to that as
+            needed, and beyond it at some cost.
 
     Example:
         >>> builder = PackBuilder()
@@ -104,7 +104,7 @@ class PackBuilder:
     def begin(self, salt: bytes | None = None) -> None:
         """Begin another pack in the memory of this one, which is cheaper than fresh memory.
 
-        Nobody may use the bytes of the one before any more.
+        Nobody may use the bytes of the previous pack any more.
         """
         self._size = 0
         self._records: list[Record] = []
@@ -115,11 +115,11 @@ class PackBuilder:
 
     @property
     def count(self) -> int:
-        """How many records there are."""
+        """Return the number of records."""
         return len(self._records)
 
     def add(self, kind: Kind, object_id: bytes, codec: int, stored: Buffer, full: int) -> Record:
-        """Append a record of bytes that are encoded already."""
+        """Append a record of encoded bytes."""
         record = Record(object_id, kind, self._size, len(stored), full)
         header = _RECORD.pack(MARKER, kind, codec, 0, len(stored), full, object_id)
         self._append(header + blob_id(header)[:CHECKSUM_SIZE])
@@ -128,7 +128,7 @@ class PackBuilder:
         return record
 
     def add_raw(self, record: Record, raw: Buffer) -> Record:
-        """Append a record as it lies in another pack, header and all."""
+        """Append a record of another pack, with its header."""
         moved = Record(record.id, record.kind, self._size, record.stored, record.full)
         self._append(raw)
         self._records.append(moved)
@@ -146,7 +146,7 @@ class PackBuilder:
     def _append(self, data: Buffer) -> None:
         end = self._size + len(data)
         if end > len(self._memory):
-            # In few steps: what is given back may stay the process's.
+            # In few steps: the process may keep what it gives back.
             planned = max(min(16 * len(self._memory), self._expected), end)
             larger = memoryview(bytearray(planned if end <= self._expected else end * 9 // 8))
             larger[: self._size] = self._memory[: self._size]
@@ -156,12 +156,12 @@ class PackBuilder:
 
 
 def open_record(raw: Buffer, record: Record) -> bytes:
-    """Return the verified bytes of a record as it lies in a pack (header and stored bytes).
+    """Verify a record from a pack (header and stored bytes), and return its decoded bytes.
 
-    A recipe's bytes are verified by their own seal, when they are decoded.
+    A recipe's own seal verifies its bytes, when they are decoded.
 
     Raises:
-        IntegrityError: it isn't the record that `record` says, or its bytes don't have its id.
+        IntegrityError: It isn't the record that `record` describes, or its bytes have another id.
     """
     what = f"object {short(record.id)}"
     size = RECORD_HEADER_SIZE + record.stored
@@ -194,8 +194,8 @@ def check_header(data: Buffer, what: str) -> None:
     """Check a pack's first bytes.
 
     Raises:
-        IntegrityError: it isn't a pack.
-        FormatError: it is a pack of a newer version.
+        IntegrityError: It isn't a pack.
+        FormatError: A newer version of ama has written the pack.
     """
     if len(data) < HEADER_SIZE:
         raise IntegrityError(f"{what} is damaged: it is shorter than a pack's header")
@@ -207,10 +207,10 @@ def check_header(data: Buffer, what: str) -> None:
 
 
 def read_trailer(data: Buffer, what: str) -> tuple[Record, ...]:
-    """Return the records that a whole pack's trailer lists.
+    """Return the records in the trailer of a whole pack.
 
     Raises:
-        IntegrityError: the trailer is damaged (`scan_records` may still find the records).
+        IntegrityError: The trailer is damaged (`scan_records` may still find the records).
     """
     check_header(data, what)
     view = memoryview(data)
@@ -233,7 +233,7 @@ def read_trailer(data: Buffer, what: str) -> tuple[Record, ...]:
 
 
 def count_records(footer: Buffer) -> int | None:
-    """Return how many records a pack's last `FOOTER_SIZE` bytes say it has; None if they can't.
+    """Return the number of records from a pack's last `FOOTER_SIZE` bytes; None: no footer.
 
     Example:
         >>> builder = PackBuilder()
@@ -252,7 +252,7 @@ def _rows(records: Sequence[Record]) -> bytes:
 
 
 def scan_records(data: Buffer) -> Iterator[Record]:
-    """Yield the records found by their headers, up to the first damage or the trailer."""
+    """Yield the records by their headers, up to the first damage or the trailer."""
     view = memoryview(data)
     offset = HEADER_SIZE
     while offset + RECORD_HEADER_SIZE <= len(view):
@@ -264,7 +264,7 @@ def scan_records(data: Buffer) -> Iterator[Record]:
         end = offset + RECORD_HEADER_SIZE + stored
         if end > len(view):
             return
-        # A kind of a later version is passed over: what lies after it may be known.
+        # Skip a kind of a later version: what follows it may be known.
         if kind in _KINDS:
             yield Record(object_id, Kind(kind), offset, stored, full)
         offset = end

@@ -1,4 +1,4 @@
-"""The index: which object lies where, in which pack.
+"""The index: where, in which pack, each object is.
 
     header (32)        magic, version, number of packs, number of rows
     fan-out (256 x 8)  how many rows have a first byte up to this one
@@ -6,8 +6,8 @@
     rows (64 each)     id, pack, kind, offset, stored size, full size; sorted
     checksum (32)      BLAKE3 of all before it
 
-Rows have one width and are sorted, so an index can be searched where it lies, without being
-parsed. An index's id is the BLAKE3 of the whole file. docs/format.md is the specification.
+Rows have one width and are sorted, so an index is searched in place, without parsing. An index's
+id is the BLAKE3 of the whole file. docs/format.md is the specification.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ _KIND_OFFSET = 36
 _KINDS = {int(kind): kind for kind in Kind}
 
 MANY_LOOKUPS = 256
-"""After so many lookups in a small index, a table of its ids pays."""
+"""The number of lookups in a small index after which a table of its ids pays."""
 
 SMALL_INDEX = 300_000
-"""An index of at most so many rows is small: its table takes about 40 MB."""
+"""The largest number of rows of a small index: its table takes about 40 MB."""
 
 
 class Location(NamedTuple):
-    """Where an object lies: the pack's id and the record in it."""
+    """The place of an object: the pack's id and the record in it."""
 
     pack: bytes
     record: Record
 
 
 def encode_index(locations: Iterable[Location], pack_sizes: Mapping[bytes, int]) -> bytes:
-    """Return the bytes of an index over these locations.
+    """Return the bytes of an index of these locations.
 
     Args:
-        locations: what the index names, in any order; equal ones count once.
-        pack_sizes: the size in bytes of each pack that a location names.
+        locations: The index's rows, in any order; equal ones count once.
+        pack_sizes: The size in bytes of each pack that a location names.
 
     Example:
         >>> record = Record(bytes(32), Kind.DATA, 32, 0, 0)
@@ -90,8 +90,8 @@ class PackIndex:
     Opening it verifies the checksum; `validate` checks every row too.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: it is of a newer version.
+        IntegrityError: It is damaged.
+        FormatError: A newer version of ama has written it.
     """
 
     def __init__(self, data: Buffer, what: str = "index") -> None:
@@ -122,24 +122,24 @@ class PackIndex:
 
     @property
     def pack_sizes(self) -> dict[bytes, int]:
-        """The packs that the index names, with their sizes in bytes."""
+        """Return the packs that the index names, with their sizes in bytes."""
         return dict(self._packs)
 
     @property
     def data(self) -> bytes:
-        """Its bytes."""
+        """Return the index's bytes."""
         return self._data
 
     @property
     def size(self) -> int:
-        """The index's own size in bytes."""
+        """Return the index's own size in bytes."""
         return len(self._data)
 
     def __contains__(self, object_id: bytes) -> bool:
         return self._row(object_id) is not None
 
     def find(self, object_id: bytes) -> list[Location]:
-        """Return every place where the index has an object; none if it doesn't name it."""
+        """Return every location of an object; none if the index doesn't name it."""
         row = self._row(object_id)
         if row is None:
             return []
@@ -151,11 +151,11 @@ class PackIndex:
         return found
 
     def only_recipe(self, object_id: bytes) -> bool:
-        """Whether an object that the index names is there in chunks only."""
+        """Whether the index names an object in chunks only."""
         row = self._row(object_id)
         if row is None:
             return False
-        # Rows of one id are in the order of their kinds, and a recipe's is the last one.
+        # Rows of one id are in the order of their kinds, and a recipe's comes last.
         return bool(self._data[self._rows + row * _ROW.size + _KIND_OFFSET] == Kind.RECIPE)
 
     def starting_with(self, prefix: str) -> set[bytes]:
@@ -169,7 +169,7 @@ class PackIndex:
         return found
 
     def keys(self, size: int) -> set[bytes]:
-        """Return what the ids begin with, `size` bytes of each."""
+        """Return the first `size` bytes of each id."""
         rows = range(self._rows, self._rows + self._count * _ROW.size, _ROW.size)
         return {self._data[at : at + size] for at in rows}
 
@@ -185,7 +185,7 @@ class PackIndex:
         return {pack: counts[at] for at, (pack, _) in enumerate(self._packs)}
 
     def rows_by_pack(self) -> dict[bytes, array[int]]:
-        """Return which rows name each pack's objects, in few bytes a row; see `locate`."""
+        """Return the rows that name each pack's objects, in few bytes a row; see `locate`."""
         end = self._rows + self._count * _ROW.size
         found = [array("Q") for _ in self._packs]
         for row, fields in enumerate(_ROW.iter_unpack(self._data[self._rows : end])):
@@ -194,20 +194,20 @@ class PackIndex:
         return {pack: rows for (pack, _), rows in zip(self._packs, found, strict=True)}
 
     def locate(self, rows: Iterable[int]) -> Iterator[Location]:
-        """Yield the places that rows name."""
+        """Yield the locations of rows."""
         return (self._location(row) for row in rows)
 
     def metadata(self) -> Iterator[Location]:
-        """Yield the places of all that is not plain data: trees, assets and recipes."""
+        """Yield the locations of all trees, assets and recipes."""
         end = self._rows + self._count * _ROW.size
         kinds = bytes(self._data[self._rows + _KIND_OFFSET : end : _ROW.size])
         return (self._location(at) for at, kind in enumerate(kinds) if kind != Kind.DATA)
 
     def validate(self) -> None:
-        """Check every row: in order, in its pack's bounds, of a known kind.
+        """Check every row: its order, its pack's bounds, its kind.
 
         Raises:
-            IntegrityError: a row is impossible.
+            IntegrityError: A row is impossible.
         """
         self._require(self._count > 0, "it is empty")
         names = [pack for pack, _ in self._packs]
@@ -235,7 +235,7 @@ class PackIndex:
             return self._table.get(object_id)
         self._lookups += 1
         if self._lookups > MANY_LOOKUPS and self._count <= SMALL_INDEX:
-            # From the last row to the first, so that of equal ids the first row stays.
+            # From the last row to the first, so that the first of equal ids stays.
             rows = range(self._count - 1, -1, -1)
             self._table = {self._id_at(row): row for row in rows}
         row = self._first(object_id)

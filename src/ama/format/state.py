@@ -1,8 +1,8 @@
-"""What the log's entries add up to: the fold, and the codecs of its folded states.
+"""The state of a store: the fold of its log's entries, and the codecs of folded states.
 
 The fold is a pure function of the entries, so every reader gets the same numbers, aliases and
-current indexes. A folded state has two parts: the root (what concerns the whole store, and the
-digest of each class's state) and one state a class, so that a reader of one class needs no other.
+current indexes. A folded state has two parts: the root (of the whole store, with a digest of each
+class's state) and one state for each class, so that a reader of one class needs no other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROOT_MAGIC = b"ama-root"
 
 @dataclass(frozen=True, slots=True)
 class AssetRecord:
-    """An asset as the log knows it. Its number is its place in its class, from 1."""
+    """An asset in the log. Its number is its place in its class, from 1."""
 
     id: bytes
     entry: int
@@ -55,7 +55,7 @@ class AliasRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClassState:
-    """A class: its assets in order of their numbers, and every alias with all its moves."""
+    """A class: its assets in the order of their numbers, and every alias with all its moves."""
 
     name: str
     assets: tuple[AssetRecord, ...] = ()
@@ -77,7 +77,7 @@ class ClassState:
         return next((r for r in reversed(self.assets) if r.status == "active"), None)
 
     def target(self, alias: str) -> bytes | None:
-        """Return what an alias points to now, or None if there's no such alias."""
+        """Return the asset that an alias points to now, or None if there's no such alias."""
         moves = self.aliases.get(alias)
         return moves[-1].asset if moves else None
 
@@ -106,7 +106,7 @@ class Root:
     classes: Mapping[str, bytes] = field(default_factory=dict)
 
     def current(self, indexes: Iterable[bytes]) -> tuple[bytes, ...]:
-        """Return the current indexes that stand for these, which gc may have replaced."""
+        """Return the current indexes for these, which gc may have replaced."""
         found: dict[bytes, None] = {}
         waiting = list(indexes)
         seen: set[bytes] = set()
@@ -123,17 +123,17 @@ class Root:
 
 
 def fold_root(root: Root, entries: Iterable[tuple[Entry, bytes]]) -> Root:
-    """Return the root after more entries; the digests of its classes stay as they were.
+    """Return the root after more entries; the digests of its classes stay the same.
 
     Args:
-        root: the state before them.
-        entries: in order, each with the hash of its bytes.
+        root: The state before the entries.
+        entries: The entries in order, each with the hash of its bytes.
 
     Raises:
-        FormatError: an entry holds a critical event of a later version of ama.
+        FormatError: An entry holds a critical event of a later version of ama.
     """
-    # A store may have tens of thousands of indexes, and each publication adds one: so they are
-    # put together once, and not anew for each event.
+    # A store may have tens of thousands of indexes, and each publication adds one: join them once,
+    # not for each event.
     indexes = dict.fromkeys(root.indexes)
     for entry, entry_hash in entries:
         for event in entry.events:
@@ -192,7 +192,7 @@ def _fold_gc(root: Root, event: Gc) -> Root:
 
 
 def _with_current(root: Root, indexes: tuple[bytes, ...]) -> Root:
-    """Return the root with these current indexes; one that is current again stands for itself."""
+    """Return the root with these current indexes; a current index stands for itself."""
     again = root.replaced.keys() & set(indexes)
     replaced = {old: new for old, new in root.replaced.items() if old not in again}
     return replace(root, indexes=indexes, replaced=replaced if again else root.replaced)
@@ -208,7 +208,7 @@ def touched_classes(entry: Entry) -> set[str]:
 
 
 def fold_class(state: ClassState, entries: Iterable[Entry]) -> ClassState:
-    """Return a class's state after more entries; events of other classes are passed over."""
+    """Return a class's state after more entries; events of other classes are skipped."""
     assets = list(state.assets)
     place = {record.id: at for at, record in enumerate(assets)}
     aliases = dict(state.aliases)
@@ -220,7 +220,7 @@ def fold_class(state: ClassState, entries: Iterable[Entry]) -> ClassState:
     for entry in entries:
         for event in entry.events:
             if isinstance(event, Publish) and event.class_name == state.name:
-                # An asset is published once: what repeats it is no new number.
+                # An asset is published once: a repetition gives no new number.
                 if event.asset not in place:
                     place[event.asset] = len(assets)
                     assets.append(AssetRecord(event.asset, entry.number))
@@ -251,10 +251,10 @@ def encode_class_state(state: ClassState) -> bytes:
 
 
 def decode_class_state(data: bytes, what: str = "class state") -> ClassState:
-    """Return the class's state that these bytes are.
+    """Decode a class's state.
 
     Raises:
-        IntegrityError: the bytes are damaged, or of another version.
+        IntegrityError: The bytes are damaged, or of another version.
 
     Example:
         >>> decode_class_state(encode_class_state(ClassState("models"))).assets
@@ -306,10 +306,10 @@ def encode_root(root: Root) -> bytes:
 
 
 def decode_root(data: bytes, what: str = "checkpoint") -> Root:
-    """Return the root that these bytes are.
+    """Decode a root.
 
     Raises:
-        IntegrityError: the bytes are damaged, or of another version.
+        IntegrityError: The bytes are damaged, or of another version.
 
     Example:
         >>> decode_root(encode_root(Root(64, bytes(32)))).indexes

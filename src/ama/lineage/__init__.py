@@ -1,10 +1,10 @@
-"""Which assets were made from which: a graph as a value, and how it is drawn.
+"""Which assets were made from which: a graph as a value, and drawings of it.
 
 - **ancestry**: an asset and what it came from, by each one's first parent. Many look at it, and it
   stands here so that none of them loads a graph for it.
 - **graph**: assets as nodes, refs and parents as edges; it has no circles.
 - **layer**: a column of the picture; every edge leads to a later one.
-- **cell**: a place in a layer: a box, or a point that an edge passes through.
+- **cell**: a place in a layer: a box, or a point on the way of an edge.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def ancestry(asset: T | None, parents: Parents[T]) -> Iterator[T]:
     The parents of one are asked for when the next one is: whoever stops reads no further.
 
     Args:
-        asset: the asset, or its id; nothing is yielded for None.
-        parents: returns its parents.
+        asset: The asset, or its id; nothing is yielded for None.
+        parents: Returns its parents.
 
     Example:
         >>> merged = {"c": ("b", "x"), "b": ("a",), "a": ()}

@@ -1,8 +1,8 @@
 """Lineage for other programs: Mermaid's flowcharts, Graphviz's DOT, and a mapping for JSON.
 
-In both languages a text can hold markup, entities and escapes. So of Mermaid's every character that
-isn't plainly a letter, a digit or harmless becomes a number, and of DOT's the three that mean
-something are escaped.
+In both languages a text can hold markup, entities and escapes. So Mermaid gets a number for every
+character that isn't plainly a letter, a digit or harmless; DOT gets escapes for its three special
+characters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HARMLESS = frozenset(" /@_-.,+()…")
 
 
 def as_mapping(lineage: Lineage) -> dict[str, object]:
-    """Return a lineage as what JSON holds: objects, arrays and texts; ids are whole.
+    """Return a lineage as a mapping for JSON: objects, arrays and texts, with whole ids.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
@@ -61,7 +61,7 @@ def _node_mapping(node: LineageNode) -> dict[str, object]:
 
 
 def mermaid(lineage: Lineage) -> str:
-    """Return a lineage as a flowchart in the language of Mermaid.
+    """Return a lineage as a flowchart in Mermaid.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
@@ -93,7 +93,7 @@ def mermaid(lineage: Lineage) -> str:
 
 
 def dot(lineage: Lineage) -> str:
-    r"""Return a lineage as a graph in the language of Graphviz.
+    r"""Return a lineage as a graph in DOT, Graphviz's language.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
@@ -169,9 +169,9 @@ _ROLE = 60
 
 @dataclass(frozen=True, slots=True)
 class TreeLine:
-    """A line of a tree. `node` is the asset that it shows, if it shows one.
+    """A line of a tree. `node` is its asset, if it shows one.
 
-    `repeated` says that the asset's own links are shown elsewhere.
+    `repeated` says that another line shows the asset's own links.
     """
 
     text: str
@@ -181,7 +181,7 @@ class TreeLine:
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """What branches are drawn with: before an item, before the last, and below each of these."""
+    """The strings that draw branches: before an item, before the last, and below each of these."""
 
     item: str
     last: str
@@ -199,10 +199,10 @@ def tree_lines(
     """Yield the lines that show a lineage.
 
     Args:
-        lineage: what is shown.
-        up: whether to show what the asset was made from.
-        down: whether to show what was made from it.
-        branches: `BOX_DRAWING`, or `ASCII` where the terminal can't draw boxes.
+        lineage: The lineage.
+        up: Whether to show what the asset was made from.
+        down: Whether to show what was made from it.
+        branches: `BOX_DRAWING`, or `ASCII` for a terminal that can't draw boxes.
 
     Example:
         >>> from ama.lineage.graph import LineageEdge
@@ -221,7 +221,7 @@ def tree_lines(
     yield TreeLine(_asset_text(root), root)
     for upward, wanted in ((True, up), (False, down)):
         tree = _Tree(graph, branches, up=upward)
-        # Where more was cut off, that nothing is shown doesn't say that there is nothing.
+        # If parts are cut off, an empty section doesn't say that there is nothing.
         if wanted and (tree.links[root.id] or not lineage.cut):
             yield from _section(tree, root.id)
     if lineage.cut:
@@ -242,7 +242,7 @@ def _section(tree: _Tree, root: str) -> Iterator[TreeLine]:
 
 
 class _Tree:
-    """One direction of a lineage while it is shown."""
+    """One direction of a lineage while it is written."""
 
     def __init__(self, graph: Graph, branches: Branches, *, up: bool) -> None:
         self.graph = graph
@@ -254,7 +254,7 @@ class _Tree:
         self._shown: set[str] = set()
 
     def below(self, asset: str) -> Iterator[TreeLine]:
-        """Yield the lines of all that an asset's links lead to, deeper ones in between."""
+        """Yield the lines of all assets below an asset, with deeper ones in between."""
         self._shown.add(asset)
         levels = [iter(self._items(asset))]
         indents = [""]

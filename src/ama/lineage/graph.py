@@ -1,8 +1,8 @@
 """Lineage as a value: assets, and which of them was made from which.
 
-Nothing here is believed: a forged store may claim cycles, the same link a thousand times, an asset
-that was made from itself, or a hundred thousand assets. So what draws a lineage takes its `graph`,
-in which each asset and each linked pair stands once, in an order that depends on nothing else.
+Nothing here is trusted: a forged store may claim cycles, the same link a thousand times, an asset
+made from itself, or a hundred thousand assets. So drawings use `graph`, in which each asset and
+each linked pair stands once, in a fixed order.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LinkKind = Literal["ref", "parent"]
 
 @dataclass(frozen=True, slots=True)
 class LineageNode:
-    """An asset of a lineage; `here` says whether the store has it, and not only its id.
+    """An asset of a lineage. `here` says whether the store has it, or only its id.
 
-    `created_at` is None where nothing but the id is known.
+    `created_at` is None where only the id is known.
     """
 
     id: str
@@ -37,13 +37,13 @@ class LineageNode:
 
     @property
     def name(self) -> str:
-        """`class/number (shortid)`, or the class and the short id where it has no number."""
+        """Return `class/number (shortid)`, or the class and the short id if it has no number."""
         return display_name(self.class_name, self.number, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class LineageEdge:
-    """That the asset `made` was made from the asset `source`; a parent has no label."""
+    """A link: the asset `made` was made from the asset `source`. A parent has no label."""
 
     made: str
     source: str
@@ -53,7 +53,7 @@ class LineageEdge:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """All that links two assets: whether as parent, and the labels of the refs."""
+    """All links between two assets: whether one is a parent, and the labels of the refs."""
 
     made: str
     source: str
@@ -62,17 +62,17 @@ class Link:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What the source was to the other, in words; none for a ref without a label."""
+        """Return what the source was used for, in words; empty for a ref without a label."""
         return ("parent", *self.labels) if self.parent else self.labels
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A lineage in which each asset and each linked pair of assets stands once.
+    """A lineage with each asset and each linked pair of assets once.
 
     `sources` and `products` have, for each asset, the links to what it was made from and to what
-    was made from it. The older assets come first everywhere. `closing` are the links that close a
-    cycle: without them there is none. No honest store has any.
+    was made from it. Older assets come first everywhere. `closing` are the links that close a
+    cycle; no honest store has any.
     """
 
     nodes: Mapping[str, LineageNode]
@@ -84,13 +84,13 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What an asset was made from, and what was made from it.
+    """The assets that an asset was made from, and those made from it.
 
-    `nodes` holds the asset `root` itself; an edge to an asset that isn't among them is not drawn.
-    `cut` says that there is more than this, or may be: an asset of the store could not be read.
+    `nodes` holds the asset `root` too; an edge to an asset outside of them is not drawn.
+    `cut` says that there is, or may be, more: an asset of the store could not be read.
 
     Raises:
-        ValueError: the root is not among the nodes.
+        ValueError: The root is not among the nodes.
 
     Example:
         >>> data = LineageNode("d" * 64, "data", 1, (), "Ann", None)
@@ -111,7 +111,7 @@ class Lineage:
             raise ValueError(f"{self.root} is not among the nodes of its lineage")
 
     def graph(self) -> Graph:
-        """Return each asset and each linked pair once, in a fixed order."""
+        """Return the graph: each asset and each linked pair once, in a fixed order."""
         nodes = {node.id: node for node in sorted(self.nodes, key=_age)}
         place = {asset: at for at, asset in enumerate(nodes)}
         links = sorted(
@@ -127,13 +127,13 @@ class Lineage:
         return Graph(nodes, tuple(links), sources, products, _closing(sources, products))
 
     def nearest(self, limit: int) -> Lineage:
-        """Return the part of it that is nearest to the root.
+        """Return the part of it nearest to the root.
 
         Args:
-            limit: how many assets it may have, the root included.
+            limit: The most assets it may have, the root included.
 
         Returns:
-            The same lineage where it has no more; else a smaller one, which is `cut`.
+            The same lineage if it is small enough; else a smaller one, which is `cut`.
         """
         if len(self.nodes) <= limit:
             return self
@@ -178,7 +178,7 @@ def _merged(edges: Iterable[LineageEdge]) -> Iterable[Link]:
 def _closing(
     sources: Mapping[str, tuple[Link, ...]], products: Mapping[str, tuple[Link, ...]]
 ) -> frozenset[Link]:
-    """Find the links that lead back to an asset which a walk from the oldest came through."""
+    """Find the links back to an asset on the way from the oldest one."""
     closing: list[Link] = []
     seen: set[str] = set()
     for start in sorted(products, key=lambda asset: bool(sources[asset])):

@@ -1,14 +1,14 @@
-"""Where the boxes and edges of a picture lie: a layered drawing of a graph without cycles.
+"""The places of a picture's boxes and edges: a layered drawing of a graph without cycles.
 
-It knows boxes by their numbers and sizes only. `along` is the direction in which the columns
-follow each other, and most edges go; `across` is the other. A picture that reads from left to
-right has `along` as its x, one that reads downwards as its y.
+It knows boxes only by their numbers and sizes. `along` is the direction of the columns and of most
+edges; `across` is the other. A picture that reads from left to right has `along` as its x, one that
+reads downwards as its y.
 
-Columns, and the order in them, come from `layering` and `ordering`. Here each cell gets its place
-across: as near to its neighbours as the cells beside it allow. For one column that is isotonic
-regression, solved exactly by pooling adjacent violators (Ayer, Brunk, Ewing, Reid, Silverman 1955;
-Best, Chakravarti 1990); sweeps over the columns do it for all of them. Long edges weigh more, which
-keeps them straight (the weights of Gansner et al. 1993).
+`ordering` gives the columns and the order in them. Here each cell gets its place across: as near to
+its neighbours as the cells beside it allow. For one column that is isotonic regression, solved
+exactly by pooling adjacent violators (Ayer, Brunk, Ewing, Reid, Silverman 1955; Best, Chakravarti
+1990); sweeps over the columns do it for all of them. Long edges weigh more, which keeps them
+straight (the weights of Gansner et al. 1993).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _PORT_DISTANCE = 11.0
 _PORTS_SHARE = 0.6
 
 Point = tuple[float, float]
-"""A place: along, across."""
+"""A place: (along, across)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a box or a label is."""
+    """The size of a box or a label."""
 
     along: float
     across: float
@@ -51,8 +51,8 @@ class Size:
 class Route:
     """The way of an edge from its first box to its second, and the middle of its label.
 
-    It bends only where it is in the gap between two columns, and leaves and reaches its boxes
-    along. An edge that was given no way of its own (`direct`) may go behind other boxes.
+    It bends only in the gap between two columns, and leaves and reaches its boxes along. An edge
+    without a way of its own (`direct`) may go behind other boxes.
     """
 
     points: tuple[Point, ...]
@@ -62,7 +62,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A picture: the middle of each box, the way of each edge, and the size of it all."""
+    """A picture: the middle of each box, the way of each edge, and the total size."""
 
     boxes: tuple[Point, ...]
     routes: tuple[Route, ...]
@@ -73,7 +73,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which cells a picture has, in which order: what doesn't depend on sizes."""
+    """The cells of a picture and their order: all that doesn't depend on sizes."""
 
     edges: tuple[Edge, ...]
     cells: Columns
@@ -87,13 +87,13 @@ def planned(
     """Plan a picture.
 
     Args:
-        boxes: how many there are.
-        edges: which boxes are linked, without a cycle.
-        labelled: for each edge, whether it has a label.
-        most_cells: how many cells edges may have: see `layering`.
+        boxes: The number of boxes.
+        edges: The linked boxes, without a cycle.
+        labelled: For each edge, whether it has a label.
+        most_cells: The most cells that edges may have: see `columns`.
 
     Raises:
-        ValueError: there is a cycle.
+        ValueError: There is a cycle.
 
     Example:
         >>> planned(3, [(0, 1), (0, 2)], [False, False]).crossings
@@ -108,9 +108,9 @@ def arranged(plan: Plan, boxes: Sequence[Size], labels: Sequence[Size | None]) -
     """Arrange boxes and edges.
 
     Args:
-        plan: what there is.
-        boxes: how large each box is.
-        labels: how large the label of each edge is, if it has one.
+        plan: The cells and their order.
+        boxes: The size of each box.
+        labels: The size of each edge's label; None: it has none.
 
     Example:
         >>> layout = arranged(planned(2, [(0, 1)], [False]), [Size(50, 20), Size(50, 20)], [None])
@@ -155,7 +155,7 @@ def _routes(
 
 
 def _across(plan: Plan, sizes: Sequence[Size], boxes: int) -> list[float]:
-    """Place the cells of each column near to their neighbours, from 0 on."""
+    """Return the place of each cell: near to its neighbours, from 0 on."""
     order = plan.order
     across = [0.0] * len(sizes)
     offsets = [_offsets(column, sizes, boxes) for column in order]
@@ -182,7 +182,7 @@ def _across(plan: Plan, sizes: Sequence[Size], boxes: int) -> list[float]:
 
 
 def _offsets(column: Sequence[int], sizes: Sequence[Size], boxes: int) -> list[float]:
-    """The places of a column's cells where they stand as close as they may."""
+    """Return the closest allowed places of a column's cells."""
     offsets = [0.0]
     for upper, lower in pairwise(column):
         if upper < boxes or lower < boxes:
@@ -195,9 +195,9 @@ def _offsets(column: Sequence[int], sizes: Sequence[Size], boxes: int) -> list[f
 
 
 def _pulls(cells: Columns, boxes: int) -> list[list[list[tuple[int, float]]]]:
-    """For the left and the right: the neighbours of each cell, and how much each one pulls.
+    """Return for the left and the right: each cell's neighbours, and the pull of each.
 
-    Long edges pull most, which keeps them straight, and a label lies in line with that of its boxes
+    Long edges pull most, which keeps them straight. A label lies in line with that of its boxes
     which has fewer edges there.
     """
     left: list[list[tuple[int, float]]] = [[] for _ in cells.left]
@@ -216,9 +216,9 @@ def _pulls(cells: Columns, boxes: int) -> list[list[list[tuple[int, float]]]]:
 
 
 def _pooled(offsets: Sequence[float], wanted: Sequence[tuple[float, float]]) -> list[float]:
-    """Return the places nearest to those that are wanted, by weighted squares, in this order.
+    """Return the places nearest to the wanted ones, by weighted squares, in this order.
 
-    Cells that would come too close form a block, whose place is the mean of what they want.
+    Cells that would come too close form a block, placed at the mean of what they want.
     """
     blocks: list[tuple[float, float, int]] = []  # mean, weight, cells
     for offset, (value, weight) in zip(offsets, wanted, strict=True):
@@ -233,7 +233,7 @@ def _pooled(offsets: Sequence[float], wanted: Sequence[tuple[float, float]]) -> 
 
 
 def _along(plan: Plan, sizes: Sequence[Size], across: Sequence[float]) -> list[tuple[float, float]]:
-    """Where each cell's column begins and ends: the steeper the edges after it, the more apart."""
+    """Return where each cell's column begins and ends: steeper edges need a wider gap."""
     spans = [(0.0, 0.0)] * len(sizes)
     begin = 0.0
     for column in plan.order:
@@ -249,7 +249,7 @@ def _along(plan: Plan, sizes: Sequence[Size], across: Sequence[float]) -> list[t
 def _ports(
     plan: Plan, boxes: Sequence[Size], places: Sequence[Point]
 ) -> tuple[list[float], list[float]]:
-    """Where across each edge leaves its first box and reaches its second, side by side."""
+    """Return where across each edge leaves its first box and reaches its second, side by side."""
     starts, ends = [0.0] * len(plan.edges), [0.0] * len(plan.edges)
     leaving: list[list[tuple[float, int]]] = [[] for _ in boxes]
     coming: list[list[tuple[float, int]]] = [[] for _ in boxes]
@@ -288,12 +288,12 @@ _WIDTHS = {
 
 
 def width(text: str, size: float, *, bold: bool = False) -> float:
-    """Return about how wide a text is.
+    """Return the approximate width of a text.
 
     Args:
-        text: the text, on one line.
-        size: the font's size; the width is in the same unit.
-        bold: whether the font is bold.
+        text: The text, on one line.
+        size: The font's size; the width is in the same unit.
+        bold: Whether the font is bold.
 
     Example:
         >>> width("model", 10) < width("MODEL", 10) < width("MODEL", 10, bold=True)
@@ -312,14 +312,14 @@ def _advance(character: str) -> float:
 
 
 def shortened(text: str, room: float, size: float, *, bold: bool = False, tail: str = "") -> str:
-    """Return a text that fits, with an ellipsis where it was cut.
+    """Return a text that fits, with an ellipsis where it is cut.
 
     Args:
-        text: the text, on one line.
-        room: how wide it may be.
-        size: the font's size.
-        bold: whether the font is bold.
-        tail: what stands behind it, and is never cut.
+        text: The text, on one line.
+        room: Its largest width.
+        size: The font's size.
+        bold: Whether the font is bold.
+        tail: The end of the text, which is never cut.
 
     Example:
         >>> shortened("sequence_models", 60, 10, tail="/7")
@@ -338,7 +338,7 @@ def shortened(text: str, room: float, size: float, *, bold: bool = False, tail: 
 
 
 def clipped(text: str, most: int) -> str:
-    r"""Return at most so many characters of a text's first line, safe to print anywhere.
+    r"""Return at most `most` characters of a text's first line, safe to print anywhere.
 
     Example:
         >>> clipped("First training\nof many", 10)
@@ -350,7 +350,7 @@ def clipped(text: str, most: int) -> str:
 
 
 def aliases_text(node: LineageNode, most: int = _SOME) -> str:
-    """Return an asset's aliases, of which many are only counted.
+    """Return an asset's aliases; count those beyond `most`.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("a", "b", "c"), "Ann", None)
@@ -363,7 +363,7 @@ def aliases_text(node: LineageNode, most: int = _SOME) -> str:
 
 
 def author_text(node: LineageNode) -> str:
-    """Return who made an asset, without the address.
+    """Return an asset's author, without the address.
 
     Example:
         >>> author_text(LineageNode("e" * 64, "models", 1, (), "Ann Lee <ann@example.com>", None))
@@ -373,7 +373,7 @@ def author_text(node: LineageNode) -> str:
 
 
 def marks_text(node: LineageNode) -> str:
-    """Return what is to be known of an asset that isn't as others are; empty for most.
+    """Return what is special about an asset; empty for most.
 
     Example:
         >>> marks_text(LineageNode("e" * 64, "models", 1, (), "", None, "deleted", here=False))

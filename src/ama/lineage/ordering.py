@@ -2,10 +2,10 @@
 
 A walk from cell to neighbour gives the first order: a tree has no crossing then. After it, columns
 are sorted by the mean place of each cell's neighbours (the barycentre method: Sugiyama, Tagawa,
-Toda 1981), and neighbours in a column change places where that helps (Gansner et al. 1993). To find
-the least is NP-hard even for two columns (Garey, Johnson 1983), so the best order that was seen is
-taken. Crossings are counted as Barth, Jünger and Mutzel do (2002: "Simple and efficient bilayer
-cross counting").
+Toda 1981), and neighbours in a column change places where that helps (Gansner et al. 1993). The
+optimum is NP-hard even for two columns (Garey, Johnson 1983), so the best order seen is used.
+Crossings are counted as Barth, Jünger and Mutzel do (2002: "Simple and efficient bilayer cross
+counting").
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from itertools import pairwise
 
 _PATIENCE = 6
 _TURNS = 72
-_EFFORT = 60_000  # cells that are sorted, all turns together
+_EFFORT = 60_000  # cells to sort, in all turns together
 _EXCHANGES = 2
 
 Order = list[list[int]]
 
 
 def ordered(columns: Columns) -> tuple[Order, int]:
-    """Return the cells of each column in order, and how many crossings that has.
+    """Return the cells of each column in order, and the number of crossings.
 
     Example:
         >>> from ama.lineage.ordering import columns
@@ -33,7 +33,7 @@ def ordered(columns: Columns) -> tuple[Order, int]:
     first = _walked(columns)
     best, least = first, crossings(columns, first)
     left = max(_PATIENCE, min(_TURNS, _EFFORT // max(len(columns.left), 1)))
-    # Each way of starting ends in an order of its own, and for few cells trying is cheap.
+    # Each way to start ends in an order of its own, and for few cells trying is cheap.
     for start, rightwards in [(first, True), (first, False), (_mirrored(first), True)]:
         order, tries = [*map(list, start)], 0
         while least and left and tries < _PATIENCE:
@@ -51,7 +51,7 @@ def _mirrored(order: Order) -> Order:
 
 
 def crossings(columns: Columns, order: Sequence[Sequence[int]]) -> int:
-    """Return how often edges cross."""
+    """Return the number of crossings."""
     place = _places(order)
     total = 0
     for column in order:
@@ -61,7 +61,7 @@ def crossings(columns: Columns, order: Sequence[Sequence[int]]) -> int:
 
 
 def _inversions(numbers: Sequence[int]) -> int:
-    """Count the pairs that stand in the wrong order, with a Fenwick tree of those seen so far."""
+    """Count the pairs in the wrong order, with a Fenwick tree of the numbers seen so far."""
     size = max(numbers, default=0) + 1
     tree = [0] * (size + 1)
     total = 0
@@ -83,9 +83,9 @@ def _places(order: Sequence[Sequence[int]]) -> dict[int, int]:
 
 
 def _walked(columns: Columns) -> Order:
-    """Walk depth first from the sources, and from each cell to the left before to the right.
+    """Walk depth first from the sources, and from each cell to the left before the right.
 
-    So whatever hangs together beyond a cell of a tree stays together.
+    So the cells beyond a cell of a tree stay together.
     """
     column_of = {cell: at for at, column in enumerate(columns.cells) for cell in column}
     order: Order = [[] for _ in columns.cells]
@@ -105,14 +105,14 @@ def _walked(columns: Columns) -> Order:
 
 
 def _sweep(columns: Columns, order: Order, *, rightwards: bool) -> None:
-    """Sort each column by the mean place of its cells' neighbours in the one before.
+    """Sort each column by the mean place of its cells' neighbours in the column before.
 
-    A cell that has none there goes by those on its other side.
+    A cell without neighbours there goes by those on its other side.
     """
     before, behind = columns.left, columns.right
     if not rightwards:
         before, behind = behind, before
-    # Relative to their columns, for these are of different lengths.
+    # Relative to their columns, which have different lengths.
     place = {cell: (at + 0.5) / len(column) for column in order for at, cell in enumerate(column)}
 
     def mean(cell: int) -> float:
@@ -126,12 +126,12 @@ def _sweep(columns: Columns, order: Order, *, rightwards: bool) -> None:
 
 
 def _exchange(columns: Columns, order: Order, *, also_equal: bool) -> None:
-    """Let neighbours in a column change places while that spares crossings.
+    """Swap neighbours in a column while that spares crossings.
 
     Args:
-        columns: whose cells they are.
-        order: what is changed.
-        also_equal: whether they change also where it makes no difference, which may open a way.
+        columns: The columns of the cells.
+        order: The order to change.
+        also_equal: Whether to swap also where it makes no difference: it may open a way.
     """
     place = _places(order)
     for _ in range(_EXCHANGES):
@@ -157,14 +157,14 @@ def _exchange(columns: Columns, order: Order, *, also_equal: bool) -> None:
 
 
 def _spared(upper: Sequence[int], lower: Sequence[int]) -> int:
-    """How many crossings two cells spare by changing places, given where their edges end."""
+    """Return the crossings that a swap of two cells spares, given where their edges end."""
     if len(upper) == len(lower) == 1:
         return (upper[0] > lower[0]) - (upper[0] < lower[0])
     return _crossed(upper, lower) - _crossed(lower, upper)
 
 
 def _crossed(upper: Sequence[int], lower: Sequence[int]) -> int:
-    """How many pairs of edges cross, given the sorted places where those of two cells end."""
+    """Count the crossing pairs of edges, given the sorted places where those of two cells end."""
     total = at = 0
     for place in upper:
         while at < len(lower) and lower[at] < place:
@@ -174,7 +174,7 @@ def _crossed(upper: Sequence[int], lower: Sequence[int]) -> int:
 
 
 Edge = tuple[int, int]
-"""From one box to another, each by its number. There must be no cycle among them."""
+"""An edge: from one box to another, by their numbers. Edges must not form a cycle."""
 
 MOST_CELLS = 10_000
 
@@ -183,9 +183,9 @@ MOST_CELLS = 10_000
 class Columns:
     """Cells in columns; the first cells, by number, are the boxes.
 
-    `paths` has, for each edge, its cells from box to box, in neighbouring columns; None for an edge
-    without cells. `labels` has the cell among them that is its label's. `left` and `right` have the
-    neighbours of each cell in the columns beside its own.
+    `paths` has each edge's cells from box to box, in neighbouring columns; None for an edge
+    without cells. `labels` has the cell among them that is its label's. `left` and `right` have
+    each cell's neighbours in the columns beside its own.
     """
 
     cells: tuple[tuple[int, ...], ...]
@@ -198,9 +198,9 @@ class Columns:
 def ranks(boxes: int, edges: Sequence[Edge]) -> list[int]:
     """Return a rank for each box: higher than those of all boxes with an edge to it.
 
-    The longest path to each box at first, so that there are as few ranks as can be. Then every box
-    goes to where its edges are shorter, if it may (a cheap form of the network simplex of Gansner,
-    Koutsofios, North, Vo 1993: "A technique for drawing directed graphs").
+    A box's first rank is the longest path to it, so that there are as few ranks as possible. Then
+    every box moves to where its edges are shorter, if it may (a cheap form of the network simplex
+    of Gansner, Koutsofios, North, Vo 1993: "A technique for drawing directed graphs").
 
     Example:
         >>> ranks(4, [(0, 1), (1, 2), (3, 2)])
@@ -228,10 +228,10 @@ def columns(
     """Return the columns of a picture.
 
     Args:
-        boxes: how many there are.
-        edges: which of them are linked, without a cycle.
-        labelled: for each edge, whether it has a label, which stands just before its second box.
-        most_cells: how many cells edges may have in all.
+        boxes: The number of boxes.
+        edges: The linked boxes, without a cycle.
+        labelled: For each edge, whether it has a label, which stands just before its second box.
+        most_cells: The most cells that all edges together may have.
 
     Example:
         >>> columns(3, [(0, 1), (1, 2), (0, 2)], [True, False, False]).cells
@@ -239,7 +239,7 @@ def columns(
     """
     rank = ranks(boxes, edges)
     routed = _affordable([rank[b] - rank[a] for a, b in edges], most_cells)
-    # Beside the column of each rank's boxes, one for the labels before it, if there are any.
+    # Before the column of each rank's boxes comes one for their labels, if there are any.
     with_labels = {rank[b] for at, (_, b) in enumerate(edges) if routed[at] and labelled[at]}
     place: list[int] = []
     for value in range(max(rank, default=-1) + 1):
@@ -274,7 +274,7 @@ def columns(
 
 
 def _affordable(spans: Sequence[int], most: int) -> list[bool]:
-    """Say for each edge whether it gets cells: the shortest do, two a rank at most."""
+    """Return for each edge whether it gets cells: the shortest do, two a rank at most."""
     routed = [False] * len(spans)
     for at in sorted(range(len(spans)), key=spans.__getitem__):
         most -= 2 * spans[at] - 1

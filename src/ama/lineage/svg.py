@@ -1,9 +1,9 @@
 """Lineage as a picture: an SVG that stands alone, in a report, on paper, in a browser.
 
 Sources stand before what was made from them, from left to right; a long narrow lineage reads
-downwards instead. What programs that know little of CSS must get right is said by attributes; the
-style sheet only turns the picture dark on a screen whose user wants that, never on paper. There is
-no script in it, no font and no reference to anything outside.
+downwards instead. Attributes say what programs without much CSS must get right; the style sheet
+only turns the picture dark on a screen whose user wants that, never on paper. The picture has no
+script, no font and no reference to anything outside.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _SMALLEST_SCALE = 0.7
 _ARROW = 6.5
 _LOOP = 15.0
 
-# Okabe and Ito's colours, which colour-blind people tell apart (2008: "Color universal design"),
-# but for the one that is kept for warnings; and a light tint of each.
+# Okabe and Ito's colours (2008: "Color universal design"), which colour-blind people can tell
+# apart, without the one for warnings; and a light tint of each.
 _COLOURS = [
     ("#0072b2", "#eaf4fa"),
     ("#e69f00", "#fdf5e4"),
@@ -85,12 +85,12 @@ def svg(
     """Return a lineage as a picture.
 
     Args:
-        lineage: what is drawn.
-        href: where a click on an asset leads, if anywhere.
-        most_assets: how many assets are drawn: those nearest to the root. The picture says so
-            where there are more.
-        style: whether it brings the style sheet that turns it dark; without, the page that it
-            stands in does so, by the same classes.
+        lineage: The lineage.
+        href: Where a click on an asset leads, if anywhere.
+        most_assets: The most assets to draw: those nearest to the root. The picture says if there
+            are more.
+        style: Whether it brings the style sheet that turns it dark; if not, the surrounding page
+            does so, by the same classes.
 
     Example:
         >>> node = LineageNode("e" * 64, "models", 1, ("best",), "Ann", None)
@@ -102,7 +102,7 @@ def svg(
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of text in a box; `beside` stands behind it, smaller."""
+    """A line of text in a box. `beside` stands behind it, smaller."""
 
     text: str
     kind: str
@@ -142,7 +142,7 @@ class _Picture:
         self.rightwards, self.layout = self._best()
 
     def _best(self) -> tuple[bool, Layout]:
-        """From left to right, unless a page has hardly room for it and downwards is much larger."""
+        """Choose left to right, unless it hardly fits on a page and downwards is much larger."""
         plan = self._plan()
         right = self._arranged(plan, rightwards=True)
         scale = _scale(right.along, right.across)
@@ -173,12 +173,12 @@ class _Picture:
         return arranged(plan, boxes, labels)
 
     def _at(self, point: Point) -> Point:
-        """Where a point of the layout is in the picture."""
+        """Return the picture's point for a point of the layout."""
         along, across = point[0] + _MARGIN, point[1] + _MARGIN
         return (along, across) if self.rightwards else (across, along)
 
     def text(self, *, style: bool = True) -> str:
-        """Return it as SVG."""
+        """Return the picture as SVG."""
         wide, high = self._at((self.layout.along, self.layout.across))
         wide = max(wide + _MARGIN, 300.0)
         legend, below = self._legend(wide, high + _MARGIN)
@@ -222,7 +222,7 @@ class _Picture:
                 yield self._role(label, self._at(route.label))
 
     def _path(self, points: Sequence[Point]) -> str:
-        """A line through the points, along the columns where it leaves and reaches them."""
+        """Return a line through the points; it leaves and reaches them along the columns."""
         last = self._at(points[0])
         parts = [f"M{_p(last)}"]
         for before, after in pairwise(points):
@@ -237,7 +237,7 @@ class _Picture:
         return "".join(parts)
 
     def _loop(self, link: Link, middle: Point) -> str:
-        """A small way round from an asset to itself, at the far side of its box."""
+        """Return a small loop from an asset to itself, at the far side of its box."""
         high = _height(self.lines[link.made])
         edge = middle[1] + _turned(self.box_width, high, self.rightwards).across / 2
         begin, end = middle[0] - _LOOP, middle[0] + _LOOP
@@ -245,7 +245,7 @@ class _Picture:
         return self._link(link, points, (0, -1))
 
     def _link(self, link: Link, points: Sequence[Point], ahead: Point) -> str:
-        """A line through points of the layout, with an arrowhead that points ahead."""
+        """Return a line through points of the layout, with an arrowhead that points ahead."""
         closing = link in self.graph.closing
         colour = _WARNING if closing else _GREY
         line, head = ("ama-closing", "ama-closing-head") if closing else ("ama-line", "ama-head")
@@ -340,7 +340,7 @@ class _Picture:
     # Below the picture
 
     def _legend(self, wide: float, y: float) -> tuple[list[str], float]:
-        """What the colours and lines mean, in as many lines as it takes; and where it ends."""
+        """Return what the colours and lines mean, in as many lines as needed, and where it ends."""
         parts: list[str] = []
         x, y = _MARGIN, y + _LABEL
         for mark, text in self._legend_entries():
@@ -408,12 +408,12 @@ def _height(lines: Sequence[_Line]) -> float:
 
 
 def _label(link: Link) -> str:
-    """What is written on a link; that it is a parent, its line says."""
+    """Return the text on a link; the line itself shows that it is a parent."""
     return shortened(", ".join(clipped(t, 60) for t in link.labels[:3]), _WIDEST_LABEL, _LABEL)
 
 
 def _title(node: LineageNode) -> str:
-    """What is shown of an asset while the pointer rests on it."""
+    """Return the text that a pointer over an asset shows."""
     moment = f"Created At: {node.created_at:%Y-%m-%d %H:%M:%S} UTC" if node.created_at else ""
     texts = [
         clipped(node.name, 130),
@@ -440,13 +440,13 @@ def _stroke(kind: str, colour: str, thick: float, dashes: str = "") -> str:
 
 
 def _scale(wide: float, high: float) -> float:
-    """How large a picture can be on a page, upright or across; 1 where it fits."""
+    """Return the picture's scale on a page, upright or across; 1 where it fits."""
     long, short = _PAGE
     return max(min(1, long / wide, short / high), min(1, short / wide, long / high))
 
 
 def _n(number: float) -> str:
-    """A number as SVG has it: one decimal at most."""
+    """Return a number for SVG: one decimal at most."""
     return f"{round(number, 1) + 0.0:.1f}".removesuffix(".0")
 
 

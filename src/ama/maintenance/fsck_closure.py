@@ -1,7 +1,7 @@
-"""Whether everything below each asset is there: trees, files, chunks, and what it was made from.
+"""The check of everything below each asset: trees, files, chunks, and what it was made from.
 
-What is shared by many assets is looked at once. Of each tree two things are kept: what of it is
-lost, and in which indexes the rest was found; so that an asset which shares it needs no walk.
+What many assets share is checked once. Of each tree two things are kept, the lost objects below it
+and the indexes of the rest, so that an asset which shares it needs no walk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ LISTED = 50
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """What is known of an object and all below it: its size, what is lost, who names the rest."""
+    """The facts of an object and all below it: its size, lost objects, and the indexes of the
+    rest.
+    """
 
     size: int | None
     lost: frozenset[bytes] = NOTHING
@@ -42,7 +44,7 @@ class Below:
 
 @dataclass(slots=True)
 class _Tree:
-    """A tree that was read, before what is below it is added up."""
+    """A tree that was read, before the facts below it are added up."""
 
     size: int = 0
     trees: list[TreeEntry] = field(default_factory=list)
@@ -51,16 +53,16 @@ class _Tree:
 
 
 class Closure:
-    """The objects that some indexes name, checked downwards from whatever is asked for.
+    """The objects in some indexes, checked downwards from any object.
 
     Args:
-        objects: the objects.
-        packs: the check of their packs, which is done.
-        progress: is told of the bytes of large files.
+        objects: The objects.
+        packs: The finished check of their packs.
+        progress: The progress of the bytes of large files.
 
     Attributes:
-        faults: what is wrong with objects that can be read.
-        missing: objects that something needs and no index names.
+        faults: The faults of readable objects.
+        missing: Objects that something needs and no index names.
     """
 
     def __init__(self, objects: ObjectStore, packs: PackCheck, progress: Progress) -> None:
@@ -78,17 +80,19 @@ class Closure:
     # Objects
 
     def place(self, wanted: bytes, kind: Kind) -> tuple[bytes, Location] | None:
-        """Return an index that names a sound record of an object, and where; None if none does."""
+        """Return an index that names a sound record of an object, and its location; None if none
+        does.
+        """
         for number, index in enumerate(self._indexes):
             for at in index.find(wanted):
                 if at.record.kind is kind and not self._packs.is_bad(at):
-                    # What is asked for next is often in the same index.
+                    # The next object is often in the same index.
                     self._indexes.insert(0, self._indexes.pop(number))
                     return index.id, at
         return None
 
     def lacking(self, wanted: bytes) -> frozenset[bytes]:
-        """Note that an object can't be read; return it as what is lost."""
+        """Note that an object can't be read; return it as lost."""
         places = self._objects.find(wanted)
         if not places:
             self.missing.add(wanted)
@@ -99,7 +103,7 @@ class Closure:
         return frozenset([wanted])
 
     def read(self, ids: Iterable[bytes], kind: Kind) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (id, bytes) of the objects among these that can be read."""
+        """Yield (id, bytes) of the readable objects among these."""
         waiting = dict.fromkeys(i for i in ids if self.place(i, kind) is not None)
         try:
             for found, data in self._objects.read_records(list(waiting), kind):
@@ -117,7 +121,7 @@ class Closure:
     # Large files
 
     def check_recipes(self) -> None:
-        """Put every large object together, from its recipe, and compare its hash."""
+        """Assemble every large object from its recipe, and compare its hash."""
         sizes = self._packs.recipes
         self._progress.start("Checking large files", sum(sizes.values()))
         try:
@@ -159,7 +163,7 @@ class Closure:
         self.faults.append(Fault(f"object {short(wanted)}", what, frozenset([wanted])))
 
     def file(self, wanted: bytes, size: int, where: str) -> Below:
-        """Return what is known of a file's content; `where` says who has it with this size."""
+        """Return the facts of a file's content; `where` says what has it with this size."""
         named = self.place(wanted, Kind.DATA)
         if named is not None:
             found = Below(named[1].record.full, NOTHING, frozenset([named[0]]))
@@ -175,7 +179,7 @@ class Closure:
     # Trees
 
     def trees(self, roots: Iterable[bytes]) -> None:
-        """Look at every tree below (and with) these, level by level."""
+        """Check every tree below (and with) these, level by level."""
         level = dict.fromkeys(root for root in roots if root not in self._read)
         while level:
             below: dict[bytes, None] = {}
@@ -214,7 +218,7 @@ class Closure:
         return read
 
     def tree(self, root: bytes) -> Below:
-        """Return what is known of a tree and all below it; `trees` has looked at it."""
+        """Return the facts of a tree and all below it, after `trees` has checked it."""
         waiting = [root]
         while waiting:
             at = waiting[-1]
@@ -242,7 +246,7 @@ class Closure:
         return Below(size, frozenset(lost), frozenset(used))
 
     def lacking_in(self, indexes: Collection[bytes], root: bytes) -> set[bytes]:
-        """Return what of a tree and all below it these indexes do not name, walking all of it."""
+        """Return the objects of a whole tree that these indexes do not name."""
         within = [index for index in self._indexes if index.id in indexes]
         lacking: set[bytes] = set()
         seen = {root}
@@ -269,12 +273,12 @@ class Closure:
 
 
 def read_assets(closure: Closure, ids: Iterable[bytes]) -> dict[bytes, Asset]:
-    """Return the asset objects among these that can be read."""
+    """Return the readable asset objects among these."""
     return {found: decode_asset(data) for found, data in closure.read(ids, Kind.ASSET)}
 
 
 def missing_faults(lost: Iterable[bytes]) -> list[Fault]:
-    """Return what is wrong where no index names objects that something needs."""
+    """Return the faults of needed objects that no index names."""
     missing = sorted(lost)
     faults = [
         Fault(f"object {short(wanted)}", "it is missing: no index names it", frozenset([wanted]))
@@ -288,7 +292,7 @@ def missing_faults(lost: Iterable[bytes]) -> list[Fault]:
 
 
 def by_lost(found: Iterable[tuple[bytes, Iterable[bytes]]]) -> dict[bytes, set[bytes]]:
-    """Turn (asset, what of it is lost) around: which assets each lost object touches."""
+    """Invert (asset, its lost objects): return the assets that each lost object touches."""
     touched: dict[bytes, set[bytes]] = defaultdict(set)
     for asset, lost in found:
         for wanted in lost:

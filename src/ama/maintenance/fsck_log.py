@@ -1,7 +1,7 @@
-"""The log from its first entry to its last, and what is derived from it: HINT and checkpoints.
+"""The check of the log from first entry to last, and of what it derives: HINT and checkpoints.
 
-Where an entry is lost or damaged, what it said is not known, and so neither are the numbers of
-what was published after it; unless a later checkpoint, sound in itself, tells.
+The content of a lost or damaged entry is unknown, and so are the numbers of later assets, unless a
+later checkpoint, sound in itself, has them.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Published:
 
 @dataclass(slots=True)
 class History:
-    """What the log says, as far as it can be read.
+    """The content of the log, as far as it is readable.
 
-    `states` are the classes after the last entry. Where that isn't known exactly, `numbered` are
-    those before the first entry that can't be read, which alone tell numbers.
+    `states` are the classes after the last entry. If that isn't known exactly, `numbered` are those
+    before the first unreadable entry, which alone have reliable numbers.
     """
 
     root: Root
@@ -80,7 +80,7 @@ class History:
     _deleted: set[bytes] = field(default_factory=set)
 
     def close(self) -> None:
-        """Take in what is known at the end: numbers, status, and assets of unreadable entries."""
+        """Add what only the end tells: numbers, status, and assets of unreadable entries."""
         for state in self.numbered.values():
             self._numbers.update({r.id: number for number, r in enumerate(state.assets, 1)})
         for name, state in self.states.items():
@@ -90,7 +90,7 @@ class History:
                 self.published.setdefault(record.id, Published(record.id, name, record.entry))
 
     def live(self) -> list[Published]:
-        """Return the assets that are published and not deleted, in the order of the log."""
+        """Return the published assets that are not deleted, in the order of the log."""
         found = [asset for asset in self.published.values() if asset.asset not in self._deleted]
         return sorted(found, key=lambda asset: asset.entry)
 
@@ -117,8 +117,8 @@ def read_history(remote: Remote) -> History:
     """Read and check the whole log.
 
     Raises:
-        FormatError: an entry needs a newer version of ama.
-        StorageError: the storage can't be read.
+        FormatError: An entry needs a newer version of ama.
+        StorageError: The storage can't be read.
     """
     return _Reader(remote).run()
 
@@ -138,7 +138,7 @@ class _Reader:
 
     def run(self) -> History:
         self._read_format()
-        # In the reverse order of writing, for somebody may be writing meanwhile.
+        # In the reverse order of writing, because somebody may be writing meanwhile.
         (hint,) = read_readable(self._storage, [HINT])
         reached, reached_hash = decode_hint(hint or b"")
         names = self._listed_checkpoints()
@@ -190,7 +190,7 @@ class _Reader:
         self._history.faults.append(Fault(where, what, entries=entries))
 
     def _remember(self) -> None:
-        """Note the sound entries that were read: from that this machine can put them back later."""
+        """Keep the sound entries: this machine can put them back from there later."""
         for first in [number for number in self._read if number - 1 not in self._read]:
             row = takewhile(self._read.__contains__, count(first))
             self._remote.log.remember_entries(first, [self._read[number] for number in row])
@@ -210,7 +210,7 @@ class _Reader:
         self._previous = entry_hash(data)
 
     def _look_again(self, first: int, later: int) -> int:
-        """Take an entry that was not listed, if it is there all the same; return the next."""
+        """Use an entry that was not listed, if it exists after all; return the next number."""
         (data,) = self._storage.read([Range(entry_name(first))])
         if data is None:
             self._gap(first, later - 1, f"though entry {later} is there")
@@ -259,7 +259,7 @@ class _Reader:
             self._fault(entry_name(number), what, (number - 1, number))
 
     def _break(self, number: int) -> None:
-        """Note that from this entry on the state is not known exactly."""
+        """Note that the state is not known exactly from this entry on."""
         if self._exact:
             self._fold()
             self._history.numbered = dict(self._history.states)
@@ -267,7 +267,7 @@ class _Reader:
             self._history.unknown_from = number
 
     def _fold(self) -> None:
-        """Take the entries that wait into the classes' states."""
+        """Fold the waiting entries into the classes' states."""
         states = self._history.states
         touched = {name for entry in self._pending for name in touched_classes(entry)}
         for name in touched:
@@ -316,7 +316,7 @@ class _Reader:
             self._exact = True
 
     def _why_absent(self, name: str) -> str:
-        """Say why a derived file was not read: it may be there, and closed to us."""
+        """Return why a derived file was not read: it may exist, but be closed to us."""
         try:
             return CLOSED if self._storage.sizes([name]) != [None] else MISSING
         except StorageError as error:
@@ -332,9 +332,9 @@ class _Reader:
         return replace(self._history.root, classes=self._digests)
 
     def _check_states(self, classes: Mapping[str, bytes]) -> dict[str, ClassState]:
-        """Check the classes' states that a checkpoint names; return those that were read sound.
+        """Check the classes' states in a checkpoint; return those that were read sound.
 
-        Each is checked once; what was checked is read again only where it is needed.
+        Each is checked once; a checked one is read again only if needed.
         """
         wanted = {
             name: digest
@@ -361,7 +361,7 @@ class _Reader:
         return states
 
     def _check_unnamed_states(self, names: Iterable[str]) -> None:
-        """Check the states that no sound checkpoint names: their names say what they hold."""
+        """Check the states that no sound checkpoint names: their names tell their content."""
         digests = [bytes.fromhex(m[1]) for name in names if (m := _STATE(name))]
         waiting = iter([digest for digest in digests if digest not in self._loaded])
         while batch := list(islice(waiting, AT_ONCE)):

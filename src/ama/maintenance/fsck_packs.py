@@ -1,4 +1,4 @@
-"""Indexes and the packs that they name: every byte read, every record opened."""
+"""The check of indexes and their packs: every byte read, every record opened."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ama.stores.object_reader import index_name, pack_name
 from ama.system.progress import Progress
 
 _Rows = tuple[bytes, "array[int]"]
-"""An index, and the numbers of those of its rows that name objects of one pack."""
+"""An index, and the numbers of its rows for one pack."""
 
 
 def read_indexes(storage: Storage, ids: Iterable[bytes]) -> tuple[list[PackIndex], list[Fault]]:
-    """Return the indexes that are sound, and what is wrong with the others."""
+    """Return the sound indexes, and the faults of the others."""
     sound: list[PackIndex] = []
     faults: list[Fault] = []
     for index in ids:
@@ -43,18 +43,18 @@ def read_indexes(storage: Storage, ids: Iterable[bytes]) -> tuple[list[PackIndex
 
 
 class PackCheck:
-    """The check of all packs that some indexes name, one pack in memory at a time.
+    """The check of all packs in some indexes, one pack in memory at a time.
 
     Args:
-        storage: where they are.
-        indexes: those that are sound.
-        progress: is told of the bytes read.
+        storage: The storage of the packs.
+        indexes: The sound indexes.
+        progress: The progress of the bytes read.
 
     Attributes:
-        bad: the places where an index names an object and there is none.
-        recipes: the sizes in bytes of what sound recipes make, by id.
-        objects: how many records were opened.
-        size: how many bytes they are in.
+        bad: The locations in indexes that hold no object.
+        recipes: The sizes in bytes of sound recipes' objects, by id.
+        objects: How many records were opened.
+        size: How many bytes these have.
     """
 
     def __init__(self, storage: Storage, indexes: Sequence[PackIndex], progress: Progress) -> None:
@@ -85,7 +85,7 @@ class PackCheck:
             self._progress.finish()
 
     def is_bad(self, location: Location) -> bool:
-        """Whether there is no object at a place that an index names."""
+        """Whether a location in an index holds no object."""
         return location in self.bad
 
     def _rows(self, named: Sequence[_Rows]) -> Iterator[tuple[bytes, Record]]:
@@ -137,7 +137,7 @@ class PackCheck:
             self.faults.append(Fault(pack_name(pack), "; ".join(wrong), frozenset(bad)))
 
     def _check_sizes(self, pack: bytes, size: int, said: Mapping[int, bytes]) -> None:
-        """Check what indexes say of the size of a pack that is whole."""
+        """Check the size that indexes give for a whole pack."""
         for other, index in said.items():
             if other != size:
                 what = f"it says that {pack_name(pack)} has {other:,} bytes, and it has {size:,}"
@@ -146,7 +146,7 @@ class PackCheck:
     def _without_strangers(
         self, pack: bytes, held: Iterable[Record], named: Sequence[_Rows]
     ) -> list[_Rows]:
-        """Return the rows that name what a whole pack holds; the others are their index's fault."""
+        """Return the rows that name objects in a whole pack; the others are their index's fault."""
         known = {record.offset: record for record in held}
         kept = []
         for index, numbers in named:
@@ -168,7 +168,7 @@ class PackCheck:
         return kept
 
     def _open(self, data: bytes, record: Record) -> bool:
-        """Whether a record is what it is said to be, and can be decoded."""
+        """Whether a record is what its index says, and can be decoded."""
         try:
             content = open_record(memoryview(data)[record.offset :], record)
             if record.kind is Kind.TREE:
@@ -191,12 +191,12 @@ class PackCheck:
 
 
 def _records(data: bytes, whole: bool) -> tuple[Sequence[Record], list[str]]:
-    """Return the records of a pack, and what is wrong with it as a file."""
+    """Return the records of a pack, and the faults of the pack as a file."""
     wrong = [] if whole else ["its bytes have another hash"]
     try:
         return read_trailer(data, "pack"), wrong
     except (IntegrityError, FormatError) as error:
-        # What a damaged one says of its version means nothing.
+        # A damaged pack's version means nothing.
         if whole or isinstance(error, IntegrityError):
             wrong.append(reason(error))
         return tuple(scan_records(data)), wrong
@@ -207,10 +207,10 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something damaged, and what tells the assets that it touches.
+    """Something damaged, and the assets that it touches.
 
-    That is: the objects and indexes that they need, the entries (from one to another) that publish
-    them, or they themselves.
+    These follow from the objects and indexes that they need, from the entries (from one to another)
+    that publish them, or are given directly.
     """
 
     where: str
@@ -222,7 +222,7 @@ class Fault:
 
 
 def reason(error: AmaError) -> str:
-    """Return why, without the "X is damaged:" before it: that stands beside it in the report.
+    """Return an error's reason, without "X is damaged:", which the report says beside it.
 
     Example:
         >>> reason(AmaError("index 12 is damaged: it is too short"))
@@ -232,7 +232,7 @@ def reason(error: AmaError) -> str:
 
 
 def give_up(error: AmaError) -> None:
-    """Raise an error that says nothing about the file that was read: the storage is away."""
+    """Raise an error that says nothing about the file: the storage is away."""
     if isinstance(error, StorageError) and error.retryable:
         raise error
 
@@ -251,7 +251,7 @@ def several(ids: Iterable[bytes]) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a number with its noun, in the plural if need be.
 
     Example:
         >>> plural(1, "object"), plural(2, "object")

@@ -26,19 +26,19 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
     """Verify everything in a store.
 
     That is its format.json, every entry of its log, HINT and the checkpoints, every current index,
-    every pack that those name with every record in it, and that of each asset all trees, files and
-    chunks are there, and the records of all that it was made from.
+    every pack in those with every record, all trees, files and chunks of each asset, and the
+    records of everything that it was made from.
 
     Args:
-        remote: the store. It is read past this machine's cache.
-        progress: is told of the bytes read.
+        remote: The store. Its cache on this machine is not used.
+        progress: The progress of the bytes read.
 
     Returns:
-        What is damaged, and which assets it touches.
+        A report of the damage and the assets that it touches.
 
     Raises:
-        FormatError: the store needs a newer version of ama.
-        StorageError: the storage is away.
+        FormatError: The store needs a newer version of ama.
+        StorageError: The storage is away.
     """
     storage = remote.storage
     history = read_history(remote)
@@ -71,7 +71,7 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
 
 
 def _indexes_of(history: History) -> tuple[bytes, ...]:
-    """Return the current indexes; where the log can't tell them all, also what assets need."""
+    """Return the current indexes; if the log is incomplete, also those that assets need."""
     current = dict.fromkeys(history.root.indexes)
     if history.unknown_from is not None:
         needed = [index for asset in history.live() for index in asset.needs or ()]
@@ -94,7 +94,7 @@ class _Assets:
         self.faults: list[Fault] = []
 
     def check(self) -> None:
-        """Check all that the log publishes."""
+        """Check everything that the log publishes."""
         live = self._history.live()
         wanted = {asset.asset for asset in live}
         self._records = read_assets(self._closure, wanted)
@@ -116,9 +116,9 @@ class _Assets:
         self._by_lost = by_lost(self._lost.items())
 
     def problem(self, fault: Fault) -> Problem:
-        """Return a fault with the assets that it touches: those of which something can't be read.
+        """Return a fault with the assets that it touches: those that can't be read whole.
 
-        Who reads an asset looks in its own indexes, and for what is damaged there in all others.
+        A reader of an asset searches its own indexes, and for damaged objects all others.
         """
         touched = {asset for lost in fault.objects for asset in self._by_lost.get(lost, ())}
         touched |= fault.assets | self._history.touched_by(fault)
@@ -132,13 +132,13 @@ class _Assets:
         return Problem(fault.where, what, self._history.names(touched))
 
     def _is_spare(self, fault: Fault) -> bool:
-        """Whether each object that a fault is about has a sound record in another place."""
+        """Whether each object of a fault has a sound record in another place."""
         return bool(fault.objects) and all(
             any(self._closure.place(wanted, kind) for kind in Kind) for wanted in fault.objects
         )
 
     def unexplained(self, broken: frozenset[bytes]) -> set[bytes]:
-        """Return the missing objects that weren't only named by an index that is damaged."""
+        """Return the missing objects that more than a damaged index names."""
         if not broken:
             return self._closure.missing
         suffering = {asset for index in broken for asset in self._needing.get(index, ())}
@@ -149,7 +149,7 @@ class _Assets:
         self.faults.append(Fault(where, what, assets=frozenset([asset.asset])))
 
     def _all_trees(self) -> Iterable[bytes]:
-        """Return every tree that an index names: it is named only if all below it is."""
+        """Return every tree in an index: an index names a tree only with everything below it."""
         for index in self._indexes:
             for at in index.metadata():
                 if at.record.kind is Kind.TREE:
@@ -172,7 +172,7 @@ class _Assets:
         lost: frozenset[bytes],
         used: frozenset[bytes],
     ) -> None:
-        """Check that the indexes that an entry names are enough to read its asset."""
+        """Check that the indexes in an entry suffice to read its asset."""
         if asset.needs is None:
             return
         needs = set(self._history.root.current(asset.needs))
@@ -242,7 +242,7 @@ def _condemned(history: History, indexes: Iterable[PackIndex]) -> list[Fault]:
 
 
 def _orphans(remote: Remote, current: set[bytes], indexes: Iterable[PackIndex]) -> int:
-    """Return how many packs and indexes nothing names: what interrupted uploads have left."""
+    """Return how many packs and indexes nothing names: interrupted uploads leave them."""
     known = {index_name(index) for index in current}
     known |= {pack_name(pack) for index in indexes for pack in index.pack_sizes}
     there = [name for below in ("index/", "packs/") for name, _ in remote.storage.list(below)]
@@ -254,7 +254,7 @@ _FILE = "fsck"
 
 @dataclass(frozen=True, slots=True)
 class LastFsck:
-    """A check of a whole store, from this machine: when, and how many problems it found."""
+    """A check of a whole store from this machine: its time, and how many problems it found."""
 
     at: datetime
     problems: int
@@ -264,15 +264,15 @@ def remember(remote: Remote, at: int, problems: int) -> None:
     """Note that a store was verified.
 
     Args:
-        remote: the store.
-        at: when, in UTC microseconds.
-        problems: how many were found.
+        remote: The store.
+        at: The time, in UTC microseconds.
+        problems: How many problems were found.
     """
     remote.cache.put(_FILE, json.dumps({"at": at, "problems": problems}).encode())
 
 
 def last_fsck(remote: Remote) -> LastFsck | None:
-    """Return the last check of a store from this machine; None where none is remembered."""
+    """Return the last check of a store from this machine; None: none is remembered."""
     try:
         found = json.loads(remote.cache.get(_FILE) or b"null")
         at, problems = int(found["at"]), int(found["problems"])

@@ -1,4 +1,4 @@
-"""The check of what a worktree holds itself: HEAD, the index, its packs, and what it waits for."""
+"""The check of a worktree: HEAD, the index, its packs, and the commits that wait for a push."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ _INDEX = re.compile(r"index/([0-9a-f]{64})\.idx").fullmatch
 
 
 def check_worktree(tree: Worktree, progress: Progress) -> FsckReport:
-    """Verify what a worktree holds itself; no store is asked.
+    """Verify everything that a worktree itself holds, without asking a store.
 
-    Content that is not here is promised by the store that HEAD names, and checked there. What must
-    be here is what is staged as stored, and all of every commit that is not published yet.
+    Content that is not here is promised, and checked, in the store that HEAD names. What must be
+    here is staged content, unless it is by reference, and all of every commit that is not published
+    yet.
 
     Args:
-        tree: the worktree.
-        progress: is told of the bytes read.
+        tree: The worktree.
+        progress: The progress of the bytes read.
 
     Returns:
-        What is damaged, the assets that it touches, and which work was interrupted.
+        A report of the damage, the assets that it touches, and interrupted work.
 
     Raises:
-        StorageError: the worktree can't be read.
+        StorageError: The worktree can't be read.
     """
     check = _Check(tree, progress)
     check.run()
@@ -79,7 +80,7 @@ class _Check:
         self._reported: set[bytes] = set()
 
     def run(self) -> None:
-        """Check everything, in an order such that each step may rely on the one before."""
+        """Check everything; each step relies on the ones before."""
         self._check_note()
         self.packs.run()
         self._faults += self.packs.faults
@@ -137,7 +138,7 @@ class _Check:
             what = "its checksum does not match: the log of the store has that upload, or hasn't"
             self._problem(f"{CONTROL}/pending/{PUBLISH}", what)
 
-    # Assets: HEAD, what waits for a push, and what they come from
+    # Assets: HEAD, what waits for a push, and their sources
 
     def _known(self) -> list[bytes]:
         """Return the assets that HEAD names."""
@@ -187,7 +188,7 @@ class _Check:
             self._count_rest(lost)
 
     def _promised(self) -> set[bytes] | None:
-        """Return the files that the published asset under all commits has; None: not known."""
+        """Return the files of the published asset under all commits; None: not known."""
         waiting = set(self._waiting())
         history = ancestry(self._head.asset if self._head else None, self._parents)
         at = next((asset for asset in history if asset not in waiting), None)
@@ -219,7 +220,7 @@ class _Check:
     # What is staged
 
     def _check_staged(self) -> None:
-        """Check that what is staged as stored is here."""
+        """Check that staged content is here, unless it is by reference."""
         lost = [
             entry.path
             for entry in self._index.entries.values()

@@ -26,8 +26,8 @@ class Connections:
     """The stores that a worktree knows. The default remote is the one that it publishes to.
 
     Args:
-        tree: the worktree.
-        settings: what is configured.
+        tree: The worktree.
+        settings: What is configured.
     """
 
     def __init__(self, tree: Worktree, settings: Settings) -> None:
@@ -77,8 +77,8 @@ class Connections:
         """Open the store at a URL, once.
 
         Raises:
-            NotFound: there is none.
-            StorageError: it can't be reached, or it is gone.
+            NotFound: There is none.
+            StorageError: It can't be reached, or it is gone.
         """
         from ama.stores.remote import Remote, gone
 
@@ -107,12 +107,12 @@ class Connections:
         """Open the store at a URL; if there is none, one that the first write will make.
 
         Args:
-            url: where.
-            new_store: whether one may be made where one was seen before.
+            url: Where.
+            new_store: Whether one may be made where one was seen before.
 
         Raises:
-            InvalidInput: there is none, and none may be made there.
-            StorageError: it can't be reached, or it is gone.
+            InvalidInput: There is none, and none may be made there.
+            StorageError: It can't be reached, or it is gone.
         """
         from ama.stores.creation import prepare
 
@@ -168,8 +168,8 @@ class Connections:
         """Return the log of the store at a URL, now or as this machine saw it last.
 
         Raises:
-            NotFound: there is no store.
-            StorageError: it can't be reached.
+            NotFound: There is no store.
+            StorageError: It can't be reached.
         """
         if when is When.LAST_SEEN:
             seen = self._last_seen(url)
@@ -188,10 +188,10 @@ class Connections:
 
         Args:
             head: HEAD.
-            when: of which moment.
+            when: Of which moment.
 
         Raises:
-            StorageError: it can't be reached, and `when` is now.
+            StorageError: It can't be reached, and `when` is now.
         """
         if when is When.LAST_SEEN:
             store = self.last_seen(head)

@@ -23,8 +23,8 @@ class Content:
     """What assets hold: in the packs of a worktree, or in a store that it knows.
 
     Args:
-        tree: the worktree.
-        stores: the stores in reach.
+        tree: The worktree.
+        stores: The stores in reach.
     """
 
     def __init__(self, tree: Worktree, stores: Connections) -> None:
@@ -74,9 +74,9 @@ class Content:
         """Return an asset's files by path; none for no asset.
 
         Args:
-            asset: the asset.
-            wanted: whether they are here, or were asked for; see `ama.worktree.trees.walk`.
-            hint: what to do where there are too many.
+            asset: The asset.
+            wanted: Whether they are here, or were asked for; see `ama.worktree.trees.walk`.
+            hint: What to do where there are too many.
         """
         if asset is None:
             return {}
@@ -88,7 +88,7 @@ class Content:
         """Return a file of an asset that is known to have it.
 
         Raises:
-            NotFound: it hasn't.
+            NotFound: It hasn't.
         """
         sources = self.sources()
         found = None if asset is None else look_up(sources.asset(asset).tree, path, sources.tree)
@@ -104,7 +104,7 @@ class Content:
         """Return an asset's files by path.
 
         Raises:
-            NotFound: it was deleted, and is not HEAD's.
+            NotFound: It was deleted, and is not HEAD's.
         """
         self.live_tree(asset)
         return self.listing(asset, wanted=asset == self._head_asset())
@@ -113,7 +113,7 @@ class Content:
         """Return the id of an asset's tree.
 
         Raises:
-            NotFound: it was deleted, and is not HEAD's.
+            NotFound: It was deleted, and is not HEAD's.
         """
         if asset != self._head_asset():
             self.require_live(asset)
@@ -126,7 +126,7 @@ class Content:
         """Refuse an asset that was deleted from the default remote, as far as it is known.
 
         Raises:
-            NotFound: it was.
+            NotFound: It was.
         """
         from ama.stores.revisions import require_live
 

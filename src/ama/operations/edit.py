@@ -326,9 +326,9 @@ def find(session: Session, name: str, class_name: str | None, *, alias: bool) ->
     The store is asked: what this machine saw last may not be what the alias means now.
 
     Raises:
-        NotFound: there is none.
-        InvalidInput: several classes have the alias.
-        StorageError: the store can't be reached.
+        NotFound: There is none.
+        InvalidInput: Several classes have the alias.
+        StorageError: The store can't be reached.
     """
     _, head = session.tree.head.read()
     if name.startswith("@") and class_name is not None:
@@ -384,8 +384,8 @@ def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:
     """Return the noted link that a name means.
 
     Raises:
-        NotFound: none does.
-        InvalidInput: several do.
+        NotFound: None does.
+        InvalidInput: Several do.
     """
     named = [
         ref

@@ -355,13 +355,13 @@ def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> 
     """Whether HEAD was made from what its alias points to, and the alias was never at HEAD.
 
     Args:
-        sources: where the assets between are read.
+        sources: Where the assets between are read.
         state: HEAD's class in the store.
         head: HEAD.
-        target: what the alias points to there, published.
+        target: What the alias points to there, published.
 
     Raises:
-        NotFound: an asset between is in no source.
+        NotFound: An asset between is in no source.
     """
     asset = head.asset
     if asset == target or any(m.asset == asset for m in state.aliases.get(head.alias or "", ())):

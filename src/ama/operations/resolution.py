@@ -23,9 +23,9 @@ class Names:
     """The names of assets, as a worktree means them: `@best` is an alias of its class.
 
     Args:
-        tree: the worktree.
-        stores: the stores in reach.
-        content: the assets in reach.
+        tree: The worktree.
+        stores: The stores in reach.
+        content: The assets in reach.
     """
 
     def __init__(self, tree: Worktree, stores: Connections, content: Content) -> None:
@@ -37,12 +37,12 @@ class Names:
         """Return the id of the asset that a name means.
 
         Args:
-            name: in any of the forms.
-            when: as of which moment.
+            name: In any of the forms.
+            when: As of which moment.
 
         Raises:
-            NotFound, InvalidInput: see `ama.stores.revisions`.
-            StorageError: the store can't be reached, and `when` is now.
+            NotFound, InvalidInput: See `ama.stores.revisions`.
+            StorageError: The store can't be reached, and `when` is now.
         """
         return self._find(name, lambda head: self._stores.default_view(head, when))[1]
 
@@ -52,7 +52,7 @@ class Names:
         That is the default remote's, which is looked at once: now, else as it was last seen.
 
         Raises:
-            NotFound, InvalidInput: see `ama.stores.revisions`.
+            NotFound, InvalidInput: See `ama.stores.revisions`.
         """
         head = self._tree.head.read().head
         view = self._stores.default_view(head, When.NOW_ELSE_LAST_SEEN)
@@ -62,8 +62,8 @@ class Names:
         """Return the files of the asset that a name means, by path.
 
         Raises:
-            NotFound: it was deleted, and is not HEAD's.
-            NotFound, InvalidInput: see `resolve`.
+            NotFound: It was deleted, and is not HEAD's.
+            NotFound, InvalidInput: See `resolve`.
         """
         return self._content.live_listing(self.resolve(name))
 

@@ -38,7 +38,7 @@ def accept(store: Remote) -> Accepted:
     """Take a store's log as it is, and forget what this machine saw of it where that is no more.
 
     Raises:
-        IntegrityError: the log is damaged, whatever was seen of it: nothing is forgotten.
+        IntegrityError: The log is damaged, whatever was seen of it: nothing is forgotten.
     """
     view = store.view()
     if view.damage is None:
@@ -81,9 +81,9 @@ def keep_lost_commits(session: Session, url: str, view: LogView) -> None:
     Whatever is remembered of the store later, or forgotten: it isn't taken for published.
 
     Args:
-        session: the worktree.
-        url: the store's URL.
-        view: its log, which was just taken as it is.
+        session: The worktree.
+        url: The store's URL.
+        view: Its log, which was just taken as it is.
     """
     session.stores.saw(url, view)
     session.content.forget()

@@ -24,14 +24,14 @@ class Session:
     """One worktree and the stores that it knows.
 
     Args:
-        tree: the worktree.
-        settings: what is configured.
-        progress: is told of long work.
+        tree: The worktree.
+        settings: What is configured.
+        progress: Is told of long work.
 
     Attributes:
-        stores: which stores are in reach, and what their logs say.
-        content: what assets hold, and which of it is kept where.
-        names: which asset a name means.
+        stores: Which stores are in reach, and what their logs say.
+        content: What assets hold, and which of it is kept where.
+        names: Which asset a name means.
     """
 
     def __init__(self, tree: Worktree, settings: Settings, progress: Progress) -> None:
@@ -70,7 +70,7 @@ def at_least_one(limit: int | None) -> int | None:
     """Refuse a limit that leaves nothing.
 
     Raises:
-        InvalidInput: it is below 1.
+        InvalidInput: It is below 1.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
         raise InvalidInput(f"the limit is a number, not of type {type(limit).__name__}")

@@ -290,13 +290,13 @@ def _check_nothing_staged(
     """Check that nothing is staged or set but what HEAD's asset has.
 
     Args:
-        index: what is staged.
+        index: What is staged.
         head: HEAD.
-        old_files: the files of HEAD's asset.
-        new_files: those that a checkout which was interrupted was bringing: some are staged then.
+        old_files: The files of HEAD's asset.
+        new_files: Those that a checkout which was interrupted was bringing: some are staged then.
 
     Raises:
-        Conflict: something is, and would be lost.
+        Conflict: Something is, and would be lost.
     """
     staged = [change.path for change in compare_listings(old_files, staged_files(index))]
     if new_files is not None:

@@ -50,9 +50,9 @@ def settle(session: Session, *, publishes: bool = False, starting: str | None = 
     """Settle what a crash left behind; refuse if the worktree is between two assets.
 
     Args:
-        session: the worktree.
-        publishes: whether an upload that was interrupted is finished, if it can be.
-        starting: the class that an asset is to be started of.
+        session: The worktree.
+        publishes: Whether an upload that was interrupted is finished, if it can be.
+        starting: The class that an asset is to be started of.
     """
     session.tree.require_writable()
     resume(session.tree, session.stores.open, publishes=publishes)
@@ -196,7 +196,7 @@ def _require_added(
     """Check that a message isn't all that is new while files here differ: `add` was forgotten.
 
     Raises:
-        Conflict: so it is.
+        Conflict: So it is.
     """
     if message is None or notes != Notes(message=message) or index.tree_of != head.asset:
         return
@@ -243,12 +243,12 @@ def _mend_log(session: Session, url: str, head: Head) -> Mended:
     """Put back what the log of a worktree's store has lost, as far as it can be had.
 
     Args:
-        session: the worktree.
-        url: the store's URL.
+        session: The worktree.
+        url: The store's URL.
         head: HEAD.
 
     Raises:
-        IntegrityError, FormatError, StorageError: see `mend`.
+        IntegrityError, FormatError, StorageError: See `mend`.
     """
     others = [partial(session.stores.storage, place) for place in session.stores.urls(head)]
     cache_dir = session.settings.cache_dir
@@ -292,17 +292,17 @@ def _repair(
     """Read back from a store what HEAD's asset and those before it need; send what is bad.
 
     Args:
-        session: the worktree.
-        remote: the store.
+        session: The worktree.
+        remote: The store.
         at: HEAD.
         tip: HEAD's asset.
-        lost_only: whether nothing is done unless an index of the store can't be read.
+        lost_only: Whether nothing is done unless an index of the store can't be read.
 
     Returns:
         How many bytes were sent, and how many objects.
 
     Raises:
-        IntegrityError: something can't be read there, nor here.
+        IntegrityError: Something can't be read there, nor here.
     """
     try:
         store = session.stores.open(session.stores.url(remote or None, at.head))

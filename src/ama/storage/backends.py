@@ -1,6 +1,6 @@
-"""Which kinds of URL there are beside directories, and what each of them needs and can do.
+"""The kinds of URL beside directories, with their needs and abilities.
 
-Nothing here imports a client: what only asks whether a URL is possible must stay light.
+Nothing here imports a client: a check of a URL must stay light.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ class Backend(NamedTuple):
     """One kind of storage behind fsspec.
 
     Attributes:
-        title: What people call it.
-        package: What installs its client; an extra of ama asks for the same.
-        module: Where its client is.
+        title: Its name for people.
+        package: The package with its client; an extra of ama installs it.
+        module: The client's module.
         client: The client's class there.
-        creates: How of several writers exactly one creates a name: the storage has a way "itself",
-            by a plain "rename" of a temporary file, or "never".
-        login: What a user does who has no permission.
+        creates: How one of several writers creates a name: the storage does it "itself", by a
+            plain "rename" of a temporary file, or "never".
+        login: What a user without permission does.
         credentials: Where its client finds credentials.
-        root: What a URL begins with the name of.
+        root: What the first name in a URL is.
         passes_on: Whether its client passes on options that it doesn't know; else it ignores them.
-        insists: Whether its client asks a server that doesn't answer again, whatever it is told.
+        insists: Whether its client itself asks a silent server again, whatever its options.
         below: The packages below its client that log on their own.
     """
 

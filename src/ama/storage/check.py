@@ -1,7 +1,7 @@
-"""What a storage can do, found out by doing it: above all whether many may publish to it at once.
+"""A check of a storage by trial: above all, whether several may publish to it at once.
 
-A storage that only seems to create atomically loses entries of the log, and shows it as soon as
-several writers race; writing twice in a row doesn't tell (fsspec's own local one passes that).
+A storage that only seems to create atomically loses entries of the log, as soon as several writers
+race. Writing twice in a row doesn't reveal it (fsspec's own local storage passes that).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ama.storage.protocol import HasDirectories, HasMembers, Range, Storage
 from ama.system.parallel import start
 
 PLACE = "check"
-"""The directory in a storage that holds what a check writes; nobody reads it."""
+"""The directory in a storage for the files of a check; nobody reads it."""
 
 RECORD = f"{PLACE}/create.json"
-"""What says that the storage raced itself, before a store was made in it, and had one winner."""
+"""The race, before a store is made, that the storage ran with one winner."""
 
 WRITERS = 8
 ROUNDS = 10
@@ -34,7 +34,7 @@ BULK = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a storage should do: whether it does, and what was seen."""
+    """One thing that a storage should do: whether it does, and what the check saw."""
 
     what: str
     ok: bool
@@ -44,17 +44,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StorageReport:
-    """What a storage can do.
+    """The abilities of a storage.
 
     Attributes:
-        url: Where it is.
-        is_there: Whether its directory is there yet; always true of a bucket.
-        findings: Each thing that was tried.
+        url: The storage's URL.
+        is_there: Whether its directory exists; always true of a bucket.
+        findings: The result of each trial.
         can_read: Whether stores in it can be read.
         can_publish: Whether several may publish to a store in it at once.
-        latency: Seconds that a small read takes, the median; None where nothing could be read.
-        write_rate: Bytes a second of one large write; None where it failed.
-        read_rate: Bytes a second of one large read; None where it failed.
+        latency: Seconds of a small read, the median; None: nothing could be read.
+        write_rate: Bytes a second of one large write; None: it failed.
+        read_rate: Bytes a second of one large read; None: it failed.
     """
 
     url: str
@@ -70,20 +70,20 @@ class StorageReport:
 def race(
     storage: Storage, *, writers: int = WRITERS, rounds: int = ROUNDS, place: str | None = None
 ) -> list[int]:
-    """Let writers race for one name after another.
+    """Let writers race for names, one after another.
 
     Args:
-        storage: Where.
-        writers: How many there are.
-        rounds: How many names they race for.
-        place: The directory there that the names are in; None for a new one.
+        storage: The storage.
+        writers: The number of writers.
+        rounds: The number of names.
+        place: The directory of the names in it; None: a new one.
 
     Returns:
-        For each name how many believe that they have created it, or 0 where what it holds is not
-        what its one winner wrote: 1 everywhere is right.
+        For each name, how many writers believe that they created it; 0 if its content is not that
+        of the one winner. 1 everywhere is right.
 
     Raises:
-        StorageError: A write failed otherwise than by finding the name taken.
+        StorageError: A write failed for another reason than that the name is taken.
 
     Example:
         >>> from ama.storage.memory import MemoryStorage
@@ -117,7 +117,7 @@ def _race_once(storage: Storage, name: str, writers: int) -> int:
             start(thread)
             started.append(thread)
     except BaseException:
-        together.abort()  # else those that wait would keep the process for ever
+        together.abort()  # else the waiting threads would keep the process alive for ever
         raise
     finally:
         for thread in started:

@@ -1,6 +1,6 @@
-"""The clients of storages: the few requests that ama makes, and those of fsspec's reduced to them.
+"""The clients of storages: the few requests that ama makes, in terms of fsspec's clients.
 
-These are given the open client, and import none: that takes most of a second.
+They get an open client and import none: an import takes most of a second.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Semaphore
 
 REQUESTS = 64
-"""How many requests are under way at once, at most."""
+"""The most requests at once."""
 
 MOST_HELD = 1 << 30
-"""So many bytes of a web server's answers are held while they come: it may send without end."""
+"""The most bytes of a web server's answers in memory: it may send without end."""
 
 
 class Client(Protocol):
-    """The few requests that a storage is made of. Paths are the client's own.
+    """The few requests that a storage needs. Paths are the client's own.
 
-    What is absent raises an error that `is_absent` knows, what is in the way of a create one that
-    `is_taken` knows, and what another client is to try raises `BeyondClient`.
+    An absent name raises an error that `is_absent` knows, a taken name one that `is_taken` knows.
+    `BeyondClient` means: try another client.
     """
 
     async def read(self, path: str, start: int, length: int | None) -> bytes:
         """Return bytes from `start` on, at most `length`."""
 
     async def size(self, path: str) -> int | None:
-        """Return how many bytes a path holds; None where it is a directory."""
+        """Return the size of a path in bytes; None for a directory."""
 
     async def write(self, path: str, data: bytes) -> None:
         """Write a path, whole or not at all."""
 
     async def create(self, path: str, data: bytes) -> None:
-        """Write a path that must not hold anything yet."""
+        """Write a path that must not exist yet."""
 
     async def find(self, directory: str) -> dict[str, int]:
         """Return the paths below a directory with their sizes."""
 
     async def delete(self, path: str) -> None:
-        """Make a path hold nothing."""
+        """Delete a path."""
 
     async def missing(self, path: str) -> list[str]:
         """Return the directories that a write of a path would make, the outermost first."""
@@ -57,18 +57,18 @@ class Client(Protocol):
 
 
 class BeyondClient(Exception):
-    """A client can't do what it was asked, and nothing was done: another one is to try."""
+    """A client can't do this request, and has done nothing: another must try."""
 
 
 class Opened(NamedTuple):
-    """A client that is open.
+    """An open client.
 
     Attributes:
         client: The client.
-        root: The path in it that a storage's names lie below.
-        loop: Where its requests run, in a thread that is not the caller's.
-        gate: What lets `REQUESTS` of them through at once.
-        package: What it is a part of.
+        root: The path in it above a storage's names.
+        loop: The loop of its requests, in a thread that is not the caller's.
+        gate: The limit of `REQUESTS` at once.
+        package: The package that it belongs to.
     """
 
     client: Client
@@ -112,9 +112,9 @@ class BucketClient:
     async def find(self, directory: str) -> dict[str, int]:
         """See `Client.find`."""
         found = await self._fs._find(directory, detail=True)
-        if not isinstance(found, dict):  # adlfs, of a directory that is none
+        if not isinstance(found, dict):  # adlfs gives this for a path that is no directory
             return {}
-        # Some servers keep an empty thing for each directory.
+        # Some servers keep an empty object for each directory.
         return {p: int(info["size"]) for p, info in found.items() if info["type"] == "file"}
 
     async def delete(self, path: str) -> None:
@@ -130,7 +130,7 @@ class BucketClient:
 
 
 class AzureClient(BucketClient):
-    """Azure. Its client would ask a server that doesn't answer again for most of a minute."""
+    """Azure. Its client would retry a silent server for most of a minute."""
 
     def __init__(self, fs: Any) -> None:
         super().__init__(fs)
@@ -138,7 +138,7 @@ class AzureClient(BucketClient):
 
 
 class GcsClient(BucketClient):
-    """GCS. The client's own write copies what it sends, to put what it is called before it."""
+    """GCS. The client's own write copies the data, to put a header before it."""
 
     async def write(self, path: str, data: bytes) -> None:
         """See `Client.write`. This is the API's simple upload, which has the name in its URL."""
@@ -158,7 +158,7 @@ class GcsClient(BucketClient):
 
 
 class S3Client(BucketClient):
-    """S3. What is sent whole would be copied once more on its way, so it goes in parts."""
+    """S3. The client would copy a whole body once more, so send it in parts."""
 
     async def write(self, path: str, data: bytes) -> None:
         """See `Client.write`."""
@@ -166,11 +166,12 @@ class S3Client(BucketClient):
 
 
 class _InParts(io.BytesIO):
-    """Bytes that a client reads piece by piece, having asked how many there are.
+    """Bytes that a client reads piece by piece, after asking for their number.
 
-    They are shared until somebody asks for the buffer, which might be written to: that would be a
+    They are shared until somebody asks for the buffer, which may be written to: that would make a
     copy, and aiohttp asks, for the length. It gets the bytes themselves, which can't be written to.
-    Some of its versions close what they have sent, and gcsfs may send it once more: it stays open.
+    Some versions of aiohttp close what they have sent, and gcsfs may send it again: so it stays
+    open.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -188,24 +189,26 @@ class _InParts(io.BytesIO):
 
 
 class SftpClient:
-    """An SFTP server. Its files can be seen half written, so each is written under another name.
+    """An SFTP server. Readers could see a file half written, so it gets another name until it is
+    whole.
 
-    A plain rename never replaces a file, in OpenSSH's server by link(2): that is an atomic create.
+    A plain rename never replaces a file (OpenSSH's server uses link(2)): that is an atomic create.
     """
 
     def __init__(self, fs: Any) -> None:
         self._fs = fs
 
     async def read(self, path: str, start: int, length: int | None) -> bytes:
-        """See `Client.read`. The client's own reading knows no ranges."""
+        """See `Client.read`. The client's own read knows no ranges."""
         async with self._fs._pool.get() as channel:
             try:
                 async with channel.open(path, "rb") as file:
-                    # Asked for all that follows, it doesn't stop at the end if that lies before.
+                    # A request for everything that follows doesn't stop at the end if that lies
+                    # before.
                     size = (await file.stat()).size if length is None else start + length
                     return bytes(await file.read(size - start, start)) if size > start else b""
             except Exception as error:
-                # The servers say "failure" for a directory, which holds no bytes itself.
+                # Servers say "failure" for a directory, which holds no bytes itself.
                 if not is_absent(error) and await channel.isdir(path):
                     raise FileNotFoundError(path) from error
                 raise
@@ -231,7 +234,7 @@ class SftpClient:
                 await channel.rename(temp, path)
             except Exception as error:
                 await channel.unlink(temp)
-                # The servers say "failure" for whatever is in the way.
+                # Servers say "failure" for anything in the way.
                 if await self._is_there(path):
                     raise FileExistsError(path) from error
                 raise
@@ -279,8 +282,8 @@ class SftpClient:
         directory = path.rpartition("/")[0]
         temp = f"{directory}/{temp_name()}"
         async with self._fs._pool.get() as channel:
-            # In a task of its own, as an error keeps the frames alive that it passed through, and
-            # those that called them, until the next garbage collection: this one has a pack.
+            # In a task of its own: an error keeps the frames alive that it passed, and their
+            # callers, until the next garbage collection, and this one holds a pack.
             file = await asyncio.create_task(self._opened(channel, temp))
             async with file:
                 await file.write(data)
@@ -301,8 +304,8 @@ class SftpClient:
 class HttpClient:
     """A web server, which can only be read. Not every one honours ranges, or says so.
 
-    Nor does every answer end: nothing behind what was asked for is read, and of what has no known
-    size not more than `MOST_HELD`, over all answers that come at once.
+    Nor does every answer end: ama reads nothing behind the range, and at most `MOST_HELD` bytes of
+    answers without a known size, over all answers that come at once.
     """
 
     def __init__(self, fs: Any) -> None:
@@ -321,7 +324,7 @@ class HttpClient:
             return await self._part(path, answer, 0 if answer.status == 206 else start, length)
 
     async def _part(self, path: str, answer: Any, start: int, length: int | None) -> bytes:
-        """Return bytes of an answer from `start` on, at most `length`."""
+        """Return at most `length` bytes of an answer, from `start` on."""
         end = sys.maxsize if length is None else start + length
         pieces: list[bytes] = []
         passed = held = 0
@@ -380,7 +383,7 @@ _READ_ONLY = "use the URL of the bucket or directory that it serves"
 
 
 async def _synced(file: Any) -> None:
-    """Have an SFTP server write a file to its disk, if it knows how."""
+    """Make an SFTP server write a file to its disk, if it can."""
     try:
         await file.fsync()
     except Exception as error:

@@ -1,7 +1,7 @@
-"""What is a credential: ama writes none down, prints none, and takes none in a URL or an option.
+"""Credentials: ama writes none down, prints none, and takes none in a URL or an option.
 
-Only options that are known to hold none are taken, each with the values that it may have: clients
-take whatever theirs take, in tables below tables, and no list of secrets would ever be whole.
+Ama takes only options that are known to be no secret, each with its possible values. A list of
+secrets could never be complete: clients pass options on to their own clients, in nested tables.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ama.errors import InvalidInput, shown
 from ama.format.names import nearest
 from ama.storage.backends import AZURE, BACKENDS, GCS, HTTP, S3, SFTP
 
-# In a part of a name without its `_`: it means a secret, whatever stands around it.
+# Parts of a name that mean a secret, whatever stands around them.
 _SECRET = re.compile(
     "secret|passw|passphrase|token|authorization|credential|connectionstring|cookie"
     "|signature(?!version)"
     "|(account|access|api|private|shared|customer|encryption)key(?!name)"
 ).search
-# The same, but as a word or as the whole part: they stand in harmless names too.
+# The same, but only as a whole word or part: harmless names contain them too.
 _SECRET_WORDS = frozenset({"sas", "sig", "pin", "pwd"})
 _SECRET_PARTS = frozenset({"key", "auth"})
 _LOGIN = re.compile(r"[^/\s@:]*:[^/\s@]+@")  # user:password@host
@@ -30,7 +30,7 @@ _SECRET_VALUE = re.compile(
     r"|\bA[KS]IA[0-9A-Z]{16}\b",
     re.IGNORECASE,
 ).search
-# What gcsfs takes in the place of a token, and is a way to find one: `anon` is for public buckets.
+# What gcsfs takes instead of a token, as a way to find one: `anon` is for public buckets.
 _NO_TOKENS = frozenset({"anon", "google_default", "cloud", "cache", "browser"})
 _USER = re.compile(r"[\w.+@$\\-]*").fullmatch
 _PORT = re.compile("[0-9]*").fullmatch
@@ -52,7 +52,7 @@ def _is_address(value: Option) -> bool:
 
 
 def _is_file(value: Option) -> bool:
-    # An empty one says that the client is to read none.
+    # An empty one tells the client to read none.
     return value == "" or (isinstance(value, str) and _FILE(value) is not None)
 
 
@@ -136,26 +136,26 @@ ALLOWED: Mapping[str, Mapping[str, _Check]] = {
         ),
     },
 }
-"""The options that are taken, by the client's package: what each value may be, and how to say it.
+"""The options that ama takes, by the client's package: the check of a value, and its wording.
 
-A table of the client's has dots in its name. A file's path is no secret, whatever is in the file.
+A dot in a name means a table. A file's path is no secret, whatever is in the file.
 """
 
-# Where a file may be named, its absence may be said as well.
+# Where a file may be named, its absence may be named as well.
 _OR_FALSE = frozenset({"client_kwargs.verify", "agent_path"})
 
 
 def refuse_credentials(url: str, scheme: str | None, name: str, value: Option) -> None:
-    """Refuse an option that is a credential, or has one in its value.
+    """Refuse an option that is a credential, or whose value holds one.
 
     Args:
-        url: Of which storage, for the message: without options, and free of credentials.
-        scheme: The URL's.
-        name: The option's, with dots where it is in tables.
-        value: Its value.
+        url: The storage's URL for the message: without options, and free of credentials.
+        scheme: The URL's scheme.
+        name: The option's name, with dots for tables.
+        value: The option's value.
 
     Raises:
-        InvalidInput: It is one. Nothing of the value is in the message.
+        InvalidInput: It is or holds a credential. The message has nothing of the value.
     """
     backend = BACKENDS.get(scheme or "")
     allowed = ALLOWED[backend.package] if backend else {}
@@ -190,14 +190,14 @@ def _refuse_name(
 
 
 def refuse_password(url: str, scheme: str) -> None:
-    """Refuse a URL with a password in it, or a login that can only be a token.
+    """Refuse a URL with a password, or with a login that can only be a token.
 
     Raises:
-        InvalidInput: It has one, which isn't in the message.
+        InvalidInput: The URL has one. The message hasn't.
     """
     place = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
     login, at, host = place.rpartition("@")
-    # A slash in a password ends the host: what stands before it looks like a port.
+    # A slash in a password ends the host: the text before it looks like a port.
     port = "" if host.startswith("[") else host.partition(":")[2]
     if scheme in BACKENDS and not _PORT(port):
         raise InvalidInput(
@@ -215,7 +215,7 @@ def refuse_password(url: str, scheme: str) -> None:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL that is refused as it may be printed: what may be a credential left out.
+    """Return a refused URL for printing, without what may be a credential.
 
     Example:
         >>> without_credentials("ftp://ann:hunter2@host/ama?sig=abc")

@@ -1,7 +1,7 @@
-"""What the clients of storages mean by their exceptions.
+"""The meaning of the exceptions of storage clients.
 
-Each client has its own, and what they say may hold credentials. So none of their text gets into
-ours: only the kind of error, and the status that the server answered with.
+Each client has its own, and their texts may hold credentials. So ama uses none of the text: only
+the kind of error, and the status of the server's answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAKEN = frozenset({409, 412})
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'").search
 
-# The clients' classes by name: importing them takes most of a second.
+# The clients' classes by name, because importing them takes most of a second.
 _PASSING = frozenset(
     "TimeoutError ConnectionError ClientConnectionError ClientPayloadError HTTPClientError"
     " ConnectionClosedError EndpointConnectionError ServiceRequestError ServiceResponseError"
@@ -42,14 +42,14 @@ _NO_ACCESS = frozenset(
 
 
 def is_taken(error: BaseException) -> bool:
-    """Whether an atomic create found that the name holds something."""
+    """Whether an atomic create failed because the name is taken."""
     if isinstance(error, FileExistsError) or status_of(error) in _TAKEN:
         return True
     return _named(error, {"ResourceExistsError", "SFTPFileAlreadyExists"})
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether a request failed because its name holds nothing."""
+    """Whether a request failed because the name is absent."""
     if isinstance(error, StorageError):
         return False
     return (
@@ -60,19 +60,19 @@ def is_absent(error: BaseException) -> bool:
 
 
 def lacks_bucket(error: BaseException) -> bool:
-    """Whether a request failed because there is no such bucket, as far as the server says so."""
+    """Whether a request failed because there is no such bucket, as far as the server tells."""
     return _named(error, {"NoSuchBucket"}) or any(
         getattr(each, "error_code", None) == "ContainerNotFound" for each in _chain(error)
     )
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether a request failed because nobody takes connections where the server should be."""
+    """Whether a request failed because nothing listens at the server's address."""
     return _named(error, _UNREACHABLE)
 
 
 def unknown_option(error: BaseException) -> str | None:
-    """Return the name of an option that a client, or what it passes options on to, has not."""
+    """Return the name of an option that a client, or one below it, doesn't know."""
     for each in _chain(error):
         found = _UNEXPECTED(str(each)) if isinstance(each, TypeError) else None
         if found:
@@ -81,21 +81,21 @@ def unknown_option(error: BaseException) -> str | None:
 
 
 def is_past_end(error: BaseException) -> bool:
-    """Whether a range begins behind the end of what a name holds."""
+    """Whether a range begins behind the end of its file."""
     return status_of(error) == 416
 
 
 def storage_failure(error: BaseException, where: str, doing: str, backend: Backend) -> StorageError:
-    """Say in one line what a client's exception means to a user.
+    """Return an error that says in one line what a client's exception means.
 
     Args:
-        error: The exception.
+        error: The client's exception.
         where: The URL that it is about, free of credentials.
-        doing: "read", "write", "list" or "delete"; "open" before any of it.
-        backend: What kind of storage it is.
+        doing: "read", "write", "list" or "delete"; "open" before any of these.
+        backend: The kind of storage.
 
     Returns:
-        The error to raise, `from` the other.
+        The error to raise, `from` the client's.
 
     Example:
         >>> from ama.storage.backends import BACKENDS
@@ -144,7 +144,7 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
     reason = f"it answered {status}" if status else _reason(error)
     if not (status or _named(error, _PASSING)):
         reason = f"{backend.package} failed with {type(error).__name__}"
-    # Where a client can't even be made, it mostly found no credentials.
+    # If a client can't even be made, it mostly found no credentials.
     hint = f"{backend.login}; " if doing == "open" else ""
     return StorageError(
         f"can't {doing} {place}: {reason}", hint=f"{hint}AMA_DEBUG=1 shows the trace"
@@ -152,7 +152,7 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
 
 
 def retry_after(error: BaseException) -> float:
-    """Return the seconds that the server asked to wait before the next try; 0 if it didn't."""
+    """Return the seconds that the server asks to wait before the next try; 0 if it doesn't."""
     for each in _chain(error):
         headers = getattr(each, "headers", None) or getattr(
             getattr(each, "response", None), "headers", None
@@ -184,7 +184,7 @@ def _statuses(error: BaseException) -> Iterator[Any]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what it came from: clients wrap those of others."""
+    """Yield an exception and its causes: clients wrap those of others."""
     at: BaseException | None = error
     for _ in range(6):
         if at is None:
@@ -204,7 +204,7 @@ def _named(error: BaseException, names: frozenset[str] | set[str]) -> bool:
 
 
 def _server_of(error: BaseException) -> str | None:
-    """The host and port that could not be connected to."""
+    """Return the host and port that refused the connection."""
     for each in _chain(error):
         host, port = getattr(each, "host", None), getattr(each, "port", None)
         if isinstance(host, str) and isinstance(port, int):
@@ -213,7 +213,7 @@ def _server_of(error: BaseException) -> str | None:
 
 
 def _host_in(where: str, backend: Backend) -> str:
-    """The host that a URL names itself; else what it is on."""
+    """Return the host that a URL names, or else its backend's."""
     if backend.root != "host":
         return backend.title
     return where.split("/")[2].rpartition("@")[2]
@@ -227,7 +227,7 @@ def _is_unknown_host(error: BaseException) -> bool:
 
 
 def _is_forbidden(error: BaseException) -> bool:
-    """Whether this is how gcsfs says 403: in words only."""
+    """Whether this is gcsfs's 403, which it says only in words."""
     return any(type(e) is OSError and str(e).startswith("Forbidden") for e in _chain(error))
 
 

@@ -1,4 +1,4 @@
-"""The clients that fsspec has, opened. The only module that imports it.
+"""The open clients of fsspec. No other module imports it.
 
 They run on fsspec's one I/O thread.
 """
@@ -30,12 +30,12 @@ from ama.storage.clients import (
 
 
 def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened:
-    """Open a client. Not on fsspec's thread: it may wait for that.
+    """Open a client. Don't call it on fsspec's thread, which it may wait for.
 
     Args:
         place: The URL without options.
-        backend: What kind of storage the URL's scheme means.
-        options: What the client is told, as it takes it.
+        backend: The kind of storage that the URL's scheme means.
+        options: The client's options, in its own form.
 
     Returns:
         The client.
@@ -43,7 +43,7 @@ def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Ope
     Raises:
         InvalidInput: The client has no such option.
         StorageError: Its package isn't installed.
-        Exception: Whatever the client itself raises, for instance where it finds no credentials.
+        Exception: The client's own error, for instance if it finds no credentials.
 
     Example:
         >>> from ama.storage.backends import S3
@@ -55,17 +55,17 @@ def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Ope
     if unknown and not backend.passes_on:
         raise no_option(min(unknown), backend, options)
     found = kind._get_kwargs_from_urls(place)
-    # A listing that is remembered is stale, and the SFTP client has none, but trusts any host.
+    # A cached listing is stale; the SFTP client has no cache, but trusts any host.
     settings: dict[str, Any]
     settings = {"known_hosts": ()} if backend is SFTP else {"use_listings_cache": False}
     given = dict(options)
     if backend is S3:
-        # It would try ten times over at each of our tries, have ten connections only, and ask
-        # for the size of all that is read whole, so as to read it in parts.
+        # It would retry ten times for each of our tries, have only ten connections, and ask for the
+        # size of every file read whole, so as to read it in parts.
         ours = {"retries": {"total_max_attempts": 1}, "max_pool_connections": REQUESTS}
         settings["config_kwargs"] = {**ours, **given.pop("config_kwargs", {})}
         settings["max_concurrency"] = 1
-    # Unless the user asked for it, what a client logs is not for the terminal.
+    # Unless the user asks for it, a client's log doesn't belong on the terminal.
     for package in (backend.module.partition(".")[0], *backend.below):
         logging.getLogger(package).addHandler(logging.NullHandler())
     fs = kind(skip_instance_cache=True, **{**settings, **found, **given})
@@ -76,12 +76,12 @@ def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Ope
 
 
 def no_option(name: str, backend: Backend, options: Mapping[str, Any]) -> InvalidInput:
-    """Say that a client has no such option.
+    """Return the error for an option that a client doesn't have.
 
     Args:
-        name: The option's, which may stand in a table.
-        backend: Whose client.
-        options: What the client was told.
+        name: The option's name; it may stand in a table.
+        backend: The client's backend.
+        options: All options given to the client.
 
     Returns:
         The error to raise.
@@ -102,7 +102,7 @@ def no_option(name: str, backend: Backend, options: Mapping[str, Any]) -> Invali
 
 
 def _kind(place: str, backend: Backend) -> Any:
-    """A client's class."""
+    """Return a client's class."""
     try:
         return getattr(importlib.import_module(backend.module), backend.client)
     except ImportError as error:
@@ -123,7 +123,7 @@ def _reduced(fs: Any, backend: Backend) -> Client:
 
 
 def _known_options(kind: Any) -> set[str]:
-    """The options that a client's class has a name for."""
+    """Return the options that a client's class names."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         name
@@ -135,7 +135,7 @@ def _known_options(kind: Any) -> set[str]:
 
 
 def _names(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the names of options with dots for those in tables."""
+    """Yield the names of options, with dots for tables."""
     for name, value in options.items():
         yield f"{prefix}{name}"
         if isinstance(value, Mapping):

@@ -23,14 +23,14 @@ Names = list[str]  # the class below has a method of that name
 
 
 class LocalStorage:
-    """Bytes under names, in a directory that is made at the first write.
+    """Bytes under names, in a directory that the first write makes.
 
-    What is written lies in temporary files at its top first, where a short listing finds those
-    that a crash left; where that can't be, beside its place.
+    Temporary files lie at its top, where a short listing finds those that a crash left; if that is
+    impossible, beside their place.
 
     Args:
         root: The directory.
-        shared: Whether what is made there gets the rights of the directory, if others may use that.
+        shared: Whether files get the rights of the directory, if others may use it.
 
     Example:
         >>> storage = LocalStorage(Path("store"))
@@ -46,21 +46,21 @@ class LocalStorage:
 
     @property
     def url(self) -> str:
-        """The directory's path."""
+        """Return the directory's path."""
         return from_system(self._root)
 
     @property
     def can_create(self) -> bool:
-        """Always: where a file system has no atomic create, `create` raises StorageError."""
+        """Return True: where a file system has no atomic create, `create` raises StorageError."""
         return True
 
     @property
     def across_network(self) -> bool:
-        """Not: a directory, also a shared one, takes writes as they come."""
+        """Return False: even a shared directory takes writes as they come."""
         return False
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
-        """Read a batch of ranges; each file is opened once. See `Storage.read`."""
+        """Read a batch of ranges, opening each file once. See `Storage.read`."""
         by_name: dict[str, list[int]] = {}
         for number, wanted in enumerate(ranges):
             by_name.setdefault(wanted.name, []).append(number)
@@ -71,17 +71,17 @@ class LocalStorage:
         return found
 
     def put(self, name: str, data: Buffer) -> None:
-        """Write what is named by its content. See `Storage.put`."""
+        """Write bytes under a name that their content gives. See `Storage.put`."""
         path = self._path(name)
         if self._is_sound(path):
-            # Whoever wrote it may have died before its name was durable.
+            # Its writer may have died before its name was durable.
             fs.sync_directory(os.path.dirname(path))
             return
         self._clean(os.path.dirname(path))
         self._write(path, data, fs.write_replace)
 
     def create(self, name: str, data: Buffer) -> None:
-        """Write what must not be there yet. See `Storage.create`."""
+        """Write a name that must be absent. See `Storage.create`."""
         path = self._path(name)
         try:
             self._write(path, data, fs.write_new)
@@ -89,7 +89,7 @@ class LocalStorage:
             raise AlreadyExists(f"{shown(from_system(path))} exists already") from None
 
     def replace(self, name: str, data: Buffer) -> None:
-        """Write what may be there. See `Storage.replace`."""
+        """Write a name, whether or not it exists. See `Storage.replace`."""
         self._write(self._path(name), data, fs.write_replace)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
@@ -128,7 +128,7 @@ class LocalStorage:
             fs.remove_empty_directory(path)
 
     def is_shared(self) -> bool:
-        """Whether others are meant to publish there. See `HasMembers`."""
+        """Whether others should publish there. See `HasMembers`."""
         return self._shared and fs.sharing_of(self._root) is not None
 
     def check_members(self, name: str) -> str:
@@ -143,15 +143,15 @@ class LocalStorage:
                 break
             except StorageError as error:
                 told = self._explained(error, path, "write")
-                # Somebody's new directory is open to us a moment after it can be seen.
+                # A new directory of somebody else opens to us a moment after it is visible.
                 if last or told is not error or error.errno not in _REFUSED:
                     raise told from error
 
     def _write_once(self, path: str, data: Buffer, write: Callable[..., None]) -> None:
-        """Write a file, and make its directory before if that is missing.
+        """Write a file, and before it its directory if that is missing.
 
-        Which isn't found out by an error: that would keep what is written until the next garbage
-        collection, by the frames that it passed through.
+        Don't find that out by an error: it would keep the data until the next garbage collection,
+        by the frames that it passed.
         """
         directory = os.path.dirname(path)
         fs.make_directories(self._root)
@@ -162,14 +162,14 @@ class LocalStorage:
         try:
             write(path, data, temp_in=place, sharing=sharing)
         except StorageError as error:
-            if error.errno != errno.EXDEV:  # which a bind mount says, and nothing tells before
+            if error.errno != errno.EXDEV:  # a bind mount says so, and nothing tells before
                 raise
             write(path, data, sharing=sharing)
 
     def _is_sound(self, path: str) -> bool:
-        """Whether a file is there, and no one who may use the storage is kept from reading it.
+        """Whether a file exists and everybody who may use the storage can read it.
 
-        Else it is written again, which is the same file.
+        If not, the caller writes it again, which gives the same file.
         """
         try:
             status = os.stat(path)
@@ -211,7 +211,7 @@ class LocalStorage:
         except _ABSENT:
             return
         except StorageError as error:
-            if not os.path.isdir(path):  # a directory holds no bytes itself
+            if not os.path.isdir(path):  # a directory has no bytes of its own
                 raise self._explained(error, path, "read") from error
 
     def _size(self, name: str) -> int | None:
@@ -246,14 +246,14 @@ class LocalStorage:
                 yield from self._walk(name, prefix)
 
     def _clean(self, directory: str) -> None:
-        """Remove what crashes left there: once for each directory, as it takes a listing."""
+        """Remove what crashes left, once for each directory, because it takes a listing."""
         if directory not in self._cleaned:
             self._cleaned.add(directory)
             fs.remove_stale_temps(directory, _STALE_AFTER_S)
 
 
 def _read_range(fd: int, size: int, wanted: Range) -> bytes:
-    # What there is bounds what is asked for, so a damaged index can't demand all memory.
+    # Ask for no more than there is, so that a damaged index can't demand all memory.
     count = max(0, size - wanted.start)
     if wanted.length is not None:
         count = min(count, wanted.length)

@@ -1,4 +1,4 @@
-"""A storage in this process's memory: for tests, for trying things out, for notebooks."""
+"""A storage in this process's memory: for tests, experiments and notebooks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
 
 
 class MemoryStorage:
-    """Bytes under names, gone with the process.
+    """Bytes under names, which end with the process.
 
     Args:
-        name: What stands behind `memory://` in its URL.
+        name: The name behind `memory://` in its URL.
 
     Example:
         >>> storage = MemoryStorage("example")
@@ -29,17 +29,17 @@ class MemoryStorage:
 
     @property
     def url(self) -> str:
-        """`memory://` and the name."""
+        """Return `memory://` and the name."""
         return f"memory://{self._name}"
 
     @property
     def can_create(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     @property
     def across_network(self) -> bool:
-        """Not."""
+        """Return False."""
         return False
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
@@ -54,14 +54,14 @@ class MemoryStorage:
         ]
 
     def put(self, name: str, data: Buffer) -> None:
-        """Write what is named by its content. See `Storage.put`."""
+        """Write bytes under a name that their content gives. See `Storage.put`."""
         check_storage_name(name)
         with self._lock:
             if name not in self._held:
                 self._held[name] = bytes(data)
 
     def create(self, name: str, data: Buffer) -> None:
-        """Write what must not be there yet. See `Storage.create`."""
+        """Write a name that must be absent. See `Storage.create`."""
         check_storage_name(name)
         with self._lock:
             if name in self._held:
@@ -69,13 +69,13 @@ class MemoryStorage:
             self._held[name] = bytes(data)
 
     def replace(self, name: str, data: Buffer) -> None:
-        """Write what may be there. See `Storage.replace`."""
+        """Write a name, whether or not it exists. See `Storage.replace`."""
         check_storage_name(name)
         with self._lock:
             self._held[name] = bytes(data)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
-        """Return how many bytes each name holds. See `Storage.sizes`."""
+        """Return the size of each name in bytes. See `Storage.sizes`."""
         for name in names:
             check_storage_name(name)
         with self._lock:
@@ -89,7 +89,7 @@ class MemoryStorage:
         return iter(found)
 
     def delete(self, name: str) -> None:
-        """Make the name hold nothing. See `Storage.delete`."""
+        """Delete a name. See `Storage.delete`."""
         check_storage_name(name)
         with self._lock:
             self._held.pop(name, None)

@@ -1,8 +1,8 @@
-"""A storage across a network: buckets, SFTP servers and web servers, through whichever client.
+"""A storage across a network: buckets, SFTP servers and web servers, through a client.
 
-The clients are asynchronous and run on a thread of their own; callers are threads that wait. Each
-request is limited in time, and made again where that may help: here, and not in a wrapper around
-the storage, since of a batch of many only what failed is to be asked for again.
+Clients are asynchronous and run on a thread of their own; callers are threads that wait. Each
+request has a time limit, and is retried if that may help. A wrapper around the storage couldn't do
+that: of a batch, only the failed requests are retried.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ Opener = Callable[[str, Backend, Mapping[str, Any]], Opened | None]
 
 
 def with_obstore(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened | None:
-    """Open obstore's client, if it is installed and surely understands what is configured.
+    """Open obstore's client, if it is installed and certainly understands the configuration.
 
     Args:
         place: The URL without options.
-        backend: What kind of storage the URL's scheme means.
-        options: What fsspec's client would be told.
+        backend: The kind of storage that the URL's scheme means.
+        options: The options for fsspec's client.
 
     Returns:
-        The client; None where the next is to be tried.
+        The client; None: try the next one.
     """
     from ama.storage.obstore import open_client
 
@@ -54,7 +54,7 @@ def with_obstore(place: str, backend: Backend, options: Mapping[str, Any]) -> Op
 
 
 def with_fsspec(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened:
-    """Open fsspec's client; see `with_obstore`. It is slow to import, and so done late."""
+    """Open fsspec's client; see `with_obstore`. Its import is slow, and so done late."""
     from ama.storage.fsspec import open_client
 
     return open_client(place, backend, options)
@@ -63,17 +63,17 @@ def with_fsspec(place: str, backend: Backend, options: Mapping[str, Any]) -> Ope
 class NetworkStorage:
     """Bytes under names behind a URL, through a client.
 
-    Nothing is imported or connected before the first request.
+    It imports and connects nothing before the first request.
 
     Args:
-        url: What tells it from others: where it is, and what its client is told, behind a '?'; free
-            of credentials.
-        backend: What kind of storage the URL's scheme means.
-        options: What the client is told, as it takes it.
-        patience: How long a request is waited for, and how often it is made again.
-        single_writer: Whether the user has stated that nobody else ever writes there: then a
-            storage that can't create atomically may be written to all the same.
-        openers: What may open the client, the best first. What one can't do the next one tries.
+        url: Its identity: where it is, and its client's options behind a '?'; free of credentials.
+        backend: The kind of storage that the URL's scheme means.
+        options: The client's options, in its own form.
+        patience: How long to wait for a request, and how often to retry it.
+        single_writer: Whether the user states that nobody else ever writes there: then a storage
+            without atomic creates may be written to all the same.
+        openers: The functions that may open a client, the best first. The next one is tried when a
+            client can't do a request.
     """
 
     def __init__(
@@ -101,24 +101,24 @@ class NetworkStorage:
 
     @property
     def url(self) -> str:
-        """What tells it from others, as a user would type it."""
+        """Return its identity, as a user would type it."""
         return self._url
 
     @property
     def can_create(self) -> bool | None:
-        """Whether it has an atomic create, or one writer only: servers that look alike differ."""
+        """Whether it has an atomic create, or only one writer: servers that look alike differ."""
         if self._single_writer:
             return True
         return False if self._backend.creates == "never" else None
 
     @property
     def across_network(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     @property
     def client(self) -> str:
-        """The package that its client is of: it is opened for that."""
+        """Return the package of its client, opening it if need be."""
         return self._open().package
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
@@ -130,13 +130,13 @@ class NetworkStorage:
         )
 
     def put(self, name: str, data: Buffer) -> None:
-        """Write what is named by its content. See `Storage.put`."""
+        """Write bytes under a name that their content gives. See `Storage.put`."""
         self._write(name, data)
 
     def create(self, name: str, data: Buffer) -> None:
-        """Write what must not be there yet. See `Storage.create`.
+        """Write a name that must be absent. See `Storage.create`.
 
-        It is not tried again here: after a lost answer it would find its own success in the way.
+        It makes no retry: after a lost answer, its own success would be in the way.
         """
         check_storage_name(name)
         if self.can_create is False:
@@ -166,11 +166,11 @@ class NetworkStorage:
             raise self._failure(error, where, "write") from error
 
     def replace(self, name: str, data: Buffer) -> None:
-        """Write what may be there. See `Storage.replace`."""
+        """Write a name, whether or not it exists. See `Storage.replace`."""
         self._write(name, data)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
-        """Return how many bytes each name holds. See `Storage.sizes`."""
+        """Return the size of each name in bytes. See `Storage.sizes`."""
         for name in names:
             check_storage_name(name)
         return self._run(
@@ -180,7 +180,7 @@ class NetworkStorage:
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Return the names that begin with `prefix`. See `Storage.list`."""
         check_prefix(prefix)
-        # In a bucket there are no directories that could be absent: only the bucket itself.
+        # A bucket has no directories that could be absent: only the bucket itself.
         absent: list[dict[str, int]] = [{}] if self._backend.root == "host" else []
 
         async def find(opened: Opened) -> dict[str, int]:
@@ -193,7 +193,7 @@ class NetworkStorage:
         return ((name, size) for name, size in found.items() if name and name.startswith(prefix))
 
     def delete(self, name: str) -> None:
-        """Make the name hold nothing. See `Storage.delete`."""
+        """Delete a name. See `Storage.delete`."""
         check_storage_name(name)
 
         async def delete(opened: Opened) -> None:
@@ -224,7 +224,7 @@ class NetworkStorage:
 
     def _write(self, name: str, data: Buffer) -> None:
         check_storage_name(name)
-        kept = bytes(data)  # a request that is cut may be reading it yet
+        kept = bytes(data)  # a cut request may still be reading it
 
         async def write(opened: Opened) -> None:
             request = partial(opened.client.write, opened.path(name), kept)
@@ -261,7 +261,7 @@ class NetworkStorage:
         request: Callable[[], Awaitable[Result]],
         *absent: Result,
     ) -> Result:
-        """Make a request until it succeeds, or fails for good; `absent` is for what isn't there."""
+        """Make a request until it succeeds or fails for good; return `absent` if it is absent."""
         limit = self._patience.limit(size)
         pauses = self._patience.pauses()
         while True:
@@ -275,7 +275,7 @@ class NetworkStorage:
                 failure = self._failure(error, f"{self._place}/{name}", doing)
                 again = isinstance(failure, StorageError) and failure.retryable
                 if self._backend.insists and is_unreachable(error):
-                    again = False  # it was asked often enough
+                    again = False  # it had its retries
                 pause = next(pauses, None) if again else None
                 if pause is None:
                     raise failure from error
@@ -292,7 +292,7 @@ class NetworkStorage:
     async def _all(
         self, opened: Opened, requests: Iterable[Coroutine[Any, Any, Result]]
     ) -> Results[Result]:
-        """Make requests side by side; the first that fails for good ends the others."""
+        """Make requests side by side; the first failure for good ends the others."""
 
         async def admitted(request: Coroutine[Any, Any, Result]) -> Result:
             async with opened.gate:
@@ -323,7 +323,7 @@ class NetworkStorage:
         try:
             return future.result()
         except BaseException as error:
-            future.cancel()  # after Ctrl-C among others: nothing goes on behind our back
+            future.cancel()  # after Ctrl-C, for instance: nothing goes on behind our back
             if isinstance(error, CancelledError):
                 raise StorageError(f"a request to {self._url} was given up") from None
             raise
@@ -331,12 +331,12 @@ class NetworkStorage:
             self._waiting.discard(future)
 
     def cancel(self) -> None:
-        """Let the requests fail at once that other threads wait for. See `Storage.cancel`."""
+        """Fail at once the requests that other threads wait for. See `Storage.cancel`."""
         for future in list(self._waiting):
             future.cancel()
 
     def _open(self, instead_of: Opened | None = None) -> Opened:
-        """Return the client, opened at its first use; or the next one, where one can't go on."""
+        """Return the client, opened at its first use, or the next one after `BeyondClient`."""
         with self._opening:
             if self._process != os.getpid():  # the threads of a client don't survive a fork
                 self._process, self._opened, self._left = os.getpid(), None, [*self._openers]
@@ -344,7 +344,7 @@ class NetworkStorage:
                 if not self._left:
                     raise StorageError(f"no client can do this at {self._place}")
                 self._opened = self._opened_by(self._left[0]) or self._opened
-                del self._left[0]  # not where it failed: the next call fails in the same way
+                del self._left[0]  # not earlier: the next call must fail in the same way
             return self._opened
 
     def _opened_by(self, opener: Opener) -> Opened | None:
@@ -357,18 +357,18 @@ class NetworkStorage:
 
 
 SLOWEST = 100_000
-"""Bytes a second that a request moves at the least: one that is slower is taken for stuck."""
+"""The slowest request, in bytes a second: a slower one counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When a request is given up, and when it is tried again.
+    """The limits of a request's time, and its retries.
 
     Attributes:
-        timeout: Seconds that a request may take, besides those that its bytes need at `SLOWEST`.
-        retries: How often a request that failed for the moment is made again.
-        first_pause: Seconds before the first retry, about; each later pause is twice as long.
-        longest_pause: Seconds that a pause has at most, unless the server asks for more.
+        timeout: Seconds that a request may take, besides those for its bytes at `SLOWEST`.
+        retries: How often to retry a request that failed for the moment.
+        first_pause: Seconds before the first retry, about; each later pause doubles.
+        longest_pause: The longest pause in seconds, unless the server asks for more.
 
     Example:
         >>> Patience(timeout=60).limit(32_000_000)
@@ -381,14 +381,14 @@ class Patience:
     longest_pause: float = 20
 
     def limit(self, size: int) -> float:
-        """Return the seconds after which a request that moves so many bytes is cut."""
+        """Return the seconds after which to cut a request that moves so many bytes."""
         return self.timeout + size / SLOWEST
 
     def pauses(self) -> Iterator[float]:
         """Yield the seconds to wait before each retry.
 
-        They grow exponentially, and half of each is random, so that many who failed at the same
-        moment don't come back at the same moment.
+        They grow exponentially, and half of each is random, so that many clients that fail at the
+        same moment don't return at the same moment.
         """
         for attempt in range(self.retries):
             longest = min(self.first_pause * 2**attempt, self.longest_pause)

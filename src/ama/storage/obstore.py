@@ -1,9 +1,9 @@
-"""A faster client for S3, written in Rust: the only module that imports obstore.
+"""A faster client for S3, written in Rust. No other module imports obstore.
 
-It is used where obstore is installed, and only for what it surely does as fsspec's client would.
-What it is trusted with are successes and the plain failures: absent, taken, busy, a broken
-connection. Of everything else (no server, no permission, another region, a certificate) it leaves
-to fsspec's client to find out whether it is so, and to say it.
+It serves where obstore is installed, and only for what it certainly does as fsspec's client would.
+Ama trusts its successes and plain failures: absent, taken, busy, a broken connection. Everything
+else (no server, no permission, another region, a certificate) is left to fsspec's client to verify
+and report.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ama.storage.backends import S3, Backend
 from ama.storage.clients import REQUESTS, BeyondClient, Opened
 from ama.system.parallel import start
 
-# It tells a status in words only.
+# It gives a status in words only.
 _STATUS = re.compile(r"non-2xx status code: (\d{3})").search
-# It was not connected, or sent elsewhere without saying where: to another region.
+# It was not connected, or redirected without an address: to another region.
 _NOT_SENT = re.compile("kind: Connect|redirect without LOCATION").search
-# Taken, behind the end, busy: in these the clients agree.
+# Taken, behind the end, busy: the clients agree on these.
 _PLAIN = frozenset({408, 409, 412, 416, 425, 429, 500, 502, 503, 504})
 
 
 class Answered(Exception):
-    """A server said no.
+    """A server refuses.
 
     Attributes:
-        status: Its HTTP status.
+        status: The HTTP status.
     """
 
     def __init__(self, status: int) -> None:
@@ -48,10 +48,10 @@ class Answered(Exception):
 
 
 class ObstoreClient:
-    """A bucket behind obstore. Paths begin with the bucket, as those of fsspec's client do.
+    """A bucket behind obstore. Paths begin with the bucket, as in fsspec's client.
 
     Args:
-        store: The bucket, as obstore has it.
+        store: The bucket's store in obstore.
     """
 
     def __init__(self, store: Any) -> None:
@@ -119,15 +119,15 @@ class ObstoreClient:
 
 
 def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Opened | None:
-    """Open the client, if it is installed and surely does what fsspec's would.
+    """Open the client, if it is installed and certainly does what fsspec's would.
 
     Args:
         place: The URL without options.
-        backend: What kind of storage the URL's scheme means.
-        options: What fsspec's client would be told.
+        backend: The kind of storage that the URL's scheme means.
+        options: The options for fsspec's client.
 
     Returns:
-        The client; None where fsspec's is to be used.
+        The client; None: use fsspec's.
 
     Example:
         >>> from ama.storage.backends import GCS
@@ -136,7 +136,7 @@ def open_client(place: str, backend: Backend, options: Mapping[str, Any]) -> Ope
     """
     if backend is not S3 or find_spec(S3.package) is None:
         return None
-    if _process_of_threads() != os.getpid():  # a fork has none of them
+    if _process_of_threads() != os.getpid():  # a forked process has no threads
         return None
     root = place.partition("://")[2]
     bucket, *parts = root.split("/")
@@ -157,14 +157,14 @@ def _store(bucket: str, access: Access) -> Any:
         "aws_region": access.region,
         "aws_virtual_hosted_style_request": access.endpoint is None,
         "aws_skip_signature": access.keys is None,
-        "aws_disable_bulk_delete": True,  # which needs another permission
-        # It has the sum of what is sent already, for the signature; some buckets insist on one.
+        "aws_disable_bulk_delete": True,  # bulk deletion needs another permission
+        # The signature needs the sum of the content anyway; some buckets insist on one.
         "aws_checksum_algorithm": "SHA256",
         **(access.keys or {}),
     }
     if access.endpoint is not None:
         config["aws_endpoint_url_s3"] = access.endpoint
-    # Only ours know when to stop.
+    # Only ama's own retries know when to stop.
     never = timedelta(days=1)
     return S3Store(
         bucket,
@@ -180,7 +180,7 @@ def _store(bucket: str, access: Access) -> Any:
 
 @cache
 def _process_of_threads() -> int:
-    """The process in which obstore's threads were started: the first that asked."""
+    """Return the process that obstore's threads belong to: the first that asked."""
     return os.getpid()
 
 
@@ -194,9 +194,9 @@ def _loop(process: int) -> asyncio.AbstractEventLoop:
 
 
 def _rest(process: int) -> None:
-    """Give obstore's threads time to let go of their last values, before the interpreter goes.
+    """Give obstore's threads time to let go of their last values before the interpreter ends.
 
-    One that needs it while it is taken down ends the process by SIGABRT.
+    A thread that needs the interpreter while it shuts down ends the process by SIGABRT.
     """
     if os.getpid() == process:
         time.sleep(0.05)
@@ -208,9 +208,9 @@ def _key(path: str) -> str:
 
 @contextmanager
 def _told(*, creating: bool = False) -> Iterator[None]:
-    """Say by its type what an exception of obstore's means, as far as it is surely that.
+    """Turn an exception of obstore into one whose type tells the meaning, if that is certain.
 
-    What may have been done is left to nobody else, if it is a create: it would be in its own way.
+    Another client must not repeat a create that may have succeeded: it would be in its own way.
     """
     from obstore.exceptions import BaseError
 
@@ -220,7 +220,7 @@ def _told(*, creating: bool = False) -> Iterator[None]:
         if "NoSuchBucket" in str(error):
             raise BeyondClient from error
         raise
-    except ValueError as error:  # a name that it can't have
+    except ValueError as error:  # a name that the store can't have
         raise BeyondClient from error
     except BaseError as error:
         said = str(error)
@@ -233,7 +233,7 @@ def _told(*, creating: bool = False) -> Iterator[None]:
         raise BeyondClient from error
 
 
-# What is read below, and what changes nothing for S3.
+# Read below, or without effect on S3.
 _KNOWN_VARIABLES = frozenset(
     "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE"
     " AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3"
@@ -241,13 +241,13 @@ _KNOWN_VARIABLES = frozenset(
 )
 _KEYS = frozenset("aws_access_key_id aws_secret_access_key aws_session_token".split())
 _KNOWN_IN_PROFILE = _KEYS | {"region", "output", "cli_pager", "cli_auto_prompt"}
-# What a safe connection rests on, if not on the certificates of the system.
+# The basis of a safe connection, if not the system's certificates.
 _CERTIFICATES = frozenset({"AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"})
-# Proxies, and what fsspec and botocore are told apart from AWS's settings.
+# Proxies, and settings of fsspec and botocore apart from AWS's.
 _OTHERS = re.compile("FSSPEC|BOTO|S3FS_LOGGING|(HTTPS?|ALL)_PROXY$").match
-# Those that a bucket may have in a host's name; two hyphens are for special kinds.
+# Characters of a bucket in a host's name; two hyphens mark special kinds.
 _BUCKET = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
-# Those of which every host ends with amazonaws.com.
+# Regions whose hosts all end with amazonaws.com.
 _REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-[0-9]+").fullmatch
 _ENDPOINT = re.compile(r"https?://(?!.*amazonaws)[A-Za-z0-9.-]+(:[0-9]+)?/?").fullmatch
 _PROFILE = re.compile(r"[\w.@-]+").fullmatch
@@ -255,13 +255,13 @@ _PROFILE = re.compile(r"[\w.@-]+").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a bucket is reached.
+    """The way to reach a bucket.
 
     Attributes:
-        endpoint: The server's URL; None for AWS itself, by the bucket's own host.
-        region: What requests are signed for.
-        keys: The access key, the secret key and, maybe, a session's token, by the names that
-            profiles have for them; None where requests are not to be signed.
+        endpoint: The server's URL; None: AWS itself, by the bucket's own host.
+        region: The region for signatures.
+        keys: The access key, the secret key and maybe a session's token, by their names in
+            profiles; None: don't sign requests.
     """
 
     endpoint: str | None
@@ -272,15 +272,15 @@ class Access:
 def plain_access(
     bucket: str, options: Mapping[str, Any], environ: Mapping[str, str] | None = None
 ) -> Access | None:
-    """Return how a bucket is reached, if that is certain.
+    """Return the way to reach a bucket, if it is certain.
 
     Args:
-        bucket: Its name.
-        options: What s3fs would be told.
-        environ: The environment; None for the process's own.
+        bucket: The bucket's name.
+        options: The options for s3fs.
+        environ: The environment; None: the process's own.
 
     Returns:
-        The way; None where only AWS's own client knows.
+        The way; None: only AWS's own client knows it.
 
     Example:
         >>> options = {"anon": True, "endpoint_url": "http://localhost:9000"}
@@ -305,7 +305,7 @@ def plain_access(
         return None
     region = region or environ.get("AWS_DEFAULT_REGION") or profile.region
     if not (_ENDPOINT(str(endpoint)) if endpoint else _REGION(str(region))):
-        return None  # where the region isn't known, AWS's client finds it out
+        return None  # AWS's client finds out an unknown region
     keys: Mapping[str, str] | None = None
     if anon is not True:
         keys = _keys(given, name, profile, environ)
@@ -328,7 +328,7 @@ class _Profile:
 
 
 def _is_plain(environ: Mapping[str, str], ignored: frozenset[str]) -> bool:
-    """Whether the environment holds nothing that isn't understood here."""
+    """Whether the environment holds only what this module understands."""
     for name, value in environ.items():
         upper = name.upper()
         if upper in ignored:
@@ -343,17 +343,17 @@ def _is_plain(environ: Mapping[str, str], ignored: frozenset[str]) -> bool:
 def _keys(
     given: Mapping[str, str], wanted: object, profile: _Profile, environ: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Return the keys that AWS's client would find; none where that isn't plain."""
+    """Return the keys that AWS's client would find; none if that isn't certain."""
     found = {name: environ[name.upper()] for name in _KEYS if name.upper() in environ}
     if not found:
         return given or profile.keys
-    # The environment wins over a profile that it names itself, but not over options; and beside
-    # other keys, what is left of it (a token) could get among them.
+    # The environment overrides a profile that it names itself, but not options; and beside other
+    # keys, the rest of it (a token) could get among them.
     return found if wanted is None and not given else {}
 
 
 def _profile(wanted: object, environ: Mapping[str, str]) -> _Profile | None:
-    """Return what the chosen profile holds; None where that isn't plain, or there is none such."""
+    """Return the chosen profile; None if that isn't certain, or there is no such profile."""
     name = wanted or environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE")
     chosen = "default" if name is None else name
     if not isinstance(chosen, str) or not _PROFILE(chosen):
@@ -377,7 +377,7 @@ def _profile(wanted: object, environ: Mapping[str, str]) -> _Profile | None:
 def _sections(
     path: str, name: str, name_of: Callable[[str], str | None]
 ) -> list[Mapping[str, str]] | None:
-    """Return the sections of a file that are about a profile; None where it can't be read."""
+    """Return the sections of a file about a profile; None if the file can't be read."""
     path = os.path.expandvars(os.path.expanduser(path))
     if not os.path.isfile(path):
         return []
@@ -392,7 +392,7 @@ def _sections(
 
 
 def _name_in_config(section: str) -> str | None:
-    """Return the profile that a section of the config file is about."""
+    """Return the profile of a section of the config file."""
     if section == "default":
         return section
     try:

@@ -1,8 +1,7 @@
-"""A storage in a shared directory: what its other members may do there, and who stands in the way.
+"""A storage in a shared directory: its members' permissions, and who blocks them.
 
-What ama makes there has the rights of the top directory (`fs.Sharing`), so members are locked out
-only by what came there otherwise: a copy, another program, an older version, a closed directory
-above.
+Files that ama makes there have the rights of the top directory (`fs.Sharing`). Members are locked
+out only by other files: a copy, another program, an older version, a closed directory above.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from ama.system import fs
 from ama.system.encoding import from_system
 
 NOBODY = 65534
-"""The user that a root user tries as: it owns nothing."""
+"""The user that root tries as: it owns nothing."""
 
 FLAT = ("log", "index")
-"""Everybody who publishes leaves a file in these: they tell of all publishers."""
+"""The directories in which every publisher leaves a file: they show all publishers."""
 
 _TRIAL = 'cat "$1" > /dev/null && mkdir "$2/d" && echo > "$2/d/f" && rm -r "$2/d"'
 
 
 def refusal(error: StorageError, path: str, top: str, *, doing: str) -> StorageError:
-    """Say who keeps us from a file, and what lets us in.
+    """Return an error that says who keeps us from a file, and what lets us in.
 
     Args:
-        error: what the system said of it.
-        path: the file.
-        top: the storage's directory.
-        doing: "write" or "read": what was refused.
+        error: The system's error.
+        path: The file.
+        top: The storage's directory.
+        doing: The refused action: "write" or "read".
 
     Returns:
-        The error to raise: as it is, where nobody else owns what is in the way.
+        The error to raise: the same one, if nobody else owns what is in the way.
     """
     found = _in_the_way(path, top, doing)
     if sys.platform == "win32" or found is None:
@@ -55,16 +54,16 @@ def refusal(error: StorageError, path: str, top: str, *, doing: str) -> StorageE
 
 
 def require_open_to_members(top: str) -> str:
-    """Check that the group of a shared directory may use all that is in it.
+    """Check that the group of a shared directory may use everything in it.
 
     Args:
-        top: the storage's directory.
+        top: The storage's directory.
 
     Returns:
-        What was seen.
+        A sentence about what the check saw.
 
     Raises:
-        StorageError: something is closed to them; it says whose it is, and what opens it.
+        StorageError: Something is closed to them; the error names its owner and the remedy.
     """
     sharing = fs.sharing_of(top)
     if sharing is None:
@@ -73,7 +72,7 @@ def require_open_to_members(top: str) -> str:
     for path, status in _everything(top):
         wanted = sharing.mode & (0o077 if stat.S_ISDIR(status.st_mode) else 0o044)
         granted = stat.S_IMODE(status.st_mode)
-        if status.st_gid != sharing.group:  # then members are but others
+        if status.st_gid != sharing.group:  # then members are only others
             granted = (granted & 0o007) * 0o011
         if wanted & ~granted:
             owner = _user(status.st_uid)
@@ -87,17 +86,17 @@ def require_open_to_members(top: str) -> str:
 
 
 def try_as_member(top: str, file: str) -> str:
-    """Read and write as another member of a shared directory's group would.
+    """Read and write as another member of a shared directory's group.
 
     Args:
-        top: the storage's directory.
-        file: the path of a file in it, beside which is written.
+        top: The storage's directory.
+        file: The path of a file in it, beside which to write.
 
     Returns:
-        What was seen: also that it can't be tried.
+        A sentence about what the check saw, or why it can't try.
 
     Raises:
-        StorageError: another member can't.
+        StorageError: Another member can't.
     """
     sharing = fs.sharing_of(top)
     if sys.platform == "win32" or sharing is None or os.geteuid() != 0:
@@ -132,7 +131,7 @@ def try_as_member(top: str, file: str) -> str:
 
 
 def _in_the_way(path: str, top: str, doing: str) -> tuple[str, os.stat_result] | None:
-    """The outermost of the directories down to a file, or the file, that doesn't let us in."""
+    """Return the outermost directory above a file, or the file, that doesn't let us in."""
     below = os.path.relpath(path, top).split(os.sep)
     at = top
     for part in [*below, ""]:
@@ -149,7 +148,7 @@ def _in_the_way(path: str, top: str, doing: str) -> tuple[str, os.stat_result] |
 
 
 def _everything(top: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The directories of a storage, and the files in those that everybody writes to."""
+    """Yield the directories of a storage, and the files in those that everybody writes to."""
     waiting = [top]
     while waiting:
         directory = waiting.pop()
@@ -163,7 +162,7 @@ def _everything(top: str) -> Iterator[tuple[str, os.stat_result]]:
                     waiting.append(entry.path)
                 elif within in (os.curdir, *FLAT) and not fs.is_temp(entry.name):
                     yield entry.path, entry.stat()
-        except PermissionError:  # which its mode has told
+        except PermissionError:  # its mode has shown that
             continue
         except StorageError:
             raise
@@ -172,7 +171,7 @@ def _everything(top: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _mending(top: str, closed: os.stat_result) -> str:
-    """The commands that open a storage to its members, for the owner of what is closed."""
+    """Return the commands that open a storage to its members, for the owner of what is closed."""
     status = os.stat(top)
     place = shown(shlex.quote(from_system(top)))
     whom = "a" if status.st_mode & stat.S_IWOTH else "g"

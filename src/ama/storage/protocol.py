@@ -1,4 +1,4 @@
-"""What a storage is: bytes under names, read in batches, and created atomically."""
+"""The protocol of a storage: bytes under names, read in batches, and created atomically."""
 
 from __future__ import annotations
 
@@ -43,70 +43,70 @@ class Range:
 
 
 class Storage(Protocol):
-    """A directory, a bucket, a dictionary: where a store keeps its bytes.
+    """A place where a store keeps its bytes: a directory, a bucket, a dictionary.
 
     Names are POSIX, relative, and checked by every storage: no `..`, nothing absolute. A name
-    holds bytes, whole, or nothing. What is written may be changed by the caller as soon as the
-    method is done, by returning or by raising: none goes on reading it. All methods may be
-    called from several threads at once, and each raises `StorageError` where the storage fails
-    and `InvalidInput` for an unsafe name.
+    holds bytes, whole, or nothing. A caller may change the data as soon as a method is done, by
+    returning or raising: the storage doesn't read it any more. Several threads may call all
+    methods at once. Each raises `StorageError` if the storage fails, and `InvalidInput` for an
+    unsafe name.
     """
 
     @property
     def url(self) -> str:
-        """Where it is, as a user would type it."""
+        """Return its URL, as a user would type it."""
 
     @property
     def can_create(self) -> bool | None:
-        """Whether `create` is atomic here; if not, a store in it can't be published to.
+        """Whether `create` is atomic here; if not, nobody can publish to a store in it.
 
-        None: it says that it is, and must prove it before a store is made there (`checking`).
+        None: it claims to be, and must prove it before a store is made there (`check`).
         """
 
     @property
     def across_network(self) -> bool:
-        """Whether requests cross a network: they take long, and hold what they carry themselves."""
+        """Whether requests cross a network: they take long, and keep their own data."""
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
         """Read a batch of ranges, in one round trip.
 
         Returns:
-            For each range its bytes: None if the name holds nothing, and fewer than asked for
-            if there are fewer (none at all if it begins behind the end).
+            The bytes of each range: None if the name is absent, and fewer than asked for if there
+            are fewer (none at all if it begins behind the end).
         """
 
     def put(self, name: str, data: Buffer) -> None:
-        """Write what is named by its content: durable when this returns; fine if it is there."""
+        """Write bytes under a name that their content gives, durably; it may be there already."""
 
     def create(self, name: str, data: Buffer) -> None:
-        """Write what must not be there yet; of many who try at once exactly one succeeds.
+        """Write a name that must be absent; of many writers at once exactly one succeeds.
 
         Raises:
-            AlreadyExists: The name holds something. It was not touched.
+            AlreadyExists: The name is taken. It is untouched.
         """
 
     def replace(self, name: str, data: Buffer) -> None:
-        """Write what may be there: readers see the old or the new, whole. For derived data."""
+        """Write derived data: readers see the old or the new bytes, whole."""
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
-        """Return, in one round trip, how many bytes each name holds; None where nothing."""
+        """Return the size of each name in bytes, in one round trip; None for an absent name."""
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Return the names that begin with `prefix`, with their sizes in bytes, in any order."""
 
     def delete(self, name: str) -> None:
-        """Make the name hold nothing; fine if it does already."""
+        """Delete a name; it may be absent."""
 
     def cancel(self) -> None:
-        """Let the requests fail at once that other threads wait for, if they may take long.
+        """Fail at once the requests that other threads wait for, if they may take long.
 
-        What they were to write may be there or not. Later requests are made as ever.
+        Their writes may have happened or not. Later requests work as ever.
         """
 
 
 @runtime_checkable
 class HasDirectories(Protocol):
-    """A storage whose names lie in directories, which are made along with them and stay."""
+    """A storage whose names lie in directories, which a write makes and nothing deletes."""
 
     def missing_directories(self, name: str) -> list[str]:
         """Return the directories that a write of a name would make, the outermost first."""
@@ -120,16 +120,16 @@ class HasMembers(Protocol):
     """A storage that several users of a machine may write to, each as himself."""
 
     def is_shared(self) -> bool:
-        """Whether others than its owner are meant to write there."""
+        """Whether others than its owner should write there."""
 
     def check_members(self, name: str) -> str:
-        """Check that others can read and write there, and say what was seen.
+        """Check that others can read and write there, and return what the check saw.
 
         Args:
-            name: a file that is there, beside which it is tried.
+            name: An existing file, beside which to try.
 
         Raises:
-            StorageError: something is closed to them.
+            StorageError: Something is closed to them.
         """
 
 
@@ -137,11 +137,11 @@ def check_storage_name(name: str) -> None:
     """Refuse a name that could lead out of a storage.
 
     Args:
-        name: What the caller wants to read or write.
+        name: The name to read or write.
 
     Raises:
-        InvalidInput: It is empty, absolute, has `.`, `..` or an empty part, a backslash, NUL or
-            drive in it, isn't Unicode, or is one of a temporary file.
+        InvalidInput: It is empty, absolute, isn't Unicode, has `.`, `..` or an empty part, a
+            backslash, NUL or drive in it, or is that of a temporary file.
 
     Example:
         >>> check_storage_name("log/000000000001")
@@ -161,10 +161,10 @@ def check_storage_name(name: str) -> None:
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuse a prefix of which no name in a storage can begin.
+    """Refuse a prefix that no name in a storage can begin with.
 
     Args:
-        prefix: The beginning of names; empty for all.
+        prefix: The beginning of names; empty: all names.
 
     Raises:
         InvalidInput: As in `check_storage_name`.

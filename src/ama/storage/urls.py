@@ -1,7 +1,7 @@
-"""What a URL says: where a storage is, and what its client is told to reach it.
+"""URLs: where a storage is, and which options its client gets to reach it.
 
 The client's options are part of the URL, as its query: the same bucket behind another endpoint is
-another storage. So the URL alone tells one storage from another, wherever it is noted.
+another storage. So the URL alone identifies a storage, wherever it is kept.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ama.system.encoding import to_system
 
 SUPPORTED = "a directory's path, gs://, s3://, az://, sftp:// or https://"
 
-# Two characters at least: `C:` is a drive.
+# At least two characters: `C:` is a drive.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://").match
-# As scp has it: host:/path or user@host:path.
+# As in scp: host:/path or user@host:path.
 _SCP = re.compile(r"([\w.-]{2,}(?=:/)|[\w.-]+@[\w.-]+(?=:)):").match
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)").fullmatch
 _FLOAT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
-# What a query may hold as it is, so that it stays readable.
+# Characters that a query keeps, so that it stays readable.
 _PLAIN = ":/?=@,;!$*+"
 
 OWN: dict[str, tuple[type, ...]] = {
@@ -39,16 +39,16 @@ OWN: dict[str, tuple[type, ...]] = {
     "retries": (int,),
     "single_writer": (bool,),
 }
-"""Ama's own options and their types. They say how a storage is used, and not which one it is."""
+"""Ama's own options and their types. They say how to use a storage, not which one it is."""
 
 
 class Place(NamedTuple):
-    """A URL in its parts.
+    """The parts of a URL.
 
     Attributes:
-        scheme: In small letters; None for a path.
-        base: The URL without options; a path as it was given.
-        options: What the storage's client is told; a name with dots means tables in tables.
+        scheme: The scheme in small letters; None for a path.
+        base: The URL without options; a path as given.
+        options: The options of the storage's client; a dot in a name means a table.
     """
 
     scheme: str | None
@@ -56,22 +56,22 @@ class Place(NamedTuple):
     options: Mapping[str, Option]
 
     def __str__(self) -> str:
-        """The one text that means this storage."""
+        """Return the only text that means this storage."""
         if not self.options:
             return self.base
         return f"{self.base}?{'&'.join(option_texts(self.options))}"
 
 
 def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
-    """Take a URL apart, and refuse one that `open_storage` couldn't open.
+    """Split a URL into its parts, and refuse one that `open_storage` can't open.
 
     Args:
-        url: What the user wrote: a path, or a URL, which may have options as its query.
-        options: More options of the client's.
+        url: The user's text: a path, or a URL, which may have options as its query.
+        options: More options of the client.
 
     Raises:
-        InvalidInput: It is empty, broken, or of a kind that isn't supported; there is a credential
-            in it; or an option can't be one.
+        InvalidInput: The URL is empty, broken, of an unsupported kind or holds a credential, or an
+            option is invalid.
 
     Example:
         >>> str(parse_url("s3://models/ama/", {"endpoint_url": "http://localhost:9000"}))
@@ -125,7 +125,7 @@ def parse_url(url: str, options: Mapping[str, Option] | None = None) -> Place:
 
 
 def check_url(url: str) -> str | None:
-    """Refuse a URL that `open_storage` couldn't open.
+    """Refuse a URL that `open_storage` can't open.
 
     Returns:
         Its scheme, in small letters; None for a path.
@@ -141,7 +141,7 @@ def check_url(url: str) -> str | None:
 
 
 def is_read_only(url: str) -> bool:
-    """Whether what a URL names can only be read, whoever asks: a web server.
+    """Whether nobody can write to a URL: it is a web server.
 
     Raises:
         InvalidInput: See `parse_url`.
@@ -157,10 +157,10 @@ def is_read_only(url: str) -> bool:
 def split_options(
     options: Mapping[str, Option],
 ) -> tuple[dict[str, Option], dict[str, Option]]:
-    """Part a remote's options into those of its client, which belong to its URL, and ama's own.
+    """Split a remote's options into those of its client, which belong to its URL, and ama's own.
 
     Raises:
-        InvalidInput: One of ama's own has a value of another type than it needs.
+        InvalidInput: One of ama's own has a value of the wrong type.
 
     Example:
         >>> split_options({"endpoint_url": "http://localhost:9000", "timeout": 5})
@@ -176,7 +176,7 @@ def split_options(
 
 
 def option_texts(options: Mapping[str, Option]) -> list[str]:
-    """Return options as a URL has them, by name.
+    """Return options as they stand in a URL, by name.
 
     Example:
         >>> option_texts({"region_name": "eu", "anon": True, "account_name": "007&1"})
@@ -189,7 +189,7 @@ def file_path(url: str) -> str:
     """Return the path of a file:// URL.
 
     Raises:
-        InvalidInput: It names none of this machine.
+        InvalidInput: It names no file of this machine.
 
     Example:
         >>> file_path("file:///mnt/our%20models")
@@ -218,7 +218,7 @@ def _is_text(url: str) -> bool:
 
 
 def _refuse_slip(path: str) -> None:
-    """Refuse a path that is likely a URL with a slip in it, which may hold a password."""
+    """Refuse a path that looks like a mistyped URL, which may hold a password."""
     clean = shown(without_credentials(path))
     what = f"'{clean}' is neither a directory's path nor a URL"
     if scp := _SCP(path):
@@ -252,7 +252,7 @@ def _check_place(base: str, scheme: str) -> None:
 
 
 def _options_of(query: str, base: str) -> dict[str, Option]:
-    """Read a query. The base is for messages: what it says may be a secret."""
+    """Read a query. The base is for messages: the query itself may be a secret."""
     found: dict[str, Option] = {}
     for pair in filter(None, query.split("&")):
         name, equals, value = pair.partition("=")
@@ -273,7 +273,7 @@ def _encoded(value: Option) -> str:
     if not isinstance(value, str):
         return repr(value)
     text = quote(value, safe=_PLAIN, errors="surrogateescape")
-    # A text that would be read as something else has its first character encoded.
+    # Encode the first character of a text that would be read as something else.
     return text if _decoded(text) == value else f"%{ord(text[0]):02X}{text[1:]}"
 
 
@@ -292,22 +292,22 @@ _memories_lock = threading.Lock()
 
 
 def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Storage:
-    """Make the storage that a URL names. Nothing is read or written yet.
+    """Return the storage that a URL names, without reading or writing yet.
 
     Args:
-        url: A directory's path, `file:///path`, `memory://name` (the same one for all in this
-            process who use the name), or a bucket, an SFTP server or a web server.
-        options: More options. What the storage's client is told (`endpoint_url`, `anon`,
-            `client_kwargs.region_name` and so on) becomes a part of the storage's URL. Ama's own
-            are `timeout` (seconds that a request is waited for), `retries`, and `single_writer`
+        url: A directory's path, `file:///path`, `memory://name` (the same storage for every use of
+            the name in this process), or a bucket, an SFTP server or a web server.
+        options: More options. Those of the storage's client (`endpoint_url`, `anon`,
+            `client_kwargs.region_name` and so on) become a part of the storage's URL. Ama's own
+            are `timeout` (seconds to wait for a request), `retries`, and `single_writer`
             (nobody else ever writes there).
 
     Returns:
-        The storage; it needn't hold anything.
+        The storage, which may be empty.
 
     Raises:
-        InvalidInput: The URL is empty, broken, of a kind that isn't supported, or has a password
-            in it; or an option is a credential, or can't be one of a storage.
+        InvalidInput: The URL is empty, broken, of an unsupported kind or holds a password, or an
+            option is a credential or unknown.
 
     Example:
         >>> open_storage("memory://example").url
@@ -325,7 +325,7 @@ def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Stora
         name = url.partition("://")[2].strip("/")
         with _memories_lock:
             return _memories.setdefault(name, MemoryStorage(name))
-    # asyncio is slow to import, and most stores are directories.
+    # Asyncio is slow to import, and most stores are directories.
     from ama.storage.network import NetworkStorage, Patience
 
     patience = Patience(
@@ -341,10 +341,10 @@ def open_storage(url: str, options: Mapping[str, Option] | None = None) -> Stora
 
 
 class UnaskedStorage:
-    """Refuses every request, and needs no client, which takes long to import.
+    """A storage that refuses every request, and needs no client, which takes long to import.
 
     Args:
-        url: as the storage itself says it.
+        url: The storage's URL.
 
     Example:
         >>> UnaskedStorage("s3://models/ama").read([])
@@ -388,7 +388,7 @@ class UnaskedStorage:
         self._refuse()
 
     def cancel(self) -> None:
-        """Do nothing: nothing is waited for."""
+        """Do nothing: nothing waits."""
 
     def _refuse(self) -> NoReturn:
         raise StorageError(f"{shown(self.url)} is not asked")

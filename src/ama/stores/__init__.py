@@ -1,9 +1,9 @@
 """A store: one log and the objects in its packs, seen from this machine with a cache.
 
-- **store**: objects and one log in a storage; `format.json` says its format and its id.
+- **store**: objects and one log in a storage; `format.json` has its format and its id.
 - **remote**: a store as seen from this machine.
-- **log**: the hash-chained sequence of entries; what it names is visible, and nothing else is.
-- **HINT**: a number that the log has reached, to find its end faster. It may be old.
+- **log**: the hash-chained sequence of entries. Only what it names is visible.
+- **HINT**: a number that the log has reached, to find its end faster. It may be out of date.
 - **checkpoint**: the folded state at every 64th entry: derived, replaceable, checked when used.
 - **view**: the log as it was at one moment: a folded state and the entries after it. That is now,
   or the moment at which this machine saw it last.

@@ -1,8 +1,7 @@
-"""What this machine remembers of a store: immutable files by name, and nothing that must be true.
+"""The cache of a store on this machine: immutable files by name, none of them trusted.
 
-Every file is checked by whoever reads it (by its id or its seal), so a cache that is damaged,
-deleted under a reader or written by many at once costs time and nothing else. A cache that
-can't be written is no error.
+Readers check every file (by its id or its seal). So a cache that is damaged, deleted under a reader
+or written by many at once costs only time. A cache that can't be written is no error.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ _STORES = "stores"
 
 
 class Cache:
-    """Files of one store in a directory of this machine.
+    """A directory of this machine with files of one store.
 
     Args:
-        directory: where; None remembers nothing.
+        directory: The directory; None: remember nothing.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -36,7 +35,7 @@ class Cache:
 
     @classmethod
     def of_store(cls, cache_dir: Path | None, store_id: str, url: str) -> Cache:
-        """Return the cache of one store at one URL: a copy elsewhere may have gone another way."""
+        """Return the cache of one store at one URL: a copy elsewhere may have a different log."""
         if cache_dir is None:
             return cls(None)
         return cls(cache_dir / _STORES / f"{store_id}-{_place(url)}")
@@ -58,19 +57,19 @@ class Cache:
 
     @classmethod
     def of_urls(cls, cache_dir: Path | None) -> Cache:
-        """Return what is remembered of which store lies at which URL."""
+        """Return the cache that says which store lies at which URL."""
         return cls(None if cache_dir is None else cache_dir / "urls")
 
     def path(self, name: str) -> Path | None:
-        """Return where a file is, or would be; None where nothing is remembered."""
+        """Return the path of a file, there or not; None: nothing is remembered."""
         return None if self._directory is None else self._directory / name
 
     def names(self, directory: str) -> list[str]:
-        """Return the names of the files below a directory of the cache, in their order."""
+        """Return the names of the files below a directory of the cache, in order."""
         return [f"{directory}/{name}" for name in _names(self.path(directory))]
 
     def get(self, name: str) -> bytes | None:
-        """Return a file's bytes, or None if it isn't remembered."""
+        """Return a file's bytes, or None if the cache doesn't have it."""
         if self._directory is None:
             return None
         try:
@@ -79,7 +78,7 @@ class Cache:
             return None
 
     def put(self, name: str, data: Buffer) -> None:
-        """Remember a file, if that is possible."""
+        """Keep a file, if possible."""
         if self._directory is None:
             return
         path = self._directory / name
@@ -108,23 +107,23 @@ def _names(directory: Path | None) -> list[str]:
 
 
 VIEW = "view"
-"""The log as it was seen last: a folded state, and the entries after it."""
+"""The log as last seen: a folded state, and the entries after it."""
 
 END = "end"
-"""The number and hash of its last entry, apart from the entries: what these must lead up to."""
+"""The number and hash of its last entry, apart from the entries, which must lead up to it."""
 
 _FOLDED = "entries"
 _RANGE = re.compile(rf"{_FOLDED}/([0-9]{{{NUMBER_DIGITS}}})-([0-9]{{{NUMBER_DIGITS}}})").fullmatch
 
 
 def keep_view(cache: Cache, base: Root, entries: Sequence[bytes], end: tuple[int, bytes]) -> None:
-    """Remember a log.
+    """Keep a log.
 
     Args:
-        cache: the store's.
-        base: a folded state.
-        entries: the bytes of those after it.
-        end: the number and the hash of the last one.
+        cache: The store's cache.
+        base: A folded state.
+        entries: The bytes of the entries after it.
+        end: The number and the hash of the last entry.
     """
     body = canonical.encode((encode_root(base), list(entries)))
     cache.put(VIEW, body + seal(body))
@@ -132,10 +131,10 @@ def keep_view(cache: Cache, base: Root, entries: Sequence[bytes], end: tuple[int
 
 
 def decode_view(data: bytes) -> tuple[Root, tuple[bytes, ...]]:
-    """Return a remembered log: a folded state, and the bytes of the entries after it.
+    """Decode a kept log: a folded state, and the bytes of the entries after it.
 
     Raises:
-        IntegrityError: the bytes are damaged.
+        IntegrityError: The bytes are damaged.
     """
     try:
         root, entries = _unsealed(data)
@@ -145,12 +144,12 @@ def decode_view(data: bytes) -> tuple[Root, tuple[bytes, ...]]:
 
 
 def keep_folded(cache: Cache, first: int, entries: Sequence[bytes]) -> None:
-    """Remember entries that the remembered state holds from now on only added up.
+    """Keep entries that the kept state will only contain folded.
 
     Args:
-        cache: the store's.
-        first: the number of the first of them.
-        entries: their bytes.
+        cache: The store's cache.
+        first: The number of the first entry.
+        entries: The bytes of the entries.
     """
     body = canonical.encode(list(entries))
     last = first + len(entries) - 1
@@ -158,7 +157,7 @@ def keep_folded(cache: Cache, first: int, entries: Sequence[bytes]) -> None:
 
 
 def remembers(cache: Cache, number: int) -> bool:
-    """Whether an entry with a number is remembered."""
+    """Whether the cache has the entry with a number."""
     with suppress(IntegrityError):
         base, entries = decode_view(cache.get(VIEW) or b"")
         if base.number < number <= base.number + len(entries):
@@ -168,10 +167,10 @@ def remembers(cache: Cache, number: int) -> bool:
 
 
 class LogMemory:
-    """The entries that some caches hold, by their hashes.
+    """The entries in some caches, by their hashes.
 
     Args:
-        caches: of one store, or of what may be it.
+        caches: The caches of one store, or of what may be that store.
 
     Example:
         >>> LogMemory([Cache(None)]).entry(bytes(32)) is None
@@ -185,14 +184,14 @@ class LogMemory:
                 self._entries.setdefault(entry_hash(data), data)
 
     def entry(self, digest: bytes) -> bytes | None:
-        """Return the bytes that have a hash; None if they aren't remembered."""
+        """Return the bytes with a hash; None if no cache has them."""
         return self._entries.get(digest)
 
     def hashes(self, end: tuple[int, bytes]) -> dict[int, bytes]:
-        """Return the hashes of entries by number: of the last one, and of what leads up to it.
+        """Return the hashes of entries by number: of the last one and all before it.
 
         Args:
-            end: the number and the hash of the last one.
+            end: The number and the hash of the last entry.
         """
         number, digest = end
         found: dict[int, bytes] = {}
@@ -212,7 +211,7 @@ class LogMemory:
 
 
 def remembered_end(cache: Cache) -> tuple[int, bytes]:
-    """Return the number and hash of the last entry that was seen; (0, b"") if none was."""
+    """Return the number and hash of the last entry seen; (0, b"") if none was."""
     return decode_hint(cache.get(END) or b"")
 
 

@@ -1,4 +1,4 @@
-"""Making a store: where one may be made, and not before there is something to put into it."""
+"""Creation of stores: where one may be made, and only when there is something to put into it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _ELSEWHERE = Hint("move-data")
 
 
 def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:
-    """Open the store in a storage; where there is none, one that the first write will make.
+    """Open the store in a storage; if there is none, prepare one that the first write makes.
 
     Args:
-        storage: where it is, or will be.
-        settings: what is configured.
-        new_store: whether one may be made where this machine has seen one before.
+        storage: The storage.
+        settings: The settings.
+        new_store: Whether a store may be made where this machine has seen one before.
 
     Raises:
-        InvalidInput: there is none, and none may be made there.
-        StorageError: there was one, and it is gone.
+        InvalidInput: There is no store, and none may be made there.
+        StorageError: There was one, and it is gone.
     """
     if new_store:
         Remote.forget(storage, settings.cache_dir)
@@ -52,7 +52,7 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
 
 
 def create(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:
-    """Open the store in a storage, made at once where there is none. See `prepare`."""
+    """Open the store in a storage; if there is none, make it at once. See `prepare`."""
     remote = prepare(storage, settings, new_store=new_store)
     if isinstance(remote.storage, Unmade):
         return Remote.create(storage, settings.cache_dir)[0]
@@ -60,10 +60,10 @@ def create(storage: Storage, settings: Settings, *, new_store: bool = False) -> 
 
 
 def is_there(url: str, settings: Settings) -> bool:
-    """Whether there may be a store at a URL that a user wants as a remote; no network is asked.
+    """Whether a URL for a remote may have a store; no network is asked.
 
     Raises:
-        InvalidInput: there is none, and none may be made there.
+        InvalidInput: There is no store, and none may be made there.
     """
     check_url(url)
     if "://" in url and not url.startswith("file:"):
@@ -78,12 +78,12 @@ def is_there(url: str, settings: Settings) -> bool:
 
 
 def check_place(storage: Storage, settings: Settings) -> None:
-    """Refuse to make a store where it would mix with other files.
+    """Refuse a place where a store would mix with other files.
 
-    The store on this machine is ama's own, wherever the user's directories lie.
+    The store on this machine is ama's own, wherever the user's directories are.
 
     Raises:
-        InvalidInput: the storage is a directory with something else in it, or one in a worktree.
+        InvalidInput: The storage is a directory with something else in it, or one in a worktree.
     """
     if not isinstance(storage, LocalStorage) or _is_own(storage, settings):
         return
@@ -107,8 +107,8 @@ def check_place(storage: Storage, settings: Settings) -> None:
             hint="give a directory",
         ) from None
     except OSError:
-        return  # whoever writes there will hear why
-    if names and FORMAT not in names:  # else somebody has just made one
+        return  # the first write there will report why
+    if names and FORMAT not in names:  # otherwise somebody has just made one
         raise InvalidInput(
             f"{shown(place)} has other files in it and is no ama store, so none is made there",
             hint=f"{elsewhere}{shown(place / 'ama-store')}",
@@ -120,15 +120,15 @@ def _is_own(storage: Storage, settings: Settings) -> bool:
 
 
 class Unmade:
-    """The storage of a store that isn't there yet: the first write into it makes the store.
+    """The storage of a store that isn't made yet: the first write into it makes the store.
 
     So a publication that is refused before it sends anything leaves nothing behind.
 
     Args:
-        inner: the storage that does the work.
-        format_bytes: the new store's format.json.
-        made: is called when it is there.
-        own: whether it is the store on this machine, whose place nobody has chosen.
+        inner: The storage that does the work.
+        format_bytes: The new store's format.json.
+        made: A function called once the store is made.
+        own: Whether it is the store on this machine, whose place nobody has chosen.
     """
 
     def __init__(
@@ -143,17 +143,17 @@ class Unmade:
 
     @property
     def url(self) -> str:
-        """The other storage's."""
+        """Return the other storage's URL."""
         return self.inner.url
 
     @property
     def can_create(self) -> bool | None:
-        """The other storage's."""
+        """Return the other storage's answer."""
         return self.inner.can_create
 
     @property
     def across_network(self) -> bool:
-        """The other storage's."""
+        """Return the other storage's answer."""
         return self.inner.across_network
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | None]:
@@ -161,22 +161,22 @@ class Unmade:
         return self.inner.read(ranges)
 
     def put(self, name: str, data: Buffer) -> None:
-        """Write what is named by its content. See `Storage.put`."""
+        """Write bytes under a name that their content gives. See `Storage.put`."""
         self._make()
         self.inner.put(name, data)
 
     def create(self, name: str, data: Buffer) -> None:
-        """Write what must not be there yet. See `Storage.create`."""
+        """Write a name that must be absent. See `Storage.create`."""
         self._make()
         self.inner.create(name, data)
 
     def replace(self, name: str, data: Buffer) -> None:
-        """Write what may be there. See `Storage.replace`."""
+        """Write a name, whether or not it exists. See `Storage.replace`."""
         self._make()
         self.inner.replace(name, data)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
-        """Return how many bytes each name holds. See `Storage.sizes`."""
+        """Return the size of each name in bytes. See `Storage.sizes`."""
         return self.inner.sizes(names)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
@@ -184,15 +184,15 @@ class Unmade:
         return self.inner.list(prefix)
 
     def delete(self, name: str) -> None:
-        """Make the name hold nothing. See `Storage.delete`."""
+        """Delete a name. See `Storage.delete`."""
         self.inner.delete(name)
 
     def cancel(self) -> None:
-        """Let requests fail that are waited for. See `Storage.cancel`."""
+        """Fail at once the requests that threads wait for. See `Storage.cancel`."""
         self.inner.cancel()
 
     def is_overtaken(self) -> bool:
-        """Whether somebody else has made the store meanwhile, so that this one never will be."""
+        """Whether somebody else has made the store meanwhile: this one will never be made."""
         return not self.made and self.inner.read([Range(FORMAT)]) not in ([None], [self._format])
 
     def _make(self) -> None:
@@ -207,7 +207,7 @@ class Unmade:
                     raise StorageError(error.message, hint=_ELSEWHERE, errno=error.errno) from error
                 raise
             except AlreadyExists:
-                # It may be our own, of which the answer was lost.
+                # It may be our own, whose answer was lost.
                 if self.inner.read([Range(FORMAT)]) != [self._format]:
                     raise Conflict(
                         f"somebody else has made the store at {self.url} meanwhile",

@@ -1,4 +1,4 @@
-"""Assets as people see them: the object, and what a store's log says of it."""
+"""Descriptions of assets for people: the object, and what a store's log says of it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def moment(microseconds: int) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
     except (ValueError, OverflowError, OSError):
-        # A forged store may claim any time: show the last one that there is.
+        # A forged store may claim any time: show the last possible one.
         return datetime.max.replace(tzinfo=UTC)
 
 
 class Describer:
-    """Describes assets as of one view of a store's log.
+    """A describer of assets by one view of a store's log.
 
     Args:
-        view: the log; None where no store was ever seen.
+        view: The log; None: no store was ever seen.
     """
 
     def __init__(self, view: LogView | None) -> None:
@@ -49,7 +49,7 @@ class Describer:
         if name not in self._classes:
             state = self._view.class_state(name)
             numbers = {record.id: at for at, record in enumerate(state.assets, 1)}
-            # In a log that is damaged, later entries may have moved every alias.
+            # In a damaged log, later entries may have moved every alias.
             pointing = {} if self._view.damage else state.aliases_by_asset()
             self._classes[name] = state, numbers, pointing
         return self._classes[name]
@@ -59,13 +59,13 @@ class Describer:
         return self._class(class_name)[1].get(asset)
 
     def record(self, class_name: str, asset: bytes) -> AssetRecord | None:
-        """Return what the log says of an asset, None if it isn't published."""
+        """Return an asset's record in the log, None if it isn't published."""
         state, numbers, _ = self._class(class_name)
         number = numbers.get(asset)
         return None if number is None or state is None else state.record(number)
 
     def status(self, class_name: str, asset: bytes) -> StatusName:
-        """Return an asset's status; one that isn't published is active."""
+        """Return an asset's status; an unpublished one is active."""
         record = self.record(class_name, asset)
         return record.status if record else "active"
 
@@ -78,7 +78,7 @@ class Describer:
         return newest.id if newest else None
 
     def info(self, asset_id: bytes, asset: Asset, size: int | None = None) -> AssetInfo:
-        """Return everything about an asset but its files."""
+        """Return everything about an asset except its files."""
         record = self.record(asset.class_name, asset_id)
         return AssetInfo(
             id=asset_id.hex(),
@@ -98,13 +98,13 @@ class Describer:
         )
 
     def ref(self, asset: bytes, class_name: str, label: str) -> Ref:
-        """Return a link to an asset as people see it."""
+        """Return a link to an asset, for people."""
         aliases = self._class(class_name)[2].get(asset, ())
         number, status = self.number(class_name, asset), self.status(class_name, asset)
         return Ref(asset.hex(), class_name, label, number, aliases, status)
 
     def refs(self, links: Iterable[RefLink]) -> tuple[Ref, ...]:
-        """Return links as people see them."""
+        """Return links, for people."""
         return tuple(self.ref(link.asset, link.class_name, link.label) for link in links)
 
     def moves(self, class_name: str, alias: str) -> tuple[AliasMove, ...]:

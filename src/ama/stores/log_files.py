@@ -1,4 +1,4 @@
-"""The small files beside a log's entries: HINT and the checkpoints, their names and their bytes."""
+"""The small files beside a log's entries: HINT and the checkpoints, with names and bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ama.storage.protocol import Range, Storage
 HINT = "log/HINT"
 
 REFUSED = (errno.EACCES, errno.EPERM)
-"""What a storage says of a file that is closed to us."""
+"""The system's errors for a file that is closed to us."""
 
 _HINT = re.compile(
     rb"(?P<line>(?P<number>[1-9][0-9]{0,11}) (?P<hash>[0-9a-f]{64})\n)(?P<checksum>[0-9a-f]{64})\n"
@@ -43,7 +43,7 @@ def state_name(digest: bytes) -> str:
 
 
 def is_derived(name: str) -> bool:
-    """Whether a file only says what the log's entries add up to, so that one can do without it.
+    """Whether a file is derived from the log's entries, so that readers can do without it.
 
     Example:
         >>> is_derived(HINT), is_derived("log/000000000001")
@@ -53,10 +53,10 @@ def is_derived(name: str) -> bool:
 
 
 def read_readable(storage: Storage, names: Sequence[str]) -> list[bytes | None]:
-    """Read whole files in one round trip; what is derived and closed to us is as if absent.
+    """Read whole files in one round trip; a derived file that is closed to us counts as absent.
 
     Raises:
-        StorageError: the storage failed, or refuses what is not derived.
+        StorageError: The storage fails, or refuses a file that is not derived.
 
     Example:
         >>> from ama.storage.memory import MemoryStorage
@@ -82,7 +82,7 @@ def _read_readable(storage: Storage, name: str) -> bytes | None:
 
 
 def encode_hint(number: int, entry_hash: bytes) -> bytes:
-    """Return HINT's bytes, which name an entry that the log has reached, and end in a checksum.
+    """Return HINT's bytes: an entry that the log has reached, and a checksum.
 
     Example:
         >>> decode_hint(encode_hint(7, bytes(32)))[0]
@@ -93,7 +93,7 @@ def encode_hint(number: int, entry_hash: bytes) -> bytes:
 
 
 def decode_hint(data: bytes) -> tuple[int, bytes]:
-    """Return the number and entry hash that HINT names; (0, b"") where it is not sound."""
+    """Return the number and entry hash in HINT; (0, b"") if it is damaged."""
     found = _HINT(data)
     if found is None or seal(found["line"]).hex().encode() != found["checksum"]:
         return 0, b""
@@ -101,7 +101,7 @@ def decode_hint(data: bytes) -> tuple[int, bytes]:
 
 
 def read_class_state(name: str, digest: bytes, data: bytes | None) -> ClassState | None:
-    """Return a class's state, or None where the bytes are absent or not what the digest says."""
+    """Return a class's state, or None if the bytes are absent or don't match the digest."""
     if data is None or seal(data) != digest:
         return None
     try:

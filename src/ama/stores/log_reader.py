@@ -1,7 +1,7 @@
-"""Reading the log of a store: finding its end, and what it says, from checkpoints where it can.
+"""Reading a store's log: finding its end, and folding it, from checkpoints where possible.
 
-No listing is needed: numbers are asked for, several at once. What this machine saw is remembered,
-and counts only if the store still has the entry that it ended with.
+It needs no listing: it asks for numbers, several at once. What this machine remembers counts only
+if the store still has the last remembered entry.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from ama.stores.log_view import LogView, When
 
 CHECKPOINT_EVERY = 64
 PROBES = (1, 2, 4, 8, 16, 32, 64)
-"""How far past the first absent number a hole is looked for."""
+"""How far past the first absent number to look for a hole."""
 
 GALLOP = tuple(2**power for power in range(1, 24))
-"""Numbers that are asked for where nothing tells how long the log is."""
+"""How many numbers to ask for when nothing tells how long the log is."""
 
 MOST_ENTRIES = 1024
-"""So many entries are asked for at once at most, however far HINT says that the log reaches."""
+"""The most entries to ask for at once, however far HINT says that the log reaches."""
 
 FEW_ENTRIES = 256
-"""So many entries are held at once where they are gone through one by one."""
+"""The most entries in memory on a walk through all of them."""
 
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
@@ -59,14 +59,14 @@ _SEE = Hint("restore-log")
 
 
 class LogReader:
-    """The log in one storage, to read.
+    """A reader of the log in one storage.
 
     Args:
-        storage: where it is.
-        genesis: what entry 1 carries as the hash of the entry before it.
-        cache: what this machine remembers of it.
-        read_features: what one must know to read the store since its creation.
-        write_features: what one must know to write to it since then.
+        storage: The storage.
+        genesis: The previous hash in entry 1.
+        cache: The cache of the store on this machine.
+        read_features: The features that readers must know since the store's creation.
+        write_features: The features that writers must know since then.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class LogReader:
         A damaged log is returned with its `damage`, and is not remembered.
 
         Args:
-            when: now, or as this machine saw it last.
+            when: Now, or as this machine saw it last.
             hint: HINT's bytes, where the caller has just read them.
-            only_reading: whether it is enough that the log still ends as this machine saw it last,
+            only_reading: Whether it is enough that the log still ends as this machine saw it last,
                 see `ends_as`: that takes one round trip if nothing happened. Who decides something
                 doesn't say so.
 
         Raises:
-            StorageError: it can't be reached.
-            FormatError: the store needs a newer version of ama.
+            StorageError: It can't be reached.
+            FormatError: The store needs a newer version of ama.
         """
         if when is When.LAST_SEEN:
             return self._remembered()
@@ -149,8 +149,8 @@ class LogReader:
         """Return the log as it is now, and forget what this machine saw of another one.
 
         Raises:
-            IntegrityError: it is damaged, whatever was seen of it: nothing is forgotten.
-            FormatError: the store needs a newer version of ama.
+            IntegrityError: The log itself is damaged; nothing is forgotten.
+            FormatError: The store needs a newer version of ama.
         """
         (hint,) = read_readable(self._storage, [HINT])
         reached = decode_hint(hint or b"")
@@ -167,7 +167,7 @@ class LogReader:
         decides something takes a `view` of now.
 
         Args:
-            seen: the log as it was seen.
+            seen: The log as it was seen.
             hint: HINT's bytes, where the caller has just read them: they may tell it already.
         """
         if seen.number == 0 or (hint and decode_hint(hint)[0] > seen.number):
@@ -180,28 +180,28 @@ class LogReader:
         """Return one entry.
 
         Raises:
-            IntegrityError: it is absent or damaged.
+            IntegrityError: The entry is absent or damaged.
         """
         (entry,) = self.read_entries([number])
         self.remember_entries(number, [encode_entry(entry)])
         return entry
 
     def remember_entries(self, first: int, entries: Sequence[bytes]) -> None:
-        """Remember entries that were read beside the view: a repair may need them.
+        """Keep entries that were read beside the view: a repair may need them.
 
         Args:
-            first: the number of the first of them.
-            entries: their bytes.
+            first: The number of the first entry.
+            entries: The bytes of the entries.
         """
         last = first + len(entries) - 1
         if entries and not all(remembers(self._cache, number) for number in (first, last)):
             keep_folded(self._cache, first, entries)
 
     def read_entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
-        """Yield entries, in the order of their numbers here, some at a time.
+        """Yield entries in the given order, reading several at a time.
 
         Raises:
-            IntegrityError: one is absent or damaged.
+            IntegrityError: An entry is absent or damaged.
         """
         waiting = iter(numbers)
         while batch := list(islice(waiting, FEW_ENTRIES)):
@@ -212,7 +212,7 @@ class LogReader:
                 yield self._decode(number, data)
 
     def _read_cold(self, reached: int, known: LogView | None) -> LogView:
-        """Read from the newest checkpoint that HINT promises, or failing that, gallop."""
+        """Read from the newest checkpoint that HINT promises, or else gallop."""
         if reached == 0:
             names = [entry_name(number) for number in GALLOP]
             sizes = self._storage.sizes(names)
@@ -236,7 +236,7 @@ class LogReader:
         return self._extend(start, found, reached)
 
     def _read_after(self, known: LogView, reached: int) -> LogView:
-        """Read what came after what this machine knows, having checked that it still holds."""
+        """Check that the known log still holds, and read what came after it."""
         first = max(known.number, 1)
         numbers = _window(first, max(reached, known.number))
         answers = self._storage.read([Range(entry_name(number)) for number in numbers])
@@ -247,17 +247,17 @@ class LogReader:
         return self._extend(known, found, reached)
 
     def _changed(self, known: LogView, last: bytes | None, reached: int = 0) -> AmaError | None:
-        """Return why the log is not the one that this machine knew, or None if it is.
+        """Return why the log is not the known one, or None if it is.
 
         Args:
-            known: the log as it was seen last.
-            last: the bytes that its last entry has now.
-            reached: the number that HINT names: what the store itself says it had isn't rolled
-                back, but lost.
+            known: The log as last seen.
+            last: The bytes of its last entry now.
+            reached: The number in HINT: a log whose own HINT goes further is damaged, not rolled
+                back.
         """
         if known.number == 0:
             return None
-        # The store may be sound: then it is this machine that remembers another one.
+        # The store may be sound: then this machine remembers another one.
         hint = Hint("accept-store", store=self._storage.url)
         if last is None:
             lost = self._way_back(known.number) if reached >= known.number else hint
@@ -266,7 +266,7 @@ class LogReader:
             try:
                 self._decode(known.number, last)
             except IntegrityError as error:
-                return error  # it isn't another one, but this one, damaged
+                return error  # it isn't another log, but this one, damaged
             except FormatError:
                 pass
             return another_history(known.number, self._storage.url)
@@ -345,18 +345,18 @@ class LogReader:
         return entry
 
     def _way_back(self, number: int) -> Hint | Hints:
-        """Return what can be done about an entry that is lost or damaged."""
+        """Return hints for an entry that is lost or damaged."""
         return way_back(self._storage.url, known=remembers(self._cache, number))
 
     def _check_reached(self, view: LogView, reached: tuple[int, bytes]) -> None:
-        """HINT is written after the entry that it names: one beyond the end is an entry lost."""
+        """Compare with HINT, written after its entry: if it is beyond the end, an entry is lost."""
         number, hint_hash = reached
         if view.damage is None and number > view.number:
             view.damage = _lost(number, self._storage.url, self._way_back(number))
         if number == view.number and number and hint_hash != view.entry_hash:
             view.damage = _rewritten(number, self._storage.url, _SEE)
 
-    # Checkpoints: derived, and never trusted where they don't fit
+    # Checkpoints: derived, and ignored where they don't fit
 
     def _usable_root(
         self, number: int, data: bytes | None, entries: Mapping[int, bytes | None]
@@ -374,7 +374,7 @@ class LogReader:
         return root if fits else None
 
     def _load_classes(self, base: Root, names: Iterable[str]) -> dict[str, ClassState]:
-        """Return states of a base's classes: from the cache, the storage, or folded anew."""
+        """Return states of a base's classes: from the cache, from the storage, or folded again."""
         states: dict[str, ClassState] = {}
         missing = []
         for name in names:
@@ -397,10 +397,10 @@ class LogReader:
         return states
 
     def refold(self, number: int) -> LogView:
-        """Return the view after entry `number`, folded from the first entry on.
+        """Return the view after entry `number`, folded from the first entry.
 
         Raises:
-            IntegrityError: an entry is lost or damaged.
+            IntegrityError: An entry is lost or damaged.
         """
         tail: list[tuple[Entry, bytes]] = []
         previous = self._genesis
@@ -423,7 +423,7 @@ class LogReader:
         return self._usable_root(number, data, {})
 
     def checkpoint_holds(self, root: Root) -> bool:
-        """Whether a checkpoint is what the one before it and the entries since add up to."""
+        """Whether a checkpoint equals the one before it plus the entries since."""
         before = root.number - CHECKPOINT_EVERY
         base = self.checkpoint_at(before) if before > 0 else None
         try:
@@ -448,7 +448,7 @@ class LogReader:
             data = self._cache.get(VIEW)
             if data is None:
                 return None
-            # Who asks again and again, with the classes that were loaded, need not decode it again.
+            # A reader that asks again and again, with loaded classes, need not decode it again.
             decoded = self._decoded
             if decoded is not None and decoded[0] == data:
                 return decoded[1]
@@ -470,7 +470,7 @@ class LogReader:
             try:
                 folded = LogView(view.folded(self._cache_class), (), self._load_classes)
             except AmaError:
-                return  # what can't be folded isn't remembered; who needs it will hear why
+                return  # what can't be folded isn't kept; its reader will hear why
             keep_folded(self._cache, view.base.number + 1, raw)
             view, raw = folded, []
         keep_view(self._cache, view.base, raw, (view.number, view.entry_hash))
@@ -482,13 +482,13 @@ class LogReader:
 
 
 def _window(first: int, reached: int) -> list[int]:
-    """Return the numbers from `first` to past `reached`, and those where a hole would show."""
+    """Return the numbers from `first` to past `reached`, and those that would show a hole."""
     absent = reached + 1
     return [*range(first, absent + 1), *(absent + probe for probe in PROBES)]
 
 
 def check_features(features: Iterable[str], url: str, verb: str) -> None:
-    """Refuse a store that needs to "read" or "write to" it what this version does not know."""
+    """Refuse a store whose readers ("read") or writers ("write to") need unknown features."""
     unknown = sorted(set(features) - KNOWN_FEATURES)
     if unknown:
         raise FormatError(
@@ -499,11 +499,11 @@ def check_features(features: Iterable[str], url: str, verb: str) -> None:
 
 
 def way_back(url: str, *, known: bool) -> Hint | Hints:
-    """Return what can be done about a file of a store's log that is lost or damaged.
+    """Return hints for a file of a store's log that is lost or damaged.
 
     Args:
-        url: where the store is.
-        known: whether this machine remembers it.
+        url: The store's URL.
+        known: Whether this machine remembers it.
 
     Example:
         >>> way_back("/srv/models", known=True).code
@@ -515,8 +515,8 @@ def way_back(url: str, *, known: bool) -> Hint | Hints:
 
 
 def another_history(number: int, url: str) -> IntegrityError:
-    """Say that a log is not the one that this machine saw, and how it is taken as it is."""
-    # The store may be sound: then it is this machine that remembers another one.
+    """Return the error for a log that is not the one this machine saw; its hint accepts the log."""
+    # The store may be sound: then this machine remembers another one.
     return _rewritten(number, url, Hint("accept-store", store=url))
 
 

@@ -34,11 +34,11 @@ class LogView:
     """The state of a store after entry `number`.
 
     Args:
-        base: a folded state, whose classes are loaded when asked for.
-        tail: the entries after it with the hash of each one's bytes, in order.
-        load: returns the states of some of the base's classes.
-        damage: why the log can't be read beyond `number`, if it can't. What the log said up to
-            there stays true, but which asset is the newest is not known.
+        base: A folded state, whose classes load on demand.
+        tail: The entries after it with the hash of each one's bytes, in order.
+        load: A function that returns the states of some of the base's classes.
+        damage: Why the log can't be read beyond `number`, if it can't. What the log says up to
+            there stays true, but the newest asset is not known.
     """
 
     def __init__(
@@ -59,29 +59,29 @@ class LogView:
 
     @property
     def number(self) -> int:
-        """The number of the last entry; 0 where there is none."""
+        """Return the number of the last entry; 0 if there is none."""
         return self.root.number
 
     @property
     def entry_hash(self) -> bytes:
-        """The hash of the last entry's bytes."""
+        """Return the hash of the last entry's bytes."""
         return self.root.entry_hash
 
     def require_whole(self) -> None:
-        """Check that the log could be read to its end.
+        """Check that the log was readable to its end.
 
         Raises:
-            IntegrityError: it is damaged.
+            IntegrityError: It is damaged.
         """
         if self.damage is not None:
             raise self.damage
 
     def class_state(self, name: str) -> ClassState:
-        """Return a class's state; an empty one where the store has no such class."""
+        """Return a class's state; an empty one if the store has no such class."""
         return self.class_states([name])[name]
 
     def class_states(self, names: Iterable[str] | None = None) -> dict[str, ClassState]:
-        """Return the states of some classes (all by default), loaded in one batch."""
+        """Return the states of some classes (default: all), loaded in one batch."""
         wanted = list(self.class_names if names is None else names)
         missing = [name for name in wanted if name not in self._states]
         loaded = self._load(self.base, [name for name in missing if name in self.base.classes])
@@ -91,7 +91,7 @@ class LogView:
         return {name: self._states[name] for name in wanted}
 
     def entry(self, number: int) -> Entry | None:
-        """Return an entry of the tail, or None if it is in the base already."""
+        """Return an entry of the tail, or None if the base contains it."""
         at = number - self.base.number - 1
         return self.tail[at][0] if 0 <= at < len(self.tail) else None
 
@@ -99,7 +99,7 @@ class LogView:
         """Return the whole state as one root.
 
         Args:
-            digest: stores a class's state, and returns its digest.
+            digest: A function that stores a class's state and returns its digest.
         """
         touched = {name for entry, _ in self.tail for name in touched_classes(entry)}
         states = self.class_states(sorted(touched))

@@ -1,8 +1,7 @@
-"""Appending to the log of a store: one entry at a number that nobody else gets.
+"""Appending to a store's log: one entry at a number that nobody else gets.
 
-It is an atomic create of entry n by one who has read n-1; who loses reads the winner and tries n+1.
-What isn't known (a dropped answer) isn't decided: the entry is read back, and its bytes tell whose
-it is.
+A writer that has read entry n-1 creates entry n atomically; a loser reads the winner and tries n+1.
+After a lost answer the writer reads the entry back: its bytes tell whose it is.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ PUBLISH_TRIES = 200
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """An entry that is in the log now, and the log as seen right after it."""
+    """An entry that is now in the log, and the log right after it."""
 
     number: int
     view: LogView
@@ -63,23 +62,23 @@ class Log(LogReader):
         before: Callable[[int, bytes], None] = lambda number, data: None,
         view: LogView | None = None,
     ) -> Appended | None:
-        """Append one entry, after whatever others append at the same time.
+        """Append one entry, after the entries that others append at the same time.
 
         Args:
-            events: returns the events for a log as seen now; called again after each lost race,
-                so it checks anew whether they still make sense. No events: nothing is appended.
-            author: who.
-            now: the time in UTC microseconds.
-            before: called with number and bytes before each try, to note them durably.
-            view: the log as the caller has just read it: what came since is noticed all the same,
-                for then the number is taken.
+            events: A function that returns the events for the current log. It is called again after
+                each lost race, to check whether they still make sense. No events: append nothing.
+            author: The author of the entry.
+            now: The time in UTC microseconds.
+            before: A function called with number and bytes before each try, to note them durably.
+            view: The log as the caller has just read it. Entries since then are noticed, because
+                the number is taken.
 
         Returns:
-            The entry's number and the log after it, or None where there was nothing to append.
+            The entry's number and the log after it, or None if there was nothing to append.
 
         Raises:
-            Conflict: others won every race.
-            StorageError: the storage has no atomic create, or failed.
+            Conflict: Others won every race.
+            StorageError: The storage has no atomic create, or failed.
         """
         if self._storage.can_create is False:
             raise StorageError(
@@ -94,13 +93,13 @@ class Log(LogReader):
             wanted = tuple(events(view))
             if not wanted:
                 return None
-            # Somebody's clock may stand at the end of time, and that must be nobody else's end.
+            # Somebody's clock may stand at the end of time, which must not block everybody else.
             at = min(max(now(), view.tail[-1][0].at + 1 if view.tail else 0), MAX_TIME)
             nonce = os.urandom(NONCE_SIZE)
             entry = Entry(view.number + 1, nonce, view.entry_hash, author, at, wanted)
             try:
                 data = encode_entry(entry)
-                # What no reader takes would be the end of the log, for everybody and for good.
+                # An entry that no reader accepts would end the log, for everybody and for good.
                 decode_entry(data)
             except (ValueError, IntegrityError) as error:
                 raise InvalidInput(f"this can't be published in one piece: {error}") from error
@@ -114,13 +113,13 @@ class Log(LogReader):
         )
 
     def try_append(self, number: int, data: bytes) -> bool:
-        """Create entry `number` with these bytes; whether it is ours.
+        """Create entry `number` with these bytes; return whether it is ours.
 
-        An unknown outcome is settled by reading the entry back: the nonce makes our bytes unlike
-        anyone else's. Absent means that the same bytes may be tried again.
+        After an unknown outcome it reads the entry back: the nonce makes our bytes unlike anyone
+        else's. If the entry is absent, the same bytes may be tried again.
 
         Raises:
-            StorageError: the storage failed, and the outcome could not be learned.
+            StorageError: The storage failed, and the outcome could not be learned.
         """
         for left in reversed(range(CREATE_TRIES)):
             failure: AmaError
@@ -138,7 +137,7 @@ class Log(LogReader):
         raise AssertionError("unreachable")
 
     def _after(self, view: LogView, entry: Entry, data: bytes) -> LogView:
-        """Note where the log ends, for readers, and write the checkpoint if it is its turn."""
+        """Write HINT for readers, and the checkpoint if it is due."""
         tail = [*view.tail, (entry, entry_hash(data))]
         after = LogView(view.base, tail, self._load_classes)
         if entry.number % CHECKPOINT_EVERY == 0:
@@ -150,8 +149,8 @@ class Log(LogReader):
         return after
 
     def _write_checkpoint(self, view: LogView) -> None:
-        """Store the folded state. It is derived, so a failure costs later readers time only:
-        the entry is there, and who wrote it must hear so.
+        """Store the folded state. It is derived, so a failure costs later readers only time:
+        the entry exists, and its writer must hear so.
         """
         base = view.base
         with suppress(AmaError):

@@ -1,7 +1,7 @@
-"""Objects out of the packs of one storage: found through indexes, read in few ranges, verified.
+"""Objects from the packs of one storage: found through indexes, read in few ranges, verified.
 
-Whoever asks gets whole objects: recipes are followed here, every id is checked here, and a bad
-record is passed over where another place has a good one.
+Callers get whole objects: recipes are followed here, every id is checked here, and a bad record is
+skipped if another place has a good one.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from ama.storage.protocol import Range, Storage
 from ama.system.parallel import in_chunks, one_ahead
 
 RANGE_SIZE = 8 * 1024 * 1024
-"""A coalesced range is at most this many bytes (unless a single record is larger)."""
+"""The largest coalesced range in bytes (unless a single record is larger)."""
 
 BATCH_SIZE = 24 * 1024 * 1024
-"""What one batch of ranges holds in memory, in bytes."""
+"""The most memory of one batch of ranges, in bytes."""
 
 GAP = 64 * 1024
-"""Bytes between two records that cost less to read than another request."""
+"""The bytes between two records that cost less to read than another request."""
 
 FEW_INDEXES = 16
-"""So many indexes are gone through for each object; of more, those that name it are noted."""
+"""The most indexes to search for each object; of more, a table tells which name it."""
 
 KEY_SIZE = 5
-"""Bytes of an id that tell which indexes may name it: of a million objects, one in a million."""
+"""Bytes of an id that select its possible indexes: of a million objects, one in a million."""
 
 METADATA_BATCH = 8 * 1024 * 1024
-"""Metadata records up to this many bytes are read at once, before anyone asks."""
+"""The most bytes of metadata records to read at once, before anyone asks."""
 
 
 Have = Callable[[bytes, int], bytes | None]
-"""Returns the bytes of a chunk (id, size) that this machine has elsewhere, verified, or None."""
+"""Returns the verified bytes of a chunk (id, size) that this machine has elsewhere, or None."""
 
 Elsewhere = Callable[[Iterable[bytes]], Iterable[tuple[bytes, bytes]]]
-"""Yields (id, verified bytes) of chunks that can't be read here, as far as they are elsewhere."""
+"""Yields (id, verified bytes) of chunks that can't be read here, as far as others have them."""
 
 T = TypeVar("T")
 
 Bad = dict[bytes, AmaError]
-"""Why objects can't be read. Who gives one to be filled gets all others."""
+"""Why objects can't be read. A caller that passes one in gets all the other objects."""
 
 
 def pack_name(pack: bytes) -> str:
@@ -77,7 +77,7 @@ def index_name(index: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Neighbouring records of one pack, read by one range."""
+    """Neighbouring records of one pack, read in one range."""
 
     pack: bytes
     start: int
@@ -86,18 +86,18 @@ class _Span:
 
 
 class ObjectStore:
-    """The objects that a set of indexes names, in one storage.
+    """The objects in a set of indexes, in one storage.
 
     Args:
-        storage: where the packs are.
-        indexes: what is looked up in; where several name an object, the first good one serves.
-        damage: why some objects that are there may not be found, if that is so.
-        added: returns more indexes, which are looked up in once something is missing or damaged:
-            what others may have added since, or what is seldom needed.
-        hint: what to do where something is damaged.
+        storage: The storage of the packs.
+        indexes: The indexes; if several name an object, the first good one serves.
+        damage: Why some existing objects may not be found, if so.
+        added: A function that returns more indexes, called once something is missing or damaged:
+            indexes that others may have added, or that are seldom needed.
+        hint: The hint for damage.
 
     Attributes:
-        bytes_read: the bytes of packs that the storage has sent so far.
+        bytes_read: The bytes of packs that the storage has sent so far.
     """
 
     def __init__(
@@ -124,18 +124,18 @@ class ObjectStore:
 
     @property
     def indexes(self) -> tuple[PackIndex, ...]:
-        """The indexes that objects are looked up in."""
+        """Return the indexes to search."""
         return tuple(self._indexes.values())
 
     def add_index(self, index: PackIndex) -> None:
-        """Look objects up in one more index."""
-        # A dictionary of its own: other threads may be going through this one.
+        """Add an index to search."""
+        # A new dictionary: other threads may be iterating over this one.
         self._indexes = {**self._indexes, index.id: index}
         self._unchecked.append(index)
         self._lookups = 0
 
     def look_again(self) -> bool:
-        """Look for more indexes than there were; whether there are some."""
+        """Look for more indexes; return whether there are some."""
         with self._looking:
             found = [index for index in self._added() if index.id not in self._indexes]
             for index in found:
@@ -143,7 +143,7 @@ class ObjectStore:
             return bool(found)
 
     def find(self, object_id: bytes) -> list[Location]:
-        """Return every place where an object is; none if no index names it."""
+        """Return every location of an object; none if no index names it."""
         return [at for index in self._candidates(object_id) for at in index.find(object_id)]
 
     def __contains__(self, object_id: bytes) -> bool:
@@ -156,7 +156,7 @@ class ObjectStore:
             return indexes.values()
         noted = self._naming
         if noted is None or noted[0] is not indexes:
-            # Each publication adds an index: without this, thousands are gone through each time.
+            # Each publication adds an index: without this, each lookup would search thousands.
             self._lookups += len(indexes)
             if self._lookups <= sum(map(len, indexes.values())):
                 return indexes.values()
@@ -172,9 +172,9 @@ class ObjectStore:
         return self._holds(object_id, frozenset())
 
     def is_there(self, object_id: bytes) -> bool:
-        """Whether an object is here with all its bytes, in packs that are all there, whole.
+        """Whether an object is here with all its bytes, in packs that are whole.
 
-        Asks the storage for the size of each pack once.
+        It asks the storage for the size of each pack once.
         """
         return self._holds(object_id, self.broken_packs())
 
@@ -195,9 +195,10 @@ class ObjectStore:
         return all(any(at.pack not in broken for at in self.find(c)) for c, _ in recipe.chunks)
 
     def is_sound(self, object_id: bytes) -> bool:
-        """Whether a file's content can be had from here: all of it is read and verified.
+        """Whether a file's content can be read from here: read and verify all of it.
 
-        What lets a user's only other copy go asks this, for an index promises nothing of its packs.
+        Call this before dropping a user's only other copy: an index promises nothing about its
+        packs.
         """
         try:
             for _ in self.stream(object_id, Kind.DATA):
@@ -207,7 +208,7 @@ class ObjectStore:
         return True
 
     def broken_packs(self) -> Set[bytes]:
-        """Return the packs that indexes name and that are gone, or not as long as they say."""
+        """Return the packs in indexes that are gone, or not as long as the index says."""
         if self._unchecked:
             sizes = {p: size for index in self._unchecked for p, size in index.pack_sizes.items()}
             there = self.storage.sizes([pack_name(pack) for pack in sizes])
@@ -224,17 +225,17 @@ class ObjectStore:
         """Return an object's whole, verified bytes.
 
         Raises:
-            NotFound: no index names it.
-            IntegrityError: it is damaged, wherever it is.
+            NotFound: No index names it.
+            IntegrityError: It is damaged, wherever it is.
         """
         return b"".join(self.stream(object_id, kind))
 
     def recipe(self, object_id: bytes) -> Recipe | None:
-        """Return how a large object is put together, or None if it isn't known in chunks.
+        """Return the recipe of a large object, or None if it isn't known in chunks.
 
         Raises:
-            NotFound: no index names the object.
-            IntegrityError: the recipe is damaged, wherever it is.
+            NotFound: No index names the object.
+            IntegrityError: The recipe is damaged, wherever it is.
         """
         places = [at for at in self._places(object_id) if at.record.kind is Kind.RECIPE]
         if not places:
@@ -255,18 +256,18 @@ class ObjectStore:
     ) -> Iterator[bytes]:
         """Yield an object's bytes in order, in verified pieces.
 
-        The last piece comes only if the whole has the right id, so who wants the whole must read
-        to the end before showing it to anyone.
+        The last piece comes only if the whole has the right id. So a caller that needs the whole
+        must read to the end before showing it to anyone.
 
         Args:
-            object_id: its id.
-            kind: what it is.
-            have: chunks for which it has bytes are not read from the storage.
-            elsewhere: is asked for chunks that can't be read.
+            object_id: The object's id.
+            kind: The object's kind.
+            have: Returns the chunks that needn't be read from the storage.
+            elsewhere: Yields the chunks that can't be read here.
 
         Raises:
-            NotFound: no index names it.
-            IntegrityError: it is damaged.
+            NotFound: No index names it.
+            IntegrityError: It is damaged.
         """
         cached = self._metadata.get(object_id)
         if cached and cached[0] is kind:
@@ -292,13 +293,13 @@ class ObjectStore:
         have: Have | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> Iterator[bytes]:
-        """Yield what a recipe makes, in verified pieces; the last only if the whole is right.
+        """Yield the object of a recipe, in verified pieces; the last only if the whole is right.
 
         Raises:
-            IntegrityError: a chunk is damaged, or the recipe makes something else.
+            IntegrityError: A chunk is damaged, or the recipe makes something else.
         """
         if recipe.kind is not Kind.DATA:
-            # Trees are hashed with a context, and are small: put it together and check it.
+            # Trees are hashed with a context, and are small: assemble them before the check.
             parts = [data for _, data in self.read_in_order(recipe.chunks, None, elsewhere)]
             joined = b"".join(parts)
             _require_id(id_of(recipe.kind, joined), whole)
@@ -321,9 +322,9 @@ class ObjectStore:
         have: Have | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (id, bytes) of chunks in the order given, each checked against its size.
+        """Yield (id, bytes) of chunks in the given order, with each size checked.
 
-        While the caller is busy with some, the next ones are read: two batches are in memory.
+        It reads ahead while the caller is busy: two batches are in memory.
         """
 
         def read(window: list[tuple[bytes, int]]) -> list[tuple[bytes, bytes]]:
@@ -355,19 +356,19 @@ class ObjectStore:
     def read_records(
         self, ids: Iterable[bytes], kind: Kind | None = None, bad: Bad | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (id, verified bytes) of objects that lie in one record each, as they lie.
+        """Yield (id, verified bytes) of objects that have a record of their own.
 
         The order is that of the packs. Neighbours come in one range, several ranges in one batch.
-        A recipe's record is yielded as it is, under the id of what it makes.
+        A recipe's record is yielded as it is, under the id of its object.
 
         Args:
-            ids: the objects.
-            kind: what they must be; None: each what it is.
-            bad: takes the errors of those that can't be read, which are left out.
+            ids: The objects.
+            kind: The kind that they must have; None: any.
+            bad: A dictionary for the errors of unreadable objects, which are left out.
 
         Raises:
-            NotFound: no index names one of them, and no `bad` was given.
-            IntegrityError: one of them is damaged, wherever it is, and no `bad` was given.
+            NotFound: No index names one of them, and there is no `bad`.
+            IntegrityError: One of them is damaged in every place, and there is no `bad`.
         """
         waiting = []
         for object_id in ids:
@@ -389,20 +390,20 @@ class ObjectStore:
         work: Callable[[bytes, bytes], None],
         bad: Bad | None = None,
     ) -> Iterator[list[bytes]]:
-        """Call `work(id, bytes)` for files that lie in one record each, on a few threads.
+        """Call `work(id, bytes)` for files that have a record of their own, on a few threads.
 
         Args:
-            ids: the files.
-            work: is called with each of them.
-            bad: takes the errors of those that can't be read, which are left out.
+            ids: The files.
+            work: A function called with each of them.
+            bad: A dictionary for the errors of unreadable files, which are left out.
 
         Yields:
-            The ids that are done, some at a time.
+            The ids that are done, several at a time.
 
         Raises:
-            NotFound: no index names one of them, and no `bad` was given.
-            IntegrityError: one of them is damaged, wherever it is, or is no file, and no `bad` was
-                given.
+            NotFound: No index names one of them, and there is no `bad`.
+            IntegrityError: One of them is damaged in every place, or is no file, and there is no
+                `bad`.
         """
         places = self._all_alike(ids, Kind.DATA, bad)
 
@@ -421,16 +422,16 @@ class ObjectStore:
     def read_raw(
         self, locations: Iterable[Location], bad: Bad | None = None
     ) -> Iterator[tuple[Location, memoryview]]:
-        """Yield records as they lie in their packs, header and all, each verified.
+        """Yield records as they are in their packs, with headers, each verified.
 
-        For one that is damaged another place serves, where there is one.
+        If one is damaged, it comes from another place, if there is one.
 
         Args:
-            locations: where they are.
-            bad: takes the errors of those that can't be read, which are left out.
+            locations: The records' locations.
+            bad: A dictionary for the errors of unreadable records, which are left out.
 
         Raises:
-            IntegrityError: one of them is damaged, wherever it is, and no `bad` was given.
+            IntegrityError: One of them is damaged in every place, and there is no `bad`.
         """
         for location, raw in self._read_spans(locations):
             try:
@@ -458,7 +459,7 @@ class ObjectStore:
     def _read_spans(
         self, locations: Iterable[Location]
     ) -> Iterator[tuple[Location, memoryview | None]]:
-        """Yield each place with the bytes there (None: its pack is gone), neighbours together."""
+        """Yield each location with its bytes (None: its pack is gone), neighbours together."""
         for batch in _batches(_spans(locations), lambda span: span.end - span.start):
             ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
             for span, data in zip(batch, self._read(ranges), strict=True):
@@ -471,13 +472,13 @@ class ObjectStore:
     def load_metadata(self) -> None:
         """Read all trees, assets and recipes at once, if they are at most 8 MiB.
 
-        What is read is kept, so that walking a tree costs no request a directory. What is damaged
-        is passed over: whoever needs it will ask for it, and others needn't care.
+        They are kept, so that walking a tree costs no request for each directory. Damaged ones are
+        skipped: the reader that needs one will report it.
         """
         locations = [at for index in self._indexes.values() for at in index.metadata()]
         if sum(at.record.stored for at in locations) > METADATA_BATCH:
             return
-        # Kinds in descending order: a whole record is preferred to a recipe.
+        # Kinds in descending order: a whole record comes before a recipe.
         locations.sort(key=lambda at: -at.record.kind)
         wanted = {at.record.id: at for at in locations if at.record.id not in self._metadata}
         for at, raw in self._read_spans(wanted.values()):
@@ -511,7 +512,7 @@ class ObjectStore:
     ) -> bytes | None:
         """Return a record's verified bytes, from another place if this one is bad.
 
-        Where all are, that is an error, or None with the error in `bad`, if it is given.
+        If all are bad, raise an error, or return None with the error in `bad`, if given.
         """
         try:
             return _opened(raw, location)
@@ -526,7 +527,7 @@ class ObjectStore:
             return None
 
     def _other_places(self, bad: Location, others: list[Location]) -> Iterator[Location]:
-        """Yield other places of a record, at last those that more indexes name."""
+        """Yield other places of a record; those in added indexes come last."""
         yield from others
         tried = {bad, *others}
         kind, object_id = bad.record.kind, bad.record.id
@@ -551,7 +552,7 @@ class ObjectStore:
         return places
 
     def _alike(self, object_id: bytes, kind: Kind | None = None) -> list[Location]:
-        """Return the places of an object that are of a kind, by default that of the best one."""
+        """Return an object's locations of one kind, by default that of the best one."""
         found = self._places(object_id)
         wanted = found[0].record.kind if kind is None else kind
         alike = [at for at in found if at.record.kind is wanted]
@@ -569,12 +570,12 @@ class ObjectStore:
             raise NotFound(f"object {short(object_id)} is not in {self.storage.url}")
         if len(places) == 1:
             return places
-        # A whole record first: it is one request, a recipe is many.
+        # A whole record first: it takes one request, a recipe many.
         return sorted(places, key=lambda place: place.record.kind is Kind.RECIPE)
 
 
 def _opened(raw: Buffer | None, location: Location) -> bytes:
-    """Return a record's verified bytes; what is at its place is None if its pack is gone."""
+    """Return a record's verified bytes; `raw` is None if its pack is gone."""
     if raw is None:
         raise IntegrityError(f"object {short(location.record.id)} is lost: its pack is gone")
     data = open_record(raw, location.record)
@@ -608,7 +609,7 @@ def _span(run: list[Location]) -> _Span:
 
 
 def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield neighbours in groups, each of which is one batch."""
+    """Yield groups of neighbours, each of which is one batch."""
     batch: list[T] = []
     size = 0
     for item in items:

@@ -1,10 +1,10 @@
-"""Objects into the packs of one storage: packed in memory, stored whole, then indexed.
+"""Writing objects to the packs of one storage: packed in memory, stored whole, then indexed.
 
-Packs are about 32 MiB; content and metadata (trees, assets, recipes) go to packs of their own.
+Packs are about 32 MiB; content and metadata (trees, assets, recipes) go to separate packs.
 Three threads share the work: the caller's reads and hashes, a second compresses and fills packs, a
-third hashes and stores the full ones. What a writer holds in memory is bounded, whatever passes
-through: BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, and one of each sort that
-is being filled.
+third hashes and stores the full ones. A writer's memory is bounded, however much passes through:
+BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, and one of each sort that is being
+filled.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ Stored = tuple[bytes, int, tuple[Record, ...]]
 
 
 class PackWriter:
-    """Writes objects to a storage. Nothing counts before `finish` returned.
+    """A writer of objects to a storage. Nothing counts before `finish` returns.
 
-    Use it as a context manager: leaving it by an exception stops the background work, and what
-    was stored by then is orphaned, but never wrong.
+    Use it as a context manager: an exception stops the background work, and packs stored by then
+    are orphaned, but never wrong.
 
     Args:
-        storage: where packs and indexes go.
-        advance: called after each pack is stored, with the bytes of content in it.
-        pack_size: a pack is closed once it holds this many bytes.
-        index_every: an index is written after this many bytes of packs, so that an interrupted
-            writer loses little.
+        storage: The storage for packs and indexes.
+        advance: A function called after each pack is stored, with the bytes of content in it.
+        pack_size: The bytes after which a pack is closed.
+        index_every: The bytes of packs after which an index is written, so that an interruption
+            loses little.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PackWriter:
         self._advance = advance
         self._pack_size = pack_size
         self._index_every = index_every
-        # The packer alone has these, and the memory of those that are stored, to use again.
+        # Only the packer has these, and the memory of stored packs, for reuse.
         self._filling: dict[bool, PackBuilder] = {}
         self._free: deque[PackBuilder] = deque()
         self._seen: set[bytes] = set()
@@ -101,14 +101,14 @@ class PackWriter:
         """Write one object, unless this writer has it already.
 
         Args:
-            kind: what it is; a recipe is filed under the id of what it makes.
-            object_id: its id, which the caller has computed from `data`.
-            data: its bytes, which are copied.
+            kind: The object's kind; a recipe goes under the id of its object.
+            object_id: Its id, which the caller has computed from `data`.
+            data: Its bytes, which are copied.
         """
         if object_id in self._seen:
             return
         self._seen.add(object_id)
-        # The caller may use its buffer again before this is compressed.
+        # The caller may reuse its buffer before this is compressed.
         kept = bytes(data)
         size = len(kept)
         self._later(kind, size, lambda pack: pack.add(kind, object_id, *compress(kept), size))
@@ -124,24 +124,24 @@ class PackWriter:
             )
 
     def copy(self, record: Record, raw: Buffer) -> None:
-        """Write a verified record as it lies in another pack, header and all."""
+        """Write a verified record of another pack, with its header."""
         if record.id not in self._seen:
             self._seen.add(record.id)
             self._later(record.kind, len(raw), lambda pack: pack.add_raw(record, raw))
 
     def adopt(self, pack: bytes, data: bytes, records: tuple[Record, ...]) -> None:
-        """Store a whole verified pack of another storage as it is, and index all that it holds.
+        """Store a whole verified pack of another storage unchanged, and index everything in it.
 
         Args:
-            pack: its id, which the caller has checked.
-            data: its bytes.
-            records: what its trailer lists, of which the caller wants every one.
+            pack: The pack's id, which the caller has checked.
+            data: The pack's bytes.
+            records: The records in its trailer, all of which the caller wants.
         """
         self._seen.update(record.id for record in records)
         self._submit(lambda: self._store(pack, data, records))
 
     def finish(self) -> tuple[PackIndex, ...]:
-        """Store what is left and its index, and return every index that was written."""
+        """Store what is left and its index, and return every index written."""
         self._pack_batch()
         self._take_full(0)
         for builder in self._filling.values():
@@ -152,9 +152,9 @@ class PackWriter:
         return tuple(self._indexes)
 
     def keep_stored(self) -> None:
-        """Index what is stored by now, as far as that can be done at once, and write no more.
+        """Index the packs stored by now, if that is possible at once, and write no more.
 
-        For who is interrupted: the next try finds it, and sends the rest.
+        After an interruption, the next try finds them and sends the rest.
         """
         self._storage.cancel()
         self._packer.shutdown(wait=True, cancel_futures=True)
@@ -167,7 +167,7 @@ class PackWriter:
             self._write_index()
 
     def _later(self, kind: Kind, size: int, job: Callable[[PackBuilder], Record]) -> None:
-        """Have the packer do something to the pack that objects of a kind go to."""
+        """Make the packer do something to the pack for objects of a kind."""
         self._batch.append((kind, job))
         self._batch_size += size
         if self._batch_size >= BATCH_SIZE:
@@ -180,7 +180,7 @@ class PackWriter:
         self._take_full(BATCHES_IN_FLIGHT - 1)
 
     def _pack(self, batch: list[Job]) -> list[PackBuilder]:
-        """Fill packs, on the packer's thread, and return those that are full."""
+        """Fill packs, on the packer's thread, and return the full ones."""
         full = []
         for kind, job in batch:
             is_content = kind is Kind.DATA
@@ -202,7 +202,7 @@ class PackWriter:
         return builder
 
     def _take_full(self, left: int) -> None:
-        """Store the packs that are full, until at most `left` batches are on their way."""
+        """Store the full packs, until at most `left` batches are on their way."""
         while len(self._packing) > left:
             for builder in self._packing.popleft().result():
                 self._submit_builder(builder)
@@ -211,7 +211,7 @@ class PackWriter:
         def store() -> Stored:
             pack = builder.seal()
             if self._storage.across_network:
-                # The request holds its bytes itself, so this memory is free before it ends.
+                # The request holds its own bytes, so this memory is free before it ends.
                 data = bytes(pack.data)
                 self._free.append(builder)
                 return self._store(pack.id, data, pack.records)

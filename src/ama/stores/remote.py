@@ -1,4 +1,4 @@
-"""A store as seen from this machine: its format, its log and its objects, with what is cached."""
+"""A store as seen from this machine: its format, its log and its objects, with their cache."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _ID = re.compile("[0-9a-f]{32}").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class StoreFormat:
-    """What a store's format.json says: its version, its random id, and features at creation."""
+    """The content of a store's format.json: its version, its random id, and its first features."""
 
     id: str
     version: int = VERSION
@@ -73,11 +73,11 @@ def encode_format(store: StoreFormat) -> bytes:
 
 
 def decode_format(data: bytes, url: str) -> StoreFormat:
-    """Return what a format.json says.
+    """Decode a format.json.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: the store is of a newer format, or needs features that aren't known.
+        IntegrityError: It is damaged.
+        FormatError: The store has a newer format, or needs unknown features.
     """
     try:
         if len(data) > MAX_FORMAT:
@@ -119,11 +119,11 @@ class Remote:
     """An open store.
 
     Args:
-        storage: where it is.
-        store: what its format.json says.
-        format_bytes: that file's bytes, which the log's first entry hangs on.
-        cache: what this machine remembers of it.
-        hint: HINT's bytes, where they were read along.
+        storage: The store's storage.
+        store: The content of its format.json.
+        format_bytes: The bytes of that file, which the log's first entry depends on.
+        cache: The cache of the store on this machine.
+        hint: HINT's bytes, if they were read with it.
     """
 
     def __init__(
@@ -155,10 +155,10 @@ class Remote:
         cache_dir: Path | None,
         hint: bytes | None = None,
     ) -> Remote:
-        """Return the store of which format.json's bytes are known, without asking for it.
+        """Return the store with a known format.json, without asking for it.
 
         Raises:
-            IntegrityError, FormatError: they can't be read.
+            IntegrityError, FormatError: They can't be read.
         """
         store = decode_format(format_bytes, storage.url)
         cache = Cache.of_store(cache_dir, store.id, storage.url)
@@ -169,11 +169,11 @@ class Remote:
         """Open the store in a storage.
 
         Raises:
-            NotFound: there is none.
-            StorageError: it can't be reached, or this machine has seen one there that is gone.
-            IntegrityError, FormatError: there is one that can't be read.
+            NotFound: There is no store.
+            StorageError: It can't be reached, or this machine has seen one there that is gone.
+            IntegrityError, FormatError: The store can't be read.
         """
-        seen = _seen(storage, cache_dir)  # before it is asked: another process may be making it
+        seen = _seen(storage, cache_dir)  # before asking: another process may be making it
         format_bytes, hint = read_readable(storage, [FORMAT, HINT])
         if format_bytes is None:
             if hint is not None or storage.sizes([entry_name(1)]) != [None]:
@@ -214,12 +214,12 @@ class Remote:
 
     @staticmethod
     def seen(storage: Storage, cache_dir: Path | None) -> bytes | None:
-        """Return the format.json that this machine saw last in a storage; None if it saw none."""
+        """Return the format.json that this machine last saw in a storage; None if it saw none."""
         return _seen(storage, cache_dir)
 
     @staticmethod
     def remember(storage: Storage, cache_dir: Path | None, format_bytes: bytes) -> None:
-        """Note which store this machine has seen in a storage."""
+        """Note the store that this machine has seen in a storage."""
         Cache.of_urls(cache_dir).put(_url_file(storage.url), format_bytes)
 
     @staticmethod
@@ -229,7 +229,7 @@ class Remote:
 
     @classmethod
     def create(cls, storage: Storage, cache_dir: Path | None) -> tuple[Remote, bool]:
-        """Open the store in a storage, made first where there is none.
+        """Open the store in a storage; make it first if there is none.
 
         Returns:
             The store, and whether this call made it.
@@ -248,14 +248,14 @@ class Remote:
 
     @property
     def url(self) -> str:
-        """Where the store is."""
+        """Return the store's URL."""
         return self.storage.url
 
     def view(self, *, only_reading: bool = False) -> LogView:
         """Return the log as it is now.
 
         Args:
-            only_reading: whether nothing is decided by it: one round trip then if nothing
+            only_reading: Whether nothing is decided by it: one round trip then if nothing
                 happened. See `LogReader.view`.
         """
         hint, self._hint = self._hint, None
@@ -266,7 +266,7 @@ class Remote:
         return _At(self, view)
 
     def record(self, view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
-        """Return what the log says of an asset, or None if it isn't published here."""
+        """Return an asset's record in the log, or None if it isn't published here."""
         state = view.class_state(class_name)
         return next((record for record in state.assets if record.id == asset), None)
 
@@ -276,11 +276,11 @@ class Remote:
         """Return indexes by id: from the cache, the others in one batch.
 
         Args:
-            ids: the indexes.
-            damage: takes the errors about those that are lost or damaged, which are left out.
+            ids: The indexes.
+            damage: A list for the errors of lost or damaged indexes, which are left out.
 
         Raises:
-            IntegrityError: one is lost or damaged, and no `damage` was given.
+            IntegrityError: One is lost or damaged, and there is no `damage`.
         """
         wanted = list(dict.fromkeys(ids))
         missing = []
@@ -308,7 +308,7 @@ class Remote:
     def _keep(self, index: bytes, data: bytes, *, required: bool) -> bool:
         name = index_name(index)
         try:
-            # Its id first: what a damaged one says of its version means nothing.
+            # Its id first: a damaged index's version means nothing.
             if blob_id(data) != index:
                 raise IntegrityError(
                     f"{name} of {self.url} is damaged: its bytes have another hash",
@@ -322,9 +322,9 @@ class Remote:
         return True
 
     def current(self, view: LogView) -> ObjectStore:
-        """Return all objects that the store's current indexes name.
+        """Return all objects in the store's current indexes.
 
-        A damaged index, or a damaged log, is an error only for who asks for what is not found.
+        A damaged index or log is an error only for a caller that finds something missing.
         """
         damage = [] if view.damage is None else [view.damage]
         indexes = self.indexes(view.root.indexes, damage)
@@ -343,11 +343,11 @@ class Remote:
         )
 
     def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
-        """Return the objects that the indexes of one published asset name.
+        """Return the objects in the indexes of one published asset.
 
-        Its needs are enough. What else its entry added may be for others, and gone. Only if
-        something is damaged or lost, it is looked for in all other current indexes too: somebody
-        may have sent it again.
+        Its needs suffice. Other indexes of its entry may serve other assets, and be gone. Only if
+        something is damaged or lost, all other current indexes are searched too: somebody may have
+        sent it again.
         """
         event = self.publish_event(view, class_name, record)
         damage: list[AmaError] = []
@@ -357,13 +357,13 @@ class Remote:
         return ObjectStore(self.storage, indexes, found, others, REPAIR)
 
     def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
-        """Return the asset objects of some assets, given as (class, id), in few requests.
+        """Return some assets' objects, given as (class, id), in few requests.
 
-        They are remembered, so that listing a class again asks for the new ones only.
+        They are cached, so that the next listing of a class asks only for new ones.
 
         Raises:
-            NotFound: the store doesn't have one of them.
-            IntegrityError: one of them is damaged.
+            NotFound: The store doesn't have one of them.
+            IntegrityError: One of them is damaged.
         """
         found: dict[bytes, Asset] = {}
         missing = []
@@ -385,12 +385,12 @@ class Remote:
     def remembered_assets(
         self, view: LogView, class_name: str, limit: int
     ) -> Iterator[tuple[bytes, Asset]]:
-        """Yield what this machine remembers of a class's assets, newest first, without a request.
+        """Yield the cached assets of a class, newest first, without a request.
 
         Args:
-            view: the log.
-            class_name: the class.
-            limit: how many are looked up at most.
+            view: The log.
+            class_name: The class.
+            limit: The most assets to look up.
         """
         for record in view.class_state(class_name).assets[: -limit - 1 : -1]:
             data = self.cache.get(_asset_file(record.id))
@@ -398,13 +398,13 @@ class Remote:
                 yield record.id, decode_asset(data, f"asset {short(record.id)}")
 
     def remember_indexes(self, indexes: Iterable[PackIndex]) -> None:
-        """Keep indexes that were written, so that they aren't read."""
+        """Keep written indexes, so that they needn't be read."""
         for index in indexes:
             self._indexes[index.id] = index
             self.cache.put(index_name(index.id), index.data)
 
     def remember_asset(self, asset: bytes, data: bytes) -> None:
-        """Keep an asset object that was read or written, for the next listing."""
+        """Keep an asset object, for the next listing."""
         self.cache.put(_asset_file(asset), data)
 
 
@@ -433,7 +433,7 @@ def _no_store(storage: Storage) -> NotFound:
 
 
 def gone(url: str) -> StorageError:
-    """Say that a store that was seen is there no more: its disk may be away, and come back."""
+    """Return the error for a store that was seen and is gone: its disk may come back."""
     return StorageError(
         f"the store at {shown(url)} is gone: one was seen there before"
         + ("" if "://" in url else " (is its disk mounted?)"),
@@ -443,9 +443,9 @@ def gone(url: str) -> StorageError:
 
 
 def _seen(storage: Storage, cache_dir: Path | None) -> bytes | None:
-    """Return the format.json that this machine saw last in a storage.
+    """Return the format.json that this machine last saw in a storage.
 
-    What is in the memory of a process ends with it, so there another's is nothing to miss.
+    A store in a process's memory ends with it, so another process doesn't miss it.
     """
     if storage.url.startswith("memory://"):
         return None
@@ -456,12 +456,12 @@ def require_fit(storage: Storage) -> None:
     """Refuse a storage in which no store may be made.
 
     Raises:
-        IntegrityError: there is the log of a store that has lost its format.json.
-        StorageError: several writers can create the same file there, or it can't be written to.
+        IntegrityError: It has the log of a store that has lost its format.json.
+        StorageError: Several writers can create the same file there, or it can't be written to.
     """
     from ama.storage.check import require_races_with_one_winner
 
-    # In this order: who makes a store at the same time writes its log after its format.
+    # In this order: another maker of a store writes its log after its format.
     if any(True for _ in storage.list("log/")) and storage.sizes([FORMAT]) == [None]:
         raise IntegrityError(
             f"{FORMAT} of {storage.url} is missing, but its log is there",

@@ -1,4 +1,4 @@
-"""Ways to name an asset: `models/7`, `models@best`, `models`, an id's prefix, `HEAD`, with `~N`."""
+"""Names of assets: `models/7`, `models@best`, `models`, an id's prefix, `HEAD`, with `~N`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
 _SHORT_HEX = re.compile(rf"[0-9a-fA-F]{{4,{SHORTEST_PREFIX - 1}}}").fullmatch
 _SHORT_DIGITS = re.compile(rf"[0-9]{{1,{SHORTEST_PREFIX - 1}}}").fullmatch
 _NUMBER = re.compile(r"[0-9]{1,18}").fullmatch
-# As assets are printed: the id in brackets, and the aliases that they have, or had.
+# Assets as printed: the id in brackets, and their aliases, now or once.
 _PRINTED = re.compile(
     rf"(?=[^ ]+ )(?P<name>[^\s@~]+)(?: \((?P<id>[0-9a-fA-F]{{{SHORTEST_PREFIX},64}})\))?"
     r"(?:,? @[A-Za-z0-9][A-Za-z0-9._-]{0,99})*"
@@ -35,9 +35,9 @@ FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, o
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A parsed name. `back` is how many parents to go back from what the rest names.
+    """A parsed name. `back` is how many parents to go back from the rest of the name.
 
-    With a class or a number beside it, `prefix` must be of an asset that has those.
+    With a class or a number beside it, `prefix` must be that of an asset with those.
     """
 
     class_name: str | None = None
@@ -49,19 +49,19 @@ class Revision:
 
     @property
     def is_class(self) -> bool:
-        """Whether it is a class alone, which means another asset with each that is made."""
+        """Whether it is only a class, whose meaning changes with each new asset."""
         return self == Revision(self.class_name) and self.class_name is not None
 
 
 def parse_revision(text: str, own_class: str | None = None) -> Revision:
-    """Return what a name says.
+    """Parse a name.
 
     Args:
-        text: the name.
-        own_class: the class of which `@best` alone is an alias; None where there is none.
+        text: The name.
+        own_class: The class for `@best` alone; None: there is none.
 
     Raises:
-        InvalidInput: it has none of the forms.
+        InvalidInput: It has none of the forms.
 
     Example:
         >>> parse_revision("models/7~2").number
@@ -107,7 +107,7 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
 
 
 def _as_printed(text: str, printed: re.Match[str], back: int) -> Revision:
-    """Return what a printed name says: its aliases may have moved on, and its id never does."""
+    """Return the revision of a printed name: its aliases may have moved, its id never does."""
     named = parse_revision(printed["name"])
     if named.class_name is None or named.alias or not (printed["id"] or named.number is not None):
         _refuse(text, printed["name"])
@@ -116,7 +116,7 @@ def _as_printed(text: str, printed: re.Match[str], back: int) -> Revision:
 
 
 def _refuse(text: str, meant: str) -> NoReturn:
-    """Refuse a name of none of the forms, and say what it may have been meant to be."""
+    """Refuse a name of none of the forms, and suggest what it may mean."""
     hint = f"use {FORMS}"
     with suppress(InvalidInput):
         parse_revision(meant)
@@ -130,16 +130,16 @@ def find_asset(
     """Return the class and id of the asset that a name (without its `~N`) means in a store.
 
     Args:
-        view: the store's log.
-        revision: the name; not HEAD.
-        url: the store's, for errors.
-        class_name: where the asset must be; None anywhere.
+        view: The store's log.
+        revision: The name; not HEAD.
+        url: The store's URL, for errors.
+        class_name: The class that the asset must have; None: any.
 
     Raises:
-        NotFound: nothing has that name; the hint has the nearest.
-        InvalidInput: an id's prefix that several assets have.
-        Conflict: its number is that of another asset than its id.
-        IntegrityError: the log is damaged, and what the name means depends on the damaged part.
+        NotFound: Nothing has that name; the hint has suggestions.
+        InvalidInput: Several assets have this prefix of an id.
+        Conflict: The number and the id belong to different assets.
+        IntegrityError: The log is damaged, and the name's meaning depends on the damaged part.
     """
     if revision.prefix is not None:
         in_class = revision.class_name or class_name
@@ -157,7 +157,7 @@ def find_asset(
                 hint=Hint("list-all-of", class_name=state.name),
             )
         return state.name, record.id
-    # An alias, or the newest: what comes later may change what it means.
+    # An alias, or the newest asset: a later entry may change the meaning.
     view.require_whole()
     if revision.alias is not None:
         target = state.target(revision.alias)
@@ -176,7 +176,7 @@ def find_asset(
 
 
 def _check_number(view: LogView, revision: Revision, found: tuple[str, bytes], url: str) -> None:
-    """Refuse an id beside a number that is another asset's: it was printed for another store."""
+    """Refuse an id beside another asset's number: it was printed for another store."""
     class_name, asset = found
     number = view.class_state(class_name).number(asset)
     if revision.number not in (None, number):
@@ -196,7 +196,7 @@ def _named_class(view: LogView, revision: Revision, url: str, class_name: str | 
             raise NotFound(error.message, hint=hint) from None
         if not _SHORT_DIGITS(name) or revision != Revision(name, back=revision.back):
             raise
-        # Hardly a class: meant is an id, or a number.
+        # It is hardly a class, but an id or a number.
         raise NotFound(
             f"{name} names no asset in {url}: before a number stands its class, and an id has"
             f" {SHORTEST_PREFIX} digits or more",
@@ -205,17 +205,17 @@ def _named_class(view: LogView, revision: Revision, url: str, class_name: str | 
 
 
 def class_state(view: LogView, name: str, url: str) -> ClassState:
-    """Return the state of a class that must be there.
+    """Return the state of an existing class.
 
     Raises:
-        NotFound: the store has no such class; the hint has the nearest names.
+        NotFound: The store has no such class; the hint has suggestions.
     """
     require_text("a class's name", name)
     if name in view.class_names:
         return view.class_state(name)
     view.require_whole()
     near = nearest(name, view.class_names)
-    with suppress(AmaError):  # what the classes have can't be asked for
+    with suppress(AmaError):  # the classes' aliases and assets can't be read
         near = _meant(view.class_states(), name)
     hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("list-classes")
     if _SHORT_HEX(name) and near:
@@ -224,7 +224,7 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
 
 
 def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
-    """Return what a word that names no class may have been meant to be: at most three names."""
+    """Return suggestions for an unknown class: at most three names."""
     found = _called(states, word)
     if _NUMBER(word):
         found += [f"{name}/{word}" for name, state in states.items() if state.record(int(word))]
@@ -239,7 +239,7 @@ def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
 
 
 def _elsewhere(view: LogView, alias: str) -> list[str]:
-    with suppress(AmaError):  # what the classes have can't be asked for
+    with suppress(AmaError):  # the classes' aliases can't be read
         return _called(view.class_states(), alias)
     return []
 
@@ -263,13 +263,13 @@ def go_back(name: str, found: tuple[str, bytes], back: int, read: ReadAsset) -> 
     """Return the class and id of the asset that a name means with its `~N`.
 
     Args:
-        name: the whole name, for errors.
-        found: class and id of the asset that it means without.
-        back: how many first parents to go back from it.
-        read: returns an asset object.
+        name: The whole name, for errors.
+        found: Class and id of the asset that it means without.
+        back: How many first parents to go back from it.
+        read: Returns an asset object.
 
     Raises:
-        NotFound: there are fewer parents.
+        NotFound: There are fewer parents.
     """
     if not back:
         return found
@@ -284,16 +284,16 @@ def go_back(name: str, found: tuple[str, bytes], back: int, read: ReadAsset) -> 
 
 
 def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None:
-    """Refuse an asset that was deleted: its record is there, and its content is not to be had.
+    """Refuse a deleted asset: its record exists, but its content is not available.
 
     Args:
-        view: the store's log.
-        class_name: the asset's class.
-        asset: its id; one that isn't published there is not refused.
-        url: the store's, for errors.
+        view: The store's log.
+        class_name: The asset's class.
+        asset: Its id; an asset that isn't published there is not refused.
+        url: The store's URL, for errors.
 
     Raises:
-        NotFound: it was deleted.
+        NotFound: The asset was deleted.
     """
     state = view.class_state(class_name)
     number = state.number(asset)
@@ -314,9 +314,9 @@ def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) 
     """Return the error for an alias that a class doesn't have.
 
     Args:
-        state: the class.
-        alias: the alias.
-        elsewhere: the same alias of other classes, which may have been meant.
+        state: The class.
+        alias: The alias.
+        elsewhere: The same alias in other classes.
     """
     known = [name for name in state.aliases if state.target(name) is not None]
     near = elsewhere[:3] or nearest(alias, known)
@@ -331,18 +331,18 @@ def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) 
 def find_alias(
     view: LogView, alias: str, url: str, class_name: str | None = None, *, or_class: bool = False
 ) -> tuple[str, bytes]:
-    """Return the class and id of what an alias means, looked up in every class if none is given.
+    """Return the class and id of an alias's asset, searching every class if none is given.
 
     Args:
-        view: the store's log.
-        alias: the alias.
-        url: the store's, for errors.
-        class_name: the class.
-        or_class: whether a class may have been meant as well, which the hint then names.
+        view: The store's log.
+        alias: The alias.
+        url: The store's URL, for errors.
+        class_name: The class; None: every class.
+        or_class: Whether the name may be a class too, which the hint then suggests.
 
     Raises:
-        NotFound: no class has it.
-        InvalidInput: several classes have it.
+        NotFound: No class has the alias.
+        InvalidInput: Several classes have the alias.
     """
     require_text("an alias", alias)
     view.require_whole()

@@ -1,6 +1,6 @@
-"""Where an object's bytes come from: the local packs, or a store that promises them.
+"""Sources of an object's bytes: the local packs, or a store that promises them.
 
-What is damaged in one of them comes from the next one that has it.
+Damaged bytes come from the next source that has them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Sources:
     """Object stores in the order in which they are asked.
 
     Args:
-        near: the first one: what is on this machine.
-        far: those that are opened only if something isn't near.
+        near: The first one: on this machine.
+        far: The others, opened only if something isn't near.
     """
 
     def __init__(self, near: ObjectStore, far: Sequence[Opener] = ()) -> None:
@@ -31,14 +31,14 @@ class Sources:
 
     @property
     def bytes_read(self) -> int:
-        """The bytes of packs that were read so far, of all the stores."""
+        """Return the bytes of packs read so far, from all stores."""
         return sum(store.bytes_read for store in self._stores)
 
     def find(self, object_id: bytes) -> ObjectStore:
         """Return a store that has an object.
 
         Raises:
-            NotFound: none has.
+            NotFound: No store has the object.
         """
         for store in self._stores:
             if object_id in store:
@@ -52,7 +52,7 @@ class Sources:
         raise self._lacking(object_id)
 
     def _all(self) -> Iterator[ObjectStore]:
-        """Yield every store; those that are far are opened one after another."""
+        """Yield every store; far ones are opened one after another."""
         at = 0
         while at < len(self._stores) or self._far:
             if at == len(self._stores):
@@ -77,8 +77,8 @@ class Sources:
         """Return a store that has an object with all its bytes, not only a large one's recipe.
 
         Raises:
-            NotFound: none has.
-            IntegrityError: its recipe is damaged.
+            NotFound: No store has it whole.
+            IntegrityError: Its recipe is damaged.
         """
         first = self.find(object_id)
         if first.holds(object_id):
@@ -86,7 +86,7 @@ class Sources:
         for store in self._others(object_id, first):
             if store.holds(object_id):
                 return store
-        first.recipe(object_id)  # which says so if it is damaged
+        first.recipe(object_id)  # it reports damage
         raise self._lacking(object_id)
 
     def __contains__(self, object_id: bytes) -> bool:
@@ -97,13 +97,13 @@ class Sources:
         return True
 
     def read(self, object_id: bytes, kind: Kind) -> bytes:
-        """Return an object's verified bytes, from the first store that has it sound."""
+        """Return an object's verified bytes, from the first store that has a sound copy."""
         return b"".join(self.stream(object_id, kind))
 
     def stream(self, object_id: bytes, kind: Kind, have: Have | None = None) -> Iterator[bytes]:
         """Yield an object's bytes in verified pieces (see `ObjectStore.stream`).
 
-        A store that has it damaged, or not all of its chunks, is helped out by the others.
+        If a store's copy is damaged or lacks chunks, the others supply them.
         """
         lacking: AmaError | None = None
         try:
@@ -132,7 +132,7 @@ class Sources:
             if following is None:
                 raise failed
             store = following
-        # What was yielded can't be taken back: from here on, another recipe would be too late.
+        # Yielded bytes can't be taken back: from here on, another recipe would be too late.
         yield piece
         yield from pieces
 
@@ -151,7 +151,7 @@ class Sources:
                     yield chunk, data
 
     def recipe(self, object_id: bytes) -> Recipe | None:
-        """Return how a large object is put together, or None if it isn't known in chunks."""
+        """Return the recipe of a large object, or None if it isn't known in chunks."""
         first = self.find(object_id)
         try:
             return first.recipe(object_id)

@@ -1,14 +1,13 @@
-"""Text as ama has it, which is UTF-8, and as this process's calls of the system take it.
+"""Conversion between text, which is UTF-8 in ama, and what the system's calls take.
 
-On POSIX the names of files, the words of a command line and the values of the environment are
-bytes. To ama they are UTF-8: an asset must not depend on the locale of who made it. Python decodes
-them with the encoding of the process, which may be another one (`LC_ALL=de_DE.ISO-8859-15`), and
-which a library can't choose. So what comes from the system is decoded anew, and what goes to the
-system is turned round.
+On POSIX, file names, command-line words and environment values are bytes. Ama reads them as UTF-8:
+an asset must not depend on the locale of its author. Python decodes them with the encoding of the
+process, which may be another (`LC_ALL=de_DE.ISO-8859-15`) and which a library can't choose. So this
+module decodes again what comes from the system, and converts back what goes to it.
 
-In ama a `str` is such text: a path in an asset, a URL, a message, whatever a value says. A `Path`,
-and a path that is on its way to the system, is as Python has it. Where the process's encoding is
-UTF-8, both are the same, and nothing is done.
+A `str` in ama is such text: a path in an asset, a URL, a message, a field of a value. A `Path`, or
+a path on its way to the system, is as Python has it. Where the process's encoding is UTF-8, both
+are the same, and nothing is done.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ import sys
 from ama.errors import InvalidInput, shown
 
 SAME = codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"
-"""Whether the system's calls take text as ama has it: always so on macOS and Windows."""
+"""Whether the system's calls take UTF-8: always on macOS and Windows."""
 
 if SAME:
 
     def from_system(text: str | os.PathLike[str]) -> str:
-        """Return what the system said as text."""
+        """Return a string of the system as text."""
         return os.fspath(text)
 
     def to_system(text: str) -> str:
@@ -33,21 +32,21 @@ if SAME:
         return text
 
     def given(path: str | os.PathLike[str]) -> str:
-        """Return a path that a caller of the library gave as text."""
+        """Return a caller's path as text."""
         return os.fspath(path)
 
 else:
 
     def from_system(text: str | os.PathLike[str]) -> str:
-        """Return what the system said as text: a name, a word, a variable.
+        """Return a string of the system (a name, a word, a variable) as text.
 
         Args:
             text: As Python decoded it.
 
         Returns:
-            The text whose UTF-8 the same bytes are; those that are none are escaped, as Python
-            has it (`surrogateescape`). A name in it that the process's encoding can't say is text
-            already, which a caller of the library put there.
+            The text whose UTF-8 the same bytes are. Bytes that are no UTF-8 are escaped as Python
+            does it (`surrogateescape`). A name that the process's encoding can't express stays: it
+            is text of a caller.
 
         Example:
             >>> from_system("model.h5")
@@ -70,11 +69,10 @@ else:
         return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
     def given(path: str | os.PathLike[str]) -> str:
-        """Return a path that a caller of the library gave as text.
+        """Return a caller's path as text.
 
-        A `Path` is as the system has it. So is each name in a `str`, which comes from `os.listdir`,
-        unless its bytes would be no UTF-8: then it is text already, out of the caller's source or
-        of ama.
+        A `Path` is as the system has it. So is each name in a `str` (it may come from
+        `os.listdir`), unless its bytes are no UTF-8: then it is text of the caller or of ama.
 
         Example:
             >>> given("model.h5")
@@ -86,10 +84,10 @@ else:
 
 
 def system_path(path: str | os.PathLike[str]) -> str:
-    """Return a file or directory that a caller of the library gave, as the system's calls take it.
+    """Return a caller's path as the system's calls take it.
 
-    It is as Python has it, which would open it so: what is to be made must be found by it. But what
-    the process's encoding can't say is text, and so is the name of what is there only by that.
+    It stays as Python has it, so that the caller finds there what ama makes. Two kinds of names are
+    text: those that the process's encoding can't express, and those that exist only as text.
 
     Example:
         >>> system_path("store")
@@ -117,7 +115,7 @@ def _given_name(name: str) -> str:
 
 
 def _is_meant(name: str, text: str) -> bool:
-    """Whether a path is meant as a text, and not as Python has it."""
+    """Whether a name is meant as text, and not as Python has it."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
@@ -126,10 +124,10 @@ def _is_meant(name: str, text: str) -> bool:
 
 
 def check_texts(**given: object) -> None:
-    """Refuse arguments that are neither a text nor left out.
+    """Refuse arguments that are neither text nor None.
 
     Raises:
-        InvalidInput: one is something else; the error names it.
+        InvalidInput: One is of another type; the error names it.
 
     Example:
         >>> check_texts(remote=None, author="Ann")
@@ -140,10 +138,10 @@ def check_texts(**given: object) -> None:
 
 
 def require_text(what: str, given: object) -> None:
-    """Refuse what is no text.
+    """Refuse a value that is no text.
 
     Raises:
-        InvalidInput: it is of another type.
+        InvalidInput: The value is of another type.
 
     Example:
         >>> require_text("an alias", "best")
@@ -153,10 +151,10 @@ def require_text(what: str, given: object) -> None:
 
 
 def path_text(what: str, given: object) -> str:
-    """Return a path, or a URL, as a text.
+    """Return a path or URL as text.
 
     Raises:
-        InvalidInput: it is something else, or has a NUL in it.
+        InvalidInput: The value is of another type, or has a NUL in it.
 
     Example:
         >>> path_text("the directory", "model")

@@ -1,10 +1,10 @@
-"""Changes to the disk that are either done or not: the only module that renames, links or syncs.
+"""Atomic changes to the disk. No other module renames, links or syncs.
 
 A file is written under a temporary name beside its place, made durable, and only then given
-its name. So whoever looks, also after a crash at any point, sees the whole file or none.
-Names of temporary files are recognised by `is_temp`; nobody but their writer may look inside.
+its name. So a reader sees the whole file or none, even after a crash.
+`is_temp` recognises temporary names; only their writer may read such files.
 
-Every error of the user's disk comes out of each function as a `StorageError` of one clear line.
+Every function turns the system's errors into a `StorageError` of one clear line.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _NEW |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOINHERIT", 0)
 
 PIECE = 128 * 1024
-"""Bytes are written in pieces of this size: the kernel copies large ones many times slower, for it
-takes fresh memory for each instead of what is at hand (seen with ext4 on Linux 6)."""
+"""The size of a write. The kernel copies larger pieces many times slower, because it takes fresh
+memory for each (seen with ext4 on Linux 6)."""
 
 _HELD = (_NEW & ~(os.O_EXCL | os.O_WRONLY)) | os.O_RDWR
 
@@ -45,20 +45,20 @@ _NO_SYNC = (*_UNSUPPORTED, errno.EINVAL, errno.EBADF)
 _OVER = (_NEW & ~os.O_EXCL) | os.O_TRUNC
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-"""A pipe that stands where a file should is not waited for; of a file it means nothing."""
+"""Don't wait for a pipe that stands in a file's place. For a file the flag means nothing."""
 
-# What link(2) says where it isn't offered (FAT, some network and FUSE file systems).
+# The errors of link(2) on file systems without links (FAT, some network and FUSE file systems).
 _NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.EINVAL)
 
-# Tests replace it by one that dies at its k-th call.
+# Tests replace it with one that dies at its k-th call.
 _os = System()
 
 
 def sharing_of(directory: AnyPath) -> Sharing | None:
-    """Return the rights of a directory that others are meant to use; None where the umask decides.
+    """Return the rights of a shared directory; None where the umask decides.
 
-    It is shared if its group or everybody may write to it, or if it is setgid. As with git's
-    core.sharedRepository, what one makes there others must be able to use.
+    A directory is shared if its group or everybody may write to it, or if it is setgid. As with
+    git's core.sharedRepository, others must be able to use what one user makes there.
 
     Example:
         >>> make_directories("mine")
@@ -68,7 +68,7 @@ def sharing_of(directory: AnyPath) -> Sharing | None:
     """
     if sys.platform == "win32":
         return None
-    with suppress(OSError):  # what is wrong with it is told by whoever writes there
+    with suppress(OSError):  # the writer will report what is wrong with it
         status = os.stat(directory)
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH | stat.S_ISGID):
             return Sharing(stat.S_IMODE(status.st_mode), status.st_gid)
@@ -82,18 +82,18 @@ def write_new(
     temp_in: AnyPath | None = None,
     sharing: Sharing | None = None,
 ) -> None:
-    """Write a file that must not exist yet; of many who try at once, exactly one succeeds.
+    """Write a file that must not exist yet; of many writers at once, exactly one succeeds.
 
     Args:
-        path: Where the file will be; its directory exists.
+        path: The file's place; its directory exists.
         data: The content, or its parts in order. It isn't copied. If taking the next part
             raises, nothing is left behind and the error passes through.
-        temp_in: The directory that has it until then, where a crash may leave it; None for the
-            one of `path`.
-        sharing: The rights that it gets; None for what the umask says.
+        temp_in: The directory for the temporary file, where a crash may leave it; None: that
+            of `path`.
+        sharing: The rights that it gets; None: what the umask says.
 
     Raises:
-        FileExistsError: Something has that name. It was not touched.
+        FileExistsError: Something has that name. It is untouched.
         StorageError: The disk refused, or its file system can't create a file atomically.
 
     Example:
@@ -117,16 +117,16 @@ def write_replace(
     temp_in: AnyPath | None = None,
     sharing: Sharing | None = None,
 ) -> None:
-    """Write a file, replacing the one that has the name: readers see the old or the new, whole.
+    """Write a file, replacing what has the name: readers see the old or the new one, whole.
 
     Args:
-        path: Where the file will be; its directory exists.
+        path: The file's place; its directory exists.
         data: The content, or its parts in order, as in `write_new`.
         temp_in: As in `write_new`.
         sharing: As in `write_new`.
 
     Raises:
-        StorageError: The disk refused; what was there still is.
+        StorageError: The disk refused; the old file is untouched.
 
     Example:
         >>> write_replace("HINT", b"7")
@@ -144,14 +144,14 @@ def write_temp(
     sync: bool = True,
     sharing: Sharing | None = None,
 ) -> str:
-    r"""Write a temporary file, whole, to be given its name by `place`.
+    r"""Write a whole temporary file, for `place` to give it its name.
 
     Args:
-        directory: Where; the place that it is meant for must be on the same file system.
+        directory: Its directory, on the file system of its later place.
         data: The content, or its parts in order, as in `write_new`.
         executable: Whether it is a program.
-        sync: Whether it is durable when this returns. Without, a crash of the machine may leave
-            it with its name and other content: only for files that can be had again.
+        sync: Whether it is durable when this returns. If not, a crash of the machine may leave
+            other content under its name: only for files that can be downloaded again.
         sharing: As in `write_new`.
 
     Returns:
@@ -191,13 +191,13 @@ def write_temp(
 def write_private(
     path: AnyPath, data: Buffer | Iterable[Buffer], *, executable: bool = False
 ) -> None:
-    """Write a file in a directory that nobody else looks into, over what is there.
+    """Write a file in a directory that only its owner reads, over what is there.
 
-    After a crash it may be there in part, so whoever finds one must verify it. It is the cheap
-    first half of placing many files: `place` gives each its name once it is known to be whole.
+    After a crash part of it may be there, so verify what you find. It is the cheap first half of
+    placing many files: `place` then gives each whole one its name.
 
     Args:
-        path: Where; its directory exists.
+        path: The file's place; its directory exists.
         data: The content, or its parts in order, as in `write_new`.
         executable: Whether it is a program.
 
@@ -223,18 +223,18 @@ def write_private(
 def place(
     temp: AnyPath, path: AnyPath, *, replace: bool = True, sync: bool = True, keep: bool = False
 ) -> None:
-    """Give a finished temporary file its name, at once; whatever happens, the temp is gone.
+    """Give a finished temporary file its name, at once; the temporary name is always gone.
 
     Args:
         temp: The temporary file (or symlink), on the file system of `path`.
-        path: Its place.
-        replace: Whether a file that is there already is replaced.
+        path: The file's place.
+        replace: Whether to replace a file that is there.
         sync: Whether the name is durable when this returns.
-        keep: Whether a temporary file that could not be placed stays, for another try.
+        keep: Whether to keep the temporary file if placing it fails, for another try.
 
     Raises:
         FileExistsError: The place is taken, and `replace` is off.
-        StorageError: The disk refused; the place is as it was.
+        StorageError: The disk refused; the place is untouched.
 
     Example:
         >>> place(write_temp(".", b"content"), "file.txt")
@@ -265,15 +265,15 @@ def make_symlink(
     sync: bool = True,
     temp_in: AnyPath | None = None,
 ) -> None:
-    """Make a symlink that says `target`, at once; `replace` and `sync` are those of `place`.
+    """Make a symlink to `target`, at once.
 
     Args:
-        target: What it says.
-        path: Where.
-        replace: Whether a file that is there already is replaced.
+        target: The text of the symlink.
+        path: Its place.
+        replace: Whether to replace a file that is there.
         sync: Whether the name is durable when this returns.
-        temp_in: The directory that has it until then, where a crash may leave it; None for the
-            one of `path`.
+        temp_in: The directory for the temporary symlink, where a crash may leave it; None: that
+            of `path`.
 
     Raises:
         FileExistsError: The place is taken, and `replace` is off.
@@ -290,7 +290,7 @@ def make_symlink(
 
 
 def remove(path: AnyPath, missing_ok: bool = True) -> None:
-    """Delete a file or symlink; by default it is fine if there is none.
+    """Delete a file or symlink; by default it needn't exist.
 
     Example:
         >>> remove("no-such-file")
@@ -300,7 +300,7 @@ def remove(path: AnyPath, missing_ok: bool = True) -> None:
 
 
 def set_executable(path: AnyPath, executable: bool) -> None:
-    """Make a file a program, for all who may read it, or no program.
+    """Let everybody who may read a file execute it, or nobody.
 
     Example:
         >>> write_replace("run.sh", b"")
@@ -314,16 +314,16 @@ def set_executable(path: AnyPath, executable: bool) -> None:
 
 
 def hold(path: AnyPath) -> int | None:
-    """Make a file, and hold it until its descriptor is closed or the process ends, however.
+    """Make a file and lock it until its descriptor is closed or the process ends.
 
-    Others see by it that somebody is at work. Nothing may rest on it: where the file system has no
-    locks, everyone holds it.
+    The lock tells others that somebody is at work. Don't rely on it: where the file system has no
+    locks, everyone gets it.
 
     Args:
-        path: Where; it may exist.
+        path: The file; it may exist.
 
     Returns:
-        Its descriptor; None if another holds it, or has just deleted it or its directory.
+        Its descriptor; None if another process has the lock, or has just deleted the file.
 
     Raises:
         StorageError: The disk refused.
@@ -350,7 +350,7 @@ def hold(path: AnyPath) -> int | None:
 
 
 def _lock(fd: int) -> bool:
-    """Lock a file, unless another has; also True where there are no locks."""
+    """Lock a file, unless another process has the lock; True also where there are no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -366,7 +366,7 @@ def _lock(fd: int) -> bool:
 
 
 def let_go(fd: int) -> None:
-    """Close what `hold` returned, and let others hold it, also where a child process inherited it.
+    """Unlock and close a descriptor of `hold`, even if a child process inherited it.
 
     Example:
         >>> let_go(hold("lock"))
@@ -382,7 +382,7 @@ def let_go(fd: int) -> None:
 
 
 def touch(path: AnyPath) -> None:
-    """Note in a file's times that it was used now; it is fine if there is none.
+    """Set a file's times to now: it is in use. It needn't exist.
 
     Example:
         >>> touch("no-such-file")
@@ -395,14 +395,14 @@ def touch(path: AnyPath) -> None:
 def make_directories(
     path: AnyPath, *, sync: bool = True, top: AnyPath | None = None, sharing: Sharing | None = None
 ) -> None:
-    """Make a directory and those above it that are missing; with `sync`, durably.
+    """Make a directory and its missing parents; with `sync`, durably.
 
     Args:
         path: The directory.
         sync: Whether it is durable when this returns.
-        top: A directory above it which has the rights `sharing`: those between get them too, also
-            where they are there already and are ours.
-        sharing: The rights; None for what the umask says.
+        top: A parent with the rights `sharing`. The directories below it get them too, also
+            those that are there already and are ours.
+        sharing: The rights; None: what the umask says.
 
     Raises:
         StorageError: The disk refused, or there is a file of that name.
@@ -412,7 +412,7 @@ def make_directories(
     """
     target = os.fspath(path)
     if top is not None and target == os.fspath(top):
-        top = sharing = None  # it has them, and what is above is not its business
+        top = sharing = None  # it has them, and its parents are not our business
     is_there = not target or os.path.isdir(target)
     if is_there and sharing is None:
         return
@@ -427,7 +427,7 @@ def make_directories(
 
 
 def _make_directory(path: str) -> bool:
-    """Make a directory; whether it was not there."""
+    """Make a directory; return whether it is new."""
     try:
         _os.mkdir(path)
     except FileExistsError:
@@ -447,7 +447,7 @@ def _share_directory(path: str, sharing: Sharing) -> None:
         as_it_is = Sharing(stat.S_IMODE(status.st_mode), status.st_gid)
         if as_it_is == sharing or not is_ours(status):
             return
-        # By its descriptor: a member of the group may put a symlink in its place meanwhile.
+        # By its descriptor: a member of the group may replace it with a symlink meanwhile.
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             _os.share(fd, sharing, 0o700, 0o3077)
@@ -456,7 +456,7 @@ def _share_directory(path: str, sharing: Sharing) -> None:
 
 
 def remove_empty_directory(path: AnyPath) -> bool:
-    """Delete a directory if it has nothing in it; return whether it is gone.
+    """Delete a directory if it is empty; return whether it is gone.
 
     Example:
         >>> make_directories("empty")
@@ -470,7 +470,7 @@ def remove_empty_directory(path: AnyPath) -> bool:
 
 
 def sync_directory(path: AnyPath) -> None:
-    """Make the names in a directory durable; does nothing where the system has no such call.
+    """Make the names in a directory durable; do nothing where the system has no such call.
 
     Example:
         >>> sync_directory(".")
@@ -513,15 +513,15 @@ def remove_stale_temps(directory: AnyPath, older_than_s: float) -> int:
     """Delete the temporary files that a crash left in a directory; return how many.
 
     Args:
-        directory: Where; not below it. If it can't be read, nothing happens.
-        older_than_s: Seconds since the file was last written to: those in use are younger.
+        directory: The directory, without those below it. If it can't be read, nothing happens.
+        older_than_s: Seconds since the last write to the file: files in use are younger.
 
     Example:
         >>> remove_stale_temps(".", older_than_s=86400)
         0
     """
     removed = 0
-    with suppress(OSError):  # somebody else may remove them as well: it is litter, not content
+    with suppress(OSError):  # others may remove them as well: it is litter, not content
         with os.scandir(directory) as entries:
             temps = [entry for entry in entries if is_temp(entry.name)]
         limit = _time_in(os.fspath(directory)) - older_than_s if temps else 0.0
@@ -534,7 +534,7 @@ def remove_stale_temps(directory: AnyPath, older_than_s: float) -> int:
 
 
 def _time_in(directory: str) -> float:
-    """What a directory's file system takes for now: its clock may be a server's, and not ours."""
+    """Return the time by a directory's file system: a server's clock may differ from ours."""
     path = os.path.join(directory, temp_name())
     fd = _os.open(path, _NEW, 0o600)
     try:
@@ -545,7 +545,7 @@ def _time_in(directory: str) -> float:
 
 
 def is_case_blind(directory: AnyPath) -> bool:
-    """Whether a directory takes `a` and `A` for the same name: tries it with a temporary file.
+    """Whether a directory takes `a` and `A` for the same name; try it with a temporary file.
 
     Example:
         >>> is_case_blind(".") in (True, False)
@@ -577,7 +577,7 @@ def _found_as(directory: str, name: str, other: str) -> bool:
 
 
 def _views(data: Buffer | Iterable[Buffer]) -> Iterator[memoryview]:
-    """Each part as bytes, without a copy, in pieces; a mapped file is a buffer and an iterable."""
+    """Yield each part as bytes, in pieces, without a copy; a mapped file is buffer and iterable."""
     try:
         parts: Iterable[Buffer] = (memoryview(data),)  # type: ignore[arg-type]
     except TypeError:
@@ -593,7 +593,7 @@ def _name_new(source: str, target: str) -> None:
     try:
         _os.link(source, target)
     except FileExistsError:
-        # A network file system that repeats a request whose answer was lost finds its own.
+        # A network file system that repeats a request after a lost answer finds its own file.
         if not _is_same_file(source, target):
             raise _taken(target) from None
     except OSError as error:
@@ -625,7 +625,7 @@ def _is_same_file(one: str, other: str) -> bool:
 
 
 def _replace(source: str, target: str) -> None:
-    if sys.platform == "win32":  # there a reader, or a virus scanner, may block it for a moment
+    if sys.platform == "win32":  # there a reader or a virus scanner may block it for a moment
         for attempt in range(9):
             with suppress(PermissionError):
                 return _os.replace(source, target)
@@ -634,7 +634,7 @@ def _replace(source: str, target: str) -> None:
 
 
 def _discard(temp: str) -> None:
-    with suppress(OSError):  # what stays will be found stale
+    with suppress(OSError):  # `remove_stale_temps` finds what stays
         _os.unlink(temp)
 
 

@@ -1,7 +1,7 @@
-"""The git repository that a directory lies in: which code made what is there.
+"""The git repository around a directory: its commit, branch and URL.
 
-Only the program `git` is asked, and it may fail in any way: then less is known. A repository may
-come out of anybody's asset, so nothing that its configuration names is run, and nothing is fetched.
+Ama runs only the program `git`, which may fail in any way: then less is known. A repository may
+come from anybody's asset, so nothing that its configuration names runs, and nothing is fetched.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Literal
 from ama.system.encoding import to_system
 
 SECONDS = 2.0
-"""So long git is waited for, all in all: a huge repository must not hold up an upload."""
+"""How long to wait for git, in total: a huge repository must not hold up an upload."""
 
 MOST = 1000
-"""Longer texts than this are nobody's branch or URL."""
+"""The longest branch or URL; ama drops longer texts."""
 
-# How to find a repository may be said in the environment; which one it is would be another's, for
-# instance that of the hook which runs us.
+# The environment may tell git how to find a repository. Remove what names one: it would be
+# another, for instance that of the hook which runs us.
 _KEPT = re.compile("GIT_(CONFIG_.*|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM)").fullmatch
 _DEFUSED = {
-    "GIT_OPTIONAL_LOCKS": "0",  # the repository's index isn't written anew
+    "GIT_OPTIONAL_LOCKS": "0",  # don't write the repository's index
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",  # for a git that doesn't know the line above
@@ -36,15 +36,15 @@ _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={
 _FILTER = re.compile(r"filter\.(.*)\.(clean|smudge|process|required)", re.DOTALL).fullmatch
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://").match
 _HOST = re.compile(r"([^:?#]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?").fullmatch
-_USER = re.compile(r"(^//|:)[^/]*@").search  # a URL with a slip in it, and so a path
+_USER = re.compile(r"(^//|:)[^/]*@").search  # a URL with a missing slash, and so a path
 _NAMED = re.compile(rb"repository at '([^'\n]+)'").search
 _REST = re.compile("[?#;]")
 _TOKEN = re.compile(
     r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
 ).search
 
-# A token of whatever kind, or something as long that nobody remembers: 20 letters and digits at a
-# stretch, which change from the one to the other and back. Names that people give don't.
+# A token of any kind, or something as unmemorable: a run of 20 letters and digits that alternates
+# between the two. Names that people choose don't.
 _STRETCH = re.compile("[A-Za-z0-9]{20,}").findall
 _CHANGES = re.compile("[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])").findall
 _MOST_CHANGES = 3
@@ -55,14 +55,14 @@ Missing = Literal["no_repository", "no_git", "not_owned", "no_commit", "no_answe
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Which code made an asset.
+    """The code that made an asset.
 
     Attributes:
-        facts: What is known of it, as metadata.
-        missing: Why no commit is known: there is "no_repository" or "no_git", it belongs to
-            another user and git won't read it ("not_owned"), has "no_commit", or git gave
-            "no_answer"; None where one is known, or none is asked for.
-        directory: Where it was looked for, or the repository that git won't read.
+        facts: The facts known of it, as metadata.
+        missing: Why no commit is known: "no_repository", "no_git", "not_owned" (another user's,
+            so git won't read it), "no_commit", or "no_answer"; None if one is known, or none is
+            asked for.
+        directory: Where git looked for it, or the repository that git won't read.
     """
 
     facts: Mapping[str, str | bool] = field(default_factory=dict)
@@ -71,12 +71,12 @@ class Code:
 
 
 def look(directory: Path, environ: Mapping[str, str], seconds: float = SECONDS) -> Code:
-    """Say which code is in a directory, and if that isn't known, why.
+    """Return the code in a directory, and if its commit isn't known, why.
 
     Args:
-        directory: where.
-        environ: the environment that git runs in.
-        seconds: how long git is waited for.
+        directory: The directory to look in.
+        environ: The environment for git.
+        seconds: How long to wait for git.
 
     Example:
         >>> look(Path("/"), {}).facts
@@ -93,17 +93,17 @@ def look(directory: Path, environ: Mapping[str, str], seconds: float = SECONDS) 
 def describe(
     directory: Path, environ: Mapping[str, str], seconds: float = SECONDS
 ) -> dict[str, str | bool]:
-    """Say at which commit the repository around a directory is.
+    """Return the commit of the repository around a directory, as metadata.
 
     Args:
-        directory: where.
-        environ: the environment that git runs in.
-        seconds: how long git is waited for.
+        directory: The directory to look in.
+        environ: The environment for git.
+        seconds: How long to wait for git.
 
     Returns:
         `git.repository` (the URL of its origin without credentials, else its directory's name),
-        `git.commit`, `git.branch`, and `git.dirty`: whether a tracked file was changed. What isn't
-        known is left out; all of it where there is no repository, or no git.
+        `git.commit`, `git.branch`, and `git.dirty`: whether a tracked file has changes. Unknown
+        facts are left out; without a repository or git, all of them.
 
     Example:
         >>> describe(Path("/"), {})
@@ -135,7 +135,7 @@ def public_url(url: str) -> str | None:
     """Return a repository's URL without user, password, token, query and fragment.
 
     Returns:
-        None where one can't be sure that it is free of credentials.
+        None where it may hold credentials.
 
     Example:
         >>> public_url("https://ann:secret@example.org/team/code.git?token=x")
@@ -150,7 +150,7 @@ def public_url(url: str) -> str | None:
     if scheme is not None:
         place, slash, rest = url[scheme.end() :].partition("/")
         host = place.rpartition("@")[2]
-        # In what is no host and port, and before another @, may be the rest of a password.
+        # Before a further @, text that is no host and port may be the rest of a password.
         public = _REST.split(rest)[0]
         if "@" in rest or not _HOST(host) or _may_be_secret(public):
             return None
@@ -169,7 +169,7 @@ def _may_be_secret(path: str) -> bool:
 
 
 class _Git:
-    """Runs `git` in a directory until a moment of the monotonic clock."""
+    """A run of `git` in a directory, until a moment of the monotonic clock."""
 
     def __init__(self, directory: Path, environ: Mapping[str, str], until: float) -> None:
         self._directory = directory
@@ -177,20 +177,20 @@ class _Git:
         self._environ = {**kept, **_DEFUSED}
         self._until = until
         self.refused: Missing | None = None
-        """Why git didn't say anything of the repository, if it said why."""
+        """Why git refused to describe the repository, if it said why."""
         self.place: Path | None = None
-        """Where the repository is that it refused to read."""
+        """The repository that git refused to read."""
 
     def ask(self, *words: str) -> str | None:
-        """Return what git prints; None where it fails, or doesn't answer in time."""
+        """Return what git prints; None where it fails, or takes too long."""
         import subprocess
         import tempfile
 
-        # Said here, as a quick program has ended by itself before it is first waited for.
+        # Note it here: a quick program has ended by itself before the first wait.
         left = self._until - time.monotonic()
         if left <= 0:
             return None
-        # Not through a pipe: what git has started may hold that open when git itself is killed.
+        # No pipe: a child of git may hold it open after git is killed.
         try:
             with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as error:
                 done = subprocess.run(
@@ -210,7 +210,7 @@ class _Git:
                 answer.seek(0)
                 return answer.read().decode("utf-8", errors="replace")
         except FileNotFoundError as error:
-            # Else it is the directory, or there is none for temporary files.
+            # Else the directory is missing, or there is none for temporary files.
             self.refused = "no_git" if error.filename == "git" else "no_answer"
         except (OSError, ValueError, subprocess.SubprocessError):
             self.refused = "no_answer"
@@ -227,7 +227,7 @@ class _Git:
 
 def _configured(git: _Git) -> tuple[str, list[str] | None]:
     """Return the URL of origin, and the names of the filters, which are commands to run; None
-    where there is one that can't be turned off.
+    where a filter can't be turned off.
     """
     answer = git.ask("config", "-z", "--list")
     origin, filters = "", dict[str, None]()

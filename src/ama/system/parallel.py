@@ -1,4 +1,4 @@
-"""Many small pieces of work on a few threads, with what is under way bounded.
+"""Many small pieces of work on a few threads, with a limit on the work in progress.
 
 Python runs one thread at a time, but reading, writing, hashing and compressing release it, so
 two threads that do the same mix of these keep two cores busy.
@@ -30,7 +30,7 @@ def start(thread: threading.Thread) -> None:
     """Start a thread.
 
     Raises:
-        StorageError: the system has no more.
+        StorageError: The system starts no more threads.
 
     Example:
         >>> start(threading.Thread(target=print))
@@ -40,10 +40,10 @@ def start(thread: threading.Thread) -> None:
 
 
 def submit(pool: Executor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Have a thread of a pool work on an item; the pool may start one for it.
+    """Submit an item to a pool, which may start a thread for it.
 
     Raises:
-        StorageError: the system has no more threads. The item may be worked on nevertheless.
+        StorageError: The system starts no more threads. The item may run nevertheless.
 
     Example:
         >>> from concurrent.futures import ThreadPoolExecutor
@@ -68,15 +68,15 @@ def _starting() -> Iterator[None]:
 def in_chunks(
     work: Callable[[list[Item]], Result], items: Iterable[Item], *, chunk: int = CHUNK
 ) -> Iterator[Result]:
-    """Yield what `work` returns for one chunk of the items after another, in their order.
+    """Yield the result of `work` for each chunk of the items, in order.
 
-    An error of one chunk is raised when its turn comes; chunks that were not begun by then are
-    never begun.
+    An error of a chunk is raised when its turn comes; chunks that have not begun by then never
+    begin.
 
     Args:
-        work: called on several threads at once.
-        items: taken as they are needed, a few chunks ahead.
-        chunk: how many items a chunk has; few enough to keep what is held small.
+        work: A function that several threads may call at once.
+        items: The items, taken when needed, a few chunks ahead.
+        chunk: How many items a chunk has; few enough to keep memory small.
 
     Example:
         >>> list(in_chunks(sum, range(10), chunk=4))
@@ -99,13 +99,13 @@ def in_chunks(
 
 
 def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield what `work` returns for one item after another, working on the next one meanwhile.
+    """Yield the result of `work` for each item, and work on the next one meanwhile.
 
-    Where there is one item only, no thread is started.
+    A single item starts no thread.
 
     Args:
-        work: called on a thread of its own, for one item at a time.
-        items: taken as they are needed, one ahead.
+        work: A function, called on a thread of its own for one item at a time.
+        items: The items, taken when needed, one ahead.
 
     Example:
         >>> list(one_ahead(abs, [-1, -2]))

@@ -1,4 +1,4 @@
-"""How long work tells its caller how far it is. The library only reports; it shows nothing."""
+"""The progress of long work, for its caller. The library only reports; it shows nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a caller passes in to follow long work.
+    """A listener that a caller passes in to follow long work.
 
     The calls come from one thread at a time, and `finish` follows every `start`, also when the
     work fails.
@@ -27,21 +27,21 @@ class Progress(Protocol):
     """
 
     def start(self, task: str, total_bytes: int | None) -> None:
-        """A piece of work begins.
+        """Begin a piece of work.
 
         Args:
-            task: What is done, as a present participle: "hashing".
-            total_bytes: How many bytes it will handle; None where that isn't known.
+            task: The work, as a present participle: "hashing".
+            total_bytes: How many bytes it will handle; None: not known.
         """
 
     def advance(self, count: int) -> None:
-        """Another `count` bytes are done."""
+        """Count `count` more bytes as done."""
 
     def skip(self, count: int) -> None:
-        """Of the bytes to handle, `count` needn't be: they are where they belong already."""
+        """Take `count` bytes off the total: they are in place already."""
 
     def finish(self) -> None:
-        """The piece of work that was started last has ended."""
+        """End the piece of work that started last."""
 
 
 class _NoProgress:
@@ -66,4 +66,4 @@ class _NoProgress:
 
 
 NO_PROGRESS: Progress = _NoProgress()
-"""For a caller who doesn't want to know."""
+"""Progress for callers that don't follow it."""

@@ -1,4 +1,4 @@
-"""The system calls that change the disk: only `fs` uses them, and tests make them fail."""
+"""The system calls that change the disk. Only `fs` uses them, and tests make them fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# What chmod and chown say where a file system knows no modes, or isn't told them by us.
+# The errors of chmod and chown where a file system has no modes, or we may not set them.
 _NOT_OURS = frozenset(
     getattr(errno, name) for name in "ENOSYS ENOTSUP EOPNOTSUPP EPERM EACCES EINVAL EROFS".split()
 )
@@ -17,11 +17,11 @@ _NOT_OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """A directory's rights, which all that is made in it gets, whatever the umask.
+    """The rights of a directory, which everything made in it gets, whatever the umask.
 
     Attributes:
-        mode: its permission bits, with setgid and sticky.
-        group: the id of its group.
+        mode: Its permission bits, with setgid and sticky.
+        group: The id of its group.
     """
 
     mode: int
@@ -34,7 +34,7 @@ def is_ours(status: os.stat_result) -> bool:
 
 
 class System:
-    """One method for each call. `fs` holds the one instance, and explains what goes wrong."""
+    """One method for each call. `fs` holds the only instance, and explains its errors."""
 
     def open(self, path: str, flags: int, mode: int) -> int:
         """Make a file."""
@@ -47,7 +47,7 @@ class System:
     def fsync(self, fd: int) -> None:
         """Make a file, or the names in a directory, durable."""
         if sys.platform == "darwin":
-            # There fsync leaves the data in the drive's cache; not every file system has more.
+            # Fsync leaves the data in the drive's cache there; not every file system has more.
             import fcntl
 
             try:
@@ -58,15 +58,15 @@ class System:
         os.fsync(fd)
 
     def link(self, source: str, target: str) -> None:
-        """Give a file a second name, which must not exist."""
+        """Give a file a second, new name."""
         os.link(source, target, follow_symlinks=os.link not in os.supports_follow_symlinks)
 
     def replace(self, source: str, target: str) -> None:
-        """Rename, replacing what has the name."""
+        """Rename a file, replacing what has the name."""
         os.replace(source, target)
 
     def rename_new(self, source: str, target: str) -> None:
-        """Rename, to a name that must not exist: for file systems without links."""
+        """Rename a file to a new name, on file systems without links."""
         if sys.platform == "win32":
             os.rename(source, target)
         else:
@@ -93,27 +93,27 @@ class System:
         os.chmod(path, mode)
 
     def share(self, fd: int, sharing: Sharing, owner: int, mask: int) -> None:
-        """Give what we made the group and the rights of the directory that it is made in.
+        """Give a file of ours the group and the rights of its directory.
 
         Args:
-            fd: the open file or directory.
-            sharing: the rights.
-            owner: what we may do with it ourselves.
-            mask: which of the rights it gets.
+            fd: The open file or directory.
+            sharing: The rights.
+            owner: What its owner may do with it.
+            mask: Which of the rights it gets.
         """
         status = os.fstat(fd)
         if sys.platform == "win32" or not is_ours(status):
             return
         old, shared = stat.S_IMODE(status.st_mode), sharing.mode & mask
         if status.st_gid != sharing.group and not _allowed(os.fchown, fd, -1, sharing.group):
-            # The rights of that group are no other's, but it is a part of everybody.
+            # The rights of that group belong to no other, but it is a part of everybody.
             group = stat.S_IRWXG | stat.S_ISGID
             shared = shared & ~group | old & group | (shared & stat.S_IRWXO) << 3
         if old != owner | shared:
             _allowed(os.fchmod, fd, owner | shared)
 
     def utime(self, path: str, times_ns: tuple[int, int]) -> None:
-        """Set when a file was last read and changed."""
+        """Set the times of a file's last read and change."""
         os.utime(path, ns=times_ns)
 
 

@@ -1,9 +1,9 @@
-"""Between a worktree and a store, or two stores: what is missing goes or comes, and nothing else.
+"""Transfers between a worktree and a store, or two stores: only what is missing moves.
 
-- **presence**: which objects the current indexes of a store name.
+- **presence**: the objects in the current indexes of a store.
 - **push**: send what is missing, then append one entry that makes the assets visible.
-- **publication**: a push with its note in `pending`: the next command settles what a crash left.
-- **orphan**: a pack or index that an interrupted push left, and that no entry names.
-- **closure**: an asset with all that it rests on.
+- **publication**: a push with its note in `pending`, by which the next command settles a crash.
+- **orphan**: a pack or index of an interrupted push, which no entry names.
+- **closure**: an asset with everything that it depends on.
 - **repair**: put back what a store has lost, from a place that has it, verified.
 """

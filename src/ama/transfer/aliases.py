@@ -1,7 +1,7 @@
-"""Aliases that a publication moves, and who may move them.
+"""Aliases that a publication moves, and the check whether it may.
 
-An alias that was on what an asset was made from, and has moved on since, is not moved back: the
-upload is refused before anything is sent, as git refuses a push that isn't a fast-forward.
+If an alias was on an ancestor of the asset and has moved on since, the upload is refused before it
+sends anything, as git refuses a push that isn't a fast-forward.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import ReadAsset, require_live
 
 MOST_ANCESTORS = 100
-"""So many are looked at for one that an alias was on: each may take a request."""
+"""The most places of an alias to check: each may take a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """An asset to publish, unless it is published already, and the aliases that it gets.
 
-    One that was `deleted`, for this reason, where it comes from is published as deleted: its number
-    is one of a history, and only its record is needed for that. One that was found in place of an
-    asset that was `made` gets the aliases as that one would: by what that one was made from.
+    An asset that was `deleted`, for this reason, in its source is published as deleted: its number
+    belongs to a history, which needs only its record. An asset found in place of one that was
+    `made` gets the aliases by the ancestors of the latter.
     """
 
     asset: bytes
@@ -42,12 +42,12 @@ class Job:
 def alias_events(
     view: LogView, jobs: Sequence[Job], read: ReadAsset
 ) -> tuple[list[Event], list[AliasChange]]:
-    """Return the moves of the jobs' aliases, checked against who else moved them.
+    """Return the moves of the jobs' aliases, checked against moves by others.
 
     Raises:
-        Conflict: an alias has moved on from what the asset was made from.
-        InvalidInput: a class's or alias's name differs from another only in case.
-        NotFound: an asset that is to get an alias was deleted.
+        Conflict: An alias has moved on from an ancestor of the asset.
+        InvalidInput: A class's or alias's name differs from another only in case.
+        NotFound: An asset that should get an alias was deleted.
     """
     events: list[Event] = []
     changes: list[AliasChange] = []
@@ -85,14 +85,14 @@ def alias_events(
 def _check_not_moved(
     view: LogView, state: ClassState, alias: str, asset: bytes, read: ReadAsset
 ) -> None:
-    """Refuse if the alias was on what this asset was made from, and has moved on since.
+    """Refuse if the alias was on an ancestor of this asset, and has moved on since.
 
-    What counts is the nearest ancestor that it ever was on: publishing without it in between
-    changes nothing.
+    Only the nearest ancestor that it ever was on counts: publications in between without the alias
+    change nothing.
     """
     moves = state.aliases.get(alias, ())
     named = {move.asset for move in moves}
-    # Ancestors have lower numbers: beyond the lowest that it was on there's nothing to find.
+    # Ancestors have lower numbers: stop at the lowest that the alias was on.
     lowest = min((state.number(i) or 0 for i in named if i is not None), default=0)
     base = _published_base(view, asset, read)
     near = islice(ancestry(base, lambda each: read(each).parents), MOST_ANCESTORS + 1)
@@ -126,7 +126,7 @@ def check_class_name(view: LogView, name: str) -> None:
     """Refuse a new class whose name differs from another's only in case.
 
     Raises:
-        InvalidInput: there is such a class.
+        InvalidInput: There is such a class.
     """
     for other in view.class_names:
         if other != name and other.casefold() == name.casefold():
@@ -140,12 +140,12 @@ def check_alias_name(state: ClassState, alias: str, coming: Iterable[str] = ()) 
     """Refuse a new alias whose name differs from another's of the class only in case.
 
     Args:
-        state: the class.
-        alias: the alias.
-        coming: those that the class gets at the same time.
+        state: The class.
+        alias: The alias.
+        coming: The aliases that the class gets at the same time.
 
     Raises:
-        InvalidInput: there is such an alias.
+        InvalidInput: There is such an alias.
     """
     for other in (*state.aliases, *coming):
         if other != alias and other.casefold() == alias.casefold():
@@ -172,19 +172,19 @@ def set_alias(
     author: str,
     now: Callable[[], int],
 ) -> AliasChange:
-    """Make an alias point to a published asset of its class, or remove it, by an entry of its own.
+    """Move an alias to a published asset of its class, or remove it, by an entry of its own.
 
     Args:
-        remote: the store.
-        view: its log, as the caller has seen it.
-        class_name: the class.
-        alias: the alias.
-        asset: what it points to then; None: it is removed.
-        author: who.
-        now: the time in UTC microseconds.
+        remote: The store.
+        view: Its log, as the caller has read it.
+        class_name: The class.
+        alias: The alias.
+        asset: The asset that it moves to; None: remove it.
+        author: The author of the entry.
+        now: The time in UTC microseconds.
 
     Raises:
-        Conflict: somebody else moved it at the same time, or deleted the asset.
+        Conflict: Somebody else moved it at the same time, or deleted the asset.
     """
     old = view.class_state(class_name).target(alias)
 

@@ -1,4 +1,4 @@
-"""From one store to another, without a worktree: an asset with all that it rests on."""
+"""Copies from one store to another, without a worktree: an asset with all that it depends on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ama.transfer.push import Push
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy did: the assets that it published, and the target's log after it."""
+    """The result of a copy: the assets that it published, and the target's log after it."""
 
     assets: tuple[bytes, ...]
     aliases: tuple[AliasChange, ...]
@@ -39,23 +39,23 @@ def copy_asset(
     now: Callable[[], int],
     progress: Progress,
 ) -> Copied:
-    """Publish an asset of one store in another, with its ancestors and all that it was made from.
+    """Publish an asset of one store in another, with its ancestors and everything it was made from.
 
-    Only what the target lacks is moved. Done again after an interruption, it goes on.
+    Only what the target lacks is moved. After an interruption, another call goes on.
 
     Args:
-        source: the store that has it.
-        target: the store that it comes to.
-        asset: its id.
-        aliases: the aliases that it gets there.
-        author: who copies; who made an asset is part of the asset.
-        now: the time in UTC microseconds.
-        progress: is told of the bytes sent.
+        source: The store with the asset.
+        target: The store that gets it.
+        asset: Its id.
+        aliases: The aliases that it gets in the target.
+        author: The author of the copy; the asset's own author is part of the asset.
+        now: The time in UTC microseconds.
+        progress: The progress of the bytes sent.
 
     Raises:
-        NotFound: the source lacks something of it, or it was deleted in one of the two.
-        IntegrityError: something of it is damaged in the source.
-        Conflict: an alias has moved on in the target.
+        NotFound: The source lacks a part of it, or one of the two has deleted it.
+        IntegrityError: A part of it is damaged in the source.
+        Conflict: An alias has moved on in the target.
     """
     given = source.view()
     sources = Sources(source.current(given))
@@ -85,10 +85,10 @@ def copy_asset(
 
 
 def _closure(sources: Sources, describer: Describer, asset: bytes) -> dict[bytes, str | None]:
-    """Return an asset after all that it comes from, transitively: parents, and live refs.
+    """Return an asset and everything that it comes from, transitively: parents, and live refs.
 
-    Of what was deleted, this is an ancestor: the reason, and None for what wasn't. What that was
-    made from needn't come for it.
+    The value of a deleted asset is the reason, that of a live one None. Whatever a deleted one was
+    made from needn't come with it.
     """
     order: dict[bytes, str | None] = {}
     waiting = [(asset, False)]

@@ -1,8 +1,8 @@
-"""Deprecating and deleting assets, and taking that back: entries of the log, and nothing else.
+"""Deprecating and deleting assets, and undoing that, by entries of the log only.
 
-A deleted asset keeps its number and its record, for what comes from it says so in its history. So
-a next version doesn't stand in the way of its deletion: its own content is whole. What was made
-from it does, for `download --refs` promises the one with the other; and so does an alias.
+A deleted asset keeps its number and its record, because later versions name it in their history.
+A later version doesn't prevent the deletion: its own content is whole. An asset made from it does,
+because `download --refs` promises both; and so does an alias.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ama.worktree.trees import trees_below
 _NAMED = 5
 
 Decide = Callable[[LogView, AssetRecord], AssetRecord]
-"""Says what an asset's record is to be, given the log and what it is; or refuses."""
+"""Returns an asset's new record, given the log and the present one; or refuses."""
 
 
 def change_status(
     remote: Remote, target: Target, decide: Decide, *, author: str, now: Callable[[], int]
 ) -> tuple[StatusName, LogView]:
-    """Append what changes the status of an asset, unless it is so already.
+    """Append an entry that changes the status of an asset, unless it has that status.
 
-    What others publish at the same time is seen first, and decided about anew.
+    It reads entries of others first, and decides again after each.
 
     Args:
-        remote: the store.
-        target: the asset.
-        decide: what it becomes.
-        author: who.
-        now: the time in UTC microseconds.
+        remote: The store.
+        target: The asset.
+        decide: The decision about the new status.
+        author: The author of the entry.
+        now: The time in UTC microseconds.
 
     Returns:
         Its status before, and the log afterwards.
@@ -63,7 +63,7 @@ def change_status(
 
 
 def deprecating(target: Target, reason: str) -> Decide:
-    """Decide that an asset is deprecated; one that is so already gets the new reason."""
+    """Return the decision to deprecate an asset; a deprecated one gets the new reason."""
 
     def decide(view: LogView, record: AssetRecord) -> AssetRecord:
         if record.status == "deleted":
@@ -74,7 +74,7 @@ def deprecating(target: Target, reason: str) -> Decide:
 
 
 def approving(target: Target) -> Decide:
-    """Decide that an asset is deprecated no more."""
+    """Return the decision to lift an asset's deprecation."""
 
     def decide(view: LogView, record: AssetRecord) -> AssetRecord:
         if record.status == "deleted":
@@ -85,7 +85,7 @@ def approving(target: Target) -> Decide:
 
 
 def deleting(remote: Remote, target: Target, reason: str, *, force: bool) -> Decide:
-    """Decide that an asset is deleted; unless forced, only if nothing live depends on it."""
+    """Return the decision to delete an asset; unless forced, only if nothing live depends on it."""
 
     def decide(view: LogView, record: AssetRecord) -> AssetRecord:
         if record.status == "deleted":
@@ -98,7 +98,7 @@ def deleting(remote: Remote, target: Target, reason: str, *, force: bool) -> Dec
 
 
 def undeleting(remote: Remote, target: Target) -> Decide:
-    """Decide that an asset is deleted no more; only if no gc has taken its content since."""
+    """Return the decision to undelete an asset, only if no gc has taken its content since."""
 
     def decide(view: LogView, record: AssetRecord) -> AssetRecord:
         if record.status == "deprecated":
@@ -117,18 +117,18 @@ def undeleting(remote: Remote, target: Target) -> Decide:
 
 
 def is_recoverable(remote: Remote, view: LogView, target: Target, old: StatusName) -> bool:
-    """Whether an asset is deleted, and all of it is still there, as far as that can be seen.
+    """Whether an asset is deleted and all of it is still there, as far as that is visible.
 
     Args:
-        remote: the store.
-        view: its log.
-        target: the asset.
-        old: its status before. What was not deleted then, no gc has taken.
+        remote: The store.
+        view: Its log.
+        target: The asset.
+        old: Its status before. If it was not deleted then, no gc has taken its content.
     """
     record = view.class_state(target.class_name).record(target.number)
     if record is None or record.status != "deleted":
         return False
-    with suppress(AmaError):  # the work is done, and this is but a remark
+    with suppress(AmaError):  # the work is done, and this is only a remark
         return old != "deleted" or _is_whole(remote, view, target, record)
     return False
 
@@ -136,12 +136,12 @@ def is_recoverable(remote: Remote, view: LogView, target: Target, old: StatusNam
 def assets_made_from(remote: Remote, view: LogView, asset: bytes) -> list[tuple[str, int]]:
     """Return the live assets of a store that link to one, as (class, number).
 
-    It reads the asset objects of all classes, of which this machine remembers those that it saw.
+    It reads the asset objects of all classes; this machine has those cached that it saw.
 
     Args:
-        remote: the store.
-        view: its log.
-        asset: the id of what they were made from.
+        remote: The store.
+        view: Its log.
+        asset: The id of the linked asset.
     """
     live = [
         (name, number, record.id)
@@ -184,7 +184,7 @@ def _is_deleted(target: Target) -> Conflict:
 
 
 def _is_whole(remote: Remote, view: LogView, target: Target, record: AssetRecord) -> bool:
-    """Whether the indexes that an asset needs are current, and name all of its content."""
+    """Whether the indexes that an asset needs are current and name all of its content."""
     event = remote.publish_event(view, target.class_name, record)
     needs = view.root.current(event.needs)
     if not set(needs) <= set(view.root.indexes):

@@ -1,4 +1,4 @@
-"""An asset into a directory of its own: whole and verified, or finished by the next try."""
+"""Downloads of an asset into a directory of its own: whole, verified, and resumable."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from ama.worktree.trees import A_PART, Listed, selector, trees_below, walk
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which files of an asset to have."""
+    """The files of an asset to download."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     metadata_only: bool = False
 
     def beside(self, other: Selection) -> Selection:
-        """Return what a directory is to have that has this, and is completed by another."""
+        """Return the selection of a directory with this one after a download of another."""
         if other.metadata_only or self == Selection():
             return self
         if self.metadata_only or not (self.include and other.include):
@@ -58,10 +58,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What a directory has now: how many files of how many bytes, how many bytes of the store's
-    packs were read for that just now, and how many files were left out. `whole` is the asset's size
-    in bytes, `already` says that nothing was to be done, and `changed` are the files that differ
-    from the asset's and were left so.
+    """The content of a directory now: how many files and bytes, how many bytes of the store's
+    packs this call read, and how many files were left out. `whole` is the asset's size in bytes,
+    `already` says that there was nothing to do, and `changed` are the files that differ from the
+    asset's and stay so.
     """
 
     asset: Asset
@@ -85,12 +85,12 @@ class Target:
 
     @property
     def name(self) -> str:
-        """`class/number`."""
+        """Return `class/number`."""
         return f"{self.class_name}/{self.number}"
 
 
 def objects_of(remote: Remote, view: LogView, target: Target) -> ObjectStore:
-    """Return the objects of one asset, its metadata read in as few requests as can be."""
+    """Return the objects of one asset, with its metadata read in as few requests as possible."""
     record = view.class_state(target.class_name).record(target.number)
     if record is None or record.id != target.asset:
         raise NotFound(f"{target.name} is not in {remote.url}")
@@ -103,13 +103,13 @@ def objects_of(remote: Remote, view: LogView, target: Target) -> ObjectStore:
 def require_match(
     remote: Remote, view: LogView, targets: Sequence[Target], selection: Selection
 ) -> dict[bytes, Sources]:
-    """Check that some file of some of the assets is chosen, before a directory is made for it.
+    """Check that the selection matches some file of some asset, before making a directory.
 
     Returns:
-        What was opened for it, by asset; nothing where nothing is chosen from.
+        The opened sources by asset; empty if everything is selected.
 
     Raises:
-        NotFound: no file is, though there are some.
+        NotFound: No file matches, though there are some.
     """
     if not (selection.include or selection.exclude):
         return {}
@@ -142,17 +142,16 @@ def download(
     progress: Progress,
     sources: Sources | None = None,
 ) -> Downloaded:
-    """Write an asset's files into a directory, with what a worktree needs in its `.ama`.
+    """Write an asset's files into a directory, with a worktree's `.ama`.
 
-    A directory that holds this very asset already is completed; what is in it stays. `sources` are
-    the asset's, where it was opened before. Of several processes that do this at once, one does the
-    work, and the others wait for it.
+    A directory with this very asset is completed; its files stay. `sources` are the asset's, if
+    already open. Of several processes at once, one does the work, and the others wait for it.
 
     Raises:
-        AlreadyExists: the directory holds something else.
-        Conflict: another command brings other files there, or makes no progress.
-        IntegrityError: content is damaged; no file of the directory is.
-        InvalidInput: this system can't hold a name, or it is one that nothing may have here.
+        AlreadyExists: The directory holds something else.
+        Conflict: Another command brings other files there, or makes no progress.
+        IntegrityError: Content is damaged; no file of the directory is.
+        InvalidInput: This system can't hold a name, or no file here may have it.
     """
     sources = sources or Sources(objects_of(remote, view, target))
     listing = list(_listing(sources, target.asset, selection))
@@ -178,13 +177,13 @@ def download(
 
 
 def _listing(sources: Sources, asset: bytes, selection: Selection) -> Iterator[Listed]:
-    """Yield an asset's files; of many that come out of few, only where they are asked for."""
+    """Yield an asset's files; of very many out of few trees, only the selected ones."""
     wanted = bool(selection.include)
     return walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=A_PART)
 
 
 def _what(begun: Begun) -> tuple[str, str]:
-    """What a download brings: not from where, nor by which name the directory goes."""
+    """Return what a download brings, without its source or the directory's name."""
     return begun.target, begun.command.partition(" --remote ")[0]
 
 
@@ -268,7 +267,7 @@ def _bring(
 
 
 def _command(remote: Remote, target: Target, directory: Path, selection: Selection) -> str:
-    """Return what finishes a download that was interrupted, wherever one stands."""
+    """Return the command that finishes an interrupted download, from any directory."""
     words = ["download", target.name]
     for option, globs in (("--include", selection.include), ("--exclude", selection.exclude)):
         words += [word for glob in globs for word in (option, glob)]
@@ -280,7 +279,7 @@ def _command(remote: Remote, target: Target, directory: Path, selection: Selecti
 
 
 def _prepare(directory: Path, target: Target, begun: Begun) -> Worktree:
-    """Return the worktree to write into: new, this very asset's, or that of an interrupted try."""
+    """Return the worktree to write into: new, with this very asset, or of an interrupted try."""
     tree = check_place(directory, target)
     if tree is None:
         directory = Path(os.path.abspath(directory))
@@ -294,19 +293,19 @@ def _prepare(directory: Path, target: Target, begun: Begun) -> Worktree:
 def check_place(
     directory: Path, target: Target, elsewhere: Hints = (Hint("choose-directory"),)
 ) -> Worktree | None:
-    """Check that an asset can be written into a directory; nothing is changed.
+    """Check that an asset can be written into a directory, without changing anything.
 
     Args:
-        directory: the directory.
-        target: the asset.
-        elsewhere: the hint where it can't.
+        directory: The directory.
+        target: The asset.
+        elsewhere: The hint for the case that it can't.
 
     Returns:
-        The worktree that is there: this very asset's, or that of an interrupted try.
+        The worktree that is there: with this very asset, or of an interrupted try.
 
     Raises:
-        AlreadyExists: the directory holds something else.
-        InvalidInput: it is inside another worktree.
+        AlreadyExists: The directory holds something else.
+        InvalidInput: It is inside another worktree.
     """
     directory = Path(os.path.abspath(directory))
     in_the_way = AlreadyExists(
@@ -354,7 +353,7 @@ def _check_asset(tree: Worktree, target: Target, elsewhere: Hints) -> None:
 
 
 def _begin(tree: Worktree, begun: Begun) -> None:
-    """Note what is downloaded into a new directory, unless another command was faster."""
+    """Note the download in a new directory, unless another command was faster."""
     try:
         tree.note(CHECKOUT, begun.encode(), new=True)
     except FileExistsError:
@@ -386,15 +385,15 @@ def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be delivered, and where to.
+    """A request to deliver an asset.
 
     Attributes:
-        target: the asset.
-        place: its directory.
-        alias: the alias that it was asked for by, which its directory will follow.
-        selection: which of its files.
-        refs: whether all that it was made from comes too, each asset beside it.
-        partial: whether what isn't in the store of that is left out, not an error.
+        target: The asset.
+        place: The asset's directory.
+        alias: The alias by which the user named it, which its directory will follow.
+        selection: The files to deliver.
+        refs: Whether everything that it was made from comes too, each asset beside it.
+        partial: Whether to leave out refs that the store doesn't have, instead of an error.
     """
 
     target: Target
@@ -406,12 +405,12 @@ class Order:
 
 
 def deliver(remote: Remote, view: LogView, order: Order, progress: Progress) -> DownloadResult:
-    """Write what was ordered, having looked at every place first.
+    """Deliver an order, after a check of every place.
 
     Raises:
-        NotFound: the globs leave none of the files, or (unless `partial`) a ref is missing.
-        AlreadyExists: one of the directories holds something else.
-        IntegrityError: content is damaged; no such file was written.
+        NotFound: No file matches the globs, or (unless `partial`) a ref is missing.
+        AlreadyExists: One of the directories holds something else.
+        IntegrityError: Content is damaged; no damaged file was written.
     """
     target = order.target
     others, missing = _closure(remote, view, target) if order.refs else ([], ())
@@ -478,7 +477,7 @@ def _instead(remote: Remote, view: LogView, target: Target) -> AssetInfo | None:
 
 
 def _closure(remote: Remote, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
-    """Return all that an asset was made from, transitively, and what of it isn't here."""
+    """Return everything that an asset was made from, transitively, and what of it isn't here."""
     describer = Describer(view)
     found: dict[bytes, Target] = {}
     missing: dict[bytes, Ref] = {}

@@ -1,11 +1,11 @@
-"""Putting back what a store's log has lost, where it can be proven to be the very same bytes.
+"""Repair of a store's log: put back what is lost, if it is provably the very same bytes.
 
-Each entry carries the hash of the one before it, and the first one that of format.json. So who
-goes from the end of the log to its beginning knows at each step which hash the next file has, and
-what was remembered anywhere is compared with that. The end is what the store itself has: its last
-sound entry, or HINT. Only for an entry that nothing in the store vouches for, this machine's memory
-of where the log ended does. Entries after that end are no damage, but a history that was taken
-back, and stay away. HINT and the checkpoints are made again from the entries.
+Each entry has the hash of the one before it, and the first entry that of format.json. So a walk
+from the end of the log to its beginning knows at each step which hash the next file has, and
+compares remembered bytes with that. The store itself gives the end: its last sound entry, or HINT.
+Only for an entry that nothing in the store vouches for does this machine's memory of the log's end
+count. Entries after that end are no damage, but a history that was taken back, and stay away. HINT
+and the checkpoints are made again from the entries.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ _ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])").findall
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What a repair of a log did.
+    """The result of a repair of a log.
 
     Attributes:
-        done: what it put back.
-        lost: the files of the log that can't be had, each with why.
+        done: The files put back.
+        lost: The files of the log that can't be put back, each with the reason.
     """
 
     done: tuple[PutBack, ...] = ()
@@ -81,18 +81,18 @@ def repair_log(
     In a worktree, `Repo.push(repair=True)` does the same, and sends lost content again.
 
     Args:
-        remote: a configured remote's name, or a URL; the default one if it isn't given.
-        settings: what is configured; read by default.
-        progress: is told of long work.
+        remote: A configured remote's name, or a URL; the default one if it isn't given.
+        settings: What is configured; read by default.
+        progress: Is told of long work.
 
     Returns:
         What was put back.
 
     Raises:
-        IntegrityError: something can't be put back; all else was. Or the log's history is another
+        IntegrityError: Something can't be put back; all else was. Or the log's history is another
             than this machine saw: nothing was.
-        FormatError: the store needs a newer version of ama.
-        StorageError: it can't be reached, or not be written to.
+        FormatError: The store needs a newer version of ama.
+        StorageError: It can't be reached, or not be written to.
 
     Example:
         >>> import ama
@@ -118,10 +118,10 @@ def _name_of(remote: str | os.PathLike[str]) -> str:
 
 
 def refuse_lost(mended: Mended, url: str) -> None:
-    """Say what of a log could not be put back.
+    """Raise an error about the files of a log that could not be put back.
 
     Raises:
-        IntegrityError: something couldn't.
+        IntegrityError: Some could not.
     """
     if mended.lost:
         first, *more = mended.lost
@@ -141,28 +141,28 @@ def mend(
 ) -> Mended:
     """Put back what a store's log has lost: entries, format.json, HINT and checkpoints.
 
-    Several may do so at once, for all write the same bytes.
+    Several processes may do so at once, because all write the same bytes.
 
     Args:
-        storage: where the store is.
-        cache_dir: where this machine keeps what it remembers of stores.
-        others: open storages of other stores, which may be copies of this one.
-        progress: is told of the bytes read.
+        storage: The store's storage.
+        cache_dir: The directory of this machine's caches of stores.
+        others: Open storages of other stores, which may be copies of this one.
+        progress: The progress of the bytes read.
 
     Returns:
-        What was put back, and what couldn't be.
+        The files that were put back, and those that couldn't be.
 
     Raises:
-        IntegrityError: two histories are mixed in the log, or it is not the one that this machine
-            saw: nothing was put back.
-        FormatError: the store needs a newer version of ama.
-        StorageError: the storage failed, or can't be written to.
+        IntegrityError: The log mixes two histories, or is not the one that this machine saw:
+            nothing was put back.
+        FormatError: The store needs a newer version of ama.
+        StorageError: The storage failed, or can't be written to.
     """
     (hint,) = read_readable(storage, [HINT])
     memory = _Memory(storage, cache_dir, others)
     links = _read_links(storage, progress)
     if not links and decode_hint(hint or b"") == (0, b""):
-        return Mended()  # nothing was published there, so nothing hangs on anything
+        return Mended()  # nothing was published there, so nothing depends on anything
     plan = _Plan(storage, memory, links, decode_hint(hint or b""))
     plan.make()
     done = [put for found in plan.found if (put := _put_back(storage, found)) is not None]
@@ -176,7 +176,7 @@ def mend(
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """An entry's place in the chain as the store has it; without hashes where it isn't sound."""
+    """An entry's place in the chain as the store has it; without hashes if it isn't sound."""
 
     digest: bytes = b""
     previous: bytes = b""
@@ -190,7 +190,7 @@ def _link(number: int, data: bytes) -> _Link:
     """Return the place of an entry.
 
     Raises:
-        FormatError: it is of a newer version.
+        FormatError: A newer version of ama has written it.
     """
     entry = _sound(number, data)
     return _Link() if entry is None else _Link(entry_hash(data), entry.previous)
@@ -222,16 +222,16 @@ def _read_links(storage: Storage, progress: Progress) -> dict[int, _Link]:
     return links
 
 
-# What is remembered of it
+# Memory of the log
 
 
 class _Memory:
-    """What this machine and other stores have of a log and its format.json.
+    """The copies of a log and its format.json on this machine and in other stores.
 
     Args:
-        storage: where the store is.
-        cache_dir: what this machine remembers.
-        others: open other stores.
+        storage: The store's storage.
+        cache_dir: The directory of this machine's caches.
+        others: Open storages of other stores.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class _Memory:
         self._seen = Remote.seen(storage, cache_dir)
 
     def entry(self, number: int, digest: bytes) -> tuple[bytes, str] | None:
-        """Return the entry that has a hash, and where it was found."""
+        """Return the entry with a hash, and where it was found."""
         data = self._entries.entry(digest)
         if data is not None and _sound(number, data):
             return data, "cache"
@@ -253,7 +253,7 @@ class _Memory:
         return found if found is not None and _sound(number, found[0]) else None
 
     def format(self, digest: bytes) -> tuple[bytes, str] | None:
-        """Return the format.json that has a hash, and where it was found."""
+        """Return the format.json with a hash, and where it was found."""
         for data in (self._seen, *map(_of_id, self._ids_here)):
             if data is not None and entry_hash(data) == digest:
                 return data, "cache"
@@ -263,10 +263,10 @@ class _Memory:
         return self._elsewhere(FORMAT, digest)
 
     def hashes(self, genesis: bytes | None) -> dict[int, bytes]:
-        """Return the hashes of the log's entries, as this machine saw them last at this URL.
+        """Return the hashes of the log's entries, as this machine last saw them at this URL.
 
         Args:
-            genesis: the hash of format.json, where the store's first entry tells it.
+            genesis: The hash of format.json, if the store's first entry tells it.
         """
         for data in (self._seen, self.format_bytes, *map(_of_id, self._ids_here)):
             if data is not None and (genesis is None or entry_hash(data) == genesis):
@@ -282,7 +282,7 @@ class _Memory:
 
     @property
     def _ids_left(self) -> list[str]:
-        """The id that can still be read in a damaged format.json, if there is one."""
+        """Return the id that is still readable in a damaged format.json, if any."""
         return [found.decode() for found in _ID(self.format_bytes or b"")]
 
     @cached_property
@@ -322,12 +322,12 @@ def _id_in(data: bytes | None) -> list[str]:
     return [found.decode() for found in _ID(data or b"")]
 
 
-# What is to be put back
+# Plan of the repair
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file that is to be put back, and how what is there now is told to be damaged."""
+    """A file to put back, and the test whether the present one is sound."""
 
     name: str
     data: bytes
@@ -337,13 +337,13 @@ class _Found:
 
 @dataclass
 class _Plan:
-    """What of a log is to be put back: found out from its end to its beginning.
+    """The plan of a repair, made from the log's end to its beginning.
 
     Attributes:
-        found: what can be put back, in the order of the log.
-        lost: what can't be, each with why.
-        digests: the hashes of the entries by number, as far as they are certain.
-        is_taken_back: whether this machine saw entries after the log's end.
+        found: The files that can be put back, in the order of the log.
+        lost: The files that can't be, each with the reason.
+        digests: The hashes of the entries by number, as far as they are certain.
+        is_taken_back: Whether this machine saw entries after the log's end.
     """
 
     storage: Storage
@@ -356,10 +356,10 @@ class _Plan:
     is_taken_back: bool = False
 
     def make(self) -> None:
-        """Fill in what there is to do.
+        """Fill in the plan.
 
         Raises:
-            IntegrityError: there is no one history that the log is of.
+            IntegrityError: The log has no single history.
         """
         first = self.links.get(1, _Link())
         known = self.memory.hashes(first.previous if first.is_sound else None)
@@ -372,12 +372,12 @@ class _Plan:
         self.found.reverse()
 
     def _walk(self, top: int, last: int, known: Mapping[int, bytes]) -> None:
-        """Go from the end to the beginning.
+        """Walk from the end to the beginning.
 
         Args:
-            top: the last number that the store's log had.
-            last: the last one that is there.
-            known: the hashes that this machine saw.
+            top: The last number that the store's log had.
+            last: The last number that is there.
+            known: The hashes that this machine saw.
         """
         number, expected = top, b""
         while number > 0:
@@ -393,7 +393,7 @@ class _Plan:
         self._check_format(expected)
 
     def _require(self, number: int, link: _Link | None, wanted: bytes) -> bytes | None:
-        """Return the hash before an entry, as it is or as it can be had; None where it can't."""
+        """Return the hash before an entry, which is there or can be put back; None if it can't."""
         if link is not None and link.is_sound:
             if link.digest != wanted:
                 raise self._mixed(number)
@@ -405,7 +405,7 @@ class _Plan:
         return decode_entry(found[0]).previous
 
     def _vouched(self, number: int, link: _Link | None, known: Mapping[int, bytes]) -> bytes:
-        """Return the hash of an entry that no later one names; empty where nothing tells it."""
+        """Return the hash of an entry that no later one names; empty if nothing tells it."""
         sound = link.digest if link is not None else b""
         if number == self.hint[0] and self.hint[1] != sound:
             if not sound:
@@ -426,12 +426,12 @@ class _Plan:
         self.found.append(_Found(entry_name(number), data, source, is_sound))
 
     def _lose(self, number: int, link: _Link | None, *, alone: bool) -> int:
-        """Note that an entry can't be had, nor those missing before it; return the next one.
+        """Note that an entry and those missing before it can't be put back; return the next one.
 
         Args:
-            number: its number.
-            link: what is there.
-            alone: whether it is known which entry it was, and so those before it are asked for.
+            number: Its number.
+            link: The present entry.
+            alone: Whether the entry's hash is known, and so those before it are searched for.
         """
         before = max((n for n in self.links if n < number), default=0)
         following = number - 1 if alone or link is not None else before
@@ -454,7 +454,7 @@ class _Plan:
                 del self.digests[number]
 
     def _check_format(self, expected: bytes) -> None:
-        """See that format.json is the one that the first entry hangs on."""
+        """Check that format.json is the one in the first entry."""
         data = self.memory.format_bytes
         if not expected:
             if data is None:
@@ -481,15 +481,15 @@ class _Plan:
         )
 
 
-# Putting it back
+# Execution
 
 
 def _put_back(storage: Storage, found: _Found) -> PutBack | None:
-    """Write a file if it is still absent or bad; None if another one was faster.
+    """Write a file if it is still absent or bad; None if another process was faster.
 
     Raises:
-        Conflict: somebody has written something else there.
-        StorageError: the storage can't do it.
+        Conflict: Somebody has written something else there.
+        StorageError: The storage can't do it.
     """
     if storage.can_create is False:
         raise StorageError(
@@ -517,11 +517,11 @@ def _put_back(storage: Storage, found: _Found) -> PutBack | None:
     return PutBack(found.name, "damaged", found.source)
 
 
-# What is derived
+# Derived files
 
 
 def _derive(remote: Remote, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
-    """Make HINT and the checkpoints of a whole log again where they aren't sound."""
+    """Make HINT and the checkpoints of a whole log again if they aren't sound."""
     last = max(digests, default=0)
     if not last:
         return
@@ -534,7 +534,7 @@ def _renew_hint(storage: Storage, digests: Mapping[int, bytes]) -> Iterator[PutB
     last = max(digests)
     (data,) = read_readable(storage, [HINT])
     number, digest = decode_hint(data or b"")
-    # A lower number is as good, and a higher one somebody's who has published since.
+    # A lower number is as good; a higher one is that of somebody who has published since.
     if not number or digests.get(number, digest) != digest:
         yield from _renew(storage, {HINT: encode_hint(last, digests[last])})
 
@@ -561,7 +561,7 @@ def _checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
 
 
 def _renew(storage: Storage, files: Mapping[str, bytes]) -> Iterator[PutBack]:
-    """Write derived files that aren't as they should be; what is closed to us stays as it is."""
+    """Write derived files that aren't right; one that is closed to us stays."""
     names: Sequence[str] = list(files)
     for name, now in zip(names, read_readable(storage, names), strict=True):
         if now == files[name]:

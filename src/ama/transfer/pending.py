@@ -1,11 +1,11 @@
-"""The note of a publication, by which a crash between the entry and HEAD is settled.
+"""The note of a publication, which settles a crash between the entry and HEAD.
 
-`.ama/pending/publish` holds the entry's bytes and where HEAD moves with it. It is durable before
-the first try to create the entry; whoever finds it later asks the store's log what became of it.
+`.ama/pending/publish` holds the entry's bytes and HEAD's next place. It is durable before the first
+try to create the entry. A command that finds it later asks the store's log about the entry.
 
-HEAD is written anew right after the note, with what it holds already. Of several commands that
-saw the same HEAD only one can do so, and so only one publishes from it: no lock, and no asset that
-HEAD can't move to.
+Right after the note, HEAD is written again, unchanged. Of several commands that saw the same HEAD
+only one succeeds, and so only one publishes from it: without a lock, and without an asset that HEAD
+can't move to.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Claim:
     """The right to publish from a worktree's HEAD, `head`.
 
     Args:
-        tree: the worktree.
-        at: HEAD as it was read.
-        remote: the store to publish to.
+        tree: The worktree.
+        at: HEAD as the command read it.
+        remote: The store to publish to.
     """
 
     def __init__(self, tree: Worktree, at: At, remote: Remote) -> None:
@@ -53,16 +53,16 @@ class Claim:
         self._note: bytes | None = None
 
     def take(self, number: int, entry: bytes, moved: Head, used: Notes) -> None:
-        """Note an entry that is about to be created, and where HEAD moves with it.
+        """Note an entry that is about to be created, and HEAD's next place.
 
         Args:
-            number: the entry's.
-            entry: its bytes.
-            moved: HEAD once it is in the log.
-            used: what was noted for the next asset, and takes effect with it.
+            number: The entry's number.
+            entry: The entry's bytes.
+            moved: HEAD once the entry is in the log.
+            used: The notes for the next asset that take effect with it.
 
         Raises:
-            Conflict: another command publishes from here, or has moved HEAD.
+            Conflict: Another command publishes from here, or has moved HEAD.
         """
         heads = encode_head(self.head), encode_head(moved)
         store = (self._remote.url, self._remote.format.id)
@@ -84,18 +84,18 @@ class Claim:
                     "another command moved HEAD meanwhile, so nothing was published",
                     hint="run the same command again",
                 ) from None
-            # It has found the note, and settled it.
+            # That command has found the note, and settled it.
             self._generation = generation
 
     def settle(self, head: Head, used: Notes) -> None:
-        """Move HEAD to what was published, and forget the note.
+        """Move HEAD to the published asset, and delete the note.
 
         Args:
-            head: HEAD as it is then.
-            used: what was noted for the next asset, and has taken effect.
+            head: The new HEAD.
+            used: The notes for the next asset that have taken effect.
 
         Raises:
-            Conflict: HEAD was moved by somebody who doesn't know of it.
+            Conflict: A command that doesn't know of it moved HEAD.
         """
         if head != self.head:
             self._generation = _move_head(self._tree, self._generation, head)
@@ -104,7 +104,7 @@ class Claim:
         self.give_up()
 
     def give_up(self) -> None:
-        """Forget the note, if it is still ours: nothing came of it, or all is done."""
+        """Delete the note, if it is still ours: it failed, or everything is done."""
         if self._note is not None and self._tree.noted(PUBLISH) == self._note:
             self._tree.forget(PUBLISH)
         self._note = None
@@ -122,19 +122,19 @@ def resume(
 ) -> None:
     """Settle a publication that was interrupted between its note and HEAD.
 
-    The store's log tells: the entry is there (HEAD moves, as it would have), somebody else's is in
-    its place, or it is absent and still the next one: then the same bytes are tried again, but
-    only by a command that is to publish.
+    The store's log tells. If it has the entry, HEAD moves. If it has somebody else's in its place,
+    the note goes. If the number is still free, the same bytes are tried again, but only by a
+    command that publishes.
 
     Args:
-        tree: the worktree.
-        open_remote: opens the store at a URL.
-        publishes: whether the user has asked for that.
+        tree: The worktree.
+        open_remote: A function that opens the store at a URL.
+        publishes: Whether the user has asked to publish.
 
     Raises:
-        StorageError: the store can't be asked now.
-        Conflict: the store isn't there now, or the entry isn't, and may yet come.
-        IntegrityError: the note is damaged, so nobody can tell what there is to settle.
+        StorageError: The store can't be asked now.
+        Conflict: The store is gone for now, or the entry isn't there and may yet come.
+        IntegrityError: The note is damaged, so nobody can settle it.
     """
     note = tree.noted(PUBLISH)
     if note is None:
@@ -143,7 +143,7 @@ def resume(
     entry = decode_entry(data)
     remote = _open(open_remote, url)
     if remote is None:
-        # What comes next hangs on whether it was published: nothing is made on a guess.
+        # Whatever comes next depends on whether it was published: don't guess.
         raise Conflict(
             f"an upload to {shown(url)} was interrupted, and there is no store there now (is its"
             " disk mounted?)",
@@ -164,17 +164,17 @@ def resume(
         if ours:
             tree.index.update(lambda latest: latest.carried_over(used, old, moved))
     if tree.noted(PUBLISH) == note:
-        # Else the command that wrote it is alive, and has lost that number and tries another.
+        # Otherwise its command is alive, has lost that number and tries another.
         tree.forget(PUBLISH)
 
 
 def _decoded(tree: Worktree, note: bytes) -> tuple[str, str, int, bytes, Head, Head, Notes]:
-    """Return what a note says: the store's URL and id, the entry's number and bytes, HEAD before
-    and after it, and what was noted for the next asset and takes effect with it.
+    """Return a note's store (URL and id), entry (number and bytes), HEAD before and after it, and
+    the notes for the next asset that take effect with it.
 
     Raises:
-        IntegrityError: it is damaged.
-        FormatError: it is of a newer version.
+        IntegrityError: It is damaged.
+        FormatError: A newer version of ama has written it.
     """
     try:
         if seal(note[:-32]) != note[-32:]:
@@ -182,7 +182,7 @@ def _decoded(tree: Worktree, note: bytes) -> tuple[str, str, int, bytes, Head, H
         version, *fields = canonical.decode(note[:-32], "note")
         if type(version) is int and version > VERSION:
             raise FormatError("an upload of a newer version of ama was interrupted: upgrade ama")
-        # Version 1 didn't say what was noted.
+        # Version 1 has no notes for the next asset.
         url, store_id, number, data, old, moved, *noted = fields
         decode_entry(data)
         used = notes_of(*noted) if noted else Notes()
@@ -206,7 +206,7 @@ def _unfinished(tree: Worktree, url: str) -> Conflict:
 
 
 def _open(open_remote: Callable[[str], Remote], url: str) -> Remote | None:
-    """Open a store; None where there is none, or none any more."""
+    """Open a store; None if there is none, or none any more."""
     try:
         return open_remote(url)
     except NotFound:
@@ -218,13 +218,13 @@ def _open(open_remote: Callable[[str], Remote], url: str) -> Remote | None:
 
 
 def numbered(head: Head, view: LogView) -> Head:
-    """Return HEAD with the number that its asset has in a store."""
+    """Return HEAD with its asset's number in a store."""
     number = view.class_state(head.class_name).number(head.asset) if head.asset else None
     return replace(head, number=number)
 
 
 def _move_head(tree: Worktree, generation: int, head: Head) -> int:
-    """Move HEAD to what was published, unless another command that found the note did so.
+    """Move HEAD to the published asset, unless another command has done so by the note.
 
     Returns:
         HEAD's generation then.

@@ -1,8 +1,8 @@
-"""From a worktree's staging area to an asset that a store's log names: commit, upload, push.
+"""The way from a staging area to an asset in a store's log: commit, upload, push.
 
-The order is what makes a crash harmless. The asset and its trees are durable here first; then the
-store gets content; then the entry's bytes are noted in `.ama/pending`; then the entry is created;
-and only then does HEAD move. Whoever comes after a crash finds the note, and settles it.
+The order makes a crash harmless. First the asset and its trees are durable here; then the store
+gets content; then `.ama/pending` gets the entry's bytes; then the entry is created; and only then
+does HEAD move. The first command after a crash finds the note, and settles it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ama.worktree.staging import Index, IndexEntry, Notes, is_same
 from ama.worktree.trees import build_trees
 
 BATCH = 500
-"""So many assets are published by one entry at most."""
+"""The most assets that one entry publishes."""
 
 _RECORDED = "git."
 _TELLING = {"git.commit", "git.dirty"}
@@ -45,10 +45,10 @@ class Who:
     """Who publishes, when, and with which code.
 
     Attributes:
-        author: a name and an address.
-        now: the time in UTC microseconds.
-        code: says of which code an asset is, as metadata; what is noted wins. It is asked only
-            where an asset is made, and is no reason to make one.
+        author: A name and an address.
+        now: The time in UTC microseconds.
+        code: A function that returns the code's commit, as metadata; what the user set wins. It is
+            called only when an asset is made, and is no reason to make one.
     """
 
     author: str
@@ -58,15 +58,15 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is to be published.
+    """A publication to make.
 
     Attributes:
-        tip: the asset; it is HEAD's, or one that was just made from it.
-        aliases: which assets get which aliases.
-        here: the staged files whose content is read from the worktree itself.
-        used: what was noted for the asset, and takes effect with this.
-        once: whether nothing is published if the store has an asset that says the same.
-        made: the asset in whose place `tip` was found.
+        tip: The asset; it is HEAD's, or one just made from it.
+        aliases: The assets that get aliases.
+        here: The staged files whose content is read from the worktree itself.
+        used: The notes for the asset that take effect with this.
+        once: Whether to publish nothing if the store has an equal asset.
+        made: The asset in whose place `tip` was found.
     """
 
     tip: bytes
@@ -79,7 +79,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a push did: the assets that it published, oldest first, and what it moved."""
+    """The result of a push: the assets that it published, oldest first, and the moves it made."""
 
     assets: tuple[bytes, ...]
     aliases: tuple[AliasChange, ...]
@@ -89,7 +89,7 @@ class Published:
 
 
 class Found(Exception):
-    """An asset that says the same as the one to be published is in the store already."""
+    """The store already has an asset equal to the one to publish."""
 
     def __init__(self, asset: bytes, data: bytes) -> None:
         super().__init__(asset)
@@ -98,11 +98,10 @@ class Found(Exception):
 
 
 def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
-    """Return the newest asset of a store that says the same as another, or None.
+    """Return the newest asset of a store that is equal to another, or None.
 
-    That is: of the same class, with the same files, refs and metadata, and not deleted. Who made
-    it, when, why and from which version doesn't count. Assets are read only if the store's
-    indexes name the tree.
+    It has the same class, files, refs and metadata, and is not deleted. Author, time, message and
+    parents don't count. Assets are read only if the store's indexes name the tree.
     """
     if not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
         return None
@@ -124,8 +123,8 @@ def _is_again(one: Asset, other: Asset) -> bool:
 
 
 def _same_metadata(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bool:
-    """Whether metadata is the same. Of what git said only another commit makes a difference, and
-    changes to one: another branch or clone doesn't, nor that git couldn't be asked.
+    """Whether metadata is equal. Of git's facts only another commit makes a difference, or changes
+    to one: another branch or clone doesn't, nor that git couldn't be asked.
     """
 
     def differs(key: str) -> bool:
@@ -143,20 +142,20 @@ def make_asset(
     notes: Notes,
     who: Who,
 ) -> bytes | None:
-    """Make the asset that the staging area describes, durable in the local packs.
+    """Make the asset of the staging area, durable in the local packs.
 
     Args:
-        tree: the worktree.
-        head: HEAD.
-        index: the staging area.
-        notes: what is noted for the asset.
-        who: who makes it.
+        tree: The worktree.
+        head: The present HEAD.
+        index: The staging area.
+        notes: The notes for the asset.
+        who: The author, the time and the code.
 
     Returns:
-        Its id, or None if it would say nothing that HEAD's asset doesn't say.
+        Its id, or None if it would be equal to HEAD's asset.
 
     Raises:
-        InvalidInput: nothing was ever added here.
+        InvalidInput: Nothing was ever added here.
     """
     base = tree.objects.asset(head.asset) if head.asset else None
     if base is None and not index.entries and not notes.refs:
@@ -185,8 +184,8 @@ def make_asset(
 
 
 def _says(asset: Asset, notes: Notes) -> bool:
-    """Whether an asset says all that is noted: then it was made of these very notes, perhaps by
-    the same command, which was interrupted and is run again.
+    """Whether an asset says everything in the notes: then it was made of these very notes, perhaps
+    by the same command, which was interrupted and runs again.
     """
     return (
         notes.message in (None, "", asset.message)
@@ -199,7 +198,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
     """Store every file that is staged by reference in the local packs.
 
     Raises:
-        Conflict: one was changed since it was added.
+        Conflict: A file has changed since it was added.
     """
     waiting = by_reference(tree, index)
     _check_unchanged(tree, waiting, "committed")
@@ -236,10 +235,10 @@ def by_reference(tree: Worktree, index: Index) -> list[IndexEntry]:
 def from_worktree(
     tree: Worktree, index: Index, promised: Callable[[bytes], bool]
 ) -> list[IndexEntry]:
-    """Return the staged files whose content is to be read from the worktree.
+    """Return the staged files whose content to read from the worktree.
 
-    It is stored nowhere else; or it is here as it was added, and so nearer than the store that has
-    it, which may be gone.
+    Their content is stored nowhere else; or the file is unchanged since `add`, and so nearer than
+    the store, which may be gone.
     """
 
     def is_as_added(entry: IndexEntry) -> bool:
@@ -260,16 +259,16 @@ def commit(
     published: Callable[[bytes], bool],
     progress: Progress,
 ) -> bytes | None:
-    """Make an asset of what is staged and move HEAD to it; None where nothing is new.
+    """Make an asset of the staging area and move HEAD to it; None if nothing is new.
 
     Args:
-        tree: the worktree.
-        at: HEAD as it was read.
-        index: the staging area.
-        notes: what is noted for the asset.
-        who: who makes it.
-        published: whether the content of an object is in a remote that was seen.
-        progress: is told of the bytes stored.
+        tree: The worktree.
+        at: HEAD as the command read it.
+        index: The staging area.
+        notes: The notes for the asset.
+        who: The author, the time and the code.
+        published: Whether the content of an object is in a remote that was seen.
+        progress: The progress of the bytes stored.
     """
     generation, old = at
     waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
@@ -309,20 +308,20 @@ def publish(
     who: Who,
     progress: Progress,
 ) -> Published:
-    """Publish an asset with all of its history that the store lacks, and move HEAD to it.
+    """Publish an asset with its history, as far as the store lacks it, and move HEAD to it.
 
     Args:
-        tree: the worktree.
-        remote: the store.
-        at: HEAD as it was read.
-        wanted: what is to be published.
-        sources: where objects are read from.
-        who: who publishes it.
-        progress: is told of the bytes sent.
+        tree: The worktree.
+        remote: The store.
+        at: HEAD as the command read it.
+        wanted: The publication to make.
+        sources: The sources of objects.
+        who: The author, the time and the code.
+        progress: The progress of the bytes sent.
 
     Raises:
-        Conflict: an alias has moved on, or a file was changed since it was added.
-        Found: so it is, and `wanted.once`.
+        Conflict: An alias has moved on, or a file has changed since it was added.
+        Found: The store has an equal asset, and `wanted.once` is set.
     """
     old, tip, here, used = at.head, wanted.tip, wanted.here, wanted.used
     claim = Claim(tree, at, remote)
@@ -363,7 +362,7 @@ def publish(
 
         def events(latest: LogView, push: Push = push) -> list[Event]:
             if wanted.once and not is_published(latest, sources, tip):
-                # Also after each lost race: the winner's may be the very same.
+                # Check after each lost race too: the winner's asset may be equal.
                 same = find_same(remote, latest, sources.asset(tip))
                 if same is not None:
                     raise same
@@ -374,7 +373,7 @@ def publish(
                 events, author=who.author, now=who.now, before=note, view=view
             )
         except (Conflict, InvalidInput, Found):
-            # Somebody else's entry is in the place of the one that was noted.
+            # Somebody else's entry has the number of the noted one.
             claim.give_up()
             read_again(tree, push.changed)
             raise
@@ -396,14 +395,14 @@ def publish(
 
 
 def _without(head: Head, batch: Sequence[Job], url: str) -> Head:
-    """Return HEAD where some of the commits that wait are published, with their aliases."""
+    """Return HEAD after the publication of some waiting commits with their aliases."""
     gone = {job.asset for job in batch}
     left = tuple(commit_ for commit_ in head.unpublished if commit_.asset not in gone)
     return replace(head, unpublished=left, origin=head.origin or url)
 
 
 def _keep_recipes(tree: Worktree, push: Push) -> None:
-    """Note how large files were cut, so that the next version is compared without a request."""
+    """Keep the recipes of large files, so that the next version needs no request to compare."""
     fresh = {i: recipe for i, recipe in push.recipes.items() if i not in tree.objects.store}
     if fresh:
         with tree.objects.writing() as writer:
@@ -412,7 +411,7 @@ def _keep_recipes(tree: Worktree, push: Push) -> None:
 
 
 def _check_unchanged(tree: Worktree, entries: Sequence[IndexEntry], verb: str) -> None:
-    """See at once, before anything is read, that a file is gone or has another size."""
+    """Refuse at once, before reading anything, if a file is gone or has another size."""
     gone, changed = [], []
     for entry in entries:
         found = look(tree.root, entry.path)
@@ -451,7 +450,7 @@ def history(sources: Sources, tip: bytes) -> Iterable[bytes]:
 
 
 def is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
-    """Whether a store's log has published an asset."""
+    """Whether an asset is published in a store's log."""
     return view.class_state(sources.asset(asset).class_name).number(asset) is not None
 
 

@@ -1,8 +1,8 @@
-"""Publishing assets: what a store lacks is sent, then one entry of its log makes it visible.
+"""Publishing assets: send what a store lacks, then append one entry that makes it visible.
 
-Packs first, then their indexes, then the entry: whoever sees the entry can read everything. What
-the store has already is counted on only through its current indexes, and looked up again if a
-lost race turns out to be a gc (design: "presence is as of the number that one wins").
+The order is packs, their indexes, the entry: a reader that sees the entry can read everything.
+Content in the store counts only through current indexes, and is looked up again if a lost race
+turns out to be a gc (design: "presence is as of the number that one wins").
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ama.worktree.trees import trees_below
 
 @dataclass(slots=True)
 class _Closure:
-    """Everything below one asset: what kind each object is, and the whole size of each file."""
+    """Everything below one asset: the kind of each object, and the whole size of each file."""
 
     asset: Asset
     metadata: dict[bytes, Kind] = field(default_factory=dict)
@@ -41,16 +41,16 @@ class _Closure:
 
 
 class Push:
-    """One publication: it sends, and says which events make what was sent visible.
+    """One publication: it sends content, and returns the events that make it visible.
 
     Args:
-        remote: the store to publish to.
-        sources: where trees, assets and content are read from.
-        jobs: the assets, each after its parents.
-        here: files of the worktree whose content is read there, by id.
-        root: the worktree.
-        progress: is told of the bytes sent.
-        pack_size: see `PackWriter`.
+        remote: The store to publish to.
+        sources: The sources of trees, assets and content.
+        jobs: The assets, each after its parents.
+        here: The files, by id, whose content is read from the worktree.
+        root: The worktree.
+        progress: The progress of the bytes sent.
+        pack_size: See `PackWriter`.
     """
 
     def __init__(
@@ -85,34 +85,34 @@ class Push:
 
     @property
     def recipes(self) -> Mapping[bytes, Recipe]:
-        """How large files are cut, as far as it was learned."""
+        """Return the recipes of large files, as far as they are known."""
         return self._sender.recipes
 
     @property
     def own_indexes(self) -> Sequence[PackIndex]:
-        """The indexes that this push has written."""
+        """Return the indexes that this push has written."""
         return self._own.indexes if self._own else ()
 
     @property
     def changed(self) -> Sequence[str]:
-        """The files that were found to be changed since they were added."""
+        """Return the files that have changed since they were added."""
         return self._sender.changed
 
     @property
     def bytes_sent(self) -> int:
-        """What went to the store."""
+        """Return the bytes sent to the store."""
         return self._sender.bytes_sent + self._indexed
 
     @property
     def bytes_reused(self) -> int:
-        """The content that the store had already."""
+        """Return the bytes of content that the store had already."""
         return self._sender.bytes_reused
 
     def events(self, view: LogView) -> list[Event]:
-        """Return what publishes the jobs on a log as it is now, having sent what it lacks.
+        """Send what the store lacks; return the events that publish the jobs on the current log.
 
         Raises:
-            Conflict: an alias has moved on, or a file staged by reference was changed.
+            Conflict: An alias has moved on, or a file staged by reference has changed.
         """
         new = [job for job in self._jobs if self._number(view, job.asset) is None]
         events, self.aliases = alias_events(view, self._jobs, self._asset)
@@ -125,7 +125,7 @@ class Push:
             try:
                 return [*self._publish_events(view, new, records), *events]
             except Lost as found:
-                # What these indexes name doesn't count as there: it is sent again.
+                # The content of these indexes counts as absent: send it again.
                 self._lost |= found.indexes
                 self._send(view, new, records)
 
@@ -139,12 +139,12 @@ class Push:
             self._closures[asset] = _Closure(self._sources.asset(asset))
         return self._closures[asset].asset
 
-    # Refs and parents: their records go along where the store lacks them
+    # Refs and parents: send their records too, if the store lacks them
 
     def _ref_records(self, view: LogView, new: Sequence[Job]) -> dict[bytes, dict[bytes, bool]]:
-        """Return for each new asset the assets it was made from, and whether their content is here.
+        """Return for each new asset its sources, and whether their content is here.
 
-        Of one that isn't published here, all that it was made from counts too, transitively.
+        A source that isn't published here brings its own sources along, transitively.
         """
         coming = {job.asset for job in new}
         records: dict[bytes, dict[bytes, bool]] = {}
@@ -165,7 +165,7 @@ class Push:
     # Sending
 
     def _still_holds(self, view: LogView) -> bool:
-        """Whether all that was counted on, and all that was sent, may still be named."""
+        """Whether everything counted on, and everything sent, may still be named."""
         usable = self._usable_own(view)
         return self._relied <= set(view.root.indexes) and len(usable) == len(self.own_indexes)
 
@@ -183,8 +183,8 @@ class Push:
             files.update(closure.files)
             held = records[job.asset]
             metadata.update((ref, Kind.ASSET) for ref in held if not held[ref])
-        # An index that names a recipe should name its chunks. Our own ones may have counted on
-        # others for them, which a gc has dropped since; and nobody's mistake is to spread.
+        # An index that names a recipe should name its chunks. Our own ones may have relied on
+        # others for them, which a gc has dropped since. And do not copy an incomplete index.
         missing = {i: size for i, size in files.items() if not self._is_whole(i, present)}
         if sum(missing.values()) > self._pack_size:
             for index in self._orphans(view):
@@ -203,8 +203,8 @@ class Push:
         ours = [index for index in used if index in kept]
         self._own = ObjectStore(self.remote.storage, [*ours, *sent])
         if orphans := [index for index in used if index not in kept]:
-            # They may name trees and recipes whose other parts nobody sent: an index of our own
-            # names what this push needs of them, and all that is below it.
+            # Orphans may name trees and recipes whose other parts nobody sent: an index of our own
+            # names what this push needs of them, and everything below it.
             ids = [*metadata, *files]
             ids += [
                 c
@@ -217,7 +217,7 @@ class Push:
         self._looked_up = present.used & current
 
     def _is_whole(self, object_id: bytes, present: Presence) -> bool:
-        """Whether an object is named with all its chunks: of some only the recipe may be named."""
+        """Whether an object is named with all its chunks; an index may name only its recipe."""
         if object_id not in present:
             return False
         if not present.only_recipe(object_id):
@@ -226,29 +226,29 @@ class Push:
             recipe = self._sender.recipe(object_id, present)
         except (IntegrityError, NotFound):
             return False
-        # All of them, not up to the first that is missing: what is asked for counts as used.
+        # Don't stop at the first that is missing: each lookup counts as used.
         named = [chunk in present for chunk, _ in recipe.chunks]
         return all(named)
 
     def _usable_own(self, view: LogView) -> list[PackIndex]:
-        """Return the indexes that this push has written, but those that a gc took since."""
+        """Return the indexes that this push has written, without those that a gc took since."""
         usable = [index for index in self.own_indexes if is_usable(view, index)]
         if not may_be_purged(view, self._sent_at):
             return usable
         return [index for index in usable if self._is_there(index)]
 
     def _current(self, view: LogView) -> list[PackIndex]:
-        """Return the current indexes, but those that lack a pack."""
+        """Return the current indexes, without those that lack a pack."""
         return [i for i in self.remote.indexes(view.root.indexes) if i.id not in self._lost]
 
     def _is_there(self, index: PackIndex) -> bool:
-        """Whether an index and all of its packs lie in the storage."""
+        """Whether an index and all of its packs are in the storage."""
         sizes = {index_name(index.id): index.size}
         sizes.update((pack_name(pack), size) for pack, size in index.pack_sizes.items())
         return self.remote.storage.sizes(list(sizes)) == list(sizes.values())
 
     def _check(self, indexes: Sequence[PackIndex]) -> None:
-        """Check once that the packs which are counted on are there: an index may outlive them."""
+        """Check once that the packs counted on are there: an index may outlive them."""
         new = [index for index in indexes if index.id not in self._checked]
         broken = ObjectStore(self.remote.storage, new).broken_packs()
         if broken:
@@ -265,7 +265,7 @@ class Push:
         condemned = view.root.condemned_packs.__contains__
         own = self._sender.send(present, metadata, files, condemned)
         if any(index.id in view.root.condemned_indexes for index in own):
-            # The same packs make the same index, and that name must not come back.
+            # The same packs give the same index, and a condemned name must not come back.
             own = self._sender.send(present, metadata, files, lambda pack: True)
         return own
 
@@ -283,7 +283,7 @@ class Push:
             except (IntegrityError, ValueError):
                 continue
             except StorageError as error:
-                if error.errno not in REFUSED:  # somebody's, who has closed it to all others
+                if error.errno not in REFUSED:  # it is somebody else's, and closed to us
                     raise
                 continue
             if is_usable(view, index) and self._is_there(index):
@@ -372,14 +372,14 @@ class Push:
         own: ObjectStore,
         condemned: Set[bytes],
     ) -> bytes:
-        """Write one index that names all of these objects where they lie, and return its id."""
+        """Write one index of all these objects where they are, and return its id."""
         locations = [at for object_id in dict.fromkeys(ids) for at in present.find(object_id)]
         sizes: dict[bytes, int] = {}
         for index in present.indexes:
             sizes.update(index.pack_sizes)
         data = encode_index(locations, sizes)
         if blob_id(data) in condemned:
-            # One more place of the asset, in a pack of its own, makes it another index.
+            # Another location of the asset, in a pack of its own, makes it a different index.
             with PackWriter(self.remote.storage) as writer:
                 writer.add(Kind.ASSET, ids[0], self._sources.read(ids[0], Kind.ASSET))
                 (more,) = writer.finish()

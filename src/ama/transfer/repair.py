@@ -1,10 +1,10 @@
-"""Repairing a store: what some assets need of it and can't be read there is sent again.
+"""Repair of a store: send again what some assets need and what can't be read there.
 
-Nothing visible is changed. The good copies go to packs of their own, and one gc event puts indexes
-that name these in the place of those that name the damage: so the assets' needs lead to what is
-sound (docs/format.md, section 16), for every reader. A damaged pack is emptied, also of what is
-sound in it, and condemned once nothing needs it any more. An index that is lost is made again from
-the packs, and another one takes its place in the same way.
+Nothing visible changes. Good copies go to packs of their own, and one gc event replaces the indexes
+that name the damage with indexes of these: so the assets' needs lead to sound content
+(docs/format.md, section 16), for every reader. A damaged pack is emptied, even of its sound
+content, and condemned once nothing needs it. A lost index is rebuilt from the packs, and another
+one replaces it in the same way.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _Object = tuple[Kind, bytes]
 
 
 class WorktreeFiles:
-    """Content that lies in a worktree's files, or parts of it, each verified when it is read.
+    """Content in a worktree's files, or parts of it, each verified when it is read.
 
     Args:
-        root: the worktree.
-        listed: what should lie where.
+        root: The worktree.
+        listed: The files that should be there.
     """
 
     def __init__(self, root: Path, listed: Iterable[Listed]) -> None:
@@ -68,7 +68,7 @@ class WorktreeFiles:
         self._recipes: dict[bytes, Recipe | None] = {}
 
     def know(self, whole: bytes, recipe: Recipe) -> None:
-        """Note how a file is cut: now its chunks can be had too."""
+        """Note a file's recipe: now its chunks are available too."""
         item = self._items.get(whole)
         offset = 0
         for chunk, size in recipe.chunks:
@@ -77,7 +77,7 @@ class WorktreeFiles:
             offset += size
 
     def read(self, wanted: bytes) -> bytes | None:
-        """Return a file's, or a chunk's, bytes, if they are here."""
+        """Return the bytes of a file or a chunk, if they are here."""
         if wanted not in self._parts:
             return None
         item, offset, size = self._parts[wanted]
@@ -93,7 +93,7 @@ class WorktreeFiles:
         return data if blob_id(data) == wanted else None
 
     def recipe(self, whole: bytes) -> Recipe | None:
-        """Return how a large file is cut, if it is here: it is cut again."""
+        """Return the recipe of a large file, if it is here, by cutting it again."""
         if whole not in self._recipes:
             self._recipes[whole] = self._cut(whole)
         return self._recipes[whole]
@@ -111,12 +111,12 @@ class WorktreeFiles:
 
 @dataclass(slots=True)
 class _Found:
-    """What assets need of a store, and what of it is damaged there.
+    """What assets need of a store, and the damage to it.
 
-    `emptied` are packs that are lost or damaged, `gaps` objects that no index names, `broken`
-    indexes that are lost or damaged themselves, though this machine remembers them, and `carriers`
-    an index of each asset's needs, which takes up what none names. `lost` are the indexes that
-    nobody here remembers, and `needing` all assets of the store that need one of them.
+    `emptied` are lost or damaged packs, `gaps` objects that no index names, `broken` lost or
+    damaged indexes that this machine remembers, and `carriers` an index of each asset's needs,
+    which takes up the gaps. `lost` are the indexes that nobody here remembers, and `needing` all
+    assets of the store that need one of them.
     """
 
     needed: dict[_Object, None] = field(default_factory=dict)
@@ -132,16 +132,16 @@ class Repair:
     """One repair: it reads back what some published assets need, and sends what is damaged.
 
     Args:
-        remote: the store.
-        sources: where good copies may be: on this machine, or in stores.
-        files: where they may be as well.
-        assets: the assets as (class, id), the newest first.
-        rebuilt: what the store's packs hold.
-        progress: is told of the bytes read.
+        remote: The store.
+        sources: Sources of good copies: on this machine, or in stores.
+        files: Files with good copies.
+        assets: The assets as (class, id), the newest first.
+        rebuilt: The content of the store's packs.
+        progress: The progress of the bytes read.
 
     Attributes:
-        lost: what can't be read there, nor anywhere else.
-        bytes_sent: what went to the store.
+        lost: What can be read neither there nor anywhere else.
+        bytes_sent: The bytes sent to the store.
     """
 
     def __init__(
@@ -168,11 +168,13 @@ class Repair:
 
     @property
     def objects(self) -> int:
-        """How many objects were sent."""
+        """Return how many objects were sent."""
         return len(self._sent)
 
     def events(self, view: LogView) -> list[Event]:
-        """Return what makes the repair visible, on a log as it is now; nothing if all is sound."""
+        """Return the events that make the repair visible on the current log; none if all is
+        sound.
+        """
         if self._sent_at is None or not self._still_holds(view, self._sent_at):
             if self._sent_at is not None:
                 self._rebuilt = rebuild(self._remote, view, self._progress)
@@ -219,7 +221,7 @@ class Repair:
         return data is not None and blob_id(data) == digest
 
     def _need(self, asset: bytes, objects: ObjectStore, found: _Found) -> None:
-        """Note an asset and everything below it, as far as it can be told."""
+        """Note an asset and everything below it, as far as it is readable."""
         found.needed[Kind.ASSET, asset] = None
         try:
             root = self._sources.asset(asset).tree
@@ -243,7 +245,7 @@ class Repair:
         found.needed[Kind.RECIPE if in_chunks else kind, object_id] = None
 
     def _check_needs(self, view: LogView, objects: ObjectStore, found: _Found) -> None:
-        """Look at the files of the indexes that the assets need."""
+        """Check the files of the indexes that the assets need."""
         known = {index.id for index in objects.indexes} | found.lost
         checked: set[bytes] = set()
         for class_name, asset in self._assets:
@@ -263,7 +265,7 @@ class Repair:
     # Sending
 
     def _send(self, objects: ObjectStore) -> tuple[PackIndex, ...]:
-        """Write good copies of all that damaged packs hold, and of what no index names."""
+        """Write good copies of everything in damaged packs, and of the gaps."""
         emptied = self._found.emptied
         rows = {
             (at.record.kind, at.record.id): at
@@ -274,14 +276,14 @@ class Repair:
         }
         missing = dict.fromkeys(rows)
         with PackWriter(self._remote.storage) as writer:
-            # What is sound in them goes along, so that they can go.
+            # Their sound content goes along, so that they can go.
             for at, raw in objects.read_raw(rows.values(), {}):
                 writer.copy(at.record, raw)
                 del missing[at.record.kind, at.record.id]
             if self._found.carriers:
                 missing.update(dict.fromkeys(self._found.gaps))
             if (self._found.broken or self._found.lost) and not rows:
-                # One more place of an object makes it another index, see `_rest`.
+                # Another location of an object makes it a different index, see `_rest`.
                 missing.update(dict.fromkeys(self._spare()))
             for wanted in missing:
                 self._send_again(writer, wanted)
@@ -291,7 +293,7 @@ class Repair:
         return own
 
     def _spare(self) -> list[_Object]:
-        """Return an object of which one more place can be had; none if nothing is needed."""
+        """Return an object that can get another location; none if nothing is needed."""
         assets = [*(asset for _, asset in self._assets), *self._found.needing]
         anything = ((at.record.kind, at.record.id) for at in self._rebuilt.index)
         return [*((Kind.ASSET, asset) for asset in assets[:1]), *islice(anything, 1)][:1]
@@ -306,7 +308,7 @@ class Repair:
             self.lost[what] = None
 
     def _good(self, kind: Kind, wanted: bytes) -> bytes | None:
-        """Return the verified bytes of an object, from wherever they can be had."""
+        """Return the verified bytes of an object, from any source."""
         if kind is Kind.RECIPE:
             recipe = self._recipe(wanted)
             return None if recipe is None else encode_recipe(recipe)
@@ -321,10 +323,10 @@ class Repair:
         except (NotFound, IntegrityError):
             return self._files.recipe(wanted)
 
-    # Making it visible
+    # Publication of the repair
 
     def _gc(self, view: LogView) -> list[Event]:
-        """Put indexes without the damage in the place of those that name it."""
+        """Replace the indexes that name the damage with indexes that don't."""
         damage: list[AmaError] = []
         again = self._found.broken | (self._found.carriers if self._found.gaps else set())
         own = [index.id for index in self._own]
@@ -338,14 +340,14 @@ class Repair:
                 replaced.append(((index.id,), (*new, *own)))
         if self._found.lost:
             replaced.append((tuple(sorted(self._found.lost)), (*self._found_again(view), *own)))
-        # What an index names that can't be read isn't known, so nothing is condemned beside it.
+        # The content of an unreadable index isn't known, so condemn nothing beside it.
         gone = () if damage else tuple(sorted(self._found.emptied - named))
         return [Gc(tuple(replaced), gone)] if replaced else []
 
     def _found_again(self, view: LogView) -> tuple[bytes, ...]:
-        """Write an index that stands for all that are lost; none if they named nothing.
+        """Write an index that replaces all lost ones; none if they named nothing.
 
-        What it must name of the packs that other indexes name as well, only the assets tell.
+        Only the assets tell what it must name of packs that other indexes name too.
         """
         objects = self._rebuilt.objects
         places = [*self._rebuilt.index, *places_of(objects, self._found.needing)]
@@ -363,12 +365,12 @@ class Repair:
         kept: Sequence[Location],
         sizes: Mapping[bytes, int],
     ) -> tuple[bytes, ...]:
-        """Write an index of what stays where it is; none if that is nothing."""
+        """Write an index of what stays in place; none if nothing does."""
         if not kept:
             return ()
         data = encode_index(kept, sizes)
         if blob_id(data) in {*gone, *view.root.condemned_indexes}:
-            # The names of those that go must not come back.
+            # The names of the replaced indexes must not come back.
             more = [at for own in self._own for at in own]
             more_sizes = {p: size for own in self._own for p, size in own.pack_sizes.items()}
             data = encode_index([*kept, *more], {**sizes, **more_sizes})
@@ -382,13 +384,13 @@ _PACK = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})\.pack").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What packs hold that no index names which can be read.
+    """The content of packs that no readable index names.
 
     Attributes:
-        objects: all that the store has: as its current indexes say, and what was found again.
-        lost: the current indexes that can't be read.
-        index: names all that was found again; it is in no storage.
-        damaged: the packs among those gone through that aren't whole; what is sound in them counts.
+        objects: All objects of the store: in its current indexes, and those found again.
+        lost: The current indexes that can't be read.
+        index: An index of everything found again; it is in no storage.
+        damaged: The packs read that aren't whole; their sound content counts.
     """
 
     objects: ObjectStore
@@ -398,15 +400,15 @@ class Rebuilt:
 
 
 def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
-    """Go through the packs that no readable index names, or not wholly, if an index is lost.
+    """Read the packs that no readable index names, or not wholly, if an index is lost.
 
     Args:
-        remote: the store.
-        view: its log.
-        progress: is told of the bytes read.
+        remote: The store.
+        view: Its log.
+        progress: The progress of the bytes read.
 
     Raises:
-        FormatError: an index, or a pack, is of a newer version: that is no damage.
+        FormatError: A newer version of ama has written an index or a pack: that is no damage.
     """
     damage: list[AmaError] = []
     indexes = remote.indexes(view.root.indexes, damage)
@@ -425,7 +427,7 @@ def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
 def _read(
     storage: Storage, packs: Mapping[bytes, int], progress: Progress
 ) -> tuple[PackIndex, frozenset[bytes]]:
-    """Return an index of what packs hold, and which of them are damaged."""
+    """Return an index of packs, and the damaged ones among them."""
     places: list[Location] = []
     sizes: dict[bytes, int] = {}
     damaged: set[bytes] = set()
@@ -448,7 +450,7 @@ def _read(
 def _doubtful(
     storage: Storage, condemned: Set[bytes], indexes: Iterable[PackIndex]
 ) -> dict[bytes, int]:
-    """Return the packs, with their sizes, that may hold more than any of the indexes names."""
+    """Return the packs, with their sizes, that may hold more than any index names."""
     counts: dict[bytes, int] = {}
     for index in indexes:
         for pack, count in index.pack_counts().items():
@@ -471,11 +473,11 @@ def _doubtful(
 
 
 def _records(pack: bytes, data: bytes, is_whole: bool) -> Iterable[Record]:
-    """Return the records of a pack; of one that isn't whole, those that are sound."""
+    """Return the records of a pack; of a damaged one, the sound ones."""
     try:
         records: Iterable[Record] = read_trailer(data, pack_name(pack))
     except (IntegrityError, FormatError) as error:
-        # What a damaged one says of its version means nothing.
+        # A damaged pack's version means nothing.
         if is_whole and isinstance(error, FormatError):
             raise
         records = scan_records(data)
@@ -495,7 +497,7 @@ def assets_needing(remote: Remote, view: LogView, indexes: Set[bytes]) -> list[b
     """Return the published assets that need one of some indexes.
 
     Raises:
-        IntegrityError: an entry of the log can't be read.
+        IntegrityError: An entry of the log can't be read.
     """
     if not indexes:
         return []
@@ -510,7 +512,7 @@ def assets_needing(remote: Remote, view: LogView, indexes: Set[bytes]) -> list[b
 
 
 def places_of(objects: ObjectStore, assets: Iterable[bytes]) -> Iterator[Location]:
-    """Yield where assets lie with all that is below them, as far as that can be read."""
+    """Yield the locations of assets and everything below them, as far as it is readable."""
     sources = Sources(objects)
     seen: set[bytes] = set()
     for asset in assets:

@@ -1,4 +1,4 @@
-"""Sending what a store lacks: out of files of the worktree, or as it lies in other packs."""
+"""Sending what a store lacks, from files of the worktree or from other packs."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from ama.worktree.staging import IndexEntry
 
 
 class Sender:
-    """What sends the objects of a push.
+    """A sender of the objects of a push.
 
     Args:
-        storage: where they go.
-        sources: where they are read from.
-        here: files of the worktree whose content is read there, by id.
-        root: the worktree.
-        progress: is told of the content that is stored, or needn't be.
-        pack_size: see `PackWriter`.
+        storage: The storage that gets them.
+        sources: The sources of the objects.
+        here: The files, by id, whose content is read from the worktree.
+        root: The worktree.
+        progress: The progress of content that is stored, or needn't be.
+        pack_size: See `PackWriter`.
 
     Attributes:
-        recipes: how large files are cut, as far as it was learned.
-        changed: the files that were found to be changed since they were added.
-        bytes_sent: what went to the storage.
-        bytes_reused: the content that was there already.
+        recipes: The recipes of large files, as far as they are known.
+        changed: The files that have changed since they were added.
+        bytes_sent: The bytes sent to the storage.
+        bytes_reused: The bytes of content that it had already.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Sender:
         self._pack_size = pack_size
 
     def recipe(self, object_id: bytes, present: Presence) -> Recipe:
-        """Return how a large file is cut.
+        """Return the recipe of a large file.
 
         Raises:
-            IntegrityError: neither a source nor the storage says.
+            IntegrityError: Neither a source nor the storage has it.
         """
         recipe = self.recipes.get(object_id)
         if recipe is None and object_id in self._sources:
@@ -97,17 +97,18 @@ class Sender:
     ) -> tuple[PackIndex, ...]:
         """Send objects, and return the indexes that name them.
 
-        Where it is interrupted, what is stored by then is indexed: the next try goes on from there.
+        After an interruption, the content stored by then is indexed: the next try goes on from
+        there.
 
         Args:
-            present: what is there already: of files that are in chunks, some of these.
-            metadata: trees, assets and the like.
-            files: content.
-            condemned: which packs must not come back under their names.
+            present: The content that is there: of files in chunks, some of the chunks.
+            metadata: Trees, assets and the like.
+            files: The files' content.
+            condemned: A function that tells which packs must not come back under their names.
 
         Raises:
-            Conflict: a file of the worktree is no longer what was added.
-            IntegrityError: an object is lost.
+            Conflict: A file of the worktree is no longer what was added.
+            IntegrityError: An object is lost.
         """
         writer = PackWriter(
             self._storage, advance=self._progress.advance, pack_size=self._pack_size
@@ -126,7 +127,7 @@ class Sender:
         return own
 
     def _send_file(self, writer: PackWriter, present: Presence, entry: IndexEntry) -> None:
-        """Send a file of the worktree, if it still is what was added."""
+        """Send a file of the worktree, if it is unchanged since `add`."""
         if entry.size < THRESHOLD:
             data = read_entry(self._root, entry.path, entry.kind)
             self._require_unchanged(entry, blob_id(data))
@@ -159,7 +160,7 @@ class Sender:
         ids: Sequence[bytes],
         condemned: Callable[[bytes], bool],
     ) -> None:
-        """Copy objects as they lie in their packs; a pack that is wanted whole goes as it is."""
+        """Copy objects as they are in their packs; a pack that is wanted whole goes unchanged."""
         by_store: dict[int, tuple[ObjectStore, dict[bytes, Location]]] = {}
         for object_id in dict.fromkeys(ids):
             try:
@@ -201,16 +202,16 @@ def adopt(
     wanted: Iterable[Location],
     condemned: Callable[[bytes], bool],
 ) -> set[bytes]:
-    """Send the packs of which every object is wanted as they are; return which those are.
+    """Send the packs of which every object is wanted, unchanged; return these packs.
 
-    A condemned pack must not come back under its name: its objects are packed anew.
+    A condemned pack must not come back under its name: its objects are packed again.
 
     Args:
-        writer: writes to the target.
-        target: the storage that they go to.
-        source: the objects of another storage.
-        wanted: which of them are sent, and where they lie.
-        condemned: whether a pack is condemned in the target.
+        writer: The writer to the target.
+        target: The storage that gets them.
+        source: The objects of another storage.
+        wanted: The objects to send, and their locations.
+        condemned: Whether a pack is condemned in the target.
     """
     by_pack: dict[bytes, set[Record]] = defaultdict(set)
     for at in wanted:
@@ -220,10 +221,10 @@ def adopt(
     sent: set[bytes] = set()
     for pack, size in zip(likely, there, strict=True):
         (data,) = source.storage.read([Range(pack_name(pack))])
-        # One that was cut off there, by a broken disk, would not be written again.
+        # A pack that a broken disk has cut off there would not be written again.
         if data is None or blob_id(data) != pack or size not in (None, len(data)):
             continue
-        # What indexes name of it may be less than it holds, which would come along unseen.
+        # Indexes may name less than the pack holds; the rest would come along unseen.
         records = _listed(data)
         if set(records) == by_pack[pack]:
             writer.adopt(pack, data, records)
@@ -232,7 +233,7 @@ def adopt(
 
 
 def _filled(source: ObjectStore, by_pack: dict[bytes, set[Record]]) -> Iterator[bytes]:
-    """Yield the packs that hold no more than what is wanted, as far as indexes tell."""
+    """Yield the packs that hold only what is wanted, as far as indexes tell."""
     held: dict[bytes, int] = {}
     for index in source.indexes:
         for pack, count in index.pack_counts().items():
@@ -244,7 +245,7 @@ def _listed(data: bytes) -> tuple[Record, ...]:
     try:
         return read_trailer(data, "pack")
     except (IntegrityError, FormatError):
-        return ()  # not as one writes it here, or of a later version: so it is no good as it is
+        return ()  # of another form or a later version: it can't go unchanged
 
 
 class Lost(Exception):
@@ -256,7 +257,7 @@ class Lost(Exception):
 
 
 class Presence:
-    """Which of some indexes names an object; the one that named the last is asked first."""
+    """A search of several indexes for an object; the index of the last hit comes first."""
 
     def __init__(self, indexes: Iterable[PackIndex]) -> None:
         self.indexes = list(indexes)
@@ -264,7 +265,7 @@ class Presence:
         self._doubted: dict[bytes, Callable[[PackIndex], bool]] = {}
 
     def add(self, index: PackIndex, believe: Callable[[PackIndex], bool]) -> None:
-        """Ask one more index, last; once it names something, only if `believe` says so."""
+        """Add an index, to search last; its hits count only if `believe` accepts it."""
         self.indexes.append(index)
         self._doubted[index.id] = believe
 
@@ -282,11 +283,11 @@ class Presence:
         return False
 
     def only_recipe(self, object_id: bytes) -> bool:
-        """Whether an object is named, and only in chunks."""
+        """Whether an object is named only in chunks."""
         return object_id in self and self.indexes[0].only_recipe(object_id)
 
     def find(self, object_id: bytes) -> list[Location]:
-        """Return the places that the first index which names an object has for it."""
+        """Return the locations of an object in the first index that names it."""
         for index in self.indexes:
             places = index.find(object_id)
             if places:
@@ -295,7 +296,7 @@ class Presence:
 
 
 def reads_back(storage: Storage, index: PackIndex) -> bool:
-    """Whether every pack of an index is sound, where no log entry vouches for it yet."""
+    """Whether every pack of an index is sound, for packs that no log entry vouches for yet."""
     for pack in index.pack_sizes:
         try:
             (data,) = storage.read([Range(pack_name(pack))])

@@ -1,4 +1,4 @@
-"""The words for hints: what an error suggests, as the commands that do it."""
+"""The words for hints: the commands that an error suggests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from ama.errors import Fact, Hint, Hints, shown
 
-# In a template, `{name}` is a fact. Between < and > stands a command as it is typed: facts in it
-# are quoted for the shell, and it asks the store that the failed command was told to ask.
+# In a template, `{name}` is a fact. Between < and > stands a command as the user types it: its
+# facts are quoted for the shell, and it gets the store option of the failed command.
 WORDS: Mapping[str, str] = {
     # Looking
     "check-options": "the options are in the URL, and in what is configured: <ama remote list>;"
@@ -201,7 +201,7 @@ WORDS: Mapping[str, str] = {
     "init-was-interrupted": "an init was interrupted: finish it: <ama init {class_name}>",
     "upload-was-interrupted": "an upload or push was interrupted: run it again, and it is finished",
 }
-"""What to say for each code of a hint, but for those of which the words hang on the facts."""
+"""The words for each code of a hint, unless they depend on the facts."""
 
 _PART = re.compile(r"<(?P<command>[^<>]+)>|\{(?P<fact>\w+)(?:\|(?P<form>\w+))?\}")
 _FACT = re.compile(r"\{(\w+)\}")
@@ -211,16 +211,17 @@ Command = Callable[[str], str]
 
 
 def as_typed(command: str) -> str:
-    """Return a command as it is."""
+    """Return a command unchanged."""
     return command
 
 
 def words(hints: Hints, command: Callable[[str], str] = as_typed) -> str | None:
-    """Return what hints suggest, in one line; None for no hint.
+    """Return the words for hints, in one line; None for no hint.
 
     Args:
-        hints: of an error; each of them would do.
-        command: returns how a command begins here, such as `ama list --remote team`.
+        hints: The hints of an error; each of them helps by itself.
+        command: A function that returns how a command begins here, such as `ama list --remote
+            team`.
 
     Example:
         >>> words((Hint("list-assets", class_name="models"),))
@@ -264,7 +265,7 @@ def _command(template: str, facts: Mapping[str, Fact], command: Command) -> str:
 
 
 def _taking_back(lead: str) -> Callable[[Hint, Command], str]:
-    """Return the words to take back all that is set: a command for keys, and one for each link."""
+    """Return the words that unset everything: a command for keys, and one for each link."""
 
     def said(hint: Hint, command: Command) -> str:
         commands = []

@@ -48,7 +48,7 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What paths given to a command stand for: files here, and staged paths that are gone."""
+    """The meaning of paths given to a command: files here, and staged paths that are gone."""
 
     found: tuple[Found, ...]
     gone: tuple[str, ...]
@@ -61,14 +61,14 @@ def select(
     *,
     force: bool = False,
 ) -> Selection:
-    """Return the files that some paths name: each file, and all below each directory.
+    """Return the files under some paths: each file, and all below each directory.
 
-    With `force`, a file that is named itself counts though it be ignored.
+    With `force`, an ignored file counts if a path names it directly.
 
     Raises:
-        NotFound: a path names nothing here and nothing staged.
-        InvalidInput: a path is outside the worktree, ignored, or another worktree, or a directory
-            has become one though files in it are staged.
+        NotFound: A path names nothing here and nothing staged.
+        InvalidInput: A path is outside the worktree, ignored, or another worktree; or a directory
+            with staged files has become another worktree.
     """
     found: dict[str, Found] = {}
     gone: dict[str, None] = {}
@@ -121,10 +121,10 @@ def _ignored(tree: Worktree, path: str) -> InvalidInput:
 
 
 def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
-    """Check that paths that seem gone are not only in a directory that is passed over.
+    """Check that missing paths are gone, and not only in a directory that is passed over.
 
     Raises:
-        InvalidInput: one is another worktree by now.
+        InvalidInput: A path is in another worktree by now.
     """
     blocked = obstacles(tree.root, gone)
     for directory in sorted(directories_of(gone)):
@@ -158,16 +158,16 @@ def _no_such(tree: Worktree, path: str) -> NotFound:
 def check_names(
     index: Index, added: Sequence[str], gone: Collection[str] = (), *, portable: bool
 ) -> None:
-    """Check that all new paths can be in one asset, on any system if `portable`.
+    """Check that all new paths can be in one asset; with `portable`, on any system.
 
     Args:
-        index: what is staged.
-        added: the new paths.
-        gone: what is unstaged together with them.
-        portable: whether a name that some system can't hold is refused.
+        index: The present index.
+        added: The new paths.
+        gone: The paths that are unstaged together with them.
+        portable: Whether to refuse names that some system can't hold.
 
     Raises:
-        InvalidInput: a name is unsafe, or git's own, or (if `portable`) some system can't hold it.
+        InvalidInput: A name is unsafe, or git's own, or (if `portable`) some system can't hold it.
     """
     parts = {part for path in added for part in path.split("/")}
     for part in parts:
@@ -206,7 +206,7 @@ def _with_parents(path: str) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What `add` staged: the entries that are new or other, and the paths that are gone."""
+    """The result of `add`: new and changed entries, and the paths that are gone."""
 
     before: Index
     entries: tuple[IndexEntry, ...]
@@ -225,20 +225,20 @@ def add(
     force: bool = False,
     progress: Progress,
 ) -> Added:
-    """Stage files as they are now. Nothing is staged unless everything can be.
+    """Stage files in their present state. Nothing is staged unless everything can be.
 
     Args:
-        tree: the worktree.
-        paths: files and directories; staged paths below them that are gone are unstaged.
-        copy: whether large files are stored here now, not only noted.
-        portable: whether names that some system can't hold are refused.
-        force: whether files that look like secrets, or are ignored and named, are staged too.
-        progress: is told of the bytes read.
+        tree: The worktree.
+        paths: Files and directories; staged paths below them that are gone are unstaged.
+        copy: Whether to store large files here now, instead of only their hashes.
+        portable: Whether to refuse names that some system can't hold.
+        force: Whether to stage files that look like secrets, and ignored files named directly.
+        progress: The progress of the bytes read.
 
     Raises:
-        NotFound: a path names nothing.
-        InvalidInput: a file can't be in an asset, or looks like a secret.
-        Conflict: a file was changed while it was read.
+        NotFound: A path names nothing.
+        InvalidInput: A file can't be in an asset, or looks like a secret.
+        Conflict: A file changed while it was read.
     """
     index = tree.index.read()
     since = time.time_ns()
@@ -267,7 +267,7 @@ def add(
     def staged(latest: Index) -> Index:
         nonlocal gone
         new = latest.with_entries(entries, selection.gone)
-        # Also those whose place a directory takes, or which are below a file now.
+        # Also those replaced by a directory, or below a path that is a file now.
         gone = () if new is latest else tuple(p for p in latest.entries if p not in new.entries)
         return new
 
@@ -305,7 +305,7 @@ def _needs_reading(item: Found, index: Index, *, copy: bool) -> bool:
 
 
 def _is_lost(tree: Worktree, entry: IndexEntry) -> bool:
-    """Whether content that `add` has stored is not here any more."""
+    """Whether content that `add` has stored is gone from here."""
     return entry.stored and entry.id not in tree.objects
 
 
@@ -354,9 +354,9 @@ def _stage(
 def _read(tree: Worktree, item: Found, before: IndexEntry | None, searched: bool) -> _Read:
     """Read a small file or a symlink's target; compress it unless it is stored already.
 
-    If it is `searched`, say which kind of secret is in it.
+    If it is `searched`, report the kind of secret in it.
 
-    One that has to be read again and is the same may be so because what is stored is damaged.
+    A file to read again that is the same may have damaged stored content, and is stored again.
     """
     if item.kind is EntryKind.SYMLINK:
         data = link_target(tree.root, item.path).encode()
@@ -383,7 +383,7 @@ def _stage_large(
     copy: bool,
     progress: Progress,
 ) -> IndexEntry:
-    """Hash a large file, and store it if it is to be copied, or was and is damaged."""
+    """Hash a large file. Store it if `copy` asks for that, or if its stored content is damaged."""
     stored = copy
     if not copy:
         with opened(tree.root, item.path) as file:
@@ -409,20 +409,20 @@ def remove(
     """Unstage files, and delete them from the worktree unless `keep_files`.
 
     Args:
-        tree: the worktree.
-        paths: staged files, directories of them, or globs.
-        keep_files: whether the files themselves stay.
-        head: the paths and ids of HEAD's files: what else lies in the local packs has no name once
+        tree: The worktree.
+        paths: Staged files, directories of them, or globs.
+        keep_files: Whether the files themselves stay.
+        head: The paths and ids of HEAD's files. Other content in the local packs has no name once
             it is unstaged, and nobody finds it again.
-        stored: paths and ids whose content is stored elsewhere (the published HEAD's).
-        force: whether files whose content is stored nowhere are deleted too.
+        stored: Paths and ids whose content is stored elsewhere (the published HEAD's).
+        force: Whether to delete files whose content is stored nowhere.
 
     Returns:
-        The paths that are unstaged now.
+        The unstaged paths.
 
     Raises:
-        NotFound: a path is not staged.
-        Conflict: a file's content is stored nowhere.
+        NotFound: A path is not staged.
+        Conflict: A file's content is stored nowhere.
     """
     index = tree.index.read()
     chosen: dict[str, IndexEntry] = {}
@@ -443,7 +443,7 @@ def remove(
                 f"the content of {summary(lost)} is in no asset here, and would be lost",
                 hint=(Hint("keep-file", paths=tree.typed(lost)), Hint("delete-file-anyway")),
             )
-    # The files first: after a crash they are still known, and the same command deletes the rest.
+    # Files first: after a crash they are still staged, and the same command deletes the rest.
     if not keep_files:
         for path in here:
             fs.remove(tree.root / to_system(path))
@@ -461,7 +461,7 @@ def is_kept(
 ) -> bool:
     """Whether deleting a staged file of the worktree would lose nothing.
 
-    Neither times that may lie nor an index's word are enough for that: both are looked into.
+    Times may lie, and an index's word is not enough: both contents are read.
     """
     found = look(tree.root, entry.path)
     if found is None:
@@ -476,7 +476,7 @@ def is_kept(
 
 
 def read_again(tree: Worktree, paths: Iterable[str]) -> None:
-    """Have the next `add` read these files whatever their times say: they aren't as was staged."""
+    """Make the next `add` read these files whatever their times say: they aren't as staged."""
     named = tuple(paths)
 
     def doubt(latest: Index) -> Index:
@@ -488,7 +488,7 @@ def read_again(tree: Worktree, paths: Iterable[str]) -> None:
 
 
 def remove_empty_parents(tree: Worktree, paths: Iterable[str]) -> None:
-    """Delete the directories that removing these paths left empty, but not where someone stands."""
+    """Delete directories that the removal of these paths left empty, except the user's own."""
     parents = directories_of(paths) - {tree.start}
     for parent in sorted(parents, key=len, reverse=True):
         fs.remove_empty_directory(tree.root / to_system(parent))

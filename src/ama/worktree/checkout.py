@@ -1,14 +1,15 @@
-"""Making a worktree hold another asset: all content is fetched and verified first, then placed.
+"""Checkouts of another asset: fetch and verify all content first, then place it.
 
-1. compare: which files are to be written and deleted;
+1. compare: find the files to write and to delete;
 2. guard: refuse if that would lose content that is stored nowhere;
-3. fetch: every new file, verified, into `.ama/incoming`, where a second try finds it again;
-4. look again: refuse if a file, or what is staged, isn't what was compared;
-5. claim: note the target durably, and write HEAD anew;
-6. place: delete, rename into place, each path once more looked at; write the index, then HEAD.
+3. fetch: bring every new file, verified, to `.ama/incoming`, where another try finds it again;
+4. look again: refuse if a file, or the index, has changed since the comparison;
+5. claim: note the target durably, and write HEAD again;
+6. place: delete, rename into place, after one more look at each path; write the index, then HEAD.
 
-A crash before 5 changes nothing; a crash after it is finished by the same command. Of several
-commands that saw the same HEAD only one can write it anew, and so only one places anything.
+A crash before 5 changes nothing; after a crash later on, the same command finishes the work. Of
+several commands that saw the same HEAD, only one can write it again, and so only one places
+anything.
 """
 
 from __future__ import annotations
@@ -63,24 +64,24 @@ def plan_checkout(
     force: bool,
     instead: tuple[str, ...] = (),
 ) -> Plan:
-    """Return what it takes to make the worktree hold `target`.
+    """Return the plan to make the worktree hold `target`.
 
     Args:
-        tree: the worktree.
-        index: what is staged there now.
-        target: the files it is to hold.
-        wanted: whether a path is to be here; others, unless they are here already, are noted as
+        tree: The worktree.
+        index: The present index.
+        target: The files that it should hold.
+        wanted: Whether a path should be here; other paths, unless they are here already, become
             skipped.
-        stored: paths and ids whose content is stored elsewhere, or was being placed by a checkout
-            that was interrupted.
-        base: the files of the asset that the worktree is at: a file that was changed here but
-            is the same in both assets stays as it is.
-        force: whether files whose content is stored nowhere are overwritten.
-        instead: the words of the command to which `--exclude` is added, where it is another one.
+        stored: Paths and ids whose content is stored elsewhere, or that an interrupted checkout was
+            placing.
+        base: The files of the worktree's present asset: a file that has changed here but is the
+            same in both assets stays.
+        force: Whether to overwrite files whose content is stored nowhere.
+        instead: The words of the command that takes `--exclude`, if it is another one.
 
     Raises:
-        Conflict: that would lose content.
-        InvalidInput: this system can't hold a name, or it is one that nothing may have here.
+        Conflict: The plan would lose content.
+        InvalidInput: This system can't hold a name, or no file here may have it.
     """
     listed = {item.path: item for item in target}
     entries = index.entries
@@ -96,7 +97,7 @@ def plan_checkout(
     require_no_git((item.path for item in coming), instead)
     require_possible(tree.control, [item.path for item in coming])
     leaving = {p for p, entry in entries.items() if p not in listed and not entry.skipped}
-    # While a checkout isn't finished, nothing can be added.
+    # During an unfinished checkout, nothing can be added.
     keep = Hint("keep-elsewhere" if tree.begun() else "add-and-commit")
     policy = Policy(is_kept, keep, force, lambda item: not force and base.get(item.path) == item)
     skipped = [as_skipped(item) for path, item in listed.items() if not here(path)]
@@ -104,15 +105,15 @@ def plan_checkout(
 
 
 class Checkout:
-    """One checkout, from what it begins with to its end; a context, in which it holds `incoming`.
+    """One checkout from begin to end; a context in which it holds `incoming`.
 
     Args:
-        tree: the worktree.
-        at: HEAD and its generation, as they were read; None where HEAD is to stay as it is, and an
-            interruption leaves nothing to be finished; with None for HEAD where there is none yet.
+        tree: The worktree.
+        at: HEAD and its generation, as read, with None for a missing HEAD; None: HEAD stays, and an
+            interruption leaves nothing to finish.
 
     Raises:
-        Conflict: another checkout is under way here.
+        Conflict: Another checkout is in progress here.
     """
 
     def __init__(self, tree: Worktree, at: tuple[int, Head | None] | None) -> None:
@@ -143,20 +144,20 @@ class Checkout:
         unmoved: Callable[[Index], bool],
         progress: Progress,
     ) -> list[IndexEntry]:
-        """Fetch what a plan writes, then place it.
+        """Fetch the files of a plan, then place them.
 
         Args:
-            plan: what to write and delete.
-            sources: where content comes from.
-            begun: what is noted, for who finds this interrupted; None if nothing has to be.
-            unmoved: whether what is staged is still what was planned from.
-            progress: is told of the bytes written.
+            plan: The files to write and delete.
+            sources: The sources of content.
+            begun: The note for whoever finds this interrupted; None: no note.
+            unmoved: Whether the index is still that of the plan.
+            progress: The progress of the bytes written.
 
         Returns:
-            The index's entries, all of them.
+            All entries of the index.
 
         Raises:
-            Conflict: something changed since the plan, and unless that was in the last moment,
+            Conflict: Something has changed since the plan. Unless that was in the last moment,
                 nothing was touched.
         """
         progress.start("Fetching", plan.size)
@@ -188,14 +189,14 @@ class Checkout:
         return [*plan.keep, *plan.skipped, *self._place(plan, staged)]
 
     def finish(self, change: Callable[[Index], Index], head: Head | None = None) -> None:
-        """Write the index and HEAD, and forget the note and what was fetched.
+        """Write the index and HEAD, and delete the note and the fetched content.
 
         Args:
-            change: returns the new index.
-            head: where HEAD moves; None where it stays.
+            change: A function that returns the new index.
+            head: HEAD's new place; None: it stays.
 
         Raises:
-            Conflict: another command took over. Its files are here too, so the note stays.
+            Conflict: Another command took over. Its files are here too, so the note stays.
         """
         self._require_ours()
         with self._alone():
@@ -226,7 +227,7 @@ class Checkout:
         if tree.noted(CHECKOUT) != found:
             raise busy()
         if found is not None:
-            # Of those who go on with what was interrupted, only one may replace its note.
+            # Of several commands that continue interrupted work, only one may replace its note.
             self._write_head()
         try:
             tree.note(CHECKOUT, note, new=found is None)
@@ -253,7 +254,7 @@ class Checkout:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Say so where it is another command's doing that things are not as they were."""
+        """Turn an error into one about the other command, if that has changed things here."""
         try:
             yield
         except Conflict:
@@ -290,7 +291,7 @@ class Checkout:
 
 
 def is_staged_as(latest: Index, seen: Index) -> bool:
-    """Whether what is staged, and what is noted, is the same in both."""
+    """Whether two indexes have the same entries and notes."""
     if (latest.notes, latest.noted_on) != (seen.notes, seen.noted_on):
         return False
     if latest.entries == seen.entries:
@@ -311,14 +312,14 @@ def staged_meanwhile() -> Conflict:
 
 
 def _require_same(root: str, path: str, seen: Mapping[str, Found | None]) -> None:
-    """Check that at a path, which is changed next, there still is what the plan was made with."""
+    """Check that a path, which is changed next, still has what the plan was made with."""
     found, now = seen.get(path), look(root, path)
     if (found is None) != (now is None) or (found and now and _lasting(found) != _lasting(now)):
         raise _changed(path)
 
 
 def _lasting(found: Found) -> tuple[object, ...]:
-    """What stays when another of a file's names goes, and all of them may be paths here."""
+    """Return what stays when another name of the same file goes: each name may be a path here."""
     _, kind, size, mtime, _, inode = found
     return kind, size, mtime, inode
 
@@ -335,7 +336,7 @@ def _placed(root: str, item: Listed, move: Callable[[str], None], stored: bool) 
     try:
         move(target)
     except StorageError:
-        # An empty directory stands where a file is to be; what was in it is gone by now.
+        # An empty directory stands in the file's place; its content is gone by now.
         if not os.path.isdir(target) or os.path.islink(target):
             raise
         remove_directories(target)
@@ -349,7 +350,7 @@ def _placed(root: str, item: Listed, move: Callable[[str], None], stored: bool) 
 
 
 def remove_directories(path: str) -> None:
-    """Delete a directory that has nothing but empty directories in it, and a crash's litter."""
+    """Delete a directory that has only empty directories and a crash's litter in it."""
     for directory, _, _ in os.walk(path, topdown=False):
         fs.remove_stale_temps(directory, 0)
         fs.remove_empty_directory(directory)

@@ -1,13 +1,13 @@
 r"""A small file that several processes change at once without a lock: HEAD and the index.
 
 The file `index` is really `index.1`, `index.2` and so on, each written once; the highest number
-is the truth. Changing it means to create the next number, which only one can do: the others
-see that they lost, look again, and try again. A lock would be left behind by a crash, and is
-not to be trusted on network file systems (design, invariant 9).
+is the truth. A change creates the next number, which only one process can do: the others notice
+it, read again, and try again. A crash would leave a lock behind, and locks on network file systems
+are not reliable (design, invariant 9).
 
-One holds: "ama NAME 1\n", its number (u64), how many nonces follow (u8), the nonces of it and
-of those before (8 bytes each, the newest first), the payload, and a seal of 32 bytes over all
-of that. Numbers are big-endian.
+A file has: "ama NAME 1\n", its number (u64), how many nonces follow (u8), its own nonce and
+earlier ones (8 bytes each, the newest first), the payload, and a seal of 32 bytes over all of that.
+Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ama.system import disk, fs
 _KEPT = 2
 _TRIES = 100
 _NONCE_SIZE = 8
-# Enough that no writer falls so far behind between its write and its look at what followed.
+# Enough that no writer falls so far behind between its write and its check of what followed.
 _MOST_NONCES = 64
 _SEAL_SIZE = 32
 
 
 class Generations:
-    """A file that is replaced only by who has seen what is in it.
+    """A file that only a process that has read it can replace.
 
     Args:
-        directory: Where its files lie; it must exist when something is written.
+        directory: The directory of its files; it must exist before a write.
         name: The file's name, without a number.
 
     Example:
@@ -55,11 +55,11 @@ class Generations:
         self._magic = b"ama " + name.encode() + b" "
 
     def read(self) -> tuple[int, bytes] | None:
-        """Return the newest generation's number and payload; None if nothing was ever written.
+        """Return the newest generation's number and payload; None if there is none.
 
         Raises:
             IntegrityError: It is damaged.
-            FormatError: A newer version of ama wrote it.
+            FormatError: A newer version of ama has written it.
             StorageError: It can't be read.
         """
         for _ in range(_TRIES):
@@ -72,21 +72,21 @@ class Generations:
         raise self._conflict()
 
     def generation(self) -> int:
-        """Return the newest generation's number; 0 if nothing was ever written."""
+        """Return the newest generation's number; 0 if there is none."""
         return self._newest()
 
     def write(self, expected: int, payload: bytes) -> int:
-        """Replace the content, unless somebody else has.
+        """Replace the content, unless another process has.
 
         Args:
-            expected: The generation whose content the new one builds on; 0 if there is none.
+            expected: The generation that the new content builds on; 0 if there is none.
             payload: The new content.
 
         Returns:
             The new generation's number. It is durable.
 
         Raises:
-            Conflict: Somebody else has written since `expected`; theirs stands.
+            Conflict: Another process has written since `expected`; its content stands.
             StorageError: The disk refused; nothing has changed.
         """
         if self._newest() != expected:
@@ -108,19 +108,19 @@ class Generations:
         return generation
 
     def update(self, change: Callable[[bytes | None], bytes]) -> bytes:
-        """Change the content; if somebody else does at the same time, both changes are made.
+        """Change the content; a simultaneous change by another process is kept too.
 
         Args:
-            change: Makes the new content of the old one (None: there is none). It is called
-                again with theirs if somebody else was faster, so it has no other effects. If it
-                returns the old content itself, nothing is written.
+            change: A function that makes the new content from the old one (None: there is none). It
+                is called again with newer content after a lost race, so it must have no other
+                effects. If it returns the old content itself, nothing is written.
 
         Returns:
             The new content.
 
         Raises:
-            Conflict: Others were faster a hundred times.
-            IntegrityError: What is there is damaged.
+            Conflict: Others won a hundred races.
+            IntegrityError: The present content is damaged.
             StorageError: The disk refused; nothing has changed.
         """
         for attempt in range(_TRIES):
@@ -138,7 +138,7 @@ class Generations:
         raise self._conflict()
 
     def stat(self, generation: int | None = None) -> os.stat_result | None:
-        """Return what the file system says of a generation's file; None if there is none.
+        """Return the stat data of a generation's file; None if there is none.
 
         Args:
             generation: Which; None for the newest. Its `st_mtime_ns` is when it was written.
@@ -172,10 +172,10 @@ class Generations:
         return 0
 
     def _stands(self, generation: int, nonce: bytes) -> bool:
-        """Whether what was just written counts, and if so, removes what is too old.
+        """Whether the generation just written counts; if so, remove those that are too old.
 
-        A slow writer may get a number which was taken before, and has been removed as too old.
-        Then there are higher ones, and they don't have its nonce in their history.
+        A slow writer may get a number that was used before, and removed as too old. Then there are
+        higher ones, without its nonce in their history.
         """
         for _ in range(_TRIES):
             present = self._present()
@@ -196,7 +196,7 @@ class Generations:
         return b"".join((self._magic, b"1\n", number, bytes([len(nonces)]), *nonces))
 
     def _nonces(self, generation: int) -> list[bytes] | None:
-        """The nonces in a generation's header; None if it has been removed."""
+        """Return the nonces in a generation's header; None if it has been removed."""
         start = len(self._magic) + 2 + 8
         header = disk.read_file(self._path(generation), start + 1 + _MOST_NONCES * _NONCE_SIZE)
         if header is None:

@@ -1,4 +1,4 @@
-"""HEAD: which class a worktree makes assets of, and the asset that the next one comes from."""
+"""HEAD: the class of a worktree's assets, and the asset that the next one follows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NAME = "HEAD"
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
-    """A commit that no upload or push has published, and the aliases that it is to get.
+    """A commit that no upload or push has published, with its waiting aliases.
 
-    `made` is False where the asset itself is published, and only the aliases wait.
+    `made` is False if the asset itself is published, and only the aliases wait.
     """
 
     asset: bytes
@@ -30,11 +30,11 @@ class Unpublished:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a worktree stands.
+    """The position of a worktree.
 
     `asset` is None before the first commit of a class. `unpublished` are the commits that wait
-    for a push, oldest first. `origin` is the URL of the store that promises the content of what
-    is published, None before anything is. `alias` is the one that `pull` follows, and `number`
+    for a push, oldest first. `origin` is the URL of the store that promises published content,
+    None before anything is published. `alias` is the one that `pull` follows, and `number`
     the asset's in `origin`, None if it isn't published there.
     """
 
@@ -60,11 +60,11 @@ def encode_head(head: Head) -> bytes:
 
 
 def decode_head(data: bytes) -> Head:
-    """Return what HEAD's bytes say.
+    """Decode HEAD.
 
     Raises:
-        IntegrityError: they are damaged.
-        FormatError: they are of a newer version.
+        IntegrityError: The bytes are damaged.
+        FormatError: A newer version of ama has written them.
     """
     fields = canonical.decode(data, NAME)
     try:
@@ -98,7 +98,7 @@ def _id(value: object) -> bytes:
 
 
 class At(NamedTuple):
-    """HEAD as it was read: only who names its generation can replace it."""
+    """HEAD as read: only a command that names its generation can replace it."""
 
     generation: int
     head: Head
@@ -108,7 +108,7 @@ class HeadFile:
     """HEAD in a worktree's control directory.
 
     Args:
-        control: the `.ama` directory.
+        control: The `.ama` directory.
     """
 
     def __init__(self, control: Path) -> None:
@@ -116,10 +116,10 @@ class HeadFile:
         self._control = control
 
     def read(self) -> At:
-        """Return HEAD as it is.
+        """Return the present HEAD.
 
         Raises:
-            IntegrityError: it is missing or damaged.
+            IntegrityError: It is missing or damaged.
         """
         found = self._file.read()
         if found is None:
@@ -138,13 +138,13 @@ class HeadFile:
         return self._file.generation()
 
     def write(self, expected: int, head: Head) -> int:
-        """Replace HEAD, if nobody else has since, and return its new generation.
+        """Replace HEAD, if no other command has since, and return its new generation.
 
         Args:
-            expected: the generation that was read; 0 where there was none.
-            head: what it says from now on.
+            expected: The generation that was read; 0 if there was none.
+            head: The new HEAD.
 
         Raises:
-            Conflict: another command changed it.
+            Conflict: Another command changed it.
         """
         return self._file.write(expected, encode_head(head))

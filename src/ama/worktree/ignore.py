@@ -1,9 +1,9 @@
-"""Which paths of a worktree are left alone: `.amaignore` files, with gitignore's rules.
+"""Ignored paths of a worktree: `.amaignore` files, with gitignore's rules.
 
-The last line that fits a path decides; a line of a nested file goes before those of the files
-above it; and below a directory that is ignored nothing can be brought back. Which names a
-pattern such as `*.ckpt` fits is pathspec's knowledge; what follows from it is decided here, as
-pathspec also lets a pattern that fits a directory decide about each file below it.
+The last matching line decides; a nested file takes precedence over the files above it; and no rule
+brings back anything below an ignored directory. pathspec decides which names a pattern such as
+`*.ckpt` matches. What follows is decided here, because in pathspec a pattern that matches a
+directory also decides about each file below it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ never_meant = re.compile(
     r"|(?P<directory>__pycache__|\.ipynb_checkpoints)",
     re.DOTALL,
 ).fullmatch
-"""Fits the names of what systems, editors and Python leave in a directory: nobody's result."""
+"""Matches names that systems, editors and Python leave in directories: never a result."""
 
 _STAR = "[^/]*"
-"""What pathspec makes of a star."""
+"""pathspec's regex for a star."""
 
 _Glob = Callable[[str], bool]
 
@@ -55,9 +55,9 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """What is known about a directory: the rule sets for what is in it, the nearest first.
+    """The rule sets for the content of a directory, the nearest first.
 
-    With each set stands how many parts of a path lead to its file.
+    With each set comes the number of parts in the path of its file.
     """
 
     ignored: bool
@@ -65,7 +65,7 @@ class _Directory:
 
 
 class Ignore:
-    """Says which paths below a root are ignored. Ignore files are read as they are met.
+    """The ignore rules below a root. Ignore files are read when they are needed.
 
     Example:
         >>> from ama.system.fs import write_replace
@@ -92,7 +92,7 @@ class Ignore:
         return cls(root)
 
     def has_rules(self, directory: str) -> bool:
-        """Whether any rule, or one above it, may leave something out of a directory.
+        """Whether any rule, in it or above, may exclude something from a directory.
 
         Args:
             directory: The path, POSIX, relative to the root; "" for the root.
@@ -104,15 +104,15 @@ class Ignore:
         return found.ignored or bool(found.rule_sets)
 
     def ignores(self, relpath: str, is_dir: bool) -> bool:
-        """Whether a path is ignored, itself or with a directory above it.
+        """Whether a path is ignored, itself or by a directory above it.
 
         Args:
             relpath: The path, POSIX, relative to the root.
             is_dir: Whether it is a directory; a symlink to one is not.
 
         Returns:
-            True also for `.ama` and `.git`, whatever case they are in, and for ama's temporary
-            files: no rule brings them back. True for what is `never_meant`, unless a rule does.
+            True also for `.ama` and `.git`, in any case, and for ama's temporary files: no rule
+            brings them back. True for `never_meant`, unless a rule brings it back.
 
         Raises:
             StorageError: An ignore file on the way can't be read.
@@ -160,10 +160,10 @@ class Ignore:
 
 
 def matching(pattern: str) -> Callable[[str], bool]:
-    """Return whether a path, or a directory above it, fits a glob that begins at the root.
+    """Return a test whether a path, or a directory above it, matches a glob from the root.
 
     Args:
-        pattern: POSIX; `*` stays within a name, `**` goes across directories.
+        pattern: POSIX; `*` stays within a name, `**` crosses directories.
 
     Example:
         >>> fits = matching("run/mod*")
@@ -182,7 +182,7 @@ def matching(pattern: str) -> Callable[[str], bool]:
 def _decide(
     rule_sets: tuple[tuple[int, tuple[_Rule, ...]], ...], relpath: str, is_dir: bool
 ) -> bool | None:
-    """Return whether a path is ignored; None where no rule fits it."""
+    """Return whether a path is ignored; None if no rule matches it."""
     parts = relpath.split("/")
     for depth, rules in rule_sets:
         below = parts[depth:]
@@ -227,7 +227,7 @@ def _glob(segment: str) -> _Glob:
             warnings.simplefilter("ignore", FutureWarning)  # `[[` in a pattern
             patterns = list(GitIgnoreSpec.from_lines(["/" + segment]).patterns)
     except (ValueError, re.error):
-        return _never  # git, too, takes a broken pattern as one that fits nothing
+        return _never  # git, too, lets a broken pattern match nothing
     regex = patterns[0].regex if len(patterns) == 1 else None
     if regex is None:
         return _never
@@ -236,10 +236,10 @@ def _glob(segment: str) -> _Glob:
 
 
 def _without_going_back(regex: str) -> str:
-    """Return pathspec's regex of one name with each star but the last as short as can be, for good.
+    """Return pathspec's regex of a name with each star but the last lazy and atomic.
 
-    What stands between two stars has one length, so where it first fits is as good as any later
-    place; tried at all places, for all stars, a pattern of a few dozen signs takes for ever.
+    The text between two stars has one length, so its first match is as good as any later one.
+    Backtracking over all stars would take for ever with a pattern of a few dozen characters.
     """
     first, *between = regex.split(_STAR)
     if len(between) < 2:
@@ -252,9 +252,9 @@ def _never(name: str) -> bool:
 
 
 def _fits(globs: tuple[_Glob | None, ...], parts: list[str]) -> bool:
-    """Whether each part is met by its glob, where None stands for any number of parts.
+    """Whether each part matches its glob, where None stands for any number of parts.
 
-    If a later None is met, what the one before it took needn't be thought over again.
+    At a later None, the choice for the one before it is final.
     """
     number = at = 0
     back: tuple[int, int] | None = None
@@ -263,7 +263,7 @@ def _fits(globs: tuple[_Glob | None, ...], parts: list[str]) -> bool:
         if glob is None:
             number += 1
             if number == len(globs):
-                return True  # at the end it stands for all that is left
+                return True  # at the end it stands for all remaining parts
             back = number, at
         elif glob(parts[at]):
             number, at = number + 1, at + 1
@@ -276,7 +276,7 @@ def _fits(globs: tuple[_Glob | None, ...], parts: list[str]) -> bool:
 
 
 MOST_SEARCHED = 64 * 1024
-"""Longer files are not searched: keys are kept in small ones."""
+"""The largest file to search, in bytes: keys are kept in small ones."""
 
 _NAMES = {
     ".env": "an environment file",
@@ -308,7 +308,7 @@ _AWS_ID = re.compile(rb"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])").sea
 _AWS_SECRET = re.compile(
     rb"(?<![A-Za-z0-9/+])(?![0-9a-f]{40}|[0-9A-F]{40})[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
 ).search
-# A sign that each has in it is looked for first, then its start: both far quicker than expressions.
+# Search for a character of each kind first, then for its start: both are faster than expressions.
 _FORMS = {
     b"A": (
         (b"AIza", rb"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", "a key of Google's"),
@@ -329,7 +329,7 @@ _SEARCHES = tuple(
 
 
 def secret_names(paths: Iterable[str]) -> dict[str, str]:
-    """Return those of some paths whose name is that of a secret, each with what it is.
+    """Return the paths whose names look like secrets, each with its kind of secret.
 
     Example:
         >>> secret_names(["run/.env", ".env.example", "model.h5"])
@@ -346,11 +346,11 @@ def _named_so(path: str) -> str | None:
 
 
 def secret_within(path: str, data: bytes) -> str | None:
-    """Return what kind of secret a small file holds, or None.
+    """Return the kind of secret in a small file, or None.
 
     Args:
-        path: the file's.
-        data: all of it.
+        path: The file's path.
+        data: The whole content.
 
     Example:
         >>> secret_within("ca.pem", b"-----BEGIN CERTIFICATE-----")

@@ -1,12 +1,12 @@
 """Content on its way into the worktree: fetched and verified in `.ama/incoming`, then placed.
 
-Each command has a directory of its own there, and holds the file `lock` in it. One that nobody
-holds was left by a command that is dead: the next one takes it over, and what it finds there, each
-file named after its id, it verifies before use. What it has no use for it deletes at once: the disk
-may be full of it. Where a file system has no locks, one that was written to lately is left alone.
+Each command has a directory of its own there, and holds the file `lock` in it. If nobody holds it,
+its command is dead: the next one takes it over, and verifies each file in it, named after its id,
+before use. It deletes at once what it has no use for: the disk may be full of it. Where a file
+system has no locks, a directory with recent writes is left alone.
 
-A file is placed by a rename. Where that can't be, for its place is on another file system (a disk
-that is mounted in the worktree), a copy is made beside the place and renamed there.
+A file is placed by a rename. If its place is on another file system (a disk mounted in the
+worktree), a copy is made beside the place and renamed there.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from ama.worktree.trees import Listed
 LOCK = "lock"
 
 LATELY_S = 10 * 60
-"""Whoever wrote to a directory no longer ago may be alive, where no lock tells."""
+"""The age of the last write up to which its command may be alive, where no lock tells."""
 
 
 class Incoming:
-    """The directories in `.ama/incoming` that are this command's, while the context lasts.
+    """The directories in `.ama/incoming` of this command, while the context lasts.
 
     Args:
-        tree: the worktree.
+        tree: The worktree.
     """
 
     def __init__(self, tree: Worktree) -> None:
@@ -112,19 +112,19 @@ class Incoming:
 
     @property
     def name(self) -> str:
-        """The directory for what is fetched: no other command that is alive has it."""
+        """Return the directory for fetched content: no other living command has it."""
         return next(iter(self._held))
 
     @classmethod
     def give_up(cls, tree: Worktree) -> None:
-        """Delete what commands that are dead have fetched: whoever makes an asset stays here."""
+        """Delete what dead commands have fetched: work goes on with the files as they are here."""
         left = cls(tree)
         for name in disk.list_directory(left._top):
             left._hold(name)
         left.drop()
 
     def is_others(self, name: str) -> bool:
-        """Whether a directory is that of another command, which is known to be alive."""
+        """Whether a directory belongs to another command, which is known to be alive."""
         return (
             self._locks and name not in self._held and os.path.isdir(os.path.join(self._top, name))
         )
@@ -132,14 +132,14 @@ class Incoming:
     def fetch(
         self, wanted: Sequence[Listed], sources: Sources, progress: Progress
     ) -> dict[str, str]:
-        """Bring content into files that nobody else sees, one a path, each verified.
+        """Fetch content into files that nobody else sees, one for each path, verified.
 
         Returns:
-            For each path its file; a symlink's holds its target.
+            The file of each path; a symlink's file holds its target.
 
         Raises:
-            IntegrityError: content is damaged, or a symlink says what none can.
-            InvalidInput: a symlink leads out of the asset.
+            IntegrityError: Content is damaged, or a symlink has an impossible target.
+            InvalidInput: A symlink leads out of the asset.
         """
         earlier = {}
         ids = {item.id.hex() for item in wanted}
@@ -156,23 +156,23 @@ class Incoming:
         )
 
     def place(self, item: Listed, staged: str, target: str, *, still: Callable[[], None]) -> None:
-        """Give a fetched file its place: it is there whole, or what was there still is.
+        """Give a fetched file its place: it is there whole, or the old one is untouched.
 
         Args:
-            item: what it is.
-            staged: its file, as `fetch` returned it.
-            target: its place.
-            still: checks that the place may yet be written to. It is called if that became
-                possible only after a while, so that nothing is lost that came there meanwhile.
+            item: The file's path, kind, id and size.
+            staged: The fetched file, as `fetch` returned it.
+            target: Its place.
+            still: A function that checks that the place may still be written to. It is called if
+                that becomes possible only after a while, so that nothing newer there is lost.
 
         Raises:
-            StorageError: the disk refused.
-            IntegrityError: what was fetched was damaged since.
+            StorageError: The disk refused.
+            IntegrityError: The fetched file was damaged since.
         """
         try:
             _rename(item, staged, target)
         except StorageError as error:
-            # A bind mount refuses as another disk does, and no number of a device tells.
+            # A bind mount refuses as another disk does, and no device number tells.
             if error.errno != errno.EXDEV:
                 raise
             self._carry(item, staged, target, still)
@@ -195,10 +195,11 @@ class Incoming:
         fs.place(temp, target, sync=False)
 
     def _sweep(self, directory: str) -> None:
-        """Delete what commands that are dead left in a directory, before anything comes there.
+        """Delete what dead commands left in a directory, before anything comes there.
 
-        It may be large, and the disk full of it. Where no other command is alive, all that is older
-        than this one is such; a command that loses its file nevertheless says so and is run again.
+        It may be large, and the disk full of it. If no other command is alive, everything older
+        than this one is litter; a command that loses its file nevertheless reports that and can run
+        again.
         """
         with self._sweeping:
             if directory not in self._swept:
@@ -207,7 +208,7 @@ class Incoming:
                 fs.remove_stale_temps(directory, age)
 
     def drop(self) -> None:
-        """Delete what was fetched and is placed, or not wanted any more."""
+        """Delete fetched content that is placed, or not wanted any more."""
         for name in list(self._held):
             self._remove(name)
 
@@ -217,7 +218,7 @@ class Incoming:
             if file != LOCK:
                 fs.remove(os.path.join(path, file))
         descriptor = self._held.pop(name)
-        if os.name == "nt":  # there a file that is open can't be deleted
+        if os.name == "nt":  # there an open file can't be deleted
             os.close(descriptor)
         try:
             fs.remove(os.path.join(path, LOCK))
@@ -242,7 +243,7 @@ def _fetch(
     sources: Sources,
     progress: Progress,
 ) -> dict[str, str]:
-    mine = os.urandom(4).hex()  # what an earlier try left may be another's by its name
+    mine = os.urandom(4).hex()  # an earlier try's file with this name may be another's
     staged: dict[str, str] = {}
     small: dict[bytes, list[Listed]] = {}
     large: dict[bytes, list[Listed]] = {}
@@ -251,7 +252,7 @@ def _fetch(
     for item in wanted:
         use = uses[item.id] = uses.get(item.id, 0) + 1
         stem = f"{item.id.hex()}-{use}{'x' if item.kind is EntryKind.EXECUTABLE else ''}"
-        # A symlink is checked against its own path, so one of an earlier try doesn't count.
+        # A symlink is checked against its own path, so an earlier try's doesn't count.
         there = earlier.get(stem) if item.kind is not EntryKind.SYMLINK else None
         if there is not None and _is_there(there, item):
             staged[item.path] = there
@@ -286,12 +287,12 @@ def _fetch(
 
 
 def require_space(tree: Worktree, needed: int) -> None:
-    """Check that the disk of a worktree has room for so many bytes, before any of them comes.
+    """Check that a worktree's disk has room for so many bytes, before any of them comes.
 
-    A quota can't be seen. A file system that doesn't say how large it is isn't asked.
+    Quotas are invisible. A file system that doesn't report its size isn't checked.
 
     Raises:
-        NoSpace: it has less.
+        NoSpace: The disk has less room.
     """
     try:
         disk = shutil.disk_usage(tree.control)
@@ -317,7 +318,7 @@ def _data(staged: str) -> bytes:
 
 
 def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
-    """Yield the content of a fetched file; what is made of it must not be used if this raises."""
+    """Yield the content of a fetched file; discard what was made of it if this raises."""
     buffer = memoryview(bytearray(fs.PIECE))
     with disk.reading(staged) as file:
         reader = HashingReader(file)
@@ -331,7 +332,7 @@ def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
 
 
 def _is_there(path: str, item: Listed) -> bool:
-    """Whether an earlier try, which was interrupted, has brought a file whole."""
+    """Whether an earlier, interrupted try has fetched a whole file."""
     try:
         if os.path.getsize(path) != item.size:
             return False
@@ -369,13 +370,13 @@ def _counted(stream: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
 def _chunks_here(
     tree: Worktree, item: Listed, partial: str | None, sources: Sources
 ) -> Have | None:
-    """Offer the chunks that are on this machine, read and verified.
+    """Return a source of the chunks on this machine, which reads and verifies them.
 
     Args:
-        tree: the worktree: the file that is at the path now may have some.
-        item: what is fetched.
-        partial: what an earlier try has brought of it, before it was interrupted.
-        sources: what knows how files are cut.
+        tree: The worktree: the present file at the path may have some.
+        item: The file to fetch.
+        partial: The part that an earlier, interrupted try has fetched.
+        sources: The sources of the recipes.
     """
     files: list[tuple[str, bytes]] = []
     entry = tree.index.read().entries.get(item.path)
@@ -422,17 +423,17 @@ def _check_link(item: Listed, data: bytes) -> None:
 
 
 def _check_length(item: Listed, sources: Sources) -> None:
-    """Check that a symlink isn't in chunks, as large content is, before any of it comes."""
+    """Check that a symlink isn't in chunks, as large content is, before fetching it."""
     recipe = sources.recipe(item.id)
     if recipe is not None and recipe.size > MAX_LINK:
         raise _no_link(item, f"has {recipe.size:,} bytes, more than {MAX_LINK:,}")
 
 
 def _link_text(item: Listed, data: bytes) -> str:
-    """Return where a symlink leads; what the asset says of its size isn't believed.
+    """Return the target of a symlink; its size in the asset isn't trusted.
 
     Raises:
-        IntegrityError: it says what no symlink can say.
+        IntegrityError: It has an impossible target.
     """
     if len(data) > MAX_LINK:
         raise _no_link(item, f"has {len(data):,} bytes, more than {MAX_LINK:,}")

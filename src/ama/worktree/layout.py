@@ -1,4 +1,4 @@
-"""A worktree: where it is, what its `.ama` directory holds, and whether it is at rest."""
+"""A worktree: its place, the content of its `.ama` directory, and whether work is unfinished."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PUBLISH = "publish"
 INIT = "init"
 INCOMING = "incoming"
 STALE_AFTER_S = 24 * 60 * 60
-"""A temporary file that nobody has written to for so long is litter, whoever else is at work."""
+"""The age from which a temporary file is litter, whoever else is at work."""
 
 
 class Begun(NamedTuple):
-    """The note of a checkout: what it brings here, the command, and its directory in `incoming`.
+    """The note of a checkout: its target, the command, and its directory in `incoming`.
 
-    The target is an asset's id, or of a download the asset's name.
+    The target is an asset's id, or for a download the asset's name.
     """
 
     target: str
@@ -44,7 +44,7 @@ class Begun(NamedTuple):
     incoming: str = ""
 
     def encode(self) -> bytes:
-        """Return the note's bytes: the command may name any directory that there can be."""
+        """Encode the note: the command may name any possible directory."""
         return "\n".join(self).encode("utf-8", "surrogateescape")
 
 
@@ -56,9 +56,9 @@ class Worktree:
     """A directory with an `.ama` in it.
 
     Args:
-        root: the directory.
-        start: the directory in it that it was opened from, relative to the root and POSIX; "" for
-            the root. It is kept though it be empty: someone stands there.
+        root: The directory.
+        start: The directory in it that it was opened from, relative to the root and POSIX; "" for
+            the root. It is kept even if empty: the user stands there.
     """
 
     def __init__(self, root: Path, start: str = "") -> None:
@@ -72,11 +72,11 @@ class Worktree:
 
     @classmethod
     def find(cls, start: Path) -> Worktree:
-        """Return the worktree that a directory lies in.
+        """Return the worktree around a directory.
 
         Raises:
-            NotFound: it lies in none.
-            Conflict: it lies in one whose download was interrupted.
+            NotFound: There is none.
+            Conflict: Its download was interrupted.
         """
         start = Path(os.path.abspath(start))
         for directory in (start, *start.parents):
@@ -92,15 +92,15 @@ class Worktree:
 
     @classmethod
     def make(cls, root: Path, *, here: bool = False) -> Worktree:
-        """Return the worktree at a directory, whose `.ama` is made if it isn't there.
+        """Return the worktree at a directory; make its `.ama` if it isn't there.
 
         Args:
-            root: the directory.
-            here: whether it may lie inside another worktree, which passes it over from then on.
+            root: The directory.
+            here: Whether it may lie inside another worktree, which passes it over from then on.
 
         Raises:
-            InvalidInput: it lies inside another worktree, and not `here`.
-            Conflict: the other one has files in it.
+            InvalidInput: It lies inside another worktree, and not `here`.
+            Conflict: The other worktree has staged files in it.
         """
         root = Path(os.path.abspath(root))
         if not disk.is_directory(root / CONTROL):
@@ -120,7 +120,7 @@ class Worktree:
         """Check that nothing below a directory is staged: as a worktree it would be passed over.
 
         Raises:
-            Conflict: something is.
+            Conflict: Something is staged there.
         """
         prefix = f"{directory}/"
         if any(path.startswith(prefix) for path in self.index.read().entries):
@@ -131,33 +131,33 @@ class Worktree:
 
     @property
     def ignore(self) -> Ignore:
-        """What .amaignore leaves out."""
+        """Return the rules of .amaignore."""
         if self._ignore is None:
             self._ignore = Ignore.load(self.root)
         return self._ignore
 
     @property
     def config(self) -> Path:
-        """The worktree's own config file."""
+        """Return the path of the worktree's own config file."""
         return self.control / CONFIG
 
     @property
     def pending(self) -> Path:
-        """The directory of what an interrupted command has to finish."""
+        """Return the directory of notes about interrupted work."""
         return self.control / "pending"
 
     def relative(self, path: str | os.PathLike[str]) -> str:
-        """Return a path as it stands in the index; "" for the root itself.
+        """Return a path in the form of the index; "" for the root itself.
 
         Args:
-            path: absolute, or relative to the root.
+            path: Absolute, or relative to the root.
 
         Raises:
-            InvalidInput: it lies outside the worktree, in `.ama`, or beyond a symlink.
+            InvalidInput: It lies outside the worktree, in `.ama`, or beyond a symlink.
         """
         path_text("a file's name", path)
         text = given(path)
-        # Above the worktree names may be of any bytes.
+        # Above the worktree, names may have any bytes.
         place = system_path(path) if os.path.isabs(path) else to_system(text)
         full = os.path.join(self.root, place)
         relative = os.path.relpath(full, self.root)
@@ -165,7 +165,7 @@ class Worktree:
             return ""
         parts = relative.split(os.sep)
         if parts[0] == os.pardir or os.path.isabs(relative):
-            # The root may be known by another name: /tmp and /private/tmp on macOS.
+            # The root may have another name: /tmp and /private/tmp on macOS.
             real = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
             relative = os.path.relpath(real, os.path.realpath(self.root))
             parts = relative.split(os.sep)
@@ -184,40 +184,40 @@ class Worktree:
         return from_system("/".join(parts))
 
     def named(self, path: str, known: Iterable[str]) -> list[str]:
-        """Return the known paths that one names: a file, a directory, or a glob that is neither.
+        """Return the known paths under one: a file, a directory, or else a glob.
 
         Args:
-            path: relative to the root; "" for all.
-            known: staged paths, or those of an asset.
+            path: Relative to the root; "" for all.
+            known: Staged paths, or those of an asset.
         """
         known = list(known)
         found = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
         if found or not has_magic(path):
             return found
-        # The name of the directory that one stands in is no glob, whatever it looks like.
+        # The name of the user's directory is no glob, whatever it looks like.
         start = f"{self.start}/" if path.startswith(f"{self.start}/") else ""
         fits = matching(path.removeprefix(start))
         return [k for k in known if k.startswith(start) and fits(k.removeprefix(start))]
 
     def typed(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Return paths as they are typed where this was opened from.
+        """Return paths as the user types them in the directory where this was opened.
 
         Args:
-            paths: as they stand in the index.
+            paths: The paths in the form of the index.
         """
         return tuple(map(self.near, paths))
 
     def near(self, path: str) -> str:
-        """Return a path of the index as seen from where this was opened."""
+        """Return a path of the index, relative to where this was opened."""
         return posixpath.relpath(path or os.curdir, self.start or os.curdir)
 
-    # What was interrupted
+    # Interrupted work
 
     def note(self, name: str, data: bytes, *, new: bool = False) -> None:
         """Note durably what a command is about to do, so that a crash can be finished.
 
         Raises:
-            FileExistsError: it must be `new`, and there is such a note.
+            FileExistsError: There is such a note, and it must be `new`.
         """
         fs.make_directories(self.pending)
         for directory in (self.pending, self.control):
@@ -229,11 +229,11 @@ class Worktree:
         return disk.read_file(self.pending / name)
 
     def forget(self, name: str) -> None:
-        """Forget a note: what it says is done."""
+        """Delete a note: its work is done."""
         fs.remove(self.pending / name)
 
     def begun(self) -> Begun | None:
-        """Return which switch, pull or download has begun here and isn't done, or None."""
+        """Return the note of an unfinished switch, pull or download, or None."""
         note = self.noted(CHECKOUT)
         if note is None:
             return None
@@ -242,7 +242,7 @@ class Worktree:
         return Begun(target, command, incoming) if line_feed else Begun(target, rest)
 
     def interrupted(self) -> Iterator[Hint]:
-        """Yield which work was interrupted here, and how to finish it."""
+        """Yield the interrupted work here, and how to finish it."""
         if self.noted(PUBLISH) is not None:
             yield Hint("upload-was-interrupted")
         init = self.noted(INIT)
@@ -260,10 +260,10 @@ class Worktree:
         """Check that no init was interrupted here.
 
         Args:
-            starting: the class of the init that goes on with it.
+            starting: The class of the init that continues it.
 
         Raises:
-            Conflict: one was, so what is staged may be another class's.
+            Conflict: One was, so the index may be another class's.
         """
         init = self.noted(INIT)
         if init is not None and _text(init) != starting:
@@ -277,10 +277,10 @@ class Worktree:
         """Check that no init, switch, pull or download was interrupted here.
 
         Args:
-            starting: see `require_started`.
+            starting: See `require_started`.
 
         Raises:
-            Conflict: one was, so the worktree is between two assets.
+            Conflict: One was, so the worktree is between two assets.
         """
         self.require_started(starting)
         begun = self.begun()
@@ -294,10 +294,10 @@ class Worktree:
             )
 
     def require_begun(self) -> None:
-        """Check that this is not what a download into a new directory left when interrupted.
+        """Check that this is no rest of an interrupted download into a new directory.
 
         Raises:
-            Conflict: it is: there is no HEAD yet.
+            Conflict: It is: there is no HEAD yet.
         """
         begun = self.begun()
         if begun is not None and not self.head.exists():
@@ -309,10 +309,10 @@ class Worktree:
             )
 
     def require_writable(self) -> None:
-        """Check that `.ama` can be written to, before any work is done.
+        """Check that `.ama` is writable, before any work.
 
         Raises:
-            StorageError: it can't.
+            StorageError: It isn't.
         """
         if not os.access(self.control, os.W_OK):
             raise StorageError(
@@ -349,13 +349,13 @@ def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) 
     """Have the worktree to oneself, among those that ask for it, once the others are done.
 
     Args:
-        tree: the worktree.
-        is_alike: whether what another has begun here is what the caller is about to do, too. It
+        tree: The worktree.
+        is_alike: Whether what another has begun here is what the caller is about to do, too. It
             isn't waited for otherwise.
-        progress: is told of the waiting.
+        progress: Is told of the waiting.
 
     Raises:
-        Busy: another does something else here, or holds the turn and shows no sign of life.
+        Busy: Another does something else here, or holds the turn and shows no sign of life.
     """
     path = os.path.join(tree.control, TURN)
     held = fs.hold(path)
@@ -408,7 +408,7 @@ def settle(tree: Worktree, is_alike: Callable[[Begun], bool]) -> None:
     That is for file systems without locks, where it turns out late that another is at work.
 
     Raises:
-        Busy: it does something else than the caller.
+        Busy: It does something else than the caller.
     """
     seen, since = None, time.monotonic()
     while (begun := tree.begun()) is not None:

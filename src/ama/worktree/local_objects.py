@@ -1,4 +1,4 @@
-"""The objects that a worktree holds itself: packs and indexes below `.ama/objects`."""
+"""The objects of a worktree itself: packs and indexes below `.ama/objects`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL_PACK = 4 * 1024 * 1024
 SWEEP_AFTER = 24 * 60 * 60
 MOST_LOOKS = 10
 MANY = 24
-"""So many small packs are merged into one in passing."""
+"""The number of small packs to merge into one in passing."""
 
 
 class LocalObjects:
@@ -39,7 +39,7 @@ class LocalObjects:
 
     @property
     def store(self) -> ObjectStore:
-        """All local objects; what another command adds is found where something is missing."""
+        """Return all local objects; a miss looks for those that another command has added."""
         if self._store is None:
             self._store = ObjectStore(self.storage, self._load(), added=self._added)
         return self._store
@@ -56,8 +56,8 @@ class LocalObjects:
             loaded.update((name, index) for name, index in fresh.items() if index is not None)
             if None not in fresh.values():
                 break
-            # Another command has merged some away since they were listed: what they named is in
-            # an index that the next listing shows.
+            # Another command has merged some away since the listing: an index in the next listing
+            # names their objects.
         return list(loaded.values())
 
     def _index(self, name: str) -> PackIndex | None:
@@ -81,19 +81,19 @@ class LocalObjects:
         return disk.changed_at(self._directory / "index")
 
     def reload(self) -> None:
-        """Look at the directory again at the next use."""
+        """Read the directory again at the next use."""
         self._store = None
 
     def __contains__(self, object_id: bytes) -> bool:
         return self.store.is_there(object_id)
 
     def is_sound(self, object_id: bytes) -> bool:
-        """Whether a file's content can be had from here: all of it is read and verified."""
+        """Whether a file's content can be read from here: read and verify all of it."""
         return self.store.is_sound(object_id)
 
     @contextmanager
     def writing(self, advance: Callable[[int], None] | None = None) -> Iterator[PackWriter]:
-        """Write objects: they count once the block is left without an error."""
+        """Write objects: they count once the block ends without an error."""
         with PackWriter(self.storage, advance=advance) as writer:
             yield writer
             for index in writer.finish():
@@ -103,8 +103,8 @@ class LocalObjects:
         """Return an asset object.
 
         Raises:
-            NotFound: it isn't here.
-            IntegrityError: it is damaged.
+            NotFound: It isn't here.
+            IntegrityError: It is damaged.
         """
         return decode_asset(self.store.read(asset, Kind.ASSET), f"asset {short(asset)}")
 
@@ -112,16 +112,16 @@ class LocalObjects:
         """Return a directory's entries.
 
         Raises:
-            NotFound: it isn't here.
-            IntegrityError: it is damaged.
+            NotFound: It isn't here.
+            IntegrityError: It is damaged.
         """
         return decode_tree(self.store.read(tree, Kind.TREE), f"tree {short(tree)}")
 
     def merge_small(self) -> None:
         """Merge small packs into one, if there are many.
 
-        The merged pack and its index are durable before the old indexes go, and the old packs
-        stay for a day, for another command may be reading them.
+        The merged pack and its index are durable before the old indexes go. The old packs stay for
+        a day, because another command may be reading them.
         """
         small = [
             index
@@ -130,7 +130,7 @@ class LocalObjects:
         ]
         if len(small) < MANY:
             return
-        # Recipes first: a whole record takes the place of one whose chunks need not be here.
+        # Recipes first: a whole record replaces one whose chunks need not be here.
         places = sorted((at for i in small for at in i), key=lambda at: -at.record.kind)
         locations = {at.record.id: at for at in places}
         try:
@@ -139,7 +139,7 @@ class LocalObjects:
                     writer.copy(at.record, raw)
                 writer.finish()
         except IntegrityError:
-            # Whoever needs what is damaged will say so; merging can wait.
+            # A reader that needs the damaged object will report it; merging can wait.
             return
         for pack in {pack for index in small for pack in index.pack_sizes}:
             fs.touch(self._directory / pack_name(pack))
@@ -151,7 +151,7 @@ class LocalObjects:
     def _sweep(self) -> None:
         """Delete packs that no index names, once nobody can be reading or writing them.
 
-        Their time is when they were written, or merged.
+        Their age counts from when they were written, or merged.
         """
         named = {pack_name(pack) for index in self._load() for pack in index.pack_sizes}
         before = time.time_ns() - SWEEP_AFTER * 1_000_000_000

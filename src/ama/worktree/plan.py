@@ -1,4 +1,4 @@
-"""What it takes to change the files of a worktree, and whether that would lose content."""
+"""Plans of changes to a worktree's files, and whether they would lose content."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ama.worktree.trees import Listed
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a checkout does: files to write, paths to delete, entries that are right already.
+    """The changes of a checkout: files to write, paths to delete, entries that are right already.
 
-    `edited` are those of the files that were changed here and stay so.
+    `edited` are those of the files that have changed here and stay so.
     """
 
     write: tuple[Listed, ...]
@@ -39,29 +39,29 @@ class Plan:
     keep: tuple[IndexEntry, ...]
     skipped: tuple[IndexEntry, ...]
     seen: Mapping[str, Found | None]
-    """What was at each path to be written or deleted when that was decided."""
+    """The files at each path to be written or deleted, as the plan has seen them."""
 
     edited: tuple[str, ...] = ()
-    """Those of `keep` that were changed here, and stay so."""
+    """Those of `keep` that have changed here, and stay so."""
 
     lost: tuple[str, ...] = ()
     """Those to be written or deleted whose content is stored nowhere."""
 
     @property
     def size(self) -> int:
-        """The bytes of all files to write."""
+        """Return the bytes of all files to write."""
         return sum(item.size for item in self.write)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a plan may take from the worktree.
+    """The rules of what a plan may take from the worktree.
 
     Attributes:
-        is_kept: whether content may leave a path where an item, if any, is to be then.
-        keep: what would keep content that may not.
-        force: whether it is taken all the same.
-        stays: whether a file that differs from the item that is to be there stays as it is.
+        is_kept: Whether content may leave a path that an item, if any, gets then.
+        keep: The remedy that would keep content that may not.
+        force: Whether to take it all the same.
+        stays: Whether a file stays that differs from the item for its path.
     """
 
     is_kept: Callable[[str, bytes, Listed | None], bool]
@@ -78,18 +78,18 @@ def plan_changes(
     policy: Policy,
     skipped: Iterable[IndexEntry] = (),
 ) -> Plan:
-    """Return what it takes to bring files to a worktree and take others from it.
+    """Return the plan that brings files to a worktree and removes others.
 
     Args:
-        tree: the worktree.
-        index: what is staged there now.
-        coming: the files that are to be here.
-        leaving: the paths that are not to be here any more.
-        policy: what may be taken for that.
-        skipped: the index's entries for files that aren't to be here.
+        tree: The worktree.
+        index: The present index.
+        coming: The files that should be here.
+        leaving: The paths that should not be here any more.
+        policy: The rules of what may be taken.
+        skipped: The index's entries for files that shouldn't be here.
 
     Raises:
-        Conflict: that would lose content, or something is in the way.
+        Conflict: The plan would lose content, or something is in the way.
     """
     since = time.time_ns()
     entries, items = index.entries, {item.path: item for item in coming}
@@ -157,18 +157,18 @@ def is_empty(tree: Worktree) -> bool:
 def look_at_leaving(
     tree: Worktree, leaving: Iterable[str], blocked: Collection[str]
 ) -> dict[str, Found]:
-    """Return what is at the paths that are to leave the worktree, of those where anything is."""
+    """Return the files at the paths that should leave the worktree, without missing ones."""
     looked = {path: look(tree.root, path) for path in leaving if not is_behind(path, blocked)}
     return {path: found for path, found in looked.items() if found is not None}
 
 
 def respellings(tree: Worktree, leaving: Iterable[str], arriving: Iterable[str]) -> dict[str, str]:
-    """Return which arriving paths are the very file of a leaving one: by case, or Unicode's forms.
+    """Return arriving paths that are the very file of a leaving one: by case, or Unicode's forms.
 
-    Where the file system takes both for one name, deleting the one would delete the other.
+    If the file system takes both for one name, deleting one would delete the other.
 
     Returns:
-        For each of these arriving paths the leaving one.
+        The leaving path for each of these arriving paths.
     """
     folded = {fold_name(path): path for path in leaving}
     if not folded or not (fs.is_case_blind(tree.control) or fs.normalizes_names(tree.control)):
@@ -183,10 +183,10 @@ def _is_one(tree: Worktree, path: str, other: str) -> bool:
 
 
 def require_clear(paths: Iterable[str], blocked: Collection[str]) -> None:
-    """Check that nothing stands where paths need a directory, before anything is touched.
+    """Check that nothing is in the way of paths' directories, before anything is touched.
 
     Raises:
-        Conflict: a file or a symlink does.
+        Conflict: A file or a symlink is.
     """
     for path in paths if blocked else ():
         parent = path.rpartition("/")[0]
@@ -206,15 +206,15 @@ def content_of(
     found: Found,
     leaving: bytes | None = None,
 ) -> bytes:
-    """Return the id of what is at a path, read only if the staging area doesn't know it.
+    """Return the id of the content at a path, read only if the index doesn't know it.
 
     Args:
-        tree: the worktree.
-        index: what is staged.
-        entry: what is staged at the path.
-        found: what is there.
-        leaving: the id as this has returned it before, now that the content is to leave the path:
-            then it takes more to believe the staging area.
+        tree: The worktree.
+        index: The present index.
+        entry: The entry of the path.
+        found: The file at the path.
+        leaving: The id that this has returned before, now that the content should leave the path:
+            then the index needs more to be believed.
     """
     if entry is not None and unchanged(entry, found, index.written_at):
         if leaving is None or surely_unchanged(entry, found, index.written_at):
@@ -232,11 +232,11 @@ def is_safe(
     *stored: Mapping[str, bytes],
     base: Mapping[str, Listed] | None = None,
 ) -> bool:
-    """Whether content may leave a path: it is stored, or is what will be there again.
+    """Whether content may leave a path: it is stored, or will be there again.
 
-    What is stored here is read for that, whole: an index promises nothing of its packs. And with
-    the files of an asset as `base`, it must be that asset's: what was only ever staged lies in a
-    pack as well, and nobody would find it there.
+    Content stored here is read whole for that: an index promises nothing about its packs. And with
+    the files of an asset as `base`, it must be that asset's: content that was only ever staged is
+    in a pack too, and nobody would find it there.
     """
     if item is not None and item.id == content:
         return True
@@ -250,10 +250,10 @@ def is_safe(
 def look_for_room(
     tree: Worktree, path: str, blocked: Collection[str], leaving: Collection[str]
 ) -> Found | None:
-    """Return what is at a path that a file is to have; None if there is nothing.
+    """Return the file at a path that another file should get; None if there is none.
 
     Raises:
-        Conflict: a directory is there that holds more than what is to leave it.
+        Conflict: A directory is there with more than what should leave it.
     """
     if is_behind(path, blocked):
         return None

@@ -1,4 +1,4 @@
-"""Reading a worktree's file once, whole, and noticing if it changed meanwhile."""
+"""Reads of a worktree's file, once, whole, and with a check that it didn't change meanwhile."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Advance = Callable[[int], None]
 
 @contextmanager
 def opened(root: Path, path: str) -> Iterator[BinaryIO]:
-    """Open a worktree's file for one whole read, and check at the end that it stayed the same.
+    """Open a worktree's file for one whole read, and check at the end that it is unchanged.
 
     Raises:
-        NotFound: there's no such file.
-        StorageError: it can't be read.
-        Conflict: it was changed during the read.
+        NotFound: There's no such file.
+        StorageError: It can't be read.
+        Conflict: It changed during the read.
     """
     full = root / to_system(path)
     try:
@@ -47,10 +47,10 @@ def opened(root: Path, path: str) -> Iterator[BinaryIO]:
 
 
 def read_small(root: Path, path: str) -> bytes:
-    """Return a file's bytes. As `opened`, without what a context costs for each of many files.
+    """Return a file's bytes: like `opened`, without a context's cost for each of many files.
 
     Raises:
-        NotFound, StorageError, Conflict: see `opened`.
+        NotFound, StorageError, Conflict: See `opened`.
     """
     full = os.path.join(root, to_system(path))
     try:
@@ -71,8 +71,8 @@ def read_entry(root: Path, path: str, kind: EntryKind) -> bytes:
     """Return the content of a small file, or of a symlink: its target's text.
 
     Raises:
-        InvalidInput: it is a symlink that leads out of the worktree.
-        NotFound, StorageError, Conflict: see `opened`.
+        InvalidInput: It is a symlink that leads out of the worktree.
+        NotFound, StorageError, Conflict: See `opened`.
     """
     if kind is EntryKind.SYMLINK:
         return link_target(root, path).encode()
@@ -87,10 +87,10 @@ def _changed_meanwhile(path: str) -> Conflict:
 
 
 def link_target(root: Path, path: str) -> str:
-    """Return what a symlink says, checked to stay within the worktree.
+    """Return the target of a symlink, after a check that it stays within the worktree.
 
     Raises:
-        InvalidInput: it leads out of the worktree, or to a name that isn't UTF-8.
+        InvalidInput: It leads out of the worktree, or to a name that isn't UTF-8.
     """
     target = from_system(disk.read_symlink(root / to_system(path)))
     try:
@@ -129,7 +129,7 @@ def stays_inside(path: str, target: str) -> bool:
 
 
 def hash_found(root: Path, found: Found, advance: Advance | None = None) -> bytes:
-    """Return the id of what is at a path: of a symlink, that of its target's text."""
+    """Return the id of the content at a path; of a symlink, that of its target's text."""
     if found.kind is EntryKind.SYMLINK:
         return blob_id(os.fsencode(disk.read_symlink(root / to_system(found.path))))
     with opened(root, found.path) as file:
@@ -139,7 +139,7 @@ def hash_found(root: Path, found: Found, advance: Advance | None = None) -> byte
 def store_entry(
     root: Path, entry: IndexEntry, writer: PackWriter, advance: Advance | None = None
 ) -> bytes:
-    """Write the content of a file that is staged, and return the id that it has now."""
+    """Write the content of a staged file, and return its present id."""
     if entry.size >= THRESHOLD:
         return store_large(root, entry.path, writer, advance)
     data = read_entry(root, entry.path, entry.kind)
@@ -154,7 +154,7 @@ def store_entry(
 def store_large(root: Path, path: str, writer: PackWriter, advance: Advance | None = None) -> bytes:
     """Cut a large file into chunks, write those and its recipe, and return its id.
 
-    The recipe is written last, once the whole file is known to have been read unchanged.
+    The recipe is written last, once the whole file is known to be unchanged.
     """
     recipe, whole = cut(root, path, lambda chunk, data: writer.add(Kind.DATA, chunk, data), advance)
     writer.add(Kind.RECIPE, whole, encode_recipe(recipe))
@@ -167,13 +167,13 @@ def cut(
     write: Callable[[bytes, memoryview], None],
     advance: Advance | None = None,
 ) -> tuple[Recipe, bytes]:
-    """Read a large file once: cut it, hand each chunk to `write`, and hash the whole.
+    """Read a large file once: cut it, pass each chunk to `write`, and hash the whole.
 
     Returns:
         Its recipe and its id.
 
     Raises:
-        Conflict: it was changed during the read.
+        Conflict: It changed during the read.
     """
     made: list[tuple[bytes, int]] = []
     with opened(root, path) as file:
@@ -190,16 +190,16 @@ def cut(
 def entry_of(
     found: Found, object_id: bytes, size: int, *, stored: bool, since: int, placed: bool = False
 ) -> IndexEntry:
-    """Return the index's entry for a file whose content is known.
+    """Return the index's entry for a file with known content.
 
     Args:
-        found: the file, as it was looked at.
-        object_id: its content's id.
-        size: its content's size.
-        stored: whether the content lies in the local packs.
-        since: a moment before it was looked at and read, in nanoseconds: a file that was changed
-            so shortly before that may have been changed again with the same times.
-        placed: whether it was ama that put it there, which is what its ctime says.
+        found: The file's stat data.
+        object_id: Its content's id.
+        size: Its content's size.
+        stored: Whether the local packs have the content.
+        since: A moment before its stat and read, in nanoseconds: a file that changed shortly before
+            it may have changed again with the same times.
+        placed: Whether ama put it there, as its ctime says.
     """
     path, kind, _, mtime, ctime, inode = found
     if not is_settled(mtime, since) or not (placed or is_settled(ctime, since)):
@@ -208,10 +208,10 @@ def entry_of(
 
 
 def look_again(root: Path, found: Found) -> None:
-    """Check that what is at a path is still what was found there.
+    """Check that a path still has the file that was found there.
 
     Raises:
-        Conflict: it was changed since.
+        Conflict: It has changed since.
     """
     now = look(root, found.path)
     if now is None or now[1:4] != found[1:4]:

@@ -1,4 +1,4 @@
-"""`restore`: files back to what is staged, or the staging area back to what an asset has."""
+"""`restore`: files back to the index, or the index back to an asset."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Kept:
     """What content may go, because it is kept elsewhere.
 
     Attributes:
-        stored: paths and ids whose content is stored elsewhere.
-        in_asset: tells whether an asset has some content: what was only ever staged lies in the
+        stored: Paths and ids whose content is stored elsewhere.
+        in_asset: Tells whether an asset has some content: what was only ever staged lies in the
             local packs as well, and nobody would find it there.
-        force: whether files whose content is stored nowhere are overwritten.
+        force: Whether files whose content is stored nowhere are overwritten.
     """
 
     stored: Mapping[str, bytes]
@@ -54,18 +54,18 @@ class Kept:
 def choose(
     tree: Worktree, paths: Iterable[str], known: Iterable[str], removed: Iterable[str] = ()
 ) -> dict[str, bool]:
-    """Return the known paths that some paths (files, directories, globs) name.
+    """Return the known paths under some paths (files, directories, globs).
 
-    With each comes whether it is named itself, or by a glob, and not only with its directory.
+    Each comes with whether a path or glob names it directly, and not only its directory.
 
     Args:
-        tree: the worktree.
-        paths: relative to the root; "" for all.
-        known: what may be named.
-        removed: what was known before its removal was staged.
+        tree: The worktree.
+        paths: Relative to the root; "" for all.
+        known: The paths that may be named.
+        removed: The paths known before their removal was staged.
 
     Raises:
-        NotFound: one of them names none.
+        NotFound: A path names none.
     """
     known = list(known)
     chosen: dict[str, bool] = {}
@@ -95,21 +95,22 @@ def restore_staged(
     in_asset: Callable[[bytes], bool],
     force: bool,
 ) -> Restored:
-    """Set staged entries back to what an asset has; no file of the worktree is touched.
+    """Set index entries back to an asset's; no file of the worktree is touched.
 
     Args:
-        tree: the worktree.
-        paths: files or directories, relative to the root; "" for all.
-        source: the asset's files.
-        sources: where content comes from that HEAD's asset doesn't have.
-        wanted: returns, for an index, which paths are to be here in a partial worktree.
-        promised: the content that is published with HEAD's asset.
-        in_asset: tells whether an asset has some content.
-        force: whether content that was only ever staged goes, though its file was deleted.
+        tree: The worktree.
+        paths: Files or directories, relative to the root; "" for all.
+        source: The asset's files.
+        sources: The sources of content that HEAD's asset doesn't have.
+        wanted: A function that returns, for an index, a test of the paths that a partial worktree
+            has.
+        promised: The content that is published with HEAD's asset.
+        in_asset: Whether an asset has some content.
+        force: Whether to drop content that was only ever staged and whose file is deleted.
 
     Raises:
-        Conflict: it would go.
-        InvalidInput: a file is one that nothing may have here.
+        Conflict: Such content would be lost.
+        InvalidInput: No file here may have such a name.
     """
     index = tree.index.read(anew=True)
     chosen = choose(tree, paths, dict.fromkeys([*index.entries, *source]))
@@ -144,25 +145,25 @@ def restore_files(
     kept: Kept,
     progress: Progress,
 ) -> Restored:
-    """Set files of the worktree back to what is staged, or to what an asset has.
+    """Set files of the worktree back to the index, or to an asset.
 
-    What a partial worktree left out comes only if it is named itself; the staging area follows an
-    asset there as well.
+    A file that a partial worktree leaves out comes only if a path names it directly; then the index
+    follows the asset.
 
     Args:
-        tree: the worktree.
-        paths: files or directories, relative to the root; "" for all.
-        source: the asset's files; None for what is staged.
-        sources: where content comes from.
-        wanted: returns, for an index, which paths are to be here in a partial worktree.
-        base: the paths of HEAD's asset.
-        kept: what content may go.
-        progress: is told of the bytes written.
+        tree: The worktree.
+        paths: Files or directories, relative to the root; "" for all.
+        source: The asset's files; None for what is staged.
+        sources: Where content comes from.
+        wanted: Returns, for an index, which paths are to be here in a partial worktree.
+        base: The paths of HEAD's asset.
+        kept: What content may go.
+        progress: Is told of the bytes written.
 
     Raises:
-        Conflict: a file's content is stored nowhere, and would be lost.
-        InvalidInput: a file is one that nothing may have here.
-        NotFound: a path names nothing, or a file that was only noted by `add` is gone.
+        Conflict: A file's content is stored nowhere, and would be lost.
+        InvalidInput: No file here may have such a name.
+        NotFound: A path names nothing, or a file that is only staged by reference is gone.
     """
     index = tree.index.read()
     promised = set(kept.stored.values())
@@ -192,8 +193,8 @@ def restore_files(
         return latest.with_entries(back, gone)
 
     with Checkout(tree, None) as checkout:
-        # Each file is put back at once, and what is staged stays true meanwhile: a crash leaves
-        # nothing that must be finished first.
+        # Each file is put back at once, and the index stays true meanwhile: a crash leaves nothing
+        # that must be finished first.
         back = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
         back = _keep_small(tree, back, promised)
         checkout.finish(changed)
@@ -213,9 +214,9 @@ def _left_out(
     target: Collection[str],
     wanted: Callable[[str], bool],
 ) -> dict[str, None]:
-    """Return which paths a partial worktree doesn't have, and isn't to have.
+    """Return the paths that a partial worktree doesn't have, and shouldn't have.
 
-    A file that is there all the same, or is named itself, isn't one of them.
+    A file that is there all the same, or is named directly, isn't one of them.
     """
     entries = index.entries
     absent = [
@@ -237,7 +238,7 @@ def _differs(item: Listed, index: Index) -> bool:
 
 
 def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
-    """Whether two indexes have the same content staged at some paths."""
+    """Whether two indexes have the same content at some paths."""
     pairs = ((one.entries.get(path), other.entries.get(path)) for path in paths)
     return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
 
@@ -248,9 +249,9 @@ def _require_no_last_copy(
     leaving: Iterable[IndexEntry],
     in_asset: Callable[[bytes], bool],
 ) -> None:
-    """Check that of what is unstaged no file was deleted whose content only the staging area has.
+    """Check that unstaging doesn't lose the last copy of a deleted file's content.
 
-    Whoever changed a file since it was staged has the newer one; who deleted it has nothing.
+    A user who has changed a file since has the newer content; one who deleted it has nothing.
     """
     differing = [e for e in leaving if e.path not in source or source[e.path].id != e.id]
     blocked = obstacles(tree.root, [entry.path for entry in differing])
@@ -276,10 +277,10 @@ def _check_kept(
     sources: Sources,
     promised: Collection[bytes],
 ) -> None:
-    """Check that staged files whose content may be kept nowhere can be had.
+    """Check that staged files whose content may be stored nowhere are still there.
 
     Raises:
-        NotFound: a large file was only noted by `add`, and is not there any more.
+        NotFound: A large file was staged by reference, and is gone.
     """
     for item in write:
         if index.entries[item.path].stored or item.id in promised:
@@ -298,16 +299,16 @@ def _check_kept(
 def _kept_here(
     tree: Worktree, back: Sequence[IndexEntry], sources: Sources, promised: Collection[bytes]
 ) -> list[IndexEntry]:
-    """Store content here: what is staged must be in the local packs, the worktree or HEAD's asset.
+    """Store content here: the local packs, the worktree or HEAD's asset must have staged content.
 
     Args:
-        tree: the worktree.
-        back: what is to be staged, and may not be in the worktree.
-        sources: where its content comes from.
-        promised: the content that is published with HEAD's asset.
+        tree: The worktree.
+        back: The entries to stage, whose content may not be in the worktree.
+        sources: The sources of their content.
+        promised: The content that is published with HEAD's asset.
 
     Returns:
-        The same entries, with what is stored here.
+        The same entries, marked as stored if they are stored here.
     """
     lacking = {e.id: e.size for e in back if e.id not in tree.objects and e.id not in promised}
     _fetch_content(tree, lacking, sources)
@@ -315,12 +316,12 @@ def _kept_here(
 
 
 def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Sources) -> None:
-    """Store content here.
+    """Fetch content into the local packs.
 
     Args:
-        tree: the worktree.
-        lacking: the ids of the files' content, and their sizes.
-        sources: where it comes from.
+        tree: The worktree.
+        lacking: The ids of the files' content, and their sizes.
+        sources: The sources of the content.
     """
     if not lacking:
         return
@@ -342,7 +343,7 @@ def _fetch_content(tree: Worktree, lacking: Mapping[bytes, int], sources: Source
 def _keep_small(
     tree: Worktree, entries: Sequence[IndexEntry], promised: Collection[bytes]
 ) -> list[IndexEntry]:
-    """Store small files that were just put back, as `add` would; large ones are here to be read."""
+    """Store small files just put back, as `add` would; large ones are here to be read."""
     kept: dict[bytes, bytes] = {}
     for entry in entries:
         if entry.id not in promised and entry.size < THRESHOLD and entry.id not in tree.objects:

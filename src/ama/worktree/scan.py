@@ -1,4 +1,4 @@
-"""What lies in a worktree: its files with their stat data, links never followed."""
+"""The files of a worktree, with their stat data; links are never followed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ama.worktree.layout import CONTROL
 from ama.worktree.staging import RACY, IndexEntry
 
 MAPPED_WINDOW = 60_000_000_000
-"""In so many nanoseconds a system has written a dirty page: Linux takes up to 35 seconds."""
+"""The nanoseconds in which a system writes a dirty page: Linux takes up to 35 seconds."""
 
 
 class Found(NamedTuple):
@@ -38,10 +38,10 @@ _FILE, _EXECUTABLE, _SYMLINK = EntryKind.FILE, EntryKind.EXECUTABLE, EntryKind.S
 
 
 def look(root: str | os.PathLike[str], path: str) -> Found | None:
-    """Return what is at a path, or None if there's no file or symlink.
+    """Return the file or symlink at a path, or None if there is none.
 
     Raises:
-        StorageError: it can't be looked at.
+        StorageError: It can't be examined.
     """
     full = os.path.join(root, to_system(path))
     try:
@@ -49,7 +49,7 @@ def look(root: str | os.PathLike[str], path: str) -> Found | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        # Behind a symlink that leads to itself, or by a name that no file can have.
+        # Behind a symlink that leads to itself, or with a name that no file can have.
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
             return None
         raise storage_error(error, full, doing="read") from error
@@ -69,24 +69,24 @@ def scan(
 ) -> Iterator[Found]:
     """Yield every file and symlink below a directory that is tracked, or isn't ignored.
 
-    A directory that is a worktree itself is not entered; what is neither a file, a directory nor
+    A directory that is itself a worktree is not entered; anything else than a file, a directory or
     a symlink is passed over.
 
     Args:
-        root: the worktree's directory.
-        ignore: what is left alone, unless it is tracked.
-        below: the directory, relative to the root.
-        tracked: the paths that are tracked.
-        unreadable: gets the paths that can't be read, which are passed over; without it they are
-            an error. The directory itself always is.
+        root: The worktree's directory.
+        ignore: The ignore rules, for paths that aren't tracked.
+        below: The directory, relative to the root.
+        tracked: The tracked paths.
+        unreadable: A list for the paths that can't be read, which are passed over; without it they
+            are an error, as the directory itself always is.
 
     Raises:
-        StorageError: a directory can't be read.
+        StorageError: A directory can't be read.
     """
     top = os.fspath(root)
     kept = _Tracked(tracked)
     waiting = [below]
-    # There may be 100,000 files, and of what follows each is done once a file.
+    # There may be 100,000 files, and each step below is done for each.
     kinds: dict[int, EntryKind] = {}
     make = tuple.__new__
     while waiting:
@@ -138,7 +138,7 @@ def scan(
 
 
 def _pass_over(full: str, path: str, error: OSError, unreadable: list[str] | None) -> None:
-    """Note what can't be read; what has gone since it was listed is simply not there."""
+    """Note an unreadable path; one that is gone since the listing doesn't count."""
     if isinstance(error, FileNotFoundError):
         return
     if unreadable is None:
@@ -151,7 +151,7 @@ class _Tracked:
 
     def __init__(self, paths: Collection[str]) -> None:
         self._paths = paths
-        self._above: set[str] | None = None  # made at the first directory that is ignored
+        self._above: set[str] | None = None  # made at the first ignored directory
 
     def has(self, path: str, is_directory: bool) -> bool:
         if not is_directory:
@@ -162,7 +162,7 @@ class _Tracked:
 
 
 def directories_of(paths: Iterable[str]) -> set[str]:
-    """Return every directory that stands above one of these paths, but the root.
+    """Return every directory above one of these paths, without the root.
 
     Example:
         >>> sorted(directories_of(["a/b/c", "d"]))
@@ -180,7 +180,7 @@ def directories_of(paths: Iterable[str]) -> set[str]:
 def unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
     """Whether a file is what was added, judged by its stat data alone.
 
-    False may also mean "can't tell without reading it". A file modified in the very moment that
+    False may also mean "unknown without reading it". A file modified in the very moment in which
     the index was written may have changed since without a trace ("racily clean", as git's
     Documentation/technical/racy-git.txt describes it), so it counts as unknown.
     """
@@ -197,10 +197,10 @@ def unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
 
 
 def surely_unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> bool:
-    """As `unchanged`, for who is about to delete a file or to write over it.
+    """Like `unchanged`, for a caller that is about to delete or overwrite the file.
 
-    What is written through a memory map gives a file no new time as long as the page is dirty,
-    so of a file that was modified shortly before the index was written, times say nothing.
+    Writing through a memory map gives a file no new time as long as the page is dirty. So the times
+    of a file that was modified shortly before the index was written say nothing.
     """
     modified = max(found.mtime, found.ctime)
     return unchanged(entry, found, index_written_at) and modified < index_written_at - MAPPED_WINDOW
@@ -214,13 +214,13 @@ def _kind(mode: int) -> EntryKind | None:
 
 
 def obstacles(root: str | os.PathLike[str], paths: Iterable[str]) -> frozenset[str]:
-    """Return what stands where paths have a directory above them and is none: files, symlinks.
+    """Return files and symlinks that stand where paths need a directory.
 
-    What is behind a symlink is not the worktree's: nobody may look, write or delete there.
+    Whatever is behind a symlink isn't the worktree's: don't read, write or delete there.
     """
     top = os.fspath(root)
     found: set[str] = set()
-    # The upper ones first: what is behind one of them counts for nothing.
+    # The upper ones first: whatever is behind one of them doesn't count.
     for parent in sorted(directories_of(paths)):
         if not is_behind(parent, found) and _is_no_directory(os.path.join(top, to_system(parent))):
             found.add(parent)
@@ -252,18 +252,18 @@ def _is_no_directory(full: str) -> bool:
 
 
 def require_no_git(paths: Iterable[str], instead: tuple[str, ...] = ()) -> None:
-    """Check that nothing comes where git takes it for its own: it runs commands that stand there.
+    """Check that no path is git's own: git runs commands that stand there.
 
     Args:
-        paths: the paths that are to be written.
-        instead: the command to which `--exclude` is added, where it is another one.
+        paths: The paths to write.
+        instead: The command that takes `--exclude`, if it is another one.
 
     Raises:
-        InvalidInput: something does.
+        InvalidInput: A path is git's own.
     """
     found = sorted(filter(is_git_directory, {part for path in paths for part in path.split("/")}))
     if found:
-        # As a glob, each sign that could mean something, or that can't be typed, may be any sign.
+        # In a glob, `?` stands for each character that is special or can't be typed.
         globs = dict.fromkeys(re.sub("[^A-Za-z0-9.~]", "?", part) for part in found)
         raise InvalidInput(
             f"the asset has a '{shown(found[0])}', and git would run what is in it",
@@ -275,11 +275,11 @@ def require_possible(control: Path, paths: Sequence[str]) -> None:
     """Check that this system can hold all paths, before anything is written.
 
     Args:
-        control: the worktree's `.ama`, in whose file system they are to be.
-        paths: the paths.
+        control: The worktree's `.ama`, on the same file system.
+        paths: The paths.
 
     Raises:
-        InvalidInput: it can't.
+        InvalidInput: It can't.
     """
     if os.name == "nt":
         for path in paths:
@@ -301,10 +301,10 @@ def require_possible(control: Path, paths: Sequence[str]) -> None:
 
 
 def require_not_inside(root: Path, paths: Iterable[str]) -> None:
-    """Check that nothing is to be written or deleted in a directory that is another worktree.
+    """Check that no path to write or delete is in a directory that is another worktree.
 
     Raises:
-        Conflict: something is.
+        Conflict: A path is.
     """
     for directory in sorted(directories_of(paths)):
         if os.path.isdir(root / to_system(directory) / CONTROL):

@@ -1,8 +1,8 @@
-"""The index, or staging area: what the next asset will hold, with a stat cache of the worktree.
+"""The index, or staging area: the files of the next asset, with a stat cache of the worktree.
 
-Beside the files it keeps what `set` and `link` noted. That part is bound to the HEAD it was noted
-on: once HEAD has moved on (a commit took it along), it no longer counts, so that a crash between
-the two writes can't use it twice.
+It also keeps the notes of `set` and `link`. They are bound to the HEAD at that time: once HEAD has
+moved on (a commit used them), they no longer count, so that a crash between the two writes can't
+use them twice.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ama.worktree.head import Head, HeadFile
 FINE_STEP = 50_000_000
 COARSE_STEP = 2_000_000_000
 COARSE_TIME = 10_000_000
-"""A time that is a multiple of so many nanoseconds is likely one of a coarse file system."""
+"""A time that is a multiple of so many nanoseconds likely comes from a coarse file system."""
 
 VERSION = 1
 NAME = "index"
 RACY = -1
-"""The modification time of an entry whose file must be read again to know that it is unchanged."""
+"""The modification time of an entry whose file must be read again to be known as unchanged."""
 
 
 class IndexEntry(NamedTuple):
-    """One path. A tuple, for there may be millions; times are nanoseconds, sizes bytes.
+    """One path. It is a tuple, because there may be millions; times are nanoseconds, sizes bytes.
 
-    `stored` says that the content lies in the local packs (else it is staged by reference, or a
+    `stored` says that the local packs have the content (else it is staged by reference, or a
     remote promises it), `skipped` that a partial worktree does not have the file here.
     """
 
@@ -51,7 +51,7 @@ class IndexEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What `set` and `link` noted for the next asset."""
+    """The notes of `set` and `link` for the next asset."""
 
     aliases: tuple[str, ...] = ()
     message: str | None = None
@@ -59,7 +59,7 @@ class Notes:
     refs: tuple[RefLink, ...] = ()
 
     def __eq__(self, other: object) -> bool:
-        # Not as a dataclass does: what was read twice has two NaNs, which differ for Python.
+        # Not as a dataclass does: after two reads there are two NaNs, which differ for Python.
         if not isinstance(other, Notes):
             return NotImplemented
         mine, others = self.metadata, other.metadata
@@ -75,7 +75,7 @@ class Notes:
         return bool(self.aliases or self.message is not None or self.metadata or self.refs)
 
     def without(self, used: Notes) -> Notes:
-        """Return what was noted beside what others have, or otherwise than there."""
+        """Return the notes that others don't have, or have differently."""
         metadata = {
             key: value
             for key, value in self.metadata.items()
@@ -90,7 +90,7 @@ class Notes:
 
 
 def is_same(one: Scalar | None, other: Scalar) -> bool:
-    """Whether two metadata values are one: 1 is not True, and NaN is itself.
+    """Whether two metadata values are equal: 1 is not True, and NaN equals itself.
 
     Example:
         >>> is_same(float("nan"), float("nan")), is_same(1, True)
@@ -103,9 +103,8 @@ def is_same(one: Scalar | None, other: Scalar) -> bool:
 class Index:
     """The staging area.
 
-    `include` and `exclude` are a partial worktree's patterns, `tree_of` is an asset that holds
-    exactly these files, where one is known: it spares comparing them, and is dropped with any
-    change.
+    `include` and `exclude` are a partial worktree's patterns. `tree_of` is an asset with exactly
+    these files, if one is known: it spares a comparison, and any change drops it.
     """
 
     entries: Mapping[str, IndexEntry] = field(default_factory=dict)
@@ -118,26 +117,26 @@ class Index:
     written_at: int = 0
 
     def notes_for(self, head: Head) -> Notes:
-        """Return what was noted on this HEAD; nothing, if it was noted on another."""
+        """Return the notes for this HEAD; none, if they were made at another."""
         return self.notes if self.noted_on == (head.class_name, head.asset) else Notes()
 
     def with_notes(self, head: Head, notes: Notes) -> Index:
-        """Return the index with these notes, noted on this HEAD."""
+        """Return the index with these notes, for this HEAD."""
         return replace(self, notes=notes, noted_on=(head.class_name, head.asset))
 
     def carried_over(self, used: Notes, head: Head, moved: Head) -> Index:
-        """Return the index once notes have taken effect, and HEAD has moved with them.
+        """Return the index after notes have taken effect, and HEAD has moved with them.
 
-        What was noted meanwhile is for the next asset: it is noted on where HEAD is now.
+        Notes made meanwhile are for the next asset: they are bound to the new HEAD.
         """
         if not self.notes_for(head):
             return self
         return self.with_notes(moved, self.notes.without(used))
 
     def with_entries(self, changed: Iterable[IndexEntry], removed: Iterable[str] = ()) -> Index:
-        """Return the index with some entries set and some paths gone.
+        """Return the index with some entries set and some paths removed.
 
-        A file takes the place of what was below a directory of its name, and the other way.
+        A file replaces everything below a directory of its name, and the reverse.
         """
         changed, removed = tuple(changed), tuple(removed)
         if not changed and not removed:
@@ -160,7 +159,7 @@ class Index:
         return replace(self, entries=entries, tree_of=None)
 
     def known_as(self, asset: bytes, entries: Mapping[str, IndexEntry]) -> Index:
-        """Return the index with the note that `asset` holds these files, if it has them still."""
+        """Return the index with `asset` as `tree_of`, if it still has these files."""
         return replace(self, tree_of=asset) if self.entries == entries else self
 
 
@@ -172,7 +171,7 @@ def _parents(path: str) -> Iterable[str]:
 
 
 def fields_of(notes: Notes) -> tuple[object, ...]:
-    """Return notes as they are encoded.
+    """Return notes in the form for encoding.
 
     Example:
         >>> notes_of(fields_of(Notes(message="wider"))).message
@@ -183,10 +182,10 @@ def fields_of(notes: Notes) -> tuple[object, ...]:
 
 
 def notes_of(fields: Iterable[Any]) -> Notes:
-    """Return the notes that were encoded so.
+    """Return notes from their encoded form.
 
     Raises:
-        ValueError, TypeError: they weren't.
+        ValueError, TypeError: The form is wrong.
     """
     aliases, message, metadata, refs = fields
     return Notes(tuple(aliases), message, metadata, tuple(RefLink(*ref) for ref in refs))
@@ -216,15 +215,15 @@ _KINDS = {int(kind): kind for kind in EntryKind}
 
 
 def decode_index(data: bytes, written_at: int = 0) -> Index:
-    """Return what the index's bytes say.
+    """Decode the index.
 
     Args:
-        data: the bytes, whose checksum was verified.
-        written_at: the index file's own modification time in nanoseconds.
+        data: The bytes, with a verified checksum.
+        written_at: The index file's own modification time in nanoseconds.
 
     Raises:
-        IntegrityError: they are damaged.
-        FormatError: they are of a newer version.
+        IntegrityError: The bytes are damaged.
+        FormatError: A newer version of ama has written them.
     """
     try:
         value = msgpack.unpackb(data, raw=False, use_list=False)
@@ -248,7 +247,7 @@ class IndexFile:
     """The index in a worktree's control directory; several commands may change it at once.
 
     Args:
-        control: the `.ama` directory.
+        control: The `.ama` directory.
     """
 
     def __init__(self, control: Path) -> None:
@@ -256,13 +255,13 @@ class IndexFile:
         self._control = control
 
     def read(self, *, anew: bool = False) -> Index:
-        """Return the index; an empty one where there is no worktree yet.
+        """Return the index; an empty one if there is no worktree yet.
 
         Args:
-            anew: whether an empty one is returned as well where it is lost.
+            anew: Whether to return an empty one also if it is lost.
 
         Raises:
-            IntegrityError: it is damaged, or missing beside a HEAD.
+            IntegrityError: It is damaged, or missing beside a HEAD.
         """
         found = self._file.read()
         if found is None:
@@ -272,13 +271,13 @@ class IndexFile:
         return decode_index(found[1], status.st_mtime_ns if status else 0)
 
     def update(self, change: Callable[[Index], Index], *, anew: bool = False) -> Index:
-        """Change the index; `change` is called again where another command was faster.
+        """Change the index; `change` is called again after a lost race.
 
-        Where it returns the very same index, nothing is written.
+        If it returns the very same index, nothing is written.
 
         Args:
-            change: returns the new index.
-            anew: see `read`.
+            change: A function that returns the new index.
+            anew: See `read`.
         """
 
         def changed(data: bytes | None) -> bytes:
@@ -302,7 +301,7 @@ class IndexFile:
 def is_settled(changed_at: int, seen_at: int) -> bool:
     """Whether a change after `seen_at` gets another time than one at `changed_at`, in nanoseconds.
 
-    Some file systems note times in steps of 10 milliseconds, of one or of two seconds.
+    Some file systems have times in steps of 10 milliseconds, of one or of two seconds.
 
     Example:
         >>> is_settled(1_000_000_001, 1_060_000_001), is_settled(1_000_000_000, 1_060_000_000)

@@ -1,4 +1,4 @@
-"""What differs between the worktree, the staging area and HEAD."""
+"""The differences between the worktree, the index and HEAD."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KIND_NAMES: dict[EntryKind, FileKind] = {
 
 @dataclass(frozen=True, slots=True)
 class WorktreeChanges:
-    """What differs from the staging area: changed since `add`, never added, and can't be read."""
+    """The differences from the index: changed since `add`, never added, and unreadable."""
 
     changed: tuple[Change, ...]
     untracked: tuple[str, ...]
@@ -34,9 +34,9 @@ class WorktreeChanges:
 
 
 def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
-    """Compare the worktree with the staging area, reading only files whose stat data differ.
+    """Compare the worktree with the index, reading only files whose stat data differ.
 
-    A file that can't be read, or is in a directory that can't, doesn't count as changed.
+    A file that can't be read, or is in such a directory, doesn't count as changed.
     """
     changes = []
     untracked = []
@@ -84,10 +84,10 @@ def _changed(tree: Worktree, entry: IndexEntry, found: Found) -> Change | None:
 
 
 def as_it_is(tree: Worktree, path: str) -> Listed:
-    """Return a file of the worktree with the id that it has now, which is read for that.
+    """Return a file of the worktree with its present id, by reading it.
 
     Raises:
-        NotFound: it is gone.
+        NotFound: It is gone.
     """
     found = look(tree.root, path)
     if found is None:
@@ -96,7 +96,7 @@ def as_it_is(tree: Worktree, path: str) -> Listed:
 
 
 def _collapsed(untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, ...]:
-    """Name a directory that holds nothing staged once, instead of all that is in it."""
+    """Name a directory without staged files once, instead of everything in it."""
     paths = sorted(untracked)
     if not any("/" in path for path in paths):
         return tuple(paths)
@@ -113,7 +113,7 @@ def _collapsed(untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, .
 def compare_listings(
     old: Mapping[str, Listed | IndexEntry], new: Mapping[str, Listed | IndexEntry]
 ) -> tuple[Change, ...]:
-    """Return what differs between two listings of files, in the order of their paths."""
+    """Return the differences between two listings of files, in the order of their paths."""
     changes = []
     for path in sorted(old.keys() | new.keys()):
         before, after = old.get(path), new.get(path)
@@ -148,14 +148,14 @@ def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
     """Return the file at a path of an asset; only the directories on the way are read.
 
     Args:
-        tree: the asset's tree.
+        tree: The asset's tree.
         path: POSIX, relative to the asset's root.
-        asset: its name, for the error.
-        read: returns the entries of a tree.
+        asset: The asset's name, for the error.
+        read: A function that returns the entries of a tree.
 
     Raises:
-        NotFound: there is none; the hint has the nearest.
-        InvalidInput: it is a directory, or no path.
+        NotFound: There is no such file; the hint has suggestions.
+        InvalidInput: It is a directory, or no path.
     """
     path = path_text("a file's name", path).strip("/")
     if not path:
@@ -177,8 +177,8 @@ def files_at(tree: bytes, path: str, asset: str, read: ReadTree) -> tuple[File, 
     """Return the file at a path of an asset, or the files below it; see `find_file`.
 
     Raises:
-        NotFound: there is none; the hint has the nearest.
-        InvalidInput: there are too many to list.
+        NotFound: There is nothing; the hint has suggestions.
+        InvalidInput: There are too many to list.
     """
     path = path_text("a file's or a directory's name", path).strip("/")
     found = look_up(tree, path, read)
@@ -194,7 +194,7 @@ def require_named(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> None:
     """Check that a path names a file, or a directory, in one of some trees.
 
     Raises:
-        NotFound: it names nothing; the hints have the nearest.
+        NotFound: It names nothing; the hint has suggestions.
     """
     if all(look_up(tree, path, read) is None for tree, read in trees):
         near = _near(path, trees)
@@ -203,7 +203,7 @@ def require_named(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> None:
 
 
 def _near(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> list[str]:
-    """Return the paths nearest to one that is in no tree; none of a tree that can't be listed."""
+    """Return suggestions for an unknown path; none from a tree that can't be listed."""
     return nearest(path, dict.fromkeys(path for each in trees for path in _paths(*each)))
 
 
@@ -213,7 +213,7 @@ def _paths(tree: bytes, read: ReadTree) -> Iterator[str]:
 
 
 def no_file_named(asset: str) -> InvalidInput:
-    """Return the error where a file must be named, and only its asset is."""
+    """Return the error for an asset's name without a file, where a file is needed."""
     name = shown(asset)
     return InvalidInput(
         f"{name} is an asset, and none of its files is named",

@@ -1,4 +1,4 @@
-"""Trees out of the staging area, and listings out of trees."""
+"""Trees from the index, and listings from trees."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ama.worktree.staging import Index, IndexEntry
 MAX_DEPTH = 512
 
 MOST_FILES = 1 << 22
-"""An asset of more files is not listed: it would take some 2 GB, and 20 seconds."""
+"""The most files to list of an asset: a larger one takes some 2 GB, and 20 seconds."""
 
 MOST_TEXT = 1 << 28
-"""Nor one whose paths together have more characters."""
+"""The most characters in all their paths together."""
 
 FREELY = 1 << 18
-"""So many files are listed however they come about: that takes a second, and some 100 MB."""
+"""The files that are always listed: that takes a second, and some 100 MB."""
 
 MOST_TEXT_FREELY = 1 << 25
 
 SHARING = 16
-"""Of more, each directory's entry may stand at so many places on average, and no more: what a
-listing takes is then in proportion to what a store really holds."""
+"""Beyond these, the average number of places for each directory entry is limited, so that a
+listing's cost is in proportion to what a store really holds."""
 
 ONE_DIRECTORY = Hint("ls-one-directory")
 A_PART = Hint("take-a-part")
 
 Key = TypeVar("Key")
 Directory = tuple[list[str], list[tuple[str, Key]]]
-"""What is in a directory: the names of files, and directories by their names."""
+"""The content of a directory: the names of files, and directories by their names."""
 
 ReadTree = Callable[[bytes], tuple[TreeEntry, ...]]
 
@@ -52,8 +52,8 @@ def build_trees(entries: Iterable[IndexEntry]) -> tuple[bytes, dict[bytes, bytes
     """Return the root tree's id, and the bytes of every tree by id, each after those below it.
 
     Raises:
-        InvalidInput: directories that are nested too deeply, or have too many entries; or more than
-            could be listed of the asset.
+        InvalidInput: Directories are nested too deeply, or have too many entries, or the asset is
+            too large to list.
     """
     directories: dict[str, list[TreeEntry]] = {"": []}
     files = text = 0
@@ -95,15 +95,15 @@ def walk(
     """Yield every file below a tree, in the order of their paths.
 
     Args:
-        tree: the root's id.
-        read: returns the entries of a tree.
-        wanted: whether these very files are asked for, or are here already: then it doesn't matter
-            how few directories they come out of. See `require_listable`.
-        hint: what to do where there are too many.
+        tree: The root's id.
+        read: A function that returns the entries of a tree.
+        wanted: Whether the caller wants these very files, or has them here already: then few
+            directories may stand for many. See `require_listable`.
+        hint: The hint for too many files.
 
     Raises:
-        IntegrityError: directories that are nested deeper than any file system allows.
-        InvalidInput: there are too many; see `require_listable`.
+        IntegrityError: Directories are nested deeper than any file system allows.
+        InvalidInput: There are too many files; see `require_listable`.
     """
     trees = dict(trees_below(tree, read))
     counts = require_listable(tree, lambda at: _directory(trees[at]), wanted=wanted, hint=hint)
@@ -115,7 +115,7 @@ def walk(
             waiting.pop()
         elif entry.kind is not EntryKind.TREE:
             yield Listed(f"{prefix}{entry.name}", entry.kind, entry.id, entry.size)
-        elif counts[entry.id]:  # ways that lead to no file may be more than anybody can go
+        elif counts[entry.id]:  # ways without a file may be more than anybody can walk
             if depth >= MAX_DEPTH:
                 raise IntegrityError(f"{shown(prefix)} is nested deeper than {MAX_DEPTH}")
             waiting.append((f"{prefix}{entry.name}/", depth + 1, iter(trees[entry.id])))
@@ -135,23 +135,23 @@ def require_listable(
     wanted: bool = False,
     hint: Hint = ONE_DIRECTORY,
 ) -> dict[Key, int]:
-    """Check that what is below a directory can be listed, before it is.
+    """Check that everything below a directory can be listed, before it is.
 
     A hostile store may claim directories in directories that multiply: a few dozen small ones stand
-    for more files than there are atoms. Each that differs is looked at once.
+    for more files than there are atoms. Each distinct one is read once.
 
     Args:
-        top: the directory.
-        read: returns what is in a directory.
-        wanted: whether the files are asked for, however few entries they come out of.
-        hint: what to do where there are too many.
+        top: The directory.
+        read: A function that returns the content of a directory.
+        wanted: Whether the caller wants these files, however few entries stand for them.
+        hint: The hint for too many files.
 
     Returns:
-        How many files are in and below each directory.
+        The number of files below each directory.
 
     Raises:
-        InvalidInput: it holds too many files, or their paths have too many characters; or many that
-            come out of few entries of directories, and these are not `wanted`.
+        InvalidInput: It has too many files, or their paths have too many characters; or few
+            directory entries stand for many files, and these are not `wanted`.
     """
     known: dict[Key, tuple[int, int]] = {}
     listed: dict[Key, Directory[Key]] = {}
@@ -168,7 +168,7 @@ def require_listable(
             continue
         names, directories = listed.pop(at)
         held += len(names) + len(directories)
-        _require_few(held // 2, 0, hint)  # of two assets, pairs of directories multiply as well
+        _require_few(held // 2, 0, hint)  # in two assets, pairs of directories multiply too
         files, text = len(names), sum(map(len, names))
         for name, inner in directories:
             files += known[inner][0]
@@ -186,7 +186,7 @@ def require_listable(
 
 
 def _require_few(files: int, text: int, hint: Hint | str) -> None:
-    """Check how many files an asset has, and how many characters their paths have together."""
+    """Check the number of an asset's files, and of the characters in all their paths."""
     if files > MOST_FILES or text > MOST_TEXT:
         raise InvalidInput(
             f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
@@ -196,17 +196,17 @@ def _require_few(files: int, text: int, hint: Hint | str) -> None:
 
 
 def top_of(tree: bytes) -> TreeEntry:
-    """Return a whole tree as what is at the empty path."""
+    """Return a whole tree as the entry at the empty path."""
     return TreeEntry("", EntryKind.TREE, tree, 0)
 
 
 def look_up(tree: bytes, path: str, read: ReadTree) -> TreeEntry | None:
-    """Return what is at a path, None for nothing; only the directories on the way are read.
+    """Return the entry at a path, or None; only the directories on the way are read.
 
     Args:
-        tree: the root's id.
-        path: a file's or a directory's; empty for the root itself.
-        read: returns the entries of a tree.
+        tree: The root's id.
+        path: The path of a file or directory; empty for the root itself.
+        read: A function that returns the entries of a tree.
     """
     found = top_of(tree)
     for name in path.split("/") if path else ():
@@ -224,7 +224,7 @@ def look_up(tree: bytes, path: str, read: ReadTree) -> TreeEntry | None:
 def walk_at(
     path: str, entry: TreeEntry, read: ReadTree, *, hint: Hint = ONE_DIRECTORY
 ) -> Iterator[Listed]:
-    """Yield what `look_up` has found at a path, if that is a file, else every file below it."""
+    """Yield the file that `look_up` has found at a path, or every file below the directory."""
     if entry.kind is not EntryKind.TREE:
         yield Listed(path, entry.kind, entry.id, entry.size)
         return
@@ -239,18 +239,18 @@ Two = tuple[bytes | None, bytes | None]
 def differing(
     path: str, pair: Pair, read_old: ReadTree, read_new: ReadTree
 ) -> tuple[dict[str, Listed], dict[str, Listed]]:
-    """Return the files that differ between what is at a path in two assets, of both, by path.
+    """Return the files that differ below a path in two assets, of both, by path.
 
-    Directories that are the same are not looked into.
+    Equal directories are not read.
 
     Args:
-        path: the path.
-        pair: what is there in the old one and in the new one, as `look_up` returns it.
-        read_old: returns the entries of a tree of the old one.
-        read_new: the same of the new one.
+        path: The path.
+        pair: The entries there in the old and in the new asset, as `look_up` returns them.
+        read_old: A function that returns the entries of a tree of the old one.
+        read_new: The same for the new one.
 
     Raises:
-        InvalidInput: too many differ; see `require_listable`.
+        InvalidInput: Too many differ; see `require_listable`.
     """
 
     @cache
@@ -330,7 +330,7 @@ def trees_below(tree: bytes, read: ReadTree) -> Iterator[tuple[bytes, tuple[Tree
 
 
 def staged_files(index: Index) -> dict[str, Listed]:
-    """Return what is staged, as a listing."""
+    """Return the index's files as a listing."""
     return {
         path: Listed(path, entry.kind, entry.id, entry.size)
         for path, entry in index.entries.items()
@@ -340,15 +340,15 @@ def staged_files(index: Index) -> dict[str, Listed]:
 def selector(
     include: Sequence[str], exclude: Sequence[str], *, metadata_only: bool = False
 ) -> Callable[[str], bool]:
-    """Return whether a path is wanted.
+    """Return a test whether a path is wanted.
 
     Globs are gitignore's: `*.yml` anywhere, `/data` at the top, `logs/` a directory, `**` across
     directories. A path is wanted if an include matches it (or there's none) and no exclude does.
 
     Args:
-        include: globs of what is wanted; empty for everything.
-        exclude: globs of what isn't.
-        metadata_only: whether no file is wanted.
+        include: Globs of wanted paths; empty: everything.
+        exclude: Globs of unwanted paths.
+        metadata_only: Whether no file is wanted.
 
     Example:
         >>> wanted = selector(["*.yml"], ["secret.yml"])
