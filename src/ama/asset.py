@@ -11,10 +11,9 @@ from ama.errors import Hint, InvalidInput, shown
 from ama.format.objects import Kind
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
-from ama.stores.revisions import require_live
+from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File

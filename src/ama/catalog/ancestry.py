@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from ama.format.objects import decode_asset
 from ama.lineage.graph import Lineage, LineageEdge, LineageNode
 from ama.lineage.svg import NotebookLineage
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
+from ama.stores.revisions import Describer
 
 MOST_NODES = 1_000
 """The most assets to follow by default: nobody reads a larger tree."""

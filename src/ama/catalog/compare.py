@@ -25,8 +25,8 @@ from ama.catalog.values import (
     Row,
 )
 from ama.errors import Hint, InvalidInput, NotFound, shown
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
+from ama.stores.revisions import Describer
 from ama.values import AssetInfo, File
 
 DEFAULT_COLUMNS = 6

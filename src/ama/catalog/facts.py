@@ -23,8 +23,8 @@ from ama.catalog.values import Code, Fact, Summary
 from ama.errors import AmaError, Hint, IntegrityError, InvalidInput
 from ama.format.hashing import short
 from ama.format.objects import Asset, EntryKind, decode_asset
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
+from ama.stores.revisions import Describer
 from ama.values import File, Ref
 from ama.worktree.status import KIND_NAMES
 from ama.worktree.trees import require_listable

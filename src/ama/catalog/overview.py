@@ -11,7 +11,7 @@ from itertools import islice
 from ama.catalog.find import Criteria, content_id, holding_values, select
 from ama.format.objects import EntryKind
 from ama.lineage import ancestry
-from ama.stores.description import moment
+from ama.stores.revisions import moment
 from ama.values import AssetStatus, display_name
 
 MOST_WORDS = 12

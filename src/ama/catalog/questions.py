@@ -17,9 +17,8 @@ from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, hash_file
 from ama.settings import Settings
 from ama.storage.protocol import Range
-from ama.stores.description import Describer
 from ama.stores.remote import FORMAT, Remote, gone
-from ama.stores.revisions import class_state, require_live
+from ama.stores.revisions import Describer, class_state, require_live
 from ama.system.encoding import system_path
 from ama.system.progress import NO_PROGRESS, Progress
 

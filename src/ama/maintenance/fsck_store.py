@@ -16,9 +16,9 @@ from ama.maintenance.fsck_closure import Closure, by_lost, missing_faults, read_
 from ama.maintenance.fsck_log import History, Published, read_history
 from ama.maintenance.fsck_packs import Fault, PackCheck, plural, read_indexes, several
 from ama.results import FsckReport, Problem
-from ama.stores.description import moment
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.remote import Remote
+from ama.stores.revisions import moment
 from ama.system.progress import Progress
 
 

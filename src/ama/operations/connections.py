@@ -10,9 +10,9 @@ from ama.errors import AmaError, NotFound, StorageError
 from ama.settings import Settings
 from ama.storage.protocol import Storage
 from ama.storage.urls import open_storage
-from ama.stores.description import Describer
 from ama.stores.log_view import When
 from ama.stores.object_reader import ObjectStore
+from ama.stores.revisions import Describer
 from ama.worktree.head import Head
 from ama.worktree.layout import Worktree
 

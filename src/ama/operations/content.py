@@ -10,8 +10,8 @@ from ama.errors import AmaError, Hint, IntegrityError, NotFound, shown
 from ama.format.objects import Kind
 from ama.lineage import ancestry
 from ama.operations.connections import Connections
-from ama.stores.description import Describer
 from ama.stores.object_reader import ObjectStore
+from ama.stores.revisions import Describer
 from ama.stores.sources import Sources
 from ama.values import AssetInfo
 from ama.worktree.head import Head

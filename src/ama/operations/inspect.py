@@ -16,8 +16,8 @@ from ama.format.state import ClassState
 from ama.lineage import ancestry
 from ama.operations.session import Session
 from ama.storage.urls import is_read_only
-from ama.stores.description import Describer
 from ama.stores.log_view import When
+from ama.stores.revisions import Describer
 from ama.stores.sources import Sources
 from ama.system import disk
 from ama.system.encoding import to_system

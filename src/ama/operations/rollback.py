@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from ama.errors import AmaError, Conflict, IntegrityError, NotFound
 from ama.operations.session import Session
 from ama.results import AliasChange
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
+from ama.stores.revisions import Describer
 from ama.transfer import publish
 from ama.transfer.pending import numbered, resume
 from ama.values import Ref

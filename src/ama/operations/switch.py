@@ -17,10 +17,9 @@ from ama.operations.inspect import is_ahead
 from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.session import Session
 from ama.results import FetchResult, SwitchResult
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
-from ama.stores.revisions import class_state, require_live
+from ama.stores.revisions import Describer, class_state, require_live
 from ama.stores.sources import Sources
 from ama.transfer.download import Target, keep_metadata, objects_of
 from ama.transfer.pending import resume

@@ -24,9 +24,9 @@ from ama.operations.session import Session, now
 from ama.results import CommitResult, NoCode, UploadResult
 from ama.storage.protocol import Storage
 from ama.stores.creation import Unmade
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
+from ama.stores.revisions import Describer
 from ama.stores.sources import Sources
 from ama.system.encoding import from_system
 from ama.system.git import Code

@@ -15,10 +15,9 @@ from ama.format.entries import ABSENT, Event, Expected, MoveAlias
 from ama.format.state import ClassState
 from ama.lineage import ancestry
 from ama.results import AliasChange
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
-from ama.stores.revisions import ReadAsset, require_live
+from ama.stores.revisions import Describer, ReadAsset, require_live
 
 MOST_ANCESTORS = 100
 """The most places of an alias to check: each may take a request."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ama.results import AliasChange
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
-from ama.stores.revisions import require_live
+from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job

@@ -12,11 +12,10 @@ from pathlib import Path
 from ama.errors import AlreadyExists, Conflict, Hint, Hints, InvalidInput, NotFound, shown
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.results import DownloadResult
-from ama.stores.description import Describer
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore
 from ama.stores.remote import Remote
-from ama.stores.revisions import require_live
+from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
 from ama.system import disk, fs
 from ama.system.encoding import from_system

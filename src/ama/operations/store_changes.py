@@ -1,0 +1,278 @@
+"""What `ama.Store` changes: aliases, and which assets are deprecated or deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ama.errors import Hint, InvalidInput, NotFound, shown
+from ama.format.names import check_alias, check_class
+from ama.format.objects import check_text
+from ama.operations.session import now
+from ama.results import FetchResult, StatusChange
+from ama.settings import Settings
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import (
+    Describer,
+    Revision,
+    class_state,
+    find_asset,
+    go_back,
+    parse_revision,
+    unknown_alias,
+)
+from ama.transfer.aliases import set_alias
+from ama.transfer.download import Target
+from ama.values import AliasMove
+
+if TYPE_CHECKING:
+    from ama.results import AliasChange
+    from ama.transfer.delete import Decide
+
+
+class StoreChanges:
+    """The methods of `ama.Store` about aliases and the status of assets."""
+
+    remote: Remote
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self.remote.url
+
+    def aliases(self, class_name: str | None = None) -> tuple[AliasMove, ...]:
+        """Return where the aliases of a class (or of all) point to, and who moved them there.
+
+        Raises:
+            NotFound: There is no such class.
+
+        Example:
+            >>> import ama
+            >>> [move.alias for move in ama.Store.open("store").aliases("models")]
+            ['best']
+        """
+        view = self._whole_view()
+        names = view.class_names if class_name is None else (class_name,)
+        describer = Describer(view)
+        found = []
+        for name in names:
+            state = class_state(view, name, self.url)
+            found += [
+                describer.moves(name, alias)[0]
+                for alias in sorted(state.aliases)
+                if state.target(alias) is not None
+            ]
+        return tuple(found)
+
+    def alias_history(self, class_name: str, alias: str) -> tuple[AliasMove, ...]:
+        """Return every move of an alias, newest first.
+
+        Raises:
+            NotFound: The class never had it.
+
+        Example:
+            >>> import ama
+            >>> [move.number for move in ama.Store.open("store").alias_history("models", "best")]
+            [1]
+        """
+        check_alias(alias)
+        view = self._whole_view()
+        state = class_state(view, class_name, self.url)
+        if alias not in state.aliases:
+            raise unknown_alias(state, alias)
+        return Describer(view).moves(class_name, alias)
+
+    def move_alias(self, class_name: str, alias: str, to: str) -> AliasChange:
+        """Make an alias point to an asset of its class.
+
+        Args:
+            class_name: The class.
+            alias: The alias, which may be new.
+            to: The asset's name, or its number in the class.
+
+        Raises:
+            NotFound: There is no such class or asset, or it was deleted.
+            InvalidInput: It is an asset of another class.
+            Conflict: Somebody else moved the alias at the same time.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").move_alias("models", "production", "models/1").new_number
+            1
+        """
+        check_class(class_name)
+        check_alias(alias)
+        check_text("asset's name", to)
+        name = f"{class_name}/{to}" if to.isdigit() and len(to) < 7 else to
+        view = self._whole_view()
+        class_state(view, class_name, self.url)
+        target = self._target(view, name, class_name)
+        return self._set_alias(view, class_name, alias, target.asset)
+
+    def remove_alias(self, class_name: str, alias: str) -> AliasChange:
+        """Remove an alias; its history stays.
+
+        Raises:
+            NotFound: The class doesn't have it.
+            Conflict: Somebody else moved it at the same time.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").remove_alias("models", "best").new is None
+            True
+        """
+        check_alias(alias)
+        view = self._whole_view()
+        state = class_state(view, class_name, self.url)
+        if state.target(alias) is None:
+            raise unknown_alias(state, alias)
+        return self._set_alias(view, class_name, alias, None)
+
+    def _set_alias(
+        self, view: LogView, class_name: str, alias: str, asset: bytes | None
+    ) -> AliasChange:
+        author = self.settings.author()
+        return set_alias(self.remote, view, class_name, alias, asset, author=author, now=now)
+
+    def deprecate(self, name: str, reason: str = "", *, undo: bool = False) -> StatusChange:
+        """Advise against an asset: it stays what it is, and a download of it says so.
+
+        Args:
+            name: The asset's name, see `resolve`; a class alone is none.
+            reason: Why; needed unless `undo`.
+            undo: Whether it is to be deprecated no more.
+
+        Raises:
+            NotFound: There is no such asset.
+            InvalidInput: No reason is given, or a class is named alone.
+            Conflict: The asset was deleted.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.deprecate("models/1", "wrong labels").asset.status
+            'deprecated'
+            >>> store.deprecate("models/1", undo=True).asset.status
+            'active'
+        """
+        from ama.transfer import delete
+
+        check_text("reason", reason)
+        if not (undo or reason.strip()):
+            raise InvalidInput("no reason is given", hint=Hint("say-why"))
+        target = self._exact_target(name)
+        decide = delete.approving(target) if undo else delete.deprecating(target, reason)
+        return self._change_status(target, decide)
+
+    def delete(
+        self, name: str, *, reason: str = "", force: bool = False, undo: bool = False
+    ) -> StatusChange:
+        """Delete an asset: it is listed and downloaded no more. Its number and record stay.
+
+        No space is freed: the content stays in the store, and whoever has the asset's id can bring
+        it back, until a garbage collection takes it. What comes from it as a next version is whole
+        without it, and doesn't keep it from being deleted.
+
+        Args:
+            name: The asset's name, see `resolve`; a class alone is none.
+            reason: Why.
+            force: Whether it is deleted though an asset that isn't was made from it, or an alias
+                points to it; that alias stays where it is.
+            undo: Whether it is to be deleted no more. It is active then, also if it was deprecated
+                before.
+
+        Raises:
+            NotFound: There is no such asset; or, with `undo`, its content is gone.
+            InvalidInput: A class is named alone; or, with `undo`, the asset is only deprecated.
+            Conflict: An asset that isn't deleted was made from it, or an alias points to it.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.delete("models/1", force=True).asset.status
+            'deleted'
+            >>> store.assets("models")
+            ()
+            >>> store.delete("models/1", undo=True).asset.aliases
+            ('best',)
+        """
+        from ama.transfer import delete
+
+        check_text("reason", reason)
+        target = self._exact_target(name)
+        if undo:
+            return self._change_status(target, delete.undeleting(self.remote, target))
+        decide = delete.deleting(self.remote, target, reason, force=force)
+        return self._change_status(target, decide)
+
+    def _exact_target(self, name: str) -> Target:
+        """Return the asset that a name means; a class alone is refused: which is its newest may
+        change at any time.
+        """
+        if parse_revision(name).is_class:
+            raise InvalidInput(
+                f"{shown(name)} is a class, and not one of its assets",
+                hint=Hint("say-which-of", class_name=name),
+            )
+        return self._target(self._whole_view(), name, None)
+
+    def _change_status(self, target: Target, decide: Decide) -> StatusChange:
+        from ama.transfer.delete import change_status, is_recoverable
+
+        author = self.settings.author()
+        old, view = change_status(self.remote, target, decide, author=author, now=now)
+        asset = self.remote.assets(view, [(target.class_name, target.asset)])[target.asset]
+        found = is_recoverable(self.remote, view, target, old)
+        return StatusChange(Describer(view).info(target.asset, asset), old, recoverable=found)
+
+    def accept(self) -> FetchResult:
+        """Take the store's log as it is now, where it is not the one that this machine saw before.
+
+        That is so once a store was put back from a backup, or made anew. In a worktree,
+        `Repo.fetch(force=True)` does the same, and has what only the worktree has still wait for a
+        push.
+
+        Returns:
+            What this machine saw in the store and is not there any more.
+
+        Raises:
+            IntegrityError: The log is damaged, whatever was seen of it.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").accept().lost_assets
+            ()
+        """
+        from ama.operations.rollback import accept
+
+        accepted = accept(self.remote)
+        return FetchResult(self.url, (), accepted.assets, accepted.aliases)
+
+    def _whole_view(self) -> LogView:
+        view = self.remote.view()
+        view.require_whole()
+        return view
+
+    def _target(self, view: LogView, name: str, class_name: str | None) -> Target:
+        revision = parse_revision(name, class_name)
+        if revision.head:
+            raise NotFound("HEAD is a worktree's, and a store has none", hint="name a class")
+        if class_name is not None and revision == Revision(name) and name != class_name:
+            revision = Revision(class_name, alias=check_alias(name))
+        start = find_asset(view, revision, self.url, class_name)
+        found, asset = go_back(
+            name,
+            start,
+            revision.back,
+            lambda each: self.remote.assets(view, [(start[0], each)])[each],
+        )
+        if class_name not in (None, found):
+            raise InvalidInput(
+                f"{name} is an asset of {found}, not of {class_name}",
+                hint=Hint("list-assets", class_name=class_name),
+            )
+        number = view.class_state(found).number(asset)
+        if number is None:
+            raise NotFound(f"{name} is not published in {self.url}")
+        return Target(found, asset, number)
