@@ -35,8 +35,9 @@ from ama.worktree.snapshot import build_trees
 BATCH = 500
 """So many assets are published by one entry at most."""
 
-_RECORDED = "git."
 _TELLING = {"git.commit", "git.dirty"}
+_RECORDED = {*_TELLING, "git.repository", "git.branch"}
+"""What `git.describe` says by itself; any other name is the user's own."""
 
 Now = Callable[[], int]
 Code = Callable[[], Mapping[str, Scalar]]
@@ -94,7 +95,7 @@ def _same_metadata(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bo
     """
 
     def differs(key: str) -> bool:
-        if not key.startswith(_RECORDED):
+        if key not in _RECORDED:
             return key not in one or key not in other or not is_same(one[key], other[key])
         return key in _TELLING and key in one and key in other and not is_same(one[key], other[key])
 
