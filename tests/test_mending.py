@@ -655,3 +655,16 @@ def test_content_is_repaired_though_an_entry_is_lost_for_good(world: World, run:
     assert told.code == 6
     assert "log entry 30 is missing, and nothing that is known here fits" in told.stderr
     run.ok("cat", "models/1:model.bin", env=env)
+
+
+@pytest.mark.parametrize("name", [FORMAT, entry_name(3)])
+def test_what_is_no_file_is_in_the_place(world: World, name: str) -> None:
+    path = world.long / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match="no file is in the place of") as caught:
+        repair(world, world.long)
+    assert "move it away" in str(caught.value.hint)
+    path.rmdir()
+    assert repair(world, world.long) == (PutBack(name, "missing", "cache"),)
+    assert is_well(world, world.long)

@@ -453,10 +453,16 @@ def _put_back(storage: Storage, found: _Found) -> PutBack | None:
     if now is None:
         try:
             storage.create(found.name, found.data)
-        except (AlreadyExists, StorageError):
-            if storage.read([Range(found.name)]) != [found.data]:
-                raise
-            return None
+        except (AlreadyExists, StorageError) as error:
+            (now,) = storage.read([Range(found.name)])
+            if now == found.data:
+                return None
+            if now is None and isinstance(error, AlreadyExists):
+                raise StorageError(
+                    f"something that is no file is in the place of {found.name} of {storage.url}",
+                    hint="move it away, and run the same command again",
+                ) from error
+            raise
         return PutBack(found.name, "missing", found.source)
     if found.is_sound(now):
         raise Conflict(
