@@ -17,7 +17,7 @@ import servers
 from ama import Store, canonical, repair_log
 from ama.cache import Cache
 from ama.entries import decode_entry, encode_entry, entry_hash, entry_name
-from ama.errors import AmaError, Conflict, IntegrityError, StorageError
+from ama.errors import AmaError, Conflict, IntegrityError, NotFound, StorageError
 from ama.hashing import seal
 from ama.logfiles import HINT, decode_hint, encode_hint
 from ama.logmemory import END, VIEW, decode_view
@@ -271,14 +271,17 @@ def test_a_missing_end_is_not_put_back(world: World, run: Ama, hint: str) -> Non
     rewind(world.store, 5)
     if hint == "missing":
         (world.store / HINT).unlink()
+    assert "log entry 7 of" in refused(world, world.store).message
     before = everything(world.store)
-    assert repair(world, world.store) == ()
-    assert everything(world.store) == before
-    told = run("push", "--repair", cwd=world.work, env=environment(world))
-    assert told.code == 6
-    assert "log entry 7 of" in told.stderr
-    assert "ama fetch --force" in told.stderr
-    assert everything(world.store) == before
+    (world.now / "new").mkdir()
+    run.ok("init", "new", cwd=world.now / "new")
+    for place in (world.work, world.now / "new", world.now):
+        told = run("push", "--repair", cwd=place, env=environment(world))
+        assert told.code == 6
+        assert "log entry 7 of" in told.stderr
+        assert "ama fetch --force" in told.stderr
+        assert "is whole" not in told.stdout
+        assert everything(world.store) == before
     run.ok("fetch", "--force", cwd=world.work, env=environment(world))
     run.ok("push", "--repair", cwd=world.work, env=environment(world))
     assert decode_hint((world.store / HINT).read_bytes())[0] >= 5
@@ -290,7 +293,8 @@ def test_what_is_before_a_missing_end_is_put_back(world: World) -> None:
     for number in (3, 6, 7):
         (world.store / entry_name(number)).unlink()
     rewind(world.store, 5)
-    assert repair(world, world.store) == (PutBack(entry_name(3), "missing", "cache"),)
+    with pytest.raises(IntegrityError, match="log entry 7 of"):
+        repair(world, world.store)
     assert sorted(name for name in before if name not in everything(world.store)) == [
         entry_name(6),
         entry_name(7),
@@ -668,3 +672,32 @@ def test_what_is_no_file_is_in_the_place(world: World, name: str) -> None:
     path.rmdir()
     assert repair(world, world.long) == (PutBack(name, "missing", "cache"),)
     assert is_well(world, world.long)
+
+
+@pytest.mark.parametrize("left", ["no log", "no format", "nothing", "no directory"])
+def test_what_is_gone_is_not_whole(world: World, run: Ama, left: str) -> None:
+    """Of a log that says nothing at all, nothing is missing; but it is not what was seen."""
+    if left == "no log":
+        shutil.rmtree(world.store / "log")
+    elif left == "no format":
+        shutil.rmtree(world.store / "log")
+        (world.store / FORMAT).unlink()
+    else:
+        shutil.rmtree(world.store)
+        if left == "nothing":
+            world.store.mkdir()
+    with pytest.raises((IntegrityError, StorageError)):
+        repair(world, world.store)
+    (world.now / "new").mkdir()
+    run.ok("init", "new", cwd=world.now / "new")
+    for place in (world.now, world.now / "new"):
+        told = run("push", "--repair", cwd=place, env=environment(world))
+        assert told.code in (6, 8)
+        assert "is whole" not in told.stdout
+        assert told.stderr.startswith("error: ")
+
+
+def test_where_there_never_was_a_store_nothing_is_whole(world: World, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(NotFound):
+            repair(world, place)

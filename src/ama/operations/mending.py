@@ -9,6 +9,7 @@ from ama.encoding import from_system
 from ama.given import path_text
 from ama.operations.session import Session
 from ama.progress import NO_PROGRESS, Progress
+from ama.remote import Remote
 from ama.results import PutBack
 from ama.settings import Settings
 from ama.storage.opening import open_storage
@@ -36,10 +37,12 @@ def repair_log(
         What was put back.
 
     Raises:
-        IntegrityError: something can't be put back; all else was. Or the log's history is another
-            than this machine saw: nothing was.
+        IntegrityError: something can't be put back, or what this machine saw after the log's end
+            is gone; all else was. Or the log's history is another than this machine saw: nothing
+            was.
+        NotFound: there is no store.
         FormatError: the store needs a newer version of ama.
-        StorageError: it can't be reached, or not be written to.
+        StorageError: it can't be reached, or not be written to, or it is gone.
 
     Example:
         >>> import ama
@@ -55,6 +58,8 @@ def repair_log(
     storage = url()
     mended = mend(storage, settings.cache_dir, others, progress)
     refuse_lost(mended, storage.url)
+    # Where nothing was put back, there may be nothing: that is for who reads it to tell.
+    Remote.open(storage, settings.cache_dir).view().require_whole()
     return mended.done
 
 

@@ -231,6 +231,7 @@ def push(
     mended = mend_log(session, url, head.origin)
     try:
         if head.asset is None:
+            session.open(url).view().require_whole()
             result = UploadResult(None, (), (), url, 0, 0, False, False)
         else:
             result = _push(session, remote, new_store=new_store, repair=repair)
