@@ -95,3 +95,12 @@ def test_an_inner_worktree_never_had_what_the_outer_has(tmp_path: Path, run: Ama
     assert "was here before" not in said.output
     assert "outer/1" not in said.output
     assert "outer/1" in run.ok("init", "other", cwd=outer.root).output
+
+
+def test_no_worktree_is_made_of_amas_own_directory(tmp_path: Path) -> None:
+    outer = ama.Repo.init(tmp_path / "outer", "outer")
+    for place in (outer.root / ".ama", outer.root / ".ama" / "objects"):
+        for here in (False, True):
+            with pytest.raises(InvalidInput, match="ama's own directory"):
+                ama.Repo.init(place, "inner", here=here)
+        assert not (place / ".ama").exists()
