@@ -46,7 +46,8 @@ def repair_log(
 
     Example:
         >>> import ama
-        >>> ama.repair_log("./store")
+        >>> store = ama.Store.open("store")
+        >>> ama.repair_log(store.url)
         ()
     """
     settings = settings or Settings.load(None)
