@@ -69,3 +69,39 @@ def test_what_changes_another_root_says_so(tmp_path: Path, run: Ama) -> None:
     assert "ama init --here" in run("init", "inner", cwd=outer.root / "own").output
     run.ok("init", "--here", "inner", cwd=outer.root / "own")
     assert ama.Repo.open(outer.root / "own").class_name == "inner"
+
+
+def test_no_file_of_an_inner_worktree_is_taken_by_its_name(tmp_path: Path) -> None:
+    """Else the outer's asset could not be brought to where the inner one is."""
+    outer = ama.Repo.init(tmp_path / "outer", "outer")
+    write(outer.root / "a.txt", "a")
+    inner = ama.Repo.init(outer.root / "run", "inner", here=True)
+    write(inner.root / "b.txt", "b")
+    write(inner.root / "deep" / "c.txt", "c")
+    for path in ("run", "run/b.txt", "run/deep", "run/deep/c.txt"):
+        for force in (False, True):
+            with pytest.raises(InvalidInput, match="run is another ama worktree"):
+                outer.add(["a.txt", path], force=force)
+    assert outer.status().staged == ()
+    assert len(inner.add(".").changes) == 2
+
+
+def test_an_inner_worktree_never_had_what_the_outer_has(tmp_path: Path, run: Ama) -> None:
+    outer = ama.Repo.init(tmp_path / "outer", "outer")
+    write(outer.root / "a.txt", "a")
+    outer.add(".")
+    outer.upload()
+    (outer.root / "run").mkdir()
+    said = run.ok("init", "--here", "inner", cwd=outer.root / "run")
+    assert "was here before" not in said.output
+    assert "outer/1" not in said.output
+    assert "outer/1" in run.ok("init", "other", cwd=outer.root).output
+
+
+def test_no_worktree_is_made_of_amas_own_directory(tmp_path: Path) -> None:
+    outer = ama.Repo.init(tmp_path / "outer", "outer")
+    for place in (outer.root / ".ama", outer.root / ".ama" / "objects"):
+        for here in (False, True):
+            with pytest.raises(InvalidInput, match="ama's own directory"):
+                ama.Repo.init(place, "inner", here=here)
+        assert not (place / ".ama").exists()

@@ -327,6 +327,29 @@ def test_names_that_are_no_utf8_are_never_taken_for_others(
 
 
 @pytest.mark.parametrize("locale", ["utf-8", *LOCALES])
+def test_a_name_that_could_be_another_one_twice_encoded_is_itself(
+    locales: Mapping[str, Mapping[str, str]], tmp_path: Path, locale: str
+) -> None:
+    """What a command was given is turned into text once."""
+    mission = begin(tmp_path, locales[locale])
+    twice = "Ã©.txt"  # the UTF-8 of é.txt, read as Latin-9
+    for name in ("é.txt", twice):
+        (mission.base / WORK / os.fsdecode(name.encode())).write_text(name, "utf-8")
+    for words in (["init", "modelle"], ["add", "."], ["upload", "--remote", f"../{STORE}"]):
+        assert mission(*words).code == 0
+    for name, other in (("é.txt", twice), (twice, "é.txt")):
+        assert mission("cat", f"HEAD:{name}").stdout == name
+        for place in ("HEAD", "modelle/1"):
+            found = mission("find", f"{place}:{name}").stdout
+            assert name in found
+            assert other not in found
+    assert mission("rm", twice).code == 0
+    names = {name.removeprefix(f"{WORK}/".encode()) for name in names_in(mission.base)}
+    assert "é.txt".encode() in names
+    assert twice.encode() not in names
+
+
+@pytest.mark.parametrize("locale", ["utf-8", *LOCALES])
 def test_the_shell_completes_names(
     locales: Mapping[str, Mapping[str, str]], tmp_path: Path, locale: str
 ) -> None:

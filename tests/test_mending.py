@@ -15,7 +15,7 @@ import pytest
 import ama.system.fs
 import servers
 from ama import Store, repair_log
-from ama.errors import AmaError, Conflict, IntegrityError, StorageError
+from ama.errors import AmaError, Conflict, IntegrityError, NotFound, StorageError
 from ama.format import canonical
 from ama.format.entries import decode_entry, encode_entry, entry_hash, entry_name
 from ama.format.hashing import seal
@@ -276,14 +276,17 @@ def test_a_missing_end_is_not_put_back(world: World, run: Ama, hint: str) -> Non
     rewind(world.store, 5)
     if hint == "missing":
         (world.store / HINT).unlink()
+    assert "log entry 7 of" in refused(world, world.store).message
     before = everything(world.store)
-    assert repair(world, world.store) == ()
-    assert everything(world.store) == before
-    told = run("push", "--repair", cwd=world.work, env=environment(world))
-    assert told.code == 6
-    assert "log entry 7 of" in told.stderr
-    assert "ama fetch --force" in told.stderr
-    assert everything(world.store) == before
+    (world.now / "new").mkdir()
+    run.ok("init", "new", cwd=world.now / "new")
+    for place in (world.work, world.now / "new", world.now):
+        told = run("push", "--repair", cwd=place, env=environment(world))
+        assert told.code == 6
+        assert "log entry 7 of" in told.stderr
+        assert "ama fetch --force" in told.stderr
+        assert "is whole" not in told.stdout
+        assert everything(world.store) == before
     run.ok("fetch", "--force", cwd=world.work, env=environment(world))
     run.ok("push", "--repair", cwd=world.work, env=environment(world))
     assert decode_hint((world.store / HINT).read_bytes())[0] >= 5
@@ -295,7 +298,8 @@ def test_what_is_before_a_missing_end_is_put_back(world: World) -> None:
     for number in (3, 6, 7):
         (world.store / entry_name(number)).unlink()
     rewind(world.store, 5)
-    assert repair(world, world.store) == (PutBack(entry_name(3), "missing", "cache"),)
+    with pytest.raises(IntegrityError, match="log entry 7 of"):
+        repair(world, world.store)
     assert sorted(name for name in before if name not in everything(world.store)) == [
         entry_name(6),
         entry_name(7),
@@ -660,3 +664,45 @@ def test_content_is_repaired_though_an_entry_is_lost_for_good(world: World, run:
     assert told.code == 6
     assert "log entry 30 is missing, and nothing that is known here fits" in told.stderr
     run.ok("cat", "models/1:model.bin", env=env)
+
+
+@pytest.mark.parametrize("name", [FORMAT, entry_name(3)])
+def test_what_is_no_file_is_in_the_place(world: World, name: str) -> None:
+    path = world.long / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match="no file is in the place of") as caught:
+        repair(world, world.long)
+    assert "move it away" in (words_of(caught.value.hints) or "")
+    path.rmdir()
+    assert repair(world, world.long) == (PutBack(name, "missing", "cache"),)
+    assert is_well(world, world.long)
+
+
+@pytest.mark.parametrize("left", ["no log", "no format", "nothing", "no directory"])
+def test_what_is_gone_is_not_whole(world: World, run: Ama, left: str) -> None:
+    """Of a log that says nothing at all, nothing is missing; but it is not what was seen."""
+    if left == "no log":
+        shutil.rmtree(world.store / "log")
+    elif left == "no format":
+        shutil.rmtree(world.store / "log")
+        (world.store / FORMAT).unlink()
+    else:
+        shutil.rmtree(world.store)
+        if left == "nothing":
+            world.store.mkdir()
+    with pytest.raises((IntegrityError, StorageError)):
+        repair(world, world.store)
+    (world.now / "new").mkdir()
+    run.ok("init", "new", cwd=world.now / "new")
+    for place in (world.now, world.now / "new"):
+        told = run("push", "--repair", cwd=place, env=environment(world))
+        assert told.code in (6, 8)
+        assert "is whole" not in told.stdout
+        assert told.stderr.startswith("error: ")
+
+
+def test_where_there_never_was_a_store_nothing_is_whole(world: World, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(NotFound):
+            repair(world, place)

@@ -108,3 +108,13 @@ def test_eight_at_the_same_time_publish_one(tmp_path: Path) -> None:
     assets = ama.Store.open(store).assets("models")
     assert [asset.number for asset in assets] == [2, 1]
     assert assets[0].aliases == ("best",)
+
+
+def test_what_a_user_says_under_a_name_like_gits_counts(tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    make(tmp_path / "a", metadata={"git.tag": "v1"}).upload(remote=store, once=True)
+    again = make(tmp_path / "b", metadata={"git.tag": "v1"}).upload(remote=store, once=True)
+    assert again.again
+    for at, metadata in enumerate(({"git.tag": "v2"}, {}, {"git.tag": "v1", "git.worktree": "x"})):
+        other = make(tmp_path / f"c{at}", metadata=metadata).upload(remote=store, once=True)
+        assert len(other.published) == 1

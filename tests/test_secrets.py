@@ -64,6 +64,25 @@ def test_litter_comes_back_by_a_rule_or_by_force_and_stays_once_tracked(repo: am
     assert added(repo, ".") == ["notes.md~"]
 
 
+def test_what_is_named_and_ignored_is_never_passed_over_silently(repo: ama.Repo) -> None:
+    write(repo, ".amaignore", "data/\n")
+    for path in ("data/x.csv", "data/deep/y.csv", "__pycache__/a.txt", "model.h5"):
+        write(repo, path)
+    for path in ("data", "data/deep", "data/x.csv"):
+        with pytest.raises(InvalidInput, match=f"{path} is ignored by .amaignore"):
+            repo.add(["model.h5", path])
+    assert repo.status().staged == ()
+    # No rule of .amaignore names this one, so none can be changed.
+    with pytest.raises(InvalidInput, match="nobody's result") as error:
+        repo.add("__pycache__/a.txt")
+    assert "the line !__pycache__/ in" in str(error.value.hint)
+    assert added(repo, "__pycache__", "model.h5") == ["model.h5"]
+    assert added(repo, "data/x.csv", force=True) == ["data/x.csv"]
+    assert added(repo, "data") == []
+    write(repo, "data/x.csv", "changed")
+    assert added(repo, "data") == ["data/x.csv"]
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [

@@ -450,7 +450,8 @@ class Store(StoreChanges):
         found = named_content(file)
         if found is not None:
             return bytes.fromhex(found) if len(found) == 64 else self._questions.content_id(found)
-        text = given(file)
+        # No file of this machine: of an asset's a str is the path as ama has it.
+        text = file if isinstance(file, str) else from_system(file)
         asset, colon, path = text.partition(":")
         if not colon:
             raise NotFound(

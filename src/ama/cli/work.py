@@ -110,8 +110,9 @@ def _head_here() -> AssetInfo | None:
 
     try:
         repo = find_repo()
-        return None if repo is None else repo.head
-    except AmaError:
+        # An asset of the worktree around this directory was never in this one.
+        return repo.head if repo is not None and repo.root.samefile(Path.cwd()) else None
+    except (AmaError, OSError):
         return None
 
 

@@ -229,6 +229,7 @@ def push(
     mended = _mend_log(session, url, head)
     try:
         if head.asset is None:
+            session.stores.open(url).view().require_whole()
             result = UploadResult(None, (), (), url, 0, 0, False, False)
         else:
             result = _push(session, remote, new_store=new_store, repair=repair)

@@ -89,14 +89,17 @@ def repair_log(
         What was put back.
 
     Raises:
-        IntegrityError: Something can't be put back; all else was. Or the log's history is another
-            than this machine saw: nothing was.
+        IntegrityError: Something can't be put back, or what this machine saw after the log's end
+            is gone; all else was. Or the log's history is another than this machine saw: nothing
+            was.
+        NotFound: There is no store.
         FormatError: The store needs a newer version of ama.
-        StorageError: It can't be reached, or not be written to.
+        StorageError: It can't be reached or written to, or it is gone.
 
     Example:
         >>> import ama
-        >>> ama.repair_log("./store")
+        >>> store = ama.Store.open("store")
+        >>> ama.repair_log(store.url)
         ()
     """
     settings = settings or Settings.load(None)
@@ -108,6 +111,8 @@ def repair_log(
     storage = url()
     mended = mend(storage, settings.cache_dir, others, progress)
     refuse_lost(mended, storage.url)
+    # Where nothing was put back, there may be nothing: a reader finds that out.
+    Remote.open(storage, settings.cache_dir).view().require_whole()
     return mended.done
 
 
@@ -503,10 +508,16 @@ def _put_back(storage: Storage, found: _Found) -> PutBack | None:
     if now is None:
         try:
             storage.create(found.name, found.data)
-        except (AlreadyExists, StorageError):
-            if storage.read([Range(found.name)]) != [found.data]:
-                raise
-            return None
+        except (AlreadyExists, StorageError) as error:
+            (now,) = storage.read([Range(found.name)])
+            if now == found.data:
+                return None
+            if now is None and isinstance(error, AlreadyExists):
+                raise StorageError(
+                    f"something that is no file is in the place of {found.name} of {storage.url}",
+                    hint="move it away, and run the same command again",
+                ) from error
+            raise
         return PutBack(found.name, "missing", found.source)
     if found.is_sound(now):
         raise Conflict(

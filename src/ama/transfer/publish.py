@@ -36,8 +36,9 @@ from ama.worktree.trees import build_trees
 BATCH = 500
 """The most assets that one entry publishes."""
 
-_RECORDED = "git."
 _TELLING = {"git.commit", "git.dirty"}
+_RECORDED = {*_TELLING, "git.repository", "git.branch"}
+"""What `git.describe` says by itself; any other name is the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _same_metadata(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bo
     """
 
     def differs(key: str) -> bool:
-        if not key.startswith(_RECORDED):
+        if key not in _RECORDED:
             return key not in one or key not in other or not is_same(one[key], other[key])
         return key in _TELLING and key in one and key in other and not is_same(one[key], other[key])
 

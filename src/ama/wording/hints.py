@@ -103,7 +103,7 @@ WORDS: Mapping[str, str] = {
     "make-one": "make one: <ama add> PATH, then <ama commit> or <ama upload>",
     "move-control-elsewhere": "move its .ama elsewhere",
     "name-code": "name the directory of the code: --code DIR, or AMA_CODE",
-    "never-ignore": "always: the line !{name} in .amaignore",
+    "never-ignore": "always: the line {line} in .amaignore",
     "overwrite-anyway": "overwrite it all the same: --force",
     "put-back-or-rm": "put back what was added, or take it out: <ama rm {paths}>",
     "rename-one-or-allow": "rename one, or allow such names:"

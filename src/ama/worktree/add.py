@@ -67,30 +67,30 @@ def select(
 
     Raises:
         NotFound: A path names nothing here and nothing staged.
-        InvalidInput: A path is outside the worktree, ignored, or another worktree; or a directory
-            with staged files has become another worktree.
+        InvalidInput: A path is outside the worktree, ignored, or in another worktree; or a
+            directory with staged files has become another worktree.
     """
     found: dict[str, Found] = {}
     gone: dict[str, None] = {}
+    own = {""}
     for given in paths:
         path = tree.relative(given)
         _require_not_git(path.split("/"))
         full = tree.root / to_system(path)
         if disk.is_directory(full) and not os.path.islink(full):
-            if path and os.path.exists(full / CONTROL):
-                raise InvalidInput(
-                    f"{shown(path)} is another ama worktree",
-                    hint=Hint("link-instead"),
-                )
+            _require_own(tree, path, own)
             below = scan(tree.root, tree.ignore, path, tracked=index.entries)
             here = {item.path: item for item in below}
             found.update(here)
             prefix = f"{path}/" if path else ""
             staged = [known for known in index.entries if known.startswith(prefix)]
+            if not (here or staged) and _is_ruled_out(tree, path):
+                raise _ignored(tree, path, is_dir=True)
             gone.update(dict.fromkeys(known for known in staged if known not in here))
             continue
         item = look(tree.root, path)
         if item is not None:
+            _require_own(tree, path.rpartition("/")[0], own)
             if not force and path not in index.entries and tree.ignore.ignores(path, False):
                 raise _ignored(tree, path)
             found[path] = item
@@ -106,17 +106,59 @@ def select(
     return Selection(tuple(found.values()), leaving)
 
 
-def _ignored(tree: Worktree, path: str) -> InvalidInput:
-    name = path.rpartition("/")[2]
+def _require_own(tree: Worktree, directory: str, own: set[str]) -> None:
+    """Check that a directory is neither another worktree nor in one.
+
+    Args:
+        tree: the worktree.
+        directory: the path, relative to the root.
+        own: what is known to be no other's; it is added to.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    passed = []
+    while directory not in own:
+        if os.path.exists(tree.root / to_system(directory) / CONTROL):
+            raise InvalidInput(
+                f"{shown(directory)} is another ama worktree",
+                hint=Hint("link-instead"),
+            )
+        passed.append(directory)
+        directory = directory.rpartition("/")[0]
+    own.update(passed)
+
+
+def _is_ruled_out(tree: Worktree, path: str) -> bool:
+    """Whether a directory that is named is ignored, by what somebody has written down."""
+    return tree.ignore.ignores(path, True) and _litter(path, is_dir=True) is None
+
+
+def _litter(path: str, *, is_dir: bool) -> str | None:
+    """Return the line of an ignore file by which a path that is nobody's result comes back.
+
+    None if neither it nor a directory above it is such.
+    """
+    *above, name = path.split("/")
+    for part, is_directory in (*((each, True) for each in above), (name, is_dir)):
+        match = never_meant(part)
+        if match is not None and is_directory == (match["directory"] is not None):
+            return f"!{part}/" if is_directory else f"!{part}"
+    return None
+
+
+def _ignored(tree: Worktree, path: str, *, is_dir: bool = False) -> InvalidInput:
     force = Hint("add-anyway", paths=tree.typed([path]))
-    if never_meant(name):
+    litter = _litter(path, is_dir=is_dir)
+    if litter is not None:
         return InvalidInput(
             f"{shown(path)} is of a kind that is nobody's result, and ignored",
-            hint=(force, Hint("never-ignore", name=name)),
+            hint=(force, Hint("never-ignore", line=litter)),
         )
+    either = () if is_dir else (force,)
     return InvalidInput(
         f"{shown(path)} is ignored by {IGNORE_FILE}",
-        hint=(Hint("change-ignore-file"), force),
+        hint=(Hint("change-ignore-file"), *either),
     )
 
 

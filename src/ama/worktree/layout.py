@@ -99,7 +99,7 @@ class Worktree:
             here: Whether it may lie inside another worktree, which passes it over from then on.
 
         Raises:
-            InvalidInput: It lies inside another worktree, and not `here`.
+            InvalidInput: It lies inside another worktree, and not `here`; or in its `.ama`.
             Conflict: The other worktree has staged files in it.
         """
         root = Path(os.path.abspath(root))
@@ -107,6 +107,11 @@ class Worktree:
             for parent in root.parents:
                 if not disk.is_directory(parent / CONTROL):
                     continue
+                if root.relative_to(parent).parts[0] == CONTROL:
+                    raise InvalidInput(
+                        f"{shown(root)} is ama's own directory",
+                        hint="go out of it first, to where the files of the asset are",
+                    )
                 if not here:
                     raise InvalidInput(
                         f"{shown(root)} is inside another ama worktree, {shown(parent)}",
