@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,12 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
     forged = Forge(tmp_path / "store")
     monkeypatch.setenv("AMA_REMOTE", str(forged.directory))
     return forged
+
+
+@pytest.fixture
+def common_path() -> Iterator[Path]:
+    """A directory that every user may enter: pytest closes those above its own to all others."""
+    place = Path(tempfile.mkdtemp(prefix="ama-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
