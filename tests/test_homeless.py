@@ -128,6 +128,11 @@ MISSION: dict[tuple[str, ...], int] = {
     ("config", "list", "--json"): 0,
 }
 
+# Pages need this package's templates, which a user can't read in a checkout below a closed home.
+CODE = Path(ama.dashboard.export.__file__)
+if not all(above.stat().st_mode & 0o001 for above in CODE.parents):
+    del MISSION["dashboard", "--export", "../made/site"]
+
 HOMES = {
     "none": {},
     "empty": {"HOME": ""},

@@ -188,7 +188,7 @@ def _parse(header: bytes) -> dict[str, Any]:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _broken("its header has a name twice")
+        raise _broken("its header repeats a name")
     return found
 
 
@@ -218,7 +218,7 @@ def _place(name: str, said: Any) -> _Place:
         or len(offsets) != 2
         or offsets[0] > offsets[1]
     ):
-        raise _broken(f"what it says of {shown(name)} is no type, shape and place")
+        raise _broken(f"what it says of {shown(name)} is not a type, a shape and a place")
     known, bits = _TYPES.get(dtype, (dtype.lower(), None))
     begin, end = offsets
     if bits is not None and (prod(shape) * bits + 7) // 8 != end - begin:

@@ -206,7 +206,7 @@ def _entry(
     version: Any, number: Any, nonce: Any, previous: Any, author: Any, at: Any, events: Any
 ) -> Entry:
     if (type(version), version) != (int, VERSION):
-        raise ValueError("no version that ever was")
+        raise ValueError("an impossible version")
     if type(number) is not int or not 1 <= number <= MAX_NUMBER:
         raise ValueError("its number is impossible")
     if type(at) is not int or not 0 <= at <= MAX_TIME:
@@ -262,7 +262,7 @@ def _decode_event(name: Any, critical: Any, body: Any) -> Event:
         return Unknown(name, critical, body)
     event, keys = decode(body)
     if set(body) != keys or not critical:
-        raise ValueError(f"a {name} event with other fields than it has")
+        raise ValueError(f"a {name} event with wrong fields")
     return event
 
 
@@ -295,7 +295,7 @@ def _move_alias(body: dict[str, Any]) -> tuple[Event, set[str]]:
 def _set_status(body: dict[str, Any]) -> tuple[Event, set[str]]:
     check_class(body["class"])
     if body["status"] not in STATUSES or type(body["reason"]) is not str:
-        raise ValueError("a status that there is not")
+        raise ValueError("an unknown status")
     event = SetStatus(_id(body["asset"]), body["class"], body["status"], body["reason"])
     return event, {"asset", "class", "status", "reason"}
 
@@ -304,7 +304,7 @@ def _gc(body: dict[str, Any]) -> tuple[Event, set[str]]:
     replaced = tuple((_ids(old), _ids(new)) for old, new in body["replaced"])
     gone = {*body["indexes"], *(index for old, _ in replaced for index in old)}
     if not gone.isdisjoint(index for _, new in replaced for index in new):
-        raise ValueError("a gc event that condemns an index which it adds")
+        raise ValueError("a gc event that condemns an index that it adds")
     return Gc(replaced, _ids(body["packs"]), _ids(body["indexes"])), {
         "replaced",
         "packs",

@@ -138,7 +138,7 @@ def encode_tree(entries: list[TreeEntry]) -> bytes:
             raise InvalidInput(f"symlink {entry.name!r} has a target of {entry.size} bytes")
     for before, after in pairwise(ordered):
         if before.name == after.name:
-            raise InvalidInput(f"{after.name!r} is twice in one directory")
+            raise InvalidInput(f"{after.name!r} appears twice in one directory")
     rows = [(entry.name, int(entry.kind), entry.id, entry.size) for entry in ordered]
     data = canonical.encode((VERSION, rows))
     if len(data) > MAX_TREE:
@@ -251,7 +251,7 @@ def _asset(fields: tuple[Any, ...]) -> Asset:
     links = tuple(_ref(*row) for row in refs)
     parent_ids = tuple(_id(parent) for parent in parents)
     if len(set(parent_ids)) < len(parent_ids) or len(set(links)) < len(links):
-        raise ValueError("a parent or ref is there twice")
+        raise ValueError("a parent or ref appears twice")
     if type(created_at) is not int or not 0 <= created_at <= MAX_SIZE:
         raise ValueError("created_at is not a time")
     for key, value in metadata.items():
@@ -381,7 +381,7 @@ def _fields(data: bytes, count: int, limit: int, what: str) -> tuple[Any, ...]:
             f"{what} has version {value[0]}, which this version of ama does not know",
             hint=UPGRADE,
         )
-    _check(type(value[0]) is int and value[0] == VERSION, what, "no version that ever was")
+    _check(type(value[0]) is int and value[0] == VERSION, what, "an impossible version")
     _check(len(value) == count + 1, what, f"{len(value) - 1} fields, not {count}")
     fields: tuple[Any, ...] = value[1:]
     return fields
@@ -395,7 +395,7 @@ def _id(value: Any) -> bytes:
 
 def _text(value: Any) -> str:
     if type(value) is not str or len(value.encode()) > MAX_TEXT:
-        raise ValueError("a text is no text, or longer than 64 KiB")
+        raise ValueError("a text is of another type, or longer than 64 KiB")
     return value
 
 

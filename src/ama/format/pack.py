@@ -228,7 +228,7 @@ def read_trailer(data: Buffer, what: str) -> tuple[Record, ...]:
         raise FormatError(f"{what} holds a kind of object that is not known: {error}") from error
     ends = [HEADER_SIZE, *(record.end for record in records)]
     if [*(record.offset for record in records), offset] != ends or _rows(records) != rows:
-        raise IntegrityError(f"{what} is damaged: its trailer names other records than it holds")
+        raise IntegrityError(f"{what} is damaged: its trailer does not match its records")
     return records
 
 

@@ -110,7 +110,7 @@ class PackIndex:
         self._rows = self._pack_table + packs * _PACK.size
         self._count: int = rows
         end = self._rows + rows * _ROW.size
-        self._require(end + ID_SIZE == size, "its length does not fit what it says it holds")
+        self._require(end + ID_SIZE == size, "its length does not match its counts")
         self._require(blob_id(self._data[:end]) == self._data[end:], "its checksum does not match")
         self._fanout = _FANOUT.unpack(self._data[_HEADER.size : self._pack_table])
         self._require(self._fanout[255] == rows, "its fan-out table does not fit")

@@ -352,11 +352,11 @@ def _id(value: Any) -> bytes:
 
 def _number(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError("a number is not one")
+        raise ValueError("an impossible number")
     return value
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise ValueError("a text is not one")
+        raise ValueError("a text is of another type")
     return value

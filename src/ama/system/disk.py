@@ -177,7 +177,7 @@ def require_file(fd: int, path: str) -> None:
 
 def _no_file(path: str, what: str) -> StorageError:
     return StorageError(
-        f"{shown(path)} is {what}, and a file is to be there",
+        f"{shown(path)} is {what}, where a file should be",
         hint="move it away, and run the same command again",
         errno=errno.EINVAL,
     )
