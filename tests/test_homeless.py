@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-import ama.dashboard.export  # noqa: F401 - a fork of another user can't read it
+import ama.dashboard.export
 from ama import Store
 from ama.cli.commands import COMMANDS, build
 from ama.cli.main import run as run_command
