@@ -12,7 +12,7 @@ import pytest
 
 import ama.system.fs
 from ama import Repo, Store
-from ama.errors import IntegrityError
+from ama.errors import IntegrityError, NotFound
 from ama.format.entries import Event, Gc, Publish, decode_entry
 from ama.settings import Settings
 from ama.stores.object_reader import pack_name
@@ -221,6 +221,14 @@ def test_what_is_sound_in_a_damaged_pack_is_kept(people: People) -> None:
     assert people.again("public").push(repair=True).repaired == 4
     assert people.files("secret/1") == {"shared": FILES["sub/some"], **private}
     assert people.store().fsck().ok
+
+
+def test_a_repair_makes_no_store(people: People, tmp_path: Path) -> None:
+    repo = people.worktree("models", {"model.txt": b"weights"})
+    repo.commit()
+    with pytest.raises(NotFound, match="there is no ama store"):
+        repo.push(remote=str(tmp_path / "slip"), repair=True)
+    assert not (tmp_path / "slip").exists()
 
 
 def test_what_can_not_be_repaired_is_named(people: People, run: Ama) -> None:

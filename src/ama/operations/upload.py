@@ -228,8 +228,10 @@ def push(
     # Before all else, for without its log nothing of it can be read.
     mended = _mend_log(session, url, head)
     try:
+        # A repair makes no store: a URL with a slip in it would get one.
+        store = session.stores.open(url)
         if head.asset is None:
-            session.stores.open(url).view().require_whole()
+            store.view().require_whole()
             result = UploadResult(None, (), (), url, 0, 0, False, False)
         else:
             result = _push(session, remote, new_store=new_store, repair=repair)
