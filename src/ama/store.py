@@ -89,8 +89,7 @@ class Store(StoreChanges):
 
         Raises:
             NotFound: There is no store.
-            InvalidInput: No store can be created there: the directory is not empty, or lies in a
-                worktree.
+            InvalidInput: No store fits there: the directory is not empty, or is in a worktree.
             StorageError: The store can't be reached, or this machine has seen it and it is gone.
             FormatError: The store has a newer format.
             IntegrityError: The store is damaged.
@@ -590,8 +589,7 @@ class Store(StoreChanges):
     ) -> DownloadResult:
         """Write an asset into a directory, whole and verified.
 
-        If the directory already has this asset, add the missing files and keep the others, even
-        changed ones.
+        Complete a directory that already has this asset; its files stay, even changed ones.
 
         Args:
             name: See `resolve`.
