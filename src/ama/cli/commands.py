@@ -1,7 +1,7 @@
-"""The commands there are, in the order that `ama --help` shows, and how one is built.
+"""The table of commands, in the order of `ama --help`, and how to build one.
 
-Only the command that is asked for is imported and built: the rest is a table of names and one-line
-summaries. A test holds that each summary is the first line of its command's docstring.
+Only the command to run is imported and built; the table has names and one-line summaries of the
+rest. A test checks that each summary is the first line of its command's docstring.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ COMMANDS: Mapping[str, Entry] = {
 }
 
 
-# What git, other tools and other commands of ama call what is called otherwise here.
+# Names of commands in git, other tools and other commands of ama, and their names here.
 _MEANT: Mapping[str, str] = {
     "ama branch": "ama set --alias ALIAS",
     "ama checkout": "ama switch",
@@ -133,7 +133,7 @@ class Program(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Build a command, or return None if there is none of that name."""
+        """Build a command; return None for an unknown name."""
         entry = COMMANDS.get(cmd_name)
         return None if entry is None else _build_entry(cmd_name, entry)
 
