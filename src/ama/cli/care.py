@@ -224,12 +224,12 @@ def _remote_of(key: str) -> str | None:
 
 
 def _entries() -> dict[str, tuple[object, str]]:
-    """Every key that is set, with its value and the file that has the last word."""
+    """Return every key that is set, with its value and the file that sets it last."""
     from ama.config import load
     from ama.errors import NotFound
 
     paths = [config_path(user=False)]
-    with suppress(NotFound):  # a user without a home has no file, and the worktree may have one
+    with suppress(NotFound):  # a user without a home has no file, but the worktree may
         paths.insert(0, config_path(user=True))
     entries: dict[str, tuple[object, str]] = {}
     for path in paths:
