@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ama.values import AssetInfo, Change, Ref, Staged, Status
 
 _LONGEST = 30
-"""So many lines `status` shows of a list."""
+"""The most lines of a list that `status` prints."""
 
 PathArguments = Annotated[
     list[str],
@@ -467,7 +467,7 @@ def switch(asset: AssetArgument, force: ForceOption = False) -> None:
 
 
 def report_switch(result: SwitchResult, root: Path) -> None:
-    """Print where HEAD of the worktree at `root` went, and what that changed."""
+    """Print the move of HEAD in the worktree at `root`, and the changes that it made."""
     if console.report(result):
         return
     if result.ahead_of is not None:
