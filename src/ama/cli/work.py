@@ -105,12 +105,12 @@ def init(
 
 
 def _head_here() -> AssetInfo | None:
-    """The asset that this directory comes from, if that can be told: `init` repairs a HEAD too."""
+    """Return HEAD's asset in this directory; None if HEAD is damaged, which `init` repairs."""
     from ama.errors import AmaError
 
     try:
         repo = find_repo()
-        # An asset of the worktree around this directory was never in this one.
+        # A worktree around this directory does not count: its asset was never in this directory.
         return repo.head if repo is not None and repo.root.samefile(Path.cwd()) else None
     except (AmaError, OSError):
         return None
