@@ -1,7 +1,7 @@
-"""The public face of a worktree. What its methods do stands in `ama.operations`.
+"""The public face of a worktree. `ama.operations` does the work behind its methods.
 
-That is imported by each method when it is called: `ama status` must not wait for what only an
-upload needs.
+Each method imports what it needs when it is called, so that `ama status` does not wait for modules
+that only an upload needs.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ PathLike = str | os.PathLike[str]
 class Repo(RepoChanges):
     """A worktree: a directory whose files become assets.
 
-    Paths are absolute, or relative to the worktree's root. Where several may be given, one may
-    stand alone.
+    Paths are absolute, or relative to the worktree's root. Where a method takes several values, it
+    also takes a single one.
 
     Example:
         >>> import ama
@@ -76,23 +76,22 @@ class Repo(RepoChanges):
     ) -> Repo:
         """Start an asset of a class in a directory.
 
-        In a directory that is a worktree already, another asset is started there, without a
-        parent: nothing is staged afterwards.
+        In a directory that is a worktree already, start another asset without a parent and empty
+        the staging area.
 
         Args:
-            path: The directory, which is made if it isn't there.
-            class_name: The class; one that no store has yet is simply new.
-            force: Whether commits that are published nowhere, and what is staged or set, are left
-                behind.
-            here: Whether the directory may lie inside another worktree, which passes it over from
-                then on.
-            settings: What is configured; read by default.
-            progress: Is told of long work.
+            path: The directory; created if it does not exist.
+            class_name: The class. It need not exist in any store yet.
+            force: Whether to drop unpublished commits and everything staged or set.
+            here: Whether the directory may lie inside another worktree. That worktree ignores it
+                from then on.
+            settings: The settings; loaded by default.
+            progress: Receives the progress of long work.
 
         Raises:
-            InvalidInput: The name can't be a class's, or the directory is inside a worktree.
-            Conflict: Something staged or committed there would be lost; or the worktree around it
-                has files in it.
+            InvalidInput: The class name is invalid, or the directory is inside a worktree.
+            Conflict: Something staged or committed there would be lost, or the surrounding
+                worktree tracks files in the directory.
 
         Example:
             >>> import ama
@@ -115,15 +114,15 @@ class Repo(RepoChanges):
         settings: Settings | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> Repo:
-        """Open the worktree that a directory lies in.
+        """Open the worktree that contains a directory.
 
         Args:
             path: The directory.
-            settings: What is configured; read by default.
-            progress: Is told of long work.
+            settings: The settings; loaded by default.
+            progress: Receives the progress of long work.
 
         Raises:
-            NotFound: It lies in none.
+            NotFound: No worktree contains the directory.
 
         Example:
             >>> import ama
@@ -140,7 +139,7 @@ class Repo(RepoChanges):
 
     @property
     def away(self) -> StorageError | None:
-        """Why the store could not be asked, where what this machine saw last served; else None."""
+        """Why the store can't be reached, if answers come from what this machine saw; else None."""
         return self._session.stores.away
 
     @property
@@ -150,23 +149,23 @@ class Repo(RepoChanges):
 
     @property
     def class_name(self) -> str:
-        """The class that assets are made of here."""
+        """The class of the assets that this worktree makes."""
         return self._tree.head.read().head.class_name
 
     @property
     def remote_url(self) -> str:
-        """Where the store is that this worktree publishes to, where no other one is named."""
+        """The URL of the store that this worktree publishes to by default."""
         return self._session.stores.url(None, self._tree.head.read().head)
 
     @property
     def head(self) -> AssetInfo | None:
-        """The asset that the next one comes from; None before the first."""
+        """The parent of the next asset; None before the first asset."""
         from ama.operations import inspect
 
         return inspect.head_info(self._session, self._tree.head.read().head)
 
     def status(self) -> Status:
-        """Compare the worktree, the staging area and HEAD; no store is asked.
+        """Compare the worktree, the staging area and HEAD, without asking a store.
 
         Raises:
             IntegrityError: HEAD or the index is damaged.
@@ -188,16 +187,16 @@ class Repo(RepoChanges):
         staged: bool = False,
         paths: PathLike | Iterable[PathLike] = (),
     ) -> tuple[Change, ...]:
-        """Return what differs, file by file.
+        """Return the files that differ.
 
         Args:
-            old: An asset. Without one: what is staged (with `staged`: HEAD).
-            new: An asset. Without one: the worktree (with `staged`: what is staged).
-            staged: Whether the staging area takes the worktree's place.
-            paths: Files, directories or globs to look at; all by default.
+            old: An asset; by default the staging area (with `staged`: HEAD).
+            new: An asset; by default the worktree (with `staged`: the staging area).
+            staged: Whether to compare the staging area instead of the worktree.
+            paths: Files, directories or globs to compare; all by default.
 
         Raises:
-            NotFound: There is no such asset, or nothing of the name of a path.
+            NotFound: There is no such asset, or a path matches nothing.
 
         Example:
             >>> import ama
@@ -216,19 +215,20 @@ class Repo(RepoChanges):
         staged: bool = False,
         paths: PathLike | Iterable[PathLike] = (),
     ) -> Iterator[FileDiff]:
-        r"""Yield what differs within files: the lines of texts, the tensors of models.
+        r"""Yield the differences within files: lines of texts, tensors of models.
 
-        Models are HDF5 files, read if h5py is installed, and safetensors. Of other files it is only
-        known that they differ.
+        Models are safetensors files, and HDF5 files if h5py is installed. Other files are only
+        reported as different.
 
         Args:
             old, new, staged, paths: See `diff`.
 
         Returns:
-            For each path that differs, the change and, as far as it can be told, its content's.
+            The change of each path that differs, with its content's differences where the format
+            is known.
 
         Raises:
-            NotFound: There is no such asset, or nothing of the name of a path.
+            NotFound: There is no such asset, or a path matches nothing.
             IntegrityError: A file is damaged.
 
         Example:
@@ -245,11 +245,11 @@ class Repo(RepoChanges):
         return inspect.diff_contents(self._session, old, new, staged=staged, paths=wanted)
 
     def log(self, name: str = "HEAD", *, limit: int | None = None) -> list[AssetInfo]:
-        """Return an asset and those that it came from, newest first.
+        """Return an asset and its ancestors, newest first.
 
         Args:
-            name: The asset's, see `resolve`.
-            limit: How many at most; at least 1.
+            name: The asset's name, see `resolve`.
+            limit: The maximum number of assets; at least 1.
 
         Raises:
             NotFound: There is no such asset.
@@ -265,15 +265,15 @@ class Repo(RepoChanges):
         return inspect.log(self._session, name, at_least_one(limit))
 
     def resolve(self, name: str) -> AssetInfo:
-        """Return what is known of the asset that a name means.
+        """Return the asset that a name means.
 
         Args:
-            name: In any of the forms of `Store.resolve`, HEAD, or `@alias` for one of this
+            name: Any form that `Store.resolve` takes, HEAD, or `@alias` for an alias of this
                 worktree's class.
 
         Raises:
-            NotFound: There is none; the hint has the nearest names.
-            InvalidInput: The name has none of the forms, or several assets have it.
+            NotFound: There is no such asset; the hint suggests similar names.
+            InvalidInput: The name has none of these forms, or several assets match it.
 
         Example:
             >>> import ama
@@ -284,17 +284,17 @@ class Repo(RepoChanges):
         return self._session.content.info(asset, Describer(view))
 
     def summary(self, name: str = "HEAD") -> Summary:
-        """Return an asset on one screen; see `Asset.summary`.
+        """Summarise an asset on one screen; see `Asset.summary`.
 
-        Before it is published, or where its store can't be reached (`away` says why), it is what
-        the asset itself says.
+        For an unpublished asset, or while its store can't be reached (`away` says why), the summary
+        holds only what the asset itself says.
 
         Args:
             name: See `resolve`.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
-            IntegrityError: It can't be read.
+            IntegrityError: The asset is damaged.
 
         Example:
             >>> import ama
@@ -326,13 +326,13 @@ class Repo(RepoChanges):
 
         Args:
             name: The asset's name.
-            path: A file, or a directory for what is below it; by default all. POSIX, relative to
-                the asset's root.
+            path: A file, or a directory to list everything below it; by default all. A POSIX path
+                relative to the asset's root.
 
         Raises:
             NotFound: There is no such asset, or nothing at the path.
-            InvalidInput: There are more files than can be listed, as only a forged asset has, or
-                one that holds the same directories many times.
+            InvalidInput: There are too many files to list. Only a forged asset has so many, or one
+                that repeats the same directories many times.
 
         Example:
             >>> import ama
@@ -348,15 +348,15 @@ class Repo(RepoChanges):
         return tuple(as_file(item) for item in session.names.contents(name).values())
 
     def file(self, name: str, path: str) -> File:
-        """Return a file of an asset, which takes no listing.
+        """Return one file of an asset without listing the others.
 
         Args:
             name: The asset's name.
-            path: POSIX, relative to the asset's root.
+            path: A POSIX path relative to the asset's root.
 
         Raises:
-            NotFound: The asset has no such file; the hint has the nearest.
-            InvalidInput: It is a directory.
+            NotFound: The asset has no such file; the hint suggests similar paths.
+            InvalidInput: The path is a directory.
 
         Example:
             >>> import ama
@@ -375,15 +375,15 @@ class Repo(RepoChanges):
         return find_file(tree, path, name, session.content.sources().tree)
 
     def read(self, name: str, path: str) -> Iterator[bytes]:
-        """Yield a file's bytes in pieces; the last one only if the whole is what was added.
+        """Yield a file's bytes in pieces; the last piece only after the whole file is verified.
 
         Args:
             name: The asset's name.
-            path: POSIX, relative to the asset's root.
+            path: A POSIX path relative to the asset's root.
 
         Raises:
             NotFound: The asset has no such file.
-            IntegrityError: It is damaged.
+            IntegrityError: The file is damaged.
 
         Example:
             >>> import ama
@@ -395,11 +395,11 @@ class Repo(RepoChanges):
     def classes(self) -> tuple[ClassInfo, ...]:
         """Return the classes of the store; see `Store.classes`.
 
-        Where it can't be reached, what this machine fetched last serves, and `away` says why.
+        If the store can't be reached, answer from the last fetch; `away` says why.
 
         Raises:
             NotFound: Nothing was uploaded there yet.
-            StorageError: It can't be reached, and was never fetched.
+            StorageError: The store can't be reached, and was never fetched.
 
         Example:
             >>> import ama
@@ -419,7 +419,7 @@ class Repo(RepoChanges):
         return self._listed(lambda store: store.assets(class_name))
 
     def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """Return every asset that was ever made of a class; see `Store.history`, and `classes`.
+        """Return every asset ever made of a class; see `Store.history`, and `classes`.
 
         Example:
             >>> import ama
@@ -429,7 +429,7 @@ class Repo(RepoChanges):
         return self._listed(lambda store: store.history(class_name, limit=limit))
 
     def _listed(self, read: Callable[[Store], T]) -> T:
-        """Read from the store or, where it can't be reached, from what was seen of it."""
+        """Read from the store or, if it can't be reached, from what this machine saw last."""
         from ama.store import Store
 
         session = self._session
@@ -448,10 +448,10 @@ class Repo(RepoChanges):
     # Staging
 
     def is_tracked(self, path: PathLike) -> bool:
-        """Whether a file is staged under this very name, or in HEAD's asset; it may not be here.
+        """Tell whether a file is staged or in HEAD's asset; it need not exist in the worktree.
 
         Args:
-            path: The file's.
+            path: The file's path, not a glob.
 
         Example:
             >>> import ama
@@ -466,7 +466,7 @@ class Repo(RepoChanges):
     # Publishing
 
     def store(self, remote: str | None = None) -> Store:
-        """Return the store that this worktree publishes to, or another one.
+        """Open the store that this worktree publishes to, or another one.
 
         Args:
             remote: See `upload`.
@@ -486,7 +486,7 @@ class Repo(RepoChanges):
         return Store(session.stores.open(url), self.settings, session.progress)
 
     def fsck(self) -> FsckReport:
-        """Verify everything that the worktree holds itself: HEAD, the index, its packs.
+        """Verify everything that the worktree itself holds: HEAD, the index, its packs.
 
         Example:
             >>> import ama

@@ -77,22 +77,22 @@ class Store(StoreChanges):
 
         Args:
             url: A directory's path, or a URL.
-            create: Whether it is made if there is none.
-            new_store: Whether `create` makes one even where this machine has seen one before,
-                which was deleted on purpose.
-            settings: What is configured; by default read from the environment and the user's
-                config file.
-            options: What the storage's client is told, such as `endpoint_url`, beside what the URL
-                says behind a '?', and ama's own; by default those of ama's own that are configured
-                for a remote at this URL.
-            progress: Is told of long work.
+            create: Whether to create a store if there is none.
+            new_store: Whether `create` may replace a store that this machine has seen there and
+                that was deleted on purpose.
+            settings: The settings; by default loaded from the environment and the user's config
+                file.
+            options: Options of the storage's client, such as `endpoint_url`, and ama's own, in
+                addition to those behind the URL's '?'; by default ama's own options that are
+                configured for a remote at this URL.
+            progress: Receives the progress of long work.
 
         Raises:
             NotFound: There is no store.
-            InvalidInput: None can be made there: it is no empty directory, or lies in a worktree.
-            StorageError: It can't be reached, or one was seen there before and is gone.
-            FormatError: It is of a newer format.
-            IntegrityError: It is damaged.
+            InvalidInput: No store fits there: the directory is not empty, or is in a worktree.
+            StorageError: The store can't be reached, or this machine has seen it and it is gone.
+            FormatError: The store has a newer format.
+            IntegrityError: The store is damaged.
 
         Example:
             >>> import ama
@@ -121,12 +121,12 @@ class Store(StoreChanges):
         remote: str | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> Store:
-        """Open the store that is configured, or else the one on this machine.
+        """Open the configured store, or else the one on this machine.
 
         Args:
-            settings: What is configured; read by default.
+            settings: The settings; loaded by default.
             remote: A configured remote's name, or a URL, to open instead.
-            progress: Is told of long work.
+            progress: Receives the progress of long work.
 
         Raises:
             NotFound: Nothing was uploaded there yet.
@@ -151,10 +151,10 @@ class Store(StoreChanges):
         return self.remote.format.id
 
     def snapshot(self) -> Store:
-        """Return this store as it is now, for several questions that one look at it answers.
+        """Return this store as it is now, to answer several questions from one read of its log.
 
-        Its log is read once, which takes a round trip to a bucket for each question otherwise, and
-        what is asked of the snapshot is true of one moment. What is published later is not in it.
+        Without a snapshot, each question costs a round trip to the bucket. All answers of a
+        snapshot are true of the same moment; it does not see later publications.
 
         Raises:
             StorageError: The store can't be reached.
@@ -175,7 +175,7 @@ class Store(StoreChanges):
     # What there is
 
     def classes(self) -> tuple[ClassInfo, ...]:
-        """Return the store's classes, in the order of their names.
+        """Return the store's classes, sorted by name.
 
         Raises:
             IntegrityError: The store's log is damaged.
@@ -204,10 +204,10 @@ class Store(StoreChanges):
         )
 
     def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
-        """Return the assets of a class, newest first, those that were deleted left out.
+        """Return the assets of a class, newest first, without deleted ones.
 
         Raises:
-            NotFound: There's no such class; the hint has the nearest names.
+            NotFound: There is no such class; the hint suggests similar names.
 
         Example:
             >>> import ama
@@ -227,13 +227,13 @@ class Store(StoreChanges):
         Args:
             name: `class/7`, `class@alias`, `class` (the newest), or 7 or more hex digits of an
                 id; each with `~N` for the N-th parent. With `class_name`, also an alias alone.
-                Of one that was deleted, `info` is to be had, and no content.
-            class_name: Where it must be.
+                A deleted asset has its `info`, but no content.
+            class_name: The class that the asset must belong to.
 
         Raises:
-            NotFound: There is none; the hint has the nearest names.
-            InvalidInput: The name has none of the forms, several assets have it, or it is that of
-                an asset of another class.
+            NotFound: There is no such asset; the hint suggests similar names.
+            InvalidInput: The name has none of these forms, several assets match it, or the asset
+                belongs to another class.
 
         Example:
             >>> import ama
@@ -244,7 +244,7 @@ class Store(StoreChanges):
         return self._asset(view, self._target(view, name, class_name))
 
     def summary(self, name: str) -> Summary:
-        """Return an asset on one screen; see `resolve` and `Asset.summary`.
+        """Summarise an asset on one screen; see `resolve` and `Asset.summary`.
 
         Example:
             >>> import ama
@@ -284,11 +284,11 @@ class Store(StoreChanges):
         return self.resolve(name).open(path)
 
     def log(self, name: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """Return an asset and those that it came from, newest first.
+        """Return an asset and its ancestors, newest first.
 
         Args:
             name: See `resolve`.
-            limit: How many at most; at least 1.
+            limit: The maximum number of assets; at least 1.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
@@ -304,16 +304,16 @@ class Store(StoreChanges):
         return [asset.info for asset in islice(history, limit)]
 
     def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
-        """Return every asset that was ever made of a class, newest first, with its status.
+        """Return every asset ever made of a class, newest first, with its status.
 
-        Of one that was deleted, too, it is known who made it and when.
+        The author and time of deleted assets are known, too.
 
         Args:
             class_name: The class.
-            limit: How many at most; at least 1.
+            limit: The maximum number of assets; at least 1.
 
         Raises:
-            NotFound: There's no such class; the hint has the nearest names.
+            NotFound: There is no such class; the hint suggests similar names.
             InvalidInput: The limit is below 1.
 
         Example:
@@ -332,12 +332,12 @@ class Store(StoreChanges):
         return [describer.info(asset, assets[asset]) for _, asset in wanted]
 
     def diff(self, old: str, new: str, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
-        """Return what differs between two assets, file by file.
+        """Return the files that differ between two assets.
 
         Args:
-            old: An asset, see `resolve`.
-            new: Another one.
-            paths: Files or directories to look at, relative to the assets' root; all by default.
+            old: The name of an asset, see `resolve`.
+            new: The name of another asset.
+            paths: Files or directories to compare, relative to the assets' root; all by default.
 
         Raises:
             NotFound: Neither asset has a path; see also `resolve`.
@@ -354,7 +354,7 @@ class Store(StoreChanges):
     def diff_contents(
         self, old: str, new: str, *, paths: str | Iterable[str] = ()
     ) -> Iterator[FileDiff]:
-        """Yield what differs within the files of two assets: see `diff` and `Repo.diff_contents`.
+        """Yield the differences within the files of two assets: see `Repo.diff_contents`.
 
         Example:
             >>> import ama
@@ -382,33 +382,33 @@ class Store(StoreChanges):
         reverse: bool = False,
         limit: int | None = None,
     ) -> Findings:
-        """Return the assets that hold a file, whatever it is called there, or fit conditions.
+        """Find the assets that hold a file, under any name, or meet conditions.
 
-        All that is given must hold. Deleted assets are left out.
+        An asset must meet all conditions. Deleted assets are left out.
 
         Args:
-            file: A file of this machine; `ASSET:PATH`, a file of an asset; or its hash, as `b3sum`
-                prints it, or the first 7 or more digits of it.
-            class_name: The class that they are of.
-            name: A glob that the file's path in them fits, or without a slash its last part.
-            alias: A glob that one of their aliases fits.
-            author: A part of who made them, in any case.
-            since: They were made then or later; a text is a date or time in ISO 8601 (UTC if it
-                doesn't say), or an age such as `3d`, `12h`, `2w`.
-            until: They were made before.
-            meta: Conditions on metadata: `KEY`, `KEY=VALUE`, and != < <= > >= likewise. A key may
-                be the last parts of a longer one.
-            params: The same on values in YAML, JSON and TOML files, with `FILE:` before or not.
+            file: A file of this machine; `ASSET:PATH`, a file of an asset; or a file's hash as
+                `b3sum` prints it, or at least the first 7 digits of it.
+            class_name: The class of the assets.
+            name: A glob for a file's path or, without a slash, for the last part of the path.
+            alias: A glob for an alias of the asset.
+            author: A part of the author, in any case.
+            since: The earliest time of creation. A text is a date or time in ISO 8601 (by default
+                UTC), or an age such as `3d`, `12h`, `2w`.
+            until: The time before which the asset was made.
+            meta: Conditions on metadata: `KEY`, `KEY=VALUE`, and the same with != < <= > >=. A key
+                may be the last parts of a longer one.
+            params: Conditions on values in YAML, JSON and TOML files, optionally after `FILE:`.
             sort: "class" (and number), "created" or "author".
-            reverse: Whether the order is turned round.
-            limit: How many at most; at least 1.
+            reverse: Whether to reverse the order.
+            limit: The maximum number of assets; at least 1.
 
         Returns:
-            The assets, each with the paths of the file in it.
+            The assets, each with the paths of its files that match.
 
         Raises:
             NotFound: There is no such file, here or in the store, or no such class.
-            InvalidInput: A condition is none, or several files' hashes begin with the digits.
+            InvalidInput: A condition is malformed, or several files' hashes begin with the digits.
 
         Example:
             >>> import ama
@@ -446,11 +446,11 @@ class Store(StoreChanges):
         return now._questions.find(criteria, sort=sort, reverse=reverse, limit=limit)
 
     def _content(self, file: str | os.PathLike[str]) -> bytes:
-        """Return the id of the file that is looked for."""
+        """Return the id of the file to find."""
         found = named_content(file)
         if found is not None:
             return bytes.fromhex(found) if len(found) == 64 else self._questions.content_id(found)
-        # No file of this machine: of an asset's a str is the path as ama has it.
+        # Not a file of this machine. In ASSET:PATH, a str already spells the path as ama does.
         text = file if isinstance(file, str) else from_system(file)
         asset, colon, path = text.partition(":")
         if not colon:
@@ -460,14 +460,14 @@ class Store(StoreChanges):
         return bytes.fromhex(self.resolve(asset).file(path).id)
 
     def compare(self, *names: str) -> Comparison:
-        """Return what differs between assets of this store, and what is the same.
+        """Compare assets of this store: return what differs, and what is the same.
 
         Args:
-            names: At least two; see `resolve`.
+            names: Two names or more; see `resolve`.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
-            InvalidInput: Fewer than two.
+            InvalidInput: There are fewer than two names.
 
         Example:
             >>> import ama
@@ -489,17 +489,17 @@ class Store(StoreChanges):
 
         Args:
             class_name: The class.
-            columns: Keys of values, or the last parts of keys, with `FILE:` before or not; by
-                default the first metrics, and the first parameters that differ.
-            sort: Such a key, of which the best comes first, where it is known which values are
-                better, else the least; what has no number there comes last. By default the newest
-                comes first.
-            reverse: Whether the order is turned round.
-            limit: How many at most; at least 1.
+            columns: Keys of values, or the last parts of keys, optionally after `FILE:`; by default
+                the first metrics, and the first parameters that differ.
+            sort: A key like those of `columns`. The best value comes first if ama knows which is
+                better, else the least; assets without a number come last. By default the newest
+                asset comes first.
+            reverse: Whether to reverse the order.
+            limit: The maximum number of assets; at least 1.
 
         Raises:
             NotFound: There is no such class, or no such value.
-            InvalidInput: Several keys end like this.
+            InvalidInput: Several keys end with the same parts.
 
         Example:
             >>> import ama
@@ -519,20 +519,20 @@ class Store(StoreChanges):
     def copy(self, name: str, to: Store, aliases: Sequence[str] = ()) -> CopyResult:
         """Publish an asset of this store in another, with its ancestors and all it was made from.
 
-        Only what the other store lacks is moved. Numbers are a store's own: it may get another.
-        An ancestor that was deleted here comes as a record, and is deleted there too; of what it
-        was made from, one that was deleted is not published there.
+        Send only what the other store lacks. Each store numbers its own assets, so the number may
+        change. An ancestor deleted here is copied as a deleted record; a deleted asset that the
+        asset was made from is not copied.
 
         Args:
             name: The asset's name.
-            to: The store that it comes to.
-            aliases: The aliases that it gets there; those that it has here stay here.
+            to: The target store.
+            aliases: The aliases to set in the target. Aliases of this store are not copied.
 
         Raises:
-            NotFound: There is no such asset, its content is not in this store, or it was deleted
-                in one of the two.
-            InvalidInput: `to` is no store.
-            Conflict: An alias has moved on in the other store.
+            NotFound: There is no such asset, its content is not in this store, or one of the two
+                stores has deleted it.
+            InvalidInput: `to` is not a store.
+            Conflict: An alias has moved on in the target.
             StorageError: One of the stores can't be reached.
 
         Example:
@@ -589,25 +589,25 @@ class Store(StoreChanges):
     ) -> DownloadResult:
         """Write an asset into a directory, whole and verified.
 
-        One that has this very asset is completed: what is there stays, also what was changed.
+        Complete a directory that already has this asset; its files stay, even changed ones.
 
         Args:
             name: See `resolve`.
-            directory: Where to; by default named after the alias that `name` has, else
+            directory: The directory; by default named after the alias in `name`, else
                 `class-number`, in the working directory.
-            refs: Whether all that it was made from comes too, transitively, each asset into
-                `class-number` beside it.
-            include: Globs of the files to have; all by default.
+            refs: Whether to download everything that the asset was made from, transitively, each
+                asset into `class-number` beside it.
+            include: Globs of the files to download; all by default.
             exclude: Globs of files to leave out.
-            metadata_only: Whether no file comes, only what the asset says.
-            partial: Whether refs whose content isn't in this store are left out, not an error.
+            metadata_only: Whether to download only the asset's metadata, and no file.
+            partial: Whether to skip refs whose content is not in this store, instead of an error.
 
         Raises:
-            NotFound: There is no such asset, the globs leave none of its files, or (unless
+            NotFound: There is no such asset, the globs match none of its files, or (unless
                 `partial`) a ref is not in this store.
             AlreadyExists: The directory holds something else.
-            InvalidInput: `metadata_only` goes with no choice of files.
-            IntegrityError: Content is damaged; no such file was written.
+            InvalidInput: `metadata_only` is combined with globs.
+            IntegrityError: Content is damaged; no damaged file was written.
 
         Example:
             >>> import ama
@@ -635,7 +635,7 @@ class Store(StoreChanges):
         """Verify everything in the store: the log, its checkpoints, every index, pack and id.
 
         Returns:
-            What is damaged, and which assets it touches.
+            The damage, and the assets that it affects.
 
         Example:
             >>> import ama
@@ -651,11 +651,11 @@ class Store(StoreChanges):
     # Names
 
     def find_alias(self, alias: str, class_name: str | None = None) -> Asset:
-        """Return what an alias points to, looked up in every class if none is given.
+        """Return the asset that an alias points to, in any class if none is given.
 
         Raises:
-            NotFound: No class has it.
-            InvalidInput: Several classes have it.
+            NotFound: No class has the alias.
+            InvalidInput: Several classes have the alias.
 
         Example:
             >>> import ama

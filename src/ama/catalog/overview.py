@@ -33,7 +33,7 @@ _LINE = f"hash, class, number, status, author, created_at, message, {SIZE}, unre
 class AssetLine:
     """An asset in a table: everything known without its files or its links.
 
-    `unread` says why it, or a part of it, can't be read; unknown fields are empty or None.
+    Fields of an asset that can't be read are empty or None.
     """
 
     id: str
@@ -45,7 +45,9 @@ class AssetLine:
     message: str
     status: AssetStatus
     size: int | None
+    """The bytes of its files."""
     unread: str | None = None
+    """Why the asset, or a part of it, can't be read."""
 
     @property
     def name(self) -> str:
@@ -55,15 +57,15 @@ class AssetLine:
 
 @dataclass(frozen=True, slots=True)
 class ClassOverview:
-    """A class: its live assets, their size in bytes, and the newest.
-
-    `newest` is None if all are deleted.
-    """
+    """A class at a glance."""
 
     name: str
     assets: int
+    """The number of live assets."""
     size: int
+    """The bytes of their files."""
     newest: AssetLine | None
+    """The newest live asset; None if all are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,10 @@ class FoundValue:
 
     asset: AssetLine
     file: str
+    """The document's path."""
     key: str
     text: str
+    """The value as a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,16 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The content of the live assets of a store, in bytes.
-
-    `size` counts each asset's files; `distinct` each file once, however many assets have it.
-    """
+    """The content of the live assets of a store."""
 
     assets: int
+    """The number of live assets."""
     size: int
+    """The bytes of their files."""
     files: int
+    """The number of their files."""
     distinct: int
+    """The bytes of their files, each distinct content counted once."""
 
 
 def lines(db: sqlite3.Connection, where: str, *values: object) -> tuple[AssetLine, ...]:

@@ -1,4 +1,4 @@
-"""Questions about the assets of a store, as its catalog answers them."""
+"""Questions about the assets of a store, answered by its catalog."""
 
 from __future__ import annotations
 
@@ -50,51 +50,57 @@ _ROLES: dict[str, Role] = {
 _BETTER: dict[str, Direction] = {"higher_is_better": "higher", "lower_is_better": "lower"}
 
 SORTS = ("created", "class", "author")
-"""What findings can be sorted by."""
+"""The orders of findings."""
 
 _MOST_REMEMBERED = 40
-"""So many answers that hold until somebody publishes are kept: each may be of 10,000 assets."""
+"""The most answers to keep until somebody publishes: each may hold 10,000 assets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a store holds and what that takes, in bytes.
-
-    `size` is what its live assets' files are together, `distinct` what each different file is
-    once, `stored` what the packs take: cut into chunks that are kept once, and compressed.
-    """
+    """The contents of a store, and the space that they take."""
 
     assets: int
+    """The number of live assets."""
     classes: int
+    """The number of classes."""
     files: int
+    """The number of files in live assets."""
     size: int
+    """The bytes of these files."""
     distinct: int
+    """The bytes of these files, each distinct content counted once."""
     stored: int
+    """The bytes of the packs, which keep equal chunks once, and compressed."""
     objects: int
+    """The number of objects in current indexes."""
     packs: int
+    """The number of packs."""
     indexes: int
+    """The number of current indexes."""
     entries: int
+    """The number of log entries."""
 
     @property
     def saved_by_file(self) -> int:
-        """What is saved by keeping equal files once."""
+        """Return the bytes saved by keeping equal files once."""
         return max(0, self.size - self.distinct)
 
     @property
     def saved_by_chunk(self) -> int:
-        """What is saved beyond that, by keeping equal parts once and compressing them."""
+        """Return the bytes saved beyond that, by keeping equal chunks once and compressing them."""
         return max(0, self.distinct - self.stored)
 
 
 class Questions:
     """Asks the catalog of one store.
 
-    A question that needs no catalog opens none: SQLite must not be waited for.
+    A question that needs no catalog opens none, and so does not wait for SQLite.
 
     Args:
         remote: The store.
-        settings: What is configured.
-        progress: Is told of the reading that a first question needs.
+        settings: The settings.
+        progress: Receives the progress of the reading that a first question needs.
 
     Example:
         >>> import ama
@@ -117,7 +123,7 @@ class Questions:
         self._packs: dict[bytes, tuple[int, dict[bytes, int]]] = {}
 
     def at(self, view: LogView) -> Self:
-        """Return what asks the same of a log that was just read, and remembers the same."""
+        """Return these questions about a log that was just read; remembered answers are shared."""
         questions = copy(self)
         questions._remote = self._remote.at(view)
         return questions
@@ -126,7 +132,7 @@ class Questions:
         return self._catalog().ask(question, self._remote.view(only_reading=True))
 
     def _once(self, key: tuple[object, ...], question: Question[Answer]) -> Answer:
-        """Ask what has the same answer until somebody publishes."""
+        """Ask a question whose answer stays the same until somebody publishes; remember it."""
         number = self.number()
         found = self._remembered.get((number, *key))
         if found is None:
@@ -136,12 +142,12 @@ class Questions:
             self._remembered[number, *key] = found
         return found  # type: ignore[return-value]
 
-    # What users ask
+    # Questions of users
 
     def find(
         self, criteria: Criteria, *, sort: str = "class", reverse: bool = False, limit: int | None
     ) -> Findings:
-        """Return the assets for which criteria hold; see `Store.find`."""
+        """Return the assets that meet criteria; see `Store.find`."""
         from ama.catalog.facts import unread_assets
         from ama.catalog.find import hiding, select, unknown_keys
         from ama.catalog.values import Findings, Found
@@ -180,10 +186,10 @@ class Questions:
         return self._ask(ask)
 
     def content_id(self, prefix: str) -> bytes:
-        """Return the id of the file in the store that begins with hex digits.
+        """Return the id of the file in the store whose hash begins with hex digits.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such file.
             InvalidInput: There are several.
         """
         from ama.catalog.find import content_id
@@ -197,17 +203,17 @@ class Questions:
         return found
 
     def summary(self, class_name: str, asset: bytes) -> Summary:
-        """Return the summary of a published asset; see `Asset.summary`."""
+        """Summarise a published asset; see `Asset.summary`."""
         from ama.catalog.facts import summarise
 
         return self._ask(lambda db, view: summarise(db, view, self._rules_of, class_name, asset))
 
     def profile(self, class_name: str, asset: bytes) -> Profile:
-        """Return what is compared of a published asset; see `ama.compare`."""
+        """Return the profile of a published asset, for a comparison; see `ama.compare`."""
         from ama.catalog.compare import profile
 
         def ask(db: sqlite3.Connection, view: LogView) -> Profile:
-            # Of one that was deleted it depends on who asked before how much is known.
+            # How much is known of a deleted asset depends on what was asked before.
             require_live(view, class_name, asset, self._remote.url)
             return profile(db, view, self._rules_of, class_name, asset)
 
@@ -239,16 +245,19 @@ class Questions:
         )
 
     def lineage(self, asset: bytes, *, up: bool, down: bool, limit: int | None) -> Lineage:
-        """Return what an asset was made from and what was made from it; see `Asset.lineage`."""
+        """Return the assets that an asset was made from and those made from it.
+
+        See `Asset.lineage`.
+        """
         from ama.catalog.ancestry import MOST_NODES, trace
 
         most = MOST_NODES if limit is None else limit
         return self._ask(lambda db, view: trace(db, view, asset, up=up, down=down, limit=most))
 
-    # What a page shows
+    # Questions of pages
 
     def number(self) -> int:
-        """Return the number of the log's last entry: another one says that something is new.
+        """Return the number of the log's last entry; it changes when something is published.
 
         Raises:
             StorageError: The store can't be reached.
@@ -256,7 +265,7 @@ class Questions:
         """
         view = self._remote.view(only_reading=True)
         if view.damage is not None and self._remote.storage.read([Range(FORMAT)]) == [None]:
-            raise gone(self._remote.url)  # not its log alone is missing
+            raise gone(self._remote.url)  # format.json is missing too, not only the log
         view.require_whole()
         return view.number
 
@@ -273,14 +282,14 @@ class Questions:
         return self._once(("recent", limit), lambda db, view: overview.recent(db, limit))
 
     def moves(self, limit: int) -> tuple[AliasMove, ...]:
-        """Return the moves of aliases of all classes that were made last, newest first."""
+        """Return the last moves of aliases in all classes, newest first."""
         return self._once(("moves", limit), lambda db, view: _last_moves(view, limit))
 
     def line(self, class_name: str, number: int) -> AssetLine:
-        """Return what is told of one asset, also of a deleted or damaged one.
+        """Return the line of one asset, which may be deleted or damaged.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such asset.
         """
         from ama.catalog import overview
 
@@ -296,7 +305,7 @@ class Questions:
         return found[0]
 
     def neighbours(self, class_name: str, number: int) -> tuple[AssetLine | None, AssetLine | None]:
-        """Return the live assets of a class right before and after a number."""
+        """Return the live assets of a class just before and just after a number."""
         from ama.catalog import overview
 
         live = "class = ? AND status != 'deleted' AND number"
@@ -309,7 +318,7 @@ class Questions:
         return (before[0] if before else None, after[0] if after else None)
 
     def ancestors(self, asset: bytes, limit: int) -> tuple[AssetLine, ...]:
-        """Return the earlier versions that an asset comes from, the nearest first."""
+        """Return the earlier versions of an asset, the nearest first."""
         from ama.catalog import overview
 
         return self._ask(lambda db, view: overview.ancestors(db, asset, limit))
@@ -331,10 +340,10 @@ class Questions:
         """Return a part of the table of a class.
 
         Args:
-            choice: Which assets, and in which order.
+            choice: The assets and their order.
             columns: The table's columns.
-            offset: How many rows come before it.
-            limit: How many rows it has at most.
+            offset: The number of rows before the part.
+            limit: The most rows.
         """
         from ama.catalog import tables
 
@@ -351,7 +360,7 @@ class Questions:
         )
 
     def around(self, asset: bytes, *, most: int) -> Lineage:
-        """Return what is near in the lineage of an asset, at most so many in either direction."""
+        """Return the assets nearest in the lineage of an asset, `most` in each direction."""
         from ama.catalog.ancestry import around
 
         return self._once(
@@ -359,13 +368,13 @@ class Questions:
         )
 
     def search(self, words: Sequence[str], limit: int) -> tuple[AssetLine, ...]:
-        """Return the newest assets of which all words are told; see `search_values`."""
+        """Return the newest assets whose texts contain all words."""
         from ama.catalog import overview
 
         return self._ask(lambda db, view: overview.search(db, words, limit))
 
     def search_values(self, words: Sequence[str], limit: int) -> tuple[FoundValue, ...]:
-        """Return values in YAML, JSON and TOML files that have all words."""
+        """Return values in YAML, JSON and TOML files that contain all words."""
         from ama.catalog import overview
 
         return self._once(
@@ -374,7 +383,7 @@ class Questions:
         )
 
     def files_with_gaps(self) -> int:
-        """Return of how many YAML, JSON and TOML files not all could be read."""
+        """Return the number of YAML, JSON and TOML files that could not be read completely."""
         from ama.catalog import overview
 
         return self._once(("gaps",), lambda db, view: overview.files_with_gaps(db))
@@ -383,25 +392,24 @@ class Questions:
         """Return the newest assets that hold a file.
 
         Args:
-            digits: Its hash, or the beginning of that, in hex digits. Unlike what `Store.find`
-                takes, it is never a file of this machine.
-            limit: How many at most.
+            digits: The hash, or its beginning, in hex digits; unlike in `Store.find`, never a path.
+            limit: The most assets.
 
         Raises:
-            InvalidInput: Several files' hashes begin so.
+            InvalidInput: Several files' hashes begin with the digits.
         """
         from ama.catalog import overview
 
         return self._ask(lambda db, view: overview.holders(db, digits, limit))
 
     def last_fsck(self) -> LastFsck | None:
-        """Return when this machine last verified the whole store, and what it found."""
+        """Return the time and the result of this machine's last fsck of the store."""
         from ama.maintenance.fsck_store import last_fsck
 
         return last_fsck(self._remote)
 
     def totals(self) -> Totals:
-        """Return what the store holds, and what that takes."""
+        """Return the contents of the store, and the space that they take."""
         from ama.catalog import overview
 
         return self._once(("totals",), lambda db, view: self._totals(overview.contents(db), view))
@@ -451,7 +459,7 @@ def _last_moves(view: LogView, limit: int) -> tuple[AliasMove, ...]:
 
 
 def rules_of(settings: Settings, class_name: str) -> Rules:
-    """Return what is configured of a class's values.
+    """Return the configured rules about a class's values.
 
     Example:
         >>> rules_of(Settings.load(environ={"AMA_CONFIG_DIR": "config"}), "models").roles
@@ -467,16 +475,16 @@ def rules_of(settings: Settings, class_name: str) -> Rules:
 def summary_here(
     info: AssetInfo, files: tuple[File, ...], read: Callable[[str], bytes], settings: Settings
 ) -> Summary:
-    """Return the summary of an asset that isn't published, or whose store is away.
+    """Summarise an asset that is unpublished, or whose store can't be reached.
 
-    What only the store knows is left out: what was made from it, the same files elsewhere, and
-    what its refs say.
+    Leave out what only the store knows: the assets made from it, copies of its files elsewhere, and
+    the details of its refs.
 
     Args:
         info: The asset.
-        files: Its files.
-        read: Returns the bytes of one.
-        settings: What is configured.
+        files: The asset's files.
+        read: A function that returns the bytes of a file.
+        settings: The settings.
     """
     from ama.catalog.facts import code_of, read_facts
     from ama.catalog.values import Summary
@@ -489,16 +497,16 @@ def summary_here(
 
 
 def named_content(file: str | os.PathLike[str]) -> str | None:
-    """Return the hash, or the beginning of one, that is meant where a file is looked for.
+    """Return the hash, or the beginning of one, that a word about a file means.
 
     Args:
         file: A file of this machine, or hex digits.
 
     Returns:
-        64 hex digits for a file that is there; 7 or more that were given; else None.
+        64 hex digits for an existing file; the 7 or more given digits; else None.
 
     Raises:
-        NotFound: It is a path, and no such file is there.
+        NotFound: The word is a `Path`, and there is no such file.
 
     Example:
         >>> named_content("af1349b9f5")
@@ -511,7 +519,7 @@ def named_content(file: str | os.PathLike[str]) -> str | None:
 
 
 def moment_of(when: datetime | str | None) -> datetime | None:
-    """Return a moment that was given as one or as a text; see `Store.find`.
+    """Convert a time or a text to a moment; see `Store.find`.
 
     Example:
         >>> moment_of("2026-11-02").isoformat()

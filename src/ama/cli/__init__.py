@@ -1,8 +1,8 @@
 """The `ama` command: a thin layer of arguments and output over `ama.Repo` and `ama.Store`.
 
-Only `main` is here, and it imports nothing at the top, so that an interrupt during start-up is
-reported like any other. What a command needs of ama is imported inside its function: `ama --help`
-costs hardly more than importing typer.
+This module holds only `main` and imports nothing at the top, so that an interrupt during start-up
+is reported like any other. Each command imports what it needs of ama inside its function, so that
+`ama --help` costs hardly more than the import of typer.
 
 Example:
     $ ama add model.h5 model.yml
@@ -20,8 +20,8 @@ def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
     import gc
 
-    # A command makes many small values and hardly a cycle: looking for these each time that 700
-    # more of them are there costs up to a tenth of its time.
+    # A command makes many small values and hardly any cycles. With the default threshold of 700,
+    # the search for cycles costs up to a tenth of its time.
     gc.set_threshold(100_000, 50, 100)
 
     open_missing()
@@ -34,8 +34,8 @@ def main() -> NoReturn:
         sys.stderr.write("error: interrupted\n")
         code = 130
     if code == 130 or "obstore" in sys.modules:
-        # A thread of a client's in Rust that lets go of its last values, or has yet to notice the
-        # interrupt, needs the interpreter: while that is taken down, that ends us by SIGABRT.
+        # A client's Rust thread needs the interpreter to drop its last values or to notice an
+        # interrupt. If it does so while the interpreter shuts down, SIGABRT ends the process.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -43,16 +43,16 @@ def main() -> NoReturn:
 
 
 def open_missing() -> None:
-    """Let the descriptors 0, 1 and 2 that are closed lead nowhere, before a file gets them.
+    """Open those of descriptors 0, 1 and 2 that are closed to /dev/null, before a file gets them.
 
-    Daemons, cron and shells (`>&-`) start programs so. What is printed would go into a file that is
-    being written, and where Python has no stream there is none to print to.
+    Daemons, cron and shells (`>&-`) may start programs with closed descriptors. Output would then
+    go into some file that is being written, or fail because Python has no stream.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free, and so this one.
+            # `open` returns the lowest free descriptor, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

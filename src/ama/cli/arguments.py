@@ -1,4 +1,4 @@
-"""What the words of a command line mean: files with commas and globs, assets, metadata."""
+"""Parsing the words of a command line: files with commas and globs, assets, metadata."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AssetArgument = Annotated[
 
 
 def as_given(value: str | None) -> str | None:
-    """Return what may be a path as the library takes it; a callback of options."""
+    """Decode a value that may be a path, as the library expects it; a callback of options."""
     return None if value is None else to_system(value)
 
 
@@ -82,10 +82,10 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def byte_count(text: str | int) -> int:
-    """Return a number of bytes that is given as `500kB`, `10MB`, `1.5G` or `4096`.
+    """Parse a number of bytes such as `500kB`, `10MB`, `1.5G` or `4096`.
 
     Raises:
-        typer.BadParameter: It is none.
+        typer.BadParameter: The text is not a number of bytes.
 
     Example:
         >>> byte_count("1.5 MB"), byte_count("0")
@@ -99,18 +99,18 @@ def byte_count(text: str | int) -> int:
 
 _GLOB = re.compile(r"[*?[]")
 _MOST_DIGITS = 21
-"""Of an integer of 64 bits, with its sign."""
+"""The most characters of a 64-bit integer, with its sign."""
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?\Z")
 
 
 def is_here(word: str) -> bool:
-    """Whether a word of a line is the path of something on this machine."""
+    """Tell whether a word is the path of something on this machine."""
     return os.path.lexists(to_system(word))
 
 
 def absolute(word: str) -> Path:
-    """Return a word of a line as an absolute path. A symlink is a file of its own."""
+    """Convert a word to an absolute path, without following a symlink at its end."""
     return Path(os.path.abspath(to_system(word)))
 
 
@@ -122,14 +122,13 @@ def expand_paths(
 ) -> list[str]:
     """Turn the words of a line into paths.
 
-    A word that names a file means that file, whatever it looks like. Else a comma at its end is
-    dropped, commas inside it separate files if all of them exist, and a glob that the shell left
-    alone is expanded, unless what it matches is not what is here (`globs`).
+    A word that names a file means that file, whatever it looks like. Otherwise drop a comma at its
+    end, split it at commas if all parts exist, and expand a glob that the shell did not expand.
 
     Args:
         arguments: The words.
-        globs: Whether globs are expanded to what is here.
-        known: Whether there is a file of a name.
+        globs: Whether to expand globs to files here.
+        known: A function that tells whether a file of a name exists.
 
     Raises:
         NotFound: A glob matches nothing.
@@ -141,12 +140,12 @@ def expand_paths(
 
 
 def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) -> list[Path]:
-    """Turn the words of a line into absolute paths, for a worktree may begin above.
+    """Turn the words of a line into absolute paths, because the worktree's root may be higher up.
 
     Args:
         arguments: The words.
-        repo: The worktree: also what it tracks has a name, be it here or not.
-        globs: Whether globs are expanded to what is here; else the worktree matches them.
+        repo: The worktree. Files that it tracks count as existing, even if they are not here.
+        globs: Whether to expand globs to files here; else the worktree matches them.
     """
 
     def known(word: str) -> bool:
@@ -162,7 +161,7 @@ def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[st
     if len(parts) > 1 and all(known(part) or _matches(part) for part in parts):
         return [path for part in parts for path in _expand(part, globs, known)]
     if argument.endswith(","):
-        # Also where neither exists: what is missing is then named without the comma.
+        # Drop the comma even if no file exists, so that the error names the file without it.
         return _expand(argument.removesuffix(","), globs, known) if parts else []
     if not (globs and _GLOB.search(argument)):
         return [argument]
@@ -181,7 +180,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def split_asset_path(word: str) -> tuple[str, str]:
-    """Split `ASSET:PATH`; without a colon it is a path of HEAD.
+    """Split `ASSET:PATH`; a word without a colon is a path of HEAD.
 
     Example:
         >>> split_asset_path("sequence_models/7:model.yml")
@@ -192,11 +191,11 @@ def split_asset_path(word: str) -> tuple[str, str]:
 
 
 def parse_metadata(pairs: Sequence[str], literal: Sequence[str]) -> dict[str, Scalar]:
-    """Read `key=value` pairs. Spaces around a key, and around a value that isn't literal, go.
+    """Parse `key=value` pairs. Strip spaces around keys, and around values that are not literal.
 
     Args:
-        pairs: Their values become an int, a float, or true and false, where they read as one.
-        literal: Their values stay text.
+        pairs: Pairs whose values become ints, floats, true or false if they look so.
+        literal: Pairs whose values stay text.
 
     Raises:
         InvalidInput: A pair has no `=`, a key is given twice, or a number is too large.
@@ -217,7 +216,7 @@ def parse_metadata(pairs: Sequence[str], literal: Sequence[str]) -> dict[str, Sc
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Scalar]:
-    """Read `key=value` pairs that are a remote's options; values as in `parse_metadata`.
+    """Parse `key=value` pairs of a remote's options; values as in `parse_metadata`.
 
     Raises:
         InvalidInput: A pair has no `=`, or a key is given twice.
@@ -237,10 +236,10 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Scalar]:
 
 
 def parse_scalar(text: str) -> Scalar:
-    """Read a metadata value: an int, a float, true or false, else the text itself.
+    """Parse a metadata value: an int, a float, true or false, else the text itself.
 
     Raises:
-        InvalidInput: An integer of more than 64 bits, or a float that only infinity is near to.
+        InvalidInput: An integer has more than 64 bits, or a float rounds to infinity.
 
     Example:
         >>> parse_scalar("1e-4"), parse_scalar("007"), parse_scalar("true")
@@ -249,7 +248,7 @@ def parse_scalar(text: str) -> Scalar:
     if text in ("true", "false"):
         return text == "true"
     if _INTEGER.match(text):
-        # Python reads no number of thousands of digits.
+        # Check the length first: `int` refuses numbers of thousands of digits.
         if len(text) > _MOST_DIGITS or not -(2**63) <= int(text) < 2**64:
             raise _too_large(text)
         return int(text)

@@ -93,11 +93,11 @@ _CONTENT = ("packs/", "index/")
 
 
 def _way_out(report: FsckReport, remote: str | None) -> str:
-    """What can be done about a damaged store: by whoever has its content, or has seen its log."""
+    """Return how to repair a damaged store, for a user with its content or a memory of its log."""
     backup = f"put these files back from a backup of {report.where}, where they have the same names"
     option = ""
     if remote is not None:
-        # A relative path means something else in the worktree that is to repair it.
+        # A relative path means something else inside the worktree that does the repair.
         named = from_system(remote) if remote in load_settings().remotes else report.where
         option = f" --remote {shlex.quote(named)}"
     of_content = any(problem.where.startswith(_CONTENT) for problem in report.problems)
@@ -185,7 +185,7 @@ def set_(
     if key == "remote.default":
         from ama.settings import set_default_remote
 
-        # A default that isn't there would stop every other command.
+        # A default without a remote would stop every other command.
         set_default_remote(path, value)
     elif remote := _remote_of(key):
         from ama.settings import set_remote_url
@@ -209,7 +209,7 @@ def unset(key: KeyArgument, user: UserOption = False) -> None:
     if remote := _remote_of(key):
         from ama.settings import remove_remote
 
-        # A remote is nothing without it, and neither is a default that names it.
+        # Without its URL, a remote is useless, and so is a default that names it.
         remove_remote(path, remote)
     else:
         unset_value(path, key)
@@ -218,18 +218,18 @@ def unset(key: KeyArgument, user: UserOption = False) -> None:
 
 
 def _remote_of(key: str) -> str | None:
-    """The remote whose URL a key is."""
+    """Return the remote whose URL a key sets; None for other keys."""
     is_url = key.startswith("remotes.") and key.endswith(".url") and key.count(".") == 2
     return key.split(".")[1] if is_url else None
 
 
 def _entries() -> dict[str, tuple[object, str]]:
-    """Every key that is set, with its value and the file that has the last word."""
+    """Return every key that is set, with its value and the file that sets it last."""
     from ama.config import load
     from ama.errors import NotFound
 
     paths = [config_path(user=False)]
-    with suppress(NotFound):  # a user without a home has no file, and the worktree may have one
+    with suppress(NotFound):  # a user without a home has no file, but the worktree may
         paths.insert(0, config_path(user=True))
     entries: dict[str, tuple[object, str]] = {}
     for path in paths:
@@ -256,7 +256,7 @@ class ConfigGroup(Group):
     """`ama config` also takes git's short forms: `ama config KEY`, `ama config KEY VALUE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `get` or `set` before a key."""
+        """Insert `get` or `set` before a key."""
         words = [arg for arg in args if not arg.startswith("-")]
         is_key = bool(words) and words[0] not in self.commands and "." in words[0]
         if is_key and not ctx.resilient_parsing:

@@ -1,7 +1,7 @@
-"""The commands there are, in the order that `ama --help` shows, and how one is built.
+"""The table of commands, in the order of `ama --help`, and how to build one.
 
-Only the command that is asked for is imported and built: the rest is a table of names and one-line
-summaries. A test holds that each summary is the first line of its command's docstring.
+Only the command to run is imported and built; the table has names and one-line summaries of the
+rest. A test checks that each summary is the first line of its command's docstring.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ COMMANDS: Mapping[str, Entry] = {
 }
 
 
-# What git, other tools and other commands of ama call what is called otherwise here.
+# Names of commands in git, other tools and other commands of ama, and their names here.
 _MEANT: Mapping[str, str] = {
     "ama branch": "ama set --alias ALIAS",
     "ama checkout": "ama switch",
@@ -133,7 +133,7 @@ class Program(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Build a command, or return None if there is none of that name."""
+        """Build a command; return None for an unknown name."""
         entry = COMMANDS.get(cmd_name)
         return None if entry is None else _build_entry(cmd_name, entry)
 
@@ -170,23 +170,23 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command. What follows `--` on its line is kept apart, for those to whom it matters."""
+    """A command. It keeps the words after `--` apart, for commands that treat them differently."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Name the arguments as git does, without typer's braces around those that it must have."""
+        """Name the arguments as git does, without typer's braces around required ones."""
         return [
             piece.removeprefix("{").removesuffix("}") for piece in super().collect_usage_pieces(ctx)
         ]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Note the words after `--` before typer's parser mixes them with those before."""
+        """Note the words after `--` before typer's parser mixes them with the words before."""
         if "--" in args:
             ctx.meta["ama.after_dashes"] = args[args.index("--") + 1 :]
         return super().parse_args(ctx, args)
 
 
 def new_group(help_text: str, *examples: str, cls: type[Group] = Group) -> typer.Typer:
-    """An app for the commands of a group."""
+    """Build an app for the commands of a group."""
     return typer.Typer(
         cls=cls,
         help=help_text,
@@ -198,7 +198,7 @@ def new_group(help_text: str, *examples: str, cls: type[Group] = Group) -> typer
 
 
 def build() -> Any:
-    """Build the command `ama`, ready to be run."""
+    """Build the command `ama`, ready to run."""
     app = typer.Typer(
         cls=Program,
         name=PROGRAM,
@@ -221,7 +221,7 @@ def _names(path: str, known: Mapping[str, object]) -> str:
 
 
 def unknown_command(path: str, wrong: str, known: Mapping[str, object]) -> Exception:
-    """The error for a command that does not exist below `path`."""
+    """Return the error for a command that does not exist below `path`."""
     from ama.errors import InvalidInput
     from ama.format.names import nearest
 
@@ -283,15 +283,15 @@ def _build_entry(name: str, entry: Entry) -> Any:
 
 
 def register(app: typer.Typer, name: str, function: Any) -> None:
-    """Make a function a command. The `Example:` of its docstring is shown as it stands."""
+    """Register a function as a command. Help shows the `Example:` of its docstring unchanged."""
     text, _, example = _docstring(function).partition("\nExample:\n")
-    # Typer keeps the lines of a paragraph that begins with a backspace.
+    # Typer does not rewrap a paragraph that begins with a backspace.
     epilog = f"\b\nExample:\n{example}" if example else None
     app.command(name, help=text.strip(), epilog=epilog, cls=Command)(function)
 
 
 def _docstring(function: Any) -> str:
-    """Return a function's docstring: from its source where Python has dropped it (`-OO`)."""
+    """Return a function's docstring, from its source if Python has dropped it (`-OO`)."""
     if function.__doc__ is None:
         import ast
         from textwrap import dedent
@@ -321,7 +321,7 @@ def _options(
         typer.Option("-q", "--quiet", callback=_want_quiet, help=_QUIET_HELP),
     ] = False,
 ) -> None:
-    """Only the parameters of this function are used: those that every command has."""
+    """Declare the options that every command has; only the parameters are used."""
 
 
 @cache
@@ -330,5 +330,5 @@ def _common_options() -> list[Any]:
     app.command()(_options)
     params: list[Any] = command_of(app).params
     for param in params:
-        param.expose_value = False  # the callbacks have set the console
+        param.expose_value = False  # the callbacks set the console
     return params

@@ -1,7 +1,7 @@
-"""What the shell completes: commands, options, assets, their files, aliases, links and remotes.
+"""Shell completion of commands, options, assets, their files, aliases, links and remotes.
 
-The names come from the default store where it is a directory of this machine: a tab must not wait
-for a network. Whatever goes wrong, nothing is completed and nothing is printed.
+Names come from the default store only if it is a directory of this machine: a tab must not wait for
+a network. On any error, complete nothing and print nothing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def complete(command: Any) -> int:
     """Answer the completion request that the shell's script put into the environment.
 
-    Bash breaks a word at `@` and `:`, and replaces only what is behind it: so `class@al` arrives as
+    Bash splits a word at `@` and `:`, and replaces only the last part. So `class@al` arrives as
     three words, and the answer must not repeat `class@`.
     """
     from ama.system.encoding import from_system
 
-    # Typer renders each summary with rich where there is one, at 150 ms a tab.
+    # Typer renders each summary with rich if it is installed, which costs 150 ms a tab.
     cast(Any, sys.modules)["rich"] = None
     prefix = _rejoin_words(os.environ)
     answer = io.StringIO()
@@ -44,10 +44,9 @@ def complete(command: Any) -> int:
 
 
 def _rejoin_words(environ: Any) -> str:
-    """Make one word of `class`, `@` and `al` where bash is at it, and return `class@`.
+    """Rejoin `class`, `@` and `al` to one word where bash completes it, and return `class@`.
 
-    That there was a space before a mark is lost: it is taken to begin a word behind a command or an
-    option.
+    Bash does not tell of a space before a mark. After a command or an option, assume one.
     """
     try:
         words = environ["COMP_WORDS"].split("\n")
@@ -82,13 +81,13 @@ def _is_group(word: str) -> bool:
 
 
 def complete_class(incomplete: str) -> list[str]:
-    """Names of classes."""
+    """Complete names of classes."""
     return _names(lambda store: (info.name for info in store.classes()), incomplete)
 
 
 def complete_alias(context: typer.Context, incomplete: str) -> list[str]:
-    """Aliases: those of the class that the line names, else those of all classes."""
-    # An option that still waits for its value keeps typer from parsing the arguments before it.
+    """Complete aliases of the class that the line names, else of all classes."""
+    # While an option lacks its value, typer does not parse the arguments before it.
     words = {*context.args, context.params.get("class_name"), context.params.get("asset")}
 
     def aliases(store: Store) -> Iterator[str]:
@@ -99,7 +98,7 @@ def complete_alias(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_class_alias(incomplete: str) -> list[str]:
-    """Aliases with their classes; behind an `@` alone, those of the class here."""
+    """Complete aliases with their classes; after a lone `@`, aliases of the worktree's class."""
     if incomplete.startswith("@"):
         return complete_asset(incomplete)
     return _names(
@@ -108,7 +107,7 @@ def complete_class_alias(incomplete: str) -> list[str]:
 
 
 def complete_asset(incomplete: str) -> list[str]:
-    """Names of assets: classes; behind a `/` their numbers; behind an `@` their aliases."""
+    """Complete assets: classes, their numbers after a `/`, their aliases after an `@`."""
     class_name, slash, _ = incomplete.partition("/")
     if slash:
         return _names(
@@ -139,7 +138,7 @@ def _class_here() -> str:
 
 
 def complete_asset_or_file(incomplete: str) -> list[str]:
-    """Names of assets; behind a `:` the paths of its files."""
+    """Complete assets, and paths of their files after a `:`."""
     asset, colon, _ = incomplete.partition(":")
     if not colon:
         return complete_asset(incomplete)
@@ -157,7 +156,7 @@ def complete_asset_or_file(incomplete: str) -> list[str]:
 
 
 def complete_file(incomplete: str) -> list[str]:
-    """Paths of HEAD's files; names of assets, and behind a `:` the paths of theirs."""
+    """Complete paths of HEAD's files, assets, and paths of their files after a `:`."""
 
     def paths() -> Iterator[str]:
         from ama.cli.targets import open_repo
@@ -169,7 +168,7 @@ def complete_file(incomplete: str) -> list[str]:
 
 
 def complete_link(incomplete: str) -> list[str]:
-    """Assets that are linked for the next upload."""
+    """Complete assets that are linked for the next upload."""
 
     def links() -> Iterator[str]:
         from ama.cli.targets import open_repo
@@ -181,7 +180,7 @@ def complete_link(incomplete: str) -> list[str]:
 
 
 def complete_noted(incomplete: str) -> list[str]:
-    """What can be unset: metadata keys, aliases and the message of the next upload."""
+    """Complete names to unset: metadata keys, aliases and the message of the next upload."""
 
     def keys() -> Iterator[str]:
         from ama.cli.targets import open_repo
@@ -196,7 +195,7 @@ def complete_noted(incomplete: str) -> list[str]:
 
 
 def complete_remote(incomplete: str) -> list[str]:
-    """Names of remotes."""
+    """Complete names of remotes."""
 
     def remotes() -> Iterator[str]:
         from ama.cli.targets import load_settings
@@ -207,7 +206,7 @@ def complete_remote(incomplete: str) -> list[str]:
 
 
 def complete_key(incomplete: str) -> list[str]:
-    """Keys of the configuration."""
+    """Complete keys of the configuration."""
 
     def keys() -> Iterator[str]:
         from ama.config import KNOWN_KEYS
@@ -227,18 +226,18 @@ def _names(find: Callable[[Store], Iterator[str]], incomplete: str) -> list[str]
 
 
 def _is_far() -> bool:
-    """Whether the default store is across a network."""
+    """Tell whether the default store is across a network."""
     from ama.cli.targets import load_settings
 
     return "://" in load_settings().remote_url()
 
 
 def _matching(find: Callable[[], Iterator[str]], incomplete: str) -> list[str]:
-    # Nothing may be printed in the middle of the line that the user is typing.
+    # An error must not print into the line that the user is typing.
     with contextlib.suppress(Exception):
         from ama.system.encoding import to_system
 
-        # As the system has it, like the words: typer compares once more.
+        # Encode the names like the system's words, because typer compares both again.
         names = dict.fromkeys(map(to_system, find()))
         return [name for name in names if name.startswith(incomplete)]
     return []

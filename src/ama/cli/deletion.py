@@ -1,4 +1,4 @@
-"""`ama deprecate` and `ama delete`: assets that are not to be used any more."""
+"""`ama deprecate`, `ama delete` and `ama copy`: whole assets of a store."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def copy(
     settings = load_settings()
     giving = open_store(source)
     url = settings.remote_url(to)
-    # Made by the first write, and not before there is something to copy.
+    # The first write creates the store, so that a failed copy leaves none behind.
     remote = prepare(open_storage(url, settings.options_at(url)), settings)
     target = Store(remote, settings, terminal_progress())
     result = giving.copy(asset, target, aliases or [])

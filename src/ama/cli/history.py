@@ -120,7 +120,7 @@ def show(
     path = path_in_asset(path)
     source, name = open_asset(name or "HEAD", remote)
     if colon:
-        if console.json:  # of bytes there is no JSON, but of what is known about them
+        if console.json:  # JSON holds no bytes: print the facts about the file
             console.print_json(source.file(name, path))
         else:
             _write_bytes(source.read(name, path))
@@ -142,7 +142,7 @@ def show(
 
 
 def _of_documents(summary: Summary) -> list[Unread]:
-    """What of sound files could not be read; what is damaged was warned of."""
+    """Return what could not be read of sound files; a warning names damaged ones."""
     return [each for each in summary.unread if each.file and each.reason != "damaged"]
 
 
@@ -217,7 +217,7 @@ def ls(
 
 
 def _is_here(word: str) -> bool:
-    """Whether a word names a file or directory of the worktree that one stands in."""
+    """Tell whether a word names a file or directory of the worktree around here."""
     repo = find_repo()
     return repo is not None and (is_here(word) or repo.is_tracked(absolute(word)))
 
@@ -263,7 +263,7 @@ def cat(
 
 
 def _is_asset(word: str, remote: str | None) -> bool:
-    """Whether a word that was taken for a file's path is the name of an asset."""
+    """Tell whether a word, taken for a file's path, is the name of an asset."""
     from ama.errors import AmaError
 
     try:
@@ -344,15 +344,19 @@ def diff(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What differs, how a path is shown, the paths that were named, and what differs in them."""
+    """The result of a diff, ready to print."""
 
     changes: tuple[Change, ...]
+    """The files that differ."""
     near: Callable[[str], str]
+    """Returns a path as it is printed; see `as_seen_from_here`."""
     named: frozenset[str]
+    """The paths that the user named, as they are printed."""
     contents: Callable[[], Iterator[FileDiff]]
+    """Yields the differences within these files."""
 
     def names(self, change: Change) -> bool:
-        """Whether a file is named itself, and not with its directory or by a glob."""
+        """Tell whether a file is named itself, not by its directory or a glob."""
         return self.near(change.path) in self.named
 
 

@@ -1,7 +1,7 @@
-"""Running one command line: its errors become one line, a hint and an exit code.
+"""Running one command line. An error becomes one line, a hint and an exit code.
 
-What typer would do with an error (a usage text, a trace drawn with rich) is not what a script or a
-reader of a log wants, so this module runs typer's command itself.
+This module runs typer's command itself: typer answers errors with a usage text or a trace drawn
+with rich, which neither scripts nor logs want.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ama.cli.output import console
 from ama.errors import AmaError, storage_error, too_few_threads
 from ama.wording.hints import words
 
-# The options that every command has, behind its name.
+# The options of every command, which come after its name.
 _EVERYWHERE = ("--json", "-q", "--quiet")
 
 INTERNAL = 70
@@ -31,14 +31,14 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 USAGE = 2
 
-# What the same command line goes on with, where it was interrupted.
+# The commands that continue an interrupted run when they are run again.
 _RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
 
 _AGAIN = "close other programs, and run the same command again"
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-# What git, and other commands of ama, take where these don't.
+# Options of git and of other commands of ama, and their names here.
 _OPTIONS_MEANT: Mapping[str, str] = {
     "ama add -A": "all that is new, changed or gone here: ama add .",
     "ama add --all": "all that is new, changed or gone here: ama add .",
@@ -61,13 +61,13 @@ _WORDS_MEANT: Mapping[str, str] = {
 _NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?\b")
 _EXTRA = re.compile(r"Got unexpected extra argument(?:\(s\)|s?) \((.*)\)", re.DOTALL).match
 
-# The base of typer's errors of usage; typer exports only this child of it.
+# The base class of typer's usage errors; typer exports only a subclass.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is shown."""
+    """An error in the form that the user sees."""
 
     code: str
     exit_code: int
@@ -76,7 +76,7 @@ class Failure:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code. Everything it prints is written when it ends.
+    """Run a command line, flush its output, and return its exit code.
 
     Args:
         arguments: The words after `ama`.
@@ -91,10 +91,10 @@ def run(arguments: Sequence[str]) -> int:
             code = _show(failure_of(error, arguments), arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         _discard_output()
         return BROKEN_PIPE
-    except OSError as error:  # nowhere to write: the disk behind `> file` is full
+    except OSError as error:  # the output can't be written: the disk behind `> file` is full
         _discard_output()
         failure = failure_of(error)
         console.error(failure.message, failure.hint)
@@ -120,7 +120,7 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
-    """Say what an exception means to the user who typed these arguments."""
+    """Explain an exception to the user who typed these arguments."""
     if isinstance(error, AmaError):
         hint = words(error.hints, partial(_at_the_same_remote, arguments=arguments))
         return Failure(error.code, error.exit_code, error.message, hint)
@@ -128,9 +128,9 @@ def failure_of(error: Exception, arguments: Sequence[str] = ()) -> Failure:
         return _usage_failure(error, arguments)
     if isinstance(error, OSError) and error.filename is None and error.errno in _DISK_FULL:
         return Failure("storage", 8, f"can't write the output: {error.strerror}")
-    if isinstance(error, FileNotFoundError) and error.filename is None:  # what os.getcwd() raises
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # raised by os.getcwd()
         return Failure("not-found", 3, "this directory was deleted", "go to another one: cd")
-    if isinstance(error, OSError):  # the last net: what arises below ama, such as in an import
+    if isinstance(error, OSError):  # an error below ama, such as in an import
         return _storage_failure(error, arguments)
     if isinstance(error, MemoryError):
         return Failure("storage", 8, "there is no memory left for this", _AGAIN)
@@ -154,9 +154,9 @@ def _storage_failure(error: OSError, arguments: Sequence[str]) -> Failure:
 
 
 def _at_the_same_remote(command: str, arguments: Sequence[str]) -> str:
-    """Let a command of a hint look where the one that failed was told to look.
+    """Add the failed command's `--remote` to a command of a hint.
 
-    What is below the command line doesn't know what a store is called here.
+    The library does not know the names of remotes on the command line.
     """
     remote = _value_of("--remote", arguments)
     if remote is None or not _has_option(command.split()[1:], "--remote"):
@@ -176,7 +176,7 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
 
 
 def _has_option(words: Sequence[str], option: str) -> bool:
-    """Whether a command, or one of a group, has an option of its own."""
+    """Tell whether a command, or one of a group, has an option of its own."""
     command = build()
     for word in words:
         command = command.get_command(None, word)
@@ -205,7 +205,7 @@ def _usage_failure(error: Any, arguments: Sequence[str]) -> Failure:
             hint = f"did you mean -n {wrong_option[1:]}? {help_hint}"
         return Failure("usage", USAGE, f"there is no option {wrong_option} in `{command}`", hint)
     if isinstance(error, typer.BadParameter) and error.param is None and error.param_hint is None:
-        # Typer would call it an invalid value, and what is wrong is the line as a whole.
+        # Typer calls this an invalid value, but the line as a whole is wrong.
         return Failure("usage", USAGE, str(error.message), help_hint)
     message = str(error.format_message()).strip().rstrip(".").replace("\n", " ")
     message = _NO_NUMBER.sub("is no whole number", message)
@@ -228,14 +228,14 @@ def _nearest_option(wrong: str, context: Any) -> str | None:
     if context is None:
         return None
     options = [option for param in context.command.get_params(context) for option in param.opts]
-    # Without the dashes, which all of them have.
+    # Drop the dashes, which make all options look alike.
     names = [option.removeprefix("--") for option in options if option.startswith("--")]
     near = nearest(wrong.lstrip("-"), names)
     return f"--{near[0]}" if near else None
 
 
 def _siblings_with(option: str, context: Any) -> list[str]:
-    """Name the other commands of a group that have an option."""
+    """Return the other commands of a group that have an option."""
     group = getattr(context, "parent", None)
     if group is None:
         return []
@@ -252,7 +252,7 @@ def _show(failure: Failure, arguments: Sequence[str]) -> int:
         import traceback
 
         traceback.print_exc()
-    # A command line that could not be parsed may still have asked for JSON.
+    # A command line that can't be parsed may still ask for JSON.
     if console.json or "--json" in arguments:
         shown = {"code": failure.code, "message": failure.message, "hint": failure.hint}
         console.print_json({"error": shown})
@@ -262,17 +262,17 @@ def _show(failure: Failure, arguments: Sequence[str]) -> int:
 
 
 def _discard_output() -> None:
-    # Python flushes stdout once more as it exits, and would complain about the same pipe again.
+    # Python flushes stdout again when it exits, and would report the same pipe again.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
 
 def take_any_text() -> None:
-    """Let stdout and stderr print any text, and never fail at one.
+    """Make stdout and stderr accept any text without an error.
 
-    A terminal gets its own encoding, and escapes for what that can't say. What goes into a pipe or
-    a file is UTF-8 whatever the locale, as names of files are: unless it is said otherwise.
+    A terminal gets its own encoding, with escapes for other characters. A pipe or a file gets
+    UTF-8 in any locale, as names of files do, unless the environment says otherwise.
     """
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -1,7 +1,7 @@
-"""What the command prints: lines, tables and JSON, and how sizes, times and ids look in them.
+"""Printing lines, tables and JSON, with the form of sizes, times and ids in them.
 
-Results go to stdout, errors and progress to stderr. Names and messages come from stores that
-anybody may have written, so control characters in them are escaped before a terminal sees them.
+Results go to stdout, errors and progress to stderr. Anybody may have written the names and messages
+of a store, so control characters in them are escaped before a terminal sees them.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _CODES: Mapping[str, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32"
 
 
 class Console:
-    """The two streams of this process, and how it was asked to use them."""
+    """The two output streams of this process, with the options that every command has."""
 
     def __init__(self) -> None:
         self.json = False
         self.quiet = False
 
     def line(self, text: str = "", style: Style | None = None, *, tabs: bool = False) -> None:
-        """Print a line that was asked for: a row of a report; with `tabs`, a line of a file's."""
+        """Print a line of a result; with `tabs`, keep the tabs of a file's line."""
         if not self.json:
             harmless = "\t".join(map(shown, text.split("\t"))) if tabs else shown(text)
             _write(sys.stdout, _styled(harmless, style, sys.stdout))
 
     def done(self, text: str, style: Style | None = None) -> None:
-        """Print a line that says what happened, unless `--quiet`."""
+        """Print a line about what happened, unless `--quiet`."""
         if not self.quiet:
             self.line(text, style)
 
     def text(self, text: str) -> None:
-        """Print a text of several lines that was asked for and is ama's own, such as a picture."""
+        """Print a result of several lines that ama itself made, such as a picture."""
         _write(sys.stdout, text.rstrip("\n"))
 
     def next_step(self, command: str) -> None:
@@ -65,17 +65,17 @@ class Console:
             _write(sys.stderr, _styled(shown(text), "dim", sys.stderr))
 
     def warn(self, text: str) -> None:
-        """Print to stderr what whoever goes on should know, also with `--quiet`."""
+        """Print a warning to stderr, even with `--quiet`."""
         if not self.json:
             sys.stdout.flush()
             _write(sys.stderr, _styled("warning:", "yellow", sys.stderr) + " " + shown(text))
 
     def flush(self) -> None:
-        """Show what was printed to whoever reads a pipe or a file, before what takes long."""
+        """Write printed output to a pipe or a file now, before work that takes long."""
         sys.stdout.flush()
 
     def report(self, value: object) -> bool:
-        """Print `value` as JSON if `--json` was given, and say whether it was."""
+        """Print `value` as JSON if `--json` was given; return whether it was."""
         if self.json:
             self.print_json(value)
         return self.json
@@ -87,7 +87,7 @@ class Console:
         _write(sys.stdout, json.dumps(plain(value), indent=2, allow_nan=False))
 
     def error(self, message: str, hint: str | None = None) -> None:
-        """Print an error and its hint to stderr, a line each."""
+        """Print an error and its hint to stderr, one line each."""
         sys.stdout.flush()
         _write(sys.stderr, _styled("error:", "red", sys.stderr) + " " + shown(message))
         if hint:
@@ -115,16 +115,16 @@ class Console:
         spill: bool = False,
         cut: Sequence[int] = (),
     ) -> None:
-        """Print rows in aligned columns. On a terminal a line ends where the window does.
+        """Print rows in aligned columns. On a terminal, cut each line at the window's width.
 
         Args:
-            rows: Their cells.
-            right: The columns that are aligned to the right.
-            indent: What stands before each line.
+            rows: The cells of each row.
+            right: The columns to align to the right.
+            indent: The text before each line.
             bold: The rows that are headings.
-            spill: Whether the last column, a text, goes below its row where hardly any of it has
+            spill: Whether to print the last column, a text, below its row if there is hardly any
                 room beside the others.
-            cut: The columns that are cut where not all has room, the widest first.
+            cut: The columns to cut if a row is too wide, the widest first.
         """
         cells = [[shown(cell) for cell in row] for row in rows]
         if not cells:
@@ -135,7 +135,7 @@ class Console:
         missing = len(indent) + sum(widths) + 2 * len(widths) - 2 - limit if limit else 0
         if spill and missing > 0:
             if widths[-1] - missing >= _LEAST_TEXT:
-                missing = 0  # the end of the line, which is cut, is the end of this text
+                missing = 0  # the line is cut at its end, which is the end of this text
             else:
                 missing -= widths.pop() + 2
                 below = [row.pop() for row in cells]
@@ -164,9 +164,9 @@ console = Console()
 
 
 def plain(value: object) -> object:
-    """Turn ama's values into what JSON holds: objects, arrays, and times in ISO 8601, UTC.
+    """Convert ama's values to values of JSON: objects, arrays, and times in ISO 8601, UTC.
 
-    Hints become their words: one text, as people read them.
+    Convert hints to one text, as people read it.
     """
     if isinstance(value, Hint):
         return words((value,))
@@ -188,13 +188,13 @@ def plain(value: object) -> object:
     if isinstance(value, os.PathLike):
         return from_system(value)
     if isinstance(value, float) and value - value != 0:
-        # JSON has no such number, and a metric may be one.
+        # JSON has no such number, but a metric may be one.
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
 def size(count: int | None) -> str:
-    """A size for people, in units of 1000 bytes.
+    """Format a size for people, in units of 1000 bytes.
 
     Example:
         >>> size(636_144)
@@ -204,22 +204,22 @@ def size(count: int | None) -> str:
 
 
 def when(moment: datetime) -> str:
-    """A time for people: UTC, to the second."""
+    """Format a time for people: UTC, to the second."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def when_short(moment: datetime) -> str:
-    """A time for a table, whose header says that it is UTC."""
+    """Format a time for a table, whose header says that it is UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def short(full_id: str) -> str:
-    """An object id as it is shown."""
+    """Shorten an object id for people."""
     return full_id[:10]
 
 
 def count(number: int, noun: str) -> str:
-    """A number and its noun.
+    """Format a number with its noun.
 
     Example:
         >>> count(2, "alias")
@@ -230,7 +230,7 @@ def count(number: int, noun: str) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """A path as seen from the working directory, where that is shorter."""
+    """Return a path relative to the working directory, if that is shorter."""
     text = from_system(path)
     try:
         near = os.path.relpath(text, from_system(os.getcwd()))
@@ -240,12 +240,12 @@ def shown_path(path: Path) -> str:
 
 
 def first_line(message: str) -> str:
-    """The first line of a message, as tables show it."""
+    """Return the first line of a message, for a table."""
     return message.strip().partition("\n")[0].rstrip()
 
 
 def colour_wanted(stream: TextIO) -> bool:
-    """Whether a stream is a terminal whose user has not asked for plain text."""
+    """Tell whether a stream is a terminal whose user has not asked for plain text."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return False
     return os.name != "nt" or "WT_SESSION" in os.environ
@@ -256,7 +256,7 @@ def _fitted(text: str, limit: int | None) -> str:
 
 
 def _cut_to(widths: Sequence[int], missing: int) -> int:
-    """The width to which some columns are cut, so that as much as is missing is gained."""
+    """Return the width to cut some columns to, so that they free the missing room."""
     for most in range(max(widths), _LEAST_CELL, -1):
         if sum(max(0, width - most) for width in widths) >= missing:
             return most
@@ -286,7 +286,7 @@ _REFRESH_S = 0.1
 
 
 def terminal_progress() -> Progress:
-    """The progress that fits this process: a bar on a terminal, none in a pipe or if `--quiet`."""
+    """Return the progress for this process: a bar on a terminal; none in a pipe or if `--quiet`."""
     from ama.system.progress import NO_PROGRESS
 
     if console.quiet or not sys.stderr.isatty():
@@ -295,7 +295,7 @@ def terminal_progress() -> Progress:
 
 
 class TerminalProgress:
-    """Draws one bar on stderr for the task that is running, and leaves nothing behind."""
+    """Draws one bar on stderr for the running task, and removes it at the end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -309,14 +309,14 @@ class TerminalProgress:
         self._drawn = 0.0
 
     def start(self, task: str, total_bytes: int | None) -> None:
-        """Begin a task; `total_bytes` is None where it isn't known."""
+        """Begin a task; `total_bytes` is None if it is unknown."""
         self.finish()
         with self._lock:
             self._task, self._total, self._done, self._saved = task, total_bytes, 0, 0
             self._started = self._drawn = time.monotonic()
 
     def advance(self, count: int) -> None:
-        """Note that `count` more bytes are done. Cheap, and any thread may call it."""
+        """Note that `count` more bytes are done. The call is cheap, and any thread may make it."""
         with self._lock:
             self._done += count
             now = time.monotonic()
@@ -326,7 +326,7 @@ class TerminalProgress:
             self._draw()
 
     def skip(self, count: int) -> None:
-        """Note that `count` bytes needn't be handled: rate and time left are of the others."""
+        """Note that `count` bytes need no work: rate and time left ignore them."""
         with self._lock:
             self._saved += count
             if self._total is not None:

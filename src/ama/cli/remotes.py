@@ -214,7 +214,7 @@ _FOR_USER = "for this user, in all directories"
 
 
 def _without_remotes(settings: Settings) -> str:
-    """Say where uploads go that no remote is configured for."""
+    """Say where uploads go if no remote is configured."""
     from ama.errors import NotFound
 
     repo = find_repo()

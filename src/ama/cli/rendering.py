@@ -1,4 +1,4 @@
-"""How assets, files, changes and aliases look in the terminal: the same in every command."""
+"""The form of assets, files, changes and aliases in the terminal, shared by all commands."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def print_field(label: str, value: str) -> None:
 
 
 def print_fields(label: str, values: Iterable[str]) -> None:
-    """Print a field of several lines, its label on the first only."""
+    """Print a field of several lines, with its label on the first."""
     for number, value in enumerate(values):
         if number == 0:
             print_field(label, value)
@@ -76,15 +76,16 @@ def print_origin(asset: AssetInfo) -> None:
 
 
 def asset_text(asset: AssetInfo | Ref, *, marked: bool = True) -> str:
-    """An asset on one line: its name, its aliases, and (if `marked`) whether it is deprecated or
-    deleted, as `models/7 (3f9a2c41d0) @best [deprecated]`.
+    """Format an asset on one line, such as `models/7 (3f9a2c41d0) @best [deprecated]`.
+
+    The line has its name, its aliases and (if `marked`) a mark if it is deprecated or deleted.
     """
     mark = [f"[{asset.status}]"] if marked and asset.status != "active" else []
     return " ".join((asset.name, *(f"@{alias}" for alias in asset.aliases), *mark))
 
 
 def warn_of_deprecated(asset: AssetInfo, instead: AssetInfo | None) -> None:
-    """Say that an asset is deprecated, if it is, and which is to be used instead."""
+    """Warn if an asset is deprecated, and name the asset to use instead."""
     if asset.status != "deprecated":
         return
     reason = f": {asset.status_reason}" if asset.status_reason else ""
@@ -93,17 +94,17 @@ def warn_of_deprecated(asset: AssetInfo, instead: AssetInfo | None) -> None:
 
 
 def ref_text(ref: Ref) -> str:
-    """A ref on one line: the asset, its aliases, and the label."""
+    """Format a ref on one line: the asset, its aliases, and the label."""
     return f"{asset_text(ref)} as {ref.label}" if ref.label else asset_text(ref)
 
 
 def metadata_lines(metadata: Mapping[str, Scalar]) -> list[str]:
-    """Metadata as `key = value` lines, sorted by key."""
+    """Format metadata as `key = value` lines, sorted by key."""
     return [f"{key} = {scalar_text(value)}" for key, value in sorted(metadata.items())]
 
 
 def scalar_text(value: Scalar) -> str:
-    """A metadata value as it was typed."""
+    """Format a metadata value as a user types it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -127,10 +128,10 @@ def print_changes(
     """Print changed paths with their kind and size.
 
     Args:
-        changes: What changed.
-        near: How a path is shown: see `as_seen_from_here`.
-        indent: What each line begins with.
-        limit: How many are printed; the others are only counted.
+        changes: The changes.
+        near: A function that returns a path as it is printed; see `as_seen_from_here`.
+        indent: The text before each line.
+        limit: The most changes to print; the others are only counted.
     """
     shown = changes if limit is None else beginning(changes, limit)
     paths = [near(change.path) for change in shown]
@@ -142,7 +143,7 @@ def print_changes(
 
 
 def beginning(items: Sequence[T], limit: int) -> Sequence[T]:
-    """What is shown of a long list: its beginning, but not to spare the one line that says so.
+    """Return the beginning of a long list, or all of it if that takes no more lines.
 
     Example:
         >>> beginning("abcd", 3), beginning("abcde", 3)
@@ -152,7 +153,7 @@ def beginning(items: Sequence[T], limit: int) -> Sequence[T]:
 
 
 def print_rest(number: int, *, indent: str = "") -> None:
-    """Count what was not printed of a long list."""
+    """Print the number of items of a long list that were not printed."""
     if number:
         console.line(f"{indent}... and {number:,} more")
 
@@ -164,9 +165,10 @@ def print_some_changes(changes: Sequence[Change], near: Callable[[str], str] = s
 
 
 def as_seen_from_here(root: str | os.PathLike[str]) -> Callable[[str], str]:
-    """Return how a worktree's paths are shown: relative to the working directory, as in git.
+    """Return a function that makes a worktree's paths relative to the working directory.
 
-    So what is printed can be given to the next command. A directory keeps the slash at its end.
+    As in git, a printed path can then be given to the next command. A directory keeps the slash at
+    its end.
     """
     here = from_system(os.path.relpath(os.getcwd(), root)).replace(os.sep, "/")
     if here == os.curdir:
@@ -188,7 +190,7 @@ def _sizes(change: Change) -> str:
 
 
 def changes_summary(changes: Sequence[Change]) -> str:
-    """How many files were changed in which way.
+    """Count changes by their kind, in words.
 
     Example:
         >>> changes_summary(())
@@ -204,7 +206,7 @@ _WORDS = {"added": "added", "modified": "modified", "removed": "removed", "mode"
 
 
 def print_asset_table(assets: Sequence[AssetInfo]) -> None:
-    """Print assets, one a line; in a narrow window each message goes below its asset."""
+    """Print assets, one on each line; in a narrow window, print each message below its asset."""
     rows = [
         (
             asset.name,
@@ -225,7 +227,7 @@ def _message_cell(asset: AssetInfo) -> str:
 
 
 def alias_change_text(change: AliasChange) -> str:
-    """What happened to an alias, from where to where."""
+    """Describe the move of an alias, from where to where."""
     name = f"alias {change.class_name}@{change.alias}"
     old = _asset_text(change.class_name, change.old, change.old_number)
     new = _asset_text(change.class_name, change.new, change.new_number)
@@ -237,7 +239,7 @@ def alias_change_text(change: AliasChange) -> str:
 
 
 def moving_text(asset: AssetInfo, alias: str | None) -> str:
-    """The command that moves an alias to a published asset.
+    """Return the command that moves an alias to a published asset.
 
     Example:
         ama alias move models@best models/3
@@ -247,7 +249,7 @@ def moving_text(asset: AssetInfo, alias: str | None) -> str:
 
 
 def alias_lost_text(change: AliasChange) -> str:
-    """What became of an alias that a store doesn't have any more as it had it."""
+    """Describe an alias that a store has lost, or has elsewhere."""
     old = _asset_text(change.class_name, change.old, change.old_number)
     new = _asset_text(change.class_name, change.new, change.new_number)
     where = "" if new is None else f", and is {new} now"
@@ -263,7 +265,7 @@ def _asset_text(class_name: str, asset_id: str | None, number: int | None) -> st
 
 
 def print_not_added(root: Path, paths: Sequence[str]) -> None:
-    """Say which files of an asset are no longer as they were added, if any are."""
+    """Print the files that have changed since they were added, if there are any."""
     if not paths:
         return
     named = [shown_path(root / to_system(path)) for path in paths]
@@ -273,20 +275,20 @@ def print_not_added(root: Path, paths: Sequence[str]) -> None:
 
 
 def print_untracked(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
-    """Say which files lie here and are in no asset, if any do."""
+    """Print the files here that are in no asset, if there are any."""
     if paths:
         named = [shown_path(Path(root) / to_system(path)) for path in paths]
         console.done(f"not in it: {_some(named)} (ama add FILE, or name them in .amaignore)")
 
 
 def print_same_files(others: Sequence[AssetInfo]) -> None:
-    """Say which other assets have the very same files, if any have."""
+    """Print the other assets with exactly the same files, if there are any."""
     if others:
         console.done(f"the very same files as {_some(list(map(asset_text, others)))}")
 
 
 def print_unlinked(refs: Sequence[Ref]) -> None:
-    """Say what the version before was made from, where the one that was made has no refs."""
+    """Print the refs of the version before, if there are any: the new version has none."""
     if not refs:
         return
     first = refs[0]
@@ -299,13 +301,13 @@ def print_unlinked(refs: Sequence[Ref]) -> None:
 
 
 def _some(texts: Sequence[str]) -> str:
-    """The first of some texts, and how many more there are."""
+    """Return the first few texts, and the number of the others."""
     more = f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else ""
     return ", ".join(texts[:_NAMED]) + more
 
 
 def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
-    """Say once on this machine that who made an asset is a guess, which is part of it for good."""
+    """Note once on this machine that the author, part of the asset for good, is a guess."""
     if console.quiet or console.json:
         return
     from ama.stores.cache import Cache
@@ -321,7 +323,7 @@ def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
 
 
 def note_no_code(repo: Repo, missing: NoCode | None) -> None:
-    """Say once for a worktree on this machine why its assets don't say which code made them."""
+    """Note once for a worktree on this machine why its assets do not name their code."""
     if missing is None or console.quiet or console.json:
         return
     from ama.format.hashing import blob_id
@@ -348,7 +350,7 @@ def note_no_code(repo: Repo, missing: NoCode | None) -> None:
 
 
 def next_upload(repo: Repo) -> None:
-    """Name the next step: an upload, if files or links are there that it would publish."""
+    """Print the next step: an upload, if there are files or links to publish."""
     if repo.refs() or repo.diff(staged=True):
         console.next_step("ama upload")
     elif repo.head is None:
@@ -356,7 +358,7 @@ def next_upload(repo: Repo) -> None:
 
 
 def files_text(files: int, total: int) -> str:
-    """A number of files and their size, as `5 files, 636.1 kB`."""
+    """Format a number of files and their size, such as `5 files, 636.1 kB`."""
     return f"{count(files, 'file')}, {size(total)}"
 
 
@@ -366,11 +368,11 @@ _WIDEST = 60
 
 
 def print_file_diff(diff: FileDiff, near: Callable[[str], str] = str) -> None:
-    """Print a file that differs, and below it what of its content does.
+    """Print a file that differs, and below it the differences of its content.
 
     Args:
         diff: The file.
-        near: How a path is shown: see `as_seen_from_here`.
+        near: A function that returns a path as it is printed; see `as_seen_from_here`.
     """
     change = diff.change
     print_changes([change], near=near)
@@ -387,7 +389,7 @@ def print_file_diff(diff: FileDiff, near: Callable[[str], str] = str) -> None:
 
 
 def as_paths(words: Sequence[str]) -> str:
-    """The command that compares files which were written ASSET:PATH.
+    """Return the command that compares two files given as ASSET:PATH.
 
     Example:
         >>> as_paths(["models/1:a.yml", "models/2:a.yml"])
@@ -400,7 +402,7 @@ def as_paths(words: Sequence[str]) -> str:
 
 
 def described(diff: FileDiff) -> dict[str, object]:
-    """A file that differs as JSON has it: what a listing says of it, and its content."""
+    """Convert a file that differs to JSON: the fields of a listing, and its content."""
     change = plain(diff.change)
     assert isinstance(change, dict)
     return {**change, "content": diff.content, "elsewhere": diff.elsewhere}
@@ -429,7 +431,7 @@ def _print_tensors(content: ContentDiff) -> None:
 
 
 def _names(change: TensorChange) -> str:
-    """A tensor's name; where it has another one now, both of what differs, as git does."""
+    """Return a tensor's name; if it was renamed, both names in git's short form."""
     old, new = change.old, change.new
     if old is None or new is None or old.name == new.name:
         known = new or old

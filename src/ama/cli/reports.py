@@ -1,4 +1,4 @@
-"""How values, comparisons and summaries look in the terminal, as CSV and as Markdown."""
+"""The form of values, comparisons and summaries in the terminal, as CSV and as Markdown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TITLES: Mapping[str, str] = {
 
 
 def require_one_form(*, csv: bool, markdown: bool = False) -> None:
-    """Refuse more than one form of what is printed: the second would be passed over."""
+    """Refuse more than one output form: the second would be ignored."""
     forms = {"--json": console.json, "--csv": csv, "--markdown": markdown}
     named = [name for name, wanted in forms.items() if wanted]
     if len(named) > 1:
@@ -45,12 +45,12 @@ def require_one_form(*, csv: bool, markdown: bool = False) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: bool) -> bool:
-    """Print flat rows in the form that was asked for, if one was; say whether it was.
+    """Print flat rows as CSV or Markdown if the user asked for it; return whether so.
 
     Args:
-        rows: Their cells by column.
-        csv: As CSV, in full.
-        markdown: As a Markdown table.
+        rows: The cells of each row, by column.
+        csv: Whether to print CSV, in full.
+        markdown: Whether to print a Markdown table.
     """
     if not (csv or markdown):
         return False
@@ -62,7 +62,7 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, csv: bool, markdown: boo
 
         writer = written.writer(sys.stdout, lineterminator="\n")
         lines = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
-        if sys.stdout.isatty():  # in a file a text is as it is, and a terminal would obey it
+        if sys.stdout.isatty():  # a terminal would obey control characters; a file keeps them
             lines = [list(map(shown, line)) for line in lines]
         writer.writerows(lines)
     else:
@@ -85,7 +85,7 @@ def _cell(value: object) -> str:
 
 
 def _report_cell(value: object) -> str:
-    """A cell for people: a history as its last value, a time to the minute, no noise in digits."""
+    """Format a cell for people: the last value of a history, a time to the minute, few digits."""
     if isinstance(value, tuple):
         return value_text(value)
     if isinstance(value, datetime):
@@ -94,14 +94,14 @@ def _report_cell(value: object) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """A cell that is only text, whatever somebody has written into a store."""
+    """Escape a cell, so that Markdown treats all of it as text."""
     for mark in "\\`*_[]<>|":
         text = text.replace(mark, f"\\{mark}") if mark != "<" else text.replace("<", "&lt;")
     return " ".join(text.split()) if text != "---" else text
 
 
 def value_text(value: Value) -> str:
-    """A value on one line; of a long list its length and its last item.
+    """Format a value on one line; a long list as its length and its last item.
 
     Example:
         >>> value_text((0.9, 0.5, 0.4, 0.35, 0.3))
@@ -120,12 +120,12 @@ def value_text(value: Value) -> str:
 
 
 def where_text(source: str, file: str) -> str:
-    """Where something is said: the file, and the ref if it is said there."""
+    """Format the place of a value: its file, and the ref that has the file."""
     return ": ".join(filter(None, (source, file)))
 
 
 def code_text(code: Code) -> str:
-    """The code of an asset on one line: `repository @ commit (branch, clean)`."""
+    """Format the code of an asset on one line: `repository @ commit (branch, clean)`."""
     state = {True: "dirty", False: "clean", None: None}[code.dirty]
     about = ", ".join(filter(None, (code.branch, state)))
     named = " @ ".join(filter(None, (code.repository, code.commit)))
@@ -133,13 +133,13 @@ def code_text(code: Code) -> str:
 
 
 def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
-    """Facts as `key = value` lines, those of one file together; at most so many, and how many more.
+    """Format facts as `key = value` lines, grouped by file, with a count of those beyond a limit.
 
     Args:
-        facts: What is printed.
-        limit: How many; None for all.
+        facts: The facts.
+        limit: The most facts; None for all.
     """
-    # What people ask for first: single values before histories, and lists of tables last.
+    # Put first what people ask for first: single values, then histories, then lists of tables.
     ordered = sorted(facts, key=lambda fact: (_in_list(fact.key), isinstance(fact.value, tuple)))
     some = ordered if limit is None else beginning(ordered, limit)
     place = None
@@ -155,11 +155,11 @@ def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
 
 
 def unread_text(unread: Unread, *, whose: bool = False) -> str:
-    """What could not be read, on one line.
+    """Describe on one line what could not be read.
 
     Args:
-        unread: What is printed.
-        whose: Also of a file, which asset it is in.
+        unread: The file or value that could not be read.
+        whose: Whether to name the asset of a file.
 
     Example:
         >>> from ama.catalog.unread import Unread
@@ -178,11 +178,11 @@ def unread_text(unread: Unread, *, whose: bool = False) -> str:
 
 
 def unread_lines(unread: Sequence[Unread], limit: int | None) -> Iterable[str]:
-    """What could not be read, line by line; at most so many lines, and how many more.
+    """Describe what could not be read, one on each line, with a count of those beyond a limit.
 
     Args:
-        unread: What is printed.
-        limit: How many; None for all.
+        unread: The files and values that could not be read.
+        limit: The most lines; None for all.
     """
     some = unread if limit is None else beginning(unread, limit)
     yield from map(unread_text, some)
@@ -195,11 +195,11 @@ def _in_list(key: str) -> bool:
 
 
 def print_comparison(comparison: Comparison, *, everything: bool) -> None:
-    """Print what differs between assets, section by section.
+    """Print the differences between assets, section by section.
 
     Args:
-        comparison: What to print.
-        everything: Also what is the same.
+        comparison: The comparison.
+        everything: Whether to print what is the same, too.
     """
     two = len(comparison.assets) == 2
     header = ["", *(_short_name(asset.name, asset.aliases) for asset in comparison.assets)]
@@ -251,7 +251,7 @@ def _file_cells(row: FileRow, two: bool) -> list[str]:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Keys by their last parts, as `--columns` takes them, where no two have the same."""
+    """Shorten keys to their last parts, as `--columns` takes them, if that leaves no two equal."""
     from ama.catalog.documents import split_key
 
     lasts = [split_key(name)[-1] for name in names]

@@ -475,7 +475,7 @@ def list_refs() -> None:
         ama ref list
     """
     repo = open_repo()
-    head = repo.head and repo.resolve("HEAD")  # with the numbers of what it was made from
+    head = repo.head and repo.resolve("HEAD")  # `resolve` also knows the numbers of its refs
     staged = repo.refs()
     refs = head.refs if head is not None else ()
     if console.report({"head": refs, "staged": staged}):

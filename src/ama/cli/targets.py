@@ -1,4 +1,4 @@
-"""Opening what a command works on: the worktree around it, a store, or whichever there is."""
+"""Opening the target of a command: the worktree around it, a store, or whichever there is."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ama.store import Store
 
     Source = Repo | Store
-    """Whichever there is: both have the same methods to list and read assets."""
+    """A worktree or a store: both have the same methods to list and read assets."""
 
 
 _NAMED = 3
 
 
 def open_repo() -> Repo:
-    """Open the worktree that the working directory is in."""
+    """Open the worktree around the working directory."""
     from ama.errors import NotFound
 
     try:
@@ -35,9 +35,9 @@ def open_repo() -> Repo:
 
 
 def open_to_change() -> Repo:
-    """Open the worktree around the working directory, and say which it is if it begins above.
+    """Open the worktree around the working directory, and name it if its root is higher up.
 
-    Who believes to have begun one here would else change another asset unseen.
+    Otherwise a user who forgot `ama init` here would change another asset without noticing.
     """
     repo = open_repo()
     if not os.path.samefile(repo.root, os.curdir):
@@ -53,7 +53,7 @@ def _open_here() -> Repo:
 
 
 def find_repo() -> Repo | None:
-    """Open the worktree that the working directory is in, if it is in one."""
+    """Open the worktree around the working directory; return None if there is none."""
     from ama.errors import NotFound
 
     try:
@@ -63,7 +63,7 @@ def find_repo() -> Repo | None:
 
 
 def way_to_a_worktree() -> Hint | str:
-    """The hint for who stands in none: most have just made one, in a directory of this one."""
+    """Return the hint for a user outside of worktrees, who often has just made one below."""
     from ama.errors import Hint, shown
     from ama.settings import CONTROL_DIRECTORY
 
@@ -82,8 +82,9 @@ def way_to_a_worktree() -> Hint | str:
 
 
 def path_in_asset(path: str) -> str:
-    """A path of an asset: relative to its top or, if it begins with a dot as in `./a` or `../a`,
-    to the working directory's place in the worktree.
+    """Return a path relative to the asset's root.
+
+    A path such as `./a` or `../a` is relative to the working directory.
     """
     if path.split("/")[0] not in (os.curdir, os.pardir):
         return path
@@ -91,12 +92,12 @@ def path_in_asset(path: str) -> str:
 
 
 def open_store(remote: str | None = None) -> Store:
-    """Open a remote by name or URL, or the default one, as seen from the working directory."""
+    """Open a remote by name or URL, or the default one of the working directory."""
     from ama.errors import Conflict
 
     try:
         repo = find_repo()
-    except Conflict:  # an interrupted download, which must be finished from inside it too
+    except Conflict:  # inside an interrupted download, which this command may have to finish
         repo = None
     if repo is not None:
         return repo.store(remote)
@@ -108,9 +109,7 @@ def open_store(remote: str | None = None) -> Store:
 
 
 def name_in_store(name: str, remote: str | None = None) -> str:
-    """Turn HEAD and `@best`, words of the worktree that the working directory is in, into a store's
-    own.
-    """
+    """Translate HEAD and `@best`, names of the worktree around here, to names of a store."""
     if name.startswith("@"):
         repo = find_repo()
         return name if repo is None else repo.class_name + name
@@ -124,7 +123,7 @@ def name_in_store(name: str, remote: str | None = None) -> str:
             f"{name} is the asset that a worktree comes from, and there is no worktree here",
             hint=(Hint("name-an-asset"), way_to_a_worktree()),
         )
-    if repo.head is not None and repo.head.number is not None:  # known without asking a store
+    if repo.head is not None and repo.head.number is not None:  # known without a request
         return name.replace("HEAD", repo.head.id, 1)
     found = repo.resolve(name)
     if found.number is None and remote is None:
@@ -133,20 +132,20 @@ def name_in_store(name: str, remote: str | None = None) -> str:
 
 
 def config_path(user: bool) -> Path:
-    """The file that a change goes to: the worktree's, or the user's outside of every worktree."""
+    """Return the config file to change: the worktree's or, outside of worktrees, the user's."""
     from ama.errors import NotFound
     from ama.settings import user_config_path, worktree_config_path
     from ama.worktree.layout import Worktree
 
     if not user:
-        # Not by opening it: its settings may be what is to be repaired.
+        # Don't open the worktree: the command may have to repair its settings.
         with contextlib.suppress(NotFound):
             return worktree_config_path(Worktree.find(Path.cwd()).root)
     return user_config_path()
 
 
 def load_settings() -> Settings:
-    """The settings that hold in the working directory."""
+    """Load the settings that apply in the working directory."""
     repo = find_repo()
     if repo is not None:
         return repo.settings
@@ -156,7 +155,7 @@ def load_settings() -> Settings:
 
 
 def open_source(remote: str | None = None) -> Source:
-    """Open the remote that is named, else the worktree, else the default store.
+    """Open the named remote, else the worktree, else the default store.
 
     Args:
         remote: A remote by name or URL.
@@ -165,16 +164,16 @@ def open_source(remote: str | None = None) -> Source:
 
 
 def open_asset(name: str, remote: str | None = None) -> tuple[Source, str]:
-    """Open what has an asset, see `open_source`; and return what the asset is called there.
+    """Open the source of an asset, see `open_source`; return the source and the asset's name there.
 
     Args:
-        name: The asset, also by HEAD or `@alias` in a worktree.
+        name: The asset's name; in a worktree also HEAD or `@alias`.
         remote: A remote by name or URL.
     """
     repo = _find_repo_unless(remote)
     if repo is not None:
         return repo, name
-    name = name_in_store(name, remote)  # before a store is asked for what isn't its own
+    name = name_in_store(name, remote)  # before opening a store, which does not know HEAD
     return open_store(remote).snapshot(), name
 
 
@@ -183,19 +182,19 @@ def _find_repo_unless(remote: str | None) -> Repo | None:
 
     try:
         return find_repo() if remote is None else None
-    except Conflict:  # an interrupted download: of its store there is no worktree yet
+    except Conflict:  # an interrupted download, which is no worktree yet
         return None
 
 
 def store_url(source: Source) -> str:
-    """Return where the store is that answers."""
+    """Return the URL of the store behind a source."""
     from ama.repo import Repo
 
     return source.remote_url if isinstance(source, Repo) else source.url
 
 
 def note_if_away(source: Source) -> None:
-    """Say where a store was not asked, so that what was printed is what was seen of it last."""
+    """Print a note if the store can't be reached, so that the output may be old."""
     from ama.repo import Repo
 
     if isinstance(source, Repo) and source.away is not None:

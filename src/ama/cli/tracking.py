@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _SOME_FILES = 5
 
-# Keys with commas between; in quotes, a comma is a part of one.
+# Keys separated by commas; a comma in quotes is part of a key.
 _KEYS = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^,])+").findall
 
 ClassOption = Annotated[
@@ -154,7 +154,7 @@ def _nothing_found(url: str, file: str | None) -> str:
 
 
 def _note_unread(findings: Findings) -> None:
-    """Say which files could not be read whole: what was looked for may be in them."""
+    """Note the files that could not be read completely: they may hold what the user seeks."""
     files = dict.fromkeys((each.asset, each.file) for each in findings.unread if each.file)
     if not files:
         return
@@ -384,5 +384,5 @@ def dashboard(
         webbrowser.open(serving.address)
     try:
         serving.run()
-    except KeyboardInterrupt:  # the way to end it
+    except KeyboardInterrupt:  # the user ends the server so
         console.note("ended")

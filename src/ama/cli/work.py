@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ama.values import AssetInfo, Change, Ref, Staged, Status
 
 _LONGEST = 30
-"""So many lines `status` shows of a list."""
+"""The most lines of a list that `status` prints."""
 
 PathArguments = Annotated[
     list[str],
@@ -105,12 +105,12 @@ def init(
 
 
 def _head_here() -> AssetInfo | None:
-    """The asset that this directory comes from, if that can be told: `init` repairs a HEAD too."""
+    """Return HEAD's asset in this directory; None if HEAD is damaged, which `init` repairs."""
     from ama.errors import AmaError
 
     try:
         repo = find_repo()
-        # An asset of the worktree around this directory was never in this one.
+        # A worktree around this directory does not count: its asset was never in this directory.
         return repo.head if repo is not None and repo.root.samefile(Path.cwd()) else None
     except (AmaError, OSError):
         return None
@@ -467,7 +467,7 @@ def switch(asset: AssetArgument, force: ForceOption = False) -> None:
 
 
 def report_switch(result: SwitchResult, root: Path) -> None:
-    """Print where HEAD of the worktree at `root` went, and what that changed."""
+    """Print the move of HEAD in the worktree at `root`, and the changes that it made."""
     if console.report(result):
         return
     if result.ahead_of is not None:

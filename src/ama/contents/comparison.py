@@ -24,47 +24,46 @@ _HEAD = _HDF5_PLACES[-1] + len(_HDF5)
 
 @dataclass(frozen=True, slots=True)
 class TensorChange:
-    """A tensor that differs. The old side is None if it was added, the new one if removed.
-
-    Of several kinds, the first of `reshaped`, `retyped`, `changed` and `renamed` counts; `renamed`
-    means that only the counter in its name differs. `unknown` means that its values can't be
-    compared. `values` is how many values differ, and `by` by how much at most, where known.
-    """
+    """A tensor that differs."""
 
     kind: TensorChangeKind
+    """The first that applies of `reshaped`, `retyped`, `changed` and `renamed` (only the counter in
+    the name differs); `unknown` if the values can't be compared."""
     old: Tensor | None
+    """The old tensor; None if it was added."""
     new: Tensor | None
+    """The new tensor; None if it was removed."""
     values: int | None = None
+    """The number of values that differ, if known."""
     by: float | None = None
+    """The largest difference of a value, if known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentDiff:
-    """The differences between the contents of two files.
-
-    `form` is that of both, else "binary". `hunks` are the differing lines of texts, `tensors` the
-    differing tensors, `same` the number of equal ones. `note` says why there is no more to say, or
-    what else differs.
-    """
+    """The differences between the contents of two files."""
 
     form: Form
+    """The form of both files; "binary" if they have different forms."""
     hunks: tuple[Hunk, ...] = ()
+    """The differing lines of texts."""
     tensors: tuple[TensorChange, ...] = ()
+    """The differing tensors."""
     same: int = 0
+    """The number of equal tensors."""
     note: str = ""
+    """Why there is no more detail, or what else differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """A path that differs, with the differences of its content.
-
-    `content` is None if it doesn't differ: only the mode does, or the other side has the same
-    content under the names in `elsewhere`.
-    """
+    """A path that differs, with the differences of its content."""
 
     change: Change
     content: ContentDiff | None
+    """The differences of the content; None if only the mode or the name differs."""
     elsewhere: tuple[str, ...] = ()
+    """The paths of the same content on the other side."""
 
 
 def form_of(file: Pieces) -> Form | None:

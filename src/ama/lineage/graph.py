@@ -20,10 +20,7 @@ LinkKind = Literal["ref", "parent"]
 
 @dataclass(frozen=True, slots=True)
 class LineageNode:
-    """An asset of a lineage. `here` says whether the store has it, or only its id.
-
-    `created_at` is None where only the id is known.
-    """
+    """An asset of a lineage."""
 
     id: str
     class_name: str
@@ -31,9 +28,11 @@ class LineageNode:
     aliases: tuple[str, ...]
     author: str
     created_at: datetime | None
+    """The time of creation; None if only the id is known."""
     status: AssetStatus = "active"
     message: str = ""
     here: bool = True
+    """Whether the store has the asset, or only its id."""
 
     @property
     def name(self) -> str:
@@ -43,22 +42,29 @@ class LineageNode:
 
 @dataclass(frozen=True, slots=True)
 class LineageEdge:
-    """A link: the asset `made` was made from the asset `source`. A parent has no label."""
+    """A link: one asset was made from another."""
 
     made: str
+    """The asset that was made."""
     source: str
+    """The asset that it was made from."""
     kind: LinkKind
     label: str = ""
+    """The label of a ref; a parent has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """All links between two assets: whether one is a parent, and the labels of the refs."""
+    """All links between two assets, as one."""
 
     made: str
+    """The asset that was made."""
     source: str
+    """The asset that it was made from."""
     parent: bool
+    """Whether `source` is a parent of `made`."""
     labels: tuple[str, ...]
+    """The labels of the refs."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -68,26 +74,22 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A lineage with each asset and each linked pair of assets once.
-
-    `sources` and `products` have, for each asset, the links to what it was made from and to what
-    was made from it. Older assets come first everywhere. `closing` are the links that close a
-    cycle; no honest store has any.
-    """
+    """A lineage with each asset and each linked pair of assets once, older assets first."""
 
     nodes: Mapping[str, LineageNode]
+    """The assets by id."""
     links: tuple[Link, ...]
     sources: Mapping[str, tuple[Link, ...]]
+    """The links from each asset to the assets that it was made from."""
     products: Mapping[str, tuple[Link, ...]]
+    """The links from each asset to the assets made from it."""
     closing: frozenset[Link]
+    """The links that close a cycle; no honest store has any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """The assets that an asset was made from, and those made from it.
-
-    `nodes` holds the asset `root` too; an edge to an asset outside of them is not drawn.
-    `cut` says that there is, or may be, more: an asset of the store could not be read.
 
     Raises:
         ValueError: The root is not among the nodes.
@@ -102,9 +104,13 @@ class Lineage:
     """
 
     root: str
+    """The id of the asset whose lineage it is."""
     nodes: tuple[LineageNode, ...]
+    """The assets, `root` among them."""
     edges: tuple[LineageEdge, ...]
+    """The links; one to an asset that is not among the nodes is not drawn."""
     cut: bool = False
+    """Whether assets are left out, or may be because an asset of the store can't be read."""
 
     def __post_init__(self) -> None:
         if not any(node.id == self.root for node in self.nodes):
@@ -127,13 +133,13 @@ class Lineage:
         return Graph(nodes, tuple(links), sources, products, _closing(sources, products))
 
     def nearest(self, limit: int) -> Lineage:
-        """Return the part of it nearest to the root.
+        """Return the part of the lineage nearest to the root.
 
         Args:
-            limit: The most assets it may have, the root included.
+            limit: The most assets, the root included.
 
         Returns:
-            The same lineage if it is small enough; else a smaller one, which is `cut`.
+            This lineage if it is small enough; else a smaller one, which is `cut`.
         """
         if len(self.nodes) <= limit:
             return self
@@ -178,7 +184,7 @@ def _merged(edges: Iterable[LineageEdge]) -> Iterable[Link]:
 def _closing(
     sources: Mapping[str, tuple[Link, ...]], products: Mapping[str, tuple[Link, ...]]
 ) -> frozenset[Link]:
-    """Find the links back to an asset on the way from the oldest one."""
+    """Find the links that lead back to an asset on the path from the oldest one."""
     closing: list[Link] = []
     seen: set[str] = set()
     for start in sorted(products, key=lambda asset: bool(sources[asset])):

@@ -1,7 +1,6 @@
 """What the verbs of `Repo` do: upload, switch, edit, inspect, compare, link.
 
-- **session**: what an operation has at hand: the worktree, the settings, the stores in reach, what
-  their assets hold, and what names mean.
-- **known**: said of a store without asking it: as this session read it, or this machine saw it.
-- **rollback**: a store's log is older or another than this machine saw; the user says if it counts.
+- **session**: the worktree, the settings, the connected stores, their content, and their names.
+- **known**: read from a store earlier, by this session or this machine; no request is needed.
+- **rollback**: a store's log became older or different; the user decides whether to accept it.
 """

@@ -1,4 +1,4 @@
-"""The stores in reach of a worktree: where they are, opened once each, and what is seen of them."""
+"""The stores that a worktree can reach: their URLs, open connections and last seen logs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """The stores that a worktree knows. The default remote is the one that it publishes to.
+    """The stores that a worktree knows. It publishes to the default remote.
 
     Args:
         tree: The worktree.
-        settings: What is configured.
+        settings: The settings.
     """
 
     def __init__(self, tree: Worktree, settings: Settings) -> None:
@@ -37,15 +37,14 @@ class Connections:
         self._remotes: dict[str, Remote] = {}
         self._views: dict[str, LogView] = {}
         self.changes = 0
-        """How often a log was seen to be another than before: what was opened then is out of date.
-        """
+        """The number of times that a log had changed; objects opened before are out of date."""
         self.away: StorageError | None = None
-        """Why the default remote was not asked, where what this machine saw last served."""
+        """Why the default remote can't be reached, if what this machine saw last replaces it."""
 
-    # Where they are
+    # URLs
 
     def url(self, remote: str | None, head: Head | None = None) -> str:
-        """Return the URL of a remote: the one named, else configured, else HEAD's origin."""
+        """Return the URL of a named remote, else of the configured default, else HEAD's origin."""
         settings = self._settings
         if remote is not None:
             return settings.remote_url(remote)
@@ -53,7 +52,7 @@ class Connections:
         return head.origin if unset and head and head.origin else settings.remote_url()
 
     def known_url(self, head: Head) -> str | None:
-        """Return the URL of the default remote; None where the user has no home it would be in."""
+        """Return the URL of the default remote; None if it would be in a home the user lacks."""
         settings = self._settings
         if settings.default_store is None and not (
             head.origin or settings.default_remote or settings.default_error
@@ -62,13 +61,13 @@ class Connections:
         return self.url(None, head)
 
     def urls(self, head: Head) -> list[str]:
-        """Return where assets of a worktree may be: where HEAD comes from, and each remote."""
+        """Return the URLs that may have the worktree's assets: HEAD's origin and every remote."""
         return list(dict.fromkeys(url for url in (head.origin, *self._settings.urls()) if url))
 
-    # Opened
+    # Connections
 
     def storage(self, url: str) -> Storage:
-        """Return the storage at a URL, with what is configured for it: one, for one connection."""
+        """Return the storage at a URL with its configured options; reuse one connection."""
         if url not in self._storages:
             self._storages[url] = open_storage(url, self._settings.options_at(url))
         return self._storages[url]
@@ -77,8 +76,8 @@ class Connections:
         """Open the store at a URL, once.
 
         Raises:
-            NotFound: There is none.
-            StorageError: It can't be reached, or it is gone.
+            NotFound: There is no store.
+            StorageError: The store can't be reached, or it is gone.
         """
         from ama.stores.remote import Remote, gone
 
@@ -87,7 +86,7 @@ class Connections:
             try:
                 self._remotes[url] = Remote.open(storage, self._settings.cache_dir)
             except NotFound:
-                # What this machine remembers may be deleted, and HEAD may come from another one.
+                # This machine's memory may be deleted, but HEAD still names its origin.
                 if self._origin() == storage.url:
                     raise gone(storage.url) from None
                 raise
@@ -99,20 +98,20 @@ class Connections:
         return None
 
     def forget(self, url: str) -> None:
-        """Open the store at a URL anew at the next use: it may have gone, or come."""
+        """Close the store at a URL, so that its next use opens it again: it may have changed."""
         self._storages.pop(url, None)
         self._remotes.pop(url, None)
 
     def prepare(self, url: str, *, new_store: bool = False) -> Remote:
-        """Open the store at a URL; if there is none, one that the first write will make.
+        """Open the store at a URL; if there is none, return one that the first write creates.
 
         Args:
-            url: Where.
-            new_store: Whether one may be made where one was seen before.
+            url: The store's URL.
+            new_store: Whether to create a store even if this machine has seen one there before.
 
         Raises:
-            InvalidInput: There is none, and none may be made there.
-            StorageError: It can't be reached, or it is gone.
+            InvalidInput: There is no store, and none can be created there.
+            StorageError: The store can't be reached, or it is gone.
         """
         from ama.stores.creation import prepare
 
@@ -120,14 +119,14 @@ class Connections:
             with suppress(NotFound):
                 return self.open(url)
         made = prepare(self.storage(url), self._settings, new_store=new_store)
-        # Whatever HEAD says of a store that was there: this one has nothing.
+        # The new store is empty, whatever HEAD says about a store at this URL.
         self.saw(made.url, made.view())
         return made
 
     def openers(self, first: str | None = None) -> list[Callable[[], ObjectStore]]:
-        """Return what opens the stores that may have an object: the likely ones first.
+        """Return functions that open the stores that may have an object, the likely ones first.
 
-        Any configured remote may promise what was published there before HEAD moved on.
+        Any configured remote may have assets that were published before HEAD moved on.
         """
         urls = self.urls(self._tree.head.read().head)
         return [self._opener(url) for url in dict.fromkeys((first, *urls)) if url]
@@ -140,12 +139,12 @@ class Connections:
             except NotFound:
                 return ObjectStore(self.storage(url))
             except AmaError as error:
-                # Another store may have it; if none has, this is why.
+                # Another store may have the object; if none does, report this error.
                 return ObjectStore(self.storage(url), damage=error)
 
         return opened
 
-    # Seen
+    # Logs
 
     def last_seen(self, head: Head) -> Remote | None:
         """Return the default remote as this machine saw it last, without a request."""
@@ -182,16 +181,16 @@ class Connections:
         return view
 
     def default_view(self, head: Head, when: When) -> LogView | None:
-        """Return the log of the default remote; None where no store was made yet, or none was seen.
+        """Return the log of the default remote; None if no store exists yet, or none was seen.
 
-        Where it is asked, and what this machine saw last serves, `away` says why.
+        If the remote can't be reached and the last seen log replaces it, set `away` to the error.
 
         Args:
             head: HEAD.
-            when: Of which moment.
+            when: The moment of the log.
 
         Raises:
-            StorageError: It can't be reached, and `when` is now.
+            StorageError: The remote can't be reached, and `when` is now.
         """
         if when is When.LAST_SEEN:
             store = self.last_seen(head)
@@ -211,30 +210,30 @@ class Connections:
         return view
 
     def describer(self, head: Head, when: When) -> Describer:
-        """Return who describes assets with the default remote's numbers and aliases."""
+        """Return a describer of assets with the default remote's numbers and aliases."""
         return Describer(self.default_view(head, when))
 
     def saw(self, url: str, view: LogView) -> None:
-        """Note how the log of the store at a URL is now."""
+        """Note the current log of the store at a URL."""
         self._views[url] = view
 
     def known(self, url: str) -> LogView | None:
-        """Return all that is known of the log of the store at a URL, without asking for it.
+        """Return the known log of the store at a URL, without a request.
 
-        That is how it was read in this session, damaged or empty as it may have been, else how this
-        machine saw it last. What can be decided without asking is decided by this.
+        That is the log that this session read, even if it was damaged or empty, else the log that
+        this machine saw last. Decisions that need no request use this log.
         """
         view = self._views.get(url)
-        # What is sound is remembered as well, perhaps since seen anew by another command.
+        # A sound log is also remembered on disk, where another command may have left a newer one.
         if view is None or (view.number and view.damage is None):
             with suppress(AmaError):
                 view = self.view(url, When.LAST_SEEN) or view
         return view
 
     def known_class(self, url: str, class_name: str) -> ClassState | None:
-        """Return a class of the store at a URL as this machine saw it last, without its client.
+        """Return a class of a store as this machine saw it last, without loading its client.
 
-        None where it isn't known.
+        Return None if it is not known.
         """
         from ama.storage.urls import UnaskedStorage
         from ama.stores.remote import Remote

@@ -1,4 +1,4 @@
-"""The assets and files in reach of a worktree: read, listed, and known to be kept somewhere."""
+"""The assets and files that a worktree can reach: reading, listing and finding copies of them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ama.worktree.trees import ONE_DIRECTORY, Listed, look_up, walk
 
 
 class Content:
-    """What assets hold: in the packs of a worktree, or in a store that it knows.
+    """The content of assets, in the packs of a worktree or in a store that it knows.
 
     Args:
         tree: The worktree.
-        stores: The stores in reach.
+        stores: The stores that the worktree can reach.
     """
 
     def __init__(self, tree: Worktree, stores: Connections) -> None:
@@ -33,11 +33,11 @@ class Content:
         self._sources: Sources | None = None
         self._opened_at = 0
 
-    # Where it comes from
+    # Sources
 
     def sources(self) -> Sources:
-        """Return where objects come from: the local packs, then the stores that promise them."""
-        # If others have published, what was opened before doesn't know of it.
+        """Return the sources of objects: the local packs, then the stores that may have them."""
+        # Sources opened before others published don't know the new objects.
         if self._sources is not None and self._opened_at == self._stores.changes:
             return self._sources
         sources = Sources(self._tree.objects.store, self._stores.openers())
@@ -45,18 +45,18 @@ class Content:
         return sources
 
     def use(self, sources: Sources) -> None:
-        """Take objects from these from now on."""
+        """Read objects from these sources from now on."""
         self._sources, self._opened_at = sources, self._stores.changes
 
     def forget(self) -> None:
-        """Look for objects anew: some have been stored or published since."""
+        """Drop the sources: objects have been stored or published since they were opened."""
         self._sources = None
         self._tree.objects.reload()
 
-    # What is in an asset
+    # Content of an asset
 
     def info(self, asset: bytes, describer: Describer, *, sized: bool = True) -> AssetInfo:
-        """Return everything about an asset but its files."""
+        """Return everything about an asset except its files."""
         found = self.sources().asset(asset)
         size = None
         if sized:
@@ -65,18 +65,18 @@ class Content:
         return describer.info(asset, found, size)
 
     def history(self, asset: bytes | None) -> Iterator[bytes]:
-        """Return an asset and what it came from, by each one's first parent."""
+        """Yield an asset and its ancestors by first parent."""
         return ancestry(asset, lambda each: self.sources().parents(each))
 
     def listing(
         self, asset: bytes | None, *, wanted: bool = True, hint: Hint = ONE_DIRECTORY
     ) -> dict[str, Listed]:
-        """Return an asset's files by path; none for no asset.
+        """Return an asset's files by path; an empty listing for None.
 
         Args:
             asset: The asset.
-            wanted: Whether they are here, or were asked for; see `ama.worktree.trees.walk`.
-            hint: What to do where there are too many.
+            wanted: Whether the files are here, or the user named them; see `walk`.
+            hint: The hint of the error about too many files.
         """
         if asset is None:
             return {}
@@ -85,10 +85,10 @@ class Content:
         return {item.path: item for item in found}
 
     def find(self, asset: bytes | None, path: str) -> Listed:
-        """Return a file of an asset that is known to have it.
+        """Return a file of an asset that should have it.
 
         Raises:
-            NotFound: It hasn't.
+            NotFound: The asset has no such file.
         """
         sources = self.sources()
         found = None if asset is None else look_up(sources.asset(asset).tree, path, sources.tree)
@@ -97,23 +97,23 @@ class Content:
         return Listed(path, found.kind, found.id, found.size)
 
     def read(self, item: Listed) -> Iterator[bytes]:
-        """Yield a listed file's bytes in verified pieces."""
+        """Yield the bytes of a listed file in verified pieces."""
         return self.sources().stream(item.id, Kind.DATA)
 
     def live_listing(self, asset: bytes) -> dict[str, Listed]:
-        """Return an asset's files by path.
+        """Return the files by path of an asset that is not deleted, or of HEAD's.
 
         Raises:
-            NotFound: It was deleted, and is not HEAD's.
+            NotFound: The asset was deleted, and is not HEAD's.
         """
         self.live_tree(asset)
         return self.listing(asset, wanted=asset == self._head_asset())
 
     def live_tree(self, asset: bytes) -> bytes:
-        """Return the id of an asset's tree.
+        """Return the id of an asset's tree, if the asset is not deleted, or is HEAD's.
 
         Raises:
-            NotFound: It was deleted, and is not HEAD's.
+            NotFound: The asset was deleted, and is not HEAD's.
         """
         if asset != self._head_asset():
             self.require_live(asset)
@@ -123,10 +123,10 @@ class Content:
         return self._tree.head.read().head.asset
 
     def require_live(self, asset: bytes) -> None:
-        """Refuse an asset that was deleted from the default remote, as far as it is known.
+        """Refuse an asset that is known to be deleted from the default remote.
 
         Raises:
-            NotFound: It was.
+            NotFound: The asset was deleted.
         """
         from ama.stores.revisions import require_live
 
@@ -135,23 +135,24 @@ class Content:
         if view is not None:
             require_live(view, self.sources().asset(asset).class_name, asset, url)
 
-    # Where else it is
+    # Copies elsewhere
 
     def stored(self, head: Head) -> dict[str, bytes]:
-        """Return the paths and ids of the files that a store is known to have: HEAD's, or those of
-        the nearest asset before it that is published.
+        """Return the paths and ids of files that a store is known to have.
+
+        Those are the files of HEAD's asset, or of its nearest ancestor that is published.
         """
         is_published = self.known_as_published(head)
-        with suppress(AmaError):  # of what can't be read, no store is known to have anything
+        with suppress(AmaError):  # an unreadable asset proves nothing about a store
             for asset in self.history(head.asset):
                 if is_published(asset):
                     return {path: item.id for path, item in self.listing(asset).items()}
         return {}
 
     def in_asset(self, head: Head) -> Callable[[bytes], bool]:
-        """Return what tells whether content is in an asset: HEAD's, a commit here, or a store's.
+        """Return a test whether an asset has some content: HEAD's, a commit here, or a store's.
 
-        What can't be read, or asked now, has none.
+        Assets that can't be read and stores that can't be reached count as empty.
         """
         stores = [cache(opener) for opener in self._stores.openers()]
 
@@ -175,13 +176,15 @@ class Content:
     def known_as_published(
         self, head: Head, *, or_deleted: bool = False
     ) -> Callable[[bytes], bool]:
-        """Return what tells whether a store is known to have an asset of this worktree.
+        """Return a test whether a store is known to have an asset of this worktree.
 
-        One that was deleted there counts only with `or_deleted`.
+        Use the log that this session read, else the one that this machine saw last. Trust HEAD
+        only if no log of its origin is known: a store may be deleted, made anew, or restored from
+        an older copy.
 
-        A log tells: as it was read in this session, else as this machine saw it last. HEAD's word
-        counts only of a store of which neither is known; stores are deleted, made anew, and
-        restored from older copies.
+        Args:
+            head: HEAD.
+            or_deleted: Whether an asset that was deleted from a store counts.
         """
         known = {url: self._stores.known(url) for url in self._stores.urls(head)}
         views = [view for view in known.values() if view is not None]

@@ -1,4 +1,4 @@
-"""init, add, rm, restore and set: changing what the next asset will be."""
+"""init, add, rm, restore, set and link: change what the next asset will hold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Change = Callable[[Notes], Notes]
 
 
 def start(session: Session, class_name: str, *, force: bool = False) -> None:
-    """Start an asset of a class, without a parent, and with nothing staged."""
+    """Start an asset of a class, without a parent and with an empty staging area."""
     with turn(session.tree, lambda begun: False, session.progress):
         _start(session, class_name, force)
 
@@ -43,7 +43,7 @@ def _start(session: Session, class_name: str, force: bool) -> None:
     tree = session.tree
     if not tree.head.exists():
         tree.require_begun()
-        # The index first: where there's a HEAD and none, it was lost.
+        # Write the index first: a HEAD without an index means that the index was lost.
         tree.index.update(lambda latest: latest)
         tree.head.write(0, Head(class_name))
         return
@@ -53,8 +53,8 @@ def _start(session: Session, class_name: str, force: bool) -> None:
     try:
         if not force:
             _check_nothing_lost(session, head, index)
-        # The index first: nothing that was staged may ever be taken for the new class's; and noted,
-        # so that an empty one is never taken for the old class's.
+        # Empty the index first, so that the new class never gets old staged files. Note the init
+        # before that, so that a crash does not leave the old class with an empty index.
         tree.note(INIT, class_name.encode())
         tree.index.update(lambda latest: _emptied(latest, index))
     except Conflict:
@@ -70,7 +70,7 @@ def _check_nothing_lost(session: Session, head: Head, index: Index) -> None:
             f"{head.class_name} has commits here that are not published, and would be lost",
             hint=(Hint("push-them"), Hint("leave-behind")),
         )
-    # An empty index holds nothing to lose: it is what an init that was interrupted leaves.
+    # An empty index has nothing to lose: an interrupted init leaves one.
     if index.entries and staged_changes(session, head, index):
         raise Conflict(
             f"files are staged here for {head.class_name}, and would be lost",
@@ -111,7 +111,7 @@ def add(session: Session, paths: Iterable[PathLike], *, copy: bool, force: bool)
 
 
 def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
-    """Expand globs that name no file of their own, here or staged."""
+    """Expand globs; a path with the name of a file, here or staged, is not a glob."""
     root = session.tree.root
     found: list[PathLike] = []
     for path in paths:
@@ -130,7 +130,7 @@ def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
 def remove(
     session: Session, paths: Iterable[PathLike], *, keep_files: bool, force: bool
 ) -> RemoveResult:
-    """Unstage files, and delete them here too unless `keep_files`."""
+    """Unstage files, and also delete them from the worktree unless `keep_files`."""
     tree = session.tree
     tree.require_settled()
     head = tree.head.read().head
@@ -153,9 +153,9 @@ def restore(
     source: str | None,
     force: bool,
 ) -> RestoreResult:
-    """Bring files back to what is staged, or what is staged back to HEAD.
+    """Restore files from the staging area, or the staging area from HEAD.
 
-    Of several processes that do this at once, one does the work, and the others wait for it.
+    If several processes restore files at once, one does the work and the others wait.
     """
     tree = session.tree
     tree.require_settled()
@@ -211,8 +211,8 @@ def _wanted(index: Index) -> Callable[[str], bool]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the Python value of a single number of numpy, or of a library like it."""
-    # A metric is one more often than not: numpy.float64 is a float, but not what is written as one.
+    """Convert a single number of numpy, or of a similar library, to its Python value."""
+    # Metrics often are such numbers: numpy.float64 is a float, but is written differently.
     is_single = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
     return value.item() if is_single else value
 
@@ -224,7 +224,7 @@ def set_notes(
     metadata: Mapping[str, Scalar],
     unset: Iterable[str],
 ) -> None:
-    """Note what the next asset gets."""
+    """Note aliases, message and metadata of the next asset."""
     for alias in (aliases := tuple(aliases)):
         check_alias(alias)
     metadata = {key: _plain(value) for key, value in metadata.items()}
@@ -257,12 +257,12 @@ def set_notes(
 
 
 def _alias_keys(aliases: Iterable[str]) -> set[str]:
-    """Return what `unset` takes for these aliases."""
+    """Return the keys by which `unset` names these aliases."""
     return {f"alias:{alias}" for alias in aliases}
 
 
 def _without_aliases(commits: Iterable[Unpublished], drop: set[str]) -> Iterator[Unpublished]:
-    """Yield commits without some of their aliases; one that waits for nothing more is left out."""
+    """Yield commits without some of their aliases; leave out those with nothing left to publish."""
     for commit in commits:
         kept = tuple(alias for alias in commit.aliases if f"alias:{alias}" not in drop)
         if kept or commit.made:
@@ -270,21 +270,19 @@ def _without_aliases(commits: Iterable[Unpublished], drop: set[str]) -> Iterator
 
 
 def note(session: Session, change: Change) -> None:
-    """Change what is noted for the next asset."""
+    """Change the notes of the next asset."""
     _, head = _settled_head(session)
     _note_on(session, head, change)
 
 
 def _settled_head(session: Session) -> At:
-    """Return HEAD with its generation; notes are bound to it, and what was interrupted may yet
-    move it.
-    """
+    """Finish interrupted commands, which may move HEAD; then return HEAD and its generation."""
     settle(session)
     return session.tree.head.read()
 
 
 def _note_on(session: Session, head: Head, change: Change) -> None:
-    """Note something for the asset that comes after HEAD, wherever HEAD is by then."""
+    """Change the notes of the asset after HEAD, even if HEAD moves meanwhile."""
     tree = session.tree
 
     def noted(latest: Index) -> Index:
@@ -292,7 +290,7 @@ def _note_on(session: Session, head: Head, change: Change) -> None:
 
     tree.index.update(noted)
     while (now := tree.head.read().head).asset != head.asset or now.class_name != head.class_name:
-        # An upload or a commit has moved it, perhaps before this was noted.
+        # An upload or a commit has moved HEAD, perhaps before it could read these notes.
         head = now
         tree.index.update(noted)
 
@@ -300,7 +298,7 @@ def _note_on(session: Session, head: Head, change: Change) -> None:
 def link(
     session: Session, name: str, label: str, class_name: str | None, *, alias: bool
 ) -> RefLink:
-    """Note that the next asset was made from the one that a name means; return the link."""
+    """Link the next asset to the asset that a name means; return the link."""
     session.tree.require_settled()
     asset = find(session, name, class_name, alias=alias)
     session.content.require_live(asset)
@@ -310,7 +308,7 @@ def link(
 
 
 def take_back(session: Session, refs: Sequence[Ref], name: str) -> Ref:
-    """Take a noted link back, and return it."""
+    """Remove a noted link, and return it."""
     gone = find_noted(session, refs, name)
 
     def change(notes: Notes) -> Notes:
@@ -321,12 +319,12 @@ def take_back(session: Session, refs: Sequence[Ref], name: str) -> Ref:
 
 
 def find(session: Session, name: str, class_name: str | None, *, alias: bool) -> bytes:
-    """Return the id of an asset to link: by any of its names, else by an alias of any class.
+    """Return the id of an asset to link, by any name of it, or by an alias of any class.
 
-    The store is asked: what this machine saw last may not be what the alias means now.
+    Ask the store: the alias may have moved since this machine saw it last.
 
     Raises:
-        NotFound: There is none.
+        NotFound: There is no such asset.
         InvalidInput: Several classes have the alias.
         StorageError: The store can't be reached.
     """
@@ -348,10 +346,10 @@ def _is_id(name: str) -> bool:
 
 
 def take(session: Session, asset: bytes, label: str) -> RefLink:
-    """Return the link to an asset, whose record is kept here, for it goes along with a push."""
+    """Return the link to an asset, and store the asset's record here: a push sends it along."""
     _, head = session.tree.head.read()
     if asset == head.asset:
-        # What HEAD is made of is its parent already, and says so in its history.
+        # HEAD's asset becomes the parent, and the history says so already.
         raise InvalidInput("the next asset comes from HEAD anyway, and needs no link to it")
     found = session.content.sources().asset(asset)
     with session.tree.objects.writing() as writer:
@@ -372,8 +370,9 @@ def take(session: Session, asset: bytes, label: str) -> RefLink:
 
 
 def with_ref(refs: Sequence[RefLink], link: RefLink) -> tuple[RefLink, ...]:
-    """Return the refs with one more; a link to the same asset is replaced by it, but without a
-    label it keeps the one that it had.
+    """Return the refs with a new link, which replaces an old one to the same asset.
+
+    A new link without a label keeps the old label.
     """
     labels = [ref.label for ref in refs if ref.asset == link.asset] if not link.label else []
     made = replace(link, label=labels[0]) if labels else link
@@ -384,8 +383,8 @@ def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:
     """Return the noted link that a name means.
 
     Raises:
-        NotFound: None does.
-        InvalidInput: Several do.
+        NotFound: No link has the name.
+        InvalidInput: Several links have the name.
     """
     named = [
         ref
@@ -407,7 +406,7 @@ def find_noted(session: Session, refs: Sequence[Ref], name: str) -> Ref:
 
 
 def named(notes: Notes) -> tuple[str, ...]:
-    """Name all that is set.
+    """Return words for everything that is set, for messages.
 
     Example:
         >>> named(Notes(aliases=("best",), message="wider", metadata={"lr": 0.1}))
@@ -421,7 +420,7 @@ def named(notes: Notes) -> tuple[str, ...]:
 
 
 def facts_of(notes: Notes) -> dict[str, tuple[str, ...]]:
-    """Return what is set as the facts of a hint to take it back: the keys, and the linked assets.
+    """Return the facts of a hint to unset notes: their keys, and the linked assets.
 
     Example:
         >>> facts_of(Notes(aliases=("best",), message="wider"))

@@ -1,4 +1,4 @@
-"""status, diff and log of a worktree: looking, without changing anything."""
+"""status, diff and log of a worktree. They change nothing."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ama.worktree.trees import Listed, differing, staged_files, top_of, walk
 
 
 def head_info(session: Session, head: Head) -> AssetInfo | None:
-    """Return HEAD's asset as this machine knows it, without asking a store."""
+    """Return HEAD's asset as this machine knows it, without a request."""
     if head.asset is None:
         return None
     return session.content.info(head.asset, session.stores.describer(head, When.LAST_SEEN))
 
 
 def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
-    """Whether a file is staged under this very name, or HEAD's asset has it."""
+    """Tell whether a file is staged under exactly this name, or HEAD's asset has it."""
     tree = session.tree
     try:
         relative = tree.relative(path)
@@ -50,7 +50,7 @@ def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
 
 
 def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo | None:
-    """Return HEAD's asset as a store has it that was seen, else as HEAD itself knows it."""
+    """Return HEAD's asset as last seen in a store, else as HEAD knows it."""
     if head.asset is None:
         return None
     info = session.content.info(head.asset, Describer(None))
@@ -62,7 +62,7 @@ def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo 
 
 
 def _origin(head: Head, remote: str | None, state: ClassState | None) -> str | None:
-    """Return the store that has HEAD's asset, if the next upload would publish it elsewhere."""
+    """Return the store that has HEAD's asset, if the next upload goes to another store."""
     is_there = state is not None and head.asset is not None and state.number(head.asset)
     stays = is_there or head.number is None or head.origin == remote
     stays = stays or remote is None or is_read_only(remote)
@@ -70,7 +70,7 @@ def _origin(head: Head, remote: str | None, state: ClassState | None) -> str | N
 
 
 def status(session: Session) -> Status:
-    """Compare the worktree, the staging area and HEAD; no store is asked."""
+    """Compare the worktree, the staging area and HEAD, without a request."""
     tree = session.tree
     head = tree.head.read().head
     index = tree.index.read()
@@ -106,11 +106,11 @@ def status(session: Session) -> Status:
 
 
 def _left_behind(session: Session, head: Head, state: ClassState | None) -> int | None:
-    """Return the number of what HEAD's alias points to, if HEAD is known to be ahead of it."""
+    """Return the number of the asset at HEAD's alias, if HEAD is known to be ahead of it."""
     target = state.target(head.alias) if state and head.alias else None
     if state is None or target is None or state.number(head.asset or b"") is None:
         return None
-    with suppress(AmaError):  # what isn't here is not asked for
+    with suppress(AmaError):  # read only local objects; an asset may be missing
         near = Sources(session.tree.objects.store)
         return state.number(target) if is_ahead(near, state, head, target) else None
     return None
@@ -132,7 +132,7 @@ def _by_reference(session: Session, head: Head, index: Index) -> int:
 
 
 def staged_changes(session: Session, head: Head, index: Index) -> tuple[Change, ...]:
-    """Return what the next commit or upload would change."""
+    """Return the changes that the next commit or upload would make."""
     if head.asset is not None and index.tree_of == head.asset:
         return ()
     return compare_listings(session.content.listing(head.asset), staged_files(index))
@@ -146,7 +146,7 @@ def diff(
     staged: bool,
     paths: Iterable[str | os.PathLike[str]],
 ) -> tuple[Change, ...]:
-    """Return what differs between two assets, or an asset, the staging area and the worktree."""
+    """Return the files that differ between two of: assets, the staging area and the worktree."""
     tree = session.tree
     head = tree.head.read().head
     index = tree.index.read()
@@ -168,7 +168,7 @@ def diff(
 def _between(
     session: Session, old: str, new: str, wanted: Sequence[str], index: Index
 ) -> tuple[Change, ...]:
-    """Return what differs between two assets; directories that are the same take no time."""
+    """Return the files that differ between two assets; equal directories take no time."""
     trees = (
         session.content.live_tree(session.names.resolve(old)),
         session.content.live_tree(session.names.resolve(new)),
@@ -184,7 +184,7 @@ def _between(
 def _chosen(
     tree: Worktree, changes: tuple[Change, ...], wanted: Sequence[str], known: Set[str]
 ) -> tuple[Change, ...]:
-    """Return the changes of what was named, files or directories; all where nothing was."""
+    """Return the changes of the wanted files and directories; all if none are wanted."""
     if not wanted:
         return changes
     known = {change.path for change in changes} | known
@@ -222,7 +222,7 @@ def _since_add(tree: Worktree, index: Index) -> tuple[Change, ...]:
 
 
 def log(session: Session, name: str, limit: int | None) -> list[AssetInfo]:
-    """Return an asset and those that it came from, newest first."""
+    """Return an asset and its ancestors, newest first."""
     head = session.tree.head.read().head
     asset = session.names.resolve(name)
     describer = session.stores.describer(head, When.NOW_ELSE_LAST_SEEN)
@@ -242,15 +242,12 @@ _NOT_STORED = "as it was added, its content is stored nowhere"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two that are compared.
-
-    `read` returns the bytes of the file at a path, or None if they are nowhere any more. `files`
-    lists what is looked through for content that has another name on the other side, where that is
-    asked for.
-    """
+    """One of the two sides of a comparison."""
 
     read: Callable[[str], Iterable[bytes] | None]
+    """Returns the bytes of the file at a path; None if they are stored nowhere any more."""
     files: Callable[[], Mapping[str, Listed]]
+    """Lists the files to search for renamed content; called only if a rename is possible."""
 
 
 def diff_contents(
@@ -261,7 +258,7 @@ def diff_contents(
     staged: bool,
     paths: Iterable[str | os.PathLike[str]],
 ) -> Iterator[FileDiff]:
-    """Return what differs within the files that `diff` returns for the same."""
+    """Yield the differences within the files that `diff` returns for the same arguments."""
     changes = diff(session, old, new, staged=staged, paths=paths)
     _, head = session.tree.head.read()
     index = session.tree.index.read()
@@ -277,7 +274,7 @@ def diff_contents(
 
 
 def compare_changes(changes: Sequence[Change], old: Side, new: Side) -> Iterator[FileDiff]:
-    """Yield what differs within changed files, one at a time."""
+    """Yield the differences within changed files, one file at a time."""
     in_old = _by_content(old) if any(change.kind == "added" for change in changes) else {}
     in_new = _by_content(new) if any(change.kind == "removed" for change in changes) else {}
     for change in changes:
@@ -293,7 +290,7 @@ def compare_changes(changes: Sequence[Change], old: Side, new: Side) -> Iterator
 
 
 def _by_content(side: Side) -> dict[str | None, list[str]]:
-    """Return the paths that each content has, but that of empty files, which says nothing."""
+    """Return the paths of each content. Leave out empty files: they are equal by chance."""
     found: dict[str | None, list[str]] = {}
     for path, item in side.files().items():
         if item.size:
@@ -331,13 +328,13 @@ def _staged_side(session: Session, index: Index) -> Side:
 
 
 def _is_here(tree: Worktree, item: Listed) -> bool:
-    """Whether a file of the worktree is as it was added, which is then the nearest copy."""
+    """Tell whether a worktree file is still as it was added, and so the nearest copy."""
     found = look(tree.root, item.path)
     return found is not None and found.size == item.size and as_it_is(tree, item.path).id == item.id
 
 
 def _worktree_side(tree: Worktree) -> Side:
-    # What was renamed here is found from its new name, once that is staged.
+    # No files: a rename in the worktree is found from its new name, once that is staged.
     return Side(partial(_read_here, tree), dict)
 
 
@@ -352,21 +349,21 @@ def _read_here(tree: Worktree, path: str) -> Iterator[bytes]:
 
 
 def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> bool:
-    """Whether HEAD was made from what its alias points to, and the alias was never at HEAD.
+    """Tell whether HEAD comes from the asset at its alias, and the alias was never at HEAD.
 
     Args:
-        sources: Where the assets between are read.
+        sources: The sources of the assets in between.
         state: HEAD's class in the store.
         head: HEAD.
-        target: What the alias points to there, published.
+        target: The published asset at the alias.
 
     Raises:
-        NotFound: An asset between is in no source.
+        NotFound: An asset in between is in no source.
     """
     asset = head.asset
     if asset == target or any(m.asset == asset for m in state.aliases.get(head.alias or "", ())):
         return False
-    # A parent is published before its children, so nothing is read where the target is newer.
+    # Parents are published before their children: stop at the first asset that is not newer.
     numbers = {record.id: at for at, record in enumerate(state.assets)}
     older = (
         each

@@ -1,4 +1,4 @@
-"""What `ama.Repo` changes: the next asset, what is published, and the files of the worktree."""
+"""The methods of `ama.Repo` that change the next asset, a store, or the worktree's files."""
 
 from __future__ import annotations
 
@@ -37,18 +37,17 @@ class RepoChanges:
     def add(
         self, paths: PathLike | Iterable[PathLike], *, copy: bool = False, force: bool = False
     ) -> AddResult:
-        """Stage files as they are now. Nothing is staged unless everything can be.
+        """Stage files as they are now: all of them or, if one can't be staged, none.
 
         Args:
             paths: Files, directories and globs.
-            copy: Whether large files are stored here now; else they are read at the upload.
-            force: Whether files that look like secrets are staged too, and those that are ignored
-                and named here.
+            copy: Whether to store large files here now, instead of reading them at the upload.
+            force: Whether to stage files that look like secrets, and ignored files that are named.
 
         Raises:
             NotFound: There is no such file.
             InvalidInput: A file can't be in an asset, is ignored, or looks like a secret.
-            Conflict: A file was changed while it was read.
+            Conflict: A file changed while it was read.
 
         Example:
             >>> import ama
@@ -64,12 +63,12 @@ class RepoChanges:
     def remove(
         self, paths: PathLike | Iterable[PathLike], *, keep_files: bool = False, force: bool = False
     ) -> RemoveResult:
-        """Unstage files, and delete them here too.
+        """Unstage files, and delete them from the worktree.
 
         Args:
-            paths: Staged files, directories, or globs of them.
-            keep_files: Whether the files themselves stay.
-            force: Whether files whose content is stored nowhere else are deleted too.
+            paths: Staged files, directories, or globs.
+            keep_files: Whether to keep the files in the worktree.
+            force: Whether to delete files whose content is stored nowhere else.
 
         Raises:
             NotFound: A path isn't staged.
@@ -93,19 +92,19 @@ class RepoChanges:
         source: str | None = None,
         force: bool = False,
     ) -> RestoreResult:
-        """Bring files back: the worktree's to what is staged, or what is staged to HEAD.
+        """Restore files from the staging area, or the staging area from HEAD.
 
-        What a partial worktree left out stays so, unless it is named itself or by a glob.
+        Files that a partial worktree leaves out stay out, unless a path or a glob names them.
 
         Args:
             paths: Files, directories, or globs.
-            staged: Whether the staging area is brought back, and no file touched.
-            source: The asset to bring back from, instead.
-            force: Whether files whose content is stored nowhere else are overwritten, and such
-                content of deleted files unstaged.
+            staged: Whether to restore the staging area instead of files.
+            source: An asset to restore from instead.
+            force: Whether to overwrite files, and unstage deleted files, whose content is stored
+                nowhere else.
 
         Raises:
-            NotFound: A path is in neither.
+            NotFound: A path is in neither side.
             Conflict: A file's content is stored nowhere else, and would be lost.
 
         Example:
@@ -128,17 +127,17 @@ class RepoChanges:
         metadata: Mapping[str, Scalar] | None = None,
         unset: str | Iterable[str] = (),
     ) -> Staged:
-        """Note what the next asset gets. It takes effect with the upload.
+        """Set aliases, message and metadata of the next asset, for its commit or upload.
 
         Args:
-            aliases: Aliases that are to point to it.
+            aliases: The aliases to point to it.
             message: Why it was made.
             metadata: Names with texts, numbers or truth values, also numpy's.
-            unset: Metadata names to take back; `alias:NAME` an alias, `message` the message.
+            unset: Metadata names to remove; `alias:NAME` for an alias, `message` for the message.
 
         Raises:
-            InvalidInput: An alias, a message or a metadata value that can't be one.
-            NotFound: What is to be unset isn't set.
+            InvalidInput: An alias, the message or a metadata value is invalid.
+            NotFound: A name to unset is not set.
 
         Example:
             >>> import ama
@@ -156,7 +155,7 @@ class RepoChanges:
         return self.noted()
 
     def noted(self) -> Staged:
-        """Return what `set` and `link` have noted for the next asset.
+        """Return everything that `set` and `link` have noted for the next asset.
 
         Example:
             >>> import ama
@@ -176,18 +175,18 @@ class RepoChanges:
         class_name: str | None = None,
         alias: bool = False,
     ) -> Ref:
-        """Note that the next asset was made from another one, as that is now.
+        """Link the next asset to another one, as it is now, that it is made from.
 
         Args:
-            asset: Its name in any of the forms of `Store.resolve`; or an alias, looked up in
-                every class.
-            label: What it was to this one, such as "training data".
-            class_name: The class in which the alias is looked up.
+            asset: The other asset's name, in any form that `Store.resolve` takes; or an alias of
+                any class.
+            label: The role of the other asset, such as "training data".
+            class_name: The class of the alias.
             alias: Whether `asset` is an alias, even if a class has the same name.
 
         Raises:
             NotFound: There is no such asset.
-            InvalidInput: Several classes have the alias, or the label is no text.
+            InvalidInput: Several classes have the alias, or the label is not a text.
             StorageError: The store can't be reached.
 
         Example:
@@ -204,7 +203,7 @@ class RepoChanges:
         return next(ref for ref in self.refs() if ref.asset == link.asset.hex())
 
     def refs(self) -> tuple[Ref, ...]:
-        """Return what the next asset is noted to be made from.
+        """Return the links of the next asset.
 
         Example:
             >>> import ama
@@ -218,13 +217,13 @@ class RepoChanges:
         return self._session.stores.describer(head, When.LAST_SEEN).refs(notes.refs)
 
     def unlink(self, asset: str) -> Ref:
-        """Take a link back that was noted for the next asset.
+        """Remove a link of the next asset, and return it.
 
         Args:
             asset: The linked asset's name, id, class or alias.
 
         Raises:
-            NotFound: No such link is noted.
+            NotFound: There is no such link.
 
         Example:
             >>> import ama
@@ -239,7 +238,7 @@ class RepoChanges:
         return edit.take_back(self._session, self.refs(), asset)
 
     def commit(self, message: str | None = None, *, code: PathLike | None = None) -> CommitResult:
-        """Make an asset of what is staged, stored here whole; a push publishes it.
+        """Make an asset of the staged files, and store all of it here; a push publishes it.
 
         Args:
             message: Why it was made.
@@ -247,8 +246,8 @@ class RepoChanges:
 
         Raises:
             InvalidInput: Nothing was ever staged.
-            Conflict: A file was changed since it was added; or only the message is new, and `add`
-                was forgotten.
+            Conflict: A file changed after it was added; or only the message is new, and changed
+                files were not added.
 
         Example:
             >>> import ama
@@ -270,25 +269,25 @@ class RepoChanges:
         code: PathLike | None = None,
         once: bool = False,
     ) -> UploadResult:
-        """Make an asset of what is staged and publish it; with nothing new, do nothing.
+        """Make an asset of the staged files and publish it; with nothing new, do nothing.
 
         Args:
             remote: A remote's name, or a URL; by default the configured one, else the store on
                 this machine.
             message: Why it was made.
-            new_store: Whether a store is made even where one was seen before, which was deleted
-                on purpose.
+            new_store: Whether to create a store even if this machine has seen one there that was
+                deleted on purpose.
             code: The directory of the code that made it, in a git repository; by default that of
                 the worktree, else of the calling script.
-            once: Whether an asset of the store that says the same is taken instead: one of the
-                class with the same files, refs and metadata. Aliases move to it.
+            once: Whether to use an equal asset of the store instead, if there is one: of the same
+                class, with the same files, refs and metadata. Aliases move to it.
 
         Raises:
-            InvalidInput: Nothing was ever staged, or no store can be made there.
-            Conflict: A file was changed since it was added; only the message is new, and `add` was
-                forgotten; or an alias has moved on meanwhile.
-            StorageError: The store can't be reached, or is gone; nothing is lost, and the next try
-                goes on.
+            InvalidInput: Nothing was ever staged, or no store can be created there.
+            Conflict: A file changed after it was added; only the message is new, and changed files
+                were not added; or an alias has moved on.
+            StorageError: The store can't be reached, or is gone. Nothing is lost; another call
+                continues.
 
         Example:
             >>> import ama
@@ -318,14 +317,13 @@ class RepoChanges:
 
         Args:
             remote, new_store: See `upload`.
-            repair: Whether to read back all that the store holds of this asset and of those before
-                it, and to send again what is damaged or lost there, as far as it can be had: from
-                this worktree, or from another store that it knows. What is damaged or lost of the
-                store's log is put back before, see `ama.repair_log`.
+            repair: Whether to repair the store: first its log, see `ama.repair_log`; then HEAD's
+                asset and its ancestors. Their content is read back, and damaged or lost parts are
+                sent again from this worktree, or from another store that it knows.
 
         Raises:
             InvalidInput, Conflict, StorageError: See `upload`.
-            IntegrityError: Something could not be repaired; all else was.
+            IntegrityError: Something could not be repaired; everything else was.
 
         Example:
             >>> import ama
@@ -339,17 +337,18 @@ class RepoChanges:
         return upload.push(self._session, remote, new_store=new_store, repair=repair)
 
     def fetch(self, *, remote: str | None = None, force: bool = False) -> FetchResult:
-        """Look at a store, and tell which assets of this class are new there.
+        """Read a store's log, and return the assets of this class that are new there.
 
         Args:
             remote: See `upload`.
-            force: Whether the store's log is taken as it is now where it is not the one that this
-                machine saw: the store was put back from a backup, or made anew. What of HEAD and
-                the assets before it isn't there any more waits for a push again.
+            force: Whether to accept a log that contradicts what this machine saw, because the
+                store was restored from a backup, or made anew. HEAD's asset and its ancestors wait
+                for a push again, if the store has lost them.
 
         Raises:
             NotFound: There is no store.
-            IntegrityError: Its log is damaged, or (without `force`) another than was seen before.
+            IntegrityError: The log is damaged or, without `force`, contradicts what this machine
+                saw.
 
         Example:
             >>> import ama
@@ -361,16 +360,16 @@ class RepoChanges:
         return switch.fetch(self._session, remote, force=force)
 
     def pull(self, *, remote: str | None = None, force: bool = False) -> SwitchResult:
-        """Bring the worktree to what HEAD's alias points to now, or to the class's newest asset.
+        """Switch to the asset that HEAD's alias points to now, or to the class's newest asset.
 
-        Where HEAD was made from that asset, nothing is done (`ahead_of` says so).
+        If HEAD is ahead of that asset, do nothing; `ahead_of` names the asset.
 
         Args:
             remote: See `upload`.
             force: See `switch`.
 
         Raises:
-            Conflict: Something would be lost, or there are commits that aren't published.
+            Conflict: Something would be lost, or there are unpublished commits.
 
         Example:
             >>> import ama
@@ -385,8 +384,8 @@ class RepoChanges:
         """Make the worktree hold another asset.
 
         Args:
-            asset: Its name.
-            force: Whether what is stored nowhere else may be lost.
+            asset: The asset's name.
+            force: Whether to drop changes that are stored nowhere else.
 
         Raises:
             NotFound: There is no such asset.

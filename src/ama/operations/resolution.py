@@ -1,4 +1,4 @@
-"""Names to assets in a worktree: the store decides, and the commits here have names as well."""
+"""Resolution of names to assets in a worktree: names of the store, and of unpublished commits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Names:
-    """The names of assets, as a worktree means them: `@best` is an alias of its class.
+    """The names of assets as a worktree uses them: `@best` is an alias of its class.
 
     Args:
         tree: The worktree.
-        stores: The stores in reach.
-        content: The assets in reach.
+        stores: The stores that the worktree can reach.
+        content: The assets that the worktree can reach.
     """
 
     def __init__(self, tree: Worktree, stores: Connections, content: Content) -> None:
@@ -37,8 +37,8 @@ class Names:
         """Return the id of the asset that a name means.
 
         Args:
-            name: In any of the forms.
-            when: As of which moment.
+            name: The name, in any form.
+            when: The moment of the log that decides.
 
         Raises:
             NotFound, InvalidInput: See `ama.stores.revisions`.
@@ -47,9 +47,9 @@ class Names:
         return self._find(name, lambda head: self._stores.default_view(head, when))[1]
 
     def resolve_by_log(self, name: str) -> tuple[str, bytes, LogView | None]:
-        """Return the class and id of the asset that a name means, and the log that was asked.
+        """Return the class and id of the asset that a name means, and the log that decided.
 
-        That is the default remote's, which is looked at once: now, else as it was last seen.
+        Read the default remote's log once: the current one, else the last one seen.
 
         Raises:
             NotFound, InvalidInput: See `ama.stores.revisions`.
@@ -62,7 +62,7 @@ class Names:
         """Return the files of the asset that a name means, by path.
 
         Raises:
-            NotFound: It was deleted, and is not HEAD's.
+            NotFound: The asset was deleted, and is not HEAD's.
             NotFound, InvalidInput: See `resolve`.
         """
         return self._content.live_listing(self.resolve(name))
@@ -104,13 +104,14 @@ class Names:
                 return local.pop()
             if revision.prefix is None or head.origin in (None, url):
                 raise
-        # An id is the same everywhere, and the store that HEAD came from has its ancestors.
+        # An id is the same in every store, and HEAD's origin has HEAD's ancestors.
         origin = head.origin or url
         return find_asset(self._stores.view(origin), revision, origin)
 
     def _local(self, prefix: str | None, class_name: str | None) -> set[tuple[str, bytes]]:
-        """Return the commits of this worktree whose id begins so, with their classes; those of one
-        class, if one is given.
+        """Return the local assets whose id begins with a prefix, as (class, id).
+
+        If a class is given, return only assets of that class.
         """
         if prefix is None:
             return set()

@@ -1,6 +1,6 @@
-"""A store whose log is another than this machine saw: it is taken as it is, if the user says so.
+"""Accepting a store's log that contradicts what this machine saw, on the user's word.
 
-What only this worktree has still counts as published nowhere from then on.
+From then on, assets that only this worktree still has count as unpublished.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from ama.worktree.layout import PUBLISH
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A store's log as it is, and what this machine saw there that isn't there any more.
-
-    Of an alias that is elsewhere now, `new` is where.
-    """
+    """An accepted log, and the parts that it has lost since this machine saw it."""
 
     view: LogView
+    """The log as it is now."""
     assets: tuple[Ref, ...] = ()
+    """The assets that the store has lost."""
     aliases: tuple[AliasChange, ...] = ()
+    """The aliases that the store has lost or points elsewhere; `new` is where."""
 
 
 def accept(store: Remote) -> Accepted:
-    """Take a store's log as it is, and forget what this machine saw of it where that is no more.
+    """Accept a store's log as it is, and forget what this machine saw of lost parts.
 
     Raises:
-        IntegrityError: The log is damaged, whatever was seen of it: nothing is forgotten.
+        IntegrityError: The log itself is damaged: nothing is forgotten.
     """
     view = store.view()
     if view.damage is None:
@@ -76,21 +76,21 @@ def _lost_aliases(before: LogView, view: LogView) -> Iterator[AliasChange]:
 
 
 def keep_lost_commits(session: Session, url: str, view: LogView) -> None:
-    """Let HEAD say that what a store has lost of it is published nowhere.
+    """Note in HEAD that the commits which a store has lost are unpublished.
 
-    Whatever is remembered of the store later, or forgotten: it isn't taken for published.
+    They stay unpublished, whatever this machine remembers of the store or forgets later.
 
     Args:
-        session: The worktree.
+        session: The worktree's session.
         url: The store's URL.
-        view: Its log, which was just taken as it is.
+        view: The store's log, just accepted.
     """
     session.stores.saw(url, view)
     session.content.forget()
     with suppress(Conflict):
         resume(session.tree, session.stores.open)
     if session.tree.noted(PUBLISH) is not None:
-        return  # it publishes on top of what the store has, or is given up
+        return  # the interrupted publication adds to the store as it is, or is given up
     generation, head = session.tree.head.read()
     if head.origin != url:
         return
@@ -106,9 +106,9 @@ def keep_lost_commits(session: Session, url: str, view: LogView) -> None:
 
 
 def keep_lost_files(session: Session, head: Head) -> None:
-    """Store what HEAD's asset has in files alone, and no store any more, as a commit does.
+    """Store content of HEAD's asset that only worktree files still have, as a commit does.
 
-    What was changed since is passed over: it isn't here any more.
+    Skip files that have changed since: the content is gone.
     """
     tree, index = session.tree, session.tree.index.read()
     waiting = publish.by_reference(tree, index)
@@ -126,7 +126,7 @@ def keep_lost_files(session: Session, head: Head) -> None:
 
 
 def lost_commits(session: Session, head: Head) -> Iterator[bytes]:
-    """Yield HEAD's asset and those before it that no store is known to have or to have had."""
+    """Yield HEAD's asset and its ancestors that no store is known to have or to have deleted."""
     is_published = session.content.known_as_published(head, or_deleted=True)
     with suppress(AmaError):
         for asset in session.content.history(head.asset):

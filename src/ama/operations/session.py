@@ -1,4 +1,4 @@
-"""What an operation needs at hand: the worktree, what is configured, and the stores in reach."""
+"""The context of an operation: the worktree, the settings, and the stores it can reach."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Session:
 
     Args:
         tree: The worktree.
-        settings: What is configured.
-        progress: Is told of long work.
+        settings: The settings.
+        progress: Receives the progress of long work.
 
     Attributes:
-        stores: Which stores are in reach, and what their logs say.
-        content: What assets hold, and which of it is kept where.
-        names: Which asset a name means.
+        stores: The stores that the worktree can reach, and their logs.
+        content: The content of assets, and where copies of it are kept.
+        names: The names of assets.
     """
 
     def __init__(self, tree: Worktree, settings: Settings, progress: Progress) -> None:
@@ -49,7 +49,7 @@ def now() -> int:
 
 
 def several(given: T | Iterable[T]) -> tuple[T, ...]:
-    """Return what was given where one or several may be: a text is one, and not its letters.
+    """Return one or several values as a tuple; a text is one value, not several letters.
 
     Example:
         >>> several("model.h5"), several(["model.h5", "model.yml"])
@@ -67,10 +67,10 @@ def several(given: T | Iterable[T]) -> tuple[T, ...]:
 
 
 def at_least_one(limit: int | None) -> int | None:
-    """Refuse a limit that leaves nothing.
+    """Check that a limit is at least 1, and return it.
 
     Raises:
-        InvalidInput: It is below 1.
+        InvalidInput: The limit is below 1.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
         raise InvalidInput(f"the limit is a number, not of type {type(limit).__name__}")
@@ -80,6 +80,6 @@ def at_least_one(limit: int | None) -> int | None:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that stays valid whatever the working directory becomes."""
+    """Return a path that stays valid when the working directory changes."""
     path_text("the directory", path)
     return Path(system_path(path)).absolute()

@@ -1,4 +1,4 @@
-"""What `ama.Store` changes: aliases, and which assets are deprecated or deleted."""
+"""The methods of `ama.Store` that change aliases and the status of assets."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 class StoreChanges:
-    """The methods of `ama.Store` about aliases and the status of assets."""
+    """The methods of `ama.Store` that read and change aliases, and change the status of assets."""
 
     remote: Remote
     settings: Settings
 
     @property
     def url(self) -> str:
-        """Where the store is."""
+        """The store's URL."""
         return self.remote.url
 
     def aliases(self, class_name: str | None = None) -> tuple[AliasMove, ...]:
-        """Return where the aliases of a class (or of all) point to, and who moved them there.
+        """Return the targets of the aliases of a class, or of all, and who set them.
 
         Raises:
             NotFound: There is no such class.
@@ -69,7 +69,7 @@ class StoreChanges:
         """Return every move of an alias, newest first.
 
         Raises:
-            NotFound: The class never had it.
+            NotFound: The class never had the alias.
 
         Example:
             >>> import ama
@@ -84,16 +84,16 @@ class StoreChanges:
         return Describer(view).moves(class_name, alias)
 
     def move_alias(self, class_name: str, alias: str, to: str) -> AliasChange:
-        """Make an alias point to an asset of its class.
+        """Point an alias to an asset of its class.
 
         Args:
             class_name: The class.
-            alias: The alias, which may be new.
+            alias: The alias. It may be new.
             to: The asset's name, or its number in the class.
 
         Raises:
-            NotFound: There is no such class or asset, or it was deleted.
-            InvalidInput: It is an asset of another class.
+            NotFound: There is no such class or asset, or the asset was deleted.
+            InvalidInput: The asset belongs to another class.
             Conflict: Somebody else moved the alias at the same time.
 
         Example:
@@ -114,8 +114,8 @@ class StoreChanges:
         """Remove an alias; its history stays.
 
         Raises:
-            NotFound: The class doesn't have it.
-            Conflict: Somebody else moved it at the same time.
+            NotFound: The class does not have the alias.
+            Conflict: Somebody else moved the alias at the same time.
 
         Example:
             >>> import ama
@@ -136,16 +136,16 @@ class StoreChanges:
         return set_alias(self.remote, view, class_name, alias, asset, author=author, now=now)
 
     def deprecate(self, name: str, reason: str = "", *, undo: bool = False) -> StatusChange:
-        """Advise against an asset: it stays what it is, and a download of it says so.
+        """Advise against an asset. The asset does not change; a download of it warns.
 
         Args:
-            name: The asset's name, see `resolve`; a class alone is none.
-            reason: Why; needed unless `undo`.
-            undo: Whether it is to be deprecated no more.
+            name: The asset's name, see `resolve`; not a class alone.
+            reason: The reason; required unless `undo`.
+            undo: Whether to lift the deprecation.
 
         Raises:
             NotFound: There is no such asset.
-            InvalidInput: No reason is given, or a class is named alone.
+            InvalidInput: The reason is missing, or the name is a class alone.
             Conflict: The asset was deleted.
 
         Example:
@@ -168,24 +168,24 @@ class StoreChanges:
     def delete(
         self, name: str, *, reason: str = "", force: bool = False, undo: bool = False
     ) -> StatusChange:
-        """Delete an asset: it is listed and downloaded no more. Its number and record stay.
+        """Delete an asset: hide it from lists and downloads. Its number and record stay.
 
-        No space is freed: the content stays in the store, and whoever has the asset's id can bring
-        it back, until a garbage collection takes it. What comes from it as a next version is whole
-        without it, and doesn't keep it from being deleted.
+        No space is freed. The content stays in the store until a garbage collection; until then,
+        anyone with the asset's id can undelete it. Later versions do not prevent the deletion:
+        they are whole without the asset.
 
         Args:
-            name: The asset's name, see `resolve`; a class alone is none.
-            reason: Why.
-            force: Whether it is deleted though an asset that isn't was made from it, or an alias
-                points to it; that alias stays where it is.
-            undo: Whether it is to be deleted no more. It is active then, also if it was deprecated
+            name: The asset's name, see `resolve`; not a class alone.
+            reason: The reason.
+            force: Whether to delete the asset even if a live asset was made from it, or an alias
+                points to it. That alias does not move.
+            undo: Whether to undelete the asset. It becomes active, even if it was deprecated
                 before.
 
         Raises:
             NotFound: There is no such asset; or, with `undo`, its content is gone.
-            InvalidInput: A class is named alone; or, with `undo`, the asset is only deprecated.
-            Conflict: An asset that isn't deleted was made from it, or an alias points to it.
+            InvalidInput: The name is a class alone; or, with `undo`, the asset is only deprecated.
+            Conflict: A live asset was made from it, or an alias points to it.
 
         Example:
             >>> import ama
@@ -207,9 +207,7 @@ class StoreChanges:
         return self._change_status(target, decide)
 
     def _exact_target(self, name: str) -> Target:
-        """Return the asset that a name means; a class alone is refused: which is its newest may
-        change at any time.
-        """
+        """Return the asset that a name means. Refuse a class alone: its newest asset may change."""
         if parse_revision(name).is_class:
             raise InvalidInput(
                 f"{shown(name)} is a class, and not one of its assets",
@@ -227,17 +225,17 @@ class StoreChanges:
         return StatusChange(Describer(view).info(target.asset, asset), old, recoverable=found)
 
     def accept(self) -> FetchResult:
-        """Take the store's log as it is now, where it is not the one that this machine saw before.
+        """Accept the store's log as it is now, even if it contradicts what this machine saw.
 
-        That is so once a store was put back from a backup, or made anew. In a worktree,
-        `Repo.fetch(force=True)` does the same, and has what only the worktree has still wait for a
-        push.
+        It does so once a store was restored from a backup, or made anew. In a worktree,
+        `Repo.fetch(force=True)` does the same, and marks assets that only the worktree still has
+        for the next push.
 
         Returns:
-            What this machine saw in the store and is not there any more.
+            The assets and aliases that this machine saw and that the store has lost.
 
         Raises:
-            IntegrityError: The log is damaged, whatever was seen of it.
+            IntegrityError: The log itself is damaged.
 
         Example:
             >>> import ama

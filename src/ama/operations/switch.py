@@ -1,4 +1,4 @@
-"""switch, pull and fetch: another asset in this worktree, or news of the store."""
+"""switch, pull and fetch: bring another asset into this worktree, or read news of the store."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _FORCE = " --force"
 
 
 def switch(session: Session, name: str, *, force: bool) -> SwitchResult:
-    """Make the worktree hold another asset. One that was interrupted is finished.
+    """Make the worktree hold another asset. Finish an interrupted switch to the same asset.
 
-    Of several processes that do this at once, one does the work, and the others wait for it.
+    If several processes switch at once, one does the work and the others wait.
     """
     session.tree.require_writable()
     command = f"switch {name}"
@@ -67,15 +67,15 @@ def _switch(session: Session, name: str, *, force: bool) -> SwitchResult:
 
 
 def _settle(tree: Worktree, session: Session) -> None:
-    """Settle what a crash left behind, but a checkout: that is gone on with."""
+    """Settle what a crash left behind, except a checkout: `_move` continues that."""
     tree.require_started()
     resume(tree, session.stores.open)
 
 
 def pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
-    """Move to what HEAD's alias points to now, or to the class's newest asset without one.
+    """Switch to the asset that HEAD's alias points to now or, without one, to the class's newest.
 
-    Of several processes that do this at once, one does the work, and the others wait for it.
+    If several processes pull at once, one does the work and the others wait.
     """
     session.tree.require_writable()
     with turn(session.tree, partial(_is_alike, "pull"), session.progress):
@@ -118,7 +118,10 @@ def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
 
 
 def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
-    """Say what became of an alias that is followed: the newest asset may never have had it."""
+    """Return an error that says what became of a followed alias.
+
+    Pulling the newest asset instead would be wrong: it may never have had the alias.
+    """
     name = f"{state.name}@{alias}"
     moves = state.aliases.get(alias)
     gone = f"was removed by {shown(moves[-1].author)}" if moves else f"is not in {url}"
@@ -132,9 +135,9 @@ def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
 
 
 def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
-    """Look at the store's log, and tell what is new of this worktree's class.
+    """Read the store's log, and return the new assets of this worktree's class.
 
-    With `force` a log is taken as it is that isn't the one which this machine saw.
+    With `force`, accept a log that contradicts what this machine saw.
     """
     head = session.tree.head.read().head
     before = session.stores.default_view(head, When.LAST_SEEN)
@@ -156,9 +159,9 @@ def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
 
 
 def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
-    """Yield what `list` and `log` show: a class's assets, and the newest of each other one.
+    """Yield the assets that `list` and `log` show: all of one class, the newest of the others.
 
-    Whoever reads them has them remembered, for where the store can't be reached.
+    Reading them caches them, for a time when the store can't be reached.
     """
     for name, state in view.class_states().items():
         all_of_it = [(name, record.id) for record in state.assets]
@@ -227,7 +230,7 @@ def _move(
             )
         except StorageError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) and not tree.begun() and head.asset:
-                # What was fetched stays for the next try, and the disk is full of it.
+                # Fetched content stays for the next try, and it fills the disk.
                 error.hints += (Hint("give-up-switch"),)
             raise
         fresh = {entry.path: entry for entry in sorted(entries)}
@@ -235,8 +238,8 @@ def _move(
         def changed(latest: Index) -> Index:
             if not is_staged_as(latest, index):
                 raise staged_meanwhile()
-            # Notes that took effect earlier, on an asset that HEAD comes back to, must not do so
-            # again.
+            # Drop the notes: when HEAD returns to the asset that they are for, they must not apply
+            # a second time.
             return replace(latest, entries=fresh, tree_of=asset, notes=Notes())
 
         checkout.finish(changed, moved)
@@ -260,9 +263,9 @@ def _instead(session: Session, asset: bytes, url: str) -> AssetInfo | None:
 
 
 def _begun(tree: Worktree) -> tuple[bytes | None, str]:
-    """Return which asset a checkout that was interrupted was bringing here, and the command.
+    """Return the asset of an interrupted checkout, and its command.
 
-    Of a download, which is noted by a name, it is what HEAD says.
+    For an interrupted download, which notes a name, return HEAD's asset.
     """
     begun = tree.begun()
     if begun is None:
@@ -274,7 +277,7 @@ def _begun(tree: Worktree) -> tuple[bytes | None, str]:
 
 
 def _arriving(session: Session, begun: bytes | None) -> dict[str, bytes]:
-    """Return the files that an interrupted checkout may have placed: they can be had again."""
+    """Return the files that an interrupted checkout may have placed: they can be fetched again."""
     with suppress(AmaError):
         return {path: item.id for path, item in session.content.listing(begun).items()}
     return {}
@@ -286,16 +289,16 @@ def _check_nothing_staged(
     old_files: Mapping[str, Listed],
     new_files: Mapping[str, Listed] | None,
 ) -> None:
-    """Check that nothing is staged or set but what HEAD's asset has.
+    """Check that nothing is staged or set that HEAD's asset does not have.
 
     Args:
-        index: What is staged.
+        index: The index.
         head: HEAD.
         old_files: The files of HEAD's asset.
-        new_files: Those that a checkout which was interrupted was bringing: some are staged then.
+        new_files: The files of an interrupted checkout, some of which are staged; else None.
 
     Raises:
-        Conflict: Something is, and would be lost.
+        Conflict: Something staged or set would be lost.
     """
     staged = [change.path for change in compare_listings(old_files, staged_files(index))]
     if new_files is not None:
@@ -317,7 +320,7 @@ def _check_nothing_staged(
 
 
 def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublished, ...]:
-    """Return the commits from an asset back to what is published, and the aliases that wait."""
+    """Return the unpublished commits from an asset backwards, and those with waiting aliases."""
     noted = {commit.asset: commit for commit in head.unpublished}
     is_published = session.content.known_as_published(head)
     found: list[Unpublished] = []
@@ -334,7 +337,7 @@ def _unpublished(session: Session, head: Head, asset: bytes) -> tuple[Unpublishe
 
 
 def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> None:
-    """Refuse to leave commits behind that are published nowhere, or nowhere any more."""
+    """Refuse to leave commits behind that no store has, or that their store has lost."""
     waiting = {commit.asset for commit in head.unpublished} | set(lost_commits(session, head))
     left = [commit for commit in waiting if not _comes_from(session, asset, commit)]
     if left and not force:
@@ -348,8 +351,9 @@ def _check_kept(session: Session, head: Head, asset: bytes, *, force: bool) -> N
 def _sources_for(
     session: Session, asset: bytes, url: str
 ) -> tuple[Sources, tuple[str, int] | None]:
-    """Return sources in which an asset of this store costs few requests, and where it was found:
-    the store's URL and the asset's number there.
+    """Return sources that read an asset in few requests, and where a store has it.
+
+    The place is the store's URL and the asset's number there; None if it has no such asset.
     """
     store = session.tree.objects.store
     try:

@@ -43,16 +43,16 @@ from ama.worktree.staging import Index, Notes
 from ama.worktree.status import WorktreeChanges, compare_worktree
 
 MOST_COMPARED = 1000
-"""So many assets, the newest of its class, are compared with a new one: each is a small file."""
+"""The most assets of a class, newest first, to compare with a new one: each is a small file."""
 
 
 def settle(session: Session, *, publishes: bool = False, starting: str | None = None) -> None:
-    """Settle what a crash left behind; refuse if the worktree is between two assets.
+    """Settle what a crash left behind; refuse a worktree between two assets.
 
     Args:
-        session: The worktree.
-        publishes: Whether an upload that was interrupted is finished, if it can be.
-        starting: The class that an asset is to be started of.
+        session: The worktree's session.
+        publishes: Whether to finish an interrupted upload if possible.
+        starting: The class of the asset that the caller starts, if it starts one.
     """
     session.tree.require_writable()
     resume(session.tree, session.stores.open, publishes=publishes)
@@ -60,7 +60,7 @@ def settle(session: Session, *, publishes: bool = False, starting: str | None = 
 
 
 def commit(session: Session, message: str | None, code_dir: Path | None = None) -> CommitResult:
-    """Make an asset of what is staged, with all content stored here, and move HEAD to it."""
+    """Make an asset of the staged files, store all content here, and move HEAD to the asset."""
     settle(session)
     tree = session.tree
     at = tree.head.read()
@@ -113,9 +113,9 @@ def upload(
     code_dir: Path | None = None,
     once: bool = False,
 ) -> UploadResult:
-    """Make an asset of what is staged, if that is new, and publish it with all before it.
+    """Make an asset of the staged files, if they are new, and publish it with its ancestors.
 
-    With `once`, one that says the same is taken instead, unless commits wait here.
+    With `once`, use an equal asset of the store instead, unless commits wait here.
     """
     settle(session, publishes=True)
     tree = session.tree
@@ -137,9 +137,9 @@ def upload(
         result = _publish(session, remote, at, wanted, index, new_store=new_store)
     except Found as found:
         made, tip = tip, found.asset
-        latest = tree.head.read()  # claiming it for the entry that lost has written it anew
+        latest = tree.head.read()  # the claim for the losing entry has given it a new generation
         at = latest if latest.head == head else at
-        # What HEAD names is here, whatever becomes of the store; its trees are those just made.
+        # HEAD's asset must be stored here, whatever becomes of the store; its trees were just made.
         with tree.objects.writing() as writer:
             writer.add(Kind.ASSET, tip, found.data)
         session.content.forget()
@@ -160,19 +160,19 @@ def upload(
 
 
 def _code(session: Session, directory: Path | None) -> Callable[[], Code]:
-    """Return what says which code is in a directory: it is looked at once, if at all."""
+    """Return a function that describes the code in a directory, reading it at most once."""
     directory = session.settings.code_directory(directory)
     return cache(lambda: session.settings.code(directory))
 
 
 def _who(session: Session, code: Callable[[], Code] | None = None) -> Who:
-    """Return who publishes here, now."""
+    """Return the author, the clock and the code facts of a publication."""
     facts = (lambda: code().facts) if code else dict
     return Who(session.settings.author(), now, facts)
 
 
 def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCode | None:
-    """Return why an asset that was made doesn't say of which code it is."""
+    """Return why a new asset does not name its code; None if it does."""
     if made is None or "git.commit" in notes.metadata:
         return None
     found = code()
@@ -182,8 +182,8 @@ def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCo
 
 
 def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ...]:
-    """Return what an asset's parent was made from, if the asset that was made has no refs."""
-    with suppress(AmaError):  # the work is done, and this is but a remark
+    """Return the refs of a new asset's parent, if the new asset has none."""
+    with suppress(AmaError):  # the work is done, and this is only a remark
         if made and head.asset and not session.content.sources().asset(made).refs:
             before = session.content.sources().asset(head.asset).refs
             return session.stores.describer(head, When.LAST_SEEN).refs(before) if before else ()
@@ -193,10 +193,10 @@ def _unlinked(session: Session, head: Head, made: bytes | None) -> tuple[Ref, ..
 def _require_added(
     session: Session, head: Head, index: Index, notes: Notes, message: str | None, done: str
 ) -> None:
-    """Check that a message isn't all that is new while files here differ: `add` was forgotten.
+    """Check that the user has not forgotten `add`.
 
     Raises:
-        Conflict: So it is.
+        Conflict: Only the message is new, but files here differ from what is staged.
     """
     if message is None or notes != Notes(message=message) or index.tree_of != head.asset:
         return
@@ -211,8 +211,8 @@ def _require_added(
 
 
 def _left_out(session: Session, index: Index) -> WorktreeChanges:
-    """Return what lies here and isn't so in this asset: changed since `add`, or never added."""
-    with suppress(AmaError):  # the work is done, whatever lies around here
+    """Return the files that the new asset lacks: changed since `add`, or never added."""
+    with suppress(AmaError):  # the work is done, and this is only a remark
         return compare_worktree(session.tree, index)
     return WorktreeChanges((), ())
 
@@ -220,12 +220,12 @@ def _left_out(session: Session, index: Index) -> WorktreeChanges:
 def push(
     session: Session, remote: str | None, *, new_store: bool = False, repair: bool = False
 ) -> UploadResult:
-    """Publish the commits that are not published yet; then repair what the store lost of them."""
+    """Publish unpublished commits; with `repair`, restore what the store has lost of them."""
     if not repair or new_store:
         return _push(session, remote, new_store=new_store, repair=repair)
     head = session.tree.head.read().head
     url = session.stores.url(remote or None, head)
-    # Before all else, for without its log nothing of it can be read.
+    # Repair the log first: without it, nothing of the store can be read.
     mended = _mend_log(session, url, head)
     try:
         # A repair makes no store: a URL with a slip in it would get one.
@@ -243,10 +243,10 @@ def push(
 
 
 def _mend_log(session: Session, url: str, head: Head) -> Mended:
-    """Put back what the log of a worktree's store has lost, as far as it can be had.
+    """Put back the lost files of a store's log, as far as copies exist.
 
     Args:
-        session: The worktree.
+        session: The worktree's session.
         url: The store's URL.
         head: HEAD.
 
@@ -273,7 +273,7 @@ def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool
     tip = head.asset
     sent = objects = 0
     if repair and not new_store:
-        # What a lost index named can't be read, and so nothing be published beside it.
+        # Content of a lost index can't be read, and nothing can be published on top of it.
         sent, objects = _repair(session, remote, at, tip, lost_only=True)
     result = _publish(session, remote, at, Publication(tip, head.unpublished), new_store=new_store)
     if not repair:
@@ -292,20 +292,20 @@ def _repair(
     *,
     lost_only: bool = False,
 ) -> tuple[int, int]:
-    """Read back from a store what HEAD's asset and those before it need; send what is bad.
+    """Read back from a store all that HEAD's asset and its ancestors need; send bad parts again.
 
     Args:
-        session: The worktree.
-        remote: The store.
+        session: The worktree's session.
+        remote: The store's name or URL.
         at: HEAD.
         tip: HEAD's asset.
-        lost_only: Whether nothing is done unless an index of the store can't be read.
+        lost_only: Whether to do nothing unless an index of the store can't be read.
 
     Returns:
-        How many bytes were sent, and how many objects.
+        The number of bytes sent, and the number of objects.
 
     Raises:
-        IntegrityError: Something can't be read there, nor here.
+        IntegrityError: Something can be read neither there nor here.
     """
     try:
         store = session.stores.open(session.stores.url(remote or None, at.head))
@@ -355,7 +355,7 @@ def _publish(
     *,
     new_store: bool,
 ) -> UploadResult:
-    """Publish what is wanted; with an index, also files whose content is stored nowhere yet."""
+    """Publish assets; with an index, read content that is stored nowhere yet from its files."""
     tree, head, tip = session.tree, at.head, wanted.tip
     url = session.stores.url(remote or None, head)
     session.stores.forget(url)
@@ -394,10 +394,10 @@ def _publish(
             hint=Hint("begin-in-new-store", class_name=head.class_name),
         ) from error
     except (Conflict, IntegrityError):
-        # The other's log doesn't follow what would have been our format.json.
+        # Another process may have created the store: its log does not follow our format.json.
         if unmade is None or not unmade.is_overtaken():
             raise
-        # Two made the store at the same time, and nothing was sent yet: publish to the other's.
+        # Both created it at the same time, and nothing was sent yet: publish to the other's store.
         session.content.forget()
         return _publish(session, remote, at, wanted, index, new_store=False)
     session.content.forget()
@@ -409,7 +409,7 @@ def _publish(
 
 
 def _elsewhere(session: Session, head: Head, published: Sequence[AssetInfo]) -> dict[str, str]:
-    """Return which store was seen to have the refs of assets that the remote has not."""
+    """Return for each ref that the remote lacks a known store that has it, by asset id."""
     found: dict[str, str] = {}
     places = session.stores.urls(head)
     for ref in (ref for asset in published for ref in asset.refs if ref.number is None):
@@ -423,10 +423,10 @@ def _elsewhere(session: Session, head: Head, published: Sequence[AssetInfo]) -> 
 def _same_there(
     session: Session, store: Remote, view: LogView, tip: bytes
 ) -> tuple[AssetInfo, ...]:
-    """Return the other assets of a class that have the same tree as one that was just published.
+    """Return the other assets of a class with the same tree as one just published.
 
-    They are looked for among what this machine remembers. If none of that is, the store's indexes,
-    which the publication has read, tell whether it had this tree before; only then it is asked.
+    Search the assets that this machine has cached. If none matches, but the store's indexes, which
+    the publication has read, show that the tree is older than the asset, ask the store.
     """
     found = _same_here(session, store, view, tip)
     asset = session.content.sources().asset(tip)
@@ -435,13 +435,13 @@ def _same_there(
     ):
         return found
     newest = view.class_state(asset.class_name).assets[: -MOST_COMPARED - 1 : -1]
-    with suppress(AmaError):  # the work is done, and this is but a remark
+    with suppress(AmaError):  # the work is done, and this is only a remark
         store.assets(view, [(asset.class_name, record.id) for record in newest])
     return _same_here(session, store, view, tip)
 
 
 def _same_here(session: Session, store: Remote, view: LogView, tip: bytes) -> tuple[AssetInfo, ...]:
-    """Return the other assets of a class that have the same tree, as far as this machine knows."""
+    """Return the other assets of a class with the same tree, among those cached here."""
     asset, describer = session.content.sources().asset(tip), Describer(view)
     return tuple(
         describer.info(other, found)
@@ -451,9 +451,9 @@ def _same_here(session: Session, store: Remote, view: LogView, tip: bytes) -> tu
 
 
 def _where_published(session: Session, storage: Storage, head: Head) -> LogView | None:
-    """Return a store's log if HEAD's asset is in it, and nothing happened there since it was seen.
+    """Return a store's log if it has HEAD's asset, and has not changed since it was last seen.
 
-    Then nothing is to be done, and the two requests that this takes are all that are made.
+    Then an upload has nothing to do, and costs only the two requests of this check.
     """
     if head.asset is None or head.origin != storage.url or head.unpublished:
         return None
@@ -492,5 +492,5 @@ def _result(
 
 
 def with_message(notes: Notes, message: str | None) -> Notes:
-    """Return the notes with a message given on the spot, which wins over one noted before."""
+    """Return the notes with a given message, which replaces a noted one."""
     return notes if message is None else replace(notes, message=message)

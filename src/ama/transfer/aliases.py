@@ -25,17 +25,16 @@ MOST_ANCESTORS = 100
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An asset to publish, unless it is published already, and the aliases that it gets.
-
-    An asset that was `deleted`, for this reason, in its source is published as deleted: its number
-    belongs to a history, which needs only its record. An asset found in place of one that was
-    `made` gets the aliases by the ancestors of the latter.
-    """
+    """An asset to publish, unless it is published already, and the aliases that it gets."""
 
     asset: bytes
     aliases: tuple[str, ...] = ()
     deleted: str | None = None
+    """The reason, if the source has deleted the asset. It is published as deleted: a history needs
+    its number and its record, but no content."""
     made: bytes | None = None
+    """The new asset, if `asset` is an equal one of the store. Whether the aliases may move depends
+    on the new asset's ancestors."""
 
 
 def alias_events(

@@ -19,13 +19,16 @@ from ama.transfer.push import Push
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The result of a copy: the assets that it published, and the target's log after it."""
+    """The result of a copy."""
 
     assets: tuple[bytes, ...]
+    """The assets that the copy published."""
     aliases: tuple[AliasChange, ...]
     view: LogView
+    """The target's log after the copy."""
     bytes_sent: int
     bytes_reused: int
+    """The bytes of content that the target already had."""
 
 
 def copy_asset(
@@ -40,7 +43,7 @@ def copy_asset(
 ) -> Copied:
     """Publish an asset of one store in another, with its ancestors and everything it was made from.
 
-    Only what the target lacks is moved. After an interruption, another call goes on.
+    Send only what the target lacks. After an interruption, another call continues.
 
     Args:
         source: The store with the asset.
@@ -86,8 +89,8 @@ def copy_asset(
 def _closure(sources: Sources, describer: Describer, asset: bytes) -> dict[bytes, str | None]:
     """Return an asset and everything that it comes from, transitively: parents, and live refs.
 
-    The value of a deleted asset is the reason, that of a live one None. Whatever a deleted one was
-    made from needn't come with it.
+    The value of a deleted asset is the reason; that of a live one is None. The refs of a deleted
+    asset are left out.
     """
     order: dict[bytes, str | None] = {}
     waiting = [(asset, False)]

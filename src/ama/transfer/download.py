@@ -57,26 +57,29 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """The content of a directory now: how many files and bytes, how many bytes of the store's
-    packs this call read, and how many files were left out. `whole` is the asset's size in bytes,
-    `already` says that there was nothing to do, and `changed` are the files that differ from the
-    asset's and stay so.
-    """
+    """The result of a download into one directory."""
 
     asset: Asset
     whole: int
+    """The bytes of all files of the asset."""
     directory: Path
     files: int
+    """The number of the asset's files in the directory."""
     size: int
+    """The bytes of these files."""
     received: int
+    """The bytes of the store's packs that this call read."""
     skipped: int
+    """The number of the asset's files that were left out."""
     already: bool
+    """Whether there was nothing to do."""
     changed: tuple[str, ...]
+    """The files that differ from the asset's, and stay so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A published asset: its class, id and number."""
+    """A published asset."""
 
     class_name: str
     asset: bytes
@@ -384,23 +387,19 @@ def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request to deliver an asset.
-
-    Attributes:
-        target: The asset.
-        place: The asset's directory.
-        alias: The alias by which the user named it, which its directory will follow.
-        selection: The files to deliver.
-        refs: Whether everything that it was made from comes too, each asset beside it.
-        partial: Whether to leave out refs that the store doesn't have, instead of an error.
-    """
+    """A request to deliver an asset."""
 
     target: Target
     place: Path
+    """The directory for the asset."""
     alias: str | None
+    """The alias by which the user named the asset; the directory will follow it."""
     selection: Selection
+    """The files to deliver."""
     refs: bool
+    """Whether to deliver everything that the asset was made from, each asset beside it."""
     partial: bool
+    """Whether to leave out refs that the store lacks, instead of an error."""
 
 
 def deliver(remote: Remote, view: LogView, order: Order, progress: Progress) -> DownloadResult:

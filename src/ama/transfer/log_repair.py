@@ -1,11 +1,11 @@
-"""Repair of a store's log: put back what is lost, if it is provably the very same bytes.
+"""Repair of a store's log: put back lost files if their bytes are provably the same.
 
 Each entry has the hash of the one before it, and the first entry that of format.json. So a walk
 from the end of the log to its beginning knows at each step which hash the next file has, and
 compares remembered bytes with that. The store itself gives the end: its last sound entry, or HINT.
-Only for an entry that nothing in the store vouches for does this machine's memory of the log's end
-count. Entries after that end are no damage, but a history that was taken back, and stay away. HINT
-and the checkpoints are made again from the entries.
+This machine's memory of the end counts only for an entry that nothing in the store vouches for.
+Entries after that end are not damage, but a history that was taken back: they stay away. HINT and
+the checkpoints are made again from the entries.
 """
 
 from __future__ import annotations
@@ -57,15 +57,12 @@ _ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])").findall
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """The result of a repair of a log.
-
-    Attributes:
-        done: The files put back.
-        lost: The files of the log that can't be put back, each with the reason.
-    """
+    """The result of a repair of a log."""
 
     done: tuple[PutBack, ...] = ()
+    """The files put back."""
     lost: tuple[str, ...] = ()
+    """The files of the log that can't be put back, each with the reason."""
 
 
 def repair_log(
@@ -74,27 +71,27 @@ def repair_log(
     settings: Settings | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> tuple[PutBack, ...]:
-    """Put back what a store's log has lost, also of a store that can't be opened without it.
+    """Put back the lost files of a store's log, even if the store can't be opened without them.
 
-    That is its entries, format.json, HINT and checkpoints, as this machine remembers them, or as
-    another configured remote has them. Nothing is put back that isn't proven to be the same bytes.
-    In a worktree, `Repo.push(repair=True)` does the same, and sends lost content again.
+    Those are its entries, format.json, HINT and checkpoints. The copies come from this machine's
+    memory or from another configured remote, and are proven to be the same bytes. In a worktree,
+    `Repo.push(repair=True)` does the same, and sends lost content again.
 
     Args:
-        remote: A configured remote's name, or a URL; the default one if it isn't given.
-        settings: What is configured; read by default.
-        progress: Is told of long work.
+        remote: A configured remote's name, or a URL; by default the default remote.
+        settings: The settings; loaded by default.
+        progress: Receives the progress of long work.
 
     Returns:
-        What was put back.
+        The files put back.
 
     Raises:
-        IntegrityError: Something can't be put back, or what this machine saw after the log's end
-            is gone; all else was. Or the log's history is another than this machine saw: nothing
-            was.
+        IntegrityError: Something can't be put back, or entries that this machine saw after the
+            log's end are gone; everything else was put back. Or the log contradicts what this
+            machine saw: nothing was put back.
         NotFound: There is no store.
         FormatError: The store needs a newer version of ama.
-        StorageError: It can't be reached or written to, or it is gone.
+        StorageError: The store can't be reached or written to, or it is gone.
 
     Example:
         >>> import ama
@@ -111,13 +108,13 @@ def repair_log(
     storage = url()
     mended = mend(storage, settings.cache_dir, others, progress)
     refuse_lost(mended, storage.url)
-    # Where nothing was put back, there may be nothing: a reader finds that out.
+    # If nothing was put back, there may be no store: opening it finds out.
     Remote.open(storage, settings.cache_dir).view().require_whole()
     return mended.done
 
 
 def _name_of(remote: str | os.PathLike[str]) -> str:
-    """Return a remote's name or URL as a text: a path means a directory, whatever it is called."""
+    """Return a remote's name or URL as a text; a `Path` means a directory, whatever its name."""
     text = path_text("the remote", remote)
     return text if isinstance(remote, str) else from_system(os.path.abspath(text))
 
@@ -126,7 +123,7 @@ def refuse_lost(mended: Mended, url: str) -> None:
     """Raise an error about the files of a log that could not be put back.
 
     Raises:
-        IntegrityError: Some could not.
+        IntegrityError: Some files could not be put back.
     """
     if mended.lost:
         first, *more = mended.lost
@@ -144,7 +141,7 @@ def mend(
     others: Iterable[Callable[[], Storage]] = (),
     progress: Progress = NO_PROGRESS,
 ) -> Mended:
-    """Put back what a store's log has lost: entries, format.json, HINT and checkpoints.
+    """Put back the lost files of a store's log: entries, format.json, HINT and checkpoints.
 
     Several processes may do so at once, because all write the same bytes.
 
@@ -300,7 +297,7 @@ class _Memory:
         for storage in self._stores():
             try:
                 (data,) = storage.read([Range(name)])
-            except AmaError:  # it is away, or not ours to read
+            except AmaError:  # the storage can't be reached, or refuses us
                 self._opened.remove(storage)
                 continue
             if data is not None and entry_hash(data) == digest:
@@ -332,33 +329,32 @@ def _id_in(data: bytes | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file to put back, and the test whether the present one is sound."""
+    """A file to put back."""
 
     name: str
     data: bytes
     source: str
+    """The place where the copy was found."""
     is_sound: Callable[[bytes], bool]
+    """Tells whether the bytes of the present file are sound."""
 
 
 @dataclass
 class _Plan:
-    """The plan of a repair, made from the log's end to its beginning.
-
-    Attributes:
-        found: The files that can be put back, in the order of the log.
-        lost: The files that can't be, each with the reason.
-        digests: The hashes of the entries by number, as far as they are certain.
-        is_taken_back: Whether this machine saw entries after the log's end.
-    """
+    """The plan of a repair, made from the log's end to its beginning."""
 
     storage: Storage
     memory: _Memory
     links: Mapping[int, _Link]
     hint: tuple[int, bytes]
     found: list[_Found] = field(default_factory=list)
+    """The files that can be put back, in the order of the log."""
     lost: list[str] = field(default_factory=list)
+    """The files that can't be put back, each with the reason."""
     digests: dict[int, bytes] = field(default_factory=dict)
+    """The hashes of the entries by number, as far as they are certain."""
     is_taken_back: bool = False
+    """Whether this machine saw entries after the log's end."""
 
     def make(self) -> None:
         """Fill in the plan.
@@ -448,7 +444,7 @@ class _Plan:
         return following
 
     def _need_whole_end(self, last: int) -> None:
-        """Put nothing back after the last entry unless all of it can be: that would make a hole."""
+        """Put back all entries after the last one, or none: a part would leave a gap."""
         beyond = [
             entry_name(number) for number in range(last + 1, max(self.digests, default=0) + 1)
         ]
@@ -545,7 +541,7 @@ def _renew_hint(storage: Storage, digests: Mapping[int, bytes]) -> Iterator[PutB
     last = max(digests)
     (data,) = read_readable(storage, [HINT])
     number, digest = decode_hint(data or b"")
-    # A lower number is as good; a higher one is that of somebody who has published since.
+    # A lower number is as good; a higher one comes from somebody who has published since.
     if not number or digests.get(number, digest) != digest:
         yield from _renew(storage, {HINT: encode_hint(last, digests[last])})
 
@@ -572,7 +568,7 @@ def _checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
 
 
 def _renew(storage: Storage, files: Mapping[str, bytes]) -> Iterator[PutBack]:
-    """Write derived files that aren't right; one that is closed to us stays."""
+    """Write derived files that are wrong; skip those that we may not write."""
     names: Sequence[str] = list(files)
     for name, now in zip(names, read_readable(storage, names), strict=True):
         if now == files[name]:

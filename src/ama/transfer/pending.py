@@ -84,7 +84,7 @@ class Claim:
                     "another command moved HEAD meanwhile, so nothing was published",
                     hint="run the same command again",
                 ) from None
-            # That command has found the note, and settled it.
+            # The command that moved HEAD has found the note, and settled it.
             self._generation = generation
 
     def settle(self, head: Head, used: Notes) -> None:
@@ -133,7 +133,7 @@ def resume(
 
     Raises:
         StorageError: The store can't be asked now.
-        Conflict: The store is gone for now, or the entry isn't there and may yet come.
+        Conflict: The store is gone for now, or the entry is not there and may still come.
         IntegrityError: The note is damaged, so nobody can settle it.
     """
     note = tree.noted(PUBLISH)
@@ -143,7 +143,7 @@ def resume(
     entry = decode_entry(data)
     remote = _open(open_remote, url)
     if remote is None:
-        # Whatever comes next depends on whether it was published: don't guess.
+        # The next step depends on whether the entry was published: don't guess.
         raise Conflict(
             f"an upload to {shown(url)} was interrupted, and there is no store there now (is its"
             " disk mounted?)",
@@ -164,16 +164,19 @@ def resume(
         if ours:
             tree.index.update(lambda latest: latest.carried_over(used, old, moved))
     if tree.noted(PUBLISH) == note:
-        # Otherwise its command is alive, has lost that number and tries another.
+        # Otherwise the note's command is alive, has lost that number and tries another.
         tree.forget(PUBLISH)
 
 
 def _decoded(tree: Worktree, note: bytes) -> tuple[str, str, int, bytes, Head, Head, Notes]:
-    """Return a note's store (URL and id), entry (number and bytes), HEAD before and after it, and
-    the notes for the next asset that take effect with it.
+    """Decode a note of a publication.
+
+    Returns:
+        The store (URL and id), the entry (number and bytes), HEAD before and after it, and the
+        notes for the next asset that take effect with it.
 
     Raises:
-        IntegrityError: It is damaged.
+        IntegrityError: The note is damaged.
         FormatError: A newer version of ama has written it.
     """
     try:
@@ -206,7 +209,7 @@ def _unfinished(tree: Worktree, url: str) -> Conflict:
 
 
 def _open(open_remote: Callable[[str], Remote], url: str) -> Remote | None:
-    """Open a store; None if there is none, or none any more."""
+    """Open a store; return None if there is none, or it is gone."""
     try:
         return open_remote(url)
     except NotFound:
@@ -227,7 +230,7 @@ def _move_head(tree: Worktree, generation: int, head: Head) -> int:
     """Move HEAD to the published asset, unless another command has done so by the note.
 
     Returns:
-        HEAD's generation then.
+        HEAD's generation after the move.
     """
     try:
         return tree.head.write(generation, head)

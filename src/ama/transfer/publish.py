@@ -43,50 +43,48 @@ _RECORDED = {*_TELLING, "git.repository", "git.branch"}
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who publishes, when, and with which code.
-
-    Attributes:
-        author: A name and an address.
-        now: The time in UTC microseconds.
-        code: A function that returns the code's commit, as metadata; what the user set wins. It is
-            called only when an asset is made, and is no reason to make one.
-    """
+    """The author, the clock and the code of a publication."""
 
     author: str
+    """A name and an address."""
     now: Callable[[], int]
+    """Returns the time in UTC microseconds."""
     code: Callable[[], Mapping[str, Scalar]] = dict
+    """Returns the code's commit as metadata; metadata that the user set wins. It is called only
+    when an asset is made, and is no reason to make one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A publication to make.
-
-    Attributes:
-        tip: The asset; it is HEAD's, or one just made from it.
-        aliases: The assets that get aliases.
-        here: The staged files whose content is read from the worktree itself.
-        used: The notes for the asset that take effect with this.
-        once: Whether to publish nothing if the store has an equal asset.
-        made: The asset in whose place `tip` was found.
-    """
+    """A publication to make."""
 
     tip: bytes
+    """The asset: HEAD's, or one just made from it."""
     aliases: tuple[Unpublished, ...] = ()
+    """The assets that get aliases."""
     here: tuple[IndexEntry, ...] = ()
+    """The staged files whose content is read from the worktree itself."""
     used: Notes = field(default_factory=Notes)
+    """The notes for the asset that take effect with the publication."""
     once: bool = False
+    """Whether to publish nothing if the store has an equal asset."""
     made: bytes | None = None
+    """The new asset, if `tip` is an equal one of the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The result of a push: the assets that it published, oldest first, and the moves it made."""
+    """The result of a publication."""
 
     assets: tuple[bytes, ...]
+    """The assets that it published, oldest first."""
     aliases: tuple[AliasChange, ...]
+    """The moves of aliases."""
     view: LogView
+    """The store's log afterwards."""
     bytes_sent: int
     bytes_reused: int
+    """The bytes of content that the store already had."""
 
 
 class Found(Exception):
@@ -101,8 +99,8 @@ class Found(Exception):
 def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
     """Return the newest asset of a store that is equal to another, or None.
 
-    It has the same class, files, refs and metadata, and is not deleted. Author, time, message and
-    parents don't count. Assets are read only if the store's indexes name the tree.
+    An equal asset has the same class, files, refs and metadata, and is not deleted. Author, time,
+    message and parents don't count. Read assets only if the store's indexes name the tree.
     """
     if not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
         return None
@@ -124,8 +122,10 @@ def _is_again(one: Asset, other: Asset) -> bool:
 
 
 def _same_metadata(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> bool:
-    """Whether metadata is equal. Of git's facts only another commit makes a difference, or changes
-    to one: another branch or clone doesn't, nor that git couldn't be asked.
+    """Tell whether metadata is equal.
+
+    Of git's facts, only the commit and changes to it count: not the branch, not the clone, and not
+    a failure to run git.
     """
 
     def differs(key: str) -> bool:
@@ -153,7 +153,7 @@ def make_asset(
         who: The author, the time and the code.
 
     Returns:
-        Its id, or None if it would be equal to HEAD's asset.
+        The asset's id, or None if it would be equal to HEAD's asset.
 
     Raises:
         InvalidInput: Nothing was ever added here.
@@ -185,8 +185,9 @@ def make_asset(
 
 
 def _says(asset: Asset, notes: Notes) -> bool:
-    """Whether an asset says everything in the notes: then it was made of these very notes, perhaps
-    by the same command, which was interrupted and runs again.
+    """Tell whether an asset has everything in the notes, and so was made with these notes.
+
+    An interrupted command that runs again finds its own asset in this way.
     """
     return (
         notes.message in (None, "", asset.message)
@@ -225,7 +226,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
 
 
 def by_reference(tree: Worktree, index: Index) -> list[IndexEntry]:
-    """Return the staged files whose content is neither stored here nor promised."""
+    """Return the staged files whose content is neither stored here nor known to be in a store."""
     return [
         entry
         for entry in index.entries.values()
@@ -268,7 +269,7 @@ def commit(
         index: The staging area.
         notes: The notes for the asset.
         who: The author, the time and the code.
-        published: Whether the content of an object is in a remote that was seen.
+        published: A function that tells whether a known store has an object's content.
         progress: The progress of the bytes stored.
     """
     generation, old = at
@@ -374,7 +375,7 @@ def publish(
                 events, author=who.author, now=who.now, before=note, view=view
             )
         except (Conflict, InvalidInput, Found):
-            # Somebody else's entry has the number of the noted one.
+            # Somebody else's entry has taken the noted number.
             claim.give_up()
             read_again(tree, push.changed)
             raise
@@ -412,7 +413,7 @@ def _keep_recipes(tree: Worktree, push: Push) -> None:
 
 
 def _check_unchanged(tree: Worktree, entries: Sequence[IndexEntry], verb: str) -> None:
-    """Refuse at once, before reading anything, if a file is gone or has another size."""
+    """Refuse early, before reading anything, if a file is gone or has another size."""
     gone, changed = [], []
     for entry in entries:
         found = look(tree.root, entry.path)

@@ -33,11 +33,13 @@ from ama.worktree.trees import trees_below
 
 @dataclass(slots=True)
 class _Closure:
-    """Everything below one asset: the kind of each object, and the whole size of each file."""
+    """Everything below one asset."""
 
     asset: Asset
     metadata: dict[bytes, Kind] = field(default_factory=dict)
+    """The kinds of trees, assets and the like, by id."""
     files: dict[bytes, int] = field(default_factory=dict)
+    """The whole sizes of files, by id."""
 
 
 class Push:
@@ -283,7 +285,7 @@ class Push:
             except (IntegrityError, ValueError):
                 continue
             except StorageError as error:
-                if error.errno not in REFUSED:  # it is somebody else's, and closed to us
+                if error.errno not in REFUSED:  # somebody else's file may be closed to us
                     raise
                 continue
             if is_usable(view, index) and self._is_there(index):
@@ -379,7 +381,7 @@ class Push:
             sizes.update(index.pack_sizes)
         data = encode_index(locations, sizes)
         if blob_id(data) in condemned:
-            # Another location of the asset, in a pack of its own, makes it a different index.
+            # A copy of the asset in a pack of its own makes this a different index.
             with PackWriter(self.remote.storage) as writer:
                 writer.add(Kind.ASSET, ids[0], self._sources.read(ids[0], Kind.ASSET))
                 (more,) = writer.finish()

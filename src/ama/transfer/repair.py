@@ -111,25 +111,26 @@ class WorktreeFiles:
 
 @dataclass(slots=True)
 class _Found:
-    """What assets need of a store, and the damage to it.
-
-    `emptied` are lost or damaged packs, `gaps` objects that no index names, `broken` lost or
-    damaged indexes that this machine remembers, and `carriers` an index of each asset's needs,
-    which takes up the gaps. `lost` are the indexes that nobody here remembers, and `needing` all
-    assets of the store that need one of them.
-    """
+    """The objects that assets need of a store, and the damage to them."""
 
     needed: dict[_Object, None] = field(default_factory=dict)
+    """The objects, in order."""
     emptied: set[bytes] = field(default_factory=set)
+    """The lost or damaged packs."""
     gaps: list[_Object] = field(default_factory=list)
+    """The objects that no index names."""
     broken: set[bytes] = field(default_factory=set)
+    """The lost or damaged indexes that this machine remembers."""
     carriers: set[bytes] = field(default_factory=set)
+    """One index of each asset's needs, to name its gaps."""
     lost: frozenset[bytes] = frozenset()
+    """The lost indexes that this machine does not remember."""
     needing: list[bytes] = field(default_factory=list)
+    """All assets of the store that need one of the lost indexes."""
 
 
 class Repair:
-    """One repair: it reads back what some published assets need, and sends what is damaged.
+    """One repair. It reads back what published assets need, and sends damaged objects again.
 
     Args:
         remote: The store.
@@ -140,7 +141,7 @@ class Repair:
         progress: The progress of the bytes read.
 
     Attributes:
-        lost: What can be read neither there nor anywhere else.
+        lost: The objects that can be read neither there nor anywhere else.
         bytes_sent: The bytes sent to the store.
     """
 
@@ -384,19 +385,16 @@ _PACK = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})\.pack").fullmatch
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """The content of packs that no readable index names.
-
-    Attributes:
-        objects: All objects of the store: in its current indexes, and those found again.
-        lost: The current indexes that can't be read.
-        index: An index of everything found again; it is in no storage.
-        damaged: The packs read that aren't whole; their sound content counts.
-    """
+    """The content of packs that no readable index names."""
 
     objects: ObjectStore
+    """All objects of the store: in its current indexes, and those found again."""
     lost: frozenset[bytes]
+    """The current indexes that can't be read."""
     index: PackIndex
+    """An index of everything found again; it is in no storage."""
     damaged: frozenset[bytes]
+    """The packs that are not whole; their sound content counts."""
 
 
 def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
