@@ -71,8 +71,8 @@ def _checksum_line(file_id: str, path: str) -> str:
 def fsck(remote: RemoteOption = None) -> None:
     """Verify everything that is stored.
 
-    In a worktree it verifies what is kept there; with --remote, or elsewhere, a store. Every
-    object is read and its id computed again. Exits with 6 if something is damaged.
+    In a worktree, it verifies the objects there; with --remote, or elsewhere, a store. It reads
+    every object and computes its id again. It exits with 6 if something is damaged.
 
     Example:
         ama fsck

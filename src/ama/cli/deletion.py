@@ -41,8 +41,8 @@ def deprecate(
 ) -> None:
     """Advise against an asset.
 
-    It stays what it is; whoever downloads it is told, and why, and which asset of its class is the
-    newest that is not deprecated.
+    The asset itself does not change. A download of it prints the reason, and the newest asset of
+    its class that is not deprecated.
 
     Example:
         ama deprecate sequence_models/3 --reason "trained on the test data"
@@ -163,8 +163,8 @@ def copy(
 ) -> None:
     """Copy an asset from one store to another.
 
-    Its ancestors and all that it was made from come along. Only what the other store lacks is
-    moved; numbers are a store's own, so it may get another there.
+    Its ancestors and all that it was made from are copied too. Only what the other store lacks is
+    sent. Each store numbers its own assets, so the number may change.
 
     Example:
         ama copy sequence_models@my_model --from team --to gs://archive/ama

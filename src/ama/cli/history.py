@@ -67,8 +67,7 @@ def log(
 ) -> None:
     """Show an asset and those that it came from, or a class.
 
-    Of a class alone it shows every asset that was ever made, newest first, also those that were
-    deleted.
+    For a class alone, it shows every asset ever made, newest first, deleted ones too.
 
     Example:
         ama log
@@ -307,8 +306,8 @@ def diff(
 ) -> None:
     """Show which files differ, and how.
 
-    Of text it shows the lines, of HDF5 and safetensors the tensors that differ. Paths are relative
-    to where you are; with --json to the top.
+    It shows the lines of text that differ, and the tensors of HDF5 and safetensors files. Paths are
+    relative to where you are; with --json to the top.
 
     Example:
         ama diff

@@ -153,8 +153,8 @@ def check(
 ) -> None:
     """Find out what a storage can do, and whether publishing to it is safe.
 
-    It writes some files below check/ there, lets 8 writers race for one name, and deletes what it
-    wrote. Exits with 0 if publishing is safe, else with 8.
+    It writes some files below check/ there, lets 8 writers race for one name, and deletes the
+    files. It exits with 0 if publishing is safe, else with 8.
 
     Example:
         ama remote check gs://our-models/ama

@@ -79,7 +79,7 @@ def upload(
     """Publish what is staged.
 
     The asset gets its number, and the aliases that were set. Content that the remote has is not
-    sent again. Where no remote is configured it goes to a store on this machine.
+    sent again. If no remote is configured, the asset goes to a store on this machine.
 
     Example:
         ama add model.h5 model.yml
@@ -107,10 +107,10 @@ def push(
 ) -> None:
     """Publish commits that were made before.
 
-    With --repair, all that the remote holds of this asset and of those before it is read back, and
-    what is lost or damaged there is sent again, from here or from another remote. Before that, what
-    is lost or damaged of its log is put back, as this machine remembers it or another remote has
-    it: only what is proven to be the same. That much is done outside of a worktree, too.
+    With --repair, it first puts back lost or damaged files of the remote's log, from this machine's
+    memory or another remote, if they are proven to be the same. Then it reads back all content of
+    this asset and its ancestors, and sends lost or damaged parts again, from here or from another
+    remote. Outside of a worktree, it repairs only the log.
 
     Example:
         ama commit -m "wider layers"
@@ -321,8 +321,8 @@ def _print_download(result: DownloadResult) -> None:
 def pull(remote: RemoteOption = None, force: ForceOption = False) -> None:
     """Fetch, and switch to where the alias points now.
 
-    That is the alias by which this asset was named in `download` or `switch`; without one, `pull`
-    switches to the newest asset of the class.
+    It follows the alias that `download` or `switch` named. Without one, it switches to the newest
+    asset of the class.
 
     Example:
         ama pull
@@ -343,12 +343,12 @@ def fetch(
 ) -> None:
     """See what was published since.
 
-    It changes no file. Where the store can't be reached later, `log`, `show` and `list` have what
-    was fetched last, and say so.
+    It changes no file. If the store can't be reached later, `log`, `show` and `list` show what was
+    fetched last, and say so.
 
-    A store that was put back from a backup, or made anew, is another than this machine saw, and is
-    refused. With --force it is taken as it is now, and what this machine saw there and is gone is
-    named. What of it this directory was made from waits for a push again.
+    A store that was restored from a backup, or made anew, contradicts what this machine saw, and is
+    refused. With --force, it is accepted as it is now, and everything that it has lost is listed.
+    Lost assets that this directory was made from wait for a push again.
 
     Example:
         ama fetch
@@ -393,7 +393,7 @@ def list_(
 ) -> None:
     """List classes, or the assets of a class.
 
-    In a worktree whose store can't be reached, it lists what was fetched last.
+    If a worktree's store can't be reached, it lists what was fetched last.
 
     Example:
         ama list
@@ -459,7 +459,7 @@ def link(
 ) -> None:
     """Link the asset that this one was made from.
 
-    The link is to that asset as it is now, and is part of this one from the next upload on.
+    It links that asset as it is now. The next upload makes the link a part of this asset.
 
     Example:
         ama link nlp_embeddings@my_training_inputs --label inputs

@@ -100,7 +100,7 @@ def find(
 ) -> None:
     """Find the assets that hold a file, or fit conditions.
 
-    A file is found by its content, whatever it is called there. All conditions must hold.
+    A file is found by its content, under any name. All conditions must hold.
 
     Example:
         ama find model.yml

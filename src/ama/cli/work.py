@@ -79,7 +79,7 @@ def init(
 ) -> None:
     """Start an asset of a class in this directory.
 
-    In a directory that has one already, this starts another asset, which has no parent.
+    In a directory that already has an asset, it starts another one without a parent.
 
     Example:
         ama init sequence_models
@@ -215,7 +215,7 @@ def rm(
 ) -> None:
     """Delete files and stage their removal.
 
-    A file whose content is stored nowhere is kept, unless --force.
+    Without --force, it keeps files whose content is stored nowhere else.
 
     Example:
         ama rm old_model.h5
@@ -249,7 +249,7 @@ def restore(
 ) -> None:
     """Bring files back as they were.
 
-    They come back as staged; with --staged, what is staged comes back as in HEAD.
+    It restores files from the staging area or, with --staged, the staging area from HEAD.
 
     Example:
         ama restore model.yml
@@ -273,8 +273,8 @@ def restore(
 def status() -> None:
     """Show what is staged, changed and not published yet.
 
-    Paths are relative to where you are, and of long lists only the beginning is shown; --json has
-    all, relative to the top.
+    Paths are relative to where you are, and long lists are shortened. With --json, lists are
+    complete, and paths are relative to the top.
 
     Example:
         ama status
@@ -456,7 +456,7 @@ def commit(message: MessageOption = None, code: CodeOption = None) -> None:
 def switch(asset: AssetArgument, force: ForceOption = False) -> None:
     """Make this directory hold another asset.
 
-    Files whose content is stored nowhere stop it, unless --force.
+    Without --force, it refuses if files would be lost whose content is stored nowhere else.
 
     Example:
         ama switch sequence_models/3

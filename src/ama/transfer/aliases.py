@@ -1,4 +1,4 @@
-"""Aliases that a publication moves, and the check whether it may.
+"""The aliases that a publication moves, and the check that it may.
 
 If an alias was on an ancestor of the asset and has moved on since, the upload is refused before it
 sends anything, as git refuses a push that isn't a fast-forward.
@@ -20,7 +20,7 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, ReadAsset, require_live
 
 MOST_ANCESTORS = 100
-"""The most places of an alias to check: each may take a request."""
+"""The most ancestors in which to look for an alias: each may take a request."""
 
 
 @dataclass(frozen=True, slots=True)

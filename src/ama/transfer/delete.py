@@ -1,4 +1,4 @@
-"""Deprecating and deleting assets, and undoing that, by entries of the log only.
+"""Deprecating and deleting assets, and undoing both, with nothing but entries of the log.
 
 A deleted asset keeps its number and its record, because later versions name it in their history.
 A later version doesn't prevent the deletion: its own content is whole. An asset made from it does,
@@ -31,9 +31,9 @@ Decide = Callable[[LogView, AssetRecord], AssetRecord]
 def change_status(
     remote: Remote, target: Target, decide: Decide, *, author: str, now: Callable[[], int]
 ) -> tuple[StatusName, LogView]:
-    """Append an entry that changes the status of an asset, unless it has that status.
+    """Append an entry that changes the status of an asset, unless it already has that status.
 
-    It reads entries of others first, and decides again after each.
+    Read the entries of others first, and decide again after each.
 
     Args:
         remote: The store.
@@ -43,7 +43,7 @@ def change_status(
         now: The time in UTC microseconds.
 
     Returns:
-        Its status before, and the log afterwards.
+        The asset's status before, and the log afterwards.
     """
     before: list[tuple[StatusName, LogView]] = []
 
@@ -117,13 +117,13 @@ def undeleting(remote: Remote, target: Target) -> Decide:
 
 
 def is_recoverable(remote: Remote, view: LogView, target: Target, old: StatusName) -> bool:
-    """Whether an asset is deleted and all of it is still there, as far as that is visible.
+    """Tell whether an asset is deleted and all of it is still there, as far as visible.
 
     Args:
         remote: The store.
         view: Its log.
         target: The asset.
-        old: Its status before. If it was not deleted then, no gc has taken its content.
+        old: The asset's status before. If it was not deleted, no gc has taken its content.
     """
     record = view.class_state(target.class_name).record(target.number)
     if record is None or record.status != "deleted":
@@ -136,7 +136,7 @@ def is_recoverable(remote: Remote, view: LogView, target: Target, old: StatusNam
 def assets_made_from(remote: Remote, view: LogView, asset: bytes) -> list[tuple[str, int]]:
     """Return the live assets of a store that link to one, as (class, number).
 
-    It reads the asset objects of all classes; this machine has those cached that it saw.
+    Read the asset objects of all classes. Those that this machine has seen are cached.
 
     Args:
         remote: The store.
@@ -184,7 +184,7 @@ def _is_deleted(target: Target) -> Conflict:
 
 
 def _is_whole(remote: Remote, view: LogView, target: Target, record: AssetRecord) -> bool:
-    """Whether the indexes that an asset needs are current and name all of its content."""
+    """Tell whether the indexes that an asset needs are current and name all of its content."""
     event = remote.publish_event(view, target.class_name, record)
     needs = view.root.current(event.needs)
     if not set(needs) <= set(view.root.indexes):

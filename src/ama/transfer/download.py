@@ -146,14 +146,14 @@ def download(
 ) -> Downloaded:
     """Write an asset's files into a directory, with a worktree's `.ama`.
 
-    A directory with this very asset is completed; its files stay. `sources` are the asset's, if
-    already open. Of several processes at once, one does the work, and the others wait for it.
+    Complete a directory that already has this asset; its files stay. `sources` are the asset's, if
+    already open. If several processes do this at once, one does the work and the others wait.
 
     Raises:
         AlreadyExists: The directory holds something else.
         Conflict: Another command brings other files there, or makes no progress.
         IntegrityError: Content is damaged; no file of the directory is.
-        InvalidInput: This system can't hold a name, or no file here may have it.
+        InvalidInput: The name of a file is not allowed on this system, or in a worktree.
     """
     sources = sources or Sources(objects_of(remote, view, target))
     listing = list(_listing(sources, target.asset, selection))
@@ -170,7 +170,7 @@ def download(
         stood = (tree.noted(CHECKOUT), tree.head.generation())
         try:
             with turn(tree, is_alike, progress):
-                _prepare(directory, target, begun)  # another may have had its turn meanwhile
+                _prepare(directory, target, begun)  # another process may have gone first
                 return _bring(tree, head, sources, listing, selection, begun, progress)
         except Busy:
             if stood == (tree.noted(CHECKOUT), tree.head.generation()):
@@ -179,13 +179,13 @@ def download(
 
 
 def _listing(sources: Sources, asset: bytes, selection: Selection) -> Iterator[Listed]:
-    """Yield an asset's files; of very many out of few trees, only the selected ones."""
+    """Yield an asset's files; refuse very many in few trees unless globs select some."""
     wanted = bool(selection.include)
     return walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=A_PART)
 
 
 def _what(begun: Begun) -> tuple[str, str]:
-    """Return what a download brings, without its source or the directory's name."""
+    """Return the asset and options of a download, without its source or directory."""
     return begun.target, begun.command.partition(" --remote ")[0]
 
 
@@ -281,7 +281,7 @@ def _command(remote: Remote, target: Target, directory: Path, selection: Selecti
 
 
 def _prepare(directory: Path, target: Target, begun: Begun) -> Worktree:
-    """Return the worktree to write into: new, with this very asset, or of an interrupted try."""
+    """Return the worktree to write into: new, with this asset, or of an interrupted try."""
     tree = check_place(directory, target)
     if tree is None:
         directory = Path(os.path.abspath(directory))
@@ -300,14 +300,14 @@ def check_place(
     Args:
         directory: The directory.
         target: The asset.
-        elsewhere: The hint for the case that it can't.
+        elsewhere: The hint of the error.
 
     Returns:
-        The worktree that is there: with this very asset, or of an interrupted try.
+        The worktree that is there, with this asset or of an interrupted try; else None.
 
     Raises:
         AlreadyExists: The directory holds something else.
-        InvalidInput: It is inside another worktree.
+        InvalidInput: The directory is inside another worktree.
     """
     directory = Path(os.path.abspath(directory))
     in_the_way = AlreadyExists(
@@ -475,7 +475,7 @@ def _instead(remote: Remote, view: LogView, target: Target) -> AssetInfo | None:
 
 
 def _closure(remote: Remote, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
-    """Return everything that an asset was made from, transitively, and what of it isn't here."""
+    """Return the assets that an asset was made from, transitively, and refs not in the store."""
     describer = Describer(view)
     found: dict[bytes, Target] = {}
     missing: dict[bytes, Ref] = {}

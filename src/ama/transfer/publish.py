@@ -38,7 +38,7 @@ BATCH = 500
 
 _TELLING = {"git.commit", "git.dirty"}
 _RECORDED = {*_TELLING, "git.repository", "git.branch"}
-"""What `git.describe` says by itself; any other name is the user's own."""
+"""The metadata that `git.describe` sets; users set any other name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ def publish(
     who: Who,
     progress: Progress,
 ) -> Published:
-    """Publish an asset with its history, as far as the store lacks it, and move HEAD to it.
+    """Publish an asset and those of its ancestors that the store lacks, and move HEAD to it.
 
     Args:
         tree: The worktree.
@@ -452,7 +452,7 @@ def history(sources: Sources, tip: bytes) -> Iterable[bytes]:
 
 
 def is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
-    """Whether an asset is published in a store's log."""
+    """Tell whether an asset is published in a store's log."""
     return view.class_state(sources.asset(asset).class_name).number(asset) is not None
 
 

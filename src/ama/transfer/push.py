@@ -107,7 +107,7 @@ class Push:
 
     @property
     def bytes_reused(self) -> int:
-        """Return the bytes of content that the store had already."""
+        """Return the bytes of content that the store already had."""
         return self._sender.bytes_reused
 
     def events(self, view: LogView) -> list[Event]:
@@ -144,9 +144,9 @@ class Push:
     # Refs and parents: send their records too, if the store lacks them
 
     def _ref_records(self, view: LogView, new: Sequence[Job]) -> dict[bytes, dict[bytes, bool]]:
-        """Return for each new asset its sources, and whether their content is here.
+        """Return the sources of each new asset, and whether the store has their content.
 
-        A source that isn't published here brings its own sources along, transitively.
+        A source that is not published in the store brings its own sources along, transitively.
         """
         coming = {job.asset for job in new}
         records: dict[bytes, dict[bytes, bool]] = {}
@@ -167,7 +167,7 @@ class Push:
     # Sending
 
     def _still_holds(self, view: LogView) -> bool:
-        """Whether everything counted on, and everything sent, may still be named."""
+        """Tell whether entries may still name everything counted on and everything sent."""
         usable = self._usable_own(view)
         return self._relied <= set(view.root.indexes) and len(usable) == len(self.own_indexes)
 
@@ -185,8 +185,8 @@ class Push:
             files.update(closure.files)
             held = records[job.asset]
             metadata.update((ref, Kind.ASSET) for ref in held if not held[ref])
-        # An index that names a recipe should name its chunks. Our own ones may have relied on
-        # others for them, which a gc has dropped since. And do not copy an incomplete index.
+        # An index that names a recipe should name its chunks. An index of this push may have left
+        # chunks to other indexes that a gc has dropped since. Do not copy an incomplete index.
         missing = {i: size for i, size in files.items() if not self._is_whole(i, present)}
         if sum(missing.values()) > self._pack_size:
             for index in self._orphans(view):
@@ -205,8 +205,8 @@ class Push:
         ours = [index for index in used if index in kept]
         self._own = ObjectStore(self.remote.storage, [*ours, *sent])
         if orphans := [index for index in used if index not in kept]:
-            # Orphans may name trees and recipes whose other parts nobody sent: an index of our own
-            # names what this push needs of them, and everything below it.
+            # Orphans may name trees and recipes whose other parts nobody sent. So an index of this
+            # push names the objects that it needs of them, and everything below these.
             ids = [*metadata, *files]
             ids += [
                 c
@@ -219,7 +219,7 @@ class Push:
         self._looked_up = present.used & current
 
     def _is_whole(self, object_id: bytes, present: Presence) -> bool:
-        """Whether an object is named with all its chunks; an index may name only its recipe."""
+        """Tell whether indexes name an object whole or with all its chunks, not only its recipe."""
         if object_id not in present:
             return False
         if not present.only_recipe(object_id):
@@ -233,7 +233,7 @@ class Push:
         return all(named)
 
     def _usable_own(self, view: LogView) -> list[PackIndex]:
-        """Return the indexes that this push has written, without those that a gc took since."""
+        """Return the indexes that this push has written and that no gc has taken since."""
         usable = [index for index in self.own_indexes if is_usable(view, index)]
         if not may_be_purged(view, self._sent_at):
             return usable
@@ -244,7 +244,7 @@ class Push:
         return [i for i in self.remote.indexes(view.root.indexes) if i.id not in self._lost]
 
     def _is_there(self, index: PackIndex) -> bool:
-        """Whether an index and all of its packs are in the storage."""
+        """Tell whether an index and all of its packs are in the storage."""
         sizes = {index_name(index.id): index.size}
         sizes.update((pack_name(pack), size) for pack, size in index.pack_sizes.items())
         return self.remote.storage.sizes(list(sizes)) == list(sizes.values())

@@ -1,10 +1,10 @@
-"""Repair of a store: send again what some assets need and what can't be read there.
+"""Repair of a store: send again the objects that assets need and that can't be read there.
 
 Nothing visible changes. Good copies go to packs of their own, and one gc event replaces the indexes
-that name the damage with indexes of these: so the assets' needs lead to sound content
+that name the damage with indexes of these packs. So the assets' needs lead to sound content
 (docs/format.md, section 16), for every reader. A damaged pack is emptied, even of its sound
-content, and condemned once nothing needs it. A lost index is rebuilt from the packs, and another
-one replaces it in the same way.
+content, and condemned once nothing needs it. A lost index is rebuilt from the packs, and replaced
+in the same way.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Repair:
         return self._gc(view) if self._own or self._found.lost else []
 
     def _still_holds(self, view: LogView, sent_at: int) -> bool:
-        """Whether what was sent may still be named, and is there."""
+        """Tell whether entries may still name everything sent, and it is there."""
         usable = all(is_usable(view, index) for index in (*self._own, self._rebuilt.index))
         usable = usable and self._found.lost <= set(view.root.indexes)
         return usable and not may_be_purged(view, sent_at)
@@ -222,7 +222,7 @@ class Repair:
         return data is not None and blob_id(data) == digest
 
     def _need(self, asset: bytes, objects: ObjectStore, found: _Found) -> None:
-        """Note an asset and everything below it, as far as it is readable."""
+        """Note an asset and everything readable below it."""
         found.needed[Kind.ASSET, asset] = None
         try:
             root = self._sources.asset(asset).tree
@@ -277,7 +277,7 @@ class Repair:
         }
         missing = dict.fromkeys(rows)
         with PackWriter(self._remote.storage) as writer:
-            # Their sound content goes along, so that they can go.
+            # Move the sound content of damaged packs too, so that the packs can go.
             for at, raw in objects.read_raw(rows.values(), {}):
                 writer.copy(at.record, raw)
                 del missing[at.record.kind, at.record.id]
@@ -341,7 +341,7 @@ class Repair:
                 replaced.append(((index.id,), (*new, *own)))
         if self._found.lost:
             replaced.append((tuple(sorted(self._found.lost)), (*self._found_again(view), *own)))
-        # The content of an unreadable index isn't known, so condemn nothing beside it.
+        # The content of an unreadable index is unknown: condemn nothing that it may name.
         gone = () if damage else tuple(sorted(self._found.emptied - named))
         return [Gc(tuple(replaced), gone)] if replaced else []
 
@@ -398,7 +398,7 @@ class Rebuilt:
 
 
 def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
-    """Read the packs that no readable index names, or not wholly, if an index is lost.
+    """Read the packs that no readable index names completely, if an index is lost.
 
     Args:
         remote: The store.

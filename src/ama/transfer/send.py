@@ -41,14 +41,14 @@ class Sender:
         sources: The sources of the objects.
         here: The files, by id, whose content is read from the worktree.
         root: The worktree.
-        progress: The progress of content that is stored, or needn't be.
+        progress: The progress of content that is stored, or need not be.
         pack_size: See `PackWriter`.
 
     Attributes:
         recipes: The recipes of large files, as far as they are known.
         changed: The files that have changed since they were added.
         bytes_sent: The bytes sent to the storage.
-        bytes_reused: The bytes of content that it had already.
+        bytes_reused: The bytes of content that the storage already had.
     """
 
     def __init__(
@@ -97,14 +97,13 @@ class Sender:
     ) -> tuple[PackIndex, ...]:
         """Send objects, and return the indexes that name them.
 
-        After an interruption, the content stored by then is indexed: the next try goes on from
-        there.
+        After an interruption, index the content stored so far: the next try continues from there.
 
         Args:
-            present: The content that is there: of files in chunks, some of the chunks.
-            metadata: Trees, assets and the like.
-            files: The files' content.
-            condemned: A function that tells which packs must not come back under their names.
+            present: The content that is there, perhaps only some chunks of a large file.
+            metadata: The trees, assets and the like to send.
+            files: The files to send.
+            condemned: A function that tells whether a pack must not come back under its name.
 
         Raises:
             Conflict: A file of the worktree is no longer what was added.
@@ -202,16 +201,16 @@ def adopt(
     wanted: Iterable[Location],
     condemned: Callable[[bytes], bool],
 ) -> set[bytes]:
-    """Send the packs of which every object is wanted, unchanged; return these packs.
+    """Send unchanged the packs of which every object is wanted; return these packs.
 
-    A condemned pack must not come back under its name: its objects are packed again.
+    A condemned pack must not come back under its name: pack its objects again.
 
     Args:
         writer: The writer to the target.
         target: The storage that gets them.
         source: The objects of another storage.
         wanted: The objects to send, and their locations.
-        condemned: Whether a pack is condemned in the target.
+        condemned: A function that tells whether a pack is condemned in the target.
     """
     by_pack: dict[bytes, set[Record]] = defaultdict(set)
     for at in wanted:
@@ -221,10 +220,10 @@ def adopt(
     sent: set[bytes] = set()
     for pack, size in zip(likely, there, strict=True):
         (data,) = source.storage.read([Range(pack_name(pack))])
-        # A pack that a broken disk has cut off there would not be written again.
+        # Skip a pack of which the target has a truncated copy: a write would not replace that.
         if data is None or blob_id(data) != pack or size not in (None, len(data)):
             continue
-        # Indexes may name less than the pack holds; the rest would come along unseen.
+        # Indexes may name less than the pack holds, and the rest would come along unnoticed.
         records = _listed(data)
         if set(records) == by_pack[pack]:
             writer.adopt(pack, data, records)
@@ -233,7 +232,7 @@ def adopt(
 
 
 def _filled(source: ObjectStore, by_pack: dict[bytes, set[Record]]) -> Iterator[bytes]:
-    """Yield the packs that hold only what is wanted, as far as indexes tell."""
+    """Yield the packs that hold only wanted objects, as far as indexes tell."""
     held: dict[bytes, int] = {}
     for index in source.indexes:
         for pack, count in index.pack_counts().items():
@@ -245,7 +244,7 @@ def _listed(data: bytes) -> tuple[Record, ...]:
     try:
         return read_trailer(data, "pack")
     except (IntegrityError, FormatError):
-        return ()  # of another form or a later version: it can't go unchanged
+        return ()  # of another form or a later version: it can't be sent unchanged
 
 
 class Lost(Exception):
@@ -283,7 +282,7 @@ class Presence:
         return False
 
     def only_recipe(self, object_id: bytes) -> bool:
-        """Whether an object is named only in chunks."""
+        """Tell whether indexes name an object only by its chunks."""
         return object_id in self and self.indexes[0].only_recipe(object_id)
 
     def find(self, object_id: bytes) -> list[Location]:
@@ -296,7 +295,7 @@ class Presence:
 
 
 def reads_back(storage: Storage, index: PackIndex) -> bool:
-    """Whether every pack of an index is sound, for packs that no log entry vouches for yet."""
+    """Read back all packs of an index that no entry vouches for; tell whether they are sound."""
     for pack in index.pack_sizes:
         try:
             (data,) = storage.read([Range(pack_name(pack))])
@@ -310,7 +309,7 @@ def reads_back(storage: Storage, index: PackIndex) -> bool:
 
 
 def is_usable(view: LogView, index: PackIndex) -> bool:
-    """Whether no gc has condemned an index or one of its packs."""
+    """Tell whether no gc has condemned an index or one of its packs."""
     root = view.root
     return index.id not in root.condemned_indexes and not (
         root.condemned_packs & index.pack_sizes.keys()
@@ -318,7 +317,7 @@ def is_usable(view: LogView, index: PackIndex) -> bool:
 
 
 def may_be_purged(view: LogView, number: int) -> bool:
-    """Whether something was purged after entry `number`: it is gone, and not condemned any more."""
+    """Tell whether something was purged after entry `number`, and so is gone but not condemned."""
     if view.base.number > number:
         return True
     later = (entry for entry, _ in view.tail if entry.number > number)
