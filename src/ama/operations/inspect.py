@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from ama.contents.comparison import ContentDiff, FileDiff, compare_contents
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import EntryKind
 from ama.format.state import ClassState
@@ -29,6 +29,9 @@ from ama.worktree.scan import look
 from ama.worktree.staging import Index
 from ama.worktree.status import as_it_is, compare_listings, compare_worktree
 from ama.worktree.trees import Listed, differing, staged_files, top_of, walk
+
+if TYPE_CHECKING:
+    from ama.contents.comparison import ContentDiff, FileDiff
 
 
 def head_info(session: Session, head: Head) -> AssetInfo | None:
@@ -275,6 +278,8 @@ def diff_contents(
 
 def compare_changes(changes: Sequence[Change], old: Side, new: Side) -> Iterator[FileDiff]:
     """Yield the differences within changed files, one file at a time."""
+    from ama.contents.comparison import FileDiff
+
     in_old = _by_content(old) if any(change.kind == "added" for change in changes) else {}
     in_new = _by_content(new) if any(change.kind == "removed" for change in changes) else {}
     for change in changes:
@@ -299,6 +304,8 @@ def _by_content(side: Side) -> dict[str | None, list[str]]:
 
 
 def _comparison(change: Change, old: Side, new: Side) -> ContentDiff:
+    from ama.contents.comparison import ContentDiff, compare_contents
+
     before = None if change.kind == "added" else old.read(change.path)
     after = None if change.kind == "removed" else new.read(change.path)
     if (before is None and change.kind != "added") or (after is None and change.kind != "removed"):
