@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ama.errors import AlreadyExists, Conflict, Hint, Hints, InvalidInput, NotFound, shown
+from ama.errors import (
+    AlreadyExists,
+    Conflict,
+    Hint,
+    Hints,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    shown,
+)
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.results import DownloadResult
 from ama.stores.log_view import LogView
@@ -28,7 +37,7 @@ from ama.worktree.checkout import (
     staged_meanwhile,
 )
 from ama.worktree.head import Head
-from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, settle, turn
+from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, has_locks, settle, turn
 from ama.worktree.scan import require_no_git
 from ama.worktree.staging import Index
 from ama.worktree.status import compare_listings
@@ -133,6 +142,10 @@ def require_match(
     return opened
 
 
+_TRIES = 5
+"""So often a download begins again where no locks keep another from the same turn."""
+
+
 def download(
     remote: Remote,
     view: LogView,
@@ -165,17 +178,30 @@ def download(
         return _what(other) == _what(begun)
 
     head = Head(target.class_name, target.asset, remote.url, (), alias, target.number)
+    tries = _TRIES
     while True:
         tree = _prepare(directory, target, begun)
         stood = (tree.noted(CHECKOUT), tree.head.generation())
+        was_here = _is_here(tree, target.asset)
         try:
             with turn(tree, is_alike, progress):
                 _prepare(directory, target, begun)  # another process may have gone first
                 return _bring(tree, head, sources, listing, selection, begun, progress)
-        except Busy:
-            if stood == (tree.noted(CHECKOUT), tree.head.generation()):
+        except (Conflict, IntegrityError) as error:
+            moved = stood != (tree.noted(CHECKOUT), tree.head.generation())
+            is_late = isinstance(error, Busy) and moved
+            # Without locks, another process may have had the same turn, and placed the files first.
+            is_ours = was_here and not isinstance(error, Busy)
+            if not is_late and (is_ours or not tries or has_locks(tree)):
                 raise
+            tries -= not is_late
             settle(tree, is_alike)
+
+
+def _is_here(tree: Worktree, asset: bytes) -> bool:
+    """Whether a worktree is at an asset, with nothing left to be done."""
+    at_rest = tree.begun() is None and tree.head.exists()
+    return at_rest and tree.head.read().head.asset == asset
 
 
 def _listing(sources: Sources, asset: bytes, selection: Selection) -> Iterator[Listed]:

@@ -428,6 +428,21 @@ def settle(tree: Worktree, is_alike: Callable[[Begun], bool]) -> None:
         time.sleep(LOOK_S)
 
 
+def has_locks(tree: Worktree) -> bool:
+    """Whether the file system of a worktree keeps two commands from one turn.
+
+    Example:
+        >>> from pathlib import Path
+        >>> has_locks(Worktree(Path("worktree").absolute()))
+        True
+    """
+    path = os.path.join(tree.control, TURN)
+    held = [found for found in (fs.hold(path), fs.hold(path)) if found is not None]
+    for descriptor in held:
+        fs.let_go(descriptor)
+    return len(held) < 2
+
+
 def _touched(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
