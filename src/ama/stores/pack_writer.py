@@ -71,7 +71,7 @@ class PackWriter:
         self._filling: dict[bool, PackBuilder] = {}
         self._free: deque[PackBuilder] = deque()
         self._seen: set[bytes] = set()
-        self._batch: list[Job] = []
+        self._batch: deque[Job] = deque()
         self._batch_size = 0
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="ama-pack")
         self._packing: deque[Future[list[PackBuilder]]] = deque()
@@ -176,18 +176,21 @@ class PackWriter:
     def _pack_batch(self) -> None:
         if self._batch:
             self._packing.append(submit(self._packer, self._pack, self._batch))
-            self._batch, self._batch_size = [], 0
+            self._batch, self._batch_size = deque(), 0
         self._take_full(BATCHES_IN_FLIGHT - 1)
 
-    def _pack(self, batch: list[Job]) -> list[PackBuilder]:
+    def _pack(self, batch: deque[Job]) -> list[PackBuilder]:
         """Fill packs, on the packer's thread, and return the full ones."""
         full = []
-        for kind, job in batch:
+        while batch:
+            # What is packed is freed at once: a batch is never in memory twice.
+            kind, job = batch.popleft()
             is_content = kind is Kind.DATA
             builder = self._filling.get(is_content)
             if builder is None:
                 builder = self._filling[is_content] = self._empty_builder()
             job(builder)
+            del job
             if len(builder) >= self._pack_size:
                 full.append(self._filling.pop(is_content))
         return full
