@@ -216,13 +216,18 @@ class PackWriter:
             if self._storage.across_network:
                 # The request holds its own bytes, so this memory is free before it ends.
                 data = bytes(pack.data)
-                self._free.append(builder)
+                self._reuse(builder)
                 return self._store(pack.id, data, pack.records)
             stored = self._store(pack.id, pack.data, pack.records)
-            self._free.append(builder)
+            self._reuse(builder)
             return stored
 
         self._submit(store)
+
+    def _reuse(self, builder: PackBuilder) -> None:
+        # More than are stored at once would be the memory of one bad moment, kept for good.
+        if len(self._free) < PACKS_IN_FLIGHT:
+            self._free.append(builder)
 
     def _store(self, pack: bytes, data: Buffer, records: tuple[Record, ...]) -> Stored:
         self._storage.put(pack_name(pack), data)
