@@ -11,8 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import traceback
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +22,11 @@ from ama import Store
 from ama.cli.commands import COMMANDS, build
 from ama.cli.main import run as run_command
 from conftest import TRAINING_RUNS, Ama
+from users import Said, as_user
 
 NOBODY = 4711
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX users")
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended, and what it printed."""
-
-    code: int
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True)
@@ -47,33 +37,15 @@ class Somebody:
     environ: dict[str, str]
 
     def says(self, *words: str, at: str = "work") -> Said:
-        """Run a command in a fork, as others can't read the interpreter of root."""
-        out, err = self.place / "out", self.place / "err"
-        sys.stdout.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a fork in which threads ran
-            child = os.fork()
-        if child == 0:
-            code = 99
-            try:
-                for number, path in ((1, out), (2, err)):
-                    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
-                sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8") for n in (1, 2))
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-                os.chdir(self.place / at)
-                os.environ.clear()
-                os.environ.update(PATH=os.defpath, **self.environ)
-                code = run_command(words)
-            except BaseException:  # noqa: BLE001 - a fork must never go on as pytest
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        return Said(os.waitstatus_to_exitcode(status), out.read_text(), err.read_text())
+        """Run a command as this user."""
+
+        def work() -> int:
+            os.chdir(self.place / at)
+            os.environ.clear()
+            os.environ.update(PATH=os.defpath, **self.environ)
+            return run_command(words)
+
+        return as_user(NOBODY, (NOBODY,), self.place, work)
 
 
 @pytest.fixture

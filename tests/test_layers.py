@@ -46,9 +46,6 @@ ROOMS = (
     "__main__",
 )
 
-# Modules that are still to move, and the room that they move into.
-TO_MOVE: dict[str, str] = {}
-
 # The only modules that may import a package; every other third-party package is refused.
 WRAPPED: dict[str, set[str]] = {
     "blake3": {"format.hashing", "stores.object_reader"},
@@ -197,7 +194,7 @@ def own_module(name: str) -> str | None:
 
 def room(module: str) -> str:
     """The folder that a module lives in, or the module itself at the top."""
-    return TO_MOVE.get(module) or TO_MOVE.get(module.partition(".")[0]) or module.partition(".")[0]
+    return module.partition(".")[0]
 
 
 def within(module: str, places: set[str]) -> bool:
@@ -351,7 +348,7 @@ def test_the_house_stays_small() -> None:
 
 def test_the_tables_name_only_what_exists() -> None:
     assert {room(module) for module in MODULES} == set(ROOMS)
-    named = {place for places in WRAPPED.values() for place in places} | TO_MOVE.keys()
+    named = {place for places in WRAPPED.values() for place in places}
     assert sorted(named - MODULES.keys() - set(ROOMS)) == []
 
 

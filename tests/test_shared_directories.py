@@ -10,10 +10,7 @@ import ctypes  # noqa: F401 - a fork could not read it
 import os
 import subprocess
 import sys
-import traceback
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,6 +22,7 @@ from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
 from ama.system.fs import is_temp
 from conftest import isolate
+from users import Said, as_user
 
 if sys.platform != "win32":
     needs_users = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
@@ -32,15 +30,6 @@ if sys.platform != "win32":
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX users")
 
 ANN, BOB, TEAM, ALONE = 4711, 4712, 4713, 4714
-
-
-@dataclass(frozen=True)
-class Done:
-    """How what a user did ended, and what it printed."""
-
-    code: int
-    stdout: str
-    stderr: str
 
 
 class User:
@@ -52,39 +41,19 @@ class User:
         home.mkdir()
         os.chown(home, uid, ALONE)
 
-    def does(self, work: Callable[[], int | None]) -> Done:
-        """Run something as this user: in a fork, as others can't read the interpreter of root."""
-        out, err = self.home / "out", self.home / "err"
-        sys.stdout.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a fork in which threads ran
-            child = os.fork()
-        if child == 0:
-            code = 70
-            try:
-                for number, path in ((1, out), (2, err)):
-                    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-                sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8") for n in (1, 2))
-                os.setgroups([TEAM])
-                os.setgid(ALONE)
-                os.setuid(self.uid)
-                os.chdir(self.home)
-                os.environ["HOME"] = str(self.home)
-                for name in ("CONFIG", "CACHE", "DATA"):
-                    os.environ[f"AMA_{name}_DIR"] = str(self.home / name)
-                code = work() or 0
-            except BaseException as error:  # noqa: BLE001 - a fork must never go on as pytest
-                code = getattr(error, "exit_code", 70)
-                sys.stderr.write("".join(traceback.format_exception_only(error)))
-                sys.stderr.write(f"hint: {getattr(error, 'hint', None)}\n")
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        return Done(os.waitstatus_to_exitcode(status), out.read_text(), err.read_text())
+    def does(self, work: Callable[[], int | None]) -> Said:
+        """Run something as this user, with directories of his own."""
 
-    def publishes(self, store: Path, umask: int) -> Done:
+        def work_at_home() -> int:
+            os.chdir(self.home)
+            os.environ["HOME"] = str(self.home)
+            for name in ("CONFIG", "CACHE", "DATA"):
+                os.environ[f"AMA_{name}_DIR"] = str(self.home / name)
+            return work() or 0
+
+        return as_user(self.uid, (ALONE, TEAM), self.home, work_at_home)
+
+    def publishes(self, store: Path, umask: int) -> Said:
         def work() -> None:
             os.umask(umask)
             publish(self.home / "work", store, str(self.uid))
@@ -94,7 +63,7 @@ class User:
     def reads(self, store: Path) -> str:
         return self.does(lambda: sys.stdout.write(f"{newest(store)}\n") and None).stdout
 
-    def ama(self, *words: object) -> Done:
+    def ama(self, *words: object) -> Said:
         return self.does(lambda: run_command([str(word) for word in words]))
 
 
