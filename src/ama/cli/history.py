@@ -36,7 +36,7 @@ from ama.cli.rendering import (
     print_log_entry,
     print_origin,
 )
-from ama.cli.reports import code_text, fact_lines, unread_lines, unread_text, where_text
+from ama.cli.reports import code_text, fact_lines, unread_lines, where_text
 from ama.cli.targets import (
     find_repo,
     name_in_store,
@@ -48,6 +48,7 @@ from ama.cli.targets import (
     way_to_a_worktree,
 )
 from ama.system.encoding import from_system
+from ama.wording import unread_text
 
 if TYPE_CHECKING:
     from ama.catalog.unread import Unread

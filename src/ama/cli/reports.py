@@ -12,6 +12,7 @@ import typer
 from ama.cli.output import console, plain, size, when_short
 from ama.cli.rendering import beginning
 from ama.errors import shown
+from ama.wording import unread_text
 
 if TYPE_CHECKING:
     from ama.catalog.documents import Value
@@ -152,29 +153,6 @@ def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
         yield f"{indent}{fact.key} = {value_text(fact.value)}"
     if len(some) < len(facts):
         yield f"... and {len(facts) - len(some):,} more: --all"
-
-
-def unread_text(unread: Unread, *, whose: bool = False) -> str:
-    """Describe on one line what could not be read.
-
-    Args:
-        unread: The file or value that could not be read.
-        whose: Whether to name the asset of a file.
-
-    Example:
-        >>> from ama.catalog.unread import Unread
-        >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))
-        'hparams.yaml: scale: an object that only its own program can read'
-    """
-    from ama.catalog.unread import REASONS
-
-    why = unread.detail or REASONS[unread.reason]
-    if unread.file:
-        asset = unread.asset if whose else ""
-        return ": ".join(filter(None, (asset, unread.source, unread.file, unread.key, why)))
-    if unread.source:
-        return f"{unread.source} ({unread.asset}) can't be read: {why}"
-    return f"{unread.asset}: {why}"
 
 
 def unread_lines(unread: Sequence[Unread], limit: int | None) -> Iterable[str]:

@@ -28,10 +28,10 @@ from ama.cli.reports import (
     print_leaderboard,
     print_rows,
     require_one_form,
-    unread_text,
 )
 from ama.cli.targets import name_in_store, open_store
 from ama.system.encoding import to_system
+from ama.wording import unread_text
 
 if TYPE_CHECKING:
     from ama.catalog.values import Findings

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +23,11 @@ from markupsafe import Markup
 
 from ama.catalog.compare import number_of
 from ama.catalog.documents import Value
-from ama.catalog.unread import REASONS, Unread
 from ama.dashboard import charts, previews
 from ama.errors import shown
 from ama.format.hashing import blob_id
 from ama.format.names import unportable_reason
+from ama.wording import unread_text
 from ama.wording.hints import words
 
 STATIC = Path(__file__).parent / "static"
@@ -153,7 +154,7 @@ class Renderer:
         self._environment.filters.update(
             moment=moment,
             value=value_text,
-            unread=unread_text,
+            unread=partial(unread_text, between=" › "),
             size=size_text,
             person=person,
             address=lambda author: author.partition("<")[2].rstrip("> "),
@@ -255,27 +256,6 @@ def value_text(value: Value | object, most: int = MOST_TEXT) -> str:
     else:
         text = str(value)
     return text if len(text) <= most else text[:most] + "…"
-
-
-def unread_text(unread: Unread, whose: bool = False) -> str:
-    """Return a sentence about an unread part, and why.
-
-    Args:
-        unread: The unread part.
-        whose: Whether to name the file's asset too.
-
-    Example:
-        >>> unread_text(Unread("models/1", "hparams.yaml", "scale", "object"))
-        'hparams.yaml › scale: an object that only its own program can read'
-    """
-    why = unread.detail or REASONS[unread.reason]
-    if unread.file:
-        asset = unread.asset if whose else ""
-        where = " › ".join(filter(None, (asset, unread.source, unread.file, unread.key)))
-        return f"{where}: {why}"
-    if unread.source:
-        return f"{unread.source} ({unread.asset}) can't be read: {why}"
-    return f"{unread.asset}: {why}"
 
 
 def size_text(count: int | None) -> str:
