@@ -57,7 +57,7 @@ class NoCode:
     """One of "no_repository", "no_git", "not_owned" (another user's: git refuses to read it),
     "no_commit" or "no_answer"."""
     directory: str
-    """Where ama looked for the code."""
+    """The directory in which ama looked for the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class PutBack:
     was: str
     """How the repair found it: "missing" or "damaged"."""
     source: str
-    """Where the bytes come from.
+    """The source of the bytes.
 
     "cache" (what this machine remembers), "log" (derived from the log's entries), "id" (the
     store's id: a format.json says no more), or the URL of another store.
@@ -212,7 +212,7 @@ class DownloadResult:
     asset: AssetInfo
     """The asset."""
     directory: Path
-    """Where its files are."""
+    """The directory of its files."""
     files: int
     """How many files it has there."""
     size: int
@@ -242,13 +242,13 @@ class SwitchResult:
     """The result of `switch` or `pull`."""
 
     old: AssetInfo | None
-    """Where HEAD was."""
+    """The former HEAD."""
     new: AssetInfo
-    """Where HEAD is."""
+    """The new HEAD."""
     changes: tuple[Change, ...]
     """The paths that changed in the worktree."""
     ahead_of: AssetInfo | None = None
-    """What the followed alias points to, if HEAD is a later version of it: nothing to pull."""
+    """The target of the followed alias, if HEAD is a later version of it: nothing to pull."""
     overwritten: tuple[str, ...] = ()
     """With `force`, the files that are lost: their content was stored nowhere."""
     dropped: tuple[str, ...] = ()
@@ -293,7 +293,7 @@ class Problem:
     """One thing that `fsck` found."""
 
     where: str
-    """What is damaged: a file of the store or the worktree."""
+    """The damaged file of the store or the worktree."""
     what: str
     """How it is damaged."""
     assets: tuple[str, ...] = ()

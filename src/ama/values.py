@@ -45,7 +45,7 @@ class Ref:
     class_name: str
     """Its class."""
     label: str
-    """What it was used for."""
+    """Its use."""
     number: int | None = None
     """Its number in the store, where it is known."""
     aliases: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class AssetInfo:
     tree: str
     """The id of its tree, which names its files."""
     author: str
-    """Who made it, as `name <email>`."""
+    """Its author, as `name <email>`."""
     created_at: datetime
     """When it was made."""
     message: str
@@ -86,7 +86,7 @@ class AssetInfo:
     refs: tuple[Ref, ...] = ()
     """The assets that it was made from."""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
-    """What it says of itself."""
+    """Its metadata."""
     status: AssetStatus = "active"
     """One of "active", "deprecated" or "deleted"."""
     status_reason: str = ""
@@ -111,11 +111,11 @@ class AliasMove:
     number: int | None
     """That asset's number."""
     moved_by: str
-    """Who moved it."""
+    """The author of the move."""
     moved_at: datetime
     """When it was moved."""
     status: AssetStatus = "active"
-    """What that asset's status is now."""
+    """The present status of that asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +166,11 @@ class Status:
     remote: str | None
     """The URL of the remote; None where none is configured."""
     staged: tuple[Change, ...]
-    """What the next commit or upload changes."""
+    """The changes of the next commit or upload."""
     changed: tuple[Change, ...]
-    """What has changed in the worktree since `add`."""
+    """The changes in the worktree since `add`."""
     untracked: tuple[str, ...]
-    """What was never added; a directory ends in `/`."""
+    """Paths that were never added; a directory ends in `/`."""
     aliases: tuple[str, ...]
     """The aliases that the next commit or upload sets."""
     message: str | None
@@ -190,7 +190,7 @@ class Status:
     skipped: int
     """How many files a partial worktree leaves out."""
     unreadable: tuple[str, ...] = ()
-    """What may not be read here: nothing is known of what is in it."""
+    """Paths that may not be read here: their content is not known."""
     interrupted: tuple[Hint, ...] = ()
     """Interrupted work, and how to finish it."""
     origin: str | None = None
@@ -214,7 +214,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What `set` keeps for the next commit or upload."""
+    """The notes of `set` for the next commit or upload."""
 
     aliases: tuple[str, ...]
     """The aliases that it sets."""

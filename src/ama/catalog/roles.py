@@ -23,7 +23,7 @@ from ama.format.names import nearest
 Role = Literal["code", "parameter", "metric", "data", "other"]
 
 Direction = Literal["higher", "lower"]
-"""Which values of a metric are better."""
+"""The better values of a metric."""
 
 MANY = 200
 """The most values of a document of unknown purpose that count as parameters."""

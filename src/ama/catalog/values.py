@@ -44,7 +44,7 @@ class Findings(Sequence[Found]):
     found: tuple[Found, ...]
     """The hits."""
     unread: tuple[Unread, ...] = ()
-    """What could not be read, so that hits may be missing.
+    """The unread files and values, so that hits may be missing.
 
     It has whole assets, and gaps in documents that the conditions ask about.
     """
@@ -97,7 +97,7 @@ class Fact:
     value: Value
     """The value."""
     better: Direction | None = None
-    """Which values of a metric are better; None: not known, or no metric."""
+    """The better values of a metric; None: not known, or no metric."""
     source: str = ""
     """The ref that says it; empty if the asset itself does.
 
@@ -308,7 +308,7 @@ class Column:
     key: str
     """The dotted key."""
     better: Direction | None = None
-    """Which values are better; None: not known."""
+    """The better values; None: not known."""
 
     @property
     def name(self) -> str:

@@ -111,7 +111,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a tensor's bytes lie, counted from the end of the header."""
+    """The place of a tensor's bytes, counted from the end of the header."""
 
     name: str
     dtype: str

@@ -29,7 +29,7 @@ ABSENT = b""
 """The expectation that the alias does not exist."""
 
 Expected = bytes | None
-"""What an alias event expects the alias to point to: an asset's id, ABSENT, or None (anything)."""
+"""The target that an alias event expects: an asset's id, ABSENT, or None (anything)."""
 
 StatusName = Literal["active", "deprecated", "deleted"]
 STATUSES: tuple[StatusName, ...] = ("active", "deprecated", "deleted")

@@ -1,4 +1,4 @@
-"""Which assets were made from which: a graph as a value, and drawings of it.
+"""Ancestry of assets: a graph as a value, and drawings of it.
 
 - **ancestry**: an asset and what it came from, by each one's first parent. Many look at it, and it
   stands here so that none of them loads a graph for it.

@@ -1,4 +1,4 @@
-"""What the verbs of `Repo` do: upload, switch, edit, inspect, compare, link.
+"""The work behind the verbs of `Repo`: upload, switch, edit, inspect.
 
 - **session**: the worktree, the settings, the connected stores, their content, and their names.
 - **known**: read from a store earlier, by this session or this machine; no request is needed.

@@ -1,4 +1,4 @@
-"""What is on the disk, read with care: a pipe in a file's place is not waited for.
+"""Careful reading from the disk: a pipe in a file's place is not waited for.
 
 Every error of the user's disk comes out of each function as a `StorageError` of one clear line.
 """

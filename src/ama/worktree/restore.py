@@ -37,7 +37,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What content may go, because it is kept elsewhere.
+    """Content that may go, because it is kept elsewhere.
 
     Attributes:
         stored: Paths and ids whose content is stored elsewhere.
