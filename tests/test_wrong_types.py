@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ama import Asset, Conflict, InvalidInput, NotFound, Repo, Store
+from conftest import isolate
 
 WRONG = [None, 3, 2.5, object(), b"x", [3], [None], [b"x"], {3: 4}]
 OWN = {"self", "settings", "progress"}
@@ -42,15 +43,17 @@ def methods() -> Iterator[tuple[type, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repo, Store, Asset]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repo, Store, Asset]]:
     place = tmp_path_factory.mktemp("world")
-    repo = Repo.init(place / "work", "models")
-    (repo.root / "a").write_text("a", encoding="utf-8")
-    repo.add("a")
-    repo.set(aliases="best")
-    repo.upload(remote=str(place / "store"))
-    store = Store.open(place / "store")
-    return repo, store, store.resolve("models/1")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(place / "home", patch)
+        repo = Repo.init(place / "work", "models")
+        (repo.root / "a").write_text("a", encoding="utf-8")
+        repo.add("a")
+        repo.set(aliases="best")
+        repo.upload(remote=str(place / "store"))
+        store = Store.open(place / "store")
+        yield repo, store, store.resolve("models/1")
 
 
 @pytest.mark.parametrize(("owner", "method", "parameter"), list(methods()))
