@@ -55,7 +55,7 @@ def test_litter_comes_back_by_a_rule_or_by_force_and_stays_once_tracked(repo: am
     write(repo, ".amaignore", "!*.pyc\n!__pycache__/\n")
     for path in LITTER:
         write(repo, path)
-    assert added(repo, ".") == [".amaignore", "__pycache__/a.txt", "a.pyc"]
+    assert added(repo, ".") == [".amaignore", "a.pyc", "__pycache__/a.txt"]
     with pytest.raises(InvalidInput, match="nobody's result") as error:
         repo.add("notes.md~")
     assert "ama add --force 'notes.md~'" in str(words(error.value.hints))

@@ -33,7 +33,7 @@ from ama.worktree.checkout import Checkout
 from ama.worktree.head import HeadFile
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import Begun, Worktree
-from ama.worktree.scan import Found, look, scan
+from ama.worktree.scan import Found, Scanned, look, scan
 
 LARGE = bytes(range(256)) * 6000
 
@@ -953,13 +953,19 @@ def unstamped(monkeypatch: pytest.MonkeyPatch) -> None:
     def timeless(found: Found | None) -> Found | None:
         return found and found._replace(ctime=found.mtime)
 
-    for module in ("add", "checkout", "reader", "restore", "scan"):
+    def untimed(part: Scanned) -> Scanned:
+        new, doubtful = (
+            [item for item in map(timeless, found) if item] for found in (part.new, part.doubtful)
+        )
+        return part._replace(new=new, doubtful=doubtful)
+
+    for module in ("add", "checkout", "reader", "restore", "scan", "selection"):
         monkeypatch.setattr(
             f"ama.worktree.{module}.look", lambda root, path: timeless(look(root, path))
         )
     monkeypatch.setattr(
-        "ama.worktree.add.scan",
-        lambda *given, **more: (timeless(found) for found in scan(*given, **more)),
+        "ama.worktree.selection.scan",
+        lambda *given, **more: map(untimed, scan(*given, **more)),
     )
 
 

@@ -5,7 +5,7 @@ They stand apart from `values` so that a command loads only what it reports.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from ama.values import AssetInfo, AssetStatus, Change, Ref
 class AddResult:
     """The result of `add`."""
 
-    changes: tuple[Change, ...]
-    """The paths that `add` staged."""
+    changes: Sequence[Change]
+    """The paths that `add` staged; if they are many, each use reads them again."""
     unchanged: int
     """How many files were staged like this before."""
     size: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ama.contents.text import Hunk
     from ama.repo import Repo
     from ama.results import AliasChange, NoCode
-    from ama.values import AssetInfo, Change, File, Ref, Scalar
+    from ama.values import AssetInfo, Change, ChangeKind, File, Ref, Scalar
 
 
 T = TypeVar("T")
@@ -196,12 +197,16 @@ def changes_summary(changes: Sequence[Change]) -> str:
         >>> changes_summary(())
         'no changes'
     """
-    kinds = [(kind, sum(change.kind == kind for change in changes)) for kind in _ORDER]
-    found = [f"{number:,} {_WORDS[kind]}" for kind, number in kinds if number]
+    return kinds_text(Counter(change.kind for change in changes))
+
+
+def kinds_text(kinds: Mapping[ChangeKind, int]) -> str:
+    """Return the numbers of changes of each kind in words."""
+    found = [f"{kinds[kind]:,} {_WORDS[kind]}" for kind in _ORDER if kinds.get(kind)]
     return ", ".join(found) or "no changes"
 
 
-_ORDER = ("added", "modified", "removed", "mode")
+_ORDER: tuple[ChangeKind, ...] = ("added", "modified", "removed", "mode")
 _WORDS = {"added": "added", "modified": "modified", "removed": "removed", "mode": "changed mode"}
 
 

@@ -16,9 +16,10 @@ from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.values import display_name
+from ama.worktree.entries import IndexEntry
 from ama.worktree.head import Head
 from ama.worktree.layout import CONTROL, PUBLISH, Worktree
-from ama.worktree.staging import Index, IndexEntry
+from ama.worktree.staging import Index
 from ama.worktree.trees import Listed, walk
 
 OBJECTS = f"{CONTROL}/objects"

@@ -26,7 +26,7 @@ from ama.worktree import restore as restoring
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import INIT, turn
 from ama.worktree.staging import Index, Notes
-from ama.worktree.status import compare_listings
+from ama.worktree.status import Changes
 from ama.worktree.trees import selector
 
 PathLike = str | os.PathLike[str]
@@ -104,10 +104,8 @@ def add(session: Session, paths: Iterable[PathLike], *, copy: bool, force: bool)
         force=force,
         progress=session.progress,
     )
-    before = done.before.entries
-    after = {entry.path: entry for entry in done.entries}
-    old = {path: before[path] for path in (*after, *done.gone) if path in before}
-    return AddResult(compare_listings(old, after), done.unchanged, done.size, done.by_reference)
+    changes = Changes(done.before, done.after, done.count) if done.count else ()
+    return AddResult(changes, done.unchanged, done.size, done.by_reference)
 
 
 def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:

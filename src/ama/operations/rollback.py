@@ -120,9 +120,8 @@ def keep_lost_files(session: Session, head: Head) -> None:
     wanted -= set(session.content.stored(head).values())
     for entry in waiting:
         if entry.id in wanted:
-            alone = replace(index, entries={entry.path: entry})
             with suppress(Conflict):
-                publish.store_staged(tree, alone, session.progress)
+                publish.store_staged(tree, [entry], session.progress)
 
 
 def lost_commits(session: Session, head: Head) -> Iterator[bytes]:

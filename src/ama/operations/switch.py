@@ -26,6 +26,7 @@ from ama.transfer.pending import resume
 from ama.values import AssetInfo
 from ama.worktree.add import summary
 from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_meanwhile
+from ama.worktree.entries import Entries
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import Begun, Worktree, turn
 from ama.worktree.staging import Index, Notes
@@ -233,7 +234,7 @@ def _move(
                 # Fetched content stays for the next try, and it fills the disk.
                 error.hints += (Hint("give-up-switch"),)
             raise
-        fresh = {entry.path: entry for entry in sorted(entries)}
+        fresh = Entries.of(entries)
 
         def changed(latest: Index) -> Index:
             if not is_staged_as(latest, index):

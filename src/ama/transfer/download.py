@@ -36,6 +36,7 @@ from ama.worktree.checkout import (
     plan_checkout,
     staged_meanwhile,
 )
+from ama.worktree.entries import Entries
 from ama.worktree.head import Head
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, has_locks, settle, turn
 from ama.worktree.scan import require_no_git
@@ -258,7 +259,7 @@ def _bring(
                 selection
             )
         fresh = Index(
-            {entry.path: entry for entry in sorted(entries)},
+            Entries.of(entries),
             include=selection.include,
             exclude=selection.exclude,
             metadata_only=selection.metadata_only,

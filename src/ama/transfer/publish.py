@@ -26,11 +26,12 @@ from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
 from ama.values import Scalar
 from ama.worktree.add import read_again, summary
+from ama.worktree.entries import IndexEntry
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import Worktree
 from ama.worktree.reader import store_entry
 from ama.worktree.scan import look, unchanged
-from ama.worktree.staging import Index, IndexEntry, Notes, is_same
+from ama.worktree.staging import Index, Notes, is_same
 from ama.worktree.trees import build_trees
 
 BATCH = 500
@@ -196,13 +197,12 @@ def _says(asset: Asset, notes: Notes) -> bool:
     )
 
 
-def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
-    """Store every file that is staged by reference in the local packs.
+def store_staged(tree: Worktree, waiting: Sequence[IndexEntry], progress: Progress) -> None:
+    """Store files that are staged by reference in the local packs.
 
     Raises:
         Conflict: A file has changed since it was added.
     """
-    waiting = by_reference(tree, index)
     _check_unchanged(tree, waiting, "committed")
     progress.start("Storing", sum(entry.size for entry in waiting))
     try:
@@ -227,11 +227,7 @@ def store_staged(tree: Worktree, index: Index, progress: Progress) -> None:
 
 def by_reference(tree: Worktree, index: Index) -> list[IndexEntry]:
     """Return the staged files whose content is neither stored here nor known to be in a store."""
-    return [
-        entry
-        for entry in index.entries.values()
-        if not entry.stored and not entry.skipped and entry.id not in tree.objects
-    ]
+    return [entry for entry in index.entries.unstored() if entry.id not in tree.objects]
 
 
 def from_worktree(
@@ -274,7 +270,7 @@ def commit(
     """
     generation, old = at
     waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
-    store_staged(tree, replace(index, entries={e.path: e for e in waiting}), progress)
+    store_staged(tree, waiting, progress)
     asset = make_asset(tree, old, index, notes, who)
     if asset is None:
         moved = old

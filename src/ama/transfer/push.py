@@ -27,7 +27,7 @@ from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job, alias_events
 from ama.transfer.send import Lost, Presence, Sender, is_usable, may_be_purged, reads_back
-from ama.worktree.staging import IndexEntry
+from ama.worktree.entries import IndexEntry
 from ama.worktree.trees import trees_below
 
 

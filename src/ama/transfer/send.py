@@ -29,8 +29,8 @@ from ama.stores.object_reader import ObjectStore, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
+from ama.worktree.entries import IndexEntry
 from ama.worktree.reader import cut, read_entry
-from ama.worktree.staging import IndexEntry
 
 
 class Sender:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,15 +12,15 @@ from ama.errors import Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.compression import compress
 from ama.format.hashing import Buffer, blob_id, hash_stream
-from ama.format.names import check_name, fold_name, is_git_directory, nearest, unportable_reason
 from ama.format.objects import EntryKind, Kind
 from ama.stores.pack_writer import PackWriter
-from ama.system import disk, fs
+from ama.system import fs
 from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
-from ama.worktree.ignore import IGNORE_FILE, never_meant, secret_names, secret_within
-from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.entries import WINDOW, Entries, IndexEntry
+from ama.worktree.ignore import secret_names, secret_within
+from ama.worktree.layout import Worktree
 from ama.worktree.reader import (
     entry_of,
     hash_found,
@@ -32,227 +32,30 @@ from ama.worktree.reader import (
 )
 from ama.worktree.scan import (
     Found,
+    Scanned,
     directories_of,
     is_behind,
     look,
     obstacles,
-    scan,
     surely_unchanged,
     unchanged,
 )
-from ama.worktree.staging import RACY, Index, IndexEntry
+from ama.worktree.selection import NameCheck, Selection, require_entered, select
+from ama.worktree.staging import RACY, Index
 
 _Read = tuple[Found, bytes, int, tuple[int, Buffer] | None, str | None]
 _NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """The meaning of paths given to a command: files here, and staged paths that are gone."""
-
-    found: tuple[Found, ...]
-    gone: tuple[str, ...]
-
-
-def select(
-    tree: Worktree,
-    index: Index,
-    paths: Iterable[str | os.PathLike[str]],
-    *,
-    force: bool = False,
-) -> Selection:
-    """Return the files under some paths: each file, and all below each directory.
-
-    With `force`, an ignored file counts if a path names it directly.
-
-    Raises:
-        NotFound: A path names nothing here and nothing staged.
-        InvalidInput: A path is outside the worktree, ignored, or in another worktree; or a
-            directory with staged files has become another worktree.
-    """
-    found: dict[str, Found] = {}
-    gone: dict[str, None] = {}
-    own = {""}
-    for given in paths:
-        path = tree.relative(given)
-        _require_not_git(path.split("/"))
-        full = tree.root / to_system(path)
-        if disk.is_directory(full) and not os.path.islink(full):
-            _require_own(tree, path, own)
-            below = scan(tree.root, tree.ignore, path, tracked=index.entries)
-            here = {item.path: item for item in below}
-            found.update(here)
-            prefix = f"{path}/" if path else ""
-            staged = [known for known in index.entries if known.startswith(prefix)]
-            if not (here or staged) and _is_ruled_out(tree, path):
-                raise _ignored(tree, path, is_dir=True)
-            gone.update(dict.fromkeys(known for known in staged if known not in here))
-            continue
-        item = look(tree.root, path)
-        if item is not None:
-            _require_own(tree, path.rpartition("/")[0], own)
-            if not force and path not in index.entries and tree.ignore.ignores(path, False):
-                raise _ignored(tree, path)
-            found[path] = item
-        elif os.path.exists(full):
-            raise InvalidInput(f"{shown(path)} is neither a file, a directory nor a symlink")
-        elif staged := [p for p in index.entries if p == path or p.startswith(f"{path}/")]:
-            gone.update(dict.fromkeys(staged))
-        else:
-            raise _no_such(tree, path)
-    skipped = {path for path, entry in index.entries.items() if entry.skipped}
-    leaving = tuple(path for path in gone if path not in skipped)
-    _require_entered(tree, leaving)
-    return Selection(tuple(found.values()), leaving)
-
-
-def _require_own(tree: Worktree, directory: str, own: set[str]) -> None:
-    """Check that a directory is neither another worktree nor in one.
-
-    Args:
-        tree: the worktree.
-        directory: the path, relative to the root.
-        own: what is known to be no other's; it is added to.
-
-    Raises:
-        InvalidInput: it is.
-    """
-    passed = []
-    while directory not in own:
-        if os.path.exists(tree.root / to_system(directory) / CONTROL):
-            raise InvalidInput(
-                f"{shown(directory)} is another ama worktree",
-                hint=Hint("link-instead"),
-            )
-        passed.append(directory)
-        directory = directory.rpartition("/")[0]
-    own.update(passed)
-
-
-def _is_ruled_out(tree: Worktree, path: str) -> bool:
-    """Whether a directory that is named is ignored, by what somebody has written down."""
-    return tree.ignore.ignores(path, True) and _litter(path, is_dir=True) is None
-
-
-def _litter(path: str, *, is_dir: bool) -> str | None:
-    """Return the line of an ignore file by which a path that is nobody's result comes back.
-
-    None if neither it nor a directory above it is such.
-    """
-    *above, name = path.split("/")
-    for part, is_directory in (*((each, True) for each in above), (name, is_dir)):
-        match = never_meant(part)
-        if match is not None and is_directory == (match["directory"] is not None):
-            return f"!{part}/" if is_directory else f"!{part}"
-    return None
-
-
-def _ignored(tree: Worktree, path: str, *, is_dir: bool = False) -> InvalidInput:
-    force = Hint("add-anyway", paths=tree.typed([path]))
-    litter = _litter(path, is_dir=is_dir)
-    if litter is not None:
-        return InvalidInput(
-            f"{shown(path)} is of a kind that is nobody's result, and ignored",
-            hint=(force, Hint("never-ignore", line=litter)),
-        )
-    either = () if is_dir else (force,)
-    return InvalidInput(
-        f"{shown(path)} is ignored by {IGNORE_FILE}",
-        hint=(Hint("change-ignore-file"), *either),
-    )
-
-
-def _require_entered(tree: Worktree, gone: Collection[str]) -> None:
-    """Check that missing paths are gone, and not only in a directory that is passed over.
-
-    Raises:
-        InvalidInput: A path is in another worktree by now.
-    """
-    blocked = obstacles(tree.root, gone)
-    for directory in sorted(directories_of(gone)):
-        beyond = directory in blocked or is_behind(directory, blocked)
-        if not beyond and os.path.lexists(tree.root / to_system(directory) / CONTROL):
-            raise InvalidInput(
-                f"{shown(directory)} is another ama worktree now, and files in it are staged here",
-                hint=(
-                    Hint("move-control-elsewhere"),
-                    Hint("leave-out-from-now-on", paths=tree.typed([directory])),
-                ),
-            )
-
-
-def _require_not_git(parts: Iterable[str]) -> None:
-    for part in filter(is_git_directory, parts):
-        raise InvalidInput(
-            f"'{shown(part)}' can't be in an asset: git would run what is in it, wherever that is"
-            " downloaded",
-            hint="to say which code it was made with, add nothing: git's commit is recorded",
-        )
-
-
-def _no_such(tree: Worktree, path: str) -> NotFound:
-    here = [item.path for item in islice(scan(tree.root, tree.ignore, unreadable=[]), 5000)]
-    near = nearest(path, here)
-    hint = Hint("did-you-mean-file", names=tuple(near)) if near else Hint("status-here")
-    return NotFound(f"{shown(path)}: no such file", hint=hint)
-
-
-def check_names(
-    index: Index, added: Sequence[str], gone: Collection[str] = (), *, portable: bool
-) -> None:
-    """Check that all new paths can be in one asset; with `portable`, on any system.
-
-    Args:
-        index: The present index.
-        added: The new paths.
-        gone: The paths that are unstaged together with them.
-        portable: Whether to refuse names that some system can't hold.
-
-    Raises:
-        InvalidInput: A name is unsafe, or git's own, or (if `portable`) some system can't hold it.
-    """
-    parts = {part for path in added for part in path.split("/")}
-    for part in parts:
-        check_name(part)
-    _require_not_git(parts)
-    if not portable:
-        return
-    for part in sorted(parts):
-        reason = unportable_reason(part)
-        if reason is not None:
-            raise InvalidInput(
-                f"'{shown(part)}' can't be held by every system: {reason}",
-                hint=Hint("rename-or-allow"),
-            )
-    folded: dict[str, str] = {}
-    leaving = frozenset(gone)
-    paths = dict.fromkeys((*(path for path in index.entries if path not in leaving), *added))
-    parents = {path.rpartition("/")[0] for path in paths}
-    for path in (*parents, *paths):
-        for name in _with_parents(path) if path in parents else (path,):
-            other = folded.setdefault(fold_name(name), name)
-            if other != name:
-                raise InvalidInput(
-                    f"'{shown(other)}' and '{shown(name)}' are one name on some systems",
-                    hint=Hint("rename-one-or-allow"),
-                )
-
-
-def _with_parents(path: str) -> Iterable[str]:
-    at = path.find("/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find("/", at + 1)
-    yield path
-
-
-@dataclass(frozen=True, slots=True)
 class Added:
-    """The result of `add`: new and changed entries, and the paths that are gone."""
+    """The result of `add`."""
 
-    before: Index
-    entries: tuple[IndexEntry, ...]
-    gone: tuple[str, ...]
+    before: Entries
+    after: Entries
+    """What this `add` made of them; others may have staged more meanwhile."""
+    count: int
+    """The number of paths that differ."""
     unchanged: int
     size: int
     by_reference: int
@@ -268,6 +71,9 @@ def add(
     progress: Progress,
 ) -> Added:
     """Stage files in their present state. Nothing is staged unless everything can be.
+
+    The files are looked at twice: first at their names and stat data, then, a window after another,
+    at those that must be read. So memory does not grow with their number.
 
     Args:
         tree: The worktree.
@@ -285,44 +91,105 @@ def add(
     index = tree.index.read()
     since = time.time_ns()
     selection = select(tree, index, paths, force=force)
-    new = [item.path for item in selection.found if item.path not in index.entries]
-    if new:
-        check_names(index, new, selection.gone, portable=portable)
-    secrets = {} if force else secret_names(new)
-    damaged = bool(tree.objects.store.broken_packs())
-    work = [
-        item
-        for item in selection.found
-        if _needs_reading(item, index, copy=copy)
-        or (damaged and _is_lost(tree, index.entries[item.path]))
-    ]
-    seen = None if force else secrets
-    progress.start("Adding", sum(item.size for item in work))
+    work = _Work(tree, selection, copy=copy, portable=portable, force=force)
+    work.look()
+    staging = _Staging(tree, index, since, work.secrets, force=force, copy=copy)
+    progress.start("Adding", work.to_read)
     try:
-        entries = _stage(tree, index, work, since, seen, copy=copy, progress=progress)
+        after = staging.stage(work, progress)
     finally:
         progress.finish()
-    if secrets:
-        raise _secret(tree, secrets)
-    gone: tuple[str, ...] = ()
-
-    def staged(latest: Index) -> Index:
-        nonlocal gone
-        new = latest.with_entries(entries, selection.gone)
-        # Also those replaced by a directory, or below a path that is a file now.
-        gone = () if new is latest else tuple(p for p in latest.entries if p not in new.entries)
-        return new
-
-    tree.index.update(staged)
-    changed = [entry for entry in entries if _differs(entry, index.entries.get(entry.path))]
+    if work.secrets:
+        raise _secret(tree, work.secrets)
+    tree.index.update(lambda latest: latest.followed(index.entries, after))
+    removed = len(index.entries) + staging.fresh - len(after)
     return Added(
-        index,
-        tuple(changed),
-        gone,
-        len(selection.found) - len(changed),
-        sum(item.size for item in selection.found),
-        sum(not entry.stored for entry in entries),
+        index.entries,
+        after,
+        staging.changed + removed,
+        work.files - staging.changed,
+        work.size,
+        staging.by_reference,
     )
+
+
+class _Work:
+    """The files that an `add` must read, and what is known of all that it was asked for.
+
+    Attributes:
+        files: The number of files.
+        size: The bytes of all files.
+        to_read: The bytes of those that must be read.
+        gone: The staged paths to unstage.
+        secrets: Paths that look like secrets, with the kind of each.
+    """
+
+    def __init__(
+        self, tree: Worktree, selection: Selection, *, copy: bool, portable: bool, force: bool
+    ) -> None:
+        self._tree = tree
+        self._selection = selection
+        self._index = selection.index
+        self._copy = copy
+        self._portable = portable
+        self._force = force
+        self._damaged = bool(tree.objects.store.broken_packs())
+        self._held: list[Found] | None = []
+        self.files = self.size = self.to_read = 0
+        self.gone: list[str] = list(selection.gone)
+        self.secrets: dict[str, str] = {}
+
+    def look(self) -> None:
+        """Look at all files, without reading them: their names, their stat data, what is gone.
+
+        Raises:
+            InvalidInput: A name can't be in an asset.
+        """
+        names = self._name_check()
+        entries = self._index.entries
+        for part in self._parts():
+            self.gone += part.missing
+            for directory in part.gone:
+                self.gone += (e.path for e in entries.below(directory) if not e.skipped)
+            names.check(part)
+            if not self._force:
+                self.secrets.update(secret_names(item.path for item in part.new))
+            self.files += part.unchanged + len(part.new) + len(part.doubtful)
+            self.size += part.size
+            self.size += sum(item.size for item in (*part.new, *part.doubtful))
+            self._hold(self._needed(part))
+        require_entered(self._tree, self.gone)
+
+    def _name_check(self) -> NameCheck:
+        entries, gone = self._index.entries, self._selection.gone
+        return NameCheck(entries, gone, portable=self._portable)
+
+    def _parts(self) -> Iterator[Scanned]:
+        return self._selection.scanned(thorough=self._copy or self._damaged)
+
+    def _needed(self, part: Scanned) -> list[Found]:
+        return part.new + [item for item in part.doubtful if self._must_read(item)]
+
+    def _hold(self, items: list[Found]) -> None:
+        """Keep the files if they are few; else they are looked for again."""
+        self.to_read += sum(item.size for item in items)
+        if self._held is not None:
+            self._held = self._held + items if len(self._held) + len(items) <= WINDOW else None
+
+    def __iter__(self) -> Iterator[Found]:
+        if self._held is not None:
+            yield from self._held
+            return
+        names = self._name_check()
+        for part in self._parts():
+            names.check(part)
+            yield from self._needed(part)
+
+    def _must_read(self, item: Found) -> bool:
+        entry = self._index.entries[item.path]
+        if not unchanged(entry, item, self._index.written_at) or (self._copy and not entry.stored):
+            return True
+        return self._damaged and entry.stored and entry.id not in self._tree.objects
 
 
 def _secret(tree: Worktree, found: Mapping[str, str]) -> InvalidInput:
@@ -339,58 +206,85 @@ def _secret(tree: Worktree, found: Mapping[str, str]) -> InvalidInput:
     )
 
 
-def _needs_reading(item: Found, index: Index, *, copy: bool) -> bool:
-    entry = index.entries.get(item.path)
-    if entry is None or not unchanged(entry, item, index.written_at):
-        return True
-    return copy and not entry.stored
+class _Staging:
+    """The staging of files: their content goes to packs, and their entries to blocks.
 
+    Attributes:
+        changed: The files that are new, or differ from what was staged.
+        fresh: Those that are new.
+        by_reference: The files that are staged by reference.
+    """
 
-def _is_lost(tree: Worktree, entry: IndexEntry) -> bool:
-    """Whether content that `add` has stored is gone from here."""
-    return entry.stored and entry.id not in tree.objects
+    def __init__(
+        self,
+        tree: Worktree,
+        index: Index,
+        since: int,
+        secrets: dict[str, str],
+        *,
+        force: bool,
+        copy: bool,
+    ) -> None:
+        self._tree = tree
+        self._before = index.entries
+        self._since = since
+        self._secrets = secrets
+        self._force = force
+        self._copy = copy
+        self.changed = self.fresh = self.by_reference = 0
 
+    def stage(self, work: _Work, progress: Progress) -> Entries:
+        """Return the entries with all files of some work staged; content is durable then."""
+        after = self._before.changed((), work.gone)
+        if not work.to_read and not any(True for _ in work):
+            return after
+        with self._tree.objects.writing() as writer:
+            entries = self._entries(work, writer, progress)
+            while window := list(islice(entries, WINDOW)):
+                after = self._tree.index.keep(after.changed(window))
+        self._tree.objects.merge_small()
+        return after
 
-def _differs(entry: IndexEntry, before: IndexEntry | None) -> bool:
-    return before is None or (entry.kind, entry.id) != (before.kind, before.id)
+    def _entries(
+        self, work: Iterable[Found], writer: PackWriter, progress: Progress
+    ) -> Iterator[IndexEntry]:
+        """Yield the entry of each file, with its content in the writer: large ones at the end."""
+        large: list[Found] = []
 
+        def small() -> Iterator[Found]:
+            for item in work:
+                if item.kind is EntryKind.SYMLINK or item.size < THRESHOLD:
+                    yield item
+                else:
+                    large.append(item)
 
-def _stage(
-    tree: Worktree,
-    index: Index,
-    work: Sequence[Found],
-    since: int,
-    secrets: dict[str, str] | None,
-    *,
-    copy: bool,
-    progress: Progress,
-) -> list[IndexEntry]:
-    entries: list[IndexEntry] = []
-    if not work:
-        return entries
-
-    def read(items: list[Found]) -> list[_Read]:
-        return [
-            _read(tree, item, index.entries.get(item.path), secrets is not None) for item in items
-        ]
-
-    small = [item for item in work if item.kind is EntryKind.SYMLINK or item.size < THRESHOLD]
-    large = [item for item in work if item.kind is not EntryKind.SYMLINK and item.size >= THRESHOLD]
-    with tree.objects.writing() as writer:
-        for done in in_chunks(read, small):
+        for done in in_chunks(self._read_all, small()):
             for item, object_id, size, compressed, secret in done:
-                if secret is not None and secrets is not None:
-                    secrets.setdefault(item.path, secret)
-                if secrets:
+                if secret is not None:
+                    self._secrets.setdefault(item.path, secret)
+                if self._secrets:
                     continue  # nothing is staged any more
                 if compressed is not None:
                     writer.add_compressed(Kind.DATA, object_id, *compressed, size)
-                entries.append(entry_of(item, object_id, size, stored=True, since=since))
+                yield self._counted(entry_of(item, object_id, size, stored=True, since=self._since))
             progress.advance(sum(item.size for item, *_ in done))
-        for item in () if secrets else large:
-            entries.append(_stage_large(tree, item, writer, since, copy=copy, progress=progress))
-    tree.objects.merge_small()
-    return entries
+        for item in () if self._secrets else large:
+            yield self._counted(
+                _stage_large(
+                    self._tree, item, writer, self._since, copy=self._copy, progress=progress
+                )
+            )
+
+    def _read_all(self, items: list[Found]) -> list[_Read]:
+        before = self._before
+        return [_read(self._tree, item, before.get(item.path), not self._force) for item in items]
+
+    def _counted(self, entry: IndexEntry) -> IndexEntry:
+        before = self._before.get(entry.path)
+        self.fresh += before is None
+        self.changed += before is None or (before.kind, before.id) != (entry.kind, entry.id)
+        self.by_reference += not entry.stored
+        return entry
 
 
 def _read(tree: Worktree, item: Found, before: IndexEntry | None, searched: bool) -> _Read:

@@ -27,6 +27,7 @@ from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
 from ama.worktree.add import remove_empty_parents
+from ama.worktree.entries import IndexEntry
 from ama.worktree.head import Head
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, Begun, Worktree, busy
@@ -49,7 +50,7 @@ from ama.worktree.scan import (
     require_no_git,
     require_possible,
 )
-from ama.worktree.staging import Index, IndexEntry
+from ama.worktree.staging import Index
 from ama.worktree.trees import Listed
 
 

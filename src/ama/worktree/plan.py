@@ -12,6 +12,7 @@ from ama.format.names import fold_name
 from ama.system import disk, fs
 from ama.system.encoding import from_system, to_system
 from ama.worktree.add import read_again, summary
+from ama.worktree.entries import IndexEntry
 from ama.worktree.layout import CONTROL, Worktree
 from ama.worktree.reader import entry_of, hash_found
 from ama.worktree.scan import (
@@ -23,7 +24,7 @@ from ama.worktree.scan import (
     surely_unchanged,
     unchanged,
 )
-from ama.worktree.staging import RACY, Index, IndexEntry
+from ama.worktree.staging import RACY, Index
 from ama.worktree.trees import Listed
 
 

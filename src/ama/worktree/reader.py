@@ -15,8 +15,9 @@ from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.stores.pack_writer import PackWriter
 from ama.system import disk
 from ama.system.encoding import from_system, to_system
+from ama.worktree.entries import IndexEntry
 from ama.worktree.scan import Found, look
-from ama.worktree.staging import RACY, IndexEntry, is_settled
+from ama.worktree.staging import RACY, is_settled
 
 Advance = Callable[[int], None]
 

@@ -14,11 +14,12 @@ from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.worktree.add import summary
 from ama.worktree.checkout import Checkout, staged_meanwhile
+from ama.worktree.entries import IndexEntry
 from ama.worktree.layout import Worktree
 from ama.worktree.plan import Policy, as_skipped, is_safe, plan_changes
 from ama.worktree.reader import read_entry
 from ama.worktree.scan import is_behind, look, obstacles, require_no_git, require_not_inside
-from ama.worktree.staging import RACY, Index, IndexEntry
+from ama.worktree.staging import RACY, Index
 from ama.worktree.trees import Listed, staged_files
 
 _WITHOUT = ("download", "ASSET", "-o", "DIR")

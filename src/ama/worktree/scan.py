@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,11 @@ from ama.format.names import fold_name, is_git_directory, unportable_reason
 from ama.format.objects import EntryKind
 from ama.system import fs
 from ama.system.encoding import SAME, from_system, to_system
+from ama.worktree.blocks import KIND, SKIPPED, key_of
+from ama.worktree.entries import IndexEntry
 from ama.worktree.ignore import Ignore, never_meant
 from ama.worktree.layout import CONTROL
-from ama.worktree.staging import RACY, IndexEntry
+from ama.worktree.staging import RACY, Index
 
 MAPPED_WINDOW = 60_000_000_000
 """The nanoseconds in which a system writes a dirty page: Linux takes up to 35 seconds."""
@@ -35,6 +38,7 @@ class Found(NamedTuple):
 
 
 _FILE, _EXECUTABLE, _SYMLINK = EntryKind.FILE, EntryKind.EXECUTABLE, EntryKind.SYMLINK
+_TREE = EntryKind.TREE
 
 
 def look(root: str | os.PathLike[str], path: str) -> Found | None:
@@ -59,106 +63,166 @@ def look(root: str | os.PathLike[str], path: str) -> Found | None:
     return Found(path, kind, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
+class Scanned(NamedTuple):
+    """One directory of the worktree, compared with what is staged there, by stat data alone."""
+
+    directory: str
+    new: list[Found]
+    """Files that aren't staged, and aren't ignored."""
+    doubtful: list[Found]
+    """Staged files that must be read to be known as unchanged."""
+    missing: list[str]
+    """Staged paths, of files, where none is; those that a partial worktree skips don't count."""
+    gone: list[str]
+    """Directories with staged files that aren't there, or are another worktree's."""
+    unchanged: int
+    size: int
+    """The bytes of the files that are unchanged."""
+
+
 def scan(
     root: str | os.PathLike[str],
     ignore: Ignore,
     below: str = "",
     *,
-    tracked: Collection[str] = (),
+    staged: Index | None = None,
     unreadable: list[str] | None = None,
-) -> Iterator[Found]:
-    """Yield every file and symlink below a directory that is tracked, or isn't ignored.
+    thorough: bool = False,
+) -> Iterator[Scanned]:
+    """Yield every directory below one, each before those in it, compared with an index.
 
-    A directory that is itself a worktree is not entered; anything else than a file, a directory or
-    a symlink is passed over.
+    A file or directory counts that is staged, or isn't ignored. A directory that is itself a
+    worktree is not entered; anything else than a file, a directory or a symlink is passed over.
 
     Args:
         root: The worktree's directory.
-        ignore: The ignore rules, for paths that aren't tracked.
+        ignore: The ignore rules, for paths that aren't staged.
         below: The directory, relative to the root.
-        tracked: The tracked paths.
+        staged: The index; None: nothing is staged.
         unreadable: A list for the paths that can't be read, which are passed over; without it they
             are an error, as the directory itself always is.
+        thorough: Whether every staged file is doubtful.
 
     Raises:
         StorageError: A directory can't be read.
     """
     top = os.fspath(root)
-    kept = _Tracked(tracked)
+    scanner = _Scanner(ignore, staged or Index(), unreadable, thorough)
     waiting = [below]
-    # There may be 100,000 files, and each step below is done for each.
-    kinds: dict[int, EntryKind] = {}
-    make = tuple.__new__
     while waiting:
         directory = waiting.pop()
         full = os.path.join(top, to_system(directory)) if directory else top
-        prefix = f"{directory}/" if directory else ""
         try:
-            with os.scandir(full) as entries:
-                listed = list(entries)
-            free = not ignore.has_rules(directory)
+            with os.scandir(full) as found:
+                listed = list(found)
+            ruled = ignore.has_rules(directory)
         except OSError as error:
             if directory == below:
                 raise storage_error(error, full, doing="read") from error
-            _pass_over(full, directory, error, unreadable)
+            if isinstance(error, FileNotFoundError):
+                yield _passed_over(directory)
+            else:
+                scanner.pass_over(full, directory, error)
             continue
-        if directory and ".ama" in {entry.name for entry in listed}:
+        if directory and any(entry.name == CONTROL for entry in listed):
+            yield _passed_over(directory)
             continue
+        scanned, inner = scanner.compare(directory, listed, ruled)
+        yield scanned
+        waiting += sorted(inner, key=key_of, reverse=True)
+
+
+def _passed_over(directory: str) -> Scanned:
+    return Scanned(directory, [], [], [], [directory], 0, 0)
+
+
+class _Scanner:
+    """The comparison of directories with an index."""
+
+    def __init__(
+        self, ignore: Ignore, index: Index, unreadable: list[str] | None, thorough: bool
+    ) -> None:
+        self._ignore = ignore
+        self._entries = index.entries
+        self._written_at = 0 if thorough else index.written_at
+        self._unreadable = unreadable
+
+    def compare(
+        self, directory: str, listed: list[os.DirEntry[str]], ruled: bool
+    ) -> tuple[Scanned, list[str]]:
+        """Return a directory compared, and the directories in it that are to be entered.
+
+        Args:
+            directory: The directory.
+            listed: What is in it.
+            ruled: Whether a rule may exclude something in it.
+        """
+        prefix = f"{directory}/" if directory else ""
+        new: list[Found] = []
+        doubtful: list[Found] = []
+        inner: list[str] = []
+        unchanged = size = 0
+        staged = self._entries.stats(directory)
+        left = dict(staged)
+        written_at = self._written_at
+        # There may be millions of files, and what stands in this loop is done for each.
         for entry in listed:
             name = entry.name if SAME else from_system(entry.name)
-            path = prefix + name
+            known = staged.get(name)
+            is_staged_tree = known is not None and known[4] & KIND == _TREE
             try:
                 is_directory = entry.is_dir(follow_symlinks=False)
-            except OSError as error:  # on file systems whose listings tell no kinds
-                _pass_over(entry.path, path, error, unreadable)
-                continue
-            if (
-                (name[0] == "." or not free or never_meant(name))
-                and ignore.ignores(path, is_directory)
-                and not kept.has(path, is_directory)
-            ):
-                continue
-            if is_directory:
-                waiting.append(path)
-                continue
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError as error:
-                _pass_over(entry.path, path, error, unreadable)
-                continue
-            mode = status.st_mode
-            kind = kinds.get(mode)
-            if kind is None:
-                kind = _kind(mode)
-                if kind is None:
+                if known is None or is_staged_tree is not is_directory:
+                    if self._is_ignored(prefix, name, is_directory, ruled):
+                        continue
+                    known = None
+                if is_directory:
+                    inner.append(prefix + name)
+                    if known is not None:
+                        del left[name]
                     continue
-                kinds[mode] = kind
-            size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-            yield make(Found, (path, kind, size, mtime, ctime, status.st_ino))
+                status = entry.stat(follow_symlinks=False)
+            except OSError as error:  # also on file systems whose listings tell no kinds
+                if self.pass_over(entry.path, prefix + name, error):
+                    left.pop(name, None)
+                continue
+            kind = _kind(status.st_mode)
+            if kind is None:
+                continue
+            found = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            if known is not None:
+                del left[name]
+                mtime = found[1]
+                same = found == known[:4] and known[4] & KIND == kind
+                if same and mtime < written_at and mtime != RACY:
+                    unchanged += 1
+                    size += found[0]
+                    continue
+            item = Found(prefix + name, kind, *found)
+            (new if known is None else doubtful).append(item)
+        new.sort()
+        doubtful.sort()
+        gone = [prefix + name for name, stats in left.items() if stats[4] & KIND == _TREE]
+        missing = [
+            prefix + name
+            for name, stats in left.items()
+            if stats[4] & KIND != _TREE and not stats[4] & SKIPPED
+        ]
+        return Scanned(directory, new, doubtful, missing, gone, unchanged, size), inner
 
+    def _is_ignored(self, prefix: str, name: str, is_directory: bool, ruled: bool) -> bool:
+        """Whether what isn't staged is left out; without a rule, few names need a look."""
+        needs_look = ruled or name[0] == "." or never_meant(name)
+        return bool(needs_look) and self._ignore.ignores(prefix + name, is_directory)
 
-def _pass_over(full: str, path: str, error: OSError, unreadable: list[str] | None) -> None:
-    """Note an unreadable path; one that is gone since the listing doesn't count."""
-    if isinstance(error, FileNotFoundError):
-        return
-    if unreadable is None:
-        raise storage_error(error, full, doing="read") from error
-    unreadable.append(path)
-
-
-class _Tracked:
-    """The tracked paths, and the directories above them."""
-
-    def __init__(self, paths: Collection[str]) -> None:
-        self._paths = paths
-        self._above: set[str] | None = None  # made at the first ignored directory
-
-    def has(self, path: str, is_directory: bool) -> bool:
-        if not is_directory:
-            return path in self._paths
-        if self._above is None:
-            self._above = directories_of(self._paths)
-        return path in self._above
+    def pass_over(self, full: str, path: str, error: OSError) -> bool:
+        """Note an unreadable path; return False if it is only gone since the listing."""
+        if isinstance(error, FileNotFoundError):
+            return False
+        if self._unreadable is None:
+            raise storage_error(error, full, doing="read") from error
+        self._unreadable.append(path)
+        return True
 
 
 def directories_of(paths: Iterable[str]) -> set[str]:
@@ -206,6 +270,7 @@ def surely_unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> 
     return unchanged(entry, found, index_written_at) and modified < index_written_at - MAPPED_WINDOW
 
 
+@lru_cache(64)
 def _kind(mode: int) -> EntryKind | None:
     sort = stat.S_IFMT(mode)
     if sort == stat.S_IFREG:

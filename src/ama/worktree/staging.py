@@ -7,16 +7,20 @@ use them twice.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
 from ama.errors import FormatError, Hint, IntegrityError, shown
 from ama.format.objects import EntryKind, RefLink
 from ama.values import Scalar
+from ama.worktree.blocks import DIRECTORY as BLOCKS
+from ama.worktree.blocks import Block, BlockFiles
+from ama.worktree.entries import Entries, IndexEntry, Reader
 from ama.worktree.generations import Generations
 from ama.worktree.head import Head, HeadFile
 
@@ -25,28 +29,13 @@ COARSE_STEP = 2_000_000_000
 COARSE_TIME = 10_000_000
 """A time that is a multiple of so many nanoseconds likely comes from a coarse file system."""
 
-VERSION = 1
+VERSION = 2
 NAME = "index"
+READ_S = 6 * 60 * 60
+"""The seconds for which a block that no root names any more may still be read."""
+
 RACY = -1
 """The modification time of an entry whose file must be read again to be known as unchanged."""
-
-
-class IndexEntry(NamedTuple):
-    """One path. It is a tuple, because there may be millions; times are nanoseconds, sizes bytes.
-
-    `stored` says that the local packs have the content (else it is staged by reference, or a
-    remote promises it), `skipped` that a partial worktree does not have the file here.
-    """
-
-    path: str
-    kind: EntryKind
-    id: bytes
-    size: int
-    mtime: int
-    ctime: int
-    inode: int
-    stored: bool
-    skipped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +96,7 @@ class Index:
     these files, if one is known: it spares a comparison, and any change drops it.
     """
 
-    entries: Mapping[str, IndexEntry] = field(default_factory=dict)
+    entries: Entries = field(default_factory=Entries)
     notes: Notes = Notes()
     noted_on: tuple[str, bytes | None] = ("", None)
     include: tuple[str, ...] = ()
@@ -138,36 +127,34 @@ class Index:
 
         A file replaces everything below a directory of its name, and the reverse.
         """
-        changed, removed = tuple(changed), tuple(removed)
-        if not changed and not removed:
+        entries = self.entries.changed(changed, removed)
+        return self if entries is self.entries else replace(self, entries=entries, tree_of=None)
+
+    def followed(self, before: Entries, after: Entries) -> Index:
+        """Return the index with the changes from some entries to others.
+
+        Args:
+            before: What somebody changed; the index may have more changes since.
+            after: What they made of it.
+        """
+        if after is before:
             return self
-        entries = dict(self.entries)
-        for path in removed:
-            entries.pop(path, None)
-        added = {entry.path: entry for entry in changed}
-        parents = {parent for path in added for parent in _parents(path)}
-        shadowed = [path for path in parents if path in entries and path not in added]
-        for path in shadowed:
-            del entries[path]
-        fresh = [path for path in added if path not in entries]
-        if fresh and len(entries) > 0:
-            gone = set(fresh)
-            below = [path for path in entries if any(up in gone for up in _parents(path))]
-            for path in below:
-                del entries[path]
-        entries.update(added)
-        return replace(self, entries=entries, tree_of=None)
+        if self.entries.blocks == before.blocks:
+            return replace(self, entries=after, tree_of=None)
+        removed = (path for path, new, _ in after.difference(before) if new is None)
+        changed = (new for _, new, _ in after.difference(before) if new is not None)
+        return self.with_entries(changed, removed)
 
-    def known_as(self, asset: bytes, entries: Mapping[str, IndexEntry]) -> Index:
-        """Return the index with `asset` as `tree_of`, if it still has these files."""
-        return replace(self, tree_of=asset) if self.entries == entries else self
+    def known_as(self, asset: bytes, entries: Entries) -> Index:
+        """Return the index with `asset` as `tree_of`, if it still has these files.
 
-
-def _parents(path: str) -> Iterable[str]:
-    at = path.find("/")
-    while at >= 0:
-        yield path[:at]
-        at = path.find("/", at + 1)
+        Args:
+            asset: The asset.
+            entries: Its files, with the trees that they make.
+        """
+        if self.entries != entries:
+            return self
+        return replace(self, tree_of=asset, entries=entries)
 
 
 def fields_of(notes: Notes) -> tuple[object, ...]:
@@ -191,20 +178,41 @@ def notes_of(fields: Iterable[Any]) -> Notes:
     return Notes(tuple(aliases), message, metadata, tuple(RefLink(*ref) for ref in refs))
 
 
-def encode_index(index: Index) -> bytes:
-    """Return the index's bytes.
+@dataclass(frozen=True, slots=True)
+class IndexRoot:
+    """A generation of the index: what names its blocks, and those that older ones named."""
 
-    Example:
-        >>> decode_index(encode_index(Index())).entries
-        {}
+    index: Index
+    dropped: tuple[tuple[bytes, int], ...] = ()
+    """Blocks that no root names any more, and since when, in seconds: others may be reading them.
     """
+
+    def followed_by(self, index: Index, now: int) -> tuple[IndexRoot, list[bytes]]:
+        """Return the next generation, and the blocks that nobody reads any more."""
+        listed = {block.id for block in index.entries.blocks}
+        fresh = [(block.id, now) for block in self.index.entries.blocks]
+        dropped = [(block, at) for block, at in (*self.dropped, *fresh) if block not in listed]
+        # A time that is to come was written by a clock that was wrong.
+        kept = tuple((block, at) for block, at in dropped if now - READ_S < at <= now)
+        gone = [block for block, at in dropped if not now - READ_S < at <= now]
+        return IndexRoot(index, kept), gone
+
+
+def encode_index(root: IndexRoot) -> bytes:
+    """Return the bytes of a root: its blocks must be in files."""
+    index = root.index
     packed: bytes = msgpack.packb(
         (
             VERSION,
             fields_of(index.notes),
             index.noted_on,
             (index.include, index.exclude, index.metadata_only, index.tree_of),
-            list(index.entries.values()),
+            index.entries.tree,
+            [
+                (b.directory, b.name, b.id, b.files, b.size, b.skipped, b.unstored)
+                for b in index.entries.blocks
+            ],
+            root.dropped,
         ),
         use_bin_type=True,
     )
@@ -214,11 +222,12 @@ def encode_index(index: Index) -> bytes:
 _KINDS = {int(kind): kind for kind in EntryKind}
 
 
-def decode_index(data: bytes, written_at: int = 0) -> Index:
-    """Decode the index.
+def decode_index(data: bytes, reader: Reader, written_at: int = 0) -> IndexRoot:
+    """Decode a root, or an index of version 1, which has all entries in it.
 
     Args:
         data: The bytes, with a verified checksum.
+        reader: The source of its blocks.
         written_at: The index file's own modification time in nanoseconds.
 
     Raises:
@@ -229,22 +238,33 @@ def decode_index(data: bytes, written_at: int = 0) -> Index:
         value = msgpack.unpackb(data, raw=False, use_list=False)
         if value[0] > VERSION:
             raise FormatError("the index is of a newer version of ama: upgrade ama to use it")
-        _, noted, noted_on, partial, rows = value
+        dropped: tuple[tuple[bytes, int], ...] = ()
+        if value[0] == 1:
+            _, noted, noted_on, partial, rows = value
+            entries = Entries(reader=reader).changed(map(_entry_of_version_1, rows))
+        else:
+            _, noted, noted_on, partial, tree, blocks, dropped = value
+            entries = Entries(tuple(Block(*fields) for fields in blocks), reader, tree)
         notes = notes_of(noted)
-        # There may be 100,000 rows, and a named tuple's own constructor takes twice as long.
-        make = tuple.__new__
-        entries = {
-            path: make(IndexEntry, (path, _KINDS[kind], i, size, m, c, inode, stored, skipped))
-            for path, kind, i, size, m, c, inode, stored, skipped in rows
-        }
         include, exclude, metadata_only, tree_of = partial
-        return Index(entries, notes, noted_on, include, exclude, metadata_only, tree_of, written_at)
+        index = Index(
+            entries, notes, noted_on, include, exclude, metadata_only, tree_of, written_at
+        )
+        return IndexRoot(index, dropped)
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise IntegrityError(f"the index is damaged: {error}") from error
 
 
+def _entry_of_version_1(row: tuple[Any, ...]) -> IndexEntry:
+    path, kind, *rest = row
+    return IndexEntry(path, _KINDS[kind], *rest)
+
+
 class IndexFile:
     """The index in a worktree's control directory; several commands may change it at once.
+
+    A small root, numbered as `Generations` says, names the blocks that hold the entries. A command
+    reads the blocks that it needs, and a change writes the blocks that it touches.
 
     Args:
         control: The `.ama` directory.
@@ -253,6 +273,7 @@ class IndexFile:
     def __init__(self, control: Path) -> None:
         self._file = Generations(control, NAME)
         self._control = control
+        self.blocks = BlockFiles(control / BLOCKS)
 
     def read(self, *, anew: bool = False) -> Index:
         """Return the index; an empty one if there is no worktree yet.
@@ -266,9 +287,9 @@ class IndexFile:
         found = self._file.read()
         if found is None:
             self._require_new(anew)
-            return Index()
+            return Index(Entries(reader=self.blocks))
         status = self._file.stat(found[0])
-        return decode_index(found[1], status.st_mtime_ns if status else 0)
+        return decode_index(found[1], self.blocks, status.st_mtime_ns if status else 0).index
 
     def update(self, change: Callable[[Index], Index], *, anew: bool = False) -> Index:
         """Change the index; `change` is called again after a lost race.
@@ -279,15 +300,32 @@ class IndexFile:
             change: A function that returns the new index.
             anew: See `read`.
         """
+        gone: list[bytes] = []
+        following = IndexRoot(Index())
 
         def changed(data: bytes | None) -> bytes:
+            nonlocal gone, following
             if data is None:
                 self._require_new(anew)
-            index = Index() if data is None else decode_index(data)
-            new = change(index)
-            return data if new is index and data is not None else encode_index(new)
+                root = IndexRoot(Index(Entries(reader=self.blocks)))
+            else:
+                root = decode_index(data, self.blocks)
+            new = change(root.index)
+            if new is root.index and data is not None:
+                following, gone = root, []
+                return data
+            new = replace(new, entries=self.keep(new.entries))
+            following, gone = root.followed_by(new, int(time.time()))
+            return encode_index(following)
 
-        return decode_index(self._file.update(changed))
+        self._file.update(changed)
+        listed = {block.id for block in following.index.entries.blocks}
+        self.blocks.settle(listed | {block for block, _ in following.dropped}, gone)
+        return following.index
+
+    def keep(self, entries: Entries) -> Entries:
+        """Return entries whose blocks are all in files: they count once `update` names them."""
+        return Entries(self.blocks.keep(entries.blocks), self.blocks, entries.tree)
 
     def _require_new(self, anew: bool) -> None:
         """Check that there was no index before: `init` and `download` write it before HEAD."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any
 
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.names import nearest
 from ama.format.objects import EntryKind
 from ama.system.encoding import path_text
-from ama.values import Change, File, FileKind
+from ama.values import Change, ChangeKind, File, FileKind
+from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.layout import Worktree
 from ama.worktree.reader import hash_found
-from ama.worktree.scan import Found, directories_of, is_behind, look, scan, unchanged
-from ama.worktree.staging import Index, IndexEntry
+from ama.worktree.scan import Found, look, scan
+from ama.worktree.staging import Index
 from ama.worktree.trees import Listed, ReadTree, look_up, walk, walk_at
 
 KIND_NAMES: dict[EntryKind, FileKind] = {
@@ -38,35 +42,30 @@ def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
 
     A file that can't be read, or is in such a directory, doesn't count as changed.
     """
-    changes = []
-    untracked = []
+    changes: list[Change] = []
+    untracked: list[str] = []
     unreadable: list[str] = []
     entries = index.entries
-    written_at = index.written_at
-    seen = set()
-    for found in scan(tree.root, tree.ignore, tracked=entries, unreadable=unreadable):
-        path = found[0]
-        entry = entries.get(path)
-        if entry is None:
-            untracked.append(path)
-            continue
-        seen.add(path)
-        if not unchanged(entry, found, written_at):
+    for part in scan(tree.root, tree.ignore, staged=index, unreadable=unreadable):
+        untracked += [found.path for found in part.new]
+        for found in part.doubtful:
             try:
-                change = _changed(tree, entry, found)
+                change = _changed(tree, entries[found.path], found)
             except StorageError:
-                unreadable.append(path)
+                unreadable.append(found.path)
                 continue
             if change is not None:
                 changes.append(change)
-    hidden = frozenset(unreadable)
-    for path in entries.keys() - seen if len(seen) < len(entries) else ():
-        entry = entries[path]
-        if not (entry.skipped or path in hidden or is_behind(path, hidden)):
-            changes.append(Change(path, "removed", entry.size, None, entry.id.hex(), None))
+        changes += (_removed(entries[path]) for path in part.missing)
+        for directory in part.gone:
+            changes += map(_removed, (e for e in entries.below(directory) if not e.skipped))
     changes.sort(key=lambda change: change.path)
     named = _collapsed(untracked, entries)
     return WorktreeChanges(tuple(changes), named, tuple(sorted(unreadable)))
+
+
+def _removed(entry: Listed | IndexEntry) -> Change:
+    return Change(entry.path, "removed", entry.size, None, entry.id.hex(), None)
 
 
 def _changed(tree: Worktree, entry: IndexEntry, found: Found) -> Change | None:
@@ -95,16 +94,16 @@ def as_it_is(tree: Worktree, path: str) -> Listed:
     return Listed(path, found.kind, hash_found(tree.root, found), found.size)
 
 
-def _collapsed(untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, ...]:
+def _collapsed(untracked: Iterable[str], staged: Entries) -> tuple[str, ...]:
     """Name a directory without staged files once, instead of everything in it."""
     paths = sorted(untracked)
     if not any("/" in path for path in paths):
         return tuple(paths)
-    known = directories_of(tracked)
+    known = cache(staged.has_directory)
     named: dict[str, None] = {}
     for path in paths:
         at = path.find("/")
-        while at >= 0 and path[:at] in known:
+        while at >= 0 and known(path[:at]):
             at = path.find("/", at + 1)
         named[path if at < 0 else path[: at + 1]] = None
     return tuple(named)
@@ -114,29 +113,74 @@ def compare_listings(
     old: Mapping[str, Listed | IndexEntry], new: Mapping[str, Listed | IndexEntry]
 ) -> tuple[Change, ...]:
     """Return the differences between two listings of files, in the order of their paths."""
-    changes = []
-    for path in sorted(old.keys() | new.keys()):
-        before, after = old.get(path), new.get(path)
-        if before is None and after is not None:
-            changes.append(Change(path, "added", None, after.size, None, after.id.hex()))
-        elif after is None and before is not None:
-            changes.append(Change(path, "removed", before.size, None, before.id.hex(), None))
-        elif before is not None and after is not None:
-            if before.id == after.id and before.kind is after.kind:
-                continue
-            link = EntryKind.SYMLINK in (before.kind, after.kind)
-            mode = before.id == after.id and not link
-            changes.append(
-                Change(
-                    path,
-                    "mode" if mode else "modified",
-                    before.size,
-                    after.size,
-                    before.id.hex(),
-                    after.id.hex(),
-                )
-            )
-    return tuple(changes)
+    paths = sorted(old.keys() | new.keys())
+    found = (change_of(old.get(path), new.get(path)) for path in paths)
+    return tuple(change for change in found if change is not None)
+
+
+def change_of(old: Listed | IndexEntry | None, new: Listed | IndexEntry | None) -> Change | None:
+    """Return the difference between two states of a file, with None for none; None if there is no
+    difference.
+    """
+    if new is None:
+        return None if old is None else _removed(old)
+    if old is None:
+        return Change(new.path, "added", None, new.size, None, new.id.hex())
+    if old.id == new.id and old.kind is new.kind:
+        return None
+    link = EntryKind.SYMLINK in (old.kind, new.kind)
+    kind: ChangeKind = "mode" if old.id == new.id and not link else "modified"
+    return Change(new.path, kind, old.size, new.size, old.id.hex(), new.id.hex())
+
+
+class Changes(Sequence[Change]):
+    """The changes from some entries of the index to others, read anew each time they are asked for.
+
+    There may be a million, and most callers want the first few, or only their number.
+
+    Args:
+        old: The entries before.
+        new: The entries after.
+        count: The number of changes.
+
+    Example:
+        >>> from ama.worktree.entries import Entries
+        >>> list(Changes(Entries(), Entries(), 0))
+        []
+    """
+
+    def __init__(self, old: Entries, new: Entries, count: int) -> None:
+        self._old = old
+        self._new = new
+        self._count = count
+
+    def __iter__(self) -> Iterator[Change]:
+        found = (change_of(old, new) for _, new, old in self._new.difference(self._old))
+        return (change for change in found if change is not None)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return tuple(self._at(range(self._count)[at]))
+        return next(self._at([range(self._count)[at]]))
+
+    def _at(self, places: Sequence[int]) -> Iterator[Change]:
+        if places and list(places) == sorted(places):  # no more is read than is asked for
+            wanted = set(places)
+            found = enumerate(islice(self, places[-1] + 1))
+            return (change for at, change in found if at in wanted)
+        listed = tuple(self)
+        return (listed[at] for at in places)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
 
 
 def as_file(item: Listed) -> File:

@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeVar
 from ama.errors import Hint, IntegrityError, InvalidInput, shown
 from ama.format.hashing import tree_id
 from ama.format.objects import EntryKind, TreeEntry, encode_tree
-from ama.worktree.staging import Index, IndexEntry
+from ama.worktree.entries import IndexEntry
+from ama.worktree.staging import Index
 
 MAX_DEPTH = 512
 
