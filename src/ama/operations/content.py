@@ -2,21 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 
 from ama.errors import AmaError, Hint, IntegrityError, NotFound, shown
-from ama.format.objects import Kind
+from ama.format.objects import EntryKind, Kind
 from ama.lineage import ancestry
 from ama.operations.connections import Connections
 from ama.stores.object_reader import ObjectStore
 from ama.stores.revisions import Describer
 from ama.stores.sources import Sources
 from ama.values import AssetInfo
+from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.head import Head
 from ama.worktree.layout import Worktree
-from ama.worktree.trees import ONE_DIRECTORY, Listed, look_up, walk
+from ama.worktree.trees import ONE_DIRECTORY, Listed, ReadTree, look_up, staged_differences, walk
+
+
+class AssetFiles(Mapping[str, Listed]):
+    """The files of an asset by path: one is looked up in its directories, all are listed.
+
+    Args:
+        tree: The asset's tree.
+        read: A function that returns the entries of a tree.
+        wanted: See `walk`.
+        hint: See `walk`.
+    """
+
+    def __init__(self, tree: bytes, read: ReadTree, *, wanted: bool, hint: Hint) -> None:
+        self._tree = tree
+        self._read = read
+        self._wanted = wanted
+        self._hint = hint
+        self._listed: dict[str, Listed] | None = None
+
+    def __getitem__(self, path: str) -> Listed:
+        if self._listed is not None:
+            return self._listed[path]
+        found = look_up(self._tree, path, self._read) if path else None
+        if found is None or found.kind is EntryKind.TREE:
+            raise KeyError(path)
+        return Listed(path, found.kind, found.id, found.size)
+
+    def _all(self) -> dict[str, Listed]:
+        if self._listed is None:
+            found = walk(self._tree, self._read, wanted=self._wanted, hint=self._hint)
+            self._listed = {item.path: item for item in found}
+        return self._listed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+class StoredFiles(Mapping[str, bytes]):
+    """The ids of an asset's files by path; those that can't be read count as absent."""
+
+    def __init__(self, files: AssetFiles) -> None:
+        self._files = files
+
+    def __getitem__(self, path: str) -> bytes:
+        with suppress(AmaError):
+            return self._files[path].id
+        raise KeyError(path)
+
+    def __iter__(self) -> Iterator[str]:
+        with suppress(AmaError):
+            yield from self._files
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Content:
@@ -78,11 +136,12 @@ class Content:
             wanted: Whether the files are here, or the user named them; see `walk`.
             hint: The hint of the error about too many files.
         """
-        if asset is None:
-            return {}
+        return {} if asset is None else dict(self.files(asset, wanted=wanted, hint=hint))
+
+    def files(self, asset: bytes, *, wanted: bool = True, hint: Hint = ONE_DIRECTORY) -> AssetFiles:
+        """Return an asset's files by path, which are read as they are asked for."""
         sources = self.sources()
-        found = walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=hint)
-        return {item.path: item for item in found}
+        return AssetFiles(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=hint)
 
     def find(self, asset: bytes | None, path: str) -> Listed:
         """Return a file of an asset that should have it.
@@ -137,17 +196,33 @@ class Content:
 
     # Copies elsewhere
 
-    def stored(self, head: Head) -> dict[str, bytes]:
+    def stored(self, head: Head) -> Mapping[str, bytes]:
         """Return the paths and ids of files that a store is known to have.
 
-        Those are the files of HEAD's asset, or of its nearest ancestor that is published.
+        Those are the files of HEAD's asset, or of its nearest ancestor that is published. They are
+        read as they are asked for; what can't be read isn't stored.
         """
-        is_published = self.known_as_published(head)
+        asset = self._stored_asset(head)
+        return {} if asset is None else StoredFiles(self.files(asset))
+
+    def unstored(self, head: Head, entries: Entries) -> Iterator[IndexEntry]:
+        """Yield the staged files that no store is known to have at their path, nor the local packs."""
+        asset = self._stored_asset(head)
         with suppress(AmaError):  # an unreadable asset proves nothing about a store
-            for asset in self.history(head.asset):
-                if is_published(asset):
-                    return {path: item.id for path, item in self.listing(asset).items()}
-        return {}
+            if asset is not None:
+                sources = self.sources()
+                tree = sources.asset(asset).tree
+                differing = staged_differences(tree, sources.tree, entries)
+                found = [e for _, e in differing if e and not (e.stored or e.skipped)]
+                return (entry for entry in found if entry.id not in self._tree.objects)
+        return (entry for entry in entries.unstored() if entry.id not in self._tree.objects)
+
+    def _stored_asset(self, head: Head) -> bytes | None:
+        """Return HEAD's asset, or its nearest ancestor that is published; None if there is none."""
+        is_published = self.known_as_published(head)
+        with suppress(AmaError):
+            return next(filter(is_published, self.history(head.asset)), None)
+        return None
 
     def in_asset(self, head: Head) -> Callable[[bytes], bool]:
         """Return a test whether an asset has some content: HEAD's, a commit here, or a store's.

@@ -136,7 +136,7 @@ def remove(
         tree,
         paths,
         keep_files=keep_files,
-        head={path: item.id for path, item in session.content.listing(head.asset).items()},
+        head=session.content.files(head.asset) if head.asset else {},
         stored=session.content.stored(head),
         force=force,
     )

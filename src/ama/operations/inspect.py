@@ -27,8 +27,8 @@ from ama.worktree.layout import Worktree
 from ama.worktree.reader import opened
 from ama.worktree.scan import look
 from ama.worktree.staging import Index
-from ama.worktree.status import as_it_is, compare_listings, compare_worktree
-from ama.worktree.trees import Listed, differing, staged_files, top_of, walk
+from ama.worktree.status import as_it_is, change_of, compare_listings, compare_worktree
+from ama.worktree.trees import Listed, differing, staged_differences, staged_files, top_of, walk
 
 if TYPE_CHECKING:
     from ama.contents.comparison import ContentDiff, FileDiff
@@ -49,7 +49,9 @@ def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
     except InvalidInput:
         return False
     head = tree.head.read().head
-    return relative in tree.index.read().entries or relative in session.content.listing(head.asset)
+    if relative in tree.index.read().entries:
+        return True
+    return head.asset is not None and relative in session.content.files(head.asset)
 
 
 def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo | None:
@@ -80,7 +82,6 @@ def status(session: Session) -> Status:
     found = compare_worktree(tree, index)
     notes = index.notes_for(head)
     refs = session.stores.describer(head, When.LAST_SEEN).refs(notes.refs) if notes.refs else ()
-    skipped = sum(entry.skipped for entry in index.entries.values())
     remote = session.stores.known_url(head)
     state = session.stores.known_class(remote, head.class_name) if head.number and remote else None
     return Status(
@@ -98,9 +99,9 @@ def status(session: Session) -> Status:
         refs=refs,
         unpublished=tuple(_waiting(session, head)),
         files=len(index.entries),
-        size=sum(entry.size for entry in index.entries.values()),
+        size=index.entries.size,
         by_reference=_by_reference(session, head, index),
-        skipped=skipped,
+        skipped=index.entries.skipped,
         unreadable=found.unreadable,
         interrupted=tuple(tree.interrupted()),
         origin=_origin(head, remote, state),
@@ -127,18 +128,21 @@ def _waiting(session: Session, head: Head) -> Iterator[AssetInfo]:
 
 def _by_reference(session: Session, head: Head, index: Index) -> int:
     """Count the staged files whose content is neither stored here nor published."""
-    waiting = [e for e in index.entries.values() if not e.stored and not e.skipped]
-    if not waiting or index.tree_of == head.asset is not None:
+    if index.tree_of == head.asset is not None:
         return 0
-    stored = set(session.content.stored(head).values())
-    return sum(entry.id not in stored for entry in waiting)
+    stored = cache(lambda: set(session.content.stored(head).values()))
+    return sum(e.id not in stored() for e in session.content.unstored(head, index.entries))
 
 
 def staged_changes(session: Session, head: Head, index: Index) -> tuple[Change, ...]:
     """Return the changes that the next commit or upload would make."""
     if head.asset is not None and index.tree_of == head.asset:
         return ()
-    return compare_listings(session.content.listing(head.asset), staged_files(index))
+    sources = session.content.sources()
+    tree = None if head.asset is None else sources.asset(head.asset).tree
+    differing = staged_differences(tree, sources.tree, index.entries)
+    changes = [change for old, new in differing if (change := change_of(old, new)) is not None]
+    return tuple(sorted(changes, key=lambda change: change.path))
 
 
 def diff(

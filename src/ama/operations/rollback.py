@@ -111,12 +111,12 @@ def keep_lost_files(session: Session, head: Head) -> None:
     Skip files that have changed since: the content is gone.
     """
     tree, index = session.tree, session.tree.index.read()
-    waiting = publish.by_reference(tree, index)
-    if not waiting:
+    waiting = list(session.content.unstored(head, index.entries))
+    if not waiting or head.asset is None:
         return
     wanted: set[bytes] = set()
     with suppress(NotFound, IntegrityError):
-        wanted = {item.id for item in session.content.listing(head.asset).values()}
+        wanted = {item.id for item in session.content.files(head.asset).values()}
     wanted -= set(session.content.stored(head).values())
     for entry in waiting:
         if entry.id in wanted:

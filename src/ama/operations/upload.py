@@ -33,7 +33,7 @@ from ama.system.git import Code
 from ama.transfer import publish
 from ama.transfer.log_repair import Mended, mend, refuse_lost
 from ama.transfer.pending import resume
-from ama.transfer.publish import Found, Publication, Published, Who
+from ama.transfer.publish import Found, Publication, Published, StagedContent, Who
 from ama.transfer.repair import Repair, WorktreeFiles, rebuild
 from ama.values import AssetInfo, Ref
 from ama.worktree.add import summary
@@ -68,7 +68,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
     notes = with_message(index.notes_for(head), message)
     _require_added(session, head, index, notes, message, "committed")
     Incoming.give_up(tree)
-    stored = set(session.content.stored(head).values())
+    stored = cache(lambda: set(session.content.stored(head).values()))
     code = _code(session, code_dir)
     made = publish.commit(
         tree,
@@ -76,12 +76,10 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
         index,
         notes,
         _who(session, code),
-        published=stored.__contains__,
+        waiting=[e for e in session.content.unstored(head, index.entries) if e.id not in stored()],
         progress=session.progress,
     )
     session.content.forget()
-    if made is not None:
-        tree.index.update(lambda latest: latest.known_as(made, index.entries))
     asset = made or head.asset
     if asset is None:
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
@@ -125,7 +123,7 @@ def upload(
     _require_added(session, head, index, notes, message, "published")
     Incoming.give_up(tree)
     code = _code(session, code_dir)
-    made = publish.make_asset(tree, head, index, notes, _who(session, code))
+    made, entries = publish.make_asset(tree, head, index, notes, _who(session, code))
     tip = made or head.asset
     if tip is None:
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
@@ -147,8 +145,7 @@ def upload(
         wanted = Publication(tip, waiting, made=made)
         result = _publish(session, remote, at, wanted, index, new_store=new_store)
         result, made = replace(result, again=True), None
-    if tip != head.asset:
-        tree.index.update(lambda latest: latest.known_as(tip, index.entries))
+    tree.index.update(lambda latest: latest.known_as(tip, entries))
     left = _left_out(session, index)
     return replace(
         result,
@@ -367,8 +364,7 @@ def _publish(
             return _result(session, Published((), (), view, 0, 0), storage.url, tip, head.alias)
     store = session.stores.prepare(url, new_store=new_store)
     unmade = store.storage if isinstance(store.storage, Unmade) else None
-    stored = cache(lambda: set(session.content.stored(head).values()))
-    here = publish.from_worktree(tree, index, lambda i: i in stored()) if index else []
+    here = _from_worktree(session, head, index) if index else {}
     if index is None:
         keep_lost_files(session, head)
     try:
@@ -376,7 +372,7 @@ def _publish(
             tree,
             store,
             at,
-            replace(wanted, here=tuple(here), used=used),
+            replace(wanted, here=here, used=used),
             session.content.sources(),
             _who(session),
             session.progress,
@@ -406,6 +402,13 @@ def _publish(
     result = replace(result, elsewhere=_elsewhere(session, head, result.published))
     same = _same_there(session, store, done.view, tip) if tip in done.assets else ()
     return replace(result, store_created=unmade is not None and unmade.made, same=same)
+
+
+def _from_worktree(session: Session, head: Head, index: Index) -> StagedContent:
+    """Return the content to read from the worktree."""
+    stored = cache(lambda: set(session.content.stored(head).values()))
+    new = session.content.unstored(head, index.entries)
+    return StagedContent(session.tree, index, new, lambda content: content in stored())
 
 
 def _elsewhere(session: Session, head: Head, published: Sequence[AssetInfo]) -> dict[str, str]:

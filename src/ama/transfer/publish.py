@@ -7,7 +7,7 @@ does HEAD move. The first command after a crash finds the note, and settles it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -26,7 +26,7 @@ from ama.transfer.pending import Claim, numbered
 from ama.transfer.push import Push
 from ama.values import Scalar
 from ama.worktree.add import read_again, summary
-from ama.worktree.entries import IndexEntry
+from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import Worktree
 from ama.worktree.reader import store_entry
@@ -63,8 +63,8 @@ class Publication:
     """The asset: HEAD's, or one just made from it."""
     aliases: tuple[Unpublished, ...] = ()
     """The assets that get aliases."""
-    here: tuple[IndexEntry, ...] = ()
-    """The staged files whose content is read from the worktree itself."""
+    here: Mapping[bytes, IndexEntry] = field(default_factory=dict)
+    """The staged files whose content is read from the worktree itself, by id."""
     used: Notes = field(default_factory=Notes)
     """The notes for the asset that take effect with the publication."""
     once: bool = False
@@ -143,7 +143,7 @@ def make_asset(
     index: Index,
     notes: Notes,
     who: Who,
-) -> bytes | None:
+) -> tuple[bytes | None, Entries]:
     """Make the asset of the staging area, durable in the local packs.
 
     Args:
@@ -154,7 +154,8 @@ def make_asset(
         who: The author, the time and the code.
 
     Returns:
-        The asset's id, or None if it would be equal to HEAD's asset.
+        The asset's id, or None if it would be equal to HEAD's asset; and the staged files with the
+        trees that they make.
 
     Raises:
         InvalidInput: Nothing was ever added here.
@@ -162,27 +163,27 @@ def make_asset(
     base = tree.objects.asset(head.asset) if head.asset else None
     if base is None and not index.entries and not notes.refs:
         raise InvalidInput("nothing is staged", hint=Hint("stage-files"))
-    root, trees = build_trees(index.entries.values())
-    if base is not None and root == base.tree and _says(base, notes):
-        return None
-    created = who.now()
-    asset = Asset(
-        head.class_name,
-        root,
-        (head.asset,) if head.asset else (),
-        notes.refs,
-        who.author,
-        created if base is None else min(max(created, base.created_at + 1), MAX_TIME),
-        notes.message or "",
-        {**who.code(), **notes.metadata},
-    )
-    data = encode_asset(asset)
     with tree.objects.writing() as writer:
-        for object_id, encoded in trees.items():
-            if object_id not in tree.objects:
-                writer.add(Kind.TREE, object_id, encoded)
+        entries = build_trees(
+            index.entries, tree.objects.__contains__, partial(writer.add, Kind.TREE)
+        )
+        assert entries.tree is not None
+        if base is not None and entries.tree == base.tree and _says(base, notes):
+            return None, entries
+        created = who.now()
+        asset = Asset(
+            head.class_name,
+            entries.tree,
+            (head.asset,) if head.asset else (),
+            notes.refs,
+            who.author,
+            created if base is None else min(max(created, base.created_at + 1), MAX_TIME),
+            notes.message or "",
+            {**who.code(), **notes.metadata},
+        )
+        data = encode_asset(asset)
         writer.add(Kind.ASSET, asset_id(data), data)
-    return asset_id(data)
+    return asset_id(data), entries
 
 
 def _says(asset: Asset, notes: Notes) -> bool:
@@ -225,26 +226,50 @@ def store_staged(tree: Worktree, waiting: Sequence[IndexEntry], progress: Progre
         tree.index.update(mark)
 
 
-def by_reference(tree: Worktree, index: Index) -> list[IndexEntry]:
-    """Return the staged files whose content is neither stored here nor known to be in a store."""
-    return [entry for entry in index.entries.unstored() if entry.id not in tree.objects]
+class StagedContent(Mapping[bytes, IndexEntry]):
+    """The staged files whose content is read from the worktree, by id.
 
+    It iterates over those that differ from a published asset. Others are looked for when somebody
+    asks for their content: the file may be nearer than the store, which may be gone.
 
-def from_worktree(
-    tree: Worktree, index: Index, promised: Callable[[bytes], bool]
-) -> list[IndexEntry]:
-    """Return the staged files whose content to read from the worktree.
-
-    Their content is stored nowhere else; or the file is unchanged since `add`, and so nearer than
-    the store, which may be gone.
+    Args:
+        tree: The worktree.
+        index: The staging area.
+        new: The files that differ, and that the local packs don't have.
+        promised: Whether content is known to be in a store.
     """
 
-    def is_as_added(entry: IndexEntry) -> bool:
-        found = look(tree.root, entry.path)
-        return found is not None and unchanged(entry, found, index.written_at)
+    def __init__(
+        self,
+        tree: Worktree,
+        index: Index,
+        new: Iterable[IndexEntry],
+        promised: Callable[[bytes], bool],
+    ) -> None:
+        self._tree = tree
+        self._index = index
+        self._others: dict[bytes, IndexEntry] | None = None
+        self._new = {e.id: e for e in new if self._is_as_added(e) or not promised(e.id)}
 
-    waiting = by_reference(tree, index)
-    return [entry for entry in waiting if not promised(entry.id) or is_as_added(entry)]
+    def __getitem__(self, content: bytes) -> IndexEntry:
+        if content in self._new:
+            return self._new[content]
+        if content in self._tree.objects:
+            raise KeyError(content)
+        if self._others is None:
+            found = filter(self._is_as_added, self._index.entries.unstored())
+            self._others = {entry.id: entry for entry in found}
+        return self._others[content]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._new)
+
+    def __len__(self) -> int:
+        return len(self._new)
+
+    def _is_as_added(self, entry: IndexEntry) -> bool:
+        found = look(self._tree.root, entry.path)
+        return found is not None and unchanged(entry, found, self._index.written_at)
 
 
 def commit(
@@ -254,7 +279,7 @@ def commit(
     notes: Notes,
     who: Who,
     *,
-    published: Callable[[bytes], bool],
+    waiting: Sequence[IndexEntry],
     progress: Progress,
 ) -> bytes | None:
     """Make an asset of the staging area and move HEAD to it; None if nothing is new.
@@ -265,13 +290,12 @@ def commit(
         index: The staging area.
         notes: The notes for the asset.
         who: The author, the time and the code.
-        published: A function that tells whether a known store has an object's content.
+        waiting: The staged files whose content is stored neither here nor in a known store.
         progress: The progress of the bytes stored.
     """
     generation, old = at
-    waiting = [entry for entry in by_reference(tree, index) if not published(entry.id)]
     store_staged(tree, waiting, progress)
-    asset = make_asset(tree, old, index, notes, who)
+    asset, entries = make_asset(tree, old, index, notes, who)
     if asset is None:
         moved = old
         if notes.aliases and old.asset:
@@ -283,7 +307,13 @@ def commit(
     if moved != old:
         tree.head.write(generation, moved)
     used = index.notes_for(old)
-    tree.index.update(lambda latest: latest.carried_over(used, old, moved))
+    made = asset or old.asset
+
+    def settled(latest: Index) -> Index:
+        known = latest.known_as(made, entries) if made else latest
+        return known.carried_over(used, old, moved)
+
+    tree.index.update(settled)
     return asset
 
 
@@ -323,7 +353,7 @@ def publish(
     """
     old, tip, here, used = at.head, wanted.tip, wanted.here, wanted.used
     claim = Claim(tree, at, remote)
-    _check_unchanged(tree, here, "published")
+    _check_unchanged(tree, tuple(here.values()), "published")
     view = remote.view()
     view.require_whole()
     check_class_name(view, old.class_name)
@@ -349,7 +379,7 @@ def publish(
             remote,
             sources,
             batch,
-            here={entry.id: entry for entry in here},
+            here=here,
             root=tree.root,
             progress=progress,
         )

@@ -42,6 +42,7 @@ from ama.worktree.scan import (
 )
 from ama.worktree.selection import NameCheck, Selection, require_entered, select
 from ama.worktree.staging import RACY, Index
+from ama.worktree.trees import Listed
 
 _Read = tuple[Found, bytes, int, tuple[int, Buffer] | None, str | None]
 _NAMED = 10
@@ -338,7 +339,7 @@ def remove(
     paths: Iterable[str | os.PathLike[str]],
     *,
     keep_files: bool,
-    head: Mapping[str, bytes],
+    head: Mapping[str, Listed],
     stored: Mapping[str, bytes],
     force: bool,
 ) -> tuple[str, ...]:
@@ -348,7 +349,7 @@ def remove(
         tree: The worktree.
         paths: Staged files, directories of them, or globs.
         keep_files: Whether the files themselves stay.
-        head: The paths and ids of HEAD's files. Other content in the local packs has no name once
+        head: HEAD's files by path. Other content in the local packs has no name once
             it is unstaged, and nobody finds it again.
         stored: Paths and ids whose content is stored elsewhere (the published HEAD's).
         force: Whether to delete files whose content is stored nowhere.
@@ -392,7 +393,7 @@ def is_kept(
     tree: Worktree,
     index: Index,
     entry: IndexEntry,
-    head: Mapping[str, bytes],
+    head: Mapping[str, Listed],
     stored: Mapping[str, bytes],
 ) -> bool:
     """Whether deleting a staged file of the worktree would lose nothing.
@@ -408,7 +409,8 @@ def is_kept(
         content = hash_found(tree.root, found)
     if stored.get(entry.path) == content:
         return True
-    return head.get(entry.path) == content and tree.objects.is_sound(content)
+    item = head.get(entry.path)
+    return item is not None and item.id == content and tree.objects.is_sound(content)
 
 
 def read_again(tree: Worktree, paths: Iterable[str]) -> None:

@@ -152,9 +152,12 @@ class Index:
             asset: The asset.
             entries: Its files, with the trees that they make.
         """
-        if self.entries != entries:
-            return self
-        return replace(self, tree_of=asset, entries=entries)
+        is_known = self.tree_of == asset and self.entries.tree == entries.tree
+        return (
+            self
+            if is_known or self.entries != entries
+            else replace(self, tree_of=asset, entries=entries)
+        )
 
 
 def fields_of(notes: Notes) -> tuple[object, ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
 from ama.errors import Hint, IntegrityError, InvalidInput, shown
 from ama.format.hashing import tree_id
 from ama.format.objects import EntryKind, TreeEntry, encode_tree
-from ama.worktree.entries import IndexEntry
+from ama.worktree.blocks import NOTHING, Row
+from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.staging import Index
 
 MAX_DEPTH = 512
@@ -49,45 +50,103 @@ class Listed(NamedTuple):
     size: int
 
 
-def build_trees(entries: Iterable[IndexEntry]) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return the root tree's id, and the bytes of every tree by id, each after those below it.
+def build_trees(
+    entries: Entries, is_kept: Callable[[bytes], bool], keep: Callable[[bytes, bytes], None]
+) -> Entries:
+    """Return the entries with the trees of all directories; trees that didn't change aren't made.
+
+    Args:
+        entries: The staged files.
+        is_kept: Whether a tree is stored here already.
+        keep: A function that stores a tree by its id, called after those for the trees below it.
 
     Raises:
         InvalidInput: Directories are nested too deeply, or have too many entries, or the asset is
             too large to list.
     """
-    directories: dict[str, list[TreeEntry]] = {"": []}
-    files = text = 0
-    for entry in entries:
-        files, text = files + 1, text + len(entry.path)
-        parent, _, name = entry.path.rpartition("/")
-        if parent not in directories:
-            if parent.count("/") >= MAX_DEPTH:
-                raise InvalidInput(f"{shown(parent)} is nested deeper than {MAX_DEPTH}")
-            _add_directory(directories, parent)
-        directories[parent].append(TreeEntry(name, entry.kind, entry.id, entry.size))
-    _require_few(files, text, "put files into archives, or into several assets that are linked")
-    trees: dict[bytes, bytes] = {}
-    root = b""
-    # Deepest first: a directory's id is needed in the one above it.
-    for path in sorted(directories, key=lambda p: (-p.count("/") if p else 1, p)):
-        listed = directories[path]
-        data = encode_tree(listed)
-        object_id = tree_id(data)
-        trees[object_id] = data
-        if not path:
-            root = object_id
-            continue
-        parent, _, name = path.rpartition("/")
-        size = sum(entry.size for entry in listed)
-        directories[parent].append(TreeEntry(name, EntryKind.TREE, object_id, size))
-    return root, trees
+    hint = "put files into archives, or into several assets that are linked"
+    _require_few(len(entries), 0, hint)
+    if entries.tree is not None and is_kept(entries.tree):
+        return entries
+    made: list[tuple[str, bytes, int]] = []
+    root, _ = _build_tree(entries, "", is_kept, keep, made)
+    return entries.with_trees(made, root)
 
 
-def _add_directory(directories: dict[str, list[TreeEntry]], path: str) -> None:
-    while path not in directories:
-        directories[path] = []
-        path = path.rpartition("/")[0]
+def _build_tree(
+    entries: Entries,
+    directory: str,
+    is_kept: Callable[[bytes], bool],
+    keep: Callable[[bytes, bytes], None],
+    made: list[tuple[str, bytes, int]],
+) -> tuple[bytes, int]:
+    if directory.count("/") >= MAX_DEPTH:
+        raise InvalidInput(f"{shown(directory)} is nested deeper than {MAX_DEPTH}")
+    listed = []
+    for name, row in entries.rows(directory):
+        object_id, size = row.id, row.size
+        if row.kind is EntryKind.TREE and not (object_id != NOTHING and is_kept(object_id)):
+            path = f"{directory}/{name}" if directory else name
+            object_id, size = _build_tree(entries, path, is_kept, keep, made)
+            made.append((path, object_id, size))
+        listed.append(TreeEntry(name, row.kind, object_id, size))
+    data = encode_tree(listed)
+    object_id = tree_id(data)
+    if not is_kept(object_id):
+        keep(object_id, data)
+    return object_id, sum(entry.size for entry in listed)
+
+
+def staged_differences(
+    tree: bytes | None, read: ReadTree, entries: Entries
+) -> Iterator[tuple[Listed | None, IndexEntry | None]]:
+    """Yield the files that differ between an asset and what is staged, each with None for none.
+
+    Directories with the same tree are not read.
+
+    Args:
+        tree: The asset's tree; None: no asset.
+        read: A function that returns the entries of a tree.
+        entries: What is staged.
+
+    Raises:
+        InvalidInput: The asset has too many files that aren't staged; see `require_listable`.
+    """
+    if tree is None:
+        yield from ((None, entry) for entry in entries.values())
+        return
+    if tree == entries.tree:
+        return
+    waiting = [("", tree)]
+    while waiting:
+        directory, at = waiting.pop()
+        prefix = f"{directory}/" if directory else ""
+        old = {entry.name: entry for entry in read(at)}
+        for name, row in entries.rows(directory):
+            path, before = prefix + name, old.pop(name, None)
+            if row.kind is EntryKind.TREE and before is not None and before.kind is row.kind:
+                if before.id != row.id:
+                    waiting.append((path, before.id))
+                continue
+            yield from _differing_at(path, before, row, read, entries)
+        for name, entry in old.items():
+            yield from ((item, None) for item in walk_at(prefix + name, entry, read))
+
+
+def _differing_at(
+    path: str, before: TreeEntry | None, row: Row, read: ReadTree, entries: Entries
+) -> Iterator[tuple[Listed | None, IndexEntry | None]]:
+    """Yield the files at a path that isn't a directory on both sides."""
+    if row.kind is EntryKind.TREE:
+        yield from ((None, entry) for entry in entries.below(path))
+    elif before is not None and before.kind is not EntryKind.TREE:
+        if (before.kind, before.id) != (row.kind, row.id):
+            yield Listed(path, before.kind, before.id, before.size), IndexEntry(path, *row)
+        return
+    else:
+        yield None, IndexEntry(path, *row)
+    if before is not None:
+        yield from ((item, None) for item in walk_at(path, before, read))
 
 
 def walk(
