@@ -206,7 +206,7 @@ class Content:
         return {} if asset is None else StoredFiles(self.files(asset))
 
     def unstored(self, head: Head, entries: Entries) -> Iterator[IndexEntry]:
-        """Yield the staged files that no store is known to have at their path, nor the local packs."""
+        """Yield the staged files that neither this machine nor a known store has at their path."""
         asset = self._stored_asset(head)
         with suppress(AmaError):  # an unreadable asset proves nothing about a store
             if asset is not None:
