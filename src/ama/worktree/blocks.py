@@ -208,7 +208,6 @@ class BlockFiles:
         self._directory = directory
         self._decoded = lru_cache(_READ_AHEAD)(self._decode)
         self._unlisted: set[bytes] = set()
-        self.reads = 0
 
     def read(self, block: Block) -> Parts:
         """Return a block, decoded.
@@ -222,7 +221,6 @@ class BlockFiles:
     def _decode(self, block: bytes) -> Parts:
         path = self._path(block)
         data = disk.read_file(path)
-        self.reads += 1
         anew = Hint("index-anew", control=str(self._directory.parent))
         if data is None:
             raise IntegrityError(f"{shown(Path(path))}, a part of the index, is missing", hint=anew)
