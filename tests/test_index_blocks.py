@@ -248,6 +248,30 @@ def test_an_upload_encodes_the_trees_that_changed(
     assert sorted(encoded) == [29, 40]
 
 
+def test_an_upload_of_one_of_very_many_looks_at_some(
+    many: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (many.root / "d39" / "new").write_bytes(b"new")
+    assert many.upload().untracked == ("d39/new",)
+    monkeypatch.setattr("ama.operations.upload.MOST_LOOKED_AT", 200)
+    scanned: list[str] = []
+    scandir = os.scandir
+
+    def counted(path: str) -> object:
+        scanned.append(path)
+        return scandir(path)
+
+    (many.root / "d20" / "f10").write_bytes(b"changed")
+    many.add(["d20/f10"])
+    monkeypatch.setattr("ama.worktree.scan.os.scandir", counted)
+    done = many.upload()
+    assert (done.untracked, done.looked_at_all) == ((), False)
+    assert len(scanned) <= 10
+    monkeypatch.setattr("ama.worktree.scan.os.scandir", scandir)
+    assert many.upload().looked_at_all is False
+    assert Repo.open(many.root).status().untracked == ("d39/new",)
+
+
 def test_status_compares_with_head_only_where_it_differs(
     many: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,7 +378,7 @@ def test_a_lost_race_leaves_no_blocks(many: Repo, monkeypatch: pytest.MonkeyPatc
 def test_a_damaged_block_is_named_with_the_way_back(many: Repo, how: str) -> None:
     many.upload()
     directory = many.root / CONTROL / DIRECTORY
-    first, second = sorted(directory.iterdir())[:2]
+    first, second = (directory / name for name in sorted(block_names(many.root))[:2])
     data = first.read_bytes()
     if how == "lost":
         first.unlink()

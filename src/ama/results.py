@@ -83,6 +83,8 @@ class CommitResult:
     """Why the new asset records no code; None if it does."""
     untracked: tuple[str, ...] = ()
     """Files here that were never added. A directory of such is named once, and ends in `/`."""
+    looked_at_all: bool = True
+    """Whether all files here were looked at for `not_added` and `untracked`; very many aren't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class UploadResult:
     """Why the asset that an upload made records no code; None if it does."""
     untracked: tuple[str, ...] = ()
     """Files here that were never added (see `CommitResult`). Only an upload looks for them."""
+    looked_at_all: bool = True
+    """Whether all files here were looked at (see `CommitResult`)."""
     again: bool = False
     """Whether `once` found `asset` in the store, so that this call published nothing."""
     put_back: tuple[PutBack, ...] = ()

@@ -279,8 +279,14 @@ def print_not_added(root: Path, paths: Sequence[str]) -> None:
     console.done(f"{what}: {_some(named)} (next: {step})")
 
 
-def print_untracked(root: str | os.PathLike[str], paths: Sequence[str]) -> None:
-    """Print the files here that are in no asset, if there are any."""
+def print_untracked(
+    root: str | os.PathLike[str], paths: Sequence[str], *, looked_at_all: bool
+) -> None:
+    """Print the files here that are in no asset, if there are any, or may be."""
+    if not looked_at_all:
+        console.done(
+            "too many files here to look at all of them (for what is not in it: ama status)"
+        )
     if paths:
         named = [shown_path(Path(root) / to_system(path)) for path in paths]
         console.done(f"not in it: {_some(named)} (ama add FILE, or name them in .amaignore)")

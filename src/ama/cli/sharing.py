@@ -91,7 +91,7 @@ def upload(
     print_not_added(repo.root, result.not_added)
     _report_upload(result, remote)
     if not console.json:
-        print_untracked(repo.root, result.untracked)
+        print_untracked(repo.root, result.untracked, looked_at_all=result.looked_at_all)
     if result.published and result.asset is not None:
         note_guessed_author(repo, result.asset)
         note_no_code(repo, result.no_code)

@@ -453,7 +453,7 @@ def commit(message: MessageOption = None, code: CodeOption = None) -> None:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")
     for alias in result.aliases:
         console.done(f"alias {alias} waits for a push")
-    print_untracked(repo.root, result.untracked)
+    print_untracked(repo.root, result.untracked, looked_at_all=result.looked_at_all)
     if result.created or result.aliases:
         console.next_step("ama push")
 

@@ -42,6 +42,9 @@ from ama.worktree.incoming import Incoming
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import WorktreeChanges, compare_worktree
 
+MOST_LOOKED_AT = 100_000
+"""The files to look at, about, for a remark on those that a new asset lacks."""
+
 MOST_COMPARED = 1000
 """The most assets of a class, newest first, to compare with a new one: each is a small file."""
 
@@ -99,6 +102,7 @@ def commit(session: Session, message: str | None, code_dir: Path | None = None) 
         _unlinked(session, head, made),
         no_code=_no_code(notes, made, code),
         untracked=left.untracked,
+        looked_at_all=left.whole,
     )
 
 
@@ -151,6 +155,7 @@ def upload(
         result,
         not_added=tuple(change.path for change in left.changed),
         untracked=left.untracked,
+        looked_at_all=left.whole,
         unlinked=_unlinked(session, head, made),
         no_code=_no_code(notes, made, code),
     )
@@ -208,9 +213,12 @@ def _require_added(
 
 
 def _left_out(session: Session, index: Index) -> WorktreeChanges:
-    """Return the files that the new asset lacks: changed since `add`, or never added."""
+    """Return the files that the new asset lacks: changed since `add`, or never added.
+
+    Of very many files, only the first are looked at: to look at all may take longer than the work.
+    """
     with suppress(AmaError):  # the work is done, and this is only a remark
-        return compare_worktree(session.tree, index)
+        return compare_worktree(session.tree, index, MOST_LOOKED_AT)
     return WorktreeChanges((), ())
 
 

@@ -35,18 +35,29 @@ class WorktreeChanges:
     changed: tuple[Change, ...]
     untracked: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
+    whole: bool = True
+    """Whether all files were looked at."""
 
 
-def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
+def compare_worktree(tree: Worktree, index: Index, most: int | None = None) -> WorktreeChanges:
     """Compare the worktree with the index, reading only files whose stat data differ.
 
     A file that can't be read, or is in such a directory, doesn't count as changed.
+
+    Args:
+        tree: The worktree.
+        index: The index.
+        most: The files to look at, about: further directories are left out; None: all.
     """
     changes: list[Change] = []
     untracked: list[str] = []
     unreadable: list[str] = []
     entries = index.entries
+    looked = 0
     for part in scan(tree.root, tree.ignore, staged=index, unreadable=unreadable):
+        if most is not None and looked > most:
+            break
+        looked += part.unchanged + len(part.new) + len(part.doubtful)
         untracked += [found.path for found in part.new]
         for found in part.doubtful:
             try:
@@ -61,7 +72,8 @@ def compare_worktree(tree: Worktree, index: Index) -> WorktreeChanges:
             changes += map(_removed, (e for e in entries.below(directory) if not e.skipped))
     changes.sort(key=lambda change: change.path)
     named = _collapsed(untracked, entries)
-    return WorktreeChanges(tuple(changes), named, tuple(sorted(unreadable)))
+    whole = most is None or looked <= most
+    return WorktreeChanges(tuple(changes), named, tuple(sorted(unreadable)), whole)
 
 
 def _removed(entry: Listed | IndexEntry) -> Change:
