@@ -18,6 +18,7 @@ from ama.system import disk, fs
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
 from ama.system.parallel import start
 from ama.system.progress import Progress
+from ama.worktree.entries import Entries
 from ama.worktree.head import HeadFile
 from ama.worktree.ignore import Ignore, matching
 from ama.worktree.local_objects import LocalObjects
@@ -127,8 +128,7 @@ class Worktree:
         Raises:
             Conflict: Something is staged there.
         """
-        prefix = f"{directory}/"
-        if any(path.startswith(prefix) for path in self.index.read().entries):
+        if self.index.read().entries.has_directory(directory):
             raise Conflict(
                 f"files in {shown(directory)} are in the asset of {shown(self.root)}",
                 hint=Hint("leave-out-there", root=from_system(self.root), directory=directory),
@@ -195,8 +195,11 @@ class Worktree:
             path: Relative to the root; "" for all.
             known: Staged paths, or those of an asset.
         """
-        known = list(known)
-        found = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
+        if isinstance(known, Entries):
+            found = [entry.path for entry in known.under(path)]
+        else:
+            known = list(known)
+            found = [k for k in known if not path or k == path or k.startswith(f"{path}/")]
         if found or not has_magic(path):
             return found
         # The name of the user's directory is no glob, whatever it looks like.
