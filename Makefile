@@ -21,7 +21,7 @@ WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint bench bench-remotes bench-tracking bench-dashboard servers clean
+.PHONY: help venv dev demo test lint bench bench-peers bench-remotes bench-tracking bench-dashboard servers clean
 
 help:
 	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
@@ -29,6 +29,7 @@ help:
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make servers servers for the tests of remotes; needs npm'
 	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
+	@echo 'make bench-peers     the same beside restic, borg and git, as far as they are there'
 	@echo 'make bench-tracking  the same of questions about 10,000 assets (BENCH_ARGS="--quick")'
 	@echo 'make bench-dashboard  the pages of the dashboard about as many (BENCH_ARGS="--quick")'
 	@echo 'make bench-remotes   the same of remotes, behind 20 ms (BENCH_ARGS="--quick")'
@@ -78,6 +79,9 @@ servers: .servers/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-peers: $(VENV)/.installed
+	@$(BIN)/python benchmarks/peers.py $(BENCH_ARGS)
 
 bench-tracking: $(VENV)/.installed
 	@$(BIN)/python benchmarks/tracking.py $(BENCH_ARGS)

@@ -2,6 +2,8 @@
 
     python benchmarks/data.py small DIRECTORY [--count 20000]
     python benchmarks/data.py large FILE [--size 1073741824]
+    python benchmarks/data.py tiny DIRECTORY [--count 1000]
+    python benchmarks/data.py weights DIRECTORY [--count BYTES]
     python benchmarks/data.py digits DIRECTORY [--count 70000]
     python benchmarks/data.py store DIRECTORY [--count 2000]
     python benchmarks/data.py tracked DIRECTORY [--count 10000]
@@ -17,8 +19,10 @@ import random
 import shutil
 import struct
 import zlib
+from array import array
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +44,9 @@ CHANGED_SHARE = 0.01
 INSERTED_BYTES = 1_000
 REWRITTEN_BYTES = MIB
 REWRITTEN_AT = (0.25, 0.5, 0.75)  # shares of the size
+
+LAYERS = 32
+KINDS = ("small", "tiny", "large", "weights", "digits", "store", "tracked")
 
 PIXELS = 28  # in a row, and in a column
 DIGIT_BYTES = (214, 40)  # compressed, and the standard deviation
@@ -113,6 +120,41 @@ def change_large(path: Path) -> int:
             new.write(piece)
     copy.replace(path)
     return INSERTED_BYTES + region * len(REWRITTEN_AT)
+
+
+def write_weights(directory: Path, size: int) -> None:
+    """Writes a safetensors file of about `size` bytes: layers of normal weights in bfloat16."""
+    rng = random.Random(SEED)
+    values = max(size // 2 // LAYERS, 1)
+    tensors = {
+        f"layer.{number}.weight": {
+            "dtype": "BF16",
+            "shape": [values],
+            "data_offsets": [2 * values * number, 2 * values * (number + 1)],
+        }
+        for number in range(LAYERS)
+    }
+    quantiles = [NormalDist().inv_cdf((at + 0.5) / (1 << 16)) for at in range(1 << 16)]
+    header = json.dumps(tensors).encode()
+    with (directory / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for _ in range(LAYERS):
+            scale = 10 ** rng.uniform(-2.5, -0.5)
+            singles = array("f", [quantile * scale for quantile in quantiles])
+            # The upper half of a single is its bfloat16, cut off.
+            table = array("H", singles.tobytes())[1::2]
+            chosen = array("H", rng.randbytes(2 * values))
+            file.write(array("H", map(table.__getitem__, chosen)).tobytes())
+
+
+def write_tiny(directory: Path, count: int) -> None:
+    """Writes `count` directories of as many files of 100 bytes, all different."""
+    for number in range(count):
+        below = directory / f"d{number:04}"
+        below.mkdir()
+        for name in range(count):
+            text = f"{number} {name} " * 30
+            (below / f"f{name:04}").write_text(text[:100], encoding="ascii")
 
 
 def write_digits(directory: Path, count: int) -> None:
@@ -322,7 +364,7 @@ def write_out(storage: Storage, directory: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the data of the benchmarks.")
-    parser.add_argument("kind", choices=["small", "large", "digits", "store", "tracked"])
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("path", type=Path)
     parser.add_argument("--count", type=int, help="how many small files, digits, or assets")
     parser.add_argument("--size", type=int, default=1 << 30, help="bytes of the large file")
@@ -334,6 +376,10 @@ def main() -> None:
         print(change_small(options.path, options.count or 20_000))
     elif options.kind == "small":
         write_small(options.path, options.count or 20_000)
+    elif options.kind == "tiny":
+        write_tiny(options.path, options.count or 1_000)
+    elif options.kind == "weights":
+        write_weights(options.path, options.count or 256 * MIB)
     elif options.kind == "digits":
         write_digits(options.path, options.count or 70_000)
     elif options.kind == "store":
