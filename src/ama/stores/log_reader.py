@@ -18,6 +18,7 @@ from ama.errors import (
     Hints,
     IntegrityError,
 )
+from ama.format.compression import BYTE_PLANES
 from ama.format.entries import (
     Entry,
     decode_entry,
@@ -53,7 +54,7 @@ MOST_ENTRIES = 1024
 FEW_ENTRIES = 256
 """The most entries in memory on a walk through all of them."""
 
-KNOWN_FEATURES: frozenset[str] = frozenset()
+KNOWN_FEATURES = frozenset({BYTE_PLANES})
 
 _SEE = Hint("restore-log")
 
