@@ -125,6 +125,14 @@ ROOT = Root(
 )
 
 
+SPLIT = bytes.fromhex("00013f3f04053f3f0809")
+PLANES = [SPLIT[first::4] for first in range(4)]
+
+
+def len_of(plane: bytes) -> bytes:
+    return len(plane).to_bytes(4, "little")
+
+
 def encoded_event(event: Event) -> bytes:
     """An event's bytes, cut out of those of an entry that has nothing else."""
     empty = encode_entry(Entry(1, COUNTING, ONE, "", 0, ()))
@@ -142,6 +150,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "asset": lambda: objects.encode_asset(ASSET),
     "asset id": lambda: hashing.asset_id(EXAMPLES["asset"]),
     "recipe": lambda: objects.encode_recipe(RECIPE),
+    "byte planes": lambda: bytes([4]) + b"".join(map(len_of, PLANES)) + b"".join(PLANES),
     "pack": lambda: bytes(example_pack().data),
     "pack id": lambda: example_pack().id,
     "index header": lambda: example_index()[:32],
@@ -184,6 +193,8 @@ def test_ama_reads_the_examples() -> None:
     assert decode_entry(EXAMPLES["entry"]) == ENTRY
     assert decode_root(EXAMPLES["root"]) == ROOT
     assert decode_class_state(EXAMPLES["class state"]) == STATE
+    planes = EXAMPLES["byte planes"]
+    assert compression.decompress(compression.PLANES, planes, 10, "example") == SPLIT
     (record,) = pack.read_trailer(EXAMPLES["pack"], "example")
     assert pack.open_record(EXAMPLES["pack"][record.offset :], record) == HELLO
     fanout = b"".join((n >= 0x8E).to_bytes(8, "little") for n in range(256))

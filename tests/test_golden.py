@@ -21,6 +21,7 @@ import pytest
 
 import ama
 from ama.errors import NotFound
+from ama.format.compression import PLANES
 from ama.format.entries import decode_entry, encode_entry
 from ama.format.hashing import blob_id, seal
 from ama.format.objects import (
@@ -246,6 +247,59 @@ class TestV1:
             for path in sorted(directory.rglob("*"))
             if path.is_file() and ".ama" not in path.parts
         }
+
+
+class TestBytePlanes:
+    """A store that got the feature after its first asset; and who may not read it."""
+
+    place = GOLDEN / "byte-planes"
+    stored = files_below(place)
+    expected = json.loads((GOLDEN / "byte-planes.json").read_text(encoding="utf-8"))
+
+    def test_the_script_makes_the_same_bytes(self) -> None:
+        load(GOLDEN / "make_v1.py")
+        made = load(GOLDEN / "make_byte_planes.py").make()
+        assert sorted(made) == sorted(self.stored)
+        assert [name for name in made if made[name] != self.stored[name]] == []
+        assert sum(len(data) for data in made.values()) < 150_000
+
+    def test_both_readers_read_what_it_holds(self) -> None:
+        assert as_json(ama_listing(self.place)) == as_json(self.expected)
+        assert as_json(independent_listing(self.place)) == as_json(self.expected)
+
+    def test_what_is_in_it(self) -> None:
+        packs = [data for name, data in self.stored.items() if name.startswith("packs/")]
+        planes = [
+            (data[record.offset + 64], record.full)
+            for data in packs
+            for record in read_trailer(data, "pack")
+            if data[record.offset + 5] == PLANES
+        ]
+        assert {stride for stride, _ in planes} == {2, 4, 8}
+        assert any(full % stride for stride, full in planes)
+        files = self.expected["classes"]["models"]["assets"][1]["files"]
+        assert max(size for *_, size in files) > 1_048_576
+
+    def test_a_reader_of_the_version_before_refuses(self, tmp_path: Path) -> None:
+        before = load(READER)
+        before.FEATURES = set()
+        with pytest.raises(before.Newer, match="byte-planes"):
+            before.Store(self.place)
+        assert before.Store(V1).listing()["entries"] == 70
+
+    @pytest.mark.parametrize("damage", [64, 65, 70])
+    def test_the_independent_reader_sees_planes_that_lie(self, damage: int, tmp_path: Path) -> None:
+        shutil.copytree(self.place, tmp_path / "store")
+        for name, data in self.stored.items():
+            if name.startswith("packs/"):
+                changed = bytearray(data)
+                for record in read_trailer(data, name):
+                    if changed[record.offset + 5] == PLANES:
+                        changed[record.offset + damage] ^= 0x41
+                (tmp_path / "store" / name).write_bytes(changed)
+        reader = load(READER)
+        with pytest.raises(reader.Damaged):
+            reader.Store(tmp_path / "store").listing()
 
 
 class TestEachFile:

@@ -139,7 +139,12 @@ class Packing:
         if stored is not None:
             assert decompress(ZSTD, stored, len(data), "frame") == data
             assert len(stored) < len(data)
-        self._builder.add(kind, object_id, codec, data if stored is None else stored, len(data))
+        self.add_encoded(kind, object_id, codec, data if stored is None else stored, len(data))
+
+    def add_encoded(
+        self, kind: Kind, object_id: bytes, codec: int, stored: bytes, size: int
+    ) -> None:
+        self._builder.add(kind, object_id, codec, stored, size)
 
     def blob(self, data: bytes, stored: bytes | None = None) -> bytes:
         self.add(Kind.DATA, blob_id(data), data, stored)

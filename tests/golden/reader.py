@@ -25,6 +25,7 @@ SEAL = "ama 2026-11-23 seal version 1"
 DATA_KIND, TREE_KIND, ASSET_KIND, RECIPE_KIND = 1, 2, 3, 4
 LARGEST = {1: 2**20, 2: 2**28, 3: 2**20, 4: 2**28}
 FILE, EXECUTABLE, SYMLINK, DIRECTORY = 0, 1, 2, 3
+FEATURES = {"byte-planes"}
 STATUSES = ("active", "deprecated", "deleted")
 PROBES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -441,6 +442,35 @@ def read_state(data, name, digest):
     return {"assets": assets, "aliases": aliases}
 
 
+def require_known(features):
+    unknown = set(features) - FEATURES
+    if unknown:
+        raise Newer(f"a store with {', '.join(sorted(unknown))}")
+
+
+def expand(frame, size):
+    require(zstandard.frame_content_size(frame) == size, "a frame of another size")
+    try:
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise Damaged(str(error)) from error
+
+
+def join_planes(stored, full):
+    """The numbers whose bytes lie in planes: all first bytes, all second bytes, and so on."""
+    require(stored and stored[0] in (2, 4, 8), "a stride")
+    stride, at = stored[0], 1 + 4 * stored[0]
+    require(len(stored) >= at, "the sizes of planes")
+    planes = []
+    for first, kept in enumerate(struct.unpack(f"<{stride}I", stored[1:at])):
+        plane, size = stored[at : at + kept], (full - first + stride - 1) // stride
+        require(len(plane) == kept <= size, "a plane's size")
+        planes.append(plane if kept == size else expand(plane, size))
+        at += kept
+    require(at == len(stored), "something behind the planes")
+    return bytes(planes[at % stride][at // stride] for at in range(full))
+
+
 class Store:
     """A store in a directory, read whole."""
 
@@ -451,14 +481,14 @@ class Store:
         self.format = json.loads(data)
         require(self.format["magic"] == "ama store", "no store")
         require(re.fullmatch("[0-9a-f]{32}", self.format["id"]), "the store's id")
-        if self.format["version"] > 1 or self.format["features"]["read"]:
+        if self.format["version"] > 1:
             raise Newer("a store of a later version")
+        require_known(self.format["features"]["read"])
         self.fold = Fold(plain_hash(data), self.format["features"])
         self.entries = {}
         self.checkpoints = []
         self.follow_log()
-        if self.fold.read_features:
-            raise Newer("a store with features")
+        require_known(self.fold.read_features)
         self.opened = {}
         self.cached = {}
 
@@ -580,15 +610,13 @@ class Store:
         marker, its_kind, codec, flags, its_stored, its_full, its_id = header
         expected = (b"arec", kind, stored, full, object_id)
         require((marker, its_kind, its_stored, its_full, its_id) == expected, "another record")
-        if flags or codec > 1:
+        if flags or codec not in (0, 1, 3):
             raise Newer("a record's flags or codec")
         content = raw[64:]
         if codec == 1:
-            require(zstandard.frame_content_size(content) == full, "a frame of another size")
-            try:
-                content = zstandard.ZstdDecompressor().decompress(content, allow_extra_data=False)
-            except zstandard.ZstdError as error:
-                raise Damaged(str(error)) from error
+            content = expand(content, full)
+        elif codec == 3:
+            content = join_planes(content, full)
         require(len(content) == full, "a record of another size")
         return content
 

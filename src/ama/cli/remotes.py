@@ -13,7 +13,7 @@ from ama.cli.care import UserOption
 from ama.cli.commands import new_group, register
 from ama.cli.completion import complete_remote
 from ama.cli.output import console
-from ama.cli.targets import config_path, find_repo, load_settings
+from ama.cli.targets import config_path, find_repo, load_settings, open_store
 from ama.system.encoding import from_system
 
 if TYPE_CHECKING:
@@ -192,6 +192,36 @@ def check(
         )
 
 
+def upgrade(
+    remote: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REMOTE]",
+            autocompletion=complete_remote,
+            callback=as_given,
+            help="A remote's name, a URL or a directory; by default the default remote.",
+        ),
+    ] = None,
+) -> None:
+    """Let a store use what this version of ama brings, such as smaller weights.
+
+    Older versions of ama can't use the store from then on: upgrade them first. A new store has
+    everything from the start.
+
+    Example:
+        ama remote upgrade team
+    """
+    store = open_store(remote)
+    added = store.upgrade()
+    if console.report({"url": store.url, "features": list(added)}):
+        return
+    if not added:
+        console.note(f"{store.url} has everything already")
+        return
+    console.done(f"upgraded {store.url}: {', '.join(added)}")
+    console.note("older versions of ama can't use it any more: everybody needs this one")
+
+
 def default(name: NameArgument, user: UserOption = False) -> None:
     """Make a remote the one that commands use.
 
@@ -256,3 +286,4 @@ register(app, "rename", rename)
 register(app, "remove", remove)
 register(app, "default", default)
 register(app, "check", check)
+register(app, "upgrade", upgrade)

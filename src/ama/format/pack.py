@@ -47,6 +47,7 @@ _FIRST_SIZE = 256 * 1024
 """The memory that a pack begins with: most packs are small, and memory costs time too."""
 
 CHECKSUM_SIZE = 8
+_CODEC_OFFSET = 5
 RECORD_HEADER_SIZE = _RECORD.size + CHECKSUM_SIZE
 ROW_SIZE = _ROW.size
 FOOTER_SIZE = _FOOTER.size
@@ -153,6 +154,18 @@ class PackBuilder:
             self._memory = larger
         self._memory[self._size : end] = data
         self._size = end
+
+
+def codec_of(raw: Buffer) -> int:
+    """Return the codec of a record from a pack, by its header, which nobody has verified yet.
+
+    Example:
+        >>> builder = PackBuilder()
+        >>> _ = builder.add(Kind.DATA, blob_id(b"abc"), 0, b"abc", 3)
+        >>> codec_of(builder.seal().data[32:])
+        0
+    """
+    return memoryview(raw)[_CODEC_OFFSET]
 
 
 def open_record(raw: Buffer, record: Record) -> bytes:

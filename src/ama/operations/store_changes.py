@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
+from ama.format.entries import Event, Feature
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
 from ama.operations.session import now
 from ama.results import FetchResult, StatusChange
 from ama.settings import Settings
+from ama.stores.log_reader import KNOWN_FEATURES
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import (
@@ -223,6 +225,30 @@ class StoreChanges:
         asset = self.remote.assets(view, [(target.class_name, target.asset)])[target.asset]
         found = is_recoverable(self.remote, view, target, old)
         return StatusChange(Describer(view).info(target.asset, asset), old, recoverable=found)
+
+    def upgrade(self) -> tuple[str, ...]:
+        """Give an older store the features of a new one; return those that it lacked.
+
+        From then on, versions of ama that don't know them refuse to use the store. What is stored
+        stays as it is; only later uploads make use of them.
+
+        Raises:
+            StorageError: The store can't be written to.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").upgrade()
+            ()
+        """
+        added: tuple[str, ...] = ()
+
+        def events(view: LogView) -> list[Event]:
+            nonlocal added
+            added = tuple(sorted(KNOWN_FEATURES.difference(view.root.read_features)))
+            return [Feature(read=added)] if added else []
+
+        self.remote.log.append(events, author=self.settings.author(), now=now)
+        return added
 
     def accept(self) -> FetchResult:
         """Accept the store's log as it is now, even if it contradicts what this machine saw.

@@ -13,7 +13,7 @@ from ama.settings import CONTROL_DIRECTORY, Settings
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import check_url, open_storage
-from ama.stores.remote import FORMAT, Remote, StoreFormat, encode_format, require_fit
+from ama.stores.remote import FORMAT, Remote, encode_format, new_format, require_fit
 from ama.system.disk import is_directory
 from ama.system.encoding import from_system, to_system
 from ama.system.fs import is_temp
@@ -42,7 +42,7 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
         return Remote.open(storage, settings.cache_dir)
     except NotFound:
         check_place(storage, settings)
-    data = encode_format(StoreFormat(os.urandom(16).hex()))
+    data = encode_format(new_format())
 
     def remember() -> None:
         Remote.remember(storage, settings.cache_dir, data)

@@ -18,6 +18,7 @@ from ama.errors import (
     Hints,
     IntegrityError,
 )
+from ama.format.compression import BYTE_PLANES
 from ama.format.entries import (
     Entry,
     decode_entry,
@@ -53,7 +54,7 @@ MOST_ENTRIES = 1024
 FEW_ENTRIES = 256
 """The most entries in memory on a walk through all of them."""
 
-KNOWN_FEATURES: frozenset[str] = frozenset()
+KNOWN_FEATURES = frozenset({BYTE_PLANES})
 
 _SEE = Hint("restore-log")
 
@@ -311,9 +312,9 @@ class LogReader:
                 break
             number, previous = following, entry_hash(data)
             tail.append((entry, previous))
-        if number == view.number and damage is None:
-            return view  # as it was, with what was loaded of it
-        extended = LogView(view.base, tail, self._load_classes, damage)
+        # Nothing new: as it was, with what was loaded of it.
+        same = number == view.number and damage is None
+        extended = view if same else LogView(view.base, tail, self._load_classes, damage)
         check_features(extended.root.read_features, self._storage.url, "read")
         return extended
 
@@ -455,6 +456,8 @@ class LogReader:
             base, entries = decode_view(data)
             tail = [(decode_entry(raw), entry_hash(raw)) for raw in entries]
             view = LogView(base, tail, self._load_classes)
+            # Another version of ama, on this machine, may have seen it.
+            check_features(view.root.read_features, self._storage.url, "read")
         except (AmaError, ValueError, TypeError):
             return None
         self._decoded = (data, view)

@@ -10,16 +10,16 @@ filled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ama.errors import AmaError
-from ama.format.compression import compress
+from ama.format.compression import BYTE_PLANES, PLANES, compress
 from ama.format.hashing import Buffer, blob_id
 from ama.format.objects import Kind
-from ama.format.pack import PackBuilder, Record
+from ama.format.pack import PackBuilder, Record, codec_of, open_record
 from ama.format.packindex import Location, PackIndex, encode_index
 from ama.storage.protocol import Storage
 from ama.stores.object_reader import index_name, pack_name
@@ -46,6 +46,8 @@ class PackWriter:
 
     Args:
         storage: The storage for packs and indexes.
+        features: The features that its readers know. Records that others bring are encoded anew
+            if these readers don't know how.
         advance: A function called after each pack is stored, with the bytes of content in it.
         pack_size: The bytes after which a pack is closed.
         index_every: The bytes of packs after which an index is written, so that an interruption
@@ -56,6 +58,7 @@ class PackWriter:
         self,
         storage: Storage,
         *,
+        features: Collection[str] = (),
         advance: Callable[[int], None] | None = None,
         pack_size: int = PACK_SIZE,
         index_every: int = INDEX_EVERY,
@@ -64,6 +67,7 @@ class PackWriter:
         from concurrent.futures import ThreadPoolExecutor
 
         self._storage = storage
+        self._planes = BYTE_PLANES in features
         self._advance = advance
         self._pack_size = pack_size
         self._index_every = index_every
@@ -111,7 +115,7 @@ class PackWriter:
         # The caller may reuse its buffer before this is compressed.
         kept = bytes(data)
         size = len(kept)
-        self._later(kind, size, lambda pack: pack.add(kind, object_id, *compress(kept), size))
+        self._later(kind, size, lambda pack: self._encode(pack, kind, object_id, kept))
 
     def add_compressed(
         self, kind: Kind, object_id: bytes, codec: int, stored: Buffer, full: int
@@ -127,7 +131,11 @@ class PackWriter:
         """Write a verified record of another pack, with its header."""
         if record.id not in self._seen:
             self._seen.add(record.id)
-            self._later(record.kind, len(raw), lambda pack: pack.add_raw(record, raw))
+            self._later(record.kind, len(raw), lambda pack: self._copy(pack, record, raw))
+
+    def takes(self, raw: Buffer) -> bool:
+        """Return whether readers of this storage know the codec of a record."""
+        return self._planes or codec_of(raw) != PLANES
 
     def adopt(self, pack: bytes, data: bytes, records: tuple[Record, ...]) -> None:
         """Store a whole verified pack of another storage unchanged, and index everything in it.
@@ -135,7 +143,7 @@ class PackWriter:
         Args:
             pack: The pack's id, which the caller has checked.
             data: The pack's bytes.
-            records: The records in its trailer, all of which the caller wants.
+            records: The records in its trailer, all of which the caller wants, and `takes`.
         """
         self._seen.update(record.id for record in records)
         self._submit(lambda: self._store(pack, data, records))
@@ -172,6 +180,15 @@ class PackWriter:
         self._batch_size += size
         if self._batch_size >= BATCH_SIZE:
             self._pack_batch()
+
+    def _encode(self, pack: PackBuilder, kind: Kind, object_id: bytes, data: bytes) -> Record:
+        codec, stored = compress(data, planes=self._planes and kind is Kind.DATA)
+        return pack.add(kind, object_id, codec, stored, len(data))
+
+    def _copy(self, pack: PackBuilder, record: Record, raw: Buffer) -> Record:
+        if self.takes(raw):
+            return pack.add_raw(record, raw)
+        return self._encode(pack, record.kind, record.id, open_record(raw, record))
 
     def _pack_batch(self) -> None:
         if self._batch:

@@ -23,6 +23,7 @@ from ama.errors import (
     StorageError,
     shown,
 )
+from ama.format.compression import BYTE_PLANES
 from ama.format.entries import Entry, Publish, entry_hash, entry_name
 from ama.format.hashing import asset_id, blob_id, short
 from ama.format.objects import Asset, decode_asset
@@ -31,7 +32,7 @@ from ama.format.state import AssetRecord
 from ama.storage.protocol import Range, Storage
 from ama.stores.cache import Cache
 from ama.stores.log_files import HINT, read_readable
-from ama.stores.log_reader import way_back
+from ama.stores.log_reader import check_features, way_back
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import ObjectStore, index_name
@@ -100,13 +101,13 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
         raise IntegrityError(
             f"{FORMAT} of {url} is damaged: {error}", hint=way_back(url, known=False)
         ) from error
-    if store.read_features:
-        raise FormatError(
-            f"{url} has features that this version of ama does not know:"
-            f" {', '.join(store.read_features)}",
-            hint=UPGRADE,
-        )
+    check_features(store.read_features, url, "read")
     return store
+
+
+def new_format() -> StoreFormat:
+    """Return the content of a new store's format.json."""
+    return StoreFormat(os.urandom(16).hex(), read_features=(BYTE_PLANES,))
 
 
 def _texts(values: Any) -> tuple[str, ...]:
@@ -240,7 +241,7 @@ class Remote:
             pass
         require_fit(storage)
         try:
-            storage.create(FORMAT, encode_format(StoreFormat(os.urandom(16).hex())))
+            storage.create(FORMAT, encode_format(new_format()))
             created = True
         except AlreadyExists:
             created = False

@@ -265,10 +265,11 @@ class Push:
         files: Sequence[bytes],
     ) -> tuple[PackIndex, ...]:
         condemned = view.root.condemned_packs.__contains__
-        own = self._sender.send(present, metadata, files, condemned)
+        features = view.root.read_features
+        own = self._sender.send(present, metadata, files, condemned, features)
         if any(index.id in view.root.condemned_indexes for index in own):
             # The same packs give the same index, and a condemned name must not come back.
-            own = self._sender.send(present, metadata, files, lambda pack: True)
+            own = self._sender.send(present, metadata, files, lambda pack: True, features)
         return own
 
     def _orphans(self, view: LogView) -> list[PackIndex]:

@@ -10,7 +10,7 @@ in the same way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -182,7 +182,7 @@ class Repair:
             objects = self._rebuilt.objects
             self.lost = {}
             self._found = self._read_back(view, objects)
-            self._own = self._send(objects)
+            self._own = self._send(objects, view.root.read_features)
             self._sent_at = view.number
         return self._gc(view) if self._own or self._found.lost else []
 
@@ -265,7 +265,7 @@ class Repair:
 
     # Sending
 
-    def _send(self, objects: ObjectStore) -> tuple[PackIndex, ...]:
+    def _send(self, objects: ObjectStore, features: Collection[str]) -> tuple[PackIndex, ...]:
         """Write good copies of everything in damaged packs, and of the gaps."""
         emptied = self._found.emptied
         rows = {
@@ -276,7 +276,7 @@ class Repair:
             if at.pack in emptied
         }
         missing = dict.fromkeys(rows)
-        with PackWriter(self._remote.storage) as writer:
+        with PackWriter(self._remote.storage, features=features) as writer:
             # Move the sound content of damaged packs too, so that the packs can go.
             for at, raw in objects.read_raw(rows.values(), {}):
                 writer.copy(at.record, raw)

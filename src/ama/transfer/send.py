@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ama.errors import (
@@ -94,6 +94,7 @@ class Sender:
         metadata: Sequence[bytes],
         files: Sequence[bytes],
         condemned: Callable[[bytes], bool],
+        features: Collection[str] = (),
     ) -> tuple[PackIndex, ...]:
         """Send objects, and return the indexes that name them.
 
@@ -104,13 +105,17 @@ class Sender:
             metadata: The trees, assets and the like to send.
             files: The files to send.
             condemned: A function that tells whether a pack must not come back under its name.
+            features: The features that readers of the storage know.
 
         Raises:
             Conflict: A file of the worktree is no longer what was added.
             IntegrityError: An object is lost.
         """
         writer = PackWriter(
-            self._storage, advance=self._progress.advance, pack_size=self._pack_size
+            self._storage,
+            features=features,
+            advance=self._progress.advance,
+            pack_size=self._pack_size,
         )
         with writer:
             try:
@@ -225,7 +230,9 @@ def adopt(
             continue
         # Indexes may name less than the pack holds, and the rest would come along unnoticed.
         records = _listed(data)
-        if set(records) == by_pack[pack]:
+        view = memoryview(data)
+        known = all(writer.takes(view[record.offset :]) for record in records)
+        if known and set(records) == by_pack[pack]:
             writer.adopt(pack, data, records)
             sent.add(pack)
     return sent

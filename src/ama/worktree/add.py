@@ -308,7 +308,7 @@ def _read(tree: Worktree, item: Found, before: IndexEntry | None, searched: bool
     object_id = blob_id(data)
     same = before is not None and before.id == object_id
     kept = tree.objects.is_sound(object_id) if same else object_id in tree.objects
-    return item, object_id, len(data), None if kept else compress(data), None
+    return item, object_id, len(data), None if kept else compress(data, planes=True), None
 
 
 def _stage_large(

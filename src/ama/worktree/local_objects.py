@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ama.errors import IntegrityError, shown
+from ama.format.compression import BYTE_PLANES
 from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
 from ama.format.packindex import PackIndex
@@ -20,6 +21,7 @@ from ama.worktree.staging import is_settled
 SMALL_PACK = 4 * 1024 * 1024
 SWEEP_AFTER = 24 * 60 * 60
 MOST_LOOKS = 10
+_FEATURES = (BYTE_PLANES,)
 MANY = 24
 """The number of small packs to merge into one in passing."""
 
@@ -94,7 +96,7 @@ class LocalObjects:
     @contextmanager
     def writing(self, advance: Callable[[int], None] | None = None) -> Iterator[PackWriter]:
         """Write objects: they count once the block ends without an error."""
-        with PackWriter(self.storage, advance=advance) as writer:
+        with PackWriter(self.storage, features=_FEATURES, advance=advance) as writer:
             yield writer
             for index in writer.finish():
                 self.store.add_index(index)
@@ -134,7 +136,7 @@ class LocalObjects:
         places = sorted((at for i in small for at in i), key=lambda at: -at.record.kind)
         locations = {at.record.id: at for at in places}
         try:
-            with PackWriter(self.storage) as writer:
+            with PackWriter(self.storage, features=_FEATURES) as writer:
                 for at, raw in self.store.read_raw(locations.values()):
                     writer.copy(at.record, raw)
                 writer.finish()
