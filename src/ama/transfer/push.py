@@ -7,7 +7,7 @@ turns out to be a gc (design: "presence is as of the number that one wins").
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -30,7 +30,7 @@ from ama.system.progress import Progress
 from ama.transfer.aliases import Job, alias_events
 from ama.transfer.bases import Bases, is_live
 from ama.transfer.difference import Difference, difference
-from ama.transfer.needs import groups, is_wasteful
+from ama.transfer.needs import MERGED_ROWS, groups, is_wasteful
 from ama.transfer.send import Lost, Presence, Sender, is_usable, may_be_purged, reads_back
 from ama.worktree.staging import IndexEntry
 
@@ -69,6 +69,10 @@ class Push:
         root: The worktree.
         progress: The progress of the bytes sent.
         pack_size: See `PackWriter`.
+
+    Attributes:
+        aliases: The moves of aliases.
+        new_trees: The assets whose trees the store did not have.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Push:
     ) -> None:
         self.remote = remote
         self.aliases: list[AliasChange] = []
+        self.new_trees: set[bytes] = set()
         self._sender = Sender(
             remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
         )
@@ -100,7 +105,6 @@ class Push:
         self._relied: set[bytes] = set()
         self._parts: dict[bytes, _Part] = {}
         self._needs: Mapping[bytes, Sequence[bytes]] = {}
-        self._sent_trees: set[bytes] = set()
 
     @property
     def recipes(self) -> Mapping[bytes, Recipe]:
@@ -260,7 +264,8 @@ class Push:
         whole = shared + sum(files.values())
         self._sender.bytes_reused = reused = whole - sum(missing.values())
         wanted = [i for i in metadata if not self._is_whole(i, present)]
-        self._sent_trees = set(wanted)
+        lacking = set(wanted)
+        self.new_trees = {part for part in self._parts if self._asset(part).tree in lacking}
         self._progress.start("Sending", whole)
         try:
             self._progress.skip(reused)
@@ -403,14 +408,12 @@ class Push:
             present = Presence(known.values())
             ids = self._with_chunks(part, present)
             self._require_named(ids, present)
-            used = {i: known[i] for i in {*present.used, *rested}}
+            used = {i: known[i] for i in sorted({*present.used, *rested})}
             self._check([index for i, index in used.items() if i in counted])
             self._relied |= used.keys() & counted.keys()
             found[job.asset] = tuple(used)
             if len(used) > MAX_NEEDS:
-                written = {index.id for index in own.indexes}
-                looked_up = [used.pop(i) for i in {*used} - rested - written]
-                found[job.asset] = self._few(ids, looked_up, used.values(), job.asset, view)
+                found[job.asset] = self._few(ids, used, rested, job.asset, view)
         return found
 
     def _with_chunks(self, ids: Iterable[bytes], present: Presence) -> list[bytes]:
@@ -433,8 +436,8 @@ class Push:
     def _few(
         self,
         ids: Sequence[bytes],
-        looked_up: Sequence[PackIndex],
-        others: Iterable[PackIndex],
+        used: Mapping[bytes, PackIndex],
+        rested: Set[bytes],
         asset: bytes,
         view: LogView,
     ) -> tuple[bytes, ...]:
@@ -442,15 +445,20 @@ class Push:
 
         Args:
             ids: The objects of the asset, without those that only its bases name.
-            looked_up: The indexes in which some of them were found: no base needs these, so only
-                the rows of these objects go on.
-            others: The indexes that the bases need, and those that this push has written.
+            used: The indexes that name the asset.
+            rested: Those of them that its bases need.
             asset: The asset.
             view: The log.
         """
-        left = [*others]
-        if looked_up:
-            left.append(self._write_index(self._rows_of(ids, looked_up), asset, view))
+        written = {index.id for index in self.own_indexes} - rested
+        picked = used.keys() - rested
+        if picked <= written or sum(len(used[i]) for i in picked & written) > MERGED_ROWS:
+            picked -= written
+        left = [index for i, index in used.items() if i not in picked]
+        if picked:
+            # Of these, only the rows of the asset go on: the others are of no use to it.
+            rows = self._rows_of(ids, [used[i] for i in sorted(picked)])
+            left.append(self._write_index(rows, asset, view))
         if len(left) > MAX_NEEDS:
             left = [
                 group[0]
