@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from contextlib import suppress
+from typing import NamedTuple
 
 from ama.errors import AmaError
+from ama.format.objects import Asset
 from ama.format.state import AssetRecord
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
@@ -13,6 +15,14 @@ from ama.stores.sources import Sources
 
 NEWEST = 4
 """The number of a class's newest assets to look at, if no parent of a new one is of use."""
+
+
+class Base(NamedTuple):
+    """A published asset that a new one may rest on."""
+
+    class_name: str
+    id: bytes
+    tree: bytes
 
 
 class Bases:
@@ -30,56 +40,55 @@ class Bases:
         self._view = view
         self._sources = sources
         self._counted = frozenset(view.root.indexes) - lost
-        self._needs: dict[tuple[str, bytes], tuple[bytes, ...] | None] = {}
+        self._needs: dict[Base, tuple[bytes, ...] | None] = {}
 
-    def trees(self, asset: bytes) -> dict[bytes, tuple[str, bytes]]:
-        """Return the assets that a new one may rest on, as (class, id) by their trees.
+    def of(self, asset: bytes) -> dict[bytes, Base]:
+        """Return the assets that a new one may rest on, by their trees.
 
         Those are its parents, else the newest of its class; only if their trees are at hand.
         """
         value = self._sources.asset(asset)
-        found: dict[bytes, tuple[str, bytes]] = {}
+        parents: list[tuple[bytes, Asset]] = []
         for parent in value.parents:
             with suppress(AmaError):  # what can't be read is not rested on
-                other = self._sources.asset(parent)
-                if self._is_live(other.class_name, parent):
-                    self._take(found, other.tree, (other.class_name, parent))
-        if not found:
-            name = value.class_name
-            for near, other in self._remote.remembered_assets(self._view, name, NEWEST):
-                if self._is_live(name, near):
-                    self._take(found, other.tree, (name, near))
+                parents.append((parent, self._sources.asset(parent)))
+        newest = self._remote.remembered_assets(self._view, value.class_name, NEWEST)
+        return self._usable(parents) or self._usable(newest)
+
+    def _usable(self, assets: Iterable[tuple[bytes, Asset]]) -> dict[bytes, Base]:
+        found: dict[bytes, Base] = {}
+        for i, value in assets:
+            base = Base(value.class_name, i, value.tree)
+            if is_live(self._view, base) and self._sources.near_tree(base.tree) is not None:
+                found.setdefault(base.tree, base)
         return found
 
-    def needs(self, base: tuple[str, bytes]) -> tuple[bytes, ...] | None:
-        """Return the current indexes that name all content of an asset; None if some are not."""
+    def needs(self, base: Base) -> tuple[bytes, ...] | None:
+        """Return the indexes that name all content of an asset; None unless all are current."""
         if base not in self._needs:
             self._needs[base] = None
-            with suppress(AmaError):  # its entry can't be read
-                class_name, asset = base
-                record = _record(self._view, class_name, asset)
-                if record is not None:
-                    event = self._remote.publish_event(self._view, class_name, record)
-                    needs = self._view.root.current(event.needs)
-                    self._needs[base] = needs if self._counted.issuperset(needs) else None
+            with suppress(AmaError):  # its entry, or an index, can't be read
+                self._needs[base] = self._needs_of(base)
         return self._needs[base]
 
-    def _is_live(self, class_name: str, asset: bytes) -> bool:
-        return is_live(self._view, class_name, asset)
+    def _needs_of(self, base: Base) -> tuple[bytes, ...] | None:
+        record = _record(self._view, base)
+        if record is None:
+            return None
+        event = self._remote.publish_event(self._view, base.class_name, record)
+        needs = self._view.root.current(event.needs)
+        if not self._counted.issuperset(needs):
+            return None
+        # Whoever has dropped an asset that is not deleted has not kept its root.
+        return needs if any(base.tree in index for index in self._remote.indexes(needs)) else None
 
-    def _take(
-        self, found: dict[bytes, tuple[str, bytes]], tree: bytes, base: tuple[str, bytes]
-    ) -> None:
-        if self._sources.near_tree(tree) is not None:
-            found.setdefault(tree, base)
 
-
-def is_live(view: LogView, class_name: str, asset: bytes) -> bool:
+def is_live(view: LogView, base: Base) -> bool:
     """Tell whether an asset is published in a log, and not deleted."""
-    record = _record(view, class_name, asset)
+    record = _record(view, base)
     return record is not None and record.status != "deleted"
 
 
-def _record(view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
-    state = view.class_state(class_name)
-    return state.record(state.number(asset) or 0)
+def _record(view: LogView, base: Base) -> AssetRecord | None:
+    state = view.class_state(base.class_name)
+    return state.record(state.number(base.id) or 0)

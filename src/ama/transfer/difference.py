@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ama.format.objects import EntryKind, TreeEntry
 from ama.worktree.trees import ReadTree, top_of
 
-FEW = 1024
+FEW = 256
 """The objects that are looked up one by one even if the store must have them: that takes
 milliseconds, says exactly which indexes name them, and finds and fills a gap."""
 

@@ -28,7 +28,7 @@ from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job, alias_events
-from ama.transfer.bases import Bases, is_live
+from ama.transfer.bases import Base, Bases, is_live
 from ama.transfer.difference import Difference, difference
 from ama.transfer.needs import MERGED_ROWS, groups, is_wasteful
 from ama.transfer.send import Lost, Presence, Sender, is_usable, may_be_purged, reads_back
@@ -41,8 +41,8 @@ class _Part:
 
     asset: bytes
     found: Difference
-    bases: tuple[tuple[str, bytes], ...] = ()
-    """The published assets that it rests on, as (class, id)."""
+    bases: tuple[Base, ...] = ()
+    """The published assets that it rests on."""
     inherited: tuple[bytes, ...] = ()
     """The current indexes that these need."""
     coming: tuple[bytes, ...] = ()
@@ -198,7 +198,7 @@ class Push:
         value, sources = self._asset(asset), self._sources
         before = [i for i in value.parents if i in self._parts and i not in self._deleted]
         coming = {self._asset(parent).tree: parent for parent in before}
-        published = bases.trees(asset)
+        published = bases.of(asset)
         while True:
             trees = [*coming, *(tree for tree in published if tree not in coming)]
             found = difference(value.tree, trees, sources.tree, sources.near_tree)
@@ -233,7 +233,7 @@ class Push:
         return (
             self._relied <= set(view.root.indexes)
             and len(usable) == len(self.own_indexes)
-            and all(is_live(view, *base) for base in bases)
+            and all(is_live(view, base) for base in bases)
         )
 
     def _send(
