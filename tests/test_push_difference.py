@@ -121,9 +121,24 @@ class World:
         (event,) = [event for event in self.events() if event.asset == asset]
         needs = view.root.current(event.needs)
         assert set(needs) <= set(view.root.indexes)
+        self.check_needs()
         sources = Sources(ObjectStore(remote.storage, remote.indexes(needs)))
         found = walk(sources.asset(asset).tree, sources.tree)
         return {item.path: sources.read(item.id, Kind.DATA) for item in found}
+
+    def check_needs(self) -> None:
+        """W8: what an asset needs is current before its entry, or comes with it."""
+        remote = self.remote()
+        current: set[bytes] = set()
+        for entry in remote.log.read_entries(range(1, remote.view().number + 1)):
+            added = {i for event in entry.events if type(event) is Publish for i in event.indexes}
+            for event in entry.events:
+                if type(event) is Publish:
+                    assert {*event.needs} <= current | added
+                elif type(event) is Gc:
+                    current -= {*event.indexes, *(i for old, _ in event.replaced for i in old)}
+                    current |= {i for _, new in event.replaced for i in new}
+            current |= added
 
     def live(self) -> list[bytes]:
         states = self.remote().view().class_states().values()
@@ -473,6 +488,21 @@ def test_a_deleted_asset_is_not_rested_on(world: World, swept: bool) -> None:
     assert world.whole(upload(repo, files)) == files
     world.sweep()
     assert world.whole(world.live()[0]) == files
+
+
+@pytest.mark.usefixtures("resting")
+def test_nor_is_one_of_which_a_collector_has_kept_the_trees(world: World) -> None:
+    repo, files = base(world)
+    (index,) = world.remote().indexes(world.needs())
+    places = [at for at in index if at.record.kind is not Kind.DATA]
+    rest = PackIndex(encode_index(places, index.pack_sizes))
+    LocalStorage(Path(world.url)).put(index_name(rest.id), rest.data)
+    world.delete(world.live()[0])
+    gone = tuple(index.pack_sizes.keys() - rest.pack_sizes.keys())
+    world.append(Gc((((index.id,), (rest.id,)),), gone))
+    world.sweep()
+    files["d01/f01"] = b"changed"
+    assert world.whole(upload(repo, files)) == files
 
 
 @pytest.mark.usefixtures("resting")
