@@ -650,7 +650,8 @@ def test_a_pack_that_holds_more_than_is_wanted_is_not_adopted(
     wanted = list(full)[more:]
     source = ObjectStore(theirs, [PackIndex(encode_index(wanted, full.pack_sizes))])
     with PackWriter(storage) as writer:
-        sent = adopt(writer, storage, source, wanted, lambda pack: False)
+        ids = [at.record.id for at in wanted]
+        sent = adopt(writer, storage, source, {wanted[0].pack: ids}, lambda pack: False)
         found = {at.record.id for index in writer.finish() for at in index}
     assert sent == (set() if more else set(full.pack_sizes))
     assert found == (set() if more else {at.record.id for at in wanted})

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -80,6 +80,30 @@ def encode_index(locations: Iterable[Location], pack_sizes: Mapping[bytes, int])
         object_id, kind, pack, offset = row
         record = keyed[row]
         data += _ROW.pack(object_id, number[pack], kind, offset, record.stored, record.full)
+    data += blob_id(data)
+    return bytes(data)
+
+
+def encode_rows(
+    packs: Sequence[tuple[bytes, int]], rows: Iterable[tuple[bytes, int, int, int, int, int]]
+) -> bytes:
+    """Return the bytes of an index whose packs and rows are in order already.
+
+    Args:
+        packs: The ids and sizes in bytes of the packs, in order, each named by a row.
+        rows: Each row once, in order: id, place of its pack, kind, offset, stored and full size.
+    """
+    data = bytearray(_HEADER.size + _FANOUT.size)
+    for pack in packs:
+        data += _PACK.pack(*pack)
+    fanout = [0] * 256
+    for row in rows:
+        data += _ROW.pack(*row)
+        fanout[row[0][0]] += 1
+    for at in range(1, 256):
+        fanout[at] += fanout[at - 1]
+    _HEADER.pack_into(data, 0, MAGIC, VERSION, len(packs), fanout[-1])
+    _FANOUT.pack_into(data, _HEADER.size, *fanout)
     data += blob_id(data)
     return bytes(data)
 
@@ -175,6 +199,12 @@ class PackIndex:
 
     def __iter__(self) -> Iterator[Location]:
         return (self._location(at) for at in range(self._count))
+
+    def rows(self, first: int) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Return the rows whose ids begin with a byte, in order, as `encode_rows` takes them."""
+        low = self._fanout[first - 1] if first else 0
+        start, end = (self._rows + row * _ROW.size for row in (low, self._fanout[first]))
+        return _ROW.iter_unpack(self._data[start:end])
 
     def pack_counts(self) -> dict[bytes, int]:
         """Return how many objects the index names in each pack."""

@@ -33,7 +33,7 @@ from ama.system.git import Code
 from ama.transfer import publish
 from ama.transfer.log_repair import Mended, mend, refuse_lost
 from ama.transfer.pending import resume
-from ama.transfer.publish import Found, Publication, Published, StagedContent, Who
+from ama.transfer.publish import MOST_REMEMBERED, Found, Publication, Published, StagedContent, Who
 from ama.transfer.repair import Repair, WorktreeFiles, rebuild
 from ama.values import AssetInfo, Ref
 from ama.worktree.add import summary
@@ -44,9 +44,6 @@ from ama.worktree.status import WorktreeChanges, compare_worktree
 
 MOST_LOOKED_AT = 100_000
 """The files to look at, about, for a remark on those that a new asset lacks."""
-
-MOST_COMPARED = 1000
-"""The most assets of a class, newest first, to compare with a new one: each is a small file."""
 
 
 def settle(session: Session, *, publishes: bool = False, starting: str | None = None) -> None:
@@ -408,7 +405,8 @@ def _publish(
     session.stores.saw(store.url, done.view)
     result = _result(session, done, store.url, tip, head.alias)
     result = replace(result, elsewhere=_elsewhere(session, head, result.published))
-    same = _same_there(session, store, done.view, tip) if tip in done.assets else ()
+    compared = tip in done.assets and tip not in done.new_trees
+    same = _same_there(session, store, done.view, tip) if compared else ()
     return replace(result, store_created=unmade is not None and unmade.made, same=same)
 
 
@@ -436,16 +434,13 @@ def _same_there(
 ) -> tuple[AssetInfo, ...]:
     """Return the other assets of a class with the same tree as one just published.
 
-    Search the assets that this machine has cached. If none matches, but the store's indexes, which
-    the publication has read, show that the tree is older than the asset, ask the store.
+    Search the assets that this machine has cached. If none matches, ask the store.
     """
     found = _same_here(session, store, view, tip)
-    asset = session.content.sources().asset(tip)
-    if found or not any(
-        asset.tree in index and tip not in index for index in store.indexes(view.root.indexes)
-    ):
+    if found:
         return found
-    newest = view.class_state(asset.class_name).assets[: -MOST_COMPARED - 1 : -1]
+    asset = session.content.sources().asset(tip)
+    newest = view.class_state(asset.class_name).assets[: -MOST_REMEMBERED - 1 : -1]
     with suppress(AmaError):  # the work is done, and this is only a remark
         store.assets(view, [(asset.class_name, record.id) for record in newest])
     return _same_here(session, store, view, tip)
@@ -456,7 +451,7 @@ def _same_here(session: Session, store: Remote, view: LogView, tip: bytes) -> tu
     asset, describer = session.content.sources().asset(tip), Describer(view)
     return tuple(
         describer.info(other, found)
-        for other, found in store.remembered_assets(view, asset.class_name, MOST_COMPARED)
+        for other, found in store.remembered_assets(view, asset.class_name, MOST_REMEMBERED)
         if found.tree == asset.tree and other != tip
     )
 

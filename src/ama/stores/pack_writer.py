@@ -3,8 +3,8 @@
 Packs are about 32 MiB; content and metadata (trees, assets, recipes) go to separate packs.
 Three threads share the work: the caller's reads and hashes, a second compresses and fills packs, a
 third hashes and stores the full ones. A writer's memory is bounded, however much passes through:
-BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, and one of each sort that is being
-filled.
+BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, one of each sort being filled, and
+the rows of one index.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from ama.errors import AmaError
 from ama.format.compression import BYTE_PLANES, PLANES, compress
 from ama.format.hashing import Buffer, blob_id
+from ama.format.indexrows import RowCollector
 from ama.format.objects import Kind
 from ama.format.pack import PackBuilder, Record, codec_of, open_record
-from ama.format.packindex import Location, PackIndex, encode_index
+from ama.format.packindex import PackIndex
 from ama.storage.protocol import Storage
 from ama.stores.object_reader import index_name, pack_name
 from ama.system.parallel import submit
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 PACK_SIZE = 32 * 1024 * 1024
 INDEX_EVERY = 1024 * 1024 * 1024
+INDEX_ROWS = 1 << 18
+"""The number of rows after which an index is written: more would take memory, not only disk."""
+
 PACKS_IN_FLIGHT = 2
 BATCH_SIZE = 1024 * 1024
 BATCHES_IN_FLIGHT = 3
@@ -81,8 +85,7 @@ class PackWriter:
         self._packing: deque[Future[list[PackBuilder]]] = deque()
         self._pool = ThreadPoolExecutor(PACKS_IN_FLIGHT, thread_name_prefix="ama-store")
         self._waiting: deque[Future[Stored]] = deque()
-        self._locations: list[Location] = []
-        self._sizes: dict[bytes, int] = {}
+        self._rows = RowCollector()
         self._indexes: list[PackIndex] = []
         self.bytes_written = 0
 
@@ -252,7 +255,7 @@ class PackWriter:
 
     def _submit(self, store: Callable[[], Stored]) -> None:
         self._drain(PACKS_IN_FLIGHT - 1)
-        if sum(self._sizes.values()) >= self._index_every:
+        if self._rows.packs_size >= self._index_every or len(self._rows) >= INDEX_ROWS:
             self._drain(0)
             self._write_index()
         self._waiting.append(submit(self._pool, lambda _: store(), None))
@@ -264,17 +267,16 @@ class PackWriter:
 
     def _note(self, pack: bytes, size: int, records: tuple[Record, ...]) -> None:
         """Note that a pack is stored."""
-        self._locations += [Location(pack, record) for record in records]
-        self._sizes[pack] = size
+        self._rows.add_pack(pack, size, records)
         self.bytes_written += size
         if self._advance:
             self._advance(sum(r.full for r in records if r.kind is Kind.DATA))
 
     def _write_index(self) -> None:
-        if not self._locations:
+        if not len(self._rows):
             return
-        data = encode_index(self._locations, self._sizes)
+        data = self._rows.encode()
         self._storage.put(index_name(blob_id(data)), data)
         self._indexes.append(PackIndex(data))
         self.bytes_written += len(data)
-        self._locations, self._sizes = [], {}
+        self._rows = RowCollector()

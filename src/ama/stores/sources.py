@@ -15,6 +15,12 @@ from ama.stores.object_reader import Bad, Have, ObjectStore
 
 Opener = Callable[[], ObjectStore]
 
+ENTRIES_KEPT = 1 << 16
+"""The most entries of trees in memory: some 20 MB. Who walks a large asset needs each tree once."""
+
+ASSETS_KEPT = 1 << 12
+"""The most assets in memory: a history is gone through several times."""
+
 
 class Sources:
     """Object stores in the order in which they are asked.
@@ -28,6 +34,8 @@ class Sources:
         self._stores = [near]
         self._far = list(far)
         self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
+        self._entries = 0
+        self._assets: dict[bytes, Asset] = {}
 
     @property
     def bytes_read(self) -> int:
@@ -165,14 +173,33 @@ class Sources:
 
     def tree(self, tree: bytes) -> tuple[TreeEntry, ...]:
         """Return a directory's entries."""
-        if tree not in self._trees:
-            data = self.read(tree, Kind.TREE)
-            self._trees[tree] = decode_tree(data, f"tree {short(tree)}")
-        return self._trees[tree]
+        found = self._trees.get(tree)
+        if found is None:
+            found = decode_tree(self.read(tree, Kind.TREE), f"tree {short(tree)}")
+            self._trees[tree] = found
+            self._entries += len(found)
+            while self._entries > ENTRIES_KEPT:
+                self._entries -= len(self._trees.pop(next(iter(self._trees)), ()))
+        return found
+
+    def near_tree(self, tree: bytes) -> tuple[TreeEntry, ...] | None:
+        """Return a directory's entries, or None if the first store can't supply them."""
+        if tree in self._trees:
+            return self._trees[tree]
+        try:
+            return self.tree(tree) if tree in self._stores[0] else None
+        except (NotFound, IntegrityError):
+            return None
 
     def asset(self, asset: bytes) -> Asset:
         """Return an asset object."""
-        return decode_asset(self.read(asset, Kind.ASSET), f"asset {short(asset)}")
+        found = self._assets.get(asset)
+        if found is None:
+            found = decode_asset(self.read(asset, Kind.ASSET), f"asset {short(asset)}")
+            self._assets[asset] = found
+            if len(self._assets) > ASSETS_KEPT:
+                self._assets.pop(next(iter(self._assets)), None)
+        return found
 
     def parents(self, asset: bytes) -> tuple[bytes, ...]:
         """Return the ids of what an asset is the next version of."""

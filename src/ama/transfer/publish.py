@@ -37,6 +37,9 @@ from ama.worktree.trees import build_trees
 BATCH = 500
 """The most assets that one entry publishes."""
 
+MOST_REMEMBERED = 1000
+"""The most assets of a class, newest first, to compare with a new one: each is a small file."""
+
 _TELLING = {"git.commit", "git.dirty"}
 _RECORDED = {*_TELLING, "git.repository", "git.branch"}
 """The metadata that `git.describe` sets; users set any other name."""
@@ -86,6 +89,8 @@ class Published:
     bytes_sent: int
     bytes_reused: int
     """The bytes of content that the store already had."""
+    new_trees: frozenset[bytes] = frozenset()
+    """The assets whose trees the store did not have."""
 
 
 class Found(Exception):
@@ -101,16 +106,27 @@ def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
     """Return the newest asset of a store that is equal to another, or None.
 
     An equal asset has the same class, files, refs and metadata, and is not deleted. Author, time,
-    message and parents don't count. Read assets only if the store's indexes name the tree.
+    message and parents don't count. Usually it is one of the newest, and those are remembered here.
+    Else read assets only if the store's indexes name the tree.
     """
-    if not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
-        return None
     name = asset.class_name
     records = [r for r in view.class_state(name).assets if r.status != "deleted"]
-    known = remote.assets(view, [(name, record.id) for record in records])
+    near = {record.id for record in records[-MOST_REMEMBERED:]}
+    remembered = remote.remembered_assets(view, name, MOST_REMEMBERED)
+    waiting = len(records)
+    live = ((i, known) for i, known in remembered if i in near)
+    for (i, known), record in zip(live, reversed(records), strict=False):
+        if i != record.id:
+            break  # a newer one is not remembered
+        if _is_again(known, asset):
+            return Found(i, encode_asset(known))
+        waiting -= 1
+    if not waiting or not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
+        return None
+    assets = remote.assets(view, [(name, record.id) for record in records])
     for record in reversed(records):
-        if _is_again(known[record.id], asset):
-            return Found(record.id, encode_asset(known[record.id]))
+        if _is_again(assets[record.id], asset):
+            return Found(record.id, encode_asset(assets[record.id]))
     return None
 
 
@@ -364,13 +380,13 @@ def publish(
     jobs = [Job(asset) for asset in chain] + [
         Job(a, names, made=wanted.made if a == tip else None) for a, names in given.items()
     ]
-    order = {asset: at for at, asset in enumerate(history(sources, tip))}
-    jobs.sort(key=lambda job: -order.get(job.asset, -1))
+    jobs.sort(key=_ages(view, sources, tip))
     named = given.get(tip, ())
     alias = old.alias if old.alias in named or not named else named[-1]
     new_head = replace(old, asset=tip, origin=remote.url, unpublished=(), alias=alias)
     published: list[bytes] = []
     changes: list[AliasChange] = []
+    new_trees: set[bytes] = set()
     sent = reused = 0
     for start in range(0, len(jobs), BATCH):
         batch = jobs[start : start + BATCH]
@@ -412,6 +428,7 @@ def publish(
         elif len(before) < len(batch):
             view = remote.view()  # somebody else has published it meanwhile
         sent, reused = sent + push.bytes_sent, reused + push.bytes_reused
+        new_trees |= push.new_trees
         _keep_recipes(tree, push)
         remote.remember_indexes(push.own_indexes)
         for job in batch:
@@ -419,7 +436,7 @@ def publish(
         claim.settle(numbered(moved, view), effect)
     if not jobs:
         claim.settle(numbered(new_head, view), used)
-    return Published(tuple(published), tuple(changes), view, sent, reused)
+    return Published(tuple(published), tuple(changes), view, sent, reused, frozenset(new_trees))
 
 
 def _without(head: Head, batch: Sequence[Job], url: str) -> Head:
@@ -480,6 +497,25 @@ def history(sources: Sources, tip: bytes) -> Iterable[bytes]:
 def is_published(view: LogView, sources: Sources, asset: bytes) -> bool:
     """Tell whether an asset is published in a store's log."""
     return view.class_state(sources.asset(asset).class_name).number(asset) is not None
+
+
+def _ages(view: LogView, sources: Sources, tip: bytes) -> Callable[[Job], tuple[int, int]]:
+    """Return a key that sorts jobs: what is published first, then ancestors before their heirs.
+
+    No history is read further back than the store lacks it.
+    """
+
+    def older(asset: bytes) -> tuple[bytes, ...]:
+        return () if is_published(view, sources, asset) else sources.parents(asset)
+
+    order = {asset: at for at, asset in enumerate(all_ancestors(tip, older))}
+
+    def age(job: Job) -> tuple[int, int]:
+        if job.asset in order:
+            return 1, -order[job.asset]
+        return (0 if is_published(view, sources, job.asset) else 2), 0
+
+    return age
 
 
 def _unpublished_chain(view: LogView, sources: Sources, tip: bytes) -> list[bytes]:

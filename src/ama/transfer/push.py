@@ -7,16 +7,18 @@ turns out to be a gc (design: "presence is as of the number that one wins").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ama.errors import Hint, IntegrityError, NotFound, StorageError
 from ama.format.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
-from ama.format.hashing import blob_id, short
-from ama.format.objects import Asset, EntryKind, Kind, Recipe
-from ama.format.packindex import PackIndex, encode_index
+from ama.format.hashing import short
+from ama.format.indexrows import RowCollector, merge_indexes
+from ama.format.objects import Asset, Kind, Recipe
+from ama.format.packindex import PackIndex
 from ama.results import AliasChange
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
@@ -26,20 +28,34 @@ from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job, alias_events
+from ama.transfer.bases import Base, Bases, is_live
+from ama.transfer.difference import Difference, difference
+from ama.transfer.needs import MERGED_ROWS, groups, is_wasteful
 from ama.transfer.send import Lost, Presence, Sender, is_usable, may_be_purged, reads_back
 from ama.worktree.entries import IndexEntry
-from ama.worktree.trees import trees_below
 
 
-@dataclass(slots=True)
-class _Closure:
-    """Everything below one asset."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of one asset is looked up and sent, and what has the rest."""
 
-    asset: Asset
-    metadata: dict[bytes, Kind] = field(default_factory=dict)
-    """The kinds of trees, assets and the like, by id."""
-    files: dict[bytes, int] = field(default_factory=dict)
-    """The whole sizes of files, by id."""
+    asset: bytes
+    found: Difference
+    bases: tuple[Base, ...] = ()
+    """The published assets that it rests on."""
+    inherited: tuple[bytes, ...] = ()
+    """The current indexes that these need."""
+    coming: tuple[bytes, ...] = ()
+    """The assets of the same push that it rests on."""
+
+    @property
+    def shared_size(self) -> int:
+        """Return the bytes of the files that only the bases name."""
+        return sum(shared.size for shared in self.found.shared.values())
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the asset, and the trees and files to look up."""
+        return chain((self.asset,), self.found.trees, self.found.files)
 
 
 class Push:
@@ -53,6 +69,10 @@ class Push:
         root: The worktree.
         progress: The progress of the bytes sent.
         pack_size: See `PackWriter`.
+
+    Attributes:
+        aliases: The moves of aliases.
+        new_trees: The assets whose trees the store did not have.
     """
 
     def __init__(
@@ -68,6 +88,7 @@ class Push:
     ) -> None:
         self.remote = remote
         self.aliases: list[AliasChange] = []
+        self.new_trees: set[bytes] = set()
         self._sender = Sender(
             remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
         )
@@ -81,9 +102,9 @@ class Push:
         self._sent_at = 0
         self._lost: set[bytes] = set()
         self._checked: set[bytes] = set()
-        self._looked_up: set[bytes] = set()
         self._relied: set[bytes] = set()
-        self._closures: dict[bytes, _Closure] = {}
+        self._parts: dict[bytes, _Part] = {}
+        self._needs: Mapping[bytes, Sequence[bytes]] = {}
 
     @property
     def recipes(self) -> Mapping[bytes, Recipe]:
@@ -121,15 +142,21 @@ class Push:
         if not new:
             return events
         records = self._ref_records(view, new)
+        if self._own is None or not self._still_holds(view):
+            self._needs = self._send_all(view, new, records)
+        return [*self._publish_events(new, records, self._needs), *events]
+
+    def _send_all(
+        self, view: LogView, new: Sequence[Job], records: Mapping[bytes, Mapping[bytes, bool]]
+    ) -> Mapping[bytes, Sequence[bytes]]:
+        """Send what the store lacks; return the needs of each new asset."""
         while True:
-            if self._own is None or not self._still_holds(view):
-                self._send(view, new, records)
+            self._send(view, new, records)
             try:
-                return [*self._publish_events(view, new, records), *events]
+                return self._all_needs(view, new)
             except Lost as found:
                 # The content of these indexes counts as absent: send it again.
                 self._lost |= found.indexes
-                self._send(view, new, records)
 
     # Names
 
@@ -137,9 +164,7 @@ class Push:
         return view.class_state(self._asset(asset).class_name).number(asset)
 
     def _asset(self, asset: bytes) -> Asset:
-        if asset not in self._closures:
-            self._closures[asset] = _Closure(self._sources.asset(asset))
-        return self._closures[asset].asset
+        return self._sources.asset(asset)
 
     # Refs and parents: send their records too, if the store lacks them
 
@@ -164,27 +189,71 @@ class Push:
             records[job.asset] = held
         return records
 
+    # Assets to rest on
+
+    def _part(self, asset: bytes, bases: Bases) -> _Part:
+        """Return what of an asset is to be looked up, and the assets that have the rest."""
+        if asset in self._deleted:
+            return _Part(asset, Difference())
+        value, sources = self._asset(asset), self._sources
+        before = [i for i in value.parents if i in self._parts and i not in self._deleted]
+        coming = {self._asset(parent).tree: parent for parent in before}
+        published = bases.of(asset)
+        while True:
+            trees = [*coming, *(tree for tree in published if tree not in coming)]
+            found = difference(value.tree, trees, sources.tree, sources.near_tree)
+            used = [tree for tree in found.shared if tree not in coming]
+            needs = {tree: bases.needs(published[tree]) for tree in used}
+            inherited = dict.fromkeys(i for ids in needs.values() for i in ids or ())
+            if None not in needs.values() and not self._is_wasteful(value.tree, inherited):
+                return _Part(
+                    asset,
+                    found,
+                    tuple(published[tree] for tree in used),
+                    tuple(inherited),
+                    tuple(coming[tree] for tree in found.shared if tree in coming),
+                )
+            unfit = [tree for tree, ids in needs.items() if ids is None]
+            for tree in unfit or used:
+                del published[tree]
+
+    def _is_wasteful(self, tree: bytes, inherited: Collection[bytes]) -> bool:
+        """Tell whether needs are to be merged, and of little use: then all is looked up again."""
+        if len(inherited) < MAX_NEEDS:
+            return False
+        size = sum(entry.size for entry in self._sources.tree(tree))
+        return is_wasteful(self.remote.indexes(inherited), size)
+
     # Sending
 
     def _still_holds(self, view: LogView) -> bool:
         """Tell whether entries may still name everything counted on and everything sent."""
         usable = self._usable_own(view)
-        return self._relied <= set(view.root.indexes) and len(usable) == len(self.own_indexes)
+        bases = {base for part in self._parts.values() for base in part.bases}
+        return (
+            self._relied <= set(view.root.indexes)
+            and len(usable) == len(self.own_indexes)
+            and all(is_live(view, base) for base in bases)
+        )
 
     def _send(
         self, view: LogView, new: Sequence[Job], records: Mapping[bytes, Mapping[bytes, bool]]
     ) -> None:
-        """Send every object of the new assets that no current index names."""
+        """Send every object of the new assets that neither a base has nor a current index names."""
         kept = self._usable_own(view)
-        present = Presence([*kept, *self._current(view)])
-        metadata: dict[bytes, Kind] = {}
+        bases = Bases(self.remote, view, self._sources, self._lost)
+        self._parts = {}
+        metadata: dict[bytes, None] = {}
         files: dict[bytes, int] = {}
         for job in new:
-            closure = self._closure(job.asset)
-            metadata.update(closure.metadata)
-            files.update(closure.files)
+            part = self._parts[job.asset] = self._part(job.asset, bases)
+            metadata[job.asset] = None
+            metadata.update(part.found.trees)
+            files.update(part.found.files)
             held = records[job.asset]
-            metadata.update((ref, Kind.ASSET) for ref in held if not held[ref])
+            metadata.update((ref, None) for ref in held if not held[ref])
+        shared = sum(part.shared_size for part in self._parts.values() if part.bases)
+        present = Presence([*kept, *self._current(view)])
         # An index that names a recipe should name its chunks. An index of this push may have left
         # chunks to other indexes that a gc has dropped since. Do not copy an incomplete index.
         missing = {i: size for i, size in files.items() if not self._is_whole(i, present)}
@@ -192,9 +261,12 @@ class Push:
             for index in self._orphans(view):
                 present.add(index, partial(reads_back, self.remote.storage))
             missing = {i: size for i, size in missing.items() if not self._is_whole(i, present)}
-        self._sender.bytes_reused = reused = sum(files.values()) - sum(missing.values())
+        whole = shared + sum(files.values())
+        self._sender.bytes_reused = reused = whole - sum(missing.values())
         wanted = [i for i in metadata if not self._is_whole(i, present)]
-        self._progress.start("Sending", sum(files.values()))
+        lacking = set(wanted)
+        self.new_trees = {part for part in self._parts if self._asset(part).tree in lacking}
+        self._progress.start("Sending", whole)
         try:
             self._progress.skip(reused)
             sent = self._write(view, present, wanted, list(missing))
@@ -214,9 +286,9 @@ class Push:
                 if i in self._sender.recipes
                 for c, _ in self._sender.recipes[i].chunks
             ]
-            self._consolidate(ids, Presence(orphans), self._own, view.root.condemned_indexes)
+            self._write_index(self._rows_of(ids, orphans), new[0].asset, view)
         self._sent_at = view.number
-        self._looked_up = present.used & current
+        self._relied = present.used & current
 
     def _is_whole(self, object_id: bytes, present: Presence) -> bool:
         """Tell whether indexes name an object whole or with all its chunks, not only its recipe."""
@@ -293,37 +365,15 @@ class Push:
                 orphans.append(index)
         return orphans
 
-    def _closure(self, asset: bytes) -> _Closure:
-        self._asset(asset)
-        closure = self._closures[asset]
-        if not closure.metadata:
-            closure.metadata[asset] = Kind.ASSET
-            if asset in self._deleted:
-                return closure
-            for tree, entries in trees_below(closure.asset.tree, self._sources.tree):
-                closure.metadata[tree] = Kind.TREE
-                closure.files.update(
-                    (entry.id, entry.size) for entry in entries if entry.kind is not EntryKind.TREE
-                )
-        return closure
-
     # Events
 
     def _publish_events(
         self,
-        view: LogView,
         new: Sequence[Job],
         records: Mapping[bytes, Mapping[bytes, bool]],
+        needs: Mapping[bytes, Sequence[bytes]],
     ) -> list[Event]:
-        own = self._own
-        assert own is not None
-        current = self._current(view)
-        condemned = view.root.condemned_indexes
-        needs: dict[bytes, tuple[bytes, ...]] = {}
-        for job in new:
-            needs[job.asset] = self._needs(job.asset, own, current, condemned)
-        added = tuple(index.id for index in own.indexes)
-        self._relied = self._looked_up | {i for ids in needs.values() for i in ids} - set(added)
+        added = tuple(index.id for index in self.own_indexes)
         events: list[Event] = []
         for job in new:
             held = records[job.asset]
@@ -333,7 +383,7 @@ class Push:
                     self._asset(job.asset).class_name,
                     (),
                     added,
-                    needs[job.asset],
+                    tuple(sorted(needs[job.asset])),
                     tuple(HeldRef(ref, held[ref]) for ref in sorted(held)),
                 )
             )
@@ -343,53 +393,102 @@ class Push:
             added = ()
         return events
 
-    def _needs(
-        self,
-        asset: bytes,
-        own: ObjectStore,
-        current: Sequence[PackIndex],
-        condemned: Set[bytes],
-    ) -> tuple[bytes, ...]:
-        """Return the indexes that together name all of an asset's content, at most 16."""
-        present = Presence([*own.indexes, *current])
-        closure = self._closure(asset)
-        ids = [*closure.metadata, *closure.files]
-        for object_id in tuple(ids):
+    # Needs
+
+    def _all_needs(self, view: LogView, new: Sequence[Job]) -> dict[bytes, Sequence[bytes]]:
+        """Return for each new asset the indexes that together name all of its content."""
+        own, current = self._own, self._current(view)
+        assert own is not None
+        counted = {index.id: index for index in current}
+        found: dict[bytes, Sequence[bytes]] = {}
+        for job in new:
+            part = self._parts[job.asset]
+            rested = {*part.inherited, *(i for base in part.coming for i in found[base])}
+            nearer = [*own.indexes, *(index for i, index in counted.items() if i in rested)]
+            known = {index.id: index for index in (*nearer, *current)}
+            present = Presence(known.values())
+            ids = self._with_chunks(part, present)
+            self._require_named(ids, present)
+            used = {i: known[i] for i in sorted({*present.used, *rested})}
+            self._check([index for i, index in used.items() if i in counted])
+            self._relied |= used.keys() & counted.keys()
+            found[job.asset] = tuple(used)
+            if len(used) > MAX_NEEDS:
+                found[job.asset] = self._few(ids, used, rested, job.asset, view)
+        return found
+
+    def _with_chunks(self, ids: Iterable[bytes], present: Presence) -> list[bytes]:
+        """Return objects, with the chunks of those that are named in chunks only."""
+        found = list(ids)
+        for object_id in tuple(found):
             if present.only_recipe(object_id):
-                ids += [chunk for chunk, _ in self._sender.recipe(object_id, present).chunks]
+                found += [chunk for chunk, _ in self._sender.recipe(object_id, present).chunks]
+        return found
+
+    def _require_named(self, ids: Iterable[bytes], present: Presence) -> None:
+        # Don't stop at the first: each lookup counts as used.
         lacking = [object_id for object_id in ids if object_id not in present]
         if lacking:
             raise IntegrityError(
                 f"object {short(lacking[0])} is neither in {self.remote.url} nor was it sent",
                 hint=Hint("fsck-what-is-damaged"),
             )
-        self._check([i for i in current if i.id in present.used])
-        if len(present.used) <= MAX_NEEDS:
-            return tuple(sorted(present.used))
-        return (self._consolidate(ids, present, own, condemned),)
 
-    def _consolidate(
+    def _few(
         self,
         ids: Sequence[bytes],
-        present: Presence,
-        own: ObjectStore,
-        condemned: Set[bytes],
-    ) -> bytes:
-        """Write one index of all these objects where they are, and return its id."""
-        locations = [at for object_id in dict.fromkeys(ids) for at in present.find(object_id)]
-        sizes: dict[bytes, int] = {}
-        for index in present.indexes:
-            sizes.update(index.pack_sizes)
-        data = encode_index(locations, sizes)
-        if blob_id(data) in condemned:
+        used: Mapping[bytes, PackIndex],
+        rested: Set[bytes],
+        asset: bytes,
+        view: LogView,
+    ) -> tuple[bytes, ...]:
+        """Write few indexes in place of many, and return the ids of at most 16.
+
+        Args:
+            ids: The objects of the asset, without those that only its bases name.
+            used: The indexes that name the asset.
+            rested: Those of them that its bases need.
+            asset: The asset.
+            view: The log.
+        """
+        written = {index.id for index in self.own_indexes} - rested
+        picked = used.keys() - rested
+        if picked <= written or sum(len(used[i]) for i in picked & written) > MERGED_ROWS:
+            picked -= written
+        left = [index for i, index in used.items() if i not in picked]
+        if picked:
+            # Of these, only the rows of the asset go on: the others are of no use to it.
+            rows = self._rows_of(ids, [used[i] for i in sorted(picked)])
+            left.append(self._write_index(rows, asset, view))
+        if len(left) > MAX_NEEDS:
+            left = [
+                group[0]
+                if len(group) == 1
+                else self._write_index(merge_indexes(group), asset, view)
+                for group in groups(left)
+            ]
+        return tuple(index.id for index in left)
+
+    def _rows_of(self, ids: Iterable[bytes], indexes: Sequence[PackIndex]) -> bytes:
+        """Return the bytes of an index of objects, where the first of some indexes names them."""
+        rows, present = RowCollector(), Presence(indexes)
+        sizes = {pack: size for index in indexes for pack, size in index.pack_sizes.items()}
+        for object_id in ids:
+            rows.add(present.find(object_id), sizes)
+        return rows.encode()
+
+    def _write_index(self, data: bytes, asset: bytes, view: LogView) -> PackIndex:
+        """Write an index of this push, under a name that no gc has condemned."""
+        assert self._own is not None
+        index = PackIndex(data)
+        if index.id in view.root.condemned_indexes:
             # A copy of the asset in a pack of its own makes this a different index.
             with PackWriter(self.remote.storage) as writer:
-                writer.add(Kind.ASSET, ids[0], self._sources.read(ids[0], Kind.ASSET))
+                writer.add(Kind.ASSET, asset, self._sources.read(asset, Kind.ASSET))
                 (more,) = writer.finish()
-            own.add_index(more)
-            data = encode_index([*locations, *more], {**sizes, **more.pack_sizes})
-        index = PackIndex(data)
-        self.remote.storage.put(index_name(index.id), data)
-        self._indexed += len(data)
-        own.add_index(index)
-        return index.id
+            self._own.add_index(more)
+            index = PackIndex(merge_indexes([index, more]))
+        self.remote.storage.put(index_name(index.id), index.data)
+        self._indexed += index.size
+        self._own.add_index(index)
+        return index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from ama.errors import (
@@ -20,7 +21,7 @@ from ama.format.chunking import THRESHOLD
 from ama.format.entries import Purged
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
-from ama.format.pack import Record, read_trailer
+from ama.format.pack import FOOTER_SIZE, Record, count_records, read_trailer
 from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
 from ama.stores.log_files import REFUSED
@@ -31,6 +32,9 @@ from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.worktree.entries import IndexEntry
 from ama.worktree.reader import cut, read_entry
+
+MOST_PLACES = 1 << 14
+"""The most places of objects to read at a time: each takes some 400 bytes of memory."""
 
 
 class Sender:
@@ -119,10 +123,10 @@ class Sender:
         )
         with writer:
             try:
-                for entry in [self._here[i] for i in files if i in self._here]:
+                for entry in (self._here[i] for i in files if i in self._here):
                     self._send_file(writer, present, entry)
-                rest = [object_id for object_id in files if object_id not in self._here]
-                self._copy(writer, present, [*rest, *metadata], condemned)
+                rest = (object_id for object_id in files if object_id not in self._here)
+                self._copy(writer, present, chain(rest, metadata), condemned)
                 own = writer.finish()
             except (KeyboardInterrupt, AmaError):
                 writer.keep_stored()
@@ -161,12 +165,12 @@ class Sender:
         self,
         writer: PackWriter,
         present: Presence,
-        ids: Sequence[bytes],
+        ids: Iterable[bytes],
         condemned: Callable[[bytes], bool],
     ) -> None:
         """Copy objects as they are in their packs; a pack that is wanted whole goes unchanged."""
-        by_store: dict[int, tuple[ObjectStore, dict[bytes, Location]]] = {}
-        for object_id in dict.fromkeys(ids):
+        by_store: dict[int, tuple[ObjectStore, dict[bytes, None]]] = {}
+        for object_id in ids:
             try:
                 store = self._sources.holding(object_id)
             except NotFound as error:
@@ -175,35 +179,55 @@ class Sender:
                     hint=Hint("fsck-or-begin-anew"),
                 ) from error
             wanted = by_store.setdefault(id(store), (store, {}))[1]
-            places = store.find(object_id)
-            whole = [at for at in places if at.record.kind is not Kind.RECIPE]
-            if whole:
-                wanted[object_id] = whole[0]
-                continue
-            recipe = store.recipe(object_id) or self.recipe(object_id, present)
-            # A recipe after its chunks: it may be read as soon as it is there.
-            for chunk, size in recipe.chunks:
-                if chunk in present or chunk in wanted:
-                    self._reuse(size)
-                else:
-                    wanted[chunk] = store.find(chunk)[0]
-            wanted[object_id] = places[0]
+            if place_of(store, object_id).record.kind is Kind.RECIPE:
+                recipe = store.recipe(object_id) or self.recipe(object_id, present)
+                # A recipe after its chunks: it may be read as soon as it is there.
+                for chunk, size in recipe.chunks:
+                    if chunk in present or chunk in wanted:
+                        self._reuse(size)
+                    else:
+                        wanted[chunk] = None
+            wanted[object_id] = None
         for store, wanted in by_store.values():
-            adopted = adopt(writer, self._storage, store, wanted.values(), condemned)
-            rest = [at for at in wanted.values() if at.pack not in adopted]
-            for location, raw in store.read_raw(rest):
-                writer.copy(location.record, raw)
+            by_pack: dict[bytes, list[bytes]] = defaultdict(list)
+            for object_id in wanted:
+                by_pack[place_of(store, object_id).pack].append(object_id)
+            for pack in adopt(writer, self._storage, store, by_pack, condemned):
+                del by_pack[pack]
+            # As many at a time as fit into memory as places.
+            for group in batched(chain.from_iterable(by_pack.values()), MOST_PLACES):
+                for at, raw in store.read_raw(place_of(store, i) for i in group):
+                    writer.copy(at.record, raw)
 
     def _reuse(self, size: int) -> None:
         self.bytes_reused += size
         self._progress.skip(size)
 
 
+def place_of(store: ObjectStore, object_id: bytes) -> Location:
+    """Return the place that an object is copied from: its own record rather than its recipe.
+
+    Raises:
+        NotFound: No index names it.
+    """
+    places = store.find(object_id)
+    if not places:
+        raise NotFound(f"object {short(object_id)} is not in {store.storage.url}")
+    return next((at for at in places if at.record.kind is not Kind.RECIPE), places[0])
+
+
+def batched(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """Yield items in groups of at most some."""
+    waiting = iter(items)
+    while group := list(islice(waiting, most)):
+        yield group
+
+
 def adopt(
     writer: PackWriter,
     target: Storage,
     source: ObjectStore,
-    wanted: Iterable[Location],
+    wanted: Mapping[bytes, Collection[bytes]],
     condemned: Callable[[bytes], bool],
 ) -> set[bytes]:
     """Send unchanged the packs of which every object is wanted; return these packs.
@@ -214,13 +238,10 @@ def adopt(
         writer: The writer to the target.
         target: The storage that gets them.
         source: The objects of another storage.
-        wanted: The objects to send, and their locations.
+        wanted: The objects to send by the packs that `place_of` names.
         condemned: A function that tells whether a pack is condemned in the target.
     """
-    by_pack: dict[bytes, set[Record]] = defaultdict(set)
-    for at in wanted:
-        by_pack[at.pack].add(at.record)
-    likely = [pack for pack in _filled(source, by_pack) if not condemned(pack)]
+    likely = [pack for pack in _filled(source, wanted) if not condemned(pack)]
     there = target.sizes([pack_name(pack) for pack in likely]) if likely else []
     sent: set[bytes] = set()
     for pack, size in zip(likely, there, strict=True):
@@ -228,23 +249,28 @@ def adopt(
         # Skip a pack of which the target has a truncated copy: a write would not replace that.
         if data is None or blob_id(data) != pack or size not in (None, len(data)):
             continue
-        # Indexes may name less than the pack holds, and the rest would come along unnoticed.
         records = _listed(data)
+        if len(records) != len(wanted[pack]):
+            continue
+        ids = frozenset(wanted[pack])
         view = memoryview(data)
         known = all(writer.takes(view[record.offset :]) for record in records)
-        if known and set(records) == by_pack[pack]:
+        # An index may be wrong about a pack, and the rest would come along unnoticed.
+        if known and all(r.id in ids and place_of(source, r.id) == (pack, r) for r in records):
             writer.adopt(pack, data, records)
             sent.add(pack)
     return sent
 
 
-def _filled(source: ObjectStore, by_pack: dict[bytes, set[Record]]) -> Iterator[bytes]:
-    """Yield the packs that hold only wanted objects, as far as indexes tell."""
-    held: dict[bytes, int] = {}
-    for index in source.indexes:
-        for pack, count in index.pack_counts().items():
-            held[pack] = max(count, held.get(pack, 0))
-    return (pack for pack, records in by_pack.items() if held.get(pack) == len(records))
+def _filled(source: ObjectStore, wanted: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
+    """Return the packs that hold as many objects as are wanted, as their ends tell."""
+    sizes = {p: size for i in source.indexes for p, size in i.pack_sizes.items() if p in wanted}
+    large = {pack: size for pack, size in sizes.items() if size >= FOOTER_SIZE}
+    ends = source.storage.read(
+        [Range(pack_name(pack), size - FOOTER_SIZE, FOOTER_SIZE) for pack, size in large.items()]
+    )
+    counts = dict(zip(large, map(count_records, (end or b"" for end in ends)), strict=True))
+    return [pack for pack, ids in wanted.items() if counts.get(pack) == len(ids)]
 
 
 def _listed(data: bytes) -> tuple[Record, ...]:
