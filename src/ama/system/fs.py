@@ -50,6 +50,11 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 # The errors of link(2) on file systems without links (FAT, some network and FUSE file systems).
 _NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.EINVAL)
 
+# The errors of a rename of a directory whose files must go one by one.
+_KEEPS_DIRECTORY = tuple(
+    getattr(errno, name) for name in "EXDEV EEXIST ENOTEMPTY ENOTDIR EBUSY EACCES EPERM".split()
+)
+
 # Tests replace it with one that dies at its k-th call.
 _os = System()
 
@@ -189,35 +194,49 @@ def write_temp(
 
 
 def write_private(
-    path: AnyPath, data: Buffer | Iterable[Buffer], *, executable: bool = False
-) -> None:
+    path: AnyPath,
+    data: Buffer | Iterable[Buffer],
+    *,
+    executable: bool = False,
+    new: bool = False,
+) -> os.stat_result:
     """Write a file in a directory that only its owner reads, over what is there.
 
     After a crash part of it may be there, so verify what you find. It is the cheap first half of
-    placing many files: `place` then gives each whole one its name.
+    placing many files: `place` or `move_directory` then gives whole ones their names.
 
     Args:
         path: The file's place; its directory exists.
         data: The content, or its parts in order, as in `write_new`.
         executable: Whether it is a program.
+        new: Whether nothing may have the name.
+
+    Returns:
+        The file's stat data, which stay when its directory gets another name.
 
     Raises:
+        FileExistsError: Something has the name, and it must be `new`.
         StorageError: The disk refused.
 
     Example:
-        >>> write_private("incoming", b"content")
+        >>> write_private("incoming", b"content").st_size
+        7
         >>> place("incoming", "file.txt")
     """
     target = os.fspath(path)
     with explained(target):
-        fd = _os.open(target, _OVER | _AT_ONCE, 0o777 if executable else 0o666)
+        flags = _NEW if new else _OVER | _AT_ONCE
+        fd = _os.open(target, flags, 0o777 if executable else 0o666)
         try:
-            require_file(fd, target)
+            if not new:
+                require_file(fd, target)
             for view in _views(data):
                 while view:
                     view = view[_os.write(fd, view) :]
+            status = os.fstat(fd)
         finally:
             os.close(fd)
+        return os.stat(target) if sys.platform == "win32" else status  # closing sets times there
 
 
 def place(
@@ -255,6 +274,58 @@ def place(
         _discard(source)  # after a link it is the file's second name
     if sync:
         sync_directory(os.path.dirname(target))
+
+
+def place_new(temp: AnyPath, path: AnyPath) -> None:
+    """Give a private file or symlink its name, unsynced, unless something has it.
+
+    If the file system can't refuse that in the rename itself, it is looked at right before.
+
+    Raises:
+        FileExistsError: The place is taken.
+        StorageError: The disk refused. The place is untouched, and the file where it was.
+
+    Example:
+        >>> _ = write_private("incoming", b"content")
+        >>> place_new("incoming", "new.txt")
+    """
+    source, target = os.fspath(temp), os.fspath(path)
+    with explained(target):
+        try:
+            _os.rename_new(source, target)
+        except FileExistsError:
+            raise _taken(target) from None
+        except OSError as error:
+            if error.errno not in _NO_LINK or error.errno == errno.EXDEV:
+                raise
+            if os.path.lexists(target):
+                raise _taken(target) from None
+            _replace(source, target)
+
+
+def move_directory(source: AnyPath, path: AnyPath) -> bool:
+    """Give a directory another name, at once, with all that is in it; it isn't synced.
+
+    Nothing is replaced but an empty directory: that is how rename(2) is for directories.
+
+    Returns:
+        Whether it has the name. If not, something else has it, or it is on another file system.
+
+    Raises:
+        StorageError: The disk refused.
+
+    Example:
+        >>> make_directories("incoming/data")
+        >>> move_directory("incoming/data", "data")
+        True
+    """
+    try:
+        _os.replace(os.fspath(source), os.fspath(path))
+    except OSError as error:
+        if error.errno not in _KEEPS_DIRECTORY:
+            raise storage_error(error, path) from error
+        return False
+    return True
 
 
 def make_symlink(

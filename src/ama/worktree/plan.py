@@ -13,13 +13,16 @@ from ama.system import disk, fs
 from ama.system.encoding import from_system, to_system
 from ama.worktree.add import read_again, summary
 from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.listing import Files, Listing, size_of
 from ama.worktree.reader import entry_of, hash_found
 from ama.worktree.scan import (
     Found,
     is_behind,
     look,
     obstacles,
+    require_no_git,
     require_not_inside,
+    require_possible,
     surely_unchanged,
     unchanged,
 )
@@ -34,12 +37,13 @@ class Plan:
     `edited` are those of the files that have changed here and stay so.
     """
 
-    write: tuple[Listed, ...]
+    write: Files
     delete: tuple[str, ...]
     keep: tuple[IndexEntry, ...]
-    skipped: tuple[IndexEntry, ...]
+    skipped: Iterable[IndexEntry]
     seen: Mapping[str, Found | None]
-    """The files at each path to be written or deleted, as the plan has seen them."""
+    """The files at each path to be written or deleted, as the plan has seen them; nothing is at
+    any other path."""
 
     edited: tuple[str, ...] = ()
     """Those of `keep` that have changed here, and stay so."""
@@ -50,7 +54,7 @@ class Plan:
     @property
     def size(self) -> int:
         """Return the bytes of all files to write."""
-        return sum(item.size for item in self.write)
+        return size_of(self.write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,18 @@ def plan_changes(
         tuple(edited),
         tuple(sorted(lost)),
     )
+
+
+def plan_fresh(tree: Worktree, files: Listing) -> Plan:
+    """Return the plan that brings files to a worktree with nothing in it, by the names alone.
+
+    Raises:
+        InvalidInput: This system can't hold a name, or no file here may have it.
+    """
+    require_no_git(files.names())
+    if os.name == "nt" or files.twins():
+        require_possible(tree.control, [item.path for item in files])
+    return Plan(files, (), (), map(as_skipped, files.others()), {})
 
 
 def is_empty(tree: Worktree) -> bool:

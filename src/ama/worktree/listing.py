@@ -1,0 +1,153 @@
+"""The files of an asset, walked directory by directory, as often as needed, and never all held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Protocol
+
+from ama.errors import Hint, IntegrityError, shown
+from ama.format.names import twins
+from ama.format.objects import EntryKind, TreeEntry
+from ama.worktree.trees import MAX_DEPTH, Directory, Listed, ReadTree, require_listable
+
+
+class Files(Protocol):
+    """Files that can be walked several times, always in the same order."""
+
+    def __iter__(self) -> Iterator[Listed]: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files below a tree, or some of them; those of one directory come together.
+
+    A listing of a million files holds a few bytes for each directory, and for each file at most one
+    that says whether it is chosen.
+
+    Attributes:
+        top: The root's id.
+        read: A function that returns the entries of a tree.
+        counts: The number of files below each distinct tree.
+        size: The bytes of all chosen files.
+        chosen: For each file, in order, whether it is chosen; None: all are.
+    """
+
+    top: bytes
+    read: ReadTree
+    counts: Mapping[bytes, int]
+    size: int
+    chosen: bytes | None = None
+    whole: int = -1
+    """The bytes of all files, if some are chosen."""
+
+    @property
+    def everything(self) -> Listing:
+        """Return the listing of all files."""
+        return self if self.chosen is None else replace(self, chosen=None, size=self.whole)
+
+    def __len__(self) -> int:
+        return self.counts[self.top] if self.chosen is None else sum(self.chosen)
+
+    def __iter__(self) -> Iterator[Listed]:
+        return self._all() if self.chosen is None else compress(self._all(), self.chosen)
+
+    def _all(self) -> Iterator[Listed]:
+        # There may be millions, and a named tuple's own constructor takes twice as long.
+        make, tree = tuple.__new__, EntryKind.TREE
+        for prefix, entries in self.directories():
+            for name, kind, object_id, size in entries:
+                if kind is not tree:
+                    yield make(Listed, (prefix + name, kind, object_id, size))
+
+    def directories(self) -> Iterator[tuple[str, tuple[TreeEntry, ...]]]:
+        """Yield each directory that has files below it: its path, with a slash, and its entries.
+
+        Raises:
+            IntegrityError: Directories are nested deeper than any file system allows.
+        """
+        waiting = [("", self.top)]
+        while waiting:
+            prefix, tree = waiting.pop()
+            if prefix.count("/") > MAX_DEPTH:
+                raise IntegrityError(f"{shown(prefix)} is nested deeper than {MAX_DEPTH}")
+            entries = self.read(tree)
+            yield prefix, entries
+            waiting += [
+                (f"{prefix}{entry.name}/", entry.id)
+                for entry in reversed(entries)
+                if entry.kind is EntryKind.TREE and self.counts[entry.id]
+            ]
+
+    def names(self) -> Iterator[str]:
+        """Yield every name that some chosen file or a directory above it has; or else paths."""
+        if self.chosen is not None:
+            yield from (item.path for item in self)
+            return
+        for tree in self.counts:
+            for name, kind, object_id, _ in self.read(tree):
+                if kind is not EntryKind.TREE or self.counts[object_id]:
+                    yield name
+
+    def twins(self) -> bool:
+        """Whether some file system takes two names of one directory for the same."""
+        return any(twins(entry.name for entry in self.read(tree)) for tree in self.counts)
+
+    def only(self, wanted: Callable[[str], bool]) -> Listing:
+        """Return the listing of the files whose paths are wanted."""
+        chosen, size = bytearray(), 0
+        for item in self._all():
+            is_wanted = wanted(item.path)
+            chosen.append(is_wanted)
+            size += item.size if is_wanted else 0
+        return replace(self, chosen=bytes(chosen), size=size, whole=self.everything.size)
+
+    def others(self) -> Iterator[Listed]:
+        """Yield the files that are not chosen."""
+        if self.chosen is None:
+            return iter(())
+        return compress(self._all(), (not chosen for chosen in self.chosen))
+
+    def read_by(self, read: ReadTree) -> Listing:
+        """Return the same listing, whose trees come from elsewhere."""
+        return replace(self, read=read)
+
+
+def survey(top: bytes, read: ReadTree, *, wanted: bool, hint: Hint) -> Listing:
+    """Return the listing of a tree, after a check that it can be listed; read each tree once.
+
+    Args:
+        top: The root's id.
+        read: A function that returns the entries of a tree.
+        wanted: See `require_listable`.
+        hint: See `require_listable`.
+
+    Raises:
+        InvalidInput: There are too many files; see `require_listable`.
+    """
+    sizes: dict[bytes, int] = {}
+    below: dict[bytes, list[bytes]] = {}
+
+    def directory(at: bytes) -> Directory[bytes]:
+        names, directories, size = [], [], 0
+        for entry in read(at):
+            if entry.kind is EntryKind.TREE:
+                directories.append((entry.name, entry.id))
+            else:
+                names.append(entry.name)
+                size += entry.size
+        sizes[at] = size
+        below[at] = [inner for _, inner in directories]
+        return names, directories
+
+    counts = require_listable(top, directory, wanted=wanted, hint=hint)
+    for at in counts:  # a directory comes after those in it
+        sizes[at] += sum(sizes[inner] for inner in below[at])
+    return Listing(top, read, counts, sizes[top])
+
+
+def size_of(files: Iterable[Listed]) -> int:
+    """Return the bytes of all files."""
+    return files.size if isinstance(files, Listing) else sum(item.size for item in files)
