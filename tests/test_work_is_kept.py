@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -1091,9 +1091,10 @@ def test_what_is_staged_during_a_switch_is_not_dropped_by_going_on(
     repo.restore(["notes.txt"], staged=True)
     all_placed = Checkout._place
 
-    def place(self: Checkout, *args: Any) -> Iterator[Any]:
-        yield from all_placed(self, *args)
+    def place(self: Checkout, *args: Any) -> Any:
+        placed = all_placed(self, *args)
         index.update(lambda latest: latest.with_entries([entry]))
+        return placed
 
     monkeypatch.setattr(Checkout, "_place", place)
     with pytest.raises(Conflict, match="meanwhile"):

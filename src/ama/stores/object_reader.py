@@ -330,7 +330,9 @@ class ObjectStore:
         def read(window: list[tuple[bytes, int]]) -> list[tuple[bytes, bytes]]:
             return list(self._read_window(window, have, elsewhere))
 
-        for window in one_ahead(read, _batches(chunks, _taken)):
+        for window in one_ahead(
+            read, _batches(chunks, lambda chunk: chunk[1] + RECORD_HEADER_SIZE)
+        ):
             yield from window
 
     def _read_window(
@@ -419,8 +421,8 @@ class ObjectStore:
                     done.append(key)
             return done
 
-        spans = self._read_spans((found[0] for found in places.values()), ahead=True)
-        return where_it_pays(run, spans)
+        first = (found[0] for found in places.values())
+        return where_it_pays(run, self._read_spans(first, ahead=True))
 
     def read_raw(
         self, locations: Iterable[Location], bad: Bad | None = None
@@ -609,15 +611,11 @@ def _spans(locations: Iterable[Location]) -> Iterator[_Span]:
             start, end = run[0].record.offset, run[-1].record.end
             near = location.pack == run[0].pack and location.record.offset - end <= GAP
             if not near or location.record.end - start > RANGE_SIZE:
-                yield _span(run)
+                yield _Span(run[0].pack, start, end, tuple(run))
                 run = []
         run.append(location)
     if run:
-        yield _span(run)
-
-
-def _span(run: list[Location]) -> _Span:
-    return _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
+        yield _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
 
 
 def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
@@ -625,15 +623,10 @@ def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T
     batch: list[T] = []
     size = 0
     for item in items:
-        taken = size_of(item)
-        if batch and size + taken > BATCH_SIZE:
+        size += size_of(item)
+        if batch and size > BATCH_SIZE:
             yield batch
-            batch, size = [], 0
+            batch, size = [], size_of(item)
         batch.append(item)
-        size += taken
     if batch:
         yield batch
-
-
-def _taken(chunk: tuple[bytes, int]) -> int:
-    return chunk[1] + RECORD_HEADER_SIZE

@@ -51,9 +51,7 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.EINVAL)
 
 # The errors of a rename of a directory whose files must go one by one.
-_KEEPS_DIRECTORY = tuple(
-    getattr(errno, name) for name in "EXDEV EEXIST ENOTEMPTY ENOTDIR EBUSY EACCES EPERM".split()
-)
+_STAYS = (errno.EXDEV, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY, *_NO_LINK)
 
 # Tests replace it with one that dies at its k-th call.
 _os = System()
@@ -194,28 +192,23 @@ def write_temp(
 
 
 def write_private(
-    path: AnyPath,
-    data: Buffer | Iterable[Buffer],
-    *,
-    executable: bool = False,
-    new: bool = False,
+    path: AnyPath, data: Buffer | Iterable[Buffer], *, executable: bool = False, new: bool = False
 ) -> os.stat_result:
     """Write a file in a directory that only its owner reads, over what is there.
 
-    After a crash part of it may be there, so verify what you find. It is the cheap first half of
-    placing many files: `place` or `move_directory` then gives whole ones their names.
+    After a crash part of it may be there, so verify what you find. `place` or `move_directory`
+    then gives whole ones their names.
 
     Args:
         path: The file's place; its directory exists.
         data: The content, or its parts in order, as in `write_new`.
         executable: Whether it is a program.
-        new: Whether nothing may have the name.
+        new: Whether nothing may have the name: else FileExistsError is raised.
 
     Returns:
         The file's stat data, which stay when its directory gets another name.
 
     Raises:
-        FileExistsError: Something has the name, and it must be `new`.
         StorageError: The disk refused.
 
     Example:
@@ -225,8 +218,7 @@ def write_private(
     """
     target = os.fspath(path)
     with explained(target):
-        flags = _NEW if new else _OVER | _AT_ONCE
-        fd = _os.open(target, flags, 0o777 if executable else 0o666)
+        fd = _os.open(target, _NEW if new else _OVER | _AT_ONCE, 0o777 if executable else 0o666)
         try:
             if not new:
                 require_file(fd, target)
@@ -277,13 +269,10 @@ def place(
 
 
 def place_new(temp: AnyPath, path: AnyPath) -> None:
-    """Give a private file or symlink its name, unsynced, unless something has it.
-
-    If the file system can't refuse that in the rename itself, it is looked at right before.
+    """Give a private file its name, unsynced, unless something has it, by a look if need be.
 
     Raises:
-        FileExistsError: The place is taken.
-        StorageError: The disk refused. The place is untouched, and the file where it was.
+        StorageError, FileExistsError: The disk refused, or the place is taken.
 
     Example:
         >>> _ = write_private("incoming", b"content")
@@ -304,12 +293,10 @@ def place_new(temp: AnyPath, path: AnyPath) -> None:
 
 
 def move_directory(source: AnyPath, path: AnyPath) -> bool:
-    """Give a directory another name, at once, with all that is in it; it isn't synced.
-
-    Nothing is replaced but an empty directory: that is how rename(2) is for directories.
+    """Give a directory another name, at once, unsynced; nothing but an empty one is replaced.
 
     Returns:
-        Whether it has the name. If not, something else has it, or it is on another file system.
+        Whether it has the name: not if something else has it, or on another file system.
 
     Raises:
         StorageError: The disk refused.
@@ -322,7 +309,7 @@ def move_directory(source: AnyPath, path: AnyPath) -> bool:
     try:
         _os.replace(os.fspath(source), os.fspath(path))
     except OSError as error:
-        if error.errno not in _KEEPS_DIRECTORY:
+        if error.errno not in _STAYS:
             raise storage_error(error, path) from error
         return False
     return True
@@ -696,11 +683,11 @@ def _is_same_file(one: str, other: str) -> bool:
 
 
 def _replace(source: str, target: str) -> None:
-    if sys.platform == "win32":  # there a reader or a virus scanner may block it for a moment
-        for attempt in range(9):
-            with suppress(PermissionError):
-                return _os.replace(source, target)
-            time.sleep(0.01 * 2**attempt)
+    # On Windows a reader or a virus scanner may block it for a moment.
+    for attempt in range(9 if sys.platform == "win32" else 0):
+        with suppress(PermissionError):
+            return _os.replace(source, target)
+        time.sleep(0.01 * 2**attempt)
     return _os.replace(source, target)
 
 

@@ -19,8 +19,7 @@ from ama.errors import (
     NotFound,
     shown,
 )
-from ama.format.chunking import THRESHOLD
-from ama.format.objects import Asset, EntryKind, Kind, TreeEntry, encode_asset, encode_recipe
+from ama.format.objects import Asset
 from ama.results import DownloadResult
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore
@@ -30,6 +29,7 @@ from ama.stores.sources import Sources
 from ama.system import disk, fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
+from ama.transfer.metadata import keep_metadata
 from ama.values import AssetInfo, Ref
 from ama.worktree.checkout import (
     Checkout,
@@ -40,11 +40,11 @@ from ama.worktree.checkout import (
 from ama.worktree.head import Head
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, has_locks, settle, turn
 from ama.worktree.listing import Listing, survey
-from ama.worktree.plan import Plan, is_empty, plan_fresh
+from ama.worktree.plan import Plan, is_empty
 from ama.worktree.scan import require_no_git
 from ama.worktree.staging import Index
 from ama.worktree.status import compare_listings
-from ama.worktree.trees import A_PART, selector, trees_below
+from ama.worktree.trees import A_PART, selector
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,19 +290,18 @@ def _bring(
 
 def _plan(tree: Worktree, index: Index, chosen: Listing) -> Plan:
     """Return the plan that brings the chosen files of an asset."""
-    if not index.entries and is_empty(tree):
-        return plan_fresh(tree, chosen)
-    listed = {item.path: item for item in chosen.everything}
+    fresh = not index.entries and is_empty(tree)
+    listed = {} if fresh else {item.path: item for item in chosen.everything}
     if index.entries and compare_listings(listed, index.entries):
         raise Conflict(
             f"{shown(tree.root)} has staged changes",
             hint=Hint("commit-there", directory=from_system(tree.root)),
         )
-    wanted = {item.path for item in chosen}
+    wanted = set() if fresh else {item.path for item in chosen}
     return plan_checkout(
         tree,
         index,
-        listed.values(),
+        chosen if fresh else listed.values(),
         wanted=wanted.__contains__,
         stored=({path: item.id for path, item in listed.items()},),
         base=listed if index.entries else {},
@@ -407,30 +406,6 @@ def _begin(tree: Worktree, begun: Begun) -> None:
                 f"{shown(tree.root)} is where {shown(other.target)} is downloaded to just now",
                 hint=Hint("choose-directory"),
             ) from None
-
-
-def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
-    """Store an asset, its trees and its recipes in a worktree, for work without the remote."""
-    store = tree.objects
-    found = sources.asset(asset)
-    below = partial(trees_below, found.tree, sources.tree)
-    if asset in store and all(tree_id in store for tree_id, _ in below()):
-        return
-    recipes: set[bytes] = set()
-    with store.writing() as writer:
-        for tree_id, entries in below():
-            writer.add(Kind.TREE, tree_id, sources.read(tree_id, Kind.TREE))
-            large = {entry.id for entry in entries if _may_have_recipe(entry)} - recipes
-            recipes |= large
-            for object_id in large:
-                recipe = sources.recipe(object_id)
-                if recipe is not None:
-                    writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
-        writer.add(Kind.ASSET, asset, encode_asset(found))
-
-
-def _may_have_recipe(entry: TreeEntry) -> bool:
-    return entry.kind is not EntryKind.TREE and entry.size >= THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from ama.worktree.fetching import Fetching
 from ama.worktree.head import Head
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, Begun, Worktree, busy
+from ama.worktree.listing import Listing
 from ama.worktree.moves import Moves
 from ama.worktree.plan import (
     Plan,
@@ -41,6 +42,7 @@ from ama.worktree.plan import (
     is_safe,
     look_for_room,
     plan_changes,
+    plan_fresh,
     require_clear,
 )
 from ama.worktree.reader import entry_of
@@ -72,7 +74,8 @@ def plan_checkout(
     Args:
         tree: The worktree.
         index: The present index.
-        target: The files that it should hold.
+        target: The files that it should hold. If they are a listing, all its chosen files are
+            wanted, and the worktree has nothing in it.
         wanted: Whether a path should be here; other paths, unless they are here already, become
             skipped.
         stored: Paths and ids whose content is stored elsewhere, or that an interrupted checkout was
@@ -86,6 +89,8 @@ def plan_checkout(
         Conflict: The plan would lose content.
         InvalidInput: This system can't hold a name, or no file here may have it.
     """
+    if isinstance(target, Listing):
+        return plan_fresh(tree, target)
     listed = {item.path: item for item in target}
     entries = index.entries
 
