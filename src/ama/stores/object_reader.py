@@ -421,8 +421,7 @@ class ObjectStore:
                     done.append(key)
             return done
 
-        first = (found[0] for found in places.values())
-        return where_it_pays(run, self._read_spans(first, ahead=True))
+        return where_it_pays(run, self._read_spans((p[0] for p in places.values()), ahead=True))
 
     def read_raw(
         self, locations: Iterable[Location], bad: Bad | None = None

@@ -13,6 +13,9 @@ from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
 from ama.stores.object_reader import Bad, Have, ObjectStore
 
+MOST_HELD = 1 << 16
+"""The most entries of directories that are held: they take some 20 MB."""
+
 Opener = Callable[[], ObjectStore]
 
 
@@ -28,6 +31,7 @@ class Sources:
         self._stores = [near]
         self._far = list(far)
         self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
+        self._room = MOST_HELD
 
     @property
     def bytes_read(self) -> int:
@@ -164,11 +168,19 @@ class Sources:
             raise
 
     def tree(self, tree: bytes) -> tuple[TreeEntry, ...]:
-        """Return a directory's entries."""
-        if tree not in self._trees:
-            data = self.read(tree, Kind.TREE)
-            self._trees[tree] = decode_tree(data, f"tree {short(tree)}")
-        return self._trees[tree]
+        """Return a directory's entries; those of a small asset are held for the next time."""
+        held = self._trees.get(tree)
+        if held is not None:
+            return held
+        entries = decode_tree(self.read(tree, Kind.TREE), f"tree {short(tree)}")
+        if len(entries) <= self._room:
+            self._room -= len(entries)
+            self._trees[tree] = entries
+        return entries
+
+    def tree_held(self, tree: bytes) -> tuple[TreeEntry, ...] | None:
+        """Return a directory's entries if they are held; else None."""
+        return self._trees.get(tree)
 
     def asset(self, asset: bytes) -> Asset:
         """Return an asset object."""

@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 WORKERS = min(4, os.cpu_count() or 1)
 CHUNK = 64
 
-WAITS_S = 0.001
-"""The seconds of waiting for each item from which more threads pay."""
+WAITS = 10
+"""So many times as long as it computes, work waits before more threads pay."""
 
 
 def start(thread: threading.Thread) -> None:
@@ -124,9 +124,10 @@ def where_it_pays(
     while taken := list(islice(source, chunk)):
         began, busy = time.perf_counter(), time.thread_time()
         done = work(taken)
-        waited = time.perf_counter() - began - (time.thread_time() - busy)
+        busy = time.thread_time() - busy
+        waited = time.perf_counter() - began - busy
         yield done
-        if waited > WAITS_S * len(taken):
+        if waited > WAITS * busy:
             yield from in_chunks(work, source, chunk=chunk)
             return
 

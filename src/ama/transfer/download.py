@@ -173,7 +173,8 @@ def download(
     """
     sources = sources or Sources(objects_of(remote, view, target))
     listing = _chosen(_listing(sources, target.asset, selection), selection)
-    require_no_git(listing.names())
+    if listing.odd:
+        require_no_git(item.path for item in listing)
     begun = Begun(target.name, _command(remote, target, directory, selection))
 
     def is_alike(other: Begun) -> bool:
@@ -238,7 +239,7 @@ def _bring(
     """Bring the files of an asset; HEAD becomes `head`, unless it has the asset already."""
     asset = head.asset or b""
     keep_metadata(tree, sources, asset)
-    chosen = chosen.read_by(tree.objects.tree)
+    chosen = chosen.read_by(lambda below: sources.tree_held(below) or tree.objects.tree(below))
     at = tree.head.read() if tree.head.exists() else (0, None)
     began = at[1] is not None
     with Checkout(tree, at) as checkout:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Protocol
 
 from ama.errors import Hint, IntegrityError, shown
-from ama.format.names import twins
+from ama.format.names import is_git_directory, twins, unportable_reason
 from ama.format.objects import EntryKind, TreeEntry
 from ama.worktree.trees import MAX_DEPTH, Directory, Listed, ReadTree, require_listable
 
@@ -32,6 +33,9 @@ class Listing:
         read: A function that returns the entries of a tree.
         counts: The number of files below each distinct tree.
         size: The bytes of all chosen files.
+        odd: Whether there may be names that are git's own, or that some system takes for the same,
+            or doesn't take.
+        whole: The bytes of all files, if some are chosen.
         chosen: For each file, in order, whether it is chosen; None: all are.
     """
 
@@ -39,9 +43,9 @@ class Listing:
     read: ReadTree
     counts: Mapping[bytes, int]
     size: int
-    chosen: bytes | None = None
+    odd: bool = False
     whole: int = -1
-    """The bytes of all files, if some are chosen."""
+    chosen: bytes | None = None
 
     @property
     def everything(self) -> Listing:
@@ -81,20 +85,6 @@ class Listing:
                 if entry.kind is EntryKind.TREE and self.counts[entry.id]
             ]
 
-    def names(self) -> Iterator[str]:
-        """Yield every name that some chosen file or a directory above it has; or else paths."""
-        if self.chosen is not None:
-            yield from (item.path for item in self)
-            return
-        for tree in self.counts:
-            for name, kind, object_id, _ in self.read(tree):
-                if kind is not EntryKind.TREE or self.counts[object_id]:
-                    yield name
-
-    def twins(self) -> bool:
-        """Whether some file system takes two names of one directory for the same."""
-        return any(twins(entry.name for entry in self.read(tree)) for tree in self.counts)
-
     def only(self, wanted: Callable[[str], bool]) -> Listing:
         """Return the listing of the files whose paths are wanted."""
         chosen, size = bytearray(), 0
@@ -127,17 +117,22 @@ def survey(top: bytes, read: ReadTree, *, wanted: bool, hint: Hint) -> Listing:
     Raises:
         InvalidInput: There are too many files; see `require_listable`.
     """
+    odd = False
     sizes: dict[bytes, int] = {}
     below: dict[bytes, list[bytes]] = {}
 
     def directory(at: bytes) -> Directory[bytes]:
-        names, directories, size = [], [], 0
+        nonlocal odd
+        names: list[str] = []
+        directories: list[tuple[str, bytes]] = []
+        size = 0
         for entry in read(at):
             if entry.kind is EntryKind.TREE:
                 directories.append((entry.name, entry.id))
             else:
                 names.append(entry.name)
                 size += entry.size
+        odd = odd or _are_odd([*names, *(name for name, _ in directories)])
         sizes[at] = size
         below[at] = [inner for _, inner in directories]
         return names, directories
@@ -145,7 +140,14 @@ def survey(top: bytes, read: ReadTree, *, wanted: bool, hint: Hint) -> Listing:
     counts = require_listable(top, directory, wanted=wanted, hint=hint)
     for at in counts:  # a directory comes after those in it
         sizes[at] += sum(sizes[inner] for inner in below[at])
-    return Listing(top, read, counts, sizes[top])
+    return Listing(top, read, counts, sizes[top], odd)
+
+
+def _are_odd(names: list[str]) -> bool:
+    """Whether names of one directory need a closer look."""
+    if twins(names) or any(map(is_git_directory, names)):
+        return True
+    return os.name == "nt" and any(map(unportable_reason, names))
 
 
 def size_of(files: Iterable[Listed]) -> int:

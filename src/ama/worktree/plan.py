@@ -154,13 +154,13 @@ def plan_changes(
 
 
 def plan_fresh(tree: Worktree, files: Listing) -> Plan:
-    """Return the plan that brings files to a worktree with nothing in it, by the names alone.
+    """Return the plan that brings files to a worktree with nothing in it.
 
     Raises:
         InvalidInput: This system can't hold a name, or no file here may have it.
     """
-    require_no_git(files.names())
-    if os.name == "nt" or files.twins():
+    if files.odd:
+        require_no_git(item.path for item in files)
         require_possible(tree.control, [item.path for item in files])
     return Plan(files, (), (), map(as_skipped, files.others()), {})
 
