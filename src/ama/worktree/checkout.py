@@ -282,12 +282,13 @@ class Checkout:
         """
         root = os.fspath(self._tree.root)
         placed: dict[str, Found] = {}
-        items: dict[str, Listed] = {}
+
+        @cache
+        def items() -> dict[str, Listed]:
+            return {item.path: item for item in fetched.files}
 
         def item_at(path: str) -> Listed:
-            if not items:
-                items.update((item.path, item) for item in fetched.files)
-            return items[path]
+            return items()[path]
 
         def still(path: str) -> None:
             self._require_ours()

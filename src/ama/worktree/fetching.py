@@ -154,7 +154,9 @@ class Fetching:
             self._bring_window(window, sources, progress)
         for position, item, text in self._links:
             path = self.place_of(item.path)
-            fs.make_symlink(text, path, replace=False, sync=False, temp_in=self._directory)
+            if os.path.lexists(path):
+                raise _one_name(item)
+            fs.make_symlink(text, path, sync=False, temp_in=self._directory)
             self.stats.note(position, os.lstat(path))
 
     def _bring_window(self, window: list[Placed], sources: Sources, progress: Progress) -> None:
@@ -195,10 +197,7 @@ class Fetching:
         try:
             status = fs.write_private(path, data, executable=executable, new=True)
         except FileExistsError:
-            raise InvalidInput(
-                f"'{shown(item.path)}' and another file of the asset are one name here",
-                hint=_without(item),
-            ) from None
+            raise _one_name(item) from None
         self.stats.note(position, status)
 
     def _bring_large(
@@ -344,6 +343,13 @@ def link_text(item: Listed, data: bytes) -> str:
     if "\0" in target:
         raise _no_link(item, f"has a NUL: {shown(target)}")
     return target
+
+
+def _one_name(item: Listed) -> InvalidInput:
+    return InvalidInput(
+        f"'{shown(item.path)}' and another file of the asset are one name here",
+        hint=_without(item),
+    )
 
 
 def _no_link(item: Listed, why: str) -> IntegrityError:

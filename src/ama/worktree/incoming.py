@@ -198,10 +198,11 @@ class Incoming:
         self._sweep(directory)
         if item.kind is EntryKind.SYMLINK:
             text = link_text(item, os.fsencode(disk.read_symlink(staged)))
-            fs.make_symlink(text, target, replace=not new, sync=False)
-            return
-        executable = item.kind is EntryKind.EXECUTABLE
-        temp = fs.write_temp(directory, _verified(staged, item), executable=executable)
+            temp = os.path.join(directory, fs.temp_name())
+            fs.make_symlink(text, temp, sync=False)
+        else:
+            executable = item.kind is EntryKind.EXECUTABLE
+            temp = fs.write_temp(directory, _verified(staged, item), executable=executable)
         try:
             still()
             _rename(temp, target, new=new)
