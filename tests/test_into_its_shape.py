@@ -7,10 +7,10 @@ import shutil
 import stat
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ from ama.errors import AmaError, Conflict, InvalidInput
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind, TreeEntry
 from ama.stores.sources import Sources
-from ama.system.parallel import WORKERS, where_it_pays
+from ama.system import parallel
 from ama.system.syscalls import System
 from ama.worktree import checkout, fetching
 from ama.worktree.layout import Worktree
@@ -435,16 +435,26 @@ def parents(path: str) -> list[str]:
     return ["/".join(parts[:at]) for at in range(1, len(parts))]
 
 
-def test_one_thread_works_until_it_waits() -> None:
+@pytest.mark.parametrize(
+    ("waits", "computes", "on_threads"), [(0.1, 0.001, 7), (0.1, 0.02, 0), (0.003, 0.0, 0)]
+)
+def test_one_thread_works_until_it_waits(
+    waits: float, computes: float, on_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the third chunk of four on it does."""
+    clock = SimpleNamespace(now=0.0, busy=0.0)
+    clock.perf_counter = lambda: clock.now + clock.busy
+    clock.thread_time = lambda: clock.busy
+    monkeypatch.setattr(parallel, "time", clock)
+
     def work(items: list[int]) -> tuple[int, bool]:
-        if items[0] >= 8:
-            time.sleep(0.01)
+        clock.now += waits if items[0] >= 8 else 0
+        clock.busy += computes
         return sum(items), threading.current_thread() is threading.main_thread()
 
-    done = list(where_it_pays(work, range(40), chunk=4))
+    done = list(parallel.where_it_pays(work, range(40), chunk=4))
     assert sum(total for total, _ in done) == sum(range(40))
-    assert [here for _, here in done] == [True] * 3 + [False] * 7
-    assert WORKERS >= 1
+    assert [here for _, here in done] == [True] * (10 - on_threads) + [False] * on_threads
 
 
 def test_the_trees_of_a_large_asset_are_not_all_held(

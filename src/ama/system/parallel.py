@@ -27,7 +27,10 @@ WORKERS = min(4, os.cpu_count() or 1)
 CHUNK = 64
 
 WAITS = 10
-"""So many times as long as it computes, work waits before more threads pay."""
+"""So many times as long as it computes, work waits where more threads pay."""
+
+WAITS_S = 0.001
+"""The seconds that it then waits at least for each item."""
 
 
 def start(thread: threading.Thread) -> None:
@@ -127,7 +130,7 @@ def where_it_pays(
         busy = time.thread_time() - busy
         waited = time.perf_counter() - began - busy
         yield done
-        if waited > WAITS * busy:
+        if waited > max(WAITS * busy, WAITS_S * len(taken)):
             yield from in_chunks(work, source, chunk=chunk)
             return
 
