@@ -24,9 +24,10 @@ from ama.format.objects import EntryKind, TreeEntry
 from ama.stores.sources import Sources
 from ama.system import parallel
 from ama.system.syscalls import System
-from ama.worktree import checkout, fetching
+from ama.worktree import fetching
 from ama.worktree.layout import Worktree
 from ama.worktree.moves import Moves
+from ama.worktree.scan import Found, look
 from ama.worktree.staging import RACY
 from forging import Forge
 
@@ -136,10 +137,12 @@ def test_whole_directories_go_by_one_rename(
     repo: Repo, tmp_path: Path, calls: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    look = checkout.look
-    monkeypatch.setattr(
-        checkout, "look", lambda root, path: looked.append(path) or look(root, path)
-    )
+
+    def looking(root: str, path: str) -> Found | None:
+        looked.append(path)
+        return look(root, path)
+
+    monkeypatch.setattr("ama.worktree.checkout.look", looking)
     copy = tmp_path / "copy"
     Store.open(str(tmp_path / "store")).download("models", copy)
     check(copy, repo)
