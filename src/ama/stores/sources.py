@@ -193,16 +193,22 @@ class Sources:
     def each_file(
         self, ids: Iterable[bytes], work: Callable[[bytes, bytes], None]
     ) -> Iterator[list[bytes]]:
-        """Call `work(id, bytes)` for small files, on a few threads; yield the ids that are done."""
-        by_store: dict[int, tuple[ObjectStore, list[bytes]]] = {}
-        for object_id in ids:
-            store = self.find(object_id)
-            by_store.setdefault(id(store), (store, []))[1].append(object_id)
-        for first, wanted in by_store.values():
+        """Call `work(id, bytes)` for small files; yield the ids that are done, some at a time."""
+        for first, wanted in self._by_store(ids):
             bad: Bad = {}
             yield from first.each_file(wanted, work, bad)
             if bad:
                 yield from self._each_elsewhere(first, bad, work)
+
+    def _by_store(self, ids: Iterable[bytes]) -> Iterable[tuple[ObjectStore, Iterable[bytes]]]:
+        """Return the stores to ask for objects; the only one is not asked for each beforehand."""
+        if len(self._stores) == 1 and not self._far:
+            return [(self._stores[0], ids)]
+        by_store: dict[int, tuple[ObjectStore, list[bytes]]] = {}
+        for object_id in ids:
+            store = self.find(object_id)
+            by_store.setdefault(id(store), (store, []))[1].append(object_id)
+        return by_store.values()
 
     def _each_elsewhere(
         self, first: ObjectStore, bad: Bad, work: Callable[[bytes, bytes], None]
