@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,10 +26,11 @@ from ama.stores.sources import Sources
 from ama.system import parallel
 from ama.system.syscalls import System
 from ama.worktree import fetching
+from ama.worktree.checkout import Checkout
 from ama.worktree.layout import Worktree
 from ama.worktree.moves import Moves
 from ama.worktree.scan import Found, look
-from ama.worktree.staging import RACY
+from ama.worktree.staging import RACY, IndexEntry
 from forging import Forge
 
 LARGE = bytes(range(256)) * 6000
@@ -475,3 +477,37 @@ def test_the_trees_of_a_large_asset_are_not_all_held(
         assert [len(sources.tree(tree)) for tree in trees] == [2, 1]
     assert [sources.tree_held(tree) is not None for tree in (top, *trees)] == [True, False, True]
     assert sources.tree(trees[0])[0] == TreeEntry("x", EntryKind.FILE, blob_id(b"1"), 1)
+
+
+def test_what_is_not_held_is_read_once_all_the_same(
+    forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree is needed several times, and comes from the store only once."""
+    forge.publish({top: {f"{n}": b"" for n in range(50)} for top in "abc"})
+    monkeypatch.setattr("ama.stores.sources.MOST_HELD", 0)
+    monkeypatch.setattr("ama.stores.object_reader.METADATA_BATCH", 0)
+    done = Store.open(str(forge.directory)).download("models", tmp_path / "copy")
+    packs = sum(path.stat().st_size for path in forge.directory.glob("packs/*/*"))
+    assert packs // 2 < done.bytes_received <= packs
+    assert done.files == len(seen(tmp_path / "copy")) == 150
+
+
+def test_entries_come_directory_by_directory(forge: Forge, tmp_path: Path) -> None:
+    """As a new index is best written: the skipped ones among the others."""
+    forge.publish({"b": {"x": b"1", "d": {"y": b"2"}}, "a": b"3", "c": b"4", "z": {"x": b"5"}})
+    expected = ["a", "c", "b/x", "b/d/y", "z/x"]
+    for options in ({}, {"include": "x"}, {"metadata_only": True}):
+        got: list[list[IndexEntry]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            place = Checkout.place
+
+            def placing(*args: Any, place: Any = place, got: Any = got, **named: Any) -> Any:
+                got.append(list(place(*args, **named)))
+                return iter(got[0])
+
+            patch.setattr(Checkout, "place", placing)
+            copy = tmp_path / f"copy{len(options)}{'include' in options}"
+            Store.open(str(forge.directory)).download("models", copy, **options)  # type: ignore[arg-type]
+        assert [entry.path for entry in got[0]] == expected
+        here = [entry.path for entry in got[0] if not entry.skipped]
+        assert set(here) == set(seen(copy))

@@ -16,6 +16,9 @@ from ama.stores.object_reader import Bad, Have, ObjectStore
 MOST_HELD = 1 << 16
 """The most entries of directories that are held: they take some 20 MB."""
 
+MOST_ENCODED = 96 * 1024 * 1024
+"""The most bytes of directories that are held: those of two million files."""
+
 Opener = Callable[[], ObjectStore]
 
 
@@ -32,6 +35,8 @@ class Sources:
         self._far = list(far)
         self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
         self._room = MOST_HELD
+        self._encoded: dict[bytes, bytes] = {}
+        self._room_encoded = MOST_ENCODED
 
     @property
     def bytes_read(self) -> int:
@@ -172,11 +177,27 @@ class Sources:
         held = self._trees.get(tree)
         if held is not None:
             return held
-        entries = decode_tree(self.read(tree, Kind.TREE), f"tree {short(tree)}")
+        entries = decode_tree(self.tree_bytes(tree), f"tree {short(tree)}")
         if len(entries) <= self._room:
             self._room -= len(entries)
             self._trees[tree] = entries
         return entries
+
+    def tree_bytes(self, tree: bytes) -> bytes:
+        """Return a directory's bytes; they are held, within limits, until `keep_entries`."""
+        held = self._encoded.get(tree)
+        if held is not None:
+            return held
+        data = self.read(tree, Kind.TREE)
+        if len(data) <= self._room_encoded:
+            self._room_encoded -= len(data)
+            self._encoded[tree] = data
+        return data
+
+    def keep_entries(self) -> None:
+        """Let go of the bytes of directories: they are stored elsewhere by now."""
+        self._encoded.clear()
+        self._room_encoded = 0
 
     def tree_held(self, tree: bytes) -> tuple[TreeEntry, ...] | None:
         """Return a directory's entries if they are held; else None."""

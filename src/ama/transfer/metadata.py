@@ -21,7 +21,7 @@ def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
     recipes: set[bytes] = set()
     with store.writing() as writer:
         for tree_id, entries in below():
-            writer.add(Kind.TREE, tree_id, sources.read(tree_id, Kind.TREE))
+            writer.add(Kind.TREE, tree_id, sources.tree_bytes(tree_id))
             large = {entry.id for entry in entries if _may_have_recipe(entry)} - recipes
             recipes |= large
             for object_id in large:
@@ -29,6 +29,7 @@ def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
                 if recipe is not None:
                     writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
         writer.add(Kind.ASSET, asset, encode_asset(found))
+    sources.keep_entries()
 
 
 def _may_have_recipe(entry: TreeEntry) -> bool:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, repeat
 
 from ama.errors import Conflict, Hint, shown, storage_error
 from ama.stores.sources import Sources
@@ -350,7 +350,9 @@ class Checkout:
     def _entries(
         self, fetched: Fetching, placed: Mapping[str, Found], since: int
     ) -> Iterator[IndexEntry]:
-        """Yield the entries of the fetched files.
+        """Yield the entries of the fetched files and, of a listing, of those that are skipped.
+
+        They come as the files do: of a listing, directory by directory.
 
         Args:
             fetched: The files.
@@ -358,7 +360,14 @@ class Checkout:
             since: A moment before any of them had its place.
         """
         local = self._tree.objects
-        for position, item in enumerate(fetched.files):
+        files = fetched.files
+        marked = files.marked() if isinstance(files, Listing) else zip(files, repeat(True))
+        position = -1
+        for item, is_chosen in marked:
+            if not is_chosen:
+                yield as_skipped(item)
+                continue
+            position += 1
             found = placed.get(item.path) or fetched.stats.found(position, item)
             found = found._replace(kind=item.kind)
             stored = item.id in local

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, repeat
 from typing import Protocol
 
 from ama.errors import Hint, IntegrityError, shown
@@ -94,11 +94,10 @@ class Listing:
             size += item.size if is_wanted else 0
         return replace(self, chosen=bytes(chosen), size=size, whole=self.everything.size)
 
-    def others(self) -> Iterator[Listed]:
-        """Yield the files that are not chosen."""
-        if self.chosen is None:
-            return iter(())
-        return compress(self._all(), (not chosen for chosen in self.chosen))
+    def marked(self) -> Iterator[tuple[Listed, bool]]:
+        """Yield all files, each with whether it is chosen."""
+        chosen = repeat(True) if self.chosen is None else map(bool, self.chosen)
+        return zip(self._all(), chosen, strict=False)
 
     def read_by(self, read: ReadTree) -> Listing:
         """Return the same listing, whose trees come from elsewhere."""

@@ -38,9 +38,10 @@ class Plan:
     """
 
     write: Files
+    """Of a listing, those files that aren't chosen are skipped."""
     delete: tuple[str, ...]
     keep: tuple[IndexEntry, ...]
-    skipped: Iterable[IndexEntry]
+    skipped: tuple[IndexEntry, ...]
     seen: Mapping[str, Found | None]
     """The files at each path to be written or deleted, as the plan has seen them; nothing is at
     any other path."""
@@ -162,7 +163,7 @@ def plan_fresh(tree: Worktree, files: Listing) -> Plan:
     if files.odd:
         require_no_git(item.path for item in files)
         require_possible(tree.control, [item.path for item in files])
-    return Plan(files, (), (), map(as_skipped, files.others()), {})
+    return Plan(files, (), (), (), {})
 
 
 def is_empty(tree: Worktree) -> bool:
