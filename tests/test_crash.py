@@ -125,14 +125,17 @@ class FullDisk(System):
 
 def apart(system: System) -> System:
     """The same calls, where `.ama` is on another file system than all the rest."""
-    rename = system.replace
 
-    def replace(source: str, target: str) -> None:
-        if (".ama" in Path(source).parts) != (".ama" in Path(target).parts):
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), target)
-        rename(source, target)
+    def refusing(rename: Callable[[str, str], None]) -> Callable[[str, str], None]:
+        def call(source: str, target: str) -> None:
+            if (".ama" in Path(source).parts) != (".ama" in Path(target).parts):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), target)
+            rename(source, target)
 
-    setattr(system, "replace", replace)  # noqa: B010 - for mypy a method is not to be replaced
+        return call
+
+    for name in ("replace", "rename_new"):
+        setattr(system, name, refusing(getattr(system, name)))
     return system
 
 

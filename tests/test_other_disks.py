@@ -42,12 +42,19 @@ class Disks(System):
         pass
 
     def replace(self, source: str, target: str) -> None:
+        self.check(source, target)
+        super().replace(source, target)
+
+    def rename_new(self, source: str, target: str) -> None:
+        self.check(source, target)
+        super().rename_new(source, target)
+
+    def check(self, source: str, target: str) -> None:
         where = [{d for d in self.others if d in Path(path).parents} for path in (source, target)]
         if where[1]:
             self.meanwhile(source, target)
         if where[0] != where[1]:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), target)
-        super().replace(source, target)
 
 
 @pytest.fixture

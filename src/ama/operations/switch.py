@@ -21,7 +21,8 @@ from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, class_state, require_live
 from ama.stores.sources import Sources
-from ama.transfer.download import Target, keep_metadata, objects_of
+from ama.transfer.download import Target, objects_of
+from ama.transfer.metadata import keep_metadata
 from ama.transfer.pending import resume
 from ama.values import AssetInfo
 from ama.worktree.add import summary
@@ -234,7 +235,7 @@ def _move(
                 # Fetched content stays for the next try, and it fills the disk.
                 error.hints += (Hint("give-up-switch"),)
             raise
-        fresh = Entries.of(entries)
+        fresh = tree.index.build(Entries(), entries)
 
         def changed(latest: Index) -> Index:
             if not is_staged_as(latest, index):

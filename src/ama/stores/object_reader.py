@@ -21,7 +21,7 @@ from ama.format.objects import object_id as id_of
 from ama.format.pack import RECORD_HEADER_SIZE, open_record
 from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
-from ama.system.parallel import in_chunks, one_ahead
+from ama.system.parallel import one_ahead, where_it_pays
 
 RANGE_SIZE = 8 * 1024 * 1024
 """The largest coalesced range in bytes (unless a single record is larger)."""
@@ -330,7 +330,9 @@ class ObjectStore:
         def read(window: list[tuple[bytes, int]]) -> list[tuple[bytes, bytes]]:
             return list(self._read_window(window, have, elsewhere))
 
-        for window in one_ahead(read, _batches(chunks, _taken)):
+        for window in one_ahead(
+            read, _batches(chunks, lambda chunk: chunk[1] + RECORD_HEADER_SIZE)
+        ):
             yield from window
 
     def _read_window(
@@ -390,7 +392,9 @@ class ObjectStore:
         work: Callable[[bytes, bytes], None],
         bad: Bad | None = None,
     ) -> Iterator[list[bytes]]:
-        """Call `work(id, bytes)` for files that have a record of their own, on a few threads.
+        """Call `work(id, bytes)` for files that have a record of their own.
+
+        It is called on the caller's thread or, if the work waits for a slow disk, on a few.
 
         Args:
             ids: The files.
@@ -417,7 +421,7 @@ class ObjectStore:
                     done.append(key)
             return done
 
-        return in_chunks(run, self._read_spans(found[0] for found in places.values()))
+        return where_it_pays(run, self._read_spans((p[0] for p in places.values()), ahead=True))
 
     def read_raw(
         self, locations: Iterable[Location], bad: Bad | None = None
@@ -457,17 +461,26 @@ class ObjectStore:
         return None
 
     def _read_spans(
-        self, locations: Iterable[Location]
+        self, locations: Iterable[Location], *, ahead: bool = False
     ) -> Iterator[tuple[Location, memoryview | None]]:
-        """Yield each location with its bytes (None: its pack is gone), neighbours together."""
-        for batch in _batches(_spans(locations), lambda span: span.end - span.start):
-            ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
-            for span, data in zip(batch, self._read(ranges), strict=True):
+        """Yield each location with its bytes (None: its pack is gone), neighbours together.
+
+        Args:
+            locations: The locations.
+            ahead: Whether to read the next batch while the caller is busy with one.
+        """
+        batches = _batches(_spans(locations), lambda span: span.end - span.start)
+        for batch in (one_ahead if ahead else map)(self._read_batch, batches):
+            for span, data in batch:
                 view = None if data is None else memoryview(data)
                 for location in span.locations:
                     start = location.record.offset - span.start
                     end = start + RECORD_HEADER_SIZE + location.record.stored
                     yield location, None if view is None else view[start:end]
+
+    def _read_batch(self, batch: list[_Span]) -> list[tuple[_Span, bytes | None]]:
+        ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
+        return list(zip(batch, self._read(ranges), strict=True))
 
     def load_metadata(self) -> None:
         """Read all trees, assets and recipes at once, if they are at most 8 MiB.
@@ -597,15 +610,11 @@ def _spans(locations: Iterable[Location]) -> Iterator[_Span]:
             start, end = run[0].record.offset, run[-1].record.end
             near = location.pack == run[0].pack and location.record.offset - end <= GAP
             if not near or location.record.end - start > RANGE_SIZE:
-                yield _span(run)
+                yield _Span(run[0].pack, start, end, tuple(run))
                 run = []
         run.append(location)
     if run:
-        yield _span(run)
-
-
-def _span(run: list[Location]) -> _Span:
-    return _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
+        yield _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
 
 
 def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
@@ -613,15 +622,10 @@ def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T
     batch: list[T] = []
     size = 0
     for item in items:
-        taken = size_of(item)
-        if batch and size + taken > BATCH_SIZE:
+        size += size_of(item)
+        if batch and size > BATCH_SIZE:
             yield batch
-            batch, size = [], 0
+            batch, size = [], size_of(item)
         batch.append(item)
-        size += taken
     if batch:
         yield batch
-
-
-def _taken(chunk: tuple[bytes, int]) -> int:
-    return chunk[1] + RECORD_HEADER_SIZE

@@ -13,6 +13,9 @@ from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
 from ama.stores.object_reader import Bad, Have, ObjectStore
 
+MOST_ENCODED = 96 * 1024 * 1024
+"""The most bytes of directories that are held: those of two million files."""
+
 Opener = Callable[[], ObjectStore]
 
 ENTRIES_KEPT = 1 << 16
@@ -36,6 +39,8 @@ class Sources:
         self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
         self._entries = 0
         self._assets: dict[bytes, Asset] = {}
+        self._encoded: dict[bytes, bytes] = {}
+        self._room_encoded = 0
 
     @property
     def bytes_read(self) -> int:
@@ -175,12 +180,36 @@ class Sources:
         """Return a directory's entries."""
         found = self._trees.get(tree)
         if found is None:
-            found = decode_tree(self.read(tree, Kind.TREE), f"tree {short(tree)}")
+            found = decode_tree(self.tree_bytes(tree), f"tree {short(tree)}")
             self._trees[tree] = found
             self._entries += len(found)
             while self._entries > ENTRIES_KEPT:
                 self._entries -= len(self._trees.pop(next(iter(self._trees)), ()))
         return found
+
+    def hold_trees(self) -> None:
+        """Hold the bytes of directories from now on, within limits: each is needed again."""
+        self._room_encoded = MOST_ENCODED
+
+    def let_go_of_trees(self) -> None:
+        """Let go of the bytes of directories: they are stored elsewhere by now."""
+        self._encoded.clear()
+        self._room_encoded = 0
+
+    def tree_bytes(self, tree: bytes) -> bytes:
+        """Return a directory's bytes."""
+        held = self._encoded.get(tree)
+        if held is not None:
+            return held
+        data = self.read(tree, Kind.TREE)
+        if len(data) <= self._room_encoded:
+            self._room_encoded -= len(data)
+            self._encoded[tree] = data
+        return data
+
+    def tree_held(self, tree: bytes) -> tuple[TreeEntry, ...] | None:
+        """Return a directory's entries if they are held; else None."""
+        return self._trees.get(tree)
 
     def near_tree(self, tree: bytes) -> tuple[TreeEntry, ...] | None:
         """Return a directory's entries, or None if the first store can't supply them."""
@@ -208,16 +237,22 @@ class Sources:
     def each_file(
         self, ids: Iterable[bytes], work: Callable[[bytes, bytes], None]
     ) -> Iterator[list[bytes]]:
-        """Call `work(id, bytes)` for small files, on a few threads; yield the ids that are done."""
-        by_store: dict[int, tuple[ObjectStore, list[bytes]]] = {}
-        for object_id in ids:
-            store = self.find(object_id)
-            by_store.setdefault(id(store), (store, []))[1].append(object_id)
-        for first, wanted in by_store.values():
+        """Call `work(id, bytes)` for small files; yield the ids that are done, some at a time."""
+        for first, wanted in self._by_store(ids):
             bad: Bad = {}
             yield from first.each_file(wanted, work, bad)
             if bad:
                 yield from self._each_elsewhere(first, bad, work)
+
+    def _by_store(self, ids: Iterable[bytes]) -> Iterable[tuple[ObjectStore, Iterable[bytes]]]:
+        """Return the stores to ask for objects; the only one is not asked for each beforehand."""
+        if len(self._stores) == 1 and not self._far:
+            return [(self._stores[0], ids)]
+        by_store: dict[int, tuple[ObjectStore, list[bytes]]] = {}
+        for object_id in ids:
+            store = self.find(object_id)
+            by_store.setdefault(id(store), (store, []))[1].append(object_id)
+        return by_store.values()
 
     def _each_elsewhere(
         self, first: ObjectStore, bad: Bad, work: Callable[[bytes, bytes], None]

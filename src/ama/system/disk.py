@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -120,6 +121,31 @@ def list_directory(path: AnyPath) -> list[str]:
     with explained(path, doing="read"), suppress(*_ABSENT):
         return os.listdir(os.fspath(path))
     return []
+
+
+def inherits_alike(directory: AnyPath, other: AnyPath) -> bool:
+    """Whether what is made in two directories gets the same group and the same rights.
+
+    Raises:
+        StorageError: One of them can't be looked at.
+
+    Example:
+        >>> inherits_alike(".", ".")
+        True
+    """
+    return _heritage(directory) == _heritage(other)
+
+
+def _heritage(directory: AnyPath) -> tuple[object, ...]:
+    with explained(directory, doing="read"):
+        status = os.stat(directory)
+    setgid = bool(status.st_mode & stat.S_ISGID)
+    group = status.st_gid if setgid or sys.platform != "linux" else None
+    defaults = None
+    if sys.platform == "linux":
+        with suppress(OSError):  # it has none, or its file system hasn't
+            defaults = os.getxattr(directory, "system.posix_acl_default")
+    return setgid, group, defaults
 
 
 def is_directory(path: AnyPath) -> bool:

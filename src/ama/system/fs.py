@@ -50,6 +50,9 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 # The errors of link(2) on file systems without links (FAT, some network and FUSE file systems).
 _NO_LINK = (*_UNSUPPORTED, errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.EINVAL)
 
+# The errors of a rename of a directory whose files must go one by one.
+_STAYS = (errno.EXDEV, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EBUSY, *_NO_LINK)
+
 # Tests replace it with one that dies at its k-th call.
 _os = System()
 
@@ -189,35 +192,43 @@ def write_temp(
 
 
 def write_private(
-    path: AnyPath, data: Buffer | Iterable[Buffer], *, executable: bool = False
-) -> None:
+    path: AnyPath, data: Buffer | Iterable[Buffer], *, executable: bool = False, new: bool = False
+) -> os.stat_result:
     """Write a file in a directory that only its owner reads, over what is there.
 
-    After a crash part of it may be there, so verify what you find. It is the cheap first half of
-    placing many files: `place` then gives each whole one its name.
+    After a crash part of it may be there, so verify what you find. `place` or `move_directory`
+    then gives whole ones their names.
 
     Args:
         path: The file's place; its directory exists.
         data: The content, or its parts in order, as in `write_new`.
         executable: Whether it is a program.
+        new: Whether nothing may have the name: else FileExistsError is raised.
+
+    Returns:
+        The file's stat data, which stay when its directory gets another name.
 
     Raises:
         StorageError: The disk refused.
 
     Example:
-        >>> write_private("incoming", b"content")
+        >>> write_private("incoming", b"content").st_size
+        7
         >>> place("incoming", "file.txt")
     """
     target = os.fspath(path)
     with explained(target):
-        fd = _os.open(target, _OVER | _AT_ONCE, 0o777 if executable else 0o666)
+        fd = _os.open(target, _NEW if new else _OVER | _AT_ONCE, 0o777 if executable else 0o666)
         try:
-            require_file(fd, target)
+            if not new:
+                require_file(fd, target)
             for view in _views(data):
                 while view:
                     view = view[_os.write(fd, view) :]
+            status = os.fstat(fd)
         finally:
             os.close(fd)
+        return os.stat(target) if sys.platform == "win32" else status  # closing sets times there
 
 
 def place(
@@ -255,6 +266,53 @@ def place(
         _discard(source)  # after a link it is the file's second name
     if sync:
         sync_directory(os.path.dirname(target))
+
+
+def place_new(temp: AnyPath, path: AnyPath) -> None:
+    """Give a private file its name, unsynced, unless something has it, by a look if need be.
+
+    Raises:
+        StorageError, FileExistsError: The disk refused, or the place is taken.
+
+    Example:
+        >>> _ = write_private("incoming", b"content")
+        >>> place_new("incoming", "new.txt")
+    """
+    source, target = os.fspath(temp), os.fspath(path)
+    with explained(target):
+        try:
+            _os.rename_new(source, target)
+        except FileExistsError:
+            raise _taken(target) from None
+        except OSError as error:
+            if error.errno not in _NO_LINK or error.errno == errno.EXDEV:
+                raise
+            if os.path.lexists(target):
+                raise _taken(target) from None
+            _replace(source, target)
+
+
+def move_directory(source: AnyPath, path: AnyPath) -> bool:
+    """Give a directory another name, at once, unsynced; nothing but an empty one is replaced.
+
+    Returns:
+        Whether it has the name: not if something else has it, or on another file system.
+
+    Raises:
+        StorageError: The disk refused.
+
+    Example:
+        >>> make_directories("incoming/data")
+        >>> move_directory("incoming/data", "data")
+        True
+    """
+    try:
+        _os.replace(os.fspath(source), os.fspath(path))
+    except OSError as error:
+        if error.errno not in _STAYS:
+            raise storage_error(error, path) from error
+        return False
+    return True
 
 
 def make_symlink(
@@ -625,11 +683,11 @@ def _is_same_file(one: str, other: str) -> bool:
 
 
 def _replace(source: str, target: str) -> None:
-    if sys.platform == "win32":  # there a reader or a virus scanner may block it for a moment
-        for attempt in range(9):
-            with suppress(PermissionError):
-                return _os.replace(source, target)
-            time.sleep(0.01 * 2**attempt)
+    # On Windows a reader or a virus scanner may block it for a moment.
+    for attempt in range(9 if sys.platform == "win32" else 0):
+        with suppress(PermissionError):
+            return _os.replace(source, target)
+        time.sleep(0.01 * 2**attempt)
     return _os.replace(source, target)
 
 

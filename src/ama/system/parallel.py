@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,12 @@ Result = TypeVar("Result")
 
 WORKERS = min(4, os.cpu_count() or 1)
 CHUNK = 64
+
+WAITS = 10
+"""So many times as long as it computes, work waits where more threads pay."""
+
+WAITS_S = 0.001
+"""The seconds that it then waits at least for each item."""
 
 
 def start(thread: threading.Thread) -> None:
@@ -96,6 +103,36 @@ def in_chunks(
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def where_it_pays(
+    work: Callable[[list[Item]], Result], items: Iterable[Item], *, chunk: int = CHUNK
+) -> Iterator[Result]:
+    """Yield the result of `work` for each chunk of the items, in order, on one thread or on a few.
+
+    It begins on the caller's thread: two threads that write small files on a local disk wait for
+    each other. Once the work waits (a network file system answers late), the rest is done as by
+    `in_chunks`.
+
+    Args:
+        work: See `in_chunks`.
+        items: See `in_chunks`.
+        chunk: See `in_chunks`.
+
+    Example:
+        >>> list(where_it_pays(sum, range(10), chunk=4))
+        [6, 22, 17]
+    """
+    source = iter(items)
+    while taken := list(islice(source, chunk)):
+        began, busy = time.perf_counter(), time.thread_time()
+        done = work(taken)
+        busy = time.thread_time() - busy
+        waited = time.perf_counter() - began - busy
+        yield done
+        if waited > max(WAITS * busy, WAITS_S * len(taken)):
+            yield from in_chunks(work, source, chunk=chunk)
+            return
 
 
 def one_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

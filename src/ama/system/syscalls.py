@@ -8,6 +8,8 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 # The errors of chmod and chown where a file system has no modes, or we may not set them.
 _NOT_OURS = frozenset(
@@ -127,10 +129,17 @@ def _allowed(call: Callable[..., None], *args: int) -> bool:
     return True
 
 
+@cache
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _rename_new(source: bytes, target: bytes) -> None:
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     if sys.platform == "darwin" and hasattr(libc, "renamex_np"):
         result = libc.renamex_np(source, target, ctypes.c_uint(4))  # RENAME_EXCL
     elif hasattr(libc, "renameat2"):

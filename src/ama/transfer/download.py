@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from ama.errors import (
     NotFound,
     shown,
 )
-from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
+from ama.format.objects import Asset
 from ama.results import DownloadResult
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore
@@ -29,6 +29,7 @@ from ama.stores.sources import Sources
 from ama.system import disk, fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
+from ama.transfer.metadata import keep_metadata
 from ama.values import AssetInfo, Ref
 from ama.worktree.checkout import (
     Checkout,
@@ -39,10 +40,12 @@ from ama.worktree.checkout import (
 from ama.worktree.entries import Entries
 from ama.worktree.head import Head
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, has_locks, settle, turn
+from ama.worktree.listing import Listing, survey
+from ama.worktree.plan import Plan, is_empty
 from ama.worktree.scan import require_no_git
 from ama.worktree.staging import Index
 from ama.worktree.status import compare_listings
-from ama.worktree.trees import A_PART, Listed, selector, trees_below, walk
+from ama.worktree.trees import A_PART, selector
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +173,10 @@ def download(
         InvalidInput: The name of a file is not allowed on this system, or in a worktree.
     """
     sources = sources or Sources(objects_of(remote, view, target))
-    listing = list(_listing(sources, target.asset, selection))
-    wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
-    require_no_git(item.path for item in listing if wanted(item.path))
+    sources.hold_trees()
+    listing = _chosen(_listing(sources, target.asset, selection), selection)
+    if listing.odd:
+        require_no_git(item.path for item in listing)
     begun = Begun(target.name, _command(remote, target, directory, selection))
 
     def is_alike(other: Begun) -> bool:
@@ -205,10 +209,19 @@ def _is_here(tree: Worktree, asset: bytes) -> bool:
     return at_rest and tree.head.read().head.asset == asset
 
 
-def _listing(sources: Sources, asset: bytes, selection: Selection) -> Iterator[Listed]:
-    """Yield an asset's files; refuse very many in few trees unless globs select some."""
+def _listing(sources: Sources, asset: bytes, selection: Selection) -> Listing:
+    """Return an asset's files; refuse very many in few trees unless globs select some."""
     wanted = bool(selection.include)
-    return walk(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=A_PART)
+    return survey(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=A_PART)
+
+
+def _chosen(listing: Listing, selection: Selection) -> Listing:
+    """Return those of an asset's files that are selected."""
+    if selection == Selection():
+        return listing
+    return listing.only(
+        selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
+    )
 
 
 def _what(begun: Begun) -> tuple[str, str]:
@@ -220,33 +233,24 @@ def _bring(
     tree: Worktree,
     head: Head,
     sources: Sources,
-    listing: Sequence[Listed],
+    chosen: Listing,
     selection: Selection,
     begun: Begun,
     progress: Progress,
 ) -> Downloaded:
     """Bring the files of an asset; HEAD becomes `head`, unless it has the asset already."""
-    directory, asset = tree.root, head.asset or b""
-    wanted = selector(selection.include, selection.exclude, metadata_only=selection.metadata_only)
+    asset = head.asset or b""
     keep_metadata(tree, sources, asset)
+    chosen = chosen.read_by(lambda below: sources.tree_held(below) or tree.objects.tree(below))
     at = tree.head.read() if tree.head.exists() else (0, None)
     began = at[1] is not None
     with Checkout(tree, at) as checkout:
         index = tree.index.read()
-        if index.entries and compare_listings({i.path: i for i in listing}, index.entries):
-            raise Conflict(
-                f"{shown(directory)} has staged changes",
-                hint=Hint("commit-there", directory=from_system(directory)),
+        if index.entries:
+            selection = Selection(index.include, index.exclude, index.metadata_only).beside(
+                selection
             )
-        plan = plan_checkout(
-            tree,
-            index,
-            listing,
-            wanted=wanted,
-            stored=({item.path: item.id for item in listing},),
-            base={item.path: item for item in listing} if index.entries else {},
-            force=False,
-        )
+        plan = _plan(tree, index, chosen)
         entries = checkout.place(
             plan,
             sources,
@@ -254,12 +258,8 @@ def _bring(
             unmoved=partial(is_staged_as, seen=index),
             progress=progress,
         )
-        if index.entries:
-            selection = Selection(index.include, index.exclude, index.metadata_only).beside(
-                selection
-            )
         fresh = Index(
-            Entries.of(entries),
+            tree.index.build(Entries(), entries),
             include=selection.include,
             exclude=selection.exclude,
             metadata_only=selection.metadata_only,
@@ -277,21 +277,38 @@ def _bring(
         if old is not None and old.asset == asset:
             head = replace(old, alias=head.alias) if head.alias else old
         checkout.finish(changed, head)
-    present = [entry for entry in entries if not entry.skipped]
-    size = sum(entry.size for entry in present)
-    whole = sum(item.size for item in listing)
-    skipped = len(entries) - len(present)
-    already = began and not plan.write
+    files = len(plan.write) + len(plan.keep)
     return Downloaded(
         sources.asset(asset),
-        whole,
-        directory,
-        len(present),
-        size,
+        chosen.everything.size,
+        tree.root,
+        files,
+        plan.size + sum(entry.size for entry in plan.keep),
         sources.bytes_read,
-        skipped,
-        already,
+        len(chosen.everything) - files,
+        began and not len(plan.write),
         plan.edited,
+    )
+
+
+def _plan(tree: Worktree, index: Index, chosen: Listing) -> Plan:
+    """Return the plan that brings the chosen files of an asset."""
+    fresh = not index.entries and is_empty(tree)
+    listed = {} if fresh else {item.path: item for item in chosen.everything}
+    if index.entries and compare_listings(listed, index.entries):
+        raise Conflict(
+            f"{shown(tree.root)} has staged changes",
+            hint=Hint("commit-there", directory=from_system(tree.root)),
+        )
+    wanted = set() if fresh else {item.path for item in chosen}
+    return plan_checkout(
+        tree,
+        index,
+        chosen if fresh else listed.values(),
+        wanted=wanted.__contains__,
+        stored=({path: item.id for path, item in listed.items()},),
+        base=listed if index.entries else {},
+        force=False,
     )
 
 
@@ -392,24 +409,6 @@ def _begin(tree: Worktree, begun: Begun) -> None:
                 f"{shown(tree.root)} is where {shown(other.target)} is downloaded to just now",
                 hint=Hint("choose-directory"),
             ) from None
-
-
-def keep_metadata(tree: Worktree, sources: Sources, asset: bytes) -> None:
-    """Store an asset, its trees and its recipes in a worktree, for work without the remote."""
-    store = tree.objects
-    found = sources.asset(asset)
-    trees = dict(trees_below(found.tree, sources.tree))
-    if asset in store and all(below in store for below in trees):
-        return
-    files = {e.id for listed in trees.values() for e in listed if e.kind is not EntryKind.TREE}
-    with store.writing() as writer:
-        for below in trees:
-            writer.add(Kind.TREE, below, sources.read(below, Kind.TREE))
-        for object_id in files:
-            recipe = sources.recipe(object_id)
-            if recipe is not None:
-                writer.add(Kind.RECIPE, object_id, encode_recipe(recipe))
-        writer.add(Kind.ASSET, asset, encode_asset(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from ama.errors import Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
@@ -240,9 +239,7 @@ class _Staging:
         if not work.to_read and not any(True for _ in work):
             return after
         with self._tree.objects.writing() as writer:
-            entries = self._entries(work, writer, progress)
-            while window := list(islice(entries, WINDOW)):
-                after = self._tree.index.keep(after.changed(window))
+            after = self._tree.index.build(after, self._entries(work, writer, progress))
         self._tree.objects.merge_small()
         return after
 

@@ -18,19 +18,23 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from itertools import chain, repeat
 
-from ama.errors import Conflict, Hint, StorageError, shown, storage_error
+from ama.errors import Conflict, Hint, shown, storage_error
 from ama.stores.sources import Sources
-from ama.system import fs
+from ama.system import disk, fs
 from ama.system.encoding import to_system
-from ama.system.parallel import in_chunks
+from ama.system.parallel import where_it_pays
 from ama.system.progress import Progress
 from ama.worktree.add import remove_empty_parents
 from ama.worktree.entries import IndexEntry
+from ama.worktree.fetching import Fetching
 from ama.worktree.head import Head
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, Begun, Worktree, busy
+from ama.worktree.listing import Listing
+from ama.worktree.moves import Moves
 from ama.worktree.plan import (
     Plan,
     Policy,
@@ -39,6 +43,7 @@ from ama.worktree.plan import (
     is_safe,
     look_for_room,
     plan_changes,
+    plan_fresh,
     require_clear,
 )
 from ama.worktree.reader import entry_of
@@ -70,7 +75,8 @@ def plan_checkout(
     Args:
         tree: The worktree.
         index: The present index.
-        target: The files that it should hold.
+        target: The files that it should hold. If they are a listing, all its chosen files are
+            wanted, and the worktree has nothing in it.
         wanted: Whether a path should be here; other paths, unless they are here already, become
             skipped.
         stored: Paths and ids whose content is stored elsewhere, or that an interrupted checkout was
@@ -84,6 +90,8 @@ def plan_checkout(
         Conflict: The plan would lose content.
         InvalidInput: This system can't hold a name, or no file here may have it.
     """
+    if isinstance(target, Listing):
+        return plan_fresh(tree, target)
     listed = {item.path: item for item in target}
     entries = index.entries
 
@@ -144,7 +152,7 @@ class Checkout:
         begun: Begun | None,
         unmoved: Callable[[Index], bool],
         progress: Progress,
-    ) -> list[IndexEntry]:
+    ) -> Iterable[IndexEntry]:
         """Fetch the files of a plan, then place them.
 
         Args:
@@ -155,7 +163,7 @@ class Checkout:
             progress: The progress of the bytes written.
 
         Returns:
-            All entries of the index.
+            All entries of the index; to be taken once.
 
         Raises:
             Conflict: Something has changed since the plan. Unless that was in the last moment,
@@ -163,19 +171,19 @@ class Checkout:
         """
         progress.start("Fetching", plan.size)
         try:
-            staged = self._incoming.fetch(plan.write, sources, progress)
+            fetched = self._incoming.fetch(plan.write, sources, progress)
         finally:
             progress.finish()
         with self._alone():
-            return self._bring(plan, staged, begun, unmoved)
+            return self._bring(plan, fetched, begun, unmoved)
 
     def _bring(
         self,
         plan: Plan,
-        staged: Mapping[str, str],
+        fetched: Fetching,
         begun: Begun | None,
         unmoved: Callable[[Index], bool],
-    ) -> list[IndexEntry]:
+    ) -> Iterable[IndexEntry]:
         self._look_again(plan)
         if not unmoved(self._tree.index.read()):
             raise staged_meanwhile()
@@ -187,7 +195,9 @@ class Checkout:
             _require_same(os.fspath(self._tree.root), path, plan.seen)
             fs.remove(self._tree.root / to_system(path))
         remove_empty_parents(self._tree, plan.delete)
-        return [*plan.keep, *plan.skipped, *self._place(plan, staged)]
+        since = time.time_ns()
+        placed = self._place(plan, fetched)
+        return chain(plan.keep, plan.skipped, self._entries(fetched, placed, since))
 
     def finish(self, change: Callable[[Index], Index], head: Head | None = None) -> None:
         """Write the index and HEAD, and delete the note and the fetched content.
@@ -212,10 +222,11 @@ class Checkout:
         tree = self._tree
         if is_empty(tree) and not any(plan.seen.values()):
             return
-        blocked = obstacles(tree.root, plan.seen)
+        paths = plan.seen or {item.path: None for item in plan.write}
+        blocked = obstacles(tree.root, paths)
         leaving = set(plan.delete)
         require_clear([item.path for item in plan.write], blocked - leaving)
-        for path, found in plan.seen.items():
+        for path, found in paths.items():
             if path in leaving:
                 now = None if is_behind(path, blocked) else look(tree.root, path)
             else:
@@ -264,31 +275,104 @@ class Checkout:
             self._require_ours()
             raise
 
-    def _place(self, plan: Plan, staged: Mapping[str, str]) -> Iterator[IndexEntry]:
-        made: set[str] = {""}
-        for item in plan.write:
-            parent = item.path.rpartition("/")[0]
-            if parent not in made:
-                _make_parents(self._tree, parent, made)
+    def _place(self, plan: Plan, fetched: Fetching) -> dict[str, Found]:
+        """Give all fetched files their places, whole directories at once where nothing is yet.
+
+        Returns:
+            Those that were placed one by one, as they are there.
+        """
         root = os.fspath(self._tree.root)
-        local = self._tree.objects
+        placed: dict[str, Found] = {}
+
+        @cache
+        def items() -> dict[str, Listed]:
+            return {item.path: item for item in fetched.files}
+
+        def item_at(path: str) -> Listed:
+            return items()[path]
 
         def still(path: str) -> None:
             self._require_ours()
             _require_same(root, path, plan.seen)
 
-        def place(items: list[Listed]) -> list[IndexEntry]:
+        def place(paths: list[str]) -> None:
             self._require_ours()
-            placed = []
-            for item in items:
-                path = item.path
+            for path in paths:
                 _require_same(root, path, plan.seen)
-                move = partial(self._incoming.place, item, staged[path], still=partial(still, path))
-                placed.append(_placed(root, item, move, item.id in local))
-            return placed
+                move = partial(
+                    self._incoming.place,
+                    fetched.place_of(path),
+                    new=plan.seen.get(path) is None,
+                    item=partial(item_at, path),
+                    still=partial(still, path),
+                )
+                placed[path] = _placed(root, path, move)
 
-        for entries in in_chunks(place, plan.write):
-            yield from entries
+        def move(directory: str) -> bool:
+            self._require_ours()
+            target = f"{root}{os.sep}{to_system(directory)}"
+            return fs.move_directory(fetched.place_of(directory), target)
+
+        moves = self._moves(fetched)
+        barred = [""]
+        while barred:
+            directories, paths = moves.among(barred)
+            barred = [path for path in directories if not move(path)]
+            for _ in where_it_pays(place, paths):
+                pass
+        return placed
+
+    def _moves(self, fetched: Fetching) -> Moves:
+        """Return how fetched files get their places, by the fewest renames.
+
+        A directory goes whole only if it has the rights that it would get if it were made there.
+        Each one that is to be made is made before anything is placed.
+        """
+        tree = self._tree
+        root, made = os.fspath(tree.root), {""}
+
+        @cache
+        def is_alike(directory: str) -> bool:
+            place = os.path.join(root, to_system(directory))
+            return disk.inherits_alike(fetched.place_of(directory), place)
+
+        def is_free(directory: str) -> bool:
+            place = os.path.join(root, to_system(directory))
+            return not os.path.lexists(place) and is_alike(directory.rpartition("/")[0])
+
+        def paths() -> Iterator[str]:
+            strays = fetched.strays
+            for path in strays:
+                _make_parents(tree, path.rpartition("/")[0], made)
+            return (item.path for item in fetched.files)
+
+        return Moves(paths, is_free, lambda path: _make_parents(tree, path, made))
+
+    def _entries(
+        self, fetched: Fetching, placed: Mapping[str, Found], since: int
+    ) -> Iterator[IndexEntry]:
+        """Yield the entries of the fetched files and, of a listing, of those that are skipped.
+
+        They come as the files do: of a listing, directory by directory.
+
+        Args:
+            fetched: The files.
+            placed: Those whose stat data aren't those with which they were written.
+            since: A moment before any of them had its place.
+        """
+        local = self._tree.objects
+        files = fetched.files
+        marked = files.marked() if isinstance(files, Listing) else zip(files, repeat(True))
+        position = -1
+        for item, is_chosen in marked:
+            if not is_chosen:
+                yield as_skipped(item)
+                continue
+            position += 1
+            found = placed.get(item.path) or fetched.stats.found(position, item)
+            found = found._replace(kind=item.kind)
+            stored = item.id in local
+            yield entry_of(found, item.id, item.size, stored=stored, since=since, placed=True)
 
 
 def is_staged_as(latest: Index, seen: Index) -> bool:
@@ -332,22 +416,22 @@ def _changed(path: str) -> Conflict:
     )
 
 
-def _placed(root: str, item: Listed, move: Callable[[str], None], stored: bool) -> IndexEntry:
-    target = f"{root}{os.sep}{to_system(item.path)}"
+def _placed(root: str, path: str, move: Callable[[str], None]) -> Found:
+    target = f"{root}{os.sep}{to_system(path)}"
     try:
         move(target)
-    except StorageError:
+    except OSError as error:
         # An empty directory stands in the file's place; its content is gone by now.
         if not os.path.isdir(target) or os.path.islink(target):
+            if isinstance(error, FileExistsError):
+                raise _changed(path) from None
             raise
         remove_directories(target)
         move(target)
-    since = time.time_ns()
-    found = look(root, item.path)
+    found = look(root, path)
     if found is None:
-        raise Conflict(f"{shown(item.path)} disappeared right after it was written")
-    found = found._replace(kind=item.kind)
-    return entry_of(found, item.id, item.size, stored=stored, since=since, placed=True)
+        raise Conflict(f"{shown(path)} disappeared right after it was written")
+    return found
 
 
 def remove_directories(path: str) -> None:

@@ -1,9 +1,12 @@
 """Content on its way into the worktree: fetched and verified in `.ama/incoming`, then placed.
 
 Each command has a directory of its own there, and holds the file `lock` in it. If nobody holds it,
-its command is dead: the next one takes it over, and verifies each file in it, named after its id,
-before use. It deletes at once what it has no use for: the disk may be full of it. Where a file
+its command is dead: the next one takes over the tree of files that is in it, and verifies each of
+them before use. It deletes at once what it has no use for: the disk may be full of it. Where a file
 system has no locks, a directory with recent writes is left alone.
+
+A tree is taken over by a rename of it. So whoever is alive nevertheless notices: all its paths are
+gone.
 
 A file is placed by a rename. If its place is on another file system (a disk mounted in the
 worktree), a copy is made beside the place and renamed there.
@@ -16,31 +19,25 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from ama.errors import (
-    Conflict,
-    Hint,
-    IntegrityError,
-    InvalidInput,
-    NoSpace,
-    StorageError,
-    shown,
-)
-from ama.format.chunking import THRESHOLD
-from ama.format.hashing import HashingReader, blob_id, hash_stream
-from ama.format.objects import MAX_LINK, EntryKind, Kind
-from ama.stores.object_reader import Have
+from ama.errors import Conflict, IntegrityError, NoSpace, StorageError, shown
+from ama.format.hashing import HashingReader
+from ama.format.objects import EntryKind
 from ama.stores.sources import Sources
 from ama.system import disk, fs
-from ama.system.encoding import from_system, to_system
+from ama.system.encoding import from_system
 from ama.system.progress import Progress
+from ama.worktree.fetching import Fetching, link_text, remove_symlinks
 from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
-from ama.worktree.reader import stays_inside
+from ama.worktree.listing import Files, size_of
 from ama.worktree.trees import Listed
 
 LOCK = "lock"
+
+FILES = "files-"
+"""The start of the name of a tree of files in a command's directory."""
 
 LATELY_S = 10 * 60
 """The age of the last write up to which its command may be alive, where no lock tells."""
@@ -82,13 +79,13 @@ class Incoming:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if not self._locks and isinstance(error[1] if len(error) > 1 else None, Conflict):
+        raised = error[1] if len(error) > 1 else None
+        if not self._locks and isinstance(raised, (Conflict, IntegrityError)):
             self.drop()  # nobody could tell soon that this command is done
         try:
-            for name in [
-                n for n in self._held if disk.list_directory(os.path.join(self._top, n)) == [LOCK]
-            ]:
-                self._remove(name)
+            for name in list(self._held):
+                if _is_empty(os.path.join(self._top, name)):
+                    self._remove(name)
         finally:
             for descriptor in self._held.values():
                 os.close(descriptor)
@@ -129,70 +126,90 @@ class Incoming:
             self._locks and name not in self._held and os.path.isdir(os.path.join(self._top, name))
         )
 
-    def fetch(
-        self, wanted: Sequence[Listed], sources: Sources, progress: Progress
-    ) -> dict[str, str]:
-        """Fetch content into files that nobody else sees, one for each path, verified.
-
-        Returns:
-            The file of each path; a symlink's file holds its target.
+    def fetch(self, files: Files, sources: Sources, progress: Progress) -> Fetching:
+        """Fetch content into a tree of files that nobody else sees, verified.
 
         Raises:
             IntegrityError: Content is damaged, or a symlink has an impossible target.
             InvalidInput: A symlink leads out of the asset.
+            NoSpace: The disk has less room than the files take.
         """
-        earlier = {}
-        ids = {item.id.hex() for item in wanted}
-        for name in self._held:
-            directory = os.path.join(self._top, name)
-            for file in disk.list_directory(directory):
-                path = os.path.join(directory, file)
-                if file.partition("-")[0] in ids:
-                    earlier[file.rpartition("-")[0]] = path
-                elif file != LOCK:
-                    fs.remove(path)
-        return _fetch(
-            self._tree, os.path.join(self._top, self.name), earlier, wanted, sources, progress
-        )
+        directory = os.path.join(self._top, self.name)
+        top = os.path.join(directory, FILES + os.urandom(4).hex())
+        fetching = Fetching(self._tree, directory, top, files)
+        size = size_of(files)
+        if self._take_over(top):
+            size -= fetching.find_again(progress)
+        require_space(self._tree, size)
+        fetching.bring(sources, progress)
+        return fetching
 
-    def place(self, item: Listed, staged: str, target: str, *, still: Callable[[], None]) -> None:
+    def _take_over(self, top: str) -> bool:
+        """Make one tree of those that dead commands have left, and delete all else of theirs."""
+        taken = False
+        for name in self._held:
+            for path in _content(os.path.join(self._top, name)):
+                if not _is_tree(path):
+                    _delete(path)
+                elif not taken:
+                    taken = fs.move_directory(path, top)
+                else:
+                    _merge(path, top)
+        return taken
+
+    def place(
+        self,
+        staged: str,
+        target: str,
+        *,
+        new: bool,
+        item: Callable[[], Listed],
+        still: Callable[[], None],
+    ) -> None:
         """Give a fetched file its place: it is there whole, or the old one is untouched.
 
         Args:
-            item: The file's path, kind, id and size.
-            staged: The fetched file, as `fetch` returned it.
+            staged: The fetched file.
             target: Its place.
+            new: Whether nothing may be there.
+            item: A function that returns the file's path, kind, id and size. It is called if they
+                are needed.
             still: A function that checks that the place may still be written to. It is called if
                 that becomes possible only after a while, so that nothing newer there is lost.
 
         Raises:
+            FileExistsError: Something is there, and the file must be `new`.
             StorageError: The disk refused.
             IntegrityError: The fetched file was damaged since.
         """
         try:
-            _rename(item, staged, target)
+            _rename(staged, target, new=new)
         except StorageError as error:
             # A bind mount refuses as another disk does, and no device number tells.
             if error.errno != errno.EXDEV:
                 raise
-            self._carry(item, staged, target, still)
+            self._carry(item(), staged, target, new=new, still=still)
 
-    def _carry(self, item: Listed, staged: str, target: str, still: Callable[[], None]) -> None:
+    def _carry(
+        self, item: Listed, staged: str, target: str, *, new: bool, still: Callable[[], None]
+    ) -> None:
         """Place a file on another file system than that of `.ama`."""
         directory = os.path.dirname(target)
         self._sweep(directory)
         if item.kind is EntryKind.SYMLINK:
-            fs.make_symlink(_link_text(item, _data(staged)), target, sync=False)
-            return
-        executable = item.kind is EntryKind.EXECUTABLE
-        temp = fs.write_temp(directory, _verified(staged, item), executable=executable)
+            text = link_text(item, os.fsencode(disk.read_symlink(staged)))
+            temp = os.path.join(directory, fs.temp_name())
+            fs.make_symlink(text, temp, sync=False)
+        else:
+            executable = item.kind is EntryKind.EXECUTABLE
+            temp = fs.write_temp(directory, _verified(staged, item), executable=executable)
         try:
             still()
+            _rename(temp, target, new=new)
         except BaseException:
             with suppress(StorageError):
                 fs.remove(temp)
             raise
-        fs.place(temp, target, sync=False)
 
     def _sweep(self, directory: str) -> None:
         """Delete what dead commands left in a directory, before anything comes there.
@@ -214,9 +231,8 @@ class Incoming:
 
     def _remove(self, name: str) -> None:
         path = os.path.join(self._top, name)
-        for file in disk.list_directory(path):
-            if file != LOCK:
-                fs.remove(os.path.join(path, file))
+        for content in _content(path):
+            _delete(content)
         descriptor = self._held.pop(name)
         if os.name == "nt":  # there an open file can't be deleted
             os.close(descriptor)
@@ -228,62 +244,63 @@ class Incoming:
                 os.close(descriptor)
 
 
+def _content(directory: str) -> list[str]:
+    """Return the paths of all in a command's directory but its lock."""
+    names = disk.list_directory(directory)
+    return [os.path.join(directory, name) for name in names if name != LOCK]
+
+
+def _is_empty(directory: str) -> bool:
+    """Whether there is nothing but directories in a command's directory, and its lock."""
+    for path in _content(directory):
+        if os.path.islink(path) or not os.path.isdir(path):
+            return False
+        if any(names for _, _, names in os.walk(path)):
+            return False
+    return True
+
+
+def _is_tree(path: str) -> bool:
+    is_directory = os.path.isdir(path) and not os.path.islink(path)
+    return is_directory and os.path.basename(path).startswith(FILES)
+
+
+def _merge(tree: str, top: str) -> None:
+    """Move the files of a tree into another that lacks them."""
+    for each in (tree, top):
+        remove_symlinks(each)
+    for directory, _, names in os.walk(tree):
+        place = os.path.join(top, os.path.relpath(directory, tree))
+        if names:
+            fs.make_directories(place, sync=False)
+        for name in names:
+            with suppress(FileExistsError):
+                fs.place_new(os.path.join(directory, name), os.path.join(place, name))
+    _delete(tree)
+
+
+def _delete(path: str) -> None:
+    """Delete a file, or a directory with all that is in it."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        fs.remove(path)
+        return
+    for directory, directories, names in os.walk(path, topdown=False):
+        links = [name for name in directories if os.path.islink(os.path.join(directory, name))]
+        for name in (*names, *links):
+            fs.remove(os.path.join(directory, name))
+        fs.remove_empty_directory(directory)
+
+
 def _last_written(directory: str) -> float | None:
-    """Return when something was written to a directory, or to a file in it; None if it is gone."""
-    paths = [directory, *(os.path.join(directory, name) for name in disk.list_directory(directory))]
-    times = [time for time in map(disk.changed_at, paths) if time is not None]
-    return max(times) / 1e9 if times else None
-
-
-def _fetch(
-    tree: Worktree,
-    directory: str,
-    earlier: Mapping[str, str],
-    wanted: Sequence[Listed],
-    sources: Sources,
-    progress: Progress,
-) -> dict[str, str]:
-    mine = os.urandom(4).hex()  # an earlier try's file with this name may be another's
-    staged: dict[str, str] = {}
-    small: dict[bytes, list[Listed]] = {}
-    large: dict[bytes, list[Listed]] = {}
-    partial: dict[bytes, str] = {}
-    uses: dict[bytes, int] = {}
-    for item in wanted:
-        use = uses[item.id] = uses.get(item.id, 0) + 1
-        stem = f"{item.id.hex()}-{use}{'x' if item.kind is EntryKind.EXECUTABLE else ''}"
-        # A symlink is checked against its own path, so an earlier try's doesn't count.
-        there = earlier.get(stem) if item.kind is not EntryKind.SYMLINK else None
-        if there is not None and _is_there(there, item):
-            staged[item.path] = there
-            progress.advance(item.size)
-        else:
-            if there is not None:
-                partial[item.id] = there
-            staged[item.path] = f"{directory}{os.sep}{stem}-{mine}"
-            by_id = small if item.size < THRESHOLD else large
-            by_id.setdefault(item.id, []).append(item)
-
-    for items in small.values():
-        for item in items:
-            if item.kind is EntryKind.SYMLINK:
-                _check_length(item, sources)
-    needed = sum(
-        item.size for by_id in (small, large) for items in by_id.values() for item in items
+    """Return when something was written in a directory or below; None if it is gone."""
+    names = (
+        os.path.join(where, name)
+        for where, directories, names in os.walk(directory)
+        for name in (*directories, *names)
+        if not os.path.islink(os.path.join(where, name))
     )
-    require_space(tree, needed)
-
-    def write(object_id: bytes, data: bytes) -> None:
-        for item in small[object_id]:
-            if item.kind is EntryKind.SYMLINK:
-                _check_link(item, data)
-            _write(staged[item.path], data, item)
-
-    for done in sources.each_file(small, write):
-        progress.advance(sum(item.size for object_id in done for item in small[object_id]))
-    for object_id, items in large.items():
-        _fetch_large(tree, object_id, items, staged, partial.get(object_id), sources, progress)
-    return staged
+    times = [disk.changed_at(directory), *map(disk.changed_at, names)]
+    return max((time for time in times if time is not None), default=0) / 1e9 or None
 
 
 def require_space(tree: Worktree, needed: int) -> None:
@@ -302,19 +319,11 @@ def require_space(tree: Worktree, needed: int) -> None:
         raise NoSpace(from_system(tree.root), needed=needed, free=disk.free)
 
 
-def _rename(item: Listed, staged: str, target: str) -> None:
-    if item.kind is EntryKind.SYMLINK:
-        text = _link_text(item, _data(staged))
-        fs.make_symlink(text, target, sync=False, temp_in=os.path.dirname(staged))
+def _rename(staged: str, target: str, *, new: bool) -> None:
+    if new:
+        fs.place_new(staged, target)
     else:
         fs.place(staged, target, sync=False, keep=True)
-
-
-def _data(staged: str) -> bytes:
-    data = disk.read_file(staged)
-    if data is None:
-        raise StorageError(f"{shown(staged)} is gone", hint="run the same command again")
-    return data
 
 
 def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
@@ -329,131 +338,3 @@ def _verified(staged: str, item: Listed) -> Iterator[memoryview]:
             f"what was fetched for {shown(item.path)} was damaged on the disk",
             hint="run the same command again",
         )
-
-
-def _is_there(path: str, item: Listed) -> bool:
-    """Whether an earlier, interrupted try has fetched a whole file."""
-    try:
-        if os.path.getsize(path) != item.size:
-            return False
-        with disk.open_file(path) as file:
-            return hash_stream(file) == (item.id, item.size)
-    except OSError:
-        return False
-
-
-def _fetch_large(
-    tree: Worktree,
-    object_id: bytes,
-    items: Sequence[Listed],
-    staged: Mapping[str, str],
-    partial: str | None,
-    sources: Sources,
-    progress: Progress,
-) -> None:
-    first, *others = items
-    path = staged[first.path]
-    have = _chunks_here(tree, first, partial, sources)
-    _write(path, _counted(sources.stream(object_id, Kind.DATA, have), progress), first)
-    for item in others:
-        with disk.reading(path) as file:
-            _write(staged[item.path], iter(lambda: file.read(4 << 20), b""), item)
-        progress.advance(item.size)
-
-
-def _counted(stream: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
-    for data in stream:
-        yield data
-        progress.advance(len(data))
-
-
-def _chunks_here(
-    tree: Worktree, item: Listed, partial: str | None, sources: Sources
-) -> Have | None:
-    """Return a source of the chunks on this machine, which reads and verifies them.
-
-    Args:
-        tree: The worktree: the present file at the path may have some.
-        item: The file to fetch.
-        partial: The part that an earlier, interrupted try has fetched.
-        sources: The sources of the recipes.
-    """
-    files: list[tuple[str, bytes]] = []
-    entry = tree.index.read().entries.get(item.path)
-    if entry is not None and entry.size >= THRESHOLD and entry.id in sources:
-        files.append((os.path.join(tree.root, to_system(item.path)), entry.id))
-    if partial is not None:
-        files.append((partial, item.id))
-    places: dict[bytes, tuple[str, int]] = {}
-    for path, whole in files:
-        recipe = sources.recipe(whole)
-        offset = 0
-        for chunk, size in recipe.chunks if recipe and recipe.kind is Kind.DATA else ():
-            places.setdefault(chunk, (path, offset))
-            offset += size
-    if not places:
-        return None
-
-    def have(chunk: bytes, size: int) -> bytes | None:
-        path, at = places.get(chunk, ("", 0))
-        if not path:
-            return None
-        try:
-            with disk.open_file(path) as file:
-                file.seek(at)
-                data = file.read(size)
-        except OSError:
-            return None
-        return data if blob_id(data) == chunk else None
-
-    return have
-
-
-def _write(path: str, data: bytes | Iterable[bytes], item: Listed) -> None:
-    fs.write_private(path, data, executable=item.kind is EntryKind.EXECUTABLE)
-
-
-def _check_link(item: Listed, data: bytes) -> None:
-    target = _link_text(item, data)
-    if not stays_inside(item.path, target):
-        raise InvalidInput(
-            f"{shown(item.path)} is a symlink that leads out of the asset, to {shown(target)}",
-            hint=_without(item),
-        )
-
-
-def _check_length(item: Listed, sources: Sources) -> None:
-    """Check that a symlink isn't in chunks, as large content is, before fetching it."""
-    recipe = sources.recipe(item.id)
-    if recipe is not None and recipe.size > MAX_LINK:
-        raise _no_link(item, f"has {recipe.size:,} bytes, more than {MAX_LINK:,}")
-
-
-def _link_text(item: Listed, data: bytes) -> str:
-    """Return the target of a symlink; its size in the asset isn't trusted.
-
-    Raises:
-        IntegrityError: It has an impossible target.
-    """
-    if len(data) > MAX_LINK:
-        raise _no_link(item, f"has {len(data):,} bytes, more than {MAX_LINK:,}")
-    if not data:
-        raise _no_link(item, "is empty")
-    try:
-        target = data.decode()
-    except UnicodeDecodeError:
-        text = data.decode("utf-8", "backslashreplace")
-        raise _no_link(item, f"isn't valid UTF-8: {shown(text)}") from None
-    if "\0" in target:
-        raise _no_link(item, f"has a NUL: {shown(target)}")
-    return target
-
-
-def _no_link(item: Listed, why: str) -> IntegrityError:
-    return IntegrityError(
-        f"{shown(item.path)} is a symlink whose target {why}", hint=_without(item)
-    )
-
-
-def _without(item: Listed) -> Hint:
-    return Hint("exclude", glob=item.path)

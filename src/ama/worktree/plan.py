@@ -14,13 +14,16 @@ from ama.system.encoding import from_system, to_system
 from ama.worktree.add import read_again, summary
 from ama.worktree.entries import IndexEntry
 from ama.worktree.layout import CONTROL, Worktree
+from ama.worktree.listing import Files, Listing, size_of
 from ama.worktree.reader import entry_of, hash_found
 from ama.worktree.scan import (
     Found,
     is_behind,
     look,
     obstacles,
+    require_no_git,
     require_not_inside,
+    require_possible,
     surely_unchanged,
     unchanged,
 )
@@ -35,12 +38,14 @@ class Plan:
     `edited` are those of the files that have changed here and stay so.
     """
 
-    write: tuple[Listed, ...]
+    write: Files
+    """Of a listing, those files that aren't chosen are skipped."""
     delete: tuple[str, ...]
     keep: tuple[IndexEntry, ...]
     skipped: tuple[IndexEntry, ...]
     seen: Mapping[str, Found | None]
-    """The files at each path to be written or deleted, as the plan has seen them."""
+    """The files at each path to be written or deleted, as the plan has seen them; nothing is at
+    any other path."""
 
     edited: tuple[str, ...] = ()
     """Those of `keep` that have changed here, and stay so."""
@@ -51,7 +56,7 @@ class Plan:
     @property
     def size(self) -> int:
         """Return the bytes of all files to write."""
-        return sum(item.size for item in self.write)
+        return size_of(self.write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,18 @@ def plan_changes(
         tuple(edited),
         tuple(sorted(lost)),
     )
+
+
+def plan_fresh(tree: Worktree, files: Listing) -> Plan:
+    """Return the plan that brings files to a worktree with nothing in it.
+
+    Raises:
+        InvalidInput: This system can't hold a name, or no file here may have it.
+    """
+    if files.odd:
+        require_no_git(item.path for item in files)
+        require_possible(tree.control, [item.path for item in files])
+    return Plan(files, (), (), (), {})
 
 
 def is_empty(tree: Worktree) -> bool:

@@ -196,8 +196,8 @@ def restore_files(
     with Checkout(tree, None) as checkout:
         # Each file is put back at once, and the index stays true meanwhile: a crash leaves nothing
         # that must be finished first.
-        back = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
-        back = _keep_small(tree, back, promised)
+        entries = checkout.place(plan, sources, begun=None, unmoved=unmoved, progress=progress)
+        back = _keep_small(tree, list(entries), promised)
         checkout.finish(changed)
     return Restored(tuple(item.path for item in plan.write), gone, tuple(left_out))
 

@@ -326,7 +326,7 @@ def require_no_git(paths: Iterable[str], instead: tuple[str, ...] = ()) -> None:
     Raises:
         InvalidInput: A path is git's own.
     """
-    found = sorted(filter(is_git_directory, {part for path in paths for part in path.split("/")}))
+    found = sorted({part for path in paths for part in path.split("/") if is_git_directory(part)})
     if found:
         # In a glob, `?` stands for each character that is special or can't be typed.
         globs = dict.fromkeys(re.sub("[^A-Za-z0-9.~]", "?", part) for part in found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ama.format.objects import EntryKind, RefLink
 from ama.values import Scalar
 from ama.worktree.blocks import DIRECTORY as BLOCKS
 from ama.worktree.blocks import Block, BlockFiles
-from ama.worktree.entries import Entries, IndexEntry, Reader
+from ama.worktree.entries import WINDOW, Entries, IndexEntry, Reader
 from ama.worktree.generations import Generations
 from ama.worktree.head import Head, HeadFile
 
@@ -329,6 +330,18 @@ class IndexFile:
     def keep(self, entries: Entries) -> Entries:
         """Return entries whose blocks are all in files: they count once `update` names them."""
         return Entries(self.blocks.keep(entries.blocks), self.blocks, entries.tree)
+
+    def build(self, before: Entries, entries: Iterable[IndexEntry]) -> Entries:
+        """Return `before` with more entries, however many, in blocks as `keep` makes them.
+
+        Args:
+            before: The entries to begin with.
+            entries: The entries to set, best directory by directory.
+        """
+        source = iter(entries)
+        while window := tuple(islice(source, WINDOW)):
+            before = self.keep(before.changed(window))
+        return before
 
     def _require_new(self, anew: bool) -> None:
         """Check that there was no index before: `init` and `download` write it before HEAD."""
