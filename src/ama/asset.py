@@ -21,7 +21,7 @@ from ama.worktree.status import as_file, files_at, find_file, require_named
 from ama.worktree.trees import Listed, differing, look_up, walk
 
 if TYPE_CHECKING:
-    from ama.catalog.compare import Profile
+    from ama.catalog.compare import Profile, Top
     from ama.catalog.values import Comparison, Summary
     from ama.contents.comparison import FileDiff
     from ama.lineage.graph import Lineage
@@ -345,6 +345,11 @@ class Asset:
         at_least_one(limit)
         return self._questions.lineage(self._target.asset, up=up, down=down, limit=limit)
 
+    def _top(self) -> Top:
+        from ama.catalog.compare import Top
+
+        return Top(self._tree(), self._sources().tree)
+
     def _profile(self) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
         return self._questions.profile(self._target.class_name, self._target.asset)
@@ -361,11 +366,13 @@ class Asset:
         return tuple(found)
 
 
-def compare(*assets: Asset) -> Comparison:
+def compare(*assets: Asset, same_files: bool = True) -> Comparison:
     """Return the differences between assets, and what is the same: values, files, refs.
 
     Args:
         assets: At least two, also of different classes or stores.
+        same_files: Whether to list the files that are the same, too. Without them, a comparison of
+            large assets takes only as long as what differs.
 
     Returns:
         A row for each value of any of them; for numbers with the difference of the last from the
@@ -388,7 +395,8 @@ def compare(*assets: Asset) -> Comparison:
         raise InvalidInput("a comparison takes two assets or more", hint=Hint("show-asset"))
     for asset in assets:
         _require_asset(asset, "Store.compare")
-    return compared([asset._profile() for asset in assets])
+    profiles = [asset._profile() for asset in assets]
+    return compared(profiles, [asset._top() for asset in assets], same_files=same_files)
 
 
 def _require_asset(given: object, by_names: str) -> None:

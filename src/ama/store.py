@@ -459,11 +459,12 @@ class Store(StoreChanges):
             )
         return bytes.fromhex(self.resolve(asset).file(path).id)
 
-    def compare(self, *names: str) -> Comparison:
+    def compare(self, *names: str, same_files: bool = True) -> Comparison:
         """Compare assets of this store: return what differs, and what is the same.
 
         Args:
             names: Two names or more; see `resolve`.
+            same_files: Whether to list the files that are the same, too; see `ama.compare`.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
@@ -474,7 +475,7 @@ class Store(StoreChanges):
             >>> [f.kind for f in ama.Store.open("store").compare("models/1", "models@best").files]
             ['same']
         """
-        return compare(*map(self.snapshot().resolve, names))
+        return compare(*map(self.snapshot().resolve, names), same_files=same_files)
 
     def leaderboard(
         self,

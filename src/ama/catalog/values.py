@@ -241,7 +241,7 @@ class Comparison:
     rows: tuple[Row, ...]
     """The values, also those that are the same."""
     files: tuple[FileRow, ...]
-    """The files, also those that are the same."""
+    """The files; those that are the same too, unless they were left out of the comparison."""
     unread: tuple[Unread, ...] = ()
     """The parts of their documents and refs that could not be read: their values are missing.
 

@@ -5,6 +5,7 @@ Damaged bytes come from the next source that has them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
@@ -14,6 +15,9 @@ from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, dec
 from ama.stores.object_reader import Bad, Have, ObjectStore
 
 Opener = Callable[[], ObjectStore]
+
+MOST_ENTRIES = 1 << 17
+"""The entries of the directories read last that are kept: some 30 MB."""
 
 
 class Sources:
@@ -27,7 +31,8 @@ class Sources:
     def __init__(self, near: ObjectStore, far: Sequence[Opener] = ()) -> None:
         self._stores = [near]
         self._far = list(far)
-        self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
+        self._trees: OrderedDict[bytes, tuple[TreeEntry, ...]] = OrderedDict()
+        self._entries = 0
 
     @property
     def bytes_read(self) -> int:
@@ -164,11 +169,17 @@ class Sources:
             raise
 
     def tree(self, tree: bytes) -> tuple[TreeEntry, ...]:
-        """Return a directory's entries."""
-        if tree not in self._trees:
-            data = self.read(tree, Kind.TREE)
-            self._trees[tree] = decode_tree(data, f"tree {short(tree)}")
-        return self._trees[tree]
+        """Return a directory's entries; those read last are at hand."""
+        if tree in self._trees:
+            self._trees.move_to_end(tree)
+            return self._trees[tree]
+        found = decode_tree(self.read(tree, Kind.TREE), f"tree {short(tree)}")
+        self._trees[tree] = found
+        self._entries += len(found)
+        while self._entries > MOST_ENTRIES and len(self._trees) > 1:
+            _, dropped = self._trees.popitem(last=False)
+            self._entries -= len(dropped)
+        return found
 
     def asset(self, asset: bytes) -> Asset:
         """Return an asset object."""

@@ -14,11 +14,13 @@ from ama.worktree.staging import Index, IndexEntry
 
 MAX_DEPTH = 512
 
-MOST_FILES = 1 << 22
-"""The most files to list of an asset: a larger one takes some 2 GB, and 20 seconds."""
+MOST_FILES = 50_000_000
+"""The most files of an asset."""
 
 MOST_TEXT = 1 << 28
-"""The most characters in all their paths together."""
+"""The most characters in all their paths together, unless `TEXT_EACH` for each file is more."""
+
+TEXT_EACH = 256
 
 FREELY = 1 << 18
 """The files that are always listed: that takes a second, and some 100 MB."""
@@ -105,20 +107,54 @@ def walk(
         IntegrityError: Directories are nested deeper than any file system allows.
         InvalidInput: There are too many files; see `require_listable`.
     """
-    trees = dict(trees_below(tree, read))
-    counts = require_listable(tree, lambda at: _directory(trees[at]), wanted=wanted, hint=hint)
-    waiting = [("", 0, iter(trees[tree]))]
+    seen: set[bytes] = set()
+    empty: set[bytes] = set()
+    files = text = held = 0
+    allowed = False
+    waiting = [_Level("", tree, _in_path_order(read(tree)), 0)]
     while waiting:
-        prefix, depth, entries = waiting[-1]
-        entry = next(entries, None)
+        level = waiting[-1]
+        if level.tree not in seen:
+            seen.add(level.tree)
+            held += len(level.entries)
+        entry = level.entries.pop() if level.entries else None
         if entry is None:
             waiting.pop()
+            if files == level.files_before:
+                empty.add(level.tree)
         elif entry.kind is not EntryKind.TREE:
-            yield Listed(f"{prefix}{entry.name}", entry.kind, entry.id, entry.size)
-        elif counts[entry.id]:  # ways without a file may be more than anybody can walk
-            if depth >= MAX_DEPTH:
-                raise IntegrityError(f"{shown(prefix)} is nested deeper than {MAX_DEPTH}")
-            waiting.append((f"{prefix}{entry.name}/", depth + 1, iter(trees[entry.id])))
+            path = f"{level.prefix}{entry.name}"
+            files, text = files + 1, text + len(path)
+            if files > SHARING * held and not allowed:
+                # Few directories stand for many: look at all of them before going on.
+                require_listable(tree, lambda at: _directory(read(at)), wanted=wanted, hint=hint)
+                allowed = True
+            _require_few(files, text, hint)
+            yield Listed(path, entry.kind, entry.id, entry.size)
+        elif entry.id not in empty:  # ways without a file may be more than anybody can walk
+            if len(waiting) > MAX_DEPTH:
+                raise IntegrityError(f"{shown(level.prefix)} is nested deeper than {MAX_DEPTH}")
+            inner = _in_path_order(read(entry.id))
+            waiting.append(_Level(f"{level.prefix}{entry.name}/", entry.id, inner, files))
+
+
+class _Level(NamedTuple):
+    """A directory on the way to the file that `walk` is at."""
+
+    prefix: str
+    tree: bytes
+    entries: list[TreeEntry]
+    """The entries that are left, the next one last."""
+    files_before: int
+
+
+def _in_path_order(entries: tuple[TreeEntry, ...]) -> list[TreeEntry]:
+    """Return a directory's entries in the order of the paths below them, the last one first."""
+    return sorted(entries, key=_path_key, reverse=True)
+
+
+def _path_key(entry: TreeEntry) -> str:
+    return f"{entry.name}/" if entry.kind is EntryKind.TREE else entry.name
 
 
 def _directory(entries: tuple[TreeEntry, ...]) -> Directory[bytes]:
@@ -187,10 +223,11 @@ def require_listable(
 
 def _require_few(files: int, text: int, hint: Hint | str) -> None:
     """Check the number of an asset's files, and of the characters in all their paths."""
-    if files > MOST_FILES or text > MOST_TEXT:
+    most = max(MOST_TEXT, TEXT_EACH * files)
+    if files > MOST_FILES or text > most:
         raise InvalidInput(
             f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
-            f" {MOST_TEXT:,} characters together, is more than can be listed",
+            f" {most:,} characters together, is more than can be listed",
             hint=hint,
         )
 
