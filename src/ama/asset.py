@@ -18,7 +18,7 @@ from ama.stores.sources import Sources
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File
 from ama.worktree.status import as_file, files_at, find_file, require_named
-from ama.worktree.trees import Listed, differing, look_up, walk
+from ama.worktree.trees import Listed, differing_at, look_up, walk
 
 if TYPE_CHECKING:
     from ama.catalog.compare import Profile, Top
@@ -215,15 +215,11 @@ class Asset:
 
         _require_asset(old, "Store.diff")
         one, other = ((each._tree(), each._sources().tree) for each in (old, self))
-        before: dict[str, Listed] = {}
-        after: dict[str, Listed] = {}
+        pairs = {}
         for path in [each.rstrip("/") for each in several(paths)] or [""]:
             require_named(path, (one, other))
-            pair = look_up(one[0], path, one[1]), look_up(other[0], path, other[1])
-            olds, news = differing(path, pair, one[1], other[1])
-            before |= olds
-            after |= news
-        return compare_listings(before, after)
+            pairs[path] = look_up(one[0], path, one[1]), look_up(other[0], path, other[1])
+        return compare_listings(*differing_at(pairs, one[1], other[1]))
 
     def compare_contents(
         self, old: Asset, *, paths: str | Iterable[str] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -321,6 +321,19 @@ def differing(
                 raise IntegrityError(f"{shown(at)} is nested deeper than {MAX_DEPTH}")
             prefix = f"{at}/" if at else ""
             waiting += [(prefix + _name_of(inner), inner) for inner in below(_trees_of(each))]
+    return before, after
+
+
+def differing_at(
+    pairs: Mapping[str, Pair], read_old: ReadTree, read_new: ReadTree
+) -> tuple[dict[str, Listed], dict[str, Listed]]:
+    """Return the files that differ at or below some paths in two assets; see `differing`."""
+    before: dict[str, Listed] = {}
+    after: dict[str, Listed] = {}
+    for path, pair in pairs.items():
+        olds, news = differing(path, pair, read_old, read_new)
+        before |= olds
+        after |= news
     return before, after
 
 
