@@ -111,19 +111,35 @@ def rows(file: Path) -> dict[str, set[object]]:
     """All that a catalog says, but for the numbers that its rows were given."""
     db = sqlite3.connect(file)
     try:
-        names = dict(db.execute("SELECT id, hash FROM objects"))
         found: dict[str, set[object]] = {
-            "children": {
-                (names[tree], name, kind, names[child], size)
-                for tree, name, kind, child, size in db.execute("SELECT * FROM children")
-            },
+            "trees": set(
+                db.execute("SELECT hash, size, own, files, documents, encoded FROM trees")
+            ),
+            "directories": set(
+                db.execute(
+                    "SELECT above.hash, name, below.hash FROM directories"
+                    " JOIN trees AS above ON above.id = tree"
+                    " JOIN trees AS below ON below.id = child"
+                )
+            ),
+            "files": set(
+                db.execute(
+                    "SELECT content, hash, files.size FROM files JOIN trees ON trees.id = tree"
+                )
+            ),
+            "places": set(
+                db.execute(
+                    "SELECT hash, name, content, syntax FROM places JOIN trees ON trees.id = tree"
+                    " JOIN documents ON documents.id = document"
+                )
+            ),
             "assets": set(
                 db.execute("SELECT hash, class, number, status, data, unread FROM assets")
             ),
             "values": set(
                 db.execute(
-                    "SELECT hash, syntax, key, text FROM parameters JOIN documents"
-                    " ON documents.id = document JOIN objects ON objects.id = object"
+                    "SELECT content, syntax, key, text FROM parameters"
+                    " JOIN documents ON documents.id = document"
                 )
             ),
         }
@@ -189,7 +205,7 @@ def empty(file: Path) -> None:
 
 def without_a_table(file: Path) -> None:
     db = sqlite3.connect(file)
-    db.execute("DROP TABLE children")
+    db.execute("DROP TABLE directories")
     db.commit()
     db.close()
 

@@ -263,7 +263,22 @@ def expected(made: list[Made], criteria: Criteria) -> dict[bytes, tuple[str, ...
     return found
 
 
-GLOBS = ("*", "a*", "*.yml", "sub/*", "*/a", "data/*.bin", "[am]*", "?.txt", "é*", "a/*/a", "none")
+GLOBS = (
+    "*",
+    "a*",
+    "*.yml",
+    "sub/*",
+    "*/a",
+    "data/*.bin",
+    "[am]*",
+    "?.txt",
+    "é*",
+    "a/*/a*",
+    "a/?/[a-m]*",
+    "[a/b]*/a",
+    "*/a",
+    "none",
+)
 PARAMS = ("lr", "lr=1", "lr!=1", "loss<2", "best.loss", "name=adam", "lr=adam", "none")
 FILES = ("", "params.yml:", "*.json:", "sub/*:", "a/*.yml:", "*.toml:")
 

@@ -270,14 +270,18 @@ class Asset:
         """
         return self._others((self._target.class_name, parent) for parent in self.info.parents)
 
-    def summary(self) -> Summary:
+    def summary(self, *, most_files: int | None = None) -> Summary:
         """Return the asset on one screen: author, time, message, code, parameters and data.
+
+        Args:
+            most_files: The most files to list, the first by their paths; by default all.
 
         Returns:
             The values in its YAML, JSON and TOML files and its metadata, each with its role, and
             its place among the store's other assets.
 
         Raises:
+            InvalidInput: `most_files` is below 1.
             IntegrityError: It can't be read.
             StorageError: The store can't be reached.
 
@@ -287,7 +291,8 @@ class Asset:
             >>> [file.path for file in summary.files], summary.metrics
             (['model.txt'], ())
         """
-        return self._questions.summary(self._target.class_name, self._target.asset)
+        at_least_one(most_files)
+        return self._questions.summary(self._target.class_name, self._target.asset, most_files)
 
     def upstream(self, *, limit: int | None = None) -> Lineage:
         """Return everything this asset was made from: its refs and parents, and theirs.

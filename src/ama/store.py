@@ -243,7 +243,7 @@ class Store(StoreChanges):
         view = self.remote.view()
         return self._asset(view, self._target(view, name, class_name))
 
-    def summary(self, name: str) -> Summary:
+    def summary(self, name: str, *, most_files: int | None = None) -> Summary:
         """Summarise an asset on one screen; see `resolve` and `Asset.summary`.
 
         Example:
@@ -251,7 +251,7 @@ class Store(StoreChanges):
             >>> ama.Store.open("store").summary("models@best").asset.number
             1
         """
-        return self.snapshot().resolve(name).summary()
+        return self.snapshot().resolve(name).summary(most_files=most_files)
 
     def files(self, name: str, path: str = "") -> tuple[File, ...]:
         """Return the files of an asset, or those below a path; see `resolve` and `Asset.files`.

@@ -174,7 +174,8 @@ class Questions:
             found = []
             for asset in order[:limit]:
                 data, size = db.execute(
-                    "SELECT data, size FROM assets LEFT JOIN trees ON object = tree WHERE hash = ?",
+                    "SELECT data, size FROM assets LEFT JOIN trees ON trees.id = tree"
+                    " WHERE assets.hash = ?",
                     (asset,),
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
@@ -202,11 +203,13 @@ class Questions:
             )
         return found
 
-    def summary(self, class_name: str, asset: bytes) -> Summary:
+    def summary(self, class_name: str, asset: bytes, most_files: int | None = None) -> Summary:
         """Summarise a published asset; see `Asset.summary`."""
         from ama.catalog.facts import summarise
 
-        return self._ask(lambda db, view: summarise(db, view, self._rules_of, class_name, asset))
+        return self._ask(
+            lambda db, view: summarise(db, view, self._rules_of, class_name, asset, most_files)
+        )
 
     def profile(self, class_name: str, asset: bytes) -> Profile:
         """Return the profile of a published asset, for a comparison; see `ama.compare`."""
@@ -473,7 +476,11 @@ def rules_of(settings: Settings, class_name: str) -> Rules:
 
 
 def summary_here(
-    info: AssetInfo, files: tuple[File, ...], read: Callable[[str], bytes], settings: Settings
+    info: AssetInfo,
+    files: tuple[File, ...],
+    read: Callable[[str], bytes],
+    settings: Settings,
+    most_files: int | None = None,
 ) -> Summary:
     """Summarise an asset that is unpublished, or whose store can't be reached.
 
@@ -485,6 +492,7 @@ def summary_here(
         files: The asset's files.
         read: A function that returns the bytes of a file.
         settings: The settings.
+        most_files: The most files to name; None: all.
     """
     from ama.catalog.facts import code_of, read_facts
     from ama.catalog.values import Summary
@@ -493,7 +501,18 @@ def summary_here(
     rules = rules_of(settings, info.class_name)
     facts, unread = read_facts(files, read, info.metadata, rules)
     parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
-    return Summary(info, files, facts, code_of(facts), parents, (), 0, (), unread)
+    return Summary(
+        asset=info,
+        files=files[:most_files],
+        facts=facts,
+        code=code_of(facts),
+        parents=parents,
+        aliases_before=(),
+        made_from_it=0,
+        same_files=(),
+        unread=unread,
+        file_count=len(files),
+    )
 
 
 def named_content(file: str | os.PathLike[str]) -> str | None:
