@@ -387,6 +387,9 @@ def test_summaries_and_comparisons_are_those_of_the_listings(seed: int, tmp_path
             (path, KIND_NAMES[file.kind], blob_id(file.content).hex(), len(file.content))
             for path, file in sorted(made.files.items())
         ]
+        assert summary.file_count == len(made.files)
+        first = store.summary(f"{made.class_name}/{made.number}", most_files=2)
+        assert (first.files, first.file_count) == (summary.files[:2], summary.file_count)
         own = [(f.file, f.key, f.value) for f in summary.facts if f.file and not f.source]
         said = [(path, key, v) for path, of, _ in made.documents() for key, v in of.items()]
         assert json.dumps(own) == json.dumps(said)
@@ -396,6 +399,8 @@ def test_summaries_and_comparisons_are_those_of_the_listings(seed: int, tmp_path
         some = [shelf.random.choice(shelf.live) for _ in range(shelf.random.choice((2, 2, 3)))]
         found = store.compare(*(f"{made.class_name}/{made.number}" for made in some))
         assert_rows(found.files, some)
+        names = [f"{made.class_name}/{made.number}" for made in some]
+        assert store.compare(*names, same_files=False).files == found.changed_files
 
 
 def assert_rows(rows: tuple[FileRow, ...], some: list[Made]) -> None:

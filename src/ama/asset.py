@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ama.catalog.questions import Questions
 from ama.errors import Hint, InvalidInput, shown
-from ama.format.objects import Kind
+from ama.format.objects import Kind, TreeEntry
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult
 from ama.stores.log_view import LogView
@@ -346,10 +347,18 @@ class Asset:
         at_least_one(limit)
         return self._questions.lineage(self._target.asset, up=up, down=down, limit=limit)
 
-    def _top(self) -> Top:
+    @contextmanager
+    def _top(self, tree: bytes) -> Iterator[Top]:
+        """Read directories from the catalog, or where it has lost one, from the store."""
         from ama.catalog.compare import Top
 
-        return Top(self._tree(), self._sources().tree)
+        with self._questions.trees() as known:
+
+            def read(each: bytes) -> tuple[TreeEntry, ...]:
+                found = known(each)
+                return self._sources().tree(each) if found is None else found
+
+            yield Top(tree, read)
 
     def _profile(self) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
@@ -397,7 +406,12 @@ def compare(*assets: Asset, same_files: bool = True) -> Comparison:
     for asset in assets:
         _require_asset(asset, "Store.compare")
     profiles = [asset._profile() for asset in assets]
-    return compared(profiles, [asset._top() for asset in assets], same_files=same_files)
+    with ExitStack() as opened:
+        tops = [
+            opened.enter_context(asset._top(bytes.fromhex(profile.info.tree)))
+            for asset, profile in zip(assets, profiles, strict=True)
+        ]
+        return compared(profiles, tops, same_files=same_files)
 
 
 def _require_asset(given: object, by_names: str) -> None:

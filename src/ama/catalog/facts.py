@@ -28,7 +28,7 @@ from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer
 from ama.values import File, Ref
 from ama.worktree.status import as_file
-from ama.worktree.trees import require_listable, walk
+from ama.worktree.trees import SHARING, is_many, require_few, require_held, require_listable, walk
 
 RulesOf = Callable[[str], Rules]
 """Returns the rules of a class."""
@@ -45,16 +45,43 @@ def files_of(db: sqlite3.Connection, asset: bytes, limit: int | None = None) -> 
     Raises:
         InvalidInput: There are too many to list.
     """
-    (top,) = db.execute(
-        "SELECT trees.hash FROM assets JOIN trees ON trees.id = tree WHERE assets.hash = ?",
+    row, top = db.execute(
+        "SELECT trees.id, trees.hash FROM assets JOIN trees ON trees.id = tree"
+        " WHERE assets.hash = ?",
         (asset,),
     ).fetchone()
+    _require_listable(db, row)
 
     def read(tree: bytes) -> tuple[TreeEntry, ...]:
-        (row,) = db.execute("SELECT id FROM trees WHERE hash = ?", (tree,)).fetchone()
-        return entries_of(db, row)
+        (found,) = db.execute("SELECT id FROM trees WHERE hash = ?", (tree,)).fetchone()
+        return entries_of(db, found)
 
     return tuple(map(as_file, islice(walk(top, read), limit)))
+
+
+def _require_listable(db: sqlite3.Connection, top: int) -> None:
+    """Check that everything below a directory can be listed, from what was counted.
+
+    Raises:
+        InvalidInput: It can't; see `ama.worktree.trees.require_listable`.
+    """
+    query = "SELECT files, text FROM trees WHERE id = ?"
+    files, text = db.execute(query, (top,)).fetchone()
+    require_few(files, text)
+    if not is_many(files, text):
+        return
+    held = 0
+    for (entries,) in db.execute(
+        "WITH RECURSIVE below (tree) AS ("
+        " VALUES (?) UNION SELECT child FROM below JOIN directories USING (tree)"
+        ") SELECT own + (SELECT count(*) FROM directories WHERE directories.tree = below.tree)"
+        " FROM below JOIN trees ON trees.id = tree",
+        (top,),
+    ):
+        held += entries
+        if SHARING * held >= files:  # in an honest one, after a part of its directories
+            return
+    require_held(files, held)
 
 
 def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:

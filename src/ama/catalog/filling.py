@@ -328,9 +328,10 @@ def _note_tree(
             document = _document_row(db, entry, syntax)
             db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (row, entry.name, document))
     size = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any size
+    names = [entry.name for entry in entries if entry.kind is not EntryKind.TREE]
     db.execute(
-        "UPDATE trees SET size = ?, own = ?, encoded = ? WHERE id = ?",
-        (size, len(entries) - len(inner), data, row),
+        "UPDATE trees SET size = ?, own = ?, own_text = ?, encoded = ? WHERE id = ?",
+        (size, len(names), sum(map(len, names)), data, row),
     )
     return row
 
@@ -366,37 +367,43 @@ class _Files:
 def _count(db: sqlite3.Connection, top: int) -> None:
     """Count what is below a tree, and below each on the way, as far as all of it is here."""
     waiting = [top]
-    tried: set[int] = set()
+    incomplete: set[int] = set()
     while waiting:
         tree = waiting[-1]
-        lacking = db.execute(
-            "SELECT DISTINCT child FROM directories JOIN trees ON trees.id = child"
-            " WHERE tree = ? AND files IS NULL",
-            (tree,),
-        ).fetchall()
-        if new := [child for (child,) in lacking if child not in tried]:
-            waiting += new
-            tried.update(new)
+        lacking = {
+            child
+            for (child,) in db.execute(
+                "SELECT child FROM directories JOIN trees ON trees.id = child"
+                " WHERE tree = ? AND files IS NULL",
+                (tree,),
+            )
+        }
+        if further := lacking - incomplete:
+            waiting += further
             continue
         waiting.pop()
-        if not lacking:
-            _add_up(db, tree)
+        if lacking or not _add_up(db, tree):
+            incomplete.add(tree)
 
 
-def _add_up(db: sqlite3.Connection, tree: int) -> None:
-    """Count what is in a tree and below, from the counts of its directories; if it is here."""
-    (own,) = db.execute("SELECT own FROM trees WHERE id = ?", (tree,)).fetchone()
-    if own is None:
-        return
+def _add_up(db: sqlite3.Connection, tree: int) -> bool:
+    """Add up the counts of a tree and of its directories; return whether it is here."""
+    query = "SELECT own, own_text FROM trees WHERE id = ?"
+    files, text = db.execute(query, (tree,)).fetchone()
+    if files is None:
+        return False
     (documents,) = db.execute("SELECT count(*) FROM places WHERE tree = ?", (tree,)).fetchone()
-    below = db.execute(
-        "SELECT files, documents FROM directories JOIN trees ON trees.id = child WHERE tree = ?",
+    for name, *below in db.execute(
+        "SELECT name, files, text, documents FROM directories JOIN trees ON trees.id = child"
+        " WHERE tree = ?",
         (tree,),
-    ).fetchall()
-    # A hostile tree stands for any number.
-    files = min(own + sum(each for each, _ in below), MAX_SIZE)
-    documents = min(documents + sum(each for _, each in below), MAX_SIZE)
-    db.execute("UPDATE trees SET files = ?, documents = ? WHERE id = ?", (files, documents, tree))
+    ):
+        files += below[0]
+        text += below[1] + below[0] * (len(name) + 1)
+        documents += below[2]
+    counts = (min(each, MAX_SIZE) for each in (files, text, documents))  # a hostile one multiplies
+    db.execute("UPDATE trees SET files = ?, text = ?, documents = ? WHERE id = ?", (*counts, tree))
+    return True
 
 
 def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | None:

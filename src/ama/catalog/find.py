@@ -104,6 +104,17 @@ def entries_of(db: sqlite3.Connection, tree: int) -> tuple[TreeEntry, ...]:
         raise sqlite3.DatabaseError("a tree in it is damaged") from error
 
 
+def entries_by_id(db: sqlite3.Connection | None, tree: bytes) -> tuple[TreeEntry, ...] | None:
+    """Return the entries of the directory with an id; None if a catalog can't say."""
+    if db is None:
+        return None
+    with suppress(sqlite3.Error):
+        query = "SELECT id FROM trees WHERE hash = ? AND encoded IS NOT NULL"
+        row = db.execute(query, (tree,)).fetchone()
+        return None if row is None else entries_of(db, *row)
+    return None
+
+
 Selected = dict[bytes, tuple[str, ...]]
 """The assets found, and the paths in each of the wanted file."""
 

@@ -24,6 +24,7 @@ from ama.system.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import sqlite3
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from ama.catalog.compare import Profile
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
     from ama.catalog.tables import Choice, ColumnFinder, Columns, TablePage
     from ama.catalog.values import Column, Findings, Leaderboard, Summary
+    from ama.format.objects import TreeEntry
     from ama.lineage.graph import Lineage
     from ama.maintenance.fsck_store import LastFsck
     from ama.stores.log_view import LogView
@@ -221,6 +223,10 @@ class Questions:
             return profile(db, view, self._rules_of, class_name, asset)
 
         return self._ask(ask)
+
+    def trees(self) -> AbstractContextManager[Callable[[bytes], tuple[TreeEntry, ...] | None]]:
+        """Return a context with a function that returns a directory's entries, if known here."""
+        return self._catalog().trees()
 
     def leaderboard(
         self,

@@ -18,12 +18,14 @@ CREATE TABLE IF NOT EXISTS state (
     number INTEGER NOT NULL, entry_hash BLOB NOT NULL, complete INTEGER NOT NULL
 );
 
--- Directories. size: of all files in it and below; own: how many files it has itself; encoded: its
--- entries. NULL until it is here. files, documents: how many are in it and below; NULL until all
--- that is here.
+-- Directories. size: of all files in it and below; own, own_text: how many files it has itself, and
+-- the characters of their names; encoded: its entries. NULL until it is here. files, text: the same
+-- of all files in it and below, and of their paths; documents: how many of these are documents.
+-- NULL until everything below is here.
 CREATE TABLE IF NOT EXISTS trees (
     id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE,
-    size INTEGER, own INTEGER, files INTEGER, documents INTEGER, encoded BLOB
+    size INTEGER, own INTEGER, own_text INTEGER,
+    files INTEGER, text INTEGER, documents INTEGER, encoded BLOB
 );
 CREATE TABLE IF NOT EXISTS directories (
     tree INTEGER NOT NULL, name TEXT NOT NULL, child INTEGER NOT NULL,

@@ -15,7 +15,7 @@ from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
 from ama.dashboard.views import ROLES, Panel, panel
-from ama.errors import NotFound, shown
+from ama.errors import InvalidInput, NotFound, shown
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
 from ama.store import Store
@@ -206,6 +206,8 @@ def _listing(summary: Panel[Summary], place: Placing) -> Panel[_Listing]:
     known = summary.value
     if known is None:
         return Panel(error=summary.error)
+    if not known.listed:
+        return Panel(error=InvalidInput(known.unread[0].detail))
     places = {file.path: at for file in known.files if (at := place(file)) is not None}
     left = known.file_count - len(known.files)
     return Panel((_folder(known), left, places))

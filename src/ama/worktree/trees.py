@@ -67,7 +67,7 @@ def build_trees(entries: Iterable[IndexEntry]) -> tuple[bytes, dict[bytes, bytes
                 raise InvalidInput(f"{shown(parent)} is nested deeper than {MAX_DEPTH}")
             _add_directory(directories, parent)
         directories[parent].append(TreeEntry(name, entry.kind, entry.id, entry.size))
-    _require_few(files, text, "put files into archives, or into several assets that are linked")
+    require_few(files, text, "put files into archives, or into several assets that are linked")
     trees: dict[bytes, bytes] = {}
     root = b""
     # Deepest first: a directory's id is needed in the one above it.
@@ -129,7 +129,7 @@ def walk(
                 # Few directories stand for many: look at all of them before going on.
                 require_listable(tree, lambda at: _directory(read(at)), wanted=wanted, hint=hint)
                 allowed = True
-            _require_few(files, text, hint)
+            require_few(files, text, hint)
             yield Listed(path, entry.kind, entry.id, entry.size)
         elif entry.id not in empty:  # ways without a file may be more than anybody can walk
             if len(waiting) > MAX_DEPTH:
@@ -204,24 +204,35 @@ def require_listable(
             continue
         names, directories = listed.pop(at)
         held += len(names) + len(directories)
-        _require_few(held // 2, 0, hint)  # in two assets, pairs of directories multiply too
+        require_few(held // 2, 0, hint)  # in two assets, pairs of directories multiply too
         files, text = len(names), sum(map(len, names))
         for name, inner in directories:
             files += known[inner][0]
             text += known[inner][1] + known[inner][0] * (len(name) + 1)
-        _require_few(files, text, hint)
+        require_few(files, text, hint)
         known[at] = files, text
     files, text = known[top]
-    if not wanted and (files > FREELY or text > MOST_TEXT_FREELY) and files > SHARING * held:
+    if not wanted and is_many(files, text):
+        require_held(files, held, hint)
+    return {at: count for at, (count, _) in known.items()}
+
+
+def is_many(files: int, text: int) -> bool:
+    """Whether so many files, or characters in their paths, are listed only if they are held."""
+    return files > FREELY or text > MOST_TEXT_FREELY
+
+
+def require_held(files: int, held: int, hint: Hint = ONE_DIRECTORY) -> None:
+    """Check that files are not many more than the entries of directories that stand for them."""
+    if files > SHARING * held:
         raise InvalidInput(
             f"this stands for {files:,} files, out of {held:,} entries of directories, and that is"
             " more than can be listed",
             hint=hint,
         )
-    return {at: count for at, (count, _) in known.items()}
 
 
-def _require_few(files: int, text: int, hint: Hint | str) -> None:
+def require_few(files: int, text: int, hint: Hint | str = ONE_DIRECTORY) -> None:
     """Check the number of an asset's files, and of the characters in all their paths."""
     most = max(MOST_TEXT, TEXT_EACH * files)
     if files > MOST_FILES or text > most:
