@@ -19,7 +19,7 @@ import ama
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.documents import Value
-from ama.catalog.find import MOST_PLACES, MOST_UNREAD, Criteria, select
+from ama.catalog.find import MOST_PLACES, MOST_UNREAD, Criteria, content_id, select
 from ama.catalog.schema import FILE, TABLES, from_cell
 from ama.errors import IntegrityError, InvalidInput
 from ama.format.entries import HeldRef, Publish, SetStatus
@@ -31,6 +31,7 @@ from ama.format.objects import (
     Kind,
     RefLink,
     TreeEntry,
+    decode_tree,
     encode_asset,
     encode_tree,
 )
@@ -111,19 +112,35 @@ def rows(file: Path) -> dict[str, set[object]]:
     """All that a catalog says, but for the numbers that its rows were given."""
     db = sqlite3.connect(file)
     try:
-        names = dict(db.execute("SELECT id, hash FROM objects"))
         found: dict[str, set[object]] = {
-            "children": {
-                (names[tree], name, kind, names[child], size)
-                for tree, name, kind, child, size in db.execute("SELECT * FROM children")
-            },
+            "trees": set(
+                db.execute("SELECT hash, own, files, text, documents, encoded FROM trees")
+            ),
+            "directories": set(
+                db.execute(
+                    "SELECT above.hash, name, below.hash FROM directories"
+                    " JOIN trees AS above ON above.id = tree"
+                    " JOIN trees AS below ON below.id = child"
+                )
+            ),
+            "files": set(
+                db.execute(
+                    "SELECT content, hash, files.size FROM files JOIN trees ON trees.id = tree"
+                )
+            ),
+            "places": set(
+                db.execute(
+                    "SELECT hash, name, content, syntax FROM places JOIN trees ON trees.id = tree"
+                    " JOIN documents ON documents.id = document"
+                )
+            ),
             "assets": set(
                 db.execute("SELECT hash, class, number, status, data, unread FROM assets")
             ),
             "values": set(
                 db.execute(
-                    "SELECT hash, syntax, key, text FROM parameters JOIN documents"
-                    " ON documents.id = document JOIN objects ON objects.id = object"
+                    "SELECT content, syntax, key, text FROM parameters"
+                    " JOIN documents ON documents.id = document"
                 )
             ),
         }
@@ -189,7 +206,7 @@ def empty(file: Path) -> None:
 
 def without_a_table(file: Path) -> None:
     db = sqlite3.connect(file)
-    db.execute("DROP TABLE children")
+    db.execute("DROP TABLE directories")
     db.commit()
     db.close()
 
@@ -572,3 +589,111 @@ def test_what_could_not_be_read_is_said_and_read_when_it_is_back(shelf: Shelf, w
         pack.write_bytes(data)
     found = store.find(params="loss")
     assert ([each.asset.class_name for each in found], found.unread) == (["models", "others"], ())
+
+
+def wide(shelf: Shelf, changed: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    """The trees of an asset of 20 directories with 50 files each, of which one may change."""
+    entries, trees = [], {}
+    for at in range(20):
+        names = {f"{number:02}.bin": b"%d %d" % (at, number) for number in range(50)}
+        if at == 7:
+            names["25.bin"] = changed
+        tree, data = shelf.tree(
+            [TreeEntry(n, EntryKind.FILE, blob_id(d), len(d)) for n, d in names.items()]
+        )
+        trees[tree] = data
+        entries.append(TreeEntry(f"d{at:02}", EntryKind.TREE, tree, sum(map(len, names.values()))))
+    root, trees[root] = shelf.tree(entries)
+    return root, trees
+
+
+def publish_tree(shelf: Shelf, root: bytes, trees: dict[bytes, bytes]) -> None:
+    shelf.published += 1
+    asset = encode_asset(Asset("models", root, (), (), "Ann", shelf.published))
+    with PackWriter(shelf.storage) as writer:
+        for tree, data in trees.items():
+            writer.add(Kind.TREE, tree, data)
+        writer.add(Kind.ASSET, asset_id(asset), asset)
+        (index,) = writer.finish()
+    event = Publish(asset_id(asset), "models", (), (index.id,), (index.id,))
+    shelf.remote.log.append(lambda _: [event], author="Ann", now=lambda: 0)
+
+
+def counted_rows(file: Path) -> dict[str, int]:
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        return {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in TABLES}
+
+
+def test_a_version_one_file_apart_costs_the_directories_above_it(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In rows of the catalog, and in trees that are read to fill it, to show and to compare."""
+    publish_tree(shelf, *wide(shelf, b"old"))
+    assert holding(shelf.catalog(), b"old") == 1
+    before = counted_rows(shelf.file)
+    assert (before["trees"], before["files"], before["directories"]) == (21, 1000, 20)
+
+    read: list[bytes] = []
+
+    def decoded(data: bytes) -> tuple[TreeEntry, ...]:
+        read.append(data)
+        return decode_tree(data)
+
+    for module in ("filling", "find"):
+        monkeypatch.setattr(f"ama.catalog.{module}.decode_tree", decoded)
+    publish_tree(shelf, *wide(shelf, b"new"))
+    store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
+    shelf.storage.reset()
+    assert len(store.find(author="Ann")) == 2
+    assert len(read) == 2  # its root, and the directory of the file
+    after = counted_rows(shelf.file)
+    assert {t: after[t] - before[t] for t in TABLES if after[t] != before[t]} == {
+        "trees": 2,
+        "files": 50,
+        "directories": 20,
+        "assets": 1,
+    }
+
+    read.clear()
+    [row] = store.compare("models/1", "models/2", same_files=False).files
+    assert (row.path, row.kind) == ("d07/25.bin", "modified")
+    assert len(read) == 4  # two of each
+    read.clear()
+    summary = store.summary("models/2", most_files=20)
+    assert (len(summary.files), summary.file_count) == (20, 1000)
+    assert len(read) == 2  # the root, and the first directory
+
+
+def test_a_tree_that_is_missing_below_others_is_missed_each_time(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    """Until it is there. What is above it is here already."""
+    root, trees = wide(shelf, b"x")
+    lost = min(trees.keys() - {root})
+    publish_tree(shelf, root, {tree: data for tree, data in trees.items() if tree != lost})
+    store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
+    for _ in range(3):
+        (unread,) = store.find(author="Ann").unread
+        assert (unread.asset, unread.reason) == ("models/1", "damaged")
+        with pytest.raises(IntegrityError):
+            store.summary("models/1")
+    publish_tree(shelf, root, trees)
+    assert store.find(author="Ann").unread == ()
+    assert store.summary("models/1").file_count == 1000
+
+
+def test_files_whose_ids_begin_alike_are_not_mistaken(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ama.catalog.filling.content_key", lambda content: content[0] // 128)
+    monkeypatch.setattr("ama.catalog.find.content_key", lambda content: content[0] // 128)
+    contents = [b"%d" % number for number in range(12)]
+    for content in contents:
+        shelf.publish("models", {"a": content, "b": b"other"})
+    catalog = shelf.catalog()
+    for content in contents:
+        assert holding(catalog, content) == 1
+        digits = blob_id(content).hex()
+        assert catalog.ask(lambda db, view, d=digits: content_id(db, d)) == blob_id(content)  # type: ignore[misc]
+    assert holding(catalog, b"other") == 12
+    assert holding(catalog, b"none") == 0

@@ -122,6 +122,7 @@ def test_what_could_not_be_listed_is_never_made(
     for name in ("a", "b", "dir/c"):
         (repo.root / name).write_text(name, encoding="utf-8")
     repo.add(["."])
+    monkeypatch.setattr("ama.worktree.trees.TEXT_EACH", 0)
     monkeypatch.setattr(f"ama.worktree.trees.{limit}", most)
     for act in (repo.commit, repo.upload):
         with pytest.raises(InvalidInput, match="more than can be listed") as caught:

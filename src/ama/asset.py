@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ama.catalog.questions import Questions
 from ama.errors import Hint, InvalidInput, shown
-from ama.format.objects import Kind
+from ama.format.objects import Kind, TreeEntry
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult
 from ama.stores.log_view import LogView
@@ -18,10 +19,10 @@ from ama.stores.sources import Sources
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, File
 from ama.worktree.status import as_file, files_at, find_file, require_named
-from ama.worktree.trees import Listed, differing, look_up, walk
+from ama.worktree.trees import Listed, differing_at, look_up, walk
 
 if TYPE_CHECKING:
-    from ama.catalog.compare import Profile
+    from ama.catalog.compare import Profile, Top
     from ama.catalog.values import Comparison, Summary
     from ama.contents.comparison import FileDiff
     from ama.lineage.graph import Lineage
@@ -215,15 +216,11 @@ class Asset:
 
         _require_asset(old, "Store.diff")
         one, other = ((each._tree(), each._sources().tree) for each in (old, self))
-        before: dict[str, Listed] = {}
-        after: dict[str, Listed] = {}
+        pairs = {}
         for path in [each.rstrip("/") for each in several(paths)] or [""]:
             require_named(path, (one, other))
-            pair = look_up(one[0], path, one[1]), look_up(other[0], path, other[1])
-            olds, news = differing(path, pair, one[1], other[1])
-            before |= olds
-            after |= news
-        return compare_listings(before, after)
+            pairs[path] = look_up(one[0], path, one[1]), look_up(other[0], path, other[1])
+        return compare_listings(*differing_at(pairs, one[1], other[1]))
 
     def compare_contents(
         self, old: Asset, *, paths: str | Iterable[str] = ()
@@ -274,14 +271,18 @@ class Asset:
         """
         return self._others((self._target.class_name, parent) for parent in self.info.parents)
 
-    def summary(self) -> Summary:
+    def summary(self, *, most_files: int | None = None) -> Summary:
         """Return the asset on one screen: author, time, message, code, parameters and data.
+
+        Args:
+            most_files: The most files to list, the first by their paths; by default all.
 
         Returns:
             The values in its YAML, JSON and TOML files and its metadata, each with its role, and
             its place among the store's other assets.
 
         Raises:
+            InvalidInput: `most_files` is below 1.
             IntegrityError: It can't be read.
             StorageError: The store can't be reached.
 
@@ -291,7 +292,8 @@ class Asset:
             >>> [file.path for file in summary.files], summary.metrics
             (['model.txt'], ())
         """
-        return self._questions.summary(self._target.class_name, self._target.asset)
+        at_least_one(most_files)
+        return self._questions.summary(self._target.class_name, self._target.asset, most_files)
 
     def upstream(self, *, limit: int | None = None) -> Lineage:
         """Return everything this asset was made from: its refs and parents, and theirs.
@@ -345,6 +347,19 @@ class Asset:
         at_least_one(limit)
         return self._questions.lineage(self._target.asset, up=up, down=down, limit=limit)
 
+    @contextmanager
+    def _top(self, tree: bytes) -> Iterator[Top]:
+        """Read directories from the catalog, or where it has lost one, from the store."""
+        from ama.catalog.compare import Top
+
+        with self._questions.trees() as known:
+
+            def read(each: bytes) -> tuple[TreeEntry, ...]:
+                found = known(each)
+                return self._sources().tree(each) if found is None else found
+
+            yield Top(tree, read)
+
     def _profile(self) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
         return self._questions.profile(self._target.class_name, self._target.asset)
@@ -361,11 +376,13 @@ class Asset:
         return tuple(found)
 
 
-def compare(*assets: Asset) -> Comparison:
+def compare(*assets: Asset, same_files: bool = True) -> Comparison:
     """Return the differences between assets, and what is the same: values, files, refs.
 
     Args:
         assets: At least two, also of different classes or stores.
+        same_files: Whether to list the files that are the same, too. Without them, a comparison of
+            large assets takes only as long as what differs.
 
     Returns:
         A row for each value of any of them; for numbers with the difference of the last from the
@@ -388,7 +405,13 @@ def compare(*assets: Asset) -> Comparison:
         raise InvalidInput("a comparison takes two assets or more", hint=Hint("show-asset"))
     for asset in assets:
         _require_asset(asset, "Store.compare")
-    return compared([asset._profile() for asset in assets])
+    profiles = [asset._profile() for asset in assets]
+    with ExitStack() as opened:
+        tops = [
+            opened.enter_context(asset._top(bytes.fromhex(profile.info.tree)))
+            for asset, profile in zip(assets, profiles, strict=True)
+        ]
+        return compared(profiles, tops, same_files=same_files)
 
 
 def _require_asset(given: object, by_names: str) -> None:

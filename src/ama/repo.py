@@ -283,7 +283,7 @@ class Repo(RepoChanges):
         _, asset, view = self._session.names.resolve_by_log(name)
         return self._session.content.info(asset, Describer(view))
 
-    def summary(self, name: str = "HEAD") -> Summary:
+    def summary(self, name: str = "HEAD", *, most_files: int | None = None) -> Summary:
         """Summarise an asset on one screen; see `Asset.summary`.
 
         For an unpublished asset, or while its store can't be reached (`away` says why), the summary
@@ -291,9 +291,11 @@ class Repo(RepoChanges):
 
         Args:
             name: See `resolve`.
+            most_files: The most files to list, the first by their paths; by default all.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
+            InvalidInput: `most_files` is below 1.
             IntegrityError: The asset is damaged.
 
         Example:
@@ -304,13 +306,14 @@ class Repo(RepoChanges):
         from ama.catalog.questions import Questions, summary_here
         from ama.worktree.status import as_file
 
+        at_least_one(most_files)
         session = self._session
         class_name, asset, view = session.names.resolve_by_log(name)
         if view is not None and not self.away and view.class_state(class_name).number(asset):
             store = session.stores.open(self.remote_url)
             questions = Questions(store, self.settings, session.progress).at(view)
             with suppress(NotFound, StorageError):
-                return questions.summary(class_name, asset)
+                return questions.summary(class_name, asset, most_files)
         files = session.content.live_listing(asset)
 
         def read(path: str) -> bytes:
@@ -318,7 +321,7 @@ class Repo(RepoChanges):
 
         listed = tuple(map(as_file, files.values()))
         return summary_here(
-            session.content.info(asset, Describer(view)), listed, read, self.settings
+            session.content.info(asset, Describer(view)), listed, read, self.settings, most_files
         )
 
     def files(self, name: str = "HEAD", path: str = "") -> tuple[File, ...]:

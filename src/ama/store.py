@@ -243,7 +243,7 @@ class Store(StoreChanges):
         view = self.remote.view()
         return self._asset(view, self._target(view, name, class_name))
 
-    def summary(self, name: str) -> Summary:
+    def summary(self, name: str, *, most_files: int | None = None) -> Summary:
         """Summarise an asset on one screen; see `resolve` and `Asset.summary`.
 
         Example:
@@ -251,7 +251,7 @@ class Store(StoreChanges):
             >>> ama.Store.open("store").summary("models@best").asset.number
             1
         """
-        return self.snapshot().resolve(name).summary()
+        return self.snapshot().resolve(name).summary(most_files=most_files)
 
     def files(self, name: str, path: str = "") -> tuple[File, ...]:
         """Return the files of an asset, or those below a path; see `resolve` and `Asset.files`.
@@ -459,11 +459,12 @@ class Store(StoreChanges):
             )
         return bytes.fromhex(self.resolve(asset).file(path).id)
 
-    def compare(self, *names: str) -> Comparison:
+    def compare(self, *names: str, same_files: bool = True) -> Comparison:
         """Compare assets of this store: return what differs, and what is the same.
 
         Args:
             names: Two names or more; see `resolve`.
+            same_files: Whether to list the files that are the same, too; see `ama.compare`.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
@@ -474,7 +475,7 @@ class Store(StoreChanges):
             >>> [f.kind for f in ama.Store.open("store").compare("models/1", "models@best").files]
             ['same']
         """
-        return compare(*map(self.snapshot().resolve, names))
+        return compare(*map(self.snapshot().resolve, names), same_files=same_files)
 
     def leaderboard(
         self,

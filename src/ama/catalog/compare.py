@@ -6,12 +6,12 @@ import json
 import math
 import shlex
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from ama.catalog.documents import Value, split_key
-from ama.catalog.facts import FactReader, RulesOf, files_of, read_asset, unread_assets
+from ama.catalog.facts import FactReader, RulesOf, read_asset, unread_assets
 from ama.catalog.roles import Role, near_keys, source_names
 from ama.catalog.unread import Unread
 from ama.catalog.values import (
@@ -28,6 +28,8 @@ from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer
 from ama.values import AssetInfo, File
+from ama.worktree.status import as_file
+from ama.worktree.trees import ReadTree, differing, top_of, walk
 
 DEFAULT_COLUMNS = 6
 """The most metrics, and the most differing parameters, of a leaderboard by default."""
@@ -44,11 +46,10 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The facts and files of an asset for a comparison."""
+    """The facts of an asset for a comparison."""
 
     info: AssetInfo
     facts: tuple[Fact, ...]
-    files: tuple[File, ...]
     unread: tuple[Unread, ...] = ()
 
 
@@ -70,32 +71,54 @@ def profile(
     info = Describer(view).info(asset, *read_asset(db, asset))
     reader = FactReader(db, rules_of)
     facts = reader.facts(asset, class_name)
-    return Profile(info, facts, files_of(db, asset), (*reader.unread, *reader.gaps))
+    return Profile(info, facts, (*reader.unread, *reader.gaps))
 
 
-def compare(profiles: Sequence[Profile]) -> Comparison:
+class Top(NamedTuple):
+    """The top directory of an asset, and a function that returns the entries of a directory."""
+
+    tree: bytes
+    read: ReadTree
+
+
+def compare(
+    profiles: Sequence[Profile], tops: Sequence[Top], *, same_files: bool = True
+) -> Comparison:
     """Return the differences between assets, and what is the same; stores may differ.
 
     Args:
         profiles: At least two.
+        tops: The top directory of each.
+        same_files: Whether to list the files that are the same. Without them, directories that are
+            the same are not read.
+
+    Raises:
+        InvalidInput: There are too many files to list.
     """
     infos = [each.info for each in profiles]
     facts = [facts_by_key(each.facts) for each in profiles]
     rows = [*_fact_rows(facts), *_ref_rows(infos), *_own_rows(infos)]
-    listings = [{file.path: file for file in each.files} for each in profiles]
-    return Comparison(tuple(infos), tuple(rows), tuple(_file_rows(listings)), _may_differ(profiles))
+    changed = _differing_files(tops)
+    files = [*_changed_rows(changed, two=len(tops) == 2)]
+    if same_files:
+        files += _same_rows(tops, changed)
+    return Comparison(
+        tuple(infos),
+        tuple(rows),
+        tuple(sorted(files, key=lambda row: row.path)),
+        _may_differ(profiles, changed),
+    )
 
 
-def _may_differ(profiles: Sequence[Profile]) -> tuple[Unread, ...]:
+def _may_differ(profiles: Sequence[Profile], changed: _Files) -> tuple[Unread, ...]:
     """Return the unread parts of some assets, except in files that all of them have."""
-    files = [{(file.path, file.id) for file in each.files} for each in profiles]
-    same = {path for path, _ in set.intersection(*files)}
+    contents = {path: {file and file.id for file in files} for path, files in changed.items()}
     return tuple(
         dict.fromkeys(
             unread
             for each in profiles
             for unread in each.unread
-            if unread.source or unread.file not in same
+            if unread.source or not unread.file or len(contents.get(unread.file, ())) > 1
         )
     )
 
@@ -192,37 +215,61 @@ def _plain_row(role: Literal["ref", "asset"], key: str, values: Sequence[Value])
     return Row(role, "", "", key, tuple(values), all(value == values[0] for value in values))
 
 
-def _file_rows(listings: Sequence[Mapping[str, File]]) -> list[FileRow]:
-    first, last = listings[0], listings[-1]
-    renamed = _renamed(first, last) if len(listings) == 2 else {}
-    olds = set(renamed.values())
-    rows = []
-    for path in sorted({path for listing in listings for path in listing} - olds):
-        files = [listing.get(path) for listing in listings]
-        old = renamed.get(path)
-        if old is not None:
-            files[0] = first[old]
-        rows.append(FileRow(path, _file_change(files, old), tuple(files), old))
-    return rows
+_Files = Mapping[str, tuple[File | None, ...]]
+"""The file of each asset at a path; None: it has none there."""
 
 
-def _renamed(first: Mapping[str, File], last: Mapping[str, File]) -> dict[str, str]:
-    """Return, for paths that only the last has, the lost path with the same content."""
-    gone: dict[str, list[str]] = {}
-    for path in sorted(first.keys() - last.keys(), reverse=True):
-        gone.setdefault(first[path].id, []).append(path)
+def _differing_files(tops: Sequence[Top]) -> _Files:
+    """Return the files at the paths at which any two assets differ."""
+    first, *others = tops
+    pairs = [
+        differing("", (top_of(first.tree), top_of(other.tree)), first.read, other.read)
+        for other in others
+    ]
+    paths = {path for before, after in pairs for path in (*before, *after)}
+    of_first = {path: item for before, _ in pairs for path, item in before.items()}
     found = {}
-    for path in sorted(last.keys() - first.keys()):
-        if gone.get(last[path].id):
-            found[path] = gone[last[path].id].pop()
+    for path in paths:
+        items = [of_first.get(path)]
+        for before, after in pairs:
+            differs = path in before or path in after
+            items.append(after.get(path) if differs else items[0])
+        found[path] = tuple(None if item is None else as_file(item) for item in items)
     return found
 
 
-def _file_change(files: Sequence[File | None], old: str | None) -> FileChange:
-    if old is not None:
-        return "renamed"
-    if len({file and (file.id, file.kind) for file in files}) == 1:
-        return "same"
+def _changed_rows(changed: _Files, *, two: bool) -> Iterator[FileRow]:
+    renamed = _renamed(changed) if two else {}
+    olds = set(renamed.values())
+    for path, files in changed.items():
+        old = renamed.get(path)
+        if old is not None:
+            yield FileRow(path, "renamed", (changed[old][0], *files[1:]), old)
+        elif path not in olds:
+            yield FileRow(path, _file_change(files), files)
+
+
+def _same_rows(tops: Sequence[Top], changed: _Files) -> Iterator[FileRow]:
+    first = tops[0]
+    for item in walk(first.tree, first.read):
+        if item.path not in changed:
+            yield FileRow(item.path, "same", (as_file(item),) * len(tops))
+
+
+def _renamed(changed: _Files) -> dict[str, str]:
+    """Return, for paths that only the last has, the lost path with the same content."""
+    gone: dict[str, list[str]] = {}
+    for path, (first, last) in sorted(changed.items(), reverse=True):
+        if first is not None and last is None:
+            gone.setdefault(first.id, []).append(path)
+    found = {}
+    for path, (first, last) in sorted(changed.items()):
+        if first is None and last is not None and gone.get(last.id):
+            found[path] = gone[last.id].pop()
+    return found
+
+
+def _file_change(files: Sequence[File | None]) -> FileChange:
     if files[0] is None:
         return "added"
     if files[-1] is None:

@@ -12,13 +12,16 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import TypeVar
 
 from ama.catalog.filling import fill, is_filled
+from ama.catalog.find import entries_by_id
 from ama.catalog.schema import FILE, SCHEMA
 from ama.errors import AmaError, StorageError
+from ama.format.objects import TreeEntry
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.system import fs
@@ -55,7 +58,7 @@ class Catalog:
         self._progress = progress
         self._path = remote.cache.path(FILE)
         self._memory: sqlite3.Connection | None = None
-        self._alone = Lock()
+        self._alone = RLock()
 
     def ask(self, question: Question[Answer], view: LogView | None = None) -> Answer:
         """Answer a question about the store as it is now.
@@ -90,6 +93,19 @@ class Catalog:
                     raise
                 _remove(place)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def trees(self) -> Iterator[Callable[[bytes], tuple[TreeEntry, ...] | None]]:
+        """Yield a function that returns a directory's entries; None if they are not here.
+
+        An id says what a directory holds for ever: no moment of the log matters.
+        """
+        db = None
+        with contextlib.ExitStack() as opened:
+            with contextlib.suppress(sqlite3.Error):
+                place = self._path if self._memory is None else None
+                db = opened.enter_context(self._connected(place))
+            yield partial(entries_by_id, db)
 
     def _ask(self, place: Path | None, question: Question[Answer], view: LogView | None) -> Answer:
         with self._connected(place) as db:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from ama.catalog.documents import (
     MAX_SIZE,
@@ -15,51 +16,81 @@ from ama.catalog.documents import (
     read_document,
     syntax_of,
 )
-from ama.catalog.find import Criteria, select
+from ama.catalog.find import Criteria, entries_of, select
 from ama.catalog.roles import Rules, direction_of, roles_of
 from ama.catalog.schema import from_cell
 from ama.catalog.unread import Gap, Unread
 from ama.catalog.values import Code, Fact, Summary
 from ama.errors import AmaError, Hint, IntegrityError, InvalidInput
 from ama.format.hashing import short
-from ama.format.objects import Asset, EntryKind, decode_asset
+from ama.format.objects import Asset, TreeEntry, decode_asset
 from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer
 from ama.values import File, Ref
-from ama.worktree.status import KIND_NAMES
-from ama.worktree.trees import require_listable
+from ama.worktree.status import as_file
+from ama.worktree.trees import SHARING, is_many, require_few, require_held, require_listable, walk
 
 RulesOf = Callable[[str], Rules]
 """Returns the rules of a class."""
 
 
-def files_of(db: sqlite3.Connection, asset: bytes) -> tuple[File, ...]:
-    """Return the files of an asset, in the order of their paths.
+def files_of(db: sqlite3.Connection, asset: bytes, limit: int | None = None) -> tuple[File, ...]:
+    """Return the files of an asset, or the first of them, in the order of their paths.
+
+    Args:
+        db: A catalog.
+        asset: Its id.
+        limit: The most files; None: all.
 
     Raises:
         InvalidInput: There are too many to list.
     """
-    items: dict[int, list[tuple[str, tuple[int, bytes, int]]]] = {}
-    for tree, name, kind, content, size in db.execute(
-        f"{BELOW} SELECT tree, name, kind, hash, size FROM below JOIN children USING (tree)"
-        " JOIN objects ON objects.id = children.object WHERE kind != ?",
-        (asset, int(EntryKind.TREE)),
+    row, top = db.execute(
+        "SELECT trees.id, trees.hash FROM assets JOIN trees ON trees.id = tree"
+        " WHERE assets.hash = ?",
+        (asset,),
+    ).fetchone()
+    _require_listable(db, row)
+
+    def read(tree: bytes) -> tuple[TreeEntry, ...]:
+        (found,) = db.execute("SELECT id FROM trees WHERE hash = ?", (tree,)).fetchone()
+        return entries_of(db, found)
+
+    return tuple(map(as_file, islice(walk(top, read), limit)))
+
+
+def _require_listable(db: sqlite3.Connection, top: int) -> None:
+    """Check that everything below a directory can be listed, from what was counted.
+
+    Raises:
+        InvalidInput: It can't; see `ama.worktree.trees.require_listable`.
+    """
+    query = "SELECT files, text FROM trees WHERE id = ?"
+    files, text = db.execute(query, (top,)).fetchone()
+    require_few(files, text)
+    if not is_many(files, text):
+        return
+    held = 0
+    for (entries,) in db.execute(
+        "WITH RECURSIVE below (tree) AS ("
+        " VALUES (?) UNION SELECT child FROM below JOIN directories USING (tree)"
+        ") SELECT own + (SELECT count(*) FROM directories WHERE directories.tree = below.tree)"
+        " FROM below JOIN trees ON trees.id = tree",
+        (top,),
     ):
-        items.setdefault(tree, []).append((name, (kind, content, size)))
-    files = (
-        File(path, KIND_NAMES[EntryKind(kind)], content.hex(), size)
-        for path, (kind, content, size) in walk(db, asset, items)
-    )
-    return tuple(sorted(files, key=lambda file: file.path))
+        held += entries
+        if SHARING * held >= files:  # in an honest one, after a part of its directories
+            return
+    require_held(files, held)
 
 
 def has_all_trees(db: sqlite3.Connection, asset: bytes) -> bool:
     """Whether every directory of an asset is known, and so all its files."""
     query = (
-        f"{BELOW} SELECT 1 FROM below LEFT JOIN trees ON trees.object = tree"
-        " WHERE trees.object IS NULL LIMIT 1"
+        "SELECT 1 FROM assets JOIN trees ON trees.id = tree"
+        " WHERE assets.hash = ? AND files IS NOT NULL"
     )
-    return db.execute(query, (asset,)).fetchone() is None
+    return db.execute(query, (asset,)).fetchone() is not None
 
 
 MOST_VALUES = 100_000
@@ -174,16 +205,13 @@ class FactReader:
 
     def _paths(self, asset: bytes) -> list[tuple[str, int]]:
         items: dict[int, list[tuple[str, int]]] = {}
-        for tree, name, document, syntax in self._db.execute(
-            f"{BELOW} SELECT tree, name, documents.id, syntax FROM below"
-            " JOIN children USING (tree) JOIN documents ON documents.object = children.object"
-            f" WHERE kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
-            " AND problem IS NULL",
+        for tree, name, document in self._db.execute(
+            f"{BELOW} SELECT tree, name, document FROM below JOIN places USING (tree)"
+            " JOIN documents ON documents.id = document WHERE problem IS NULL",
             (asset,),
         ):
-            if syntax_of(name) == syntax:
-                items.setdefault(tree, []).append((name, document))
-        return list(walk(self._db, asset, items))
+            items.setdefault(tree, []).append((name, document))
+        return list(_paths_of(self._db, asset, items))
 
     def _note_gaps(self, asset: str, source: str, path: str, gaps: Iterable[Gap]) -> None:
         for gap in gaps:
@@ -291,16 +319,17 @@ def _text(value: Value) -> str | None:
 
 Item = TypeVar("Item")
 
-BELOW = f"""
+BELOW = """
 WITH RECURSIVE below (tree) AS (
     SELECT tree FROM assets WHERE hash = ? AND tree IS NOT NULL AND status != 'deleted'
     UNION
-    SELECT object FROM below JOIN children USING (tree) WHERE kind = {int(EntryKind.TREE)}
+    SELECT child FROM below JOIN directories USING (tree) JOIN trees ON trees.id = child
+    WHERE documents IS NOT 0
 )"""
-"""The directories of an asset, each once; none if it is deleted."""
+"""The directories of an asset that lead to documents, each once; none if it is deleted."""
 
 
-def walk(
+def _paths_of(
     db: sqlite3.Connection, asset: bytes, items: Mapping[int, Collection[tuple[str, Item]]]
 ) -> Iterator[tuple[str, Item]]:
     """Yield items of an asset with their paths.
@@ -316,8 +345,8 @@ def walk(
     inner: dict[int, list[tuple[str, int]]] = {}
     outer: dict[int, list[int]] = {}
     for tree, name, child in db.execute(
-        f"{BELOW} SELECT tree, name, object FROM below JOIN children USING (tree) WHERE kind = ?",
-        (asset, int(EntryKind.TREE)),
+        f"{BELOW} SELECT tree, name, child FROM below JOIN directories USING (tree)",
+        (asset,),
     ):
         inner.setdefault(tree, []).append((name, child))
         outer.setdefault(child, []).append(tree)
@@ -344,7 +373,12 @@ def walk(
 
 
 def summarise(
-    db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset_id: bytes
+    db: sqlite3.Connection,
+    view: LogView,
+    rules_of: RulesOf,
+    class_name: str,
+    asset_id: bytes,
+    most_files: int | None = None,
 ) -> Summary:
     """Return the summary of a published asset; for a deleted one, from its record.
 
@@ -354,6 +388,7 @@ def summarise(
         rules_of: A function that returns a class's rules.
         class_name: The asset's class.
         asset_id: Its id.
+        most_files: The most files to list; None: all.
 
     Raises:
         IntegrityError: The asset could not be read, or not all of it.
@@ -363,34 +398,48 @@ def summarise(
     reader = FactReader(db, rules_of)
     facts = reader.facts(asset_id, class_name)
     number = view.class_state(class_name).number(asset_id)
-    files, unlisted = _files(db, asset_id, f"{class_name}/{number}")
-    same = select(db, Criteria(tree=asset.tree))
+    held = _Held()
     if describer.status(class_name, asset_id) == "deleted":
         # A catalog filled before its deletion has its files, and a later one has not.
         facts = tuple(fact for fact in facts if fact.source or not fact.file)
-        files, unlisted, same, size = (), (), {}, None
+    else:
+        held = _held(db, asset_id, asset.tree, f"{class_name}/{number}", most_files)
     return Summary(
         asset=describer.info(asset_id, asset, size),
-        files=files,
+        files=held.files,
         facts=facts,
         code=code_of(facts),
         parents=tuple(describer.ref(parent, class_name, "") for parent in asset.parents),
         aliases_before=_aliases_before(view, class_name, asset_id),
         made_from_it=_made_from(db, asset_id),
-        same_files=tuple(_named(db, describer, each) for each in same if each != asset_id),
-        unread=tuple(dict.fromkeys((*unlisted, *reader.unread, *reader.gaps))),
-        listed=not unlisted,
+        same_files=tuple(_named(db, describer, each) for each in held.same if each != asset_id),
+        unread=tuple(dict.fromkeys((*held.unlisted, *reader.unread, *reader.gaps))),
+        listed=not held.unlisted,
+        file_count=held.number,
     )
 
 
-def _files(
-    db: sqlite3.Connection, asset: bytes, name: str
-) -> tuple[tuple[File, ...], tuple[Unread, ...]]:
-    """Return an asset's files; or if they are too many, none, and why."""
+class _Held(NamedTuple):
+    """The files of a live asset: the first of them, how many, and who else has the same.
+
+    If they are too many to be listed, `unlisted` says so.
+    """
+
+    files: tuple[File, ...] = ()
+    unlisted: tuple[Unread, ...] = ()
+    number: int = 0
+    same: Collection[bytes] = ()
+
+
+def _held(db: sqlite3.Connection, asset: bytes, tree: bytes, name: str, limit: int | None) -> _Held:
+    files: tuple[File, ...] = ()
+    unlisted: tuple[Unread, ...] = ()
     try:
-        return files_of(db, asset), ()
+        files = files_of(db, asset, limit)
     except InvalidInput as error:
-        return (), (Unread(name, reason="too_many", detail=error.message),)
+        unlisted = (Unread(name, reason="too_many", detail=error.message),)
+    (number,) = db.execute("SELECT files FROM trees WHERE hash = ?", (tree,)).fetchone()
+    return _Held(files, unlisted, number, select(db, Criteria(tree=tree)).keys())
 
 
 def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | None]:
@@ -400,8 +449,8 @@ def read_asset(db: sqlite3.Connection, asset_id: bytes) -> tuple[Asset, int | No
         IntegrityError: The asset could not be read, or not all of it: the catalog is incomplete.
     """
     data, size, unread = db.execute(
-        "SELECT data, size, unread FROM assets LEFT JOIN trees ON object = tree"
-        " AND status != 'deleted' WHERE hash = ?",
+        "SELECT data, size, unread FROM assets LEFT JOIN trees ON trees.id = tree"
+        " AND status != 'deleted' WHERE assets.hash = ?",
         (asset_id,),
     ).fetchone()
     # If only its documents can't be read, return the rest; the gaps are reported beside it.

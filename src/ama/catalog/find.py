@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 from ama.catalog.conditions import Condition
-from ama.catalog.documents import syntax_of
 from ama.catalog.roles import UnknownKey, near_keys
+from ama.catalog.schema import content_key
 from ama.catalog.unread import Gap, Unread
-from ama.errors import Hint, InvalidInput
-from ama.format.objects import EntryKind
+from ama.errors import Hint, IntegrityError, InvalidInput
+from ama.format.objects import EntryKind, TreeEntry, decode_tree
 from ama.worktree.trees import MOST_TEXT
 
 MOST_UNREAD = 1_000
@@ -65,16 +65,54 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
     """
     low = bytes.fromhex(prefix.lower().ljust(64, "0"))
     high = bytes.fromhex(prefix.lower().ljust(64, "f"))
-    rows = db.execute(
-        "SELECT hash FROM objects WHERE hash BETWEEN ? AND ?"
-        " AND id NOT IN (SELECT object FROM trees) LIMIT 2",
-        (low, high),
+    keys = db.execute(
+        "SELECT DISTINCT content FROM files WHERE content BETWEEN ? AND ? LIMIT 2",
+        (content_key(low), content_key(high)),
     ).fetchall()
-    if len(rows) > 1:
-        raise InvalidInput(
-            f"several files have a hash that begins with {prefix}", hint="give more digits"
-        )
-    return bytes(rows[0][0]) if rows else None
+    found: set[bytes] = set()
+    for (key,) in keys:
+        for tree in _trees_with(db, key):
+            entries = entries_of(db, tree)
+            found.update(
+                entry.id
+                for entry in entries
+                if entry.kind is not EntryKind.TREE and low <= entry.id <= high
+            )
+            if len(found) > 1:
+                raise InvalidInput(
+                    f"several files have a hash that begins with {prefix}",
+                    hint="give more digits",
+                )
+    return found.pop() if found else None
+
+
+def _trees_with(db: sqlite3.Connection, key: int) -> list[int]:
+    """Return the directories with a file whose content has a key; see `content_key`."""
+    return [row for (row,) in db.execute("SELECT tree FROM files WHERE content = ?", (key,))]
+
+
+def entries_of(db: sqlite3.Connection, tree: int) -> tuple[TreeEntry, ...]:
+    """Return the entries of a directory.
+
+    Raises:
+        sqlite3.Error: They are none: the catalog is broken.
+    """
+    (data,) = db.execute("SELECT encoded FROM trees WHERE id = ?", (tree,)).fetchone()
+    try:
+        return decode_tree(data)
+    except IntegrityError as error:
+        raise sqlite3.DatabaseError("a tree in it is damaged") from error
+
+
+def entries_by_id(db: sqlite3.Connection | None, tree: bytes) -> tuple[TreeEntry, ...] | None:
+    """Return the entries of the directory with an id; None if a catalog can't say."""
+    if db is None:
+        return None
+    with suppress(sqlite3.Error):
+        query = "SELECT id FROM trees WHERE hash = ? AND encoded IS NOT NULL"
+        row = db.execute(query, (tree,)).fetchone()
+        return None if row is None else entries_of(db, *row)
+    return None
 
 
 Selected = dict[bytes, tuple[str, ...]]
@@ -171,13 +209,11 @@ def _gaps_for(
 ) -> dict[Unread, bytes]:
     """Return the gaps in documents of some assets, and of their inputs, that may hide a key."""
     files: dict[tuple[int, str], list[Gap]] = {}
-    for tree, name, syntax, key, reason in db.execute(
-        "SELECT tree, name, syntax, key, reason FROM gaps"
-        " JOIN documents ON documents.id = document JOIN children USING (object)"
-        f" WHERE kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
+    for tree, name, key, reason in db.execute(
+        "SELECT tree, name, key, reason FROM gaps JOIN places USING (document)"
     ):
         gap = Gap(key, reason)
-        if syntax_of(name) == syntax and _may_hold(condition, gap):
+        if _may_hold(condition, gap):
             files.setdefault((tree, name), []).append(gap)
     found: dict[Unread, bytes] = {}
     above = _Above(db)
@@ -227,7 +263,7 @@ def _conditions(criteria: Criteria) -> tuple[list[str], list[object]]:
     if criteria.until is not None:
         require("created_at < ?", _microseconds(criteria.until))
     if criteria.tree is not None:
-        require("tree = (SELECT id FROM objects WHERE hash = ?)", criteria.tree)
+        require("tree = (SELECT id FROM trees WHERE hash = ?)", criteria.tree)
     for condition in criteria.meta:
         where, given = condition.sql()
         require(f"id IN (SELECT asset FROM metadata WHERE {where})", *given)
@@ -255,17 +291,28 @@ def _holding(
     Raises:
         InvalidInput: They have too many paths.
     """
-    given: bytes | str
-    if content is not None:
-        where, given = "object = (SELECT id FROM objects WHERE hash = ?)", content
-    else:
-        where, given = "instr(name, ?)", _literal(posixpath.basename(name or ""))
-    files = db.execute(
-        f"SELECT tree, name FROM children WHERE {where} AND kind != {int(EntryKind.TREE)}", (given,)
-    )
     above = _Above(db, wanted)
-    fitting = (row for row in files if name is None or "/" in name or _fits(row[1], name))
-    return (place for place in _climb(above, fitting) if _fits(place[1], name))
+
+    def files() -> Iterator[tuple[int, str]]:
+        for tree in (
+            _trees_naming(db, name) if content is None else _trees_with(db, content_key(content))
+        ):
+            if not any(above.of(tree)):
+                continue
+            for entry in entries_of(db, tree):
+                if entry.kind is EntryKind.TREE or content not in (None, entry.id):
+                    continue
+                if name is None or "/" in name or _fits(entry.name, name):
+                    yield tree, entry.name
+
+    return (place for place in _climb(above, files()) if _fits(place[1], name))
+
+
+def _trees_naming(db: sqlite3.Connection, glob: str | None) -> list[int]:
+    """Return the directories that may have a file whose name or path matches a glob."""
+    literal = _literal(glob or "").encode("utf-8", "surrogatepass")
+    rows = db.execute("SELECT id FROM trees WHERE instr(encoded, ?)", (literal,))
+    return [row for (row,) in rows]
 
 
 def holding_values(
@@ -284,32 +331,22 @@ def holding_values(
         InvalidInput: A document has too many paths.
     """
     where = " AND ".join("instr(lower(key || '=' || text), ?)" for _ in words) or "0"
-    values = db.execute(
-        "SELECT object, syntax, key, text FROM parameters"
-        f" JOIN documents ON documents.id = document WHERE {where}",
-        list(words),
-    )
+    values = db.execute(f"SELECT document, key, text FROM parameters WHERE {where}", list(words))
     above = _Above(db)
-    for content, syntax, key, text in values:
-        rows = db.execute(
-            f"SELECT tree, name FROM children WHERE object = ? AND kind != {int(EntryKind.TREE)}",
-            (content,),
-        )
-        files = [(tree, name) for tree, name in rows.fetchall() if syntax_of(name) == syntax]
-        for asset, path in _climb(above, files):
+    for document, key, text in values:
+        files = db.execute("SELECT tree, name FROM places WHERE document = ?", (document,))
+        for asset, path in _climb(above, files.fetchall()):
             yield asset, path, key, text
 
 
 def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
     """Return the assets with a document that meets a condition."""
     where, values = condition.sql()
-    rows = db.execute(
-        "SELECT tree, name, syntax FROM (SELECT DISTINCT object, syntax FROM documents"
-        f" JOIN parameters ON parameters.document = documents.id WHERE {where})"
-        f" JOIN children USING (object) WHERE kind != {int(EntryKind.TREE)}",
+    files = db.execute(
+        "SELECT tree, name FROM places"
+        f" WHERE document IN (SELECT document FROM parameters WHERE {where})",
         values,
-    )
-    files = [(tree, name) for tree, name, syntax in rows if syntax_of(name) == syntax]
+    ).fetchall()
     above = _Above(db)
     if condition.file is not None and "/" in condition.file:
         return {asset for asset, path in _climb(above, files) if _fits(path, condition.file)}
@@ -387,18 +424,25 @@ class _Above:
         tops = self._db.execute(
             "SELECT hash FROM assets WHERE tree = ? AND status != 'deleted'", (tree,)
         )
-        parents = self._db.execute(
-            "SELECT tree, name FROM children WHERE object = ? AND kind = ?",
-            (tree, int(EntryKind.TREE)),
-        )
+        parents = self._db.execute("SELECT tree, name FROM directories WHERE child = ?", (tree,))
         wanted = self._wanted
         assets = [row[0] for row in tops if wanted is None or row[0] in wanted]
         return assets, parents.fetchall()
 
 
 def _literal(glob: str) -> str:
-    """Return the longest text that every match of a glob contains."""
-    return max(re.split(r"[*?]", glob.partition("[")[0]), key=len)
+    """Return the longest text that the name of every file contains that a glob matches.
+
+    Example:
+        >>> _literal("mod*.bin"), _literal("a/mod*.bin"), _literal("a/model")
+        ('.bin', '.bin', 'model')
+    """
+    directory, _, name = glob.rpartition("/")
+    parts = re.split(r"[*?]", name.partition("[")[0])
+    # In a path, a wildcard stands for slashes too: what is before it may be of a directory.
+    if directory:
+        return "" if "[" in glob else parts[-1]
+    return max(parts, key=len)
 
 
 def _fits(path: str, glob: str | None) -> bool:

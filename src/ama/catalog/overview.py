@@ -9,7 +9,6 @@ from datetime import datetime
 from itertools import islice
 
 from ama.catalog.find import Criteria, content_id, holding_values, select
-from ama.format.objects import EntryKind
 from ama.lineage import ancestry
 from ama.stores.revisions import moment
 from ama.values import AssetStatus, display_name
@@ -17,8 +16,16 @@ from ama.values import AssetStatus, display_name
 MOST_WORDS = 12
 """The most words of a search."""
 
-SIZE = "(SELECT size FROM trees WHERE object = assets.tree)"
+SIZE = "(SELECT size FROM trees WHERE trees.id = assets.tree)"
 """The size of an asset's files; NULL if they aren't known."""
+
+
+_LIVE_TREES = """
+WITH RECURSIVE live (tree) AS (
+    SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'
+    UNION
+    SELECT child FROM live JOIN directories USING (tree)
+)"""
 
 
 def summed(sizes: str) -> str:
@@ -242,14 +249,9 @@ def search_values(
 def files_with_gaps(db: sqlite3.Connection) -> int:
     """Return how many files in live assets have gaps."""
     (count,) = db.execute(
-        "WITH RECURSIVE live(tree) AS ("
-        " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"
-        " UNION SELECT object FROM live JOIN children USING (tree) WHERE kind = ?)"
-        " SELECT count(*) FROM (SELECT DISTINCT object FROM gaps"
-        " JOIN documents ON documents.id = document) AS unread WHERE EXISTS"
-        " (SELECT 1 FROM children WHERE children.object = unread.object"
-        " AND tree IN (SELECT tree FROM live))",
-        (int(EntryKind.TREE),),
+        f"{_LIVE_TREES} SELECT count(DISTINCT content) FROM documents"
+        " WHERE id IN (SELECT document FROM gaps) AND EXISTS"
+        " (SELECT 1 FROM places WHERE document = documents.id AND tree IN (SELECT tree FROM live))"
     ).fetchone()
     return int(count)
 
@@ -279,12 +281,8 @@ def contents(db: sqlite3.Connection) -> Contents:
     ).fetchone()
     # The catalog still has files of deleted assets.
     files, distinct = db.execute(
-        "WITH RECURSIVE live(tree) AS ("
-        " SELECT tree FROM assets WHERE number IS NOT NULL AND status != 'deleted'"
-        " UNION SELECT object FROM live JOIN children USING (tree) WHERE kind = :tree)"
-        f" SELECT count(*), {summed('size')} FROM"
-        " (SELECT max(size) AS size FROM children"
-        " WHERE kind != :tree AND tree IN (SELECT tree FROM live) GROUP BY object)",
-        {"tree": int(EntryKind.TREE)},
+        f"{_LIVE_TREES} SELECT count(*), {summed('size')} FROM"
+        " (SELECT max(size) AS size FROM files"
+        " WHERE tree IN (SELECT tree FROM live) GROUP BY content)"
     ).fetchone()
     return Contents(assets, size, files, distinct)

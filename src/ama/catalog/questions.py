@@ -24,6 +24,7 @@ from ama.system.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import sqlite3
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from ama.catalog.compare import Profile
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
     from ama.catalog.tables import Choice, ColumnFinder, Columns, TablePage
     from ama.catalog.values import Column, Findings, Leaderboard, Summary
+    from ama.format.objects import TreeEntry
     from ama.lineage.graph import Lineage
     from ama.maintenance.fsck_store import LastFsck
     from ama.stores.log_view import LogView
@@ -174,7 +176,8 @@ class Questions:
             found = []
             for asset in order[:limit]:
                 data, size = db.execute(
-                    "SELECT data, size FROM assets LEFT JOIN trees ON object = tree WHERE hash = ?",
+                    "SELECT data, size FROM assets LEFT JOIN trees ON trees.id = tree"
+                    " WHERE assets.hash = ?",
                     (asset,),
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
@@ -202,11 +205,13 @@ class Questions:
             )
         return found
 
-    def summary(self, class_name: str, asset: bytes) -> Summary:
+    def summary(self, class_name: str, asset: bytes, most_files: int | None = None) -> Summary:
         """Summarise a published asset; see `Asset.summary`."""
         from ama.catalog.facts import summarise
 
-        return self._ask(lambda db, view: summarise(db, view, self._rules_of, class_name, asset))
+        return self._ask(
+            lambda db, view: summarise(db, view, self._rules_of, class_name, asset, most_files)
+        )
 
     def profile(self, class_name: str, asset: bytes) -> Profile:
         """Return the profile of a published asset, for a comparison; see `ama.compare`."""
@@ -218,6 +223,10 @@ class Questions:
             return profile(db, view, self._rules_of, class_name, asset)
 
         return self._ask(ask)
+
+    def trees(self) -> AbstractContextManager[Callable[[bytes], tuple[TreeEntry, ...] | None]]:
+        """Return a context with a function that returns a directory's entries, if known here."""
+        return self._catalog().trees()
 
     def leaderboard(
         self,
@@ -473,7 +482,11 @@ def rules_of(settings: Settings, class_name: str) -> Rules:
 
 
 def summary_here(
-    info: AssetInfo, files: tuple[File, ...], read: Callable[[str], bytes], settings: Settings
+    info: AssetInfo,
+    files: tuple[File, ...],
+    read: Callable[[str], bytes],
+    settings: Settings,
+    most_files: int | None = None,
 ) -> Summary:
     """Summarise an asset that is unpublished, or whose store can't be reached.
 
@@ -485,6 +498,7 @@ def summary_here(
         files: The asset's files.
         read: A function that returns the bytes of a file.
         settings: The settings.
+        most_files: The most files to name; None: all.
     """
     from ama.catalog.facts import code_of, read_facts
     from ama.catalog.values import Summary
@@ -493,7 +507,18 @@ def summary_here(
     rules = rules_of(settings, info.class_name)
     facts, unread = read_facts(files, read, info.metadata, rules)
     parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
-    return Summary(info, files, facts, code_of(facts), parents, (), 0, (), unread)
+    return Summary(
+        asset=info,
+        files=files[:most_files],
+        facts=facts,
+        code=code_of(facts),
+        parents=parents,
+        aliases_before=(),
+        made_from_it=0,
+        same_files=(),
+        unread=unread,
+        file_count=len(files),
+    )
 
 
 def named_content(file: str | os.PathLike[str]) -> str | None:

@@ -8,7 +8,7 @@ import math
 from ama.catalog.documents import Value
 from ama.catalog.unread import Plain
 
-FILE = "catalog-6.sqlite"
+FILE = "catalog-7.sqlite"
 """The version of the tables is in the name: catalogs of other versions of ama are left alone."""
 
 SCHEMA = """
@@ -18,17 +18,26 @@ CREATE TABLE IF NOT EXISTS state (
     number INTEGER NOT NULL, entry_hash BLOB NOT NULL, complete INTEGER NOT NULL
 );
 
--- Trees and files, so that their ids stand here only.
-CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE);
-
--- A tree is here once all its children are; size: of all files in it and below.
-CREATE TABLE IF NOT EXISTS trees (object INTEGER PRIMARY KEY, size INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS children (
-    tree INTEGER NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL,
-    object INTEGER NOT NULL, size INTEGER NOT NULL,
+-- Directories. size: of all files in it and below; own, own_text: how many files it has itself, and
+-- the characters of their names; encoded: its entries. NULL until it is here. files, text: the same
+-- of all files in it and below, and of their paths; documents: how many of these are documents.
+-- NULL until everything below is here.
+CREATE TABLE IF NOT EXISTS trees (
+    id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE,
+    size INTEGER, own INTEGER, own_text INTEGER,
+    files INTEGER, text INTEGER, documents INTEGER, encoded BLOB
+);
+CREATE TABLE IF NOT EXISTS directories (
+    tree INTEGER NOT NULL, name TEXT NOT NULL, child INTEGER NOT NULL,
     PRIMARY KEY (tree, name)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS children_by_object ON children (object);
+CREATE INDEX IF NOT EXISTS directories_by_child ON directories (child);
+
+-- Which trees hold which files. content: see `content_key`.
+CREATE TABLE IF NOT EXISTS files (
+    content INTEGER NOT NULL, tree INTEGER NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (content, tree)
+) WITHOUT ROWID;
 
 -- number: NULL for one that others were made from and that is published in another store only.
 -- unread: why an asset, one of its trees or of its documents could not be read.
@@ -67,11 +76,20 @@ CREATE TABLE IF NOT EXISTS metadata (
 );
 CREATE INDEX IF NOT EXISTS metadata_by_asset ON metadata (asset);
 
--- problem: "unread" where its file is damaged or away: it is tried again.
+-- problem: "unread" until its file was read, which is tried again where it is damaged or away.
 CREATE TABLE IF NOT EXISTS documents (
-    id INTEGER PRIMARY KEY, object INTEGER NOT NULL, syntax TEXT NOT NULL, problem TEXT,
-    UNIQUE (object, syntax)
+    id INTEGER PRIMARY KEY, content BLOB NOT NULL, syntax TEXT NOT NULL, problem TEXT,
+    UNIQUE (content, syntax)
 );
+CREATE INDEX IF NOT EXISTS documents_unread ON documents (id) WHERE problem = 'unread';
+
+-- Where the documents are.
+CREATE TABLE IF NOT EXISTS places (
+    tree INTEGER NOT NULL, name TEXT NOT NULL, document INTEGER NOT NULL,
+    PRIMARY KEY (tree, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS places_by_document ON places (document);
+
 CREATE TABLE IF NOT EXISTS parameters (
     document INTEGER NOT NULL, key TEXT NOT NULL,
     kind TEXT NOT NULL, number REAL, text TEXT NOT NULL
@@ -84,8 +102,21 @@ CREATE INDEX IF NOT EXISTS gaps_by_document ON gaps (document);
 """
 
 TABLES = (
-    "state objects trees children assets aliases links metadata documents parameters gaps"
+    "state trees directories files assets aliases links metadata documents places parameters gaps"
 ).split()
+
+
+def content_key(content: bytes) -> int:
+    """Return the beginning of a file's id as an integer: ids in their order, in few bytes.
+
+    Two files may have one key. What is found by it is compared with the whole id.
+
+    Example:
+        >>> content_key(bytes(32)) < content_key(bytes([1] * 32))
+        True
+    """
+    return int.from_bytes(content[:8]) - 2**63
+
 
 Cell = tuple[str, float | None, str]
 """A value in the columns kind, number and text."""

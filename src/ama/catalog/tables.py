@@ -23,7 +23,6 @@ from ama.catalog.find import Criteria, select
 from ama.catalog.overview import SIZE, AssetLine, in_words, lines
 from ama.catalog.schema import from_cell
 from ama.catalog.values import Column
-from ama.format.objects import EntryKind
 
 MOST_POINTS = 20_000
 MOST_DEPTH = 30
@@ -183,12 +182,12 @@ def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
         values.append(column.source)
         holder = "source"
     if column.file:
-        syntax, parts = syntax_of(column.file), column.file.split("/")
-        if syntax is None or len(parts) > MOST_DEPTH:
+        parts = column.file.split("/")
+        if syntax_of(column.file) is None or len(parts) > MOST_DEPTH:
             joins.append("JOIN metadata AS said ON 0")
         else:
             joins.append(_document_join(parts, holder))
-            values += [*parts, syntax, column.key]
+            values += [*parts, column.key]
     else:
         joins.append(f"JOIN metadata AS said ON said.asset = {holder}.id AND said.key = ?")
         values.append(column.key)
@@ -200,16 +199,16 @@ def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
 
 
 def _document_join(parts: Sequence[str], holder: str) -> str:
+    *above, _ = parts
     tree = f"{holder}.tree"
     joins = []
-    for at in range(len(parts)):
-        joins.append(f"JOIN children AS c{at} ON c{at}.tree = {tree} AND c{at}.name = ?")
-        tree = f"c{at}.object"
-    last = f"c{len(parts) - 1}"
+    for at in range(len(above)):
+        joins.append(f"JOIN directories AS d{at} ON d{at}.tree = {tree} AND d{at}.name = ?")
+        tree = f"d{at}.child"
     joins.append(
-        f"JOIN documents ON documents.object = {tree} AND documents.syntax = ?"
+        f"JOIN places ON places.tree = {tree} AND places.name = ?"
+        " JOIN documents ON documents.id = places.document"
         f" AND documents.problem IS NULL AND {holder}.status != 'deleted'"
-        f" AND {last}.kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})"
         " JOIN parameters AS said ON said.document = documents.id AND said.key = ?"
     )
     return " ".join(joins)
@@ -293,21 +292,21 @@ tops (number, source, tree) AS (
     JOIN assets AS made_from ON made_from.hash = inputs.target
     GROUP BY source, made_from.tree
 ),
-directories (number, source, tree, prefix) AS (
+below (number, source, tree, prefix) AS (
     SELECT number, source, tree, '' FROM tops
     UNION ALL
-    SELECT number, source, children.object, prefix || name || '/'
-    FROM directories JOIN children ON children.tree = directories.tree
-    WHERE kind = {int(EntryKind.TREE)}
+    SELECT number, source, child, prefix || name || '/'
+    FROM below JOIN directories USING (tree) JOIN trees ON trees.id = child
+    WHERE documents IS NOT 0
     LIMIT {MOST_DIRECTORIES}
 ),
 held (number, source, file, document) AS (
-    SELECT max(directories.number), source, prefix || name, documents.id
-    FROM directories
-    CROSS JOIN children ON children.tree = directories.tree
-    CROSS JOIN documents ON documents.object = children.object
-    WHERE problem IS NULL AND kind NOT IN ({int(EntryKind.TREE)}, {int(EntryKind.SYMLINK)})
-    GROUP BY source, prefix, name, documents.id
+    SELECT max(below.number), source, prefix || name, document
+    FROM below
+    CROSS JOIN places USING (tree)
+    CROSS JOIN documents ON documents.id = document
+    WHERE problem IS NULL
+    GROUP BY source, prefix, name, document
 )
 SELECT source, file, key, max(held.number)
 FROM held CROSS JOIN parameters ON parameters.document = held.document

@@ -130,7 +130,7 @@ class Summary:
     asset: AssetInfo
     """The asset."""
     files: tuple[File, ...]
-    """Its files."""
+    """Its files, or the first of them, in the order of their paths."""
     facts: tuple[Fact, ...]
     """Its facts."""
     code: Code | None
@@ -147,6 +147,8 @@ class Summary:
     """The parts of its documents and refs that could not be read: their facts are missing."""
     listed: bool = True
     """Whether the files are listed. If they are too many, `files` is empty and `unread` says so."""
+    file_count: int = 0
+    """How many files it has, also of those that are not listed."""
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -241,7 +243,7 @@ class Comparison:
     rows: tuple[Row, ...]
     """The values, also those that are the same."""
     files: tuple[FileRow, ...]
-    """The files, also those that are the same."""
+    """The files; those that are the same too, unless they were left out of the comparison."""
     unread: tuple[Unread, ...] = ()
     """The parts of their documents and refs that could not be read: their values are missing.
 

@@ -25,7 +25,6 @@ from ama.cli.output import console, count, first_line, plain, size, when
 from ama.cli.rendering import (
     as_seen_from_here,
     asset_text,
-    beginning,
     changes_summary,
     files_text,
     metadata_lines,
@@ -125,7 +124,9 @@ def show(
         else:
             _write_bytes(source.read(name, path))
         return
-    summary = source.summary(name)
+    # One more than are shown: it takes no more lines than to say that there is one.
+    most = None if everything or console.json else _SOME_FILES + 1
+    summary = source.summary(name, most_files=most)
     note_if_away(source)
     for unread in summary.unread:
         if unread.reason == "damaged" or not unread.file:
@@ -172,16 +173,16 @@ def _print_summary(summary: Summary, everything: bool) -> None:
     print_fields("Same Files", (asset_text(other) for other in summary.same_files[:_SOME_FACTS]))
     if info.status == "deleted":
         return
-    files = summary.files
     if not summary.listed:
         where = f"{info.class_name}/{info.number}:DIR"
         print_field("Files", f"{size(info.size)}; see one directory: ama ls {where}")
         return
-    print_field("Files", files_text(len(files), sum(file.size for file in files)))
-    shown = files if everything else beginning(files, _SOME_FILES)
+    print_field("Files", files_text(summary.file_count, info.size or 0))
+    fits = everything or summary.file_count <= _SOME_FILES + 1
+    shown = summary.files if fits else summary.files[:_SOME_FILES]
     print_files(shown, indent="  ")
-    if len(shown) < len(files):
-        console.line(f"  ... and {len(files) - len(shown):,} more: --all, or ama ls")
+    if len(shown) < summary.file_count:
+        console.line(f"  ... and {summary.file_count - len(shown):,} more: --all, or ama ls")
 
 
 def ls(

@@ -235,7 +235,8 @@ def compare(
         if sort or columns or limit or reverse:
             raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
         names = [name_in_store(name, remote) for name in assets or ()]
-        comparison = open_store(remote).compare(*names)
+        same_files = everything or console.json
+        comparison = open_store(remote).compare(*names, same_files=same_files)
         for unread in comparison.unread:
             console.warn(unread_text(unread, whose=True))
         if console.report(comparison):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -14,8 +14,8 @@ from ama.catalog.questions import Questions
 from ama.catalog.values import Fact, Summary
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
-from ama.dashboard.views import ROLES, panel
-from ama.errors import NotFound, shown
+from ama.dashboard.views import ROLES, Panel, panel
+from ama.errors import InvalidInput, NotFound, shown
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
 from ama.store import Store
@@ -89,7 +89,7 @@ def asset_page(
     line = questions.line(name, number)
     asset = store.resolve(f"{name}/{number}")
     gone = line.status == "deleted"
-    summary = panel(asset.summary) if not gone else None
+    summary = panel(lambda: asset.summary(most_files=MOST_FILES)) if not gone else None
     neighbours = questions.neighbours(name, number)
     history = questions.ancestors(bytes.fromhex(line.id), MOST_PARENTS + 1)
     content: dict[str, object] = {
@@ -100,7 +100,7 @@ def asset_page(
         "before": _before(history, neighbours[0]) if not gone else None,
         "summary": summary,
         "facts": _facts(summary.value) if summary and summary.value else [],
-        "files": panel(lambda: _folder(asset.files(), place or served)) if not gone else None,
+        "files": summary and _listing(summary, place or served),
         "history": history,
         "moves": panel(lambda: _moves(store, line)),
         "picture": panel(lambda: _picture(questions, line, NEAR, link)),
@@ -198,14 +198,24 @@ def _facts(summary: Summary) -> list[Facts]:
     return groups
 
 
-def _folder(files: Iterable[File], place: Placing) -> tuple[Folder, int, dict[str, Place]]:
-    """Return files as a tree, how many are left out, and the places of those with a page."""
-    top = Folder("")
-    every = list(files)
-    for file in every:
-        top.size += file.size
-        top.count += 1
-    for file in every[:MOST_FILES]:
+_Listing = tuple[Folder, int, dict[str, Place]]
+
+
+def _listing(summary: Panel[Summary], place: Placing) -> Panel[_Listing]:
+    """Return the files as a tree, how many are left out, and the places of those with a page."""
+    known = summary.value
+    if known is None:
+        return Panel(error=summary.error)
+    if not known.listed:
+        return Panel(error=InvalidInput(known.unread[0].detail))
+    places = {file.path: at for file in known.files if (at := place(file)) is not None}
+    left = known.file_count - len(known.files)
+    return Panel((_folder(known), left, places))
+
+
+def _folder(summary: Summary) -> Folder:
+    top = Folder("", size=summary.asset.size or 0, count=summary.file_count)
+    for file in summary.files:
         *above, _ = file.path.split("/")
         if len(above) > MOST_DEPTH:
             # Deeper than anybody opens: the rest of the path is one name.
@@ -216,8 +226,7 @@ def _folder(files: Iterable[File], place: Placing) -> tuple[Folder, int, dict[st
             here.size += file.size
             here.count += 1
         here.files.append(file)
-    places = {file.path: at for file in every[:MOST_FILES] if (at := place(file)) is not None}
-    return top, max(0, len(every) - MOST_FILES), places
+    return top
 
 
 def _moves(store: Store, line: AssetLine) -> list[AliasMove]:

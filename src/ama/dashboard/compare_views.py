@@ -182,8 +182,8 @@ def _ways(store: Store, names: Sequence[str]) -> tuple[Way, ...]:
 
 
 def _compared(assets: list[Asset], asked: Asked, comparing: Comparing) -> dict[str, object]:
-    comparison = compare(*assets)
     everything = asked.one("all") == "1"
+    comparison = compare(*assets, same_files=everything)
     rows = comparison.rows if everything else comparison.differences
     files = comparison.files if everything else comparison.changed_files
     scalars = [row for row in rows if not _is_history(row)]

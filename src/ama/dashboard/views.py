@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ama.asset import Asset
 from ama.catalog.documents import split_key
 from ama.catalog.overview import Holder
 from ama.catalog.questions import Questions
@@ -267,12 +268,21 @@ def _asset_ways(store: Store, state: ClassState, number: int, path: str) -> list
     here = "assets", state.name, number
     files = []
     if path and record.status != "deleted":
-        with suppress(AmaError):  # an asset that can't be listed offers no link
-            files = [file.path for file in store.resolve(f"{state.name}/{number}").files()]
+        with suppress(AmaError):  # an asset that can't be read offers no link
+            files = _near_files(store.resolve(f"{state.name}/{number}"), path)
     return [
-        *(Way(each, (*here, "files", each)) for each in nearest(path, files)),
+        *(Way(each, (*here, "files", each)) for each in files),
         Way(f"{state.name}/{number}", here),
     ]
+
+
+def _near_files(asset: Asset, path: str) -> list[str]:
+    """Return the paths that the error about an unknown one suggests."""
+    try:
+        return [asset.file(path).path]
+    except NotFound as error:
+        names = [hint.facts.get("names") for hint in error.hints if isinstance(hint, Hint)]
+        return [name for each in names if isinstance(each, tuple) for name in each]
 
 
 def _class_ways(state: ClassState) -> list[Way]:

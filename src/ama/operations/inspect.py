@@ -28,7 +28,15 @@ from ama.worktree.reader import opened
 from ama.worktree.scan import look
 from ama.worktree.staging import Index
 from ama.worktree.status import as_it_is, change_of, compare_listings, compare_worktree
-from ama.worktree.trees import Listed, differing, staged_differences, staged_files, top_of, walk
+from ama.worktree.trees import (
+    Listed,
+    differing_at,
+    look_up,
+    staged_differences,
+    staged_files,
+    top_of,
+    walk,
+)
 
 if TYPE_CHECKING:
     from ama.contents.comparison import ContentDiff, FileDiff
@@ -155,11 +163,11 @@ def diff(
 ) -> tuple[Change, ...]:
     """Return the files that differ between two of: assets, the staging area and the worktree."""
     tree = session.tree
-    head = tree.head.read().head
-    index = tree.index.read()
     wanted = [tree.relative(path) for path in paths]
     if new is not None and old is not None:
-        return _between(session, old, new, wanted, index)
+        return _between(session, old, new, wanted)
+    head = tree.head.read().head
+    index = tree.index.read()
     before = {} if old is None else session.names.contents(old)
     if staged and old is None:
         changes = staged_changes(session, head, index)
@@ -172,19 +180,25 @@ def diff(
     return _chosen(tree, changes, wanted, before.keys() | index.entries.keys())
 
 
-def _between(
-    session: Session, old: str, new: str, wanted: Sequence[str], index: Index
-) -> tuple[Change, ...]:
+def _between(session: Session, old: str, new: str, wanted: Sequence[str]) -> tuple[Change, ...]:
     """Return the files that differ between two assets; equal directories take no time."""
     trees = (
         session.content.live_tree(session.names.resolve(old)),
         session.content.live_tree(session.names.resolve(new)),
     )
     read = session.content.sources().tree
-    changes = compare_listings(*differing("", (top_of(trees[0]), top_of(trees[1])), read, read))
-    known: set[str] = set(index.entries) if wanted else set()
-    for tree in trees if wanted else ():
+    pairs = {
+        path: (look_up(trees[0], path, read), look_up(trees[1], path, read))
+        for path in wanted or [""]
+    }
+    if all(map(any, pairs.values())):
+        return compare_listings(*differing_at(pairs, read, read))
+    # Something is no path of theirs: a glob, or a mistake.
+    whole = {"": (top_of(trees[0]), top_of(trees[1]))}
+    known = set(session.tree.index.read().entries)
+    for tree in trees:
         known.update(item.path for item in walk(tree, read))
+    changes = compare_listings(*differing_at(whole, read, read))
     return _chosen(session.tree, changes, wanted, known)
 
 
@@ -267,16 +281,16 @@ def diff_contents(
 ) -> Iterator[FileDiff]:
     """Yield the differences within the files that `diff` returns for the same arguments."""
     changes = diff(session, old, new, staged=staged, paths=paths)
-    _, head = session.tree.head.read()
-    index = session.tree.index.read()
     if old is not None:
         before = _asset_side(session, session.names.resolve(old))
+    elif staged:
+        before = _asset_side(session, session.tree.head.read().head.asset)
     else:
-        before = _asset_side(session, head.asset) if staged else _staged_side(session, index)
+        before = _staged_side(session)
     if new is not None:
         after = _asset_side(session, session.names.resolve(new))
     else:
-        after = _staged_side(session, index) if staged else _worktree_side(session.tree)
+        after = _staged_side(session) if staged else _worktree_side(session.tree)
     return compare_changes(changes, before, after)
 
 
@@ -326,7 +340,8 @@ def _asset_side(session: Session, asset: bytes | None) -> Side:
     return Side(read, files)
 
 
-def _staged_side(session: Session, index: Index) -> Side:
+def _staged_side(session: Session) -> Side:
+    index = session.tree.index.read()
     files = staged_files(index)
 
     def read(path: str) -> Iterable[bytes] | None:

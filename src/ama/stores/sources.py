@@ -5,6 +5,7 @@ Damaged bytes come from the next source that has them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
@@ -36,7 +37,7 @@ class Sources:
     def __init__(self, near: ObjectStore, far: Sequence[Opener] = ()) -> None:
         self._stores = [near]
         self._far = list(far)
-        self._trees: dict[bytes, tuple[TreeEntry, ...]] = {}
+        self._trees: OrderedDict[bytes, tuple[TreeEntry, ...]] = OrderedDict()
         self._entries = 0
         self._assets: dict[bytes, Asset] = {}
         self._encoded: dict[bytes, bytes] = {}
@@ -177,14 +178,16 @@ class Sources:
             raise
 
     def tree(self, tree: bytes) -> tuple[TreeEntry, ...]:
-        """Return a directory's entries."""
-        found = self._trees.get(tree)
-        if found is None:
-            found = decode_tree(self.tree_bytes(tree), f"tree {short(tree)}")
-            self._trees[tree] = found
-            self._entries += len(found)
-            while self._entries > ENTRIES_KEPT:
-                self._entries -= len(self._trees.pop(next(iter(self._trees)), ()))
+        """Return a directory's entries; those read last are at hand."""
+        if tree in self._trees:
+            self._trees.move_to_end(tree)
+            return self._trees[tree]
+        found = decode_tree(self.tree_bytes(tree), f"tree {short(tree)}")
+        self._trees[tree] = found
+        self._entries += len(found)
+        while self._entries > ENTRIES_KEPT and len(self._trees) > 1:
+            _, dropped = self._trees.popitem(last=False)
+            self._entries -= len(dropped)
         return found
 
     def hold_trees(self) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.names import nearest
-from ama.format.objects import EntryKind
+from ama.format.objects import EntryKind, TreeEntry
 from ama.system.encoding import path_text
 from ama.values import Change, ChangeKind, File, FileKind
 from ama.worktree.entries import Entries, IndexEntry
@@ -19,7 +19,7 @@ from ama.worktree.layout import Worktree
 from ama.worktree.reader import hash_found
 from ama.worktree.scan import Found, look, scan
 from ama.worktree.staging import Index
-from ama.worktree.trees import Listed, ReadTree, look_up, walk, walk_at
+from ama.worktree.trees import Listed, ReadTree, look_up, top_of, walk, walk_at
 
 KIND_NAMES: dict[EntryKind, FileKind] = {
     EntryKind.FILE: "file",
@@ -258,14 +258,31 @@ def require_named(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> None:
         raise NotFound(f"no asset that is compared has {shown(path)}", hint=hint)
 
 
+MOST_NEAR = 20_000
+"""The most paths to look through for one that may be meant."""
+
+
 def _near(path: str, trees: tuple[tuple[bytes, ReadTree], ...]) -> list[str]:
     """Return suggestions for an unknown path; none from a tree that can't be listed."""
-    return nearest(path, dict.fromkeys(path for each in trees for path in _paths(*each)))
+    return nearest(path, dict.fromkeys(found for each in trees for found in _paths(path, *each)))
 
 
-def _paths(tree: bytes, read: ReadTree) -> Iterator[str]:
+def _paths(path: str, tree: bytes, read: ReadTree) -> Iterator[str]:
+    """Yield paths of files: first those beside an unknown path, then others."""
     with suppress(AmaError):
-        yield from [item.path for item in walk(tree, read)]
+        beside, directory = _nearest_directory(path, tree, read)
+        near = walk_at(beside, directory, read) if beside else ()
+        yield from [item.path for item in islice(chain(near, walk(tree, read)), MOST_NEAR)]
+
+
+def _nearest_directory(path: str, tree: bytes, read: ReadTree) -> tuple[str, TreeEntry]:
+    """Return the lowest directory above an unknown path that there is, and its own path."""
+    while path:
+        path = path.rpartition("/")[0]
+        found = look_up(tree, path, read)
+        if found is not None and found.kind is EntryKind.TREE:
+            return path, found
+    return "", top_of(tree)
 
 
 def no_file_named(asset: str) -> InvalidInput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -16,11 +16,13 @@ from ama.worktree.staging import Index
 
 MAX_DEPTH = 512
 
-MOST_FILES = 1 << 22
-"""The most files to list of an asset: a larger one takes some 2 GB, and 20 seconds."""
+MOST_FILES = 50_000_000
+"""The most files of an asset."""
 
 MOST_TEXT = 1 << 28
-"""The most characters in all their paths together."""
+"""The most characters in all their paths together, unless `TEXT_EACH` for each file is more."""
+
+TEXT_EACH = 256
 
 FREELY = 1 << 18
 """The files that are always listed: that takes a second, and some 100 MB."""
@@ -65,7 +67,7 @@ def build_trees(
             too large to list.
     """
     hint = "put files into archives, or into several assets that are linked"
-    _require_few(len(entries), 0, hint)
+    require_few(len(entries), 0, hint)
     if entries.tree is not None and is_kept(entries.tree):
         return entries
     made: list[tuple[str, bytes, int]] = []
@@ -128,12 +130,12 @@ def staged_differences(
                 if before.id != row.id:
                     waiting.append((path, before.id))
                 continue
-            yield from _differing_at(path, before, row, read, entries)
+            yield from _differing_files(path, before, row, read, entries)
         for name, entry in old.items():
             yield from ((item, None) for item in walk_at(prefix + name, entry, read))
 
 
-def _differing_at(
+def _differing_files(
     path: str, before: TreeEntry | None, row: Row, read: ReadTree, entries: Entries
 ) -> Iterator[tuple[Listed | None, IndexEntry | None]]:
     """Yield the files at a path that isn't a directory on both sides."""
@@ -165,20 +167,54 @@ def walk(
         IntegrityError: Directories are nested deeper than any file system allows.
         InvalidInput: There are too many files; see `require_listable`.
     """
-    trees = dict(trees_below(tree, read))
-    counts = require_listable(tree, lambda at: _directory(trees[at]), wanted=wanted, hint=hint)
-    waiting = [("", 0, iter(trees[tree]))]
+    seen: set[bytes] = set()
+    empty: set[bytes] = set()
+    files = text = held = 0
+    allowed = False
+    waiting = [_Level("", tree, _in_path_order(read(tree)), 0)]
     while waiting:
-        prefix, depth, entries = waiting[-1]
-        entry = next(entries, None)
+        level = waiting[-1]
+        if level.tree not in seen:
+            seen.add(level.tree)
+            held += len(level.entries)
+        entry = level.entries.pop() if level.entries else None
         if entry is None:
             waiting.pop()
+            if files == level.files_before:
+                empty.add(level.tree)
         elif entry.kind is not EntryKind.TREE:
-            yield Listed(f"{prefix}{entry.name}", entry.kind, entry.id, entry.size)
-        elif counts[entry.id]:  # ways without a file may be more than anybody can walk
-            if depth >= MAX_DEPTH:
-                raise IntegrityError(f"{shown(prefix)} is nested deeper than {MAX_DEPTH}")
-            waiting.append((f"{prefix}{entry.name}/", depth + 1, iter(trees[entry.id])))
+            path = f"{level.prefix}{entry.name}"
+            files, text = files + 1, text + len(path)
+            if files > SHARING * held and not allowed:
+                # Few directories stand for many: look at all of them before going on.
+                require_listable(tree, lambda at: _directory(read(at)), wanted=wanted, hint=hint)
+                allowed = True
+            require_few(files, text, hint)
+            yield Listed(path, entry.kind, entry.id, entry.size)
+        elif entry.id not in empty:  # ways without a file may be more than anybody can walk
+            if len(waiting) > MAX_DEPTH:
+                raise IntegrityError(f"{shown(level.prefix)} is nested deeper than {MAX_DEPTH}")
+            inner = _in_path_order(read(entry.id))
+            waiting.append(_Level(f"{level.prefix}{entry.name}/", entry.id, inner, files))
+
+
+class _Level(NamedTuple):
+    """A directory on the way to the file that `walk` is at."""
+
+    prefix: str
+    tree: bytes
+    entries: list[TreeEntry]
+    """The entries that are left, the next one last."""
+    files_before: int
+
+
+def _in_path_order(entries: tuple[TreeEntry, ...]) -> list[TreeEntry]:
+    """Return a directory's entries in the order of the paths below them, the last one first."""
+    return sorted(entries, key=_path_key, reverse=True)
+
+
+def _path_key(entry: TreeEntry) -> str:
+    return f"{entry.name}/" if entry.kind is EntryKind.TREE else entry.name
 
 
 def _directory(entries: tuple[TreeEntry, ...]) -> Directory[bytes]:
@@ -228,29 +264,41 @@ def require_listable(
             continue
         names, directories = listed.pop(at)
         held += len(names) + len(directories)
-        _require_few(held // 2, 0, hint)  # in two assets, pairs of directories multiply too
+        require_few(held // 2, 0, hint)  # in two assets, pairs of directories multiply too
         files, text = len(names), sum(map(len, names))
         for name, inner in directories:
             files += known[inner][0]
             text += known[inner][1] + known[inner][0] * (len(name) + 1)
-        _require_few(files, text, hint)
+        require_few(files, text, hint)
         known[at] = files, text
     files, text = known[top]
-    if not wanted and (files > FREELY or text > MOST_TEXT_FREELY) and files > SHARING * held:
+    if not wanted and is_many(files, text):
+        require_held(files, held, hint)
+    return {at: count for at, (count, _) in known.items()}
+
+
+def is_many(files: int, text: int) -> bool:
+    """Whether so many files, or characters in their paths, are listed only if they are held."""
+    return files > FREELY or text > MOST_TEXT_FREELY
+
+
+def require_held(files: int, held: int, hint: Hint = ONE_DIRECTORY) -> None:
+    """Check that files are not many more than the entries of directories that stand for them."""
+    if files > SHARING * held:
         raise InvalidInput(
             f"this stands for {files:,} files, out of {held:,} entries of directories, and that is"
             " more than can be listed",
             hint=hint,
         )
-    return {at: count for at, (count, _) in known.items()}
 
 
-def _require_few(files: int, text: int, hint: Hint | str) -> None:
+def require_few(files: int, text: int, hint: Hint | str = ONE_DIRECTORY) -> None:
     """Check the number of an asset's files, and of the characters in all their paths."""
-    if files > MOST_FILES or text > MOST_TEXT:
+    most = max(MOST_TEXT, TEXT_EACH * files)
+    if files > MOST_FILES or text > most:
         raise InvalidInput(
             f"an asset of more than {MOST_FILES:,} files, or with paths of more than"
-            f" {MOST_TEXT:,} characters together, is more than can be listed",
+            f" {most:,} characters together, is more than can be listed",
             hint=hint,
         )
 
@@ -344,6 +392,19 @@ def differing(
                 raise IntegrityError(f"{shown(at)} is nested deeper than {MAX_DEPTH}")
             prefix = f"{at}/" if at else ""
             waiting += [(prefix + _name_of(inner), inner) for inner in below(_trees_of(each))]
+    return before, after
+
+
+def differing_at(
+    pairs: Mapping[str, Pair], read_old: ReadTree, read_new: ReadTree
+) -> tuple[dict[str, Listed], dict[str, Listed]]:
+    """Return the files that differ at or below some paths in two assets; see `differing`."""
+    before: dict[str, Listed] = {}
+    after: dict[str, Listed] = {}
+    for path, pair in pairs.items():
+        olds, news = differing(path, pair, read_old, read_new)
+        before |= olds
+        after |= news
     return before, after
 
 
