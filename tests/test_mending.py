@@ -32,6 +32,7 @@ from ama.wording.hints import words as words_of
 from conftest import Ama
 from damage import DAMAGES, World, flip, swap, truncate
 from readonly_storage import ReadOnlyStorage
+from test_golden import V1
 
 CHECKPOINT = "checkpoint/000000000064"
 FEW = {name: DAMAGES[name] for name in ("empty", "half", "flip-middle", "delete")}
@@ -169,9 +170,21 @@ def test_what_is_left_of_a_format_may_be_enough(world: World, keep: float) -> No
     """What it says beside the id is known, and the first entry proves it."""
     before = everything(world.store)
     truncate(keep)(world.store / FORMAT)
-    assert b'"features"' not in (world.store / FORMAT).read_bytes() or keep == 0.9
+    assert b'"read"' not in (world.store / FORMAT).read_bytes() or keep == 0.9
     assert repair(world, world.store, "cold") == (PutBack(FORMAT, "damaged", "id"),)
     assert everything(world.store) == before
+
+
+@pytest.mark.parametrize("of", [V1, V1.parent / "byte-planes"])
+def test_what_is_left_of_a_format_of_the_version_before(
+    world: World, tmp_path: Path, of: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(of, store)
+    before = everything(store)
+    truncate(0.7)(store / FORMAT)
+    assert repair(world, store, "cold")[0] == PutBack(FORMAT, "damaged", "id")
+    assert (store / FORMAT).read_bytes() == before[FORMAT]
 
 
 @pytest.mark.parametrize("name", CHAIN)

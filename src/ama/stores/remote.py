@@ -45,6 +45,8 @@ REPAIR = Hint("repair")
 MAKE_AGAIN = Hint("repair-index")
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
+_FIRST_FEATURES: tuple[tuple[str, ...], ...] = ((), (BYTE_PLANES,))
+"""The features of new stores, of the first version of ama to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,18 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
 
 def new_format() -> StoreFormat:
     """Return the content of a new store's format.json."""
-    return StoreFormat(os.urandom(16).hex(), read_features=(BYTE_PLANES,))
+    return StoreFormat(os.urandom(16).hex(), read_features=_FIRST_FEATURES[-1])
+
+
+def formats_of(store_id: str) -> Iterator[bytes]:
+    """Yield what a format.json with an id may be: one for each version of ama that makes others.
+
+    Example:
+        >>> [decode_format(data, "example").id for data in formats_of("0" * 32)] == ["0" * 32] * 2
+        True
+    """
+    for features in _FIRST_FEATURES:
+        yield encode_format(StoreFormat(store_id, read_features=features))
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 from ama.errors import (
@@ -46,7 +47,7 @@ from ama.stores.log_files import (
 )
 from ama.stores.log_reader import CHECKPOINT_EVERY, another_history
 from ama.stores.log_view import LogView
-from ama.stores.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
+from ama.stores.remote import FORMAT, Remote, decode_format, formats_of
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
 
@@ -256,10 +257,10 @@ class _Memory:
 
     def format(self, digest: bytes) -> tuple[bytes, str] | None:
         """Return the format.json with a hash, and where it was found."""
-        for data in (self._seen, *map(_of_id, self._ids_here)):
+        for data in (self._seen, *_of_ids(self._ids_here)):
             if data is not None and entry_hash(data) == digest:
                 return data, "cache"
-        for data in map(_of_id, self._ids_left):
+        for data in _of_ids(self._ids_left):
             if entry_hash(data) == digest:
                 return data, "id"
         return self._elsewhere(FORMAT, digest)
@@ -270,7 +271,7 @@ class _Memory:
         Args:
             genesis: The hash of format.json, if the store's first entry tells it.
         """
-        for data in (self._seen, self.format_bytes, *map(_of_id, self._ids_here)):
+        for data in (self._seen, self.format_bytes, *_of_ids(self._ids_here)):
             if data is not None and (genesis is None or entry_hash(data) == genesis):
                 with suppress(IntegrityError, FormatError):
                     store_id = decode_format(data, self._url).id
@@ -316,8 +317,8 @@ class _Memory:
                 yield storage
 
 
-def _of_id(store_id: str) -> bytes:
-    return encode_format(StoreFormat(store_id))
+def _of_ids(ids: Iterable[str]) -> Iterator[bytes]:
+    return chain.from_iterable(map(formats_of, ids))
 
 
 def _id_in(data: bytes | None) -> list[str]:
