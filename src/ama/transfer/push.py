@@ -405,10 +405,8 @@ class Push:
             rested = {*part.inherited, *(i for base in part.coming for i in found[base])}
             nearer = [*own.indexes, *(index for i, index in counted.items() if i in rested)]
             known = {index.id: index for index in (*nearer, *current)}
-            present = Presence(known.values())
-            ids = self._with_chunks(part, present)
-            self._require_named(ids, present)
-            used = {i: known[i] for i in sorted({*present.used, *rested})}
+            ids, naming = self._named(part, known.values())
+            used = {i: known[i] for i in sorted({*naming, *rested})}
             self._check([index for i, index in used.items() if i in counted])
             self._relied |= used.keys() & counted.keys()
             found[job.asset] = tuple(used)
@@ -416,22 +414,31 @@ class Push:
                 found[job.asset] = self._few(ids, used, rested, job.asset, view)
         return found
 
-    def _with_chunks(self, ids: Iterable[bytes], present: Presence) -> list[bytes]:
-        """Return objects, with the chunks of those that are named in chunks only."""
-        found = list(ids)
-        for object_id in tuple(found):
-            if present.only_recipe(object_id):
-                found += [chunk for chunk, _ in self._sender.recipe(object_id, present).chunks]
-        return found
+    def _named(
+        self, ids: Iterable[bytes], indexes: Iterable[PackIndex]
+    ) -> tuple[Sequence[bytes], Set[bytes]]:
+        """Return objects with their chunks, and the indexes that name all of these.
 
-    def _require_named(self, ids: Iterable[bytes], present: Presence) -> None:
-        # Don't stop at the first: each lookup counts as used.
-        lacking = [object_id for object_id in ids if object_id not in present]
+        Raises:
+            IntegrityError: No index names one of them.
+        """
+        present = Presence(indexes)
+        found = list(ids)
+        left, in_chunks = present.gone_through(found)
+        in_chunks += [object_id for object_id in left if present.only_recipe(object_id)]
+        chunks = [
+            chunk
+            for object_id in in_chunks
+            for chunk, _ in self._sender.recipe(object_id, present).chunks
+        ]
+        # Don't stop at the first that is missing: each lookup counts as used.
+        lacking = [object_id for object_id in chain(left, chunks) if object_id not in present]
         if lacking:
             raise IntegrityError(
                 f"object {short(lacking[0])} is neither in {self.remote.url} nor was it sent",
                 hint=Hint("fsck-what-is-damaged"),
             )
+        return [*found, *chunks], present.used
 
     def _few(
         self,
