@@ -652,7 +652,7 @@ def test_a_pack_that_holds_more_than_is_wanted_is_not_adopted(
     with PackWriter(storage) as writer:
         load = Load(source)
         for at in wanted:
-            load.add(at)
+            load.add(at.record.id, at)
         adopt(writer, storage, load, lambda pack: False)
         found = {at.record.id for index in writer.finish() for at in index}
     assert len(load.packs) == (19 if more else 0)

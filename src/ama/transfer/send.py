@@ -184,8 +184,8 @@ class Sender:
                     if chunk in present or chunk in load.packs:
                         self._reuse(size)
                     else:
-                        load.add(store.find(chunk)[0])
-            load.add(at)
+                        load.add(chunk, store.find(chunk)[0])
+            load.add(object_id, at)
         for load in loads.values():
             adopt(writer, self._storage, load, condemned)
             # As many at a time as fit into memory as places.
@@ -205,14 +205,14 @@ class Load:
         self.store = store
         self.packs: dict[bytes, bytes] = {}
         """The pack of each object."""
-        self._numbers: dict[bytes, bytes] = {}
+        self._ids: dict[bytes, bytes] = {}
         self._recipes: set[bytes] = set()
 
-    def add(self, at: Location) -> None:
-        """Add an object, to be copied from a place."""
-        self.packs[at.record.id] = self._numbers.setdefault(at.pack, at.pack)
+    def add(self, object_id: bytes, at: Location) -> None:
+        """Add an object, to be copied from a place; its id is kept as it is given."""
+        self.packs[object_id] = self._ids.setdefault(at.pack, at.pack)
         if at.record.kind is Kind.RECIPE:
-            self._recipes.add(at.record.id)
+            self._recipes.add(object_id)
 
     def counts(self) -> Counter[bytes]:
         """Return the number of objects from each pack."""
