@@ -15,10 +15,23 @@ from ama.format.packindex import Location, PackIndex, encode_rows
 Row = tuple[bytes, int, int, int, int, int]
 """A row as `encode_rows` takes it."""
 
+_ROW = Struct(">32sBQ16s")
+"""A row without its pack: id, kind, offset, sizes."""
+
 _SORTED = Struct(">32sBIQ16s")
-"""A row whose bytes sort as rows do: id, kind, pack, offset; then its sizes."""
+"""A row whose bytes sort as rows do: id, kind, place of its pack, offset; then its sizes."""
 
 _SIZES = Struct("<QQ")
+
+
+def packed(records: Iterable[Record]) -> bytes:
+    """Return rows for records of one pack, as `RowCollector.add_rows` takes them."""
+    return b"".join(
+        [
+            _ROW.pack(i, kind, offset, _SIZES.pack(stored, full))
+            for i, kind, offset, stored, full in records
+        ]
+    )
 
 
 class RowCollector:
@@ -27,52 +40,52 @@ class RowCollector:
     Example:
         >>> from ama.format.objects import Kind
         >>> rows = RowCollector()
-        >>> rows.add_pack(bytes(32), 224, [Record(bytes(32), Kind.DATA, 32, 0, 0)])
+        >>> rows.add_rows(bytes(32), 224, packed([Record(bytes(32), Kind.DATA, 32, 0, 0)]))
         >>> len(rows), len(PackIndex(rows.encode()))
         (1, 1)
     """
 
     def __init__(self) -> None:
-        self._rows = bytearray()
-        self._numbers: dict[bytes, int] = {}
+        self._rows: dict[bytes, list[bytes]] = {}
         self._sizes: dict[bytes, int] = {}
+        self._count = 0
 
     def __len__(self) -> int:
         """Return the number of rows; equal ones count each time."""
-        return len(self._rows) // _SORTED.size
+        return self._count
 
     @property
     def packs_size(self) -> int:
         """Return the sizes in bytes of all packs together."""
         return sum(self._sizes.values())
 
-    def add_pack(self, pack: bytes, size: int, records: Iterable[Record]) -> None:
-        """Add the records of a pack.
+    def add_rows(self, pack: bytes, size: int, rows: bytes) -> None:
+        """Add rows of a pack.
 
         Args:
             pack: The pack's id.
             size: The size in bytes of its file.
-            records: Some or all of its records.
+            rows: Some or all of its records, `packed`.
         """
-        number = self._numbers.setdefault(pack, len(self._numbers))
+        self._rows.setdefault(pack, []).append(rows)
         self._sizes[pack] = size
-        for i, kind, offset, stored, full in records:
-            self._rows += _SORTED.pack(i, kind, number, offset, _SIZES.pack(stored, full))
+        self._count += len(rows) // _ROW.size
 
     def add(self, locations: Iterable[Location], sizes: Mapping[bytes, int]) -> None:
         """Add locations, given the size in bytes of each pack that they name."""
         for pack, record in locations:
-            self.add_pack(pack, sizes[pack], (record,))
+            self.add_rows(pack, sizes[pack], packed((record,)))
 
     def encode(self) -> bytes:
         """Return the bytes of the index of these rows; equal ones count once."""
-        packs = sorted(self._numbers)
-        places = {self._numbers[pack]: at for at, pack in enumerate(packs)}
+        packs = sorted(self._sizes.items())
         rows = [
-            _SORTED.pack(i, kind, places[number], offset, sizes)
-            for i, kind, number, offset, sizes in _SORTED.iter_unpack(self._rows)
+            _SORTED.pack(i, kind, place, offset, sizes)
+            for place, (pack, _) in enumerate(packs)
+            for part in self._rows[pack]
+            for i, kind, offset, sizes in _ROW.iter_unpack(part)
         ]
-        return encode_rows([(pack, self._sizes[pack]) for pack in packs], _in_order(rows))
+        return encode_rows(packs, _in_order(rows))
 
 
 def merge_indexes(indexes: Sequence[PackIndex]) -> bytes:
@@ -86,7 +99,7 @@ def merge_indexes(indexes: Sequence[PackIndex]) -> bytes:
     Example:
         >>> from ama.format.objects import Kind
         >>> rows = RowCollector()
-        >>> rows.add_pack(bytes(32), 224, [Record(bytes(32), Kind.DATA, 32, 0, 0)])
+        >>> rows.add_rows(bytes(32), 224, packed([Record(bytes(32), Kind.DATA, 32, 0, 0)]))
         >>> merge_indexes([PackIndex(rows.encode())] * 2) == rows.encode()
         True
     """

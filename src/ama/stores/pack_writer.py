@@ -10,15 +10,15 @@ the rows of one index.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ama.errors import AmaError
 from ama.format.compression import BYTE_PLANES, PLANES, compress
 from ama.format.hashing import Buffer, blob_id
-from ama.format.indexrows import RowCollector
+from ama.format.indexrows import RowCollector, packed
 from ama.format.objects import Kind
 from ama.format.pack import PackBuilder, Record, codec_of, open_record
 from ama.format.packindex import PackIndex
@@ -39,7 +39,23 @@ BATCH_SIZE = 1024 * 1024
 BATCHES_IN_FLIGHT = 3
 
 Job = tuple[Kind, Callable[[PackBuilder], Record]]
-Stored = tuple[bytes, int, tuple[Record, ...]]
+
+
+class Stored(NamedTuple):
+    """A stored pack."""
+
+    pack: bytes
+    size: int
+    rows: bytes
+    """Its records, for an index."""
+    content: int
+    """The bytes of the content in it."""
+
+
+def _stored(pack: bytes, size: int, records: Sequence[Record]) -> Stored:
+    """Return what is noted of a pack: its records take much more memory."""
+    content = sum(record.full for record in records if record.kind is Kind.DATA)
+    return Stored(pack, size, packed(records), content)
 
 
 class PackWriter:
@@ -149,7 +165,8 @@ class PackWriter:
             records: The records in its trailer, all of which the caller wants, and `takes`.
         """
         self._seen.update(record.id for record in records)
-        self._submit(lambda: self._store(pack, data, records))
+        stored = _stored(pack, len(data), records)
+        self._submit(lambda: self._store(stored, data))
 
     def finish(self) -> tuple[PackIndex, ...]:
         """Store what is left and its index, and return every index written."""
@@ -172,7 +189,7 @@ class PackWriter:
         self._pool.shutdown(wait=True, cancel_futures=True)
         for future in self._waiting:
             if not future.cancelled() and future.exception() is None:
-                self._note(*future.result())
+                self._note(future.result())
         self._waiting.clear()
         with suppress(AmaError):
             self._write_index()
@@ -233,12 +250,13 @@ class PackWriter:
     def _submit_builder(self, builder: PackBuilder) -> None:
         def store() -> Stored:
             pack = builder.seal()
+            stored = _stored(pack.id, len(pack.data), pack.records)
             if self._storage.across_network:
                 # The request holds its own bytes, so this memory is free before it ends.
                 data = bytes(pack.data)
                 self._reuse(builder)
-                return self._store(pack.id, data, pack.records)
-            stored = self._store(pack.id, pack.data, pack.records)
+                return self._store(stored, data)
+            self._store(stored, pack.data)
             self._reuse(builder)
             return stored
 
@@ -249,9 +267,9 @@ class PackWriter:
         if len(self._free) < PACKS_IN_FLIGHT:
             self._free.append(builder)
 
-    def _store(self, pack: bytes, data: Buffer, records: tuple[Record, ...]) -> Stored:
-        self._storage.put(pack_name(pack), data)
-        return pack, len(data), records
+    def _store(self, stored: Stored, data: Buffer) -> Stored:
+        self._storage.put(pack_name(stored.pack), data)
+        return stored
 
     def _submit(self, store: Callable[[], Stored]) -> None:
         self._drain(PACKS_IN_FLIGHT - 1)
@@ -263,14 +281,14 @@ class PackWriter:
     def _drain(self, left: int) -> None:
         """Wait until at most `left` packs are on their way."""
         while len(self._waiting) > left:
-            self._note(*self._waiting.popleft().result())
+            self._note(self._waiting.popleft().result())
 
-    def _note(self, pack: bytes, size: int, records: tuple[Record, ...]) -> None:
+    def _note(self, stored: Stored) -> None:
         """Note that a pack is stored."""
-        self._rows.add_pack(pack, size, records)
-        self.bytes_written += size
+        self._rows.add_rows(stored.pack, stored.size, stored.rows)
+        self.bytes_written += stored.size
         if self._advance:
-            self._advance(sum(r.full for r in records if r.kind is Kind.DATA))
+            self._advance(stored.content)
 
     def _write_index(self) -> None:
         if not len(self._rows):

@@ -12,6 +12,7 @@ from functools import partial
 from ama.errors import AmaError, Hint, IntegrityError, NotFound
 from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, Recipe, TreeEntry, decode_asset, decode_tree
+from ama.format.packindex import Location
 from ama.stores.object_reader import Bad, Have, ObjectStore
 
 MOST_ENCODED = 96 * 1024 * 1024
@@ -102,6 +103,20 @@ class Sources:
                 return store
         first.recipe(object_id)  # it reports damage
         raise self._lacking(object_id)
+
+    def place(self, object_id: bytes) -> tuple[ObjectStore, Location]:
+        """Return a store that has an object whole, and where: a recipe only if there's no more.
+
+        Raises:
+            NotFound: No store has it whole.
+            IntegrityError: Its recipe is damaged.
+        """
+        store, places = self._stores[0], self._stores[0].find(object_id)
+        if all(at.record.kind is Kind.RECIPE for at in places):
+            store = self.holding(object_id)
+            places = sorted(store.find(object_id), key=lambda at: at.record.kind is Kind.RECIPE)
+            return store, places[0]
+        return store, next(at for at in places if at.record.kind is not Kind.RECIPE)
 
     def __contains__(self, object_id: bytes) -> bool:
         try:

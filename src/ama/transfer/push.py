@@ -58,6 +58,20 @@ class _Part:
         return chain((self.asset,), self.found.trees, self.found.files)
 
 
+def _joined(
+    parts: Sequence[_Part], assets: Iterable[bytes]
+) -> tuple[Mapping[bytes, None], Mapping[bytes, int]]:
+    """Return the metadata and the files of parts, without a copy of the files of a single one."""
+    metadata: dict[bytes, None] = {}
+    for part in parts:
+        metadata[part.asset] = None
+        metadata.update(part.found.trees)
+    metadata.update(dict.fromkeys(assets))
+    if len(parts) == 1:
+        return metadata, parts[0].found.files
+    return metadata, {i: size for part in parts for i, size in part.found.files.items()}
+
+
 class Push:
     """One publication: it sends content, and returns the events that make it visible.
 
@@ -243,33 +257,28 @@ class Push:
         kept = self._usable_own(view)
         bases = Bases(self.remote, view, self._sources, self._lost)
         self._parts = {}
-        metadata: dict[bytes, None] = {}
-        files: dict[bytes, int] = {}
         for job in new:
-            part = self._parts[job.asset] = self._part(job.asset, bases)
-            metadata[job.asset] = None
-            metadata.update(part.found.trees)
-            files.update(part.found.files)
-            held = records[job.asset]
-            metadata.update((ref, None) for ref in held if not held[ref])
-        shared = sum(part.shared_size for part in self._parts.values() if part.bases)
+            self._parts[job.asset] = self._part(job.asset, bases)
+        unheld = [ref for held in records.values() for ref in held if not held[ref]]
+        metadata, files = _joined(list(self._parts.values()), unheld)
+        whole = sum(files.values())
+        whole += sum(part.shared_size for part in self._parts.values() if part.bases)
         present = Presence([*kept, *self._current(view)])
         # An index that names a recipe should name its chunks. An index of this push may have left
         # chunks to other indexes that a gc has dropped since. Do not copy an incomplete index.
-        missing = {i: size for i, size in files.items() if not self._is_whole(i, present)}
-        if sum(missing.values()) > self._pack_size:
+        missing = [i for i in files if not self._is_whole(i, present)]
+        if sum(files[i] for i in missing) > self._pack_size:
             for index in self._orphans(view):
                 present.add(index, partial(reads_back, self.remote.storage))
-            missing = {i: size for i, size in missing.items() if not self._is_whole(i, present)}
-        whole = shared + sum(files.values())
-        self._sender.bytes_reused = reused = whole - sum(missing.values())
+            missing = [i for i in missing if not self._is_whole(i, present)]
+        self._sender.bytes_reused = reused = whole - sum(files[i] for i in missing)
         wanted = [i for i in metadata if not self._is_whole(i, present)]
         lacking = set(wanted)
         self.new_trees = {part for part in self._parts if self._asset(part).tree in lacking}
         self._progress.start("Sending", whole)
         try:
             self._progress.skip(reused)
-            sent = self._write(view, present, wanted, list(missing))
+            sent = self._write(view, present, wanted, missing)
         finally:
             self._progress.finish()
         current = set(view.root.indexes)
@@ -406,10 +415,8 @@ class Push:
             rested = {*part.inherited, *(i for base in part.coming for i in found[base])}
             nearer = [*own.indexes, *(index for i, index in counted.items() if i in rested)]
             known = {index.id: index for index in (*nearer, *current)}
-            present = Presence(known.values())
-            ids = self._with_chunks(part, present)
-            self._require_named(ids, present)
-            used = {i: known[i] for i in sorted({*present.used, *rested})}
+            ids, naming = self._named(part, known.values())
+            used = {i: known[i] for i in sorted({*naming, *rested})}
             self._check([index for i, index in used.items() if i in counted])
             self._relied |= used.keys() & counted.keys()
             found[job.asset] = tuple(used)
@@ -417,22 +424,31 @@ class Push:
                 found[job.asset] = self._few(ids, used, rested, job.asset, view)
         return found
 
-    def _with_chunks(self, ids: Iterable[bytes], present: Presence) -> list[bytes]:
-        """Return objects, with the chunks of those that are named in chunks only."""
-        found = list(ids)
-        for object_id in tuple(found):
-            if present.only_recipe(object_id):
-                found += [chunk for chunk, _ in self._sender.recipe(object_id, present).chunks]
-        return found
+    def _named(
+        self, ids: Iterable[bytes], indexes: Iterable[PackIndex]
+    ) -> tuple[Sequence[bytes], Set[bytes]]:
+        """Return objects with their chunks, and the indexes that name all of these.
 
-    def _require_named(self, ids: Iterable[bytes], present: Presence) -> None:
-        # Don't stop at the first: each lookup counts as used.
-        lacking = [object_id for object_id in ids if object_id not in present]
+        Raises:
+            IntegrityError: No index names one of them.
+        """
+        present = Presence(indexes)
+        found = list(ids)
+        left, in_chunks = present.gone_through(found)
+        in_chunks += [object_id for object_id in left if present.only_recipe(object_id)]
+        chunks = [
+            chunk
+            for object_id in in_chunks
+            for chunk, _ in self._sender.recipe(object_id, present).chunks
+        ]
+        # Don't stop at the first that is missing: each lookup counts as used.
+        lacking = [object_id for object_id in chain(left, chunks) if object_id not in present]
         if lacking:
             raise IntegrityError(
                 f"object {short(lacking[0])} is neither in {self.remote.url} nor was it sent",
                 hint=Hint("fsck-what-is-damaged"),
             )
+        return [*found, *chunks], present.used
 
     def _few(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ama.format.entries import Purged
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.pack import FOOTER_SIZE, Record, count_records, read_trailer
-from ama.format.packindex import Location, PackIndex
+from ama.format.packindex import MANY_LOOKUPS, Location, PackIndex
 from ama.storage.protocol import Range, Storage
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
@@ -35,6 +35,9 @@ from ama.worktree.reader import cut, read_entry
 
 MOST_PLACES = 1 << 14
 """The most places of objects to read at a time: each takes some 400 bytes of memory."""
+
+SEARCH = 4
+"""The rows that are gone through in the time of a lookup."""
 
 
 class Sender:
@@ -169,108 +172,122 @@ class Sender:
         condemned: Callable[[bytes], bool],
     ) -> None:
         """Copy objects as they are in their packs; a pack that is wanted whole goes unchanged."""
-        by_store: dict[int, tuple[ObjectStore, dict[bytes, None]]] = {}
+        loads: dict[int, Load] = {}
         for object_id in ids:
             try:
-                store = self._sources.holding(object_id)
+                store, at = self._sources.place(object_id)
             except NotFound as error:
                 raise IntegrityError(
                     f"object {short(object_id)} is lost: neither here nor in a remote seen before",
                     hint=Hint("fsck-or-begin-anew"),
                 ) from error
-            wanted = by_store.setdefault(id(store), (store, {}))[1]
-            if place_of(store, object_id).record.kind is Kind.RECIPE:
+            load = loads.setdefault(id(store), Load(store))
+            if at.record.kind is Kind.RECIPE:
                 recipe = store.recipe(object_id) or self.recipe(object_id, present)
                 # A recipe after its chunks: it may be read as soon as it is there.
                 for chunk, size in recipe.chunks:
-                    if chunk in present or chunk in wanted:
+                    if chunk in present or chunk in load.packs:
                         self._reuse(size)
                     else:
-                        wanted[chunk] = None
-            wanted[object_id] = None
-        for store, wanted in by_store.values():
-            by_pack: dict[bytes, list[bytes]] = defaultdict(list)
-            for object_id in wanted:
-                by_pack[place_of(store, object_id).pack].append(object_id)
-            for pack in adopt(writer, self._storage, store, by_pack, condemned):
-                del by_pack[pack]
+                        load.add(chunk, store.find(chunk)[0])
+            load.add(object_id, at)
+        for load in loads.values():
+            adopt(writer, self._storage, load, condemned)
             # As many at a time as fit into memory as places.
-            for group in batched(chain.from_iterable(by_pack.values()), MOST_PLACES):
-                for at, raw in store.read_raw(place_of(store, i) for i in group):
-                    writer.copy(at.record, raw)
+            for group in load.groups(MOST_PLACES):
+                for location, raw in load.store.read_raw(group):
+                    writer.copy(location.record, raw)
 
     def _reuse(self, size: int) -> None:
         self.bytes_reused += size
         self._progress.skip(size)
 
 
-def place_of(store: ObjectStore, object_id: bytes) -> Location:
-    """Return the place that an object is copied from: its own record rather than its recipe.
+class Load:
+    """What is to be copied from one store: objects by their packs, in few bytes each."""
 
-    Raises:
-        NotFound: No index names it.
-    """
-    places = store.find(object_id)
-    if not places:
-        raise NotFound(f"object {short(object_id)} is not in {store.storage.url}")
-    return next((at for at in places if at.record.kind is not Kind.RECIPE), places[0])
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.packs: dict[bytes, bytes] = {}
+        """The pack of each object."""
+        self._ids: dict[bytes, bytes] = {}
+        self._recipes: set[bytes] = set()
 
+    def add(self, object_id: bytes, at: Location) -> None:
+        """Add an object, to be copied from a place; its id is kept as it is given."""
+        self.packs[object_id] = self._ids.setdefault(at.pack, at.pack)
+        if at.record.kind is Kind.RECIPE:
+            self._recipes.add(object_id)
 
-def batched(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
-    """Yield items in groups of at most some."""
-    waiting = iter(items)
-    while group := list(islice(waiting, most)):
-        yield group
+    def counts(self) -> Counter[bytes]:
+        """Return the number of objects from each pack."""
+        return Counter(self.packs.values())
+
+    def has(self, pack: bytes, record: Record) -> bool:
+        """Tell whether a record of a pack is what is to be copied."""
+        is_recipe = record.kind is Kind.RECIPE
+        return self.packs.get(record.id) == pack and is_recipe == (record.id in self._recipes)
+
+    def drop(self, records: Iterable[Record]) -> None:
+        """Leave objects out: they have been sent."""
+        for record in records:
+            del self.packs[record.id]
+
+    def groups(self, most: int) -> Iterator[list[Location]]:
+        """Yield the places of what is left, at most some at a time."""
+        waiting = iter(sorted(self.packs, key=self.packs.__getitem__))
+        while ids := list(islice(waiting, most)):
+            yield [self._place(object_id) for object_id in ids]
+
+    def _place(self, object_id: bytes) -> Location:
+        pack, is_recipe = self.packs[object_id], object_id in self._recipes
+        return next(
+            at
+            for at in self.store.find(object_id)
+            if at.pack == pack and (at.record.kind is Kind.RECIPE) == is_recipe
+        )
 
 
 def adopt(
-    writer: PackWriter,
-    target: Storage,
-    source: ObjectStore,
-    wanted: Mapping[bytes, Collection[bytes]],
-    condemned: Callable[[bytes], bool],
-) -> set[bytes]:
-    """Send unchanged the packs of which every object is wanted; return these packs.
+    writer: PackWriter, target: Storage, load: Load, condemned: Callable[[bytes], bool]
+) -> None:
+    """Send unchanged the packs of which every object is wanted, and drop these objects.
 
     A condemned pack must not come back under its name: pack its objects again.
 
     Args:
         writer: The writer to the target.
         target: The storage that gets them.
-        source: The objects of another storage.
-        wanted: The objects to send by the packs that `place_of` names.
+        load: The objects to send.
         condemned: A function that tells whether a pack is condemned in the target.
     """
-    likely = [pack for pack in _filled(source, wanted) if not condemned(pack)]
+    counts = load.counts()
+    likely = [pack for pack in _filled(load.store, counts) if not condemned(pack)]
     there = target.sizes([pack_name(pack) for pack in likely]) if likely else []
-    sent: set[bytes] = set()
     for pack, size in zip(likely, there, strict=True):
-        (data,) = source.storage.read([Range(pack_name(pack))])
+        (data,) = load.store.storage.read([Range(pack_name(pack))])
         # Skip a pack of which the target has a truncated copy: a write would not replace that.
         if data is None or blob_id(data) != pack or size not in (None, len(data)):
             continue
+        # Indexes may name less than the pack holds, and the rest would come along unnoticed.
         records = _listed(data)
-        if len(records) != len(wanted[pack]):
-            continue
-        ids = frozenset(wanted[pack])
         view = memoryview(data)
-        known = all(writer.takes(view[record.offset :]) for record in records)
-        # An index may be wrong about a pack, and the rest would come along unnoticed.
-        if known and all(r.id in ids and place_of(source, r.id) == (pack, r) for r in records):
+        if not all(writer.takes(view[record.offset :]) for record in records):
+            continue
+        if len(records) == counts[pack] and all(load.has(pack, record) for record in records):
             writer.adopt(pack, data, records)
-            sent.add(pack)
-    return sent
+            load.drop(records)
 
 
-def _filled(source: ObjectStore, wanted: Mapping[bytes, Collection[bytes]]) -> list[bytes]:
+def _filled(source: ObjectStore, wanted: Mapping[bytes, int]) -> list[bytes]:
     """Return the packs that hold as many objects as are wanted, as their ends tell."""
     sizes = {p: size for i in source.indexes for p, size in i.pack_sizes.items() if p in wanted}
     large = {pack: size for pack, size in sizes.items() if size >= FOOTER_SIZE}
     ends = source.storage.read(
         [Range(pack_name(pack), size - FOOTER_SIZE, FOOTER_SIZE) for pack, size in large.items()]
     )
-    counts = dict(zip(large, map(count_records, (end or b"" for end in ends)), strict=True))
-    return [pack for pack, ids in wanted.items() if counts.get(pack) == len(ids)]
+    held = dict(zip(large, map(count_records, (end or b"" for end in ends)), strict=True))
+    return [pack for pack, count in wanted.items() if held.get(pack) == count]
 
 
 def _listed(data: bytes) -> tuple[Record, ...]:
@@ -317,6 +334,32 @@ class Presence:
     def only_recipe(self, object_id: bytes) -> bool:
         """Tell whether indexes name an object only by its chunks."""
         return object_id in self and self.indexes[0].only_recipe(object_id)
+
+    def gone_through(self, ids: Sequence[bytes]) -> tuple[Iterable[bytes], list[bytes]]:
+        """Go through the indexes that are hardly larger than the search, instead of searching.
+
+        Args:
+            ids: The objects that are looked for.
+
+        Returns:
+            Those that were not found in this way, and the found ones that are named by their
+            chunks only.
+        """
+        left: dict[bytes, None] | None = None
+        in_chunks: list[bytes] = []
+        for index in self.indexes:
+            if len(index) > SEARCH * len(ids) or len(ids) < MANY_LOOKUPS:
+                continue
+            left = dict.fromkeys(ids) if left is None else left
+            for row in chain.from_iterable(map(index.rows, range(256))):
+                object_id, kind = row[0], row[2]
+                # Rows of one id are in the order of their kinds, and a recipe's comes last.
+                if object_id in left:
+                    del left[object_id]
+                    self.used.add(index.id)
+                    if kind == Kind.RECIPE:
+                        in_chunks.append(object_id)
+        return ids if left is None else left, in_chunks
 
     def find(self, object_id: bytes) -> list[Location]:
         """Return the locations of an object in the first index that names it."""
