@@ -424,12 +424,11 @@ def _placed(root: str, path: str, move: _Move, *, new: bool) -> Found:
     try:
         move(target, new=new)
     except OSError as error:
-        again = _made_room(root, path, target)
-        if not again and isinstance(error, FileExistsError):
+        if _made_room(root, path, target):
+            return _placed(root, path, move, new=new)
+        if isinstance(error, FileExistsError):
             raise _changed(path) from None
-        if not again:
-            raise
-        move(target, new=False)
+        raise
     found = look(root, path)
     if found is None:
         raise Conflict(f"{shown(path)} disappeared right after it was written")
@@ -437,11 +436,14 @@ def _placed(root: str, path: str, move: _Move, *, new: bool) -> Found:
 
 
 def _made_room(root: str, path: str, target: str) -> bool:
-    """Whether nothing is in a place any more that counts: a pipe is no file."""
+    """Clear a place of what doesn't count there; return whether that is gone."""
     if os.path.isdir(target) and not os.path.islink(target):
         remove_directories(target)  # an empty one; its content is gone by now
-        return True
-    return os.path.lexists(target) and look(root, path) is None
+    elif not os.path.lexists(target) or look(root, path) is not None:
+        return False
+    else:
+        fs.remove(target)  # a pipe, a socket
+    return not os.path.lexists(target)
 
 
 def remove_directories(path: str) -> None:
