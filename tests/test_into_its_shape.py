@@ -247,6 +247,24 @@ def test_a_file_that_comes_meanwhile_is_not_replaced(
 
 
 @posix_only
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_directory_that_comes_in_a_files_place_goes_only_if_it_is_empty(
+    repo: Repo, tmp_path: Path, calls: Counted, holds: bool
+) -> None:
+    copy = tmp_path / "copy"
+    come = (lambda: write(copy, {"b/mine": b"precious"})) if holds else (copy / "b").mkdir
+    calls.meanwhile["b"] = come
+    store = Store.open(str(tmp_path / "store"))
+    if holds:
+        with pytest.raises(Conflict, match="b was changed meanwhile"):
+            store.download("models", copy)
+        assert (copy / "b" / "mine").read_bytes() == b"precious"
+        shutil.rmtree(copy / "b")
+    store.download("models", copy)
+    check(copy, repo)
+
+
+@posix_only
 def test_a_symlink_that_comes_meanwhile_is_not_followed(
     repo: Repo, tmp_path: Path, calls: Counted
 ) -> None:

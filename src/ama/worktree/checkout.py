@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain, repeat
+from typing import Protocol
 
 from ama.errors import Conflict, Hint, shown, storage_error
 from ama.stores.sources import Sources
@@ -302,11 +303,10 @@ class Checkout:
                 move = partial(
                     self._incoming.place,
                     fetched.place_of(path),
-                    new=plan.seen.get(path) is None,
                     item=partial(item_at, path),
                     still=partial(still, path),
                 )
-                placed[path] = _placed(root, path, move)
+                placed[path] = _placed(root, path, move, new=plan.seen.get(path) is None)
 
         def move(directory: str) -> bool:
             self._require_ours()
@@ -416,22 +416,35 @@ def _changed(path: str) -> Conflict:
     )
 
 
-def _placed(root: str, path: str, move: Callable[[str], None]) -> Found:
+class _Move(Protocol):
+    def __call__(self, target: str, *, new: bool) -> None: ...
+
+
+def _placed(root: str, path: str, move: _Move, *, new: bool) -> Found:
     target = f"{root}{os.sep}{to_system(path)}"
     try:
-        move(target)
+        move(target, new=new)
     except OSError as error:
-        # An empty directory stands in the file's place; its content is gone by now.
-        if not os.path.isdir(target) or os.path.islink(target):
-            if isinstance(error, FileExistsError):
-                raise _changed(path) from None
-            raise
-        remove_directories(target)
-        move(target)
+        if _made_room(root, path, target):
+            return _placed(root, path, move, new=new)
+        if isinstance(error, FileExistsError):
+            raise _changed(path) from None
+        raise
     found = look(root, path)
     if found is None:
         raise Conflict(f"{shown(path)} disappeared right after it was written")
     return found
+
+
+def _made_room(root: str, path: str, target: str) -> bool:
+    """Clear a place of what doesn't count there; return whether that is gone."""
+    if os.path.isdir(target) and not os.path.islink(target):
+        remove_directories(target)  # an empty one; its content is gone by now
+    elif not os.path.lexists(target) or look(root, path) is not None:
+        return False
+    else:
+        fs.remove(target)  # a pipe, a socket
+    return not os.path.lexists(target)
 
 
 def remove_directories(path: str) -> None:
