@@ -95,6 +95,7 @@ def test_entries_are_a_map(seed: int) -> None:
         assert dict(now.items()) == model
         assert list(now) == sorted(model, key=in_tree_order)
         assert (len(now), now.size) == (len(model), sum(known.size for known in model.values()))
+        assert now.text == sum(map(len, model))
         assert now.skipped == sum(known.skipped for known in model.values())
         unstored = [k for k in model.values() if not (k.stored or k.skipped)]
         assert sorted(now.unstored()) == sorted(unstored)

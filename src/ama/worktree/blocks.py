@@ -123,6 +123,8 @@ class Block:
     skipped: int
     unstored: int
     """The files whose content is neither in the local packs nor skipped."""
+    text: int
+    """The characters of all paths."""
     data: bytes | None = None
 
 
@@ -150,9 +152,10 @@ def make_block(rows: Iterable[tuple[str, Iterable[tuple[str, Row]]]]) -> Block:
         ('a', 'b', 1, 5)
     """
     parts = []
-    files = size = skipped = unstored = 0
+    files = size = skipped = unstored = text = 0
     for key, named in rows:
         names, ids, stats = [], [], []
+        above = len(key) + 1 if key else 0
         for name, row in named:
             names.append(name)
             ids.append(row.id or NOTHING)
@@ -160,6 +163,7 @@ def make_block(rows: Iterable[tuple[str, Iterable[tuple[str, Row]]]]) -> Block:
             stats.append(_STAT.pack(row.size, row.mtime, row.ctime, row.inode & _INODE, flags))
             if row.kind is not EntryKind.TREE:
                 files += 1
+                text += above + len(name)
                 size += row.size
                 skipped += row.skipped
                 unstored += not (row.stored or row.skipped)
@@ -168,7 +172,7 @@ def make_block(rows: Iterable[tuple[str, Iterable[tuple[str, Row]]]]) -> Block:
     body = b"".join((_MAGIC, os.urandom(_SALT_SIZE), packed))
     block = seal(body)
     key, names, *_ = parts[0]
-    return Block(key, names[0], block, files, size, skipped, unstored, body + block)
+    return Block(key, names[0], block, files, size, skipped, unstored, text, body + block)
 
 
 def decode_block(data: bytes, what: str = "block") -> Parts:

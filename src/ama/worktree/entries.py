@@ -212,6 +212,11 @@ class Entries(Mapping[str, IndexEntry]):
         """Return the number of files that a partial worktree does not have."""
         return sum(block.skipped for block in self.blocks)
 
+    @property
+    def text(self) -> int:
+        """Return the number of characters in all paths."""
+        return sum(block.text for block in self.blocks)
+
     # Two of them
 
     def __eq__(self, other: object) -> bool:

@@ -213,7 +213,7 @@ def encode_index(root: IndexRoot) -> bytes:
             (index.include, index.exclude, index.metadata_only, index.tree_of),
             index.entries.tree,
             [
-                (b.directory, b.name, b.id, b.files, b.size, b.skipped, b.unstored)
+                (b.directory, b.name, b.id, b.files, b.size, b.skipped, b.unstored, b.text)
                 for b in index.entries.blocks
             ],
             root.dropped,

@@ -67,7 +67,7 @@ def build_trees(
             too large to list.
     """
     hint = "put files into archives, or into several assets that are linked"
-    require_few(len(entries), 0, hint)
+    require_few(len(entries), entries.text, hint)
     if entries.tree is not None and is_kept(entries.tree):
         return entries
     made: list[tuple[str, bytes, int]] = []
