@@ -14,13 +14,15 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from ama.errors import AmaError, Hint, IntegrityError, NotFound
+from ama.errors import AmaError, FormatError, Hint, IntegrityError, NotFound
 from ama.format.hashing import Buffer, short
 from ama.format.objects import Kind, Recipe, decode_recipe
 from ama.format.objects import object_id as id_of
 from ama.format.pack import RECORD_HEADER_SIZE, open_record
 from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
+from ama.stores.index_parts import read_rows
+from ama.stores.naming import Naming
 from ama.system.parallel import in_chunks, one_ahead
 
 RANGE_SIZE = 8 * 1024 * 1024
@@ -35,11 +37,14 @@ GAP = 64 * 1024
 FEW_INDEXES = 16
 """The most indexes to search for each object; of more, a table tells which name it."""
 
-KEY_SIZE = 5
-"""Bytes of an id that select its possible indexes: of a million objects, one in a million."""
+ROWS_OF_A_SEARCH = 8
+"""About how many rows are made into that table in the time in which one index is searched."""
 
 METADATA_BATCH = 8 * 1024 * 1024
 """The most bytes of metadata records to read at once, before anyone asks."""
+
+LOOK_UP_BATCH = 512 * 1024
+"""The same for somebody who wants few of them."""
 
 
 Have = Callable[[bytes, int], bytes | None]
@@ -47,6 +52,9 @@ Have = Callable[[bytes, int], bytes | None]
 
 Elsewhere = Callable[[Iterable[bytes]], Iterable[tuple[bytes, bytes]]]
 """Yields (id, verified bytes) of chunks that can't be read here, as far as others have them."""
+
+Verify = Callable[[Iterable[bytes], list[AmaError]], Iterable[PackIndex]]
+"""Returns verified indexes by id; the errors of those that are lost or damaged go into the list."""
 
 T = TypeVar("T")
 
@@ -95,6 +103,8 @@ class ObjectStore:
         added: A function that returns more indexes, called once something is missing or damaged:
             indexes that others may have added, or that are seldom needed.
         hint: The hint for damage.
+        verify: A function that returns indexes by id, read whole and verified. What was read of an
+            index in parts is a guess: it is verified before anything is missing or damaged.
 
     Attributes:
         bytes_read: The bytes of packs that the storage has sent so far.
@@ -107,6 +117,7 @@ class ObjectStore:
         damage: AmaError | None = None,
         added: Callable[[], Iterable[PackIndex]] = tuple,
         hint: Hint = Hint("fsck"),
+        verify: Verify = lambda ids, damage: [],
     ) -> None:
         self.storage = storage
         self.damage = damage
@@ -115,8 +126,10 @@ class ObjectStore:
         self._looking = Lock()
         self._counting = Lock()
         self.bytes_read = 0
+        self._verify = verify
         self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
-        self._naming: tuple[Mapping[bytes, PackIndex], dict[bytes, list[PackIndex]]] | None = None
+        self._guesses = _unverified(self._indexes)
+        self._naming: tuple[Mapping[bytes, PackIndex], Naming] | None = None
         self._lookups = 0
         self._unchecked: list[PackIndex] = list(self._indexes.values())
         self._broken: set[bytes] = set()
@@ -131,22 +144,57 @@ class ObjectStore:
         """Add an index to search."""
         # A new dictionary: other threads may be iterating over this one.
         self._indexes = {**self._indexes, index.id: index}
+        self._guesses = _unverified(self._indexes)
         self._unchecked.append(index)
         self._lookups = 0
 
     def look_again(self) -> bool:
-        """Look for more indexes; return whether there are some."""
+        """Look for more indexes; return whether there are some.
+
+        First those that were read in parts are read whole: call this until it returns False.
+        """
         with self._looking:
+            if self._guesses:
+                self._read_whole(list(self._guesses))
+                return True
             found = [index for index in self._added() if index.id not in self._indexes]
             for index in found:
                 self.add_index(index)
             return bool(found)
 
+    def look_up(self, ids: Iterable[bytes]) -> None:
+        """Read the rows of objects, in one batch, from indexes that are read in parts."""
+        if self._guesses:
+            dear = read_rows(self.storage, self._guesses.values(), list(ids))
+            if dear:
+                with self._looking:
+                    self._read_whole([index.id for index in dear])
+
+    def _read_whole(self, guessed: Sequence[bytes]) -> None:
+        damage: list[AmaError] = []
+        found = {index.id: index for index in self._verify(guessed, damage)}
+        gone = set(guessed) - found.keys()
+        left = [index for index in self._indexes.values() if index.id not in gone]
+        self._indexes = {index.id: found.get(index.id, index) for index in left}
+        self._guesses = _unverified(self._indexes)
+        self._unchecked = list(self._indexes.values())
+        self.damage = self.damage or (damage[0] if damage else None)
+
     def find(self, object_id: bytes) -> list[Location]:
         """Return every location of an object; none if no index names it."""
-        return [at for index in self._candidates(object_id) for at in index.find(object_id)]
+        self.look_up([object_id])
+        found: list[Location] = []
+        for index in self._candidates(object_id):
+            try:
+                found += index.find(object_id)
+            except (IntegrityError, FormatError):
+                if index.verified:  # else it means nothing, and the whole is read
+                    raise
+        return found
 
     def __contains__(self, object_id: bytes) -> bool:
+        if self._guesses:
+            return bool(self.find(object_id))
         return any(object_id in index for index in self._candidates(object_id))
 
     def _candidates(self, object_id: bytes) -> Iterable[PackIndex]:
@@ -158,14 +206,10 @@ class ObjectStore:
         if noted is None or noted[0] is not indexes:
             # Each publication adds an index: without this, each lookup would search thousands.
             self._lookups += len(indexes)
-            if self._lookups <= sum(map(len, indexes.values())):
+            if self._lookups * ROWS_OF_A_SEARCH <= sum(map(len, indexes.values())):
                 return indexes.values()
-            naming: dict[bytes, list[PackIndex]] = {}
-            for index in indexes.values():
-                for key in index.keys(KEY_SIZE):
-                    naming.setdefault(key, []).append(index)
-            noted = self._naming = indexes, naming
-        return noted[1].get(object_id[:KEY_SIZE], ())
+            noted = self._naming = indexes, Naming(tuple(indexes.values()))
+        return noted[1].candidates(object_id)
 
     def holds(self, object_id: bytes) -> bool:
         """Whether an object is named with all its bytes, not only the recipe of a large one."""
@@ -190,6 +234,7 @@ class ObjectStore:
             return False
         if recipe is None:
             return False
+        self.look_up(chunk for chunk, _ in recipe.chunks)
         if not broken:
             return all(chunk in self for chunk, _ in recipe.chunks)
         return all(any(at.pack not in broken for at in self.find(c)) for c, _ in recipe.chunks)
@@ -469,15 +514,25 @@ class ObjectStore:
                     end = start + RECORD_HEADER_SIZE + location.record.stored
                     yield location, None if view is None else view[start:end]
 
-    def load_metadata(self) -> None:
-        """Read all trees, assets and recipes at once, if they are at most 8 MiB.
+    def load_metadata(self, most: int = METADATA_BATCH) -> None:
+        """Read all trees, assets and recipes at once, if they are small.
 
         They are kept, so that walking a tree costs no request for each directory. Damaged ones are
-        skipped: the reader that needs one will report it.
+        skipped: the reader that needs one will report it. Indexes that are read in parts don't say
+        which these are: then nothing is read.
+
+        Args:
+            most: The most bytes to read.
         """
-        locations = [at for index in self._indexes.values() for at in index.metadata()]
-        if sum(at.record.stored for at in locations) > METADATA_BATCH:
+        if self._guesses:
             return
+        locations = []
+        size = 0
+        for at in (at for index in self._indexes.values() for at in index.metadata()):
+            locations.append(at)
+            size += at.record.stored
+            if size > most:
+                return
         # Kinds in descending order: a whole record comes before a recipe.
         locations.sort(key=lambda at: -at.record.kind)
         wanted = {at.record.id: at for at in locations if at.record.id not in self._metadata}
@@ -530,9 +585,11 @@ class ObjectStore:
         """Yield other places of a record; those in added indexes come last."""
         yield from others
         tried = {bad, *others}
-        kind, object_id = bad.record.kind, bad.record.id
-        self.look_again()
-        yield from (at for at in self.find(object_id) if at.record.kind is kind and at not in tried)
+        while self.look_again():
+            for at in self.find(bad.record.id):
+                if at.record.kind is bad.record.kind and at not in tried:
+                    tried.add(at)
+                    yield at
 
     def _damaged(self, location: Location, error: IntegrityError) -> IntegrityError:
         where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
@@ -541,6 +598,8 @@ class ObjectStore:
     def _all_alike(
         self, ids: Iterable[bytes], kind: Kind | None, bad: Bad | None
     ) -> dict[bytes, list[Location]]:
+        ids = list(ids)
+        self.look_up(ids)
         if bad is None:
             return {object_id: self._alike(object_id, kind) for object_id in ids}
         places = {}
@@ -562,7 +621,7 @@ class ObjectStore:
 
     def _places(self, object_id: bytes) -> list[Location]:
         places = self.find(object_id)
-        if not places and self.look_again():
+        while not places and self.look_again():
             places = self.find(object_id)
         if not places and self.damage is not None:
             raise self.damage
@@ -572,6 +631,10 @@ class ObjectStore:
             return places
         # A whole record first: it takes one request, a recipe many.
         return sorted(places, key=lambda place: place.record.kind is Kind.RECIPE)
+
+
+def _unverified(indexes: Mapping[bytes, PackIndex]) -> dict[bytes, PackIndex]:
+    return {index.id: index for index in indexes.values() if not index.verified}
 
 
 def _opened(raw: Buffer | None, location: Location) -> bytes:

@@ -24,24 +24,24 @@ from ama.errors import (
     shown,
 )
 from ama.format.entries import Entry, Publish, entry_hash, entry_name
-from ama.format.hashing import asset_id, blob_id, short
+from ama.format.hashing import asset_id, short
 from ama.format.objects import Asset, decode_asset
 from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
-from ama.storage.protocol import Range, Storage
+from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
+from ama.stores.indexes import Indexes
 from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_reader import way_back
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
-from ama.stores.object_reader import ObjectStore, index_name
+from ama.stores.object_reader import ObjectStore
 
 FORMAT = "format.json"
 MAGIC = "ama store"
 VERSION = 1
 MAX_FORMAT = 64 * 1024
 REPAIR = Hint("repair")
-MAKE_AGAIN = Hint("repair-index")
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
 
@@ -145,7 +145,7 @@ class Remote:
             write_features=store.write_features,
         )
         self._hint = hint
-        self._indexes: dict[bytes, PackIndex] = {}
+        self._indexes = Indexes(storage, cache)
 
     @classmethod
     def of(
@@ -273,7 +273,7 @@ class Remote:
     def indexes(
         self, ids: Iterable[bytes], damage: list[AmaError] | None = None
     ) -> list[PackIndex]:
-        """Return indexes by id: from the cache, the others in one batch.
+        """Return indexes by id: from the cache, the others in few batches.
 
         Args:
             ids: The indexes.
@@ -282,44 +282,7 @@ class Remote:
         Raises:
             IntegrityError: One is lost or damaged, and there is no `damage`.
         """
-        wanted = list(dict.fromkeys(ids))
-        missing = []
-        for index in wanted:
-            if index not in self._indexes:
-                data = self.cache.get(index_name(index))
-                if data is None or not self._keep(index, data, required=False):
-                    missing.append(index)
-        ranges = [Range(index_name(index)) for index in missing]
-        answers = self.storage.read(ranges) if ranges else []
-        for index, data in zip(missing, answers, strict=True):
-            try:
-                if data is None:
-                    raise IntegrityError(
-                        f"{index_name(index)} of {self.url} is missing", hint=MAKE_AGAIN
-                    )
-                self._keep(index, data, required=True)
-                self.cache.put(index_name(index), data)
-            except (IntegrityError, FormatError) as error:
-                if damage is None:
-                    raise
-                damage.append(error)
-        return [self._indexes[index] for index in wanted if index in self._indexes]
-
-    def _keep(self, index: bytes, data: bytes, *, required: bool) -> bool:
-        name = index_name(index)
-        try:
-            # Its id first: a damaged index's version means nothing.
-            if blob_id(data) != index:
-                raise IntegrityError(
-                    f"{name} of {self.url} is damaged: its bytes have another hash",
-                    hint=MAKE_AGAIN,
-                )
-            self._indexes[index] = PackIndex(data, f"{name} of {self.url}")
-        except (IntegrityError, FormatError):
-            if required:
-                raise
-            return False
-        return True
+        return self._indexes.whole(ids, damage)
 
     def current(self, view: LogView) -> ObjectStore:
         """Return all objects in the store's current indexes.
@@ -342,19 +305,31 @@ class Remote:
             hint=Hint("fsck"),
         )
 
-    def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
+    def objects_of(
+        self, view: LogView, class_name: str, record: AssetRecord, *, whole: bool = True
+    ) -> ObjectStore:
         """Return the objects in the indexes of one published asset.
 
         Its needs suffice. Other indexes of its entry may serve other assets, and be gone. Only if
         something is damaged or lost, all other current indexes are searched too: somebody may have
         sent it again.
+
+        Args:
+            view: The log.
+            class_name: The asset's class.
+            record: The asset's record in the log.
+            whole: Whether most objects are wanted. If not, long indexes are read in parts.
         """
         event = self.publish_event(view, class_name, record)
         damage: list[AmaError] = []
-        indexes = self.indexes(view.root.current(event.needs), damage)
+        needs = view.root.current(event.needs)
+        indexes = (
+            self._indexes.whole(needs, damage) if whole else self._indexes.parts(needs, damage)
+        )
         others = cache(lambda: self.indexes(view.root.indexes, []))
         found = damage[0] if damage else None
-        return ObjectStore(self.storage, indexes, found, others, REPAIR)
+        verify = self._indexes.whole
+        return ObjectStore(self.storage, indexes, found, others, REPAIR, verify)
 
     def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
         """Return some assets' objects, given as (class, id), in few requests.
@@ -400,8 +375,7 @@ class Remote:
     def remember_indexes(self, indexes: Iterable[PackIndex]) -> None:
         """Keep written indexes, so that they needn't be read."""
         for index in indexes:
-            self._indexes[index.id] = index
-            self.cache.put(index_name(index.id), index.data)
+            self._indexes.remember(index)
 
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object, for the next listing."""
