@@ -155,7 +155,7 @@ class Indexes:
         if file.size <= SHORT:
             return self._cached(index)
         try:
-            source = of_file(file, index_name(index))
+            source = _Kept(of_file(file, index_name(index)), lambda: self._again(index))
             self._parts[index] = PackIndex.over(source, index, self._what(index))
         except (IntegrityError, FormatError, StorageError):
             return False

@@ -6,7 +6,7 @@ skipped if another place has a good one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -14,15 +14,14 @@ from typing import TypeVar
 
 from blake3 import blake3
 
-from ama.errors import AmaError, FormatError, Hint, IntegrityError, NotFound
+from ama.errors import AmaError, Hint, IntegrityError, NotFound
 from ama.format.hashing import Buffer, short
 from ama.format.objects import Kind, Recipe, decode_recipe
 from ama.format.objects import object_id as id_of
 from ama.format.pack import RECORD_HEADER_SIZE, open_record
 from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
-from ama.stores.index_parts import read_rows
-from ama.stores.naming import Naming
+from ama.stores.places import Places, Verify
 from ama.system.parallel import in_chunks, one_ahead
 
 RANGE_SIZE = 8 * 1024 * 1024
@@ -33,12 +32,6 @@ BATCH_SIZE = 24 * 1024 * 1024
 
 GAP = 64 * 1024
 """The bytes between two records that cost less to read than another request."""
-
-FEW_INDEXES = 16
-"""The most indexes to search for each object; of more, a table tells which name it."""
-
-ROWS_OF_A_SEARCH = 8
-"""About how many rows are made into that table in the time in which one index is searched."""
 
 METADATA_BATCH = 8 * 1024 * 1024
 """The most bytes of metadata records to read at once, before anyone asks."""
@@ -52,9 +45,6 @@ Have = Callable[[bytes, int], bytes | None]
 
 Elsewhere = Callable[[Iterable[bytes]], Iterable[tuple[bytes, bytes]]]
 """Yields (id, verified bytes) of chunks that can't be read here, as far as others have them."""
-
-Verify = Callable[[Iterable[bytes], list[AmaError]], Iterable[PackIndex]]
-"""Returns verified indexes by id; the errors of those that are lost or damaged go into the list."""
 
 T = TypeVar("T")
 
@@ -93,7 +83,7 @@ class _Span:
     locations: tuple[Location, ...]
 
 
-class ObjectStore:
+class ObjectStore(Places):
     """The objects in a set of indexes, in one storage.
 
     Args:
@@ -103,8 +93,7 @@ class ObjectStore:
         added: A function that returns more indexes, called once something is missing or damaged:
             indexes that others may have added, or that are seldom needed.
         hint: The hint for damage.
-        verify: A function that returns indexes by id, read whole and verified. What was read of an
-            index in parts is a guess: it is verified before anything is missing or damaged.
+        verify: See `Places`.
 
     Attributes:
         bytes_read: The bytes of packs that the storage has sent so far.
@@ -119,97 +108,13 @@ class ObjectStore:
         hint: Hint = Hint("fsck"),
         verify: Verify = lambda ids, damage: [],
     ) -> None:
-        self.storage = storage
-        self.damage = damage
+        super().__init__(storage, indexes, damage, added, verify)
         self._hint = hint
-        self._added = added
-        self._looking = Lock()
         self._counting = Lock()
         self.bytes_read = 0
-        self._verify = verify
-        self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
-        self._guesses = _unverified(self._indexes)
-        self._naming: tuple[Mapping[bytes, PackIndex], Naming] | None = None
-        self._lookups = 0
-        self._unchecked: list[PackIndex] = list(self._indexes.values())
+        self._checked: set[bytes] = set()
         self._broken: set[bytes] = set()
         self._metadata: dict[bytes, tuple[Kind, bytes]] = {}
-
-    @property
-    def indexes(self) -> tuple[PackIndex, ...]:
-        """Return the indexes to search."""
-        return tuple(self._indexes.values())
-
-    def add_index(self, index: PackIndex) -> None:
-        """Add an index to search."""
-        # A new dictionary: other threads may be iterating over this one.
-        self._indexes = {**self._indexes, index.id: index}
-        self._guesses = _unverified(self._indexes)
-        self._unchecked.append(index)
-        self._lookups = 0
-
-    def look_again(self) -> bool:
-        """Look for more indexes; return whether there are some.
-
-        First those that were read in parts are read whole: call this until it returns False.
-        """
-        with self._looking:
-            if self._guesses:
-                self._read_whole(list(self._guesses))
-                return True
-            found = [index for index in self._added() if index.id not in self._indexes]
-            for index in found:
-                self.add_index(index)
-            return bool(found)
-
-    def look_up(self, ids: Iterable[bytes]) -> None:
-        """Read the rows of objects, in one batch, from indexes that are read in parts."""
-        if self._guesses:
-            dear = read_rows(self.storage, self._guesses.values(), list(ids))
-            if dear:
-                with self._looking:
-                    self._read_whole([index.id for index in dear])
-
-    def _read_whole(self, guessed: Sequence[bytes]) -> None:
-        damage: list[AmaError] = []
-        found = {index.id: index for index in self._verify(guessed, damage)}
-        gone = set(guessed) - found.keys()
-        left = [index for index in self._indexes.values() if index.id not in gone]
-        self._indexes = {index.id: found.get(index.id, index) for index in left}
-        self._guesses = _unverified(self._indexes)
-        self._unchecked = list(self._indexes.values())
-        self.damage = self.damage or (damage[0] if damage else None)
-
-    def find(self, object_id: bytes) -> list[Location]:
-        """Return every location of an object; none if no index names it."""
-        self.look_up([object_id])
-        found: list[Location] = []
-        for index in self._candidates(object_id):
-            try:
-                found += index.find(object_id)
-            except (IntegrityError, FormatError):
-                if index.verified:  # else it means nothing, and the whole is read
-                    raise
-        return found
-
-    def __contains__(self, object_id: bytes) -> bool:
-        if self._guesses:
-            return bool(self.find(object_id))
-        return any(object_id in index for index in self._candidates(object_id))
-
-    def _candidates(self, object_id: bytes) -> Iterable[PackIndex]:
-        """Return the indexes that may name an object."""
-        indexes = self._indexes
-        if len(indexes) <= FEW_INDEXES:
-            return indexes.values()
-        noted = self._naming
-        if noted is None or noted[0] is not indexes:
-            # Each publication adds an index: without this, each lookup would search thousands.
-            self._lookups += len(indexes)
-            if self._lookups * ROWS_OF_A_SEARCH <= sum(map(len, indexes.values())):
-                return indexes.values()
-            noted = self._naming = indexes, Naming(tuple(indexes.values()))
-        return noted[1].candidates(object_id)
 
     def holds(self, object_id: bytes) -> bool:
         """Whether an object is named with all its bytes, not only the recipe of a large one."""
@@ -254,17 +159,13 @@ class ObjectStore:
 
     def broken_packs(self) -> Set[bytes]:
         """Return the packs in indexes that are gone, or not as long as the index says."""
-        if self._unchecked:
-            sizes = {p: size for index in self._unchecked for p, size in index.pack_sizes.items()}
+        if unchecked := [index for index in self.indexes if index.id not in self._checked]:
+            sizes = {p: size for index in unchecked for p, size in index.pack_sizes.items()}
             there = self.storage.sizes([pack_name(pack) for pack in sizes])
             found = zip(sizes.items(), there, strict=True)
             self._broken |= {pack for (pack, size), length in found if length != size}
-            self._unchecked = []
+            self._checked.update(index.id for index in unchecked)
         return self._broken
-
-    def starting_with(self, prefix: str) -> set[bytes]:
-        """Return the ids whose hex digits begin with `prefix`."""
-        return {i for index in self._indexes.values() for i in index.starting_with(prefix)}
 
     def read(self, object_id: bytes, kind: Kind) -> bytes:
         """Return an object's whole, verified bytes.
@@ -524,11 +425,11 @@ class ObjectStore:
         Args:
             most: The most bytes to read.
         """
-        if self._guesses:
+        if not self.verified:
             return
         locations = []
         size = 0
-        for at in (at for index in self._indexes.values() for at in index.metadata()):
+        for at in (at for index in self.indexes for at in index.metadata()):
             locations.append(at)
             size += at.record.stored
             if size > most:
@@ -631,10 +532,6 @@ class ObjectStore:
             return places
         # A whole record first: it takes one request, a recipe many.
         return sorted(places, key=lambda place: place.record.kind is Kind.RECIPE)
-
-
-def _unverified(indexes: Mapping[bytes, PackIndex]) -> dict[bytes, PackIndex]:
-    return {index.id: index for index in indexes.values() if not index.verified}
 
 
 def _opened(raw: Buffer | None, location: Location) -> bytes:
