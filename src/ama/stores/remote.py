@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,7 @@ from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
-from ama.stores.indexes import Indexes
+from ama.stores.indexes import FEW, Indexes
 from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_reader import way_back
 from ama.stores.log_view import LogView, When
@@ -349,13 +349,54 @@ class Remote:
             else:
                 missing.append(asset)
         if missing:
-            objects = self.current(view)
+            objects = self._holding(view, {asset: name for name, asset in wanted}, missing)
             for asset, data in objects.read_records(missing):
                 if asset_id(data) != asset:
                     raise IntegrityError(f"asset {short(asset)} of {self.url} is of another kind")
                 found[asset] = decode_asset(data, f"asset {short(asset)}")
                 self.cache.put(_asset_file(asset), data)
         return found
+
+    def _holding(
+        self, view: LogView, classes: Mapping[bytes, str], assets: Sequence[bytes]
+    ) -> ObjectStore:
+        """Return the objects in indexes that name some assets: in those that their entries name,
+        unless there are hardly more.
+        """
+        damage = [] if view.damage is None else [view.damage]
+        ids: Sequence[bytes] = view.root.indexes
+        if len(ids) > max(FEW, 2 * len(assets)):
+            ids = self._needed(view, classes, assets) or ids
+        return ObjectStore(
+            self.storage,
+            self._indexes.parts(ids, damage),
+            damage[0] if damage else None,
+            cache(lambda: self.indexes(view.root.indexes, [])),
+            REPAIR,
+            self._indexes.whole,
+        )
+
+    def _needed(
+        self, view: LogView, classes: Mapping[bytes, str], assets: Sequence[bytes]
+    ) -> tuple[bytes, ...]:
+        """Return the indexes that assets need; none if the log doesn't say it of each."""
+        states = view.class_states({classes[asset] for asset in assets})
+        wanted = set(assets)
+        entries = {
+            r.id: r.entry for state in states.values() for r in state.assets if r.id in wanted
+        }
+        if entries.keys() != wanted:
+            return ()
+        numbers = sorted(set(entries.values()))
+        known = [entry for n in numbers if (entry := view.entry(n)) is not None]
+        seen = {entry.number for entry in known}
+        try:
+            known += self.log.read_entries(n for n in numbers if n not in seen)
+        except IntegrityError:
+            return ()
+        events = (event for entry in known for event in entry.events)
+        published = [e for e in events if isinstance(e, Publish) and e.asset in wanted]
+        return view.root.current(index for event in published for index in event.needs)
 
     def remembered_assets(
         self, view: LogView, class_name: str, limit: int
