@@ -284,6 +284,15 @@ class Remote:
         """
         return self._indexes.whole(ids, damage)
 
+    def index_parts(self, ids: Iterable[bytes], damage: list[AmaError]) -> list[PackIndex]:
+        """Return indexes by id for few questions: long ones are not verified; see `Indexes`.
+
+        Args:
+            ids: The indexes.
+            damage: A list for the errors of lost or damaged indexes, which are left out.
+        """
+        return self._indexes.parts(ids, damage)
+
     def current(self, view: LogView) -> ObjectStore:
         """Return all objects in the store's current indexes.
 

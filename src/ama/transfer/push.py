@@ -18,6 +18,7 @@ from ama.format.hashing import blob_id, short
 from ama.format.objects import Asset, EntryKind, Kind, Recipe
 from ama.format.packindex import PackIndex, encode_index
 from ama.results import AliasChange
+from ama.stores.index_choice import IndexChoice
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
@@ -71,6 +72,7 @@ class Push:
         self._sender = Sender(
             remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
         )
+        self._choice = IndexChoice(remote)
         self._indexed = 0
         self._sources = sources
         self._jobs = jobs
@@ -176,7 +178,7 @@ class Push:
     ) -> None:
         """Send every object of the new assets that no current index names."""
         kept = self._usable_own(view)
-        present = Presence([*kept, *self._current(view)])
+        present = Presence([*kept, *self._current(view)], self._more)
         metadata: dict[bytes, Kind] = {}
         files: dict[bytes, int] = {}
         for job in new:
@@ -240,8 +242,13 @@ class Push:
         return [index for index in usable if self._is_there(index)]
 
     def _current(self, view: LogView) -> list[PackIndex]:
-        """Return the current indexes, without those that lack a pack."""
-        return [i for i in self.remote.indexes(view.root.indexes) if i.id not in self._lost]
+        """Return the current indexes to search, without those that lack a pack."""
+        classes = {self._asset(job.asset).class_name for job in self._jobs}
+        return [i for i in self._choice.at(view, sorted(classes)) if i.id not in self._lost]
+
+    def _more(self, object_id: bytes) -> list[PackIndex]:
+        """Return further indexes that may name an object, without those that lack a pack."""
+        return [i for i in self._choice.more(object_id) if i.id not in self._lost]
 
     def _is_there(self, index: PackIndex) -> bool:
         """Tell whether an index and all of its packs are in the storage."""
