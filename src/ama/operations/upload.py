@@ -24,6 +24,7 @@ from ama.operations.session import Session, now
 from ama.results import CommitResult, NoCode, UploadResult
 from ama.storage.protocol import Storage
 from ama.stores.creation import Unmade
+from ama.stores.index_choice import IndexChoice
 from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer
@@ -431,7 +432,8 @@ def _same_there(
     found = _same_here(session, store, view, tip)
     asset = session.content.sources().asset(tip)
     if found or not any(
-        asset.tree in index and tip not in index for index in store.indexes(view.root.indexes)
+        asset.tree in index and tip not in index
+        for index in IndexChoice(store).at(view, [asset.class_name])
     ):
         return found
     newest = view.class_state(asset.class_name).assets[: -MOST_COMPARED - 1 : -1]

@@ -22,9 +22,10 @@ from ama.format import canonical
 from ama.format.entries import NUMBER_DIGITS, Entry, Gc, Publish
 from ama.format.hashing import ID_SIZE, seal
 from ama.format.packindex import PackIndex
-from ama.storage.protocol import Range, Storage
+from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
 from ama.stores.indexes import Indexes
+from ama.stores.log_files import read_readable
 from ama.stores.log_view import LogView
 
 EVERY = 64
@@ -66,9 +67,9 @@ def sketch_name(number: int) -> str:
 
     Example:
         >>> sketch_name(64)
-        'sketch/000000000064'
+        'checkpoint/sketch/000000000064'
     """
-    return f"sketch/{number:0{NUMBER_DIGITS}d}"
+    return f"checkpoint/sketch/{number:0{NUMBER_DIGITS}d}"
 
 
 def reach(number: int) -> int:
@@ -168,7 +169,7 @@ def read_sketches(storage: Storage, cache: Cache, numbers: Iterable[int]) -> lis
     missing = [name for name in names if found[name] is None]
     for at in range(0, len(missing), BATCH):
         batch = missing[at : at + BATCH]
-        for name, data in zip(batch, storage.read([Range(name) for name in batch]), strict=True):
+        for name, data in zip(batch, read_readable(storage, batch), strict=True):
             found[name] = _decoded(data)
             if data is not None and found[name] is not None:
                 cache.put(name, data)

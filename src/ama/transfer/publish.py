@@ -17,6 +17,7 @@ from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.lineage import all_ancestors
 from ama.results import AliasChange
+from ama.stores.index_choice import IndexChoice
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
@@ -102,7 +103,9 @@ def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
     An equal asset has the same class, files, refs and metadata, and is not deleted. Author, time,
     message and parents don't count. Read assets only if the store's indexes name the tree.
     """
-    if not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
+    choice = IndexChoice(remote)
+    searched = choice.at(view, [asset.class_name])
+    if choice.complete and not any(asset.tree in index for index in searched):
         return None
     name = asset.class_name
     records = [r for r in view.class_state(name).assets if r.status != "deleted"]
