@@ -28,10 +28,11 @@ from ama.format.packindex import Location, PackIndex, encode_index
 from ama.settings import Settings
 from ama.storage.protocol import Range
 from ama.storage.urls import open_storage
+from ama.stores import naming
 from ama.stores.cache import Cache
 from ama.stores.index_parts import TRIP, Parts, of_file
 from ama.stores.indexes import BEGINNING, SHORT, Indexes
-from ama.stores.naming import PART, Naming
+from ama.stores.naming import Naming
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote
@@ -390,9 +391,10 @@ def test_a_table_of_many_indexes_finds_what_each_names() -> None:
     assert sum(bool(table.candidates(NUMBERS.randbytes(32))) for _ in range(2000)) == 0
 
 
-def test_a_large_table_is_made_in_parts() -> None:
+def test_a_large_table_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "PART", 1000)
     pack = bytes(32)
-    rows = filler(pack, PART + 1000)
+    rows = filler(pack, 9000)
     indexes = [PackIndex(encode_index(rows[n::3], {pack: 1 << 20})) for n in range(3)]
     table = Naming(indexes)
     for n in range(0, len(rows), 41):

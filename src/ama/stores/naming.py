@@ -21,8 +21,9 @@ __all__ = ["Naming"]
 KEY_SIZE = 5
 """Bytes of an id that select its possible indexes: of a million objects, one in a million."""
 
-PART = 1 << 16
-"""About how many rows are sorted at once: they take a few MB for a moment."""
+PART = 1 << 18
+"""About how many rows are sorted at once: they take some 10 MB for a moment. Fewer would be read in
+smaller pieces of each index."""
 
 _ROW = 64
 _NUMBER = 8 * (8 - KEY_SIZE)
