@@ -59,7 +59,7 @@ class Asset:
         self._questions = questions
         self._view = view
         self._target = target
-        self._opened: Sources | None = None
+        self._opened: tuple[Sources, bool] | None = None
         self._listing: dict[str, Listed] | None = None
         self._info: AssetInfo | None = None
 
@@ -82,17 +82,20 @@ class Asset:
             self._info = describer.info(at.asset, asset, size)
         return self._info
 
-    def _sources(self) -> Sources:
-        if self._opened is None:
-            self._opened = Sources(objects_of(self._remote, self._view, self._target))
-        return self._opened
+    def _sources(self, *, whole: bool = False) -> Sources:
+        """Return the asset's objects, opened for few of them, or for most."""
+        if self._opened is None or (whole and not self._opened[1]):
+            objects = objects_of(self._remote, self._view, self._target, whole=whole)
+            self._opened = Sources(objects), whole
+        return self._opened[0]
 
     def _tree(self) -> bytes:
         return self._sources().asset(self._target.asset).tree
 
     def _files(self) -> dict[str, Listed]:
         if self._listing is None:
-            found = walk(self._tree(), self._sources().tree)
+            sources = self._sources(whole=True)
+            found = walk(self._tree(), sources.tree)
             self._listing = {item.path: item for item in found}
         return self._listing
 

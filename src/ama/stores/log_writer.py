@@ -142,6 +142,7 @@ class Log(LogReader):
         after = LogView(view.base, tail, self._load_classes)
         if entry.number % CHECKPOINT_EVERY == 0:
             self._write_checkpoint(after)
+            self._write_sketches(after)
         # Best effort: readers find the end without it.
         with suppress(StorageError):
             self._storage.replace(HINT, encode_hint(entry.number, entry_hash(data)))
@@ -158,6 +159,13 @@ class Log(LogReader):
                 view = self.refold(view.number)
             root = view.folded(self._store_class)
             self._storage.replace(checkpoint_name(root.number), encode_root(root))
+
+    def _write_sketches(self, view: LogView) -> None:
+        """Tell later writers which objects the indexes have: derived, as a checkpoint is."""
+        from ama.stores.sketches import write_sketches
+
+        with suppress(AmaError):
+            write_sketches(self._storage, self._cache, view, self.read_entries)
 
     def _store_class(self, state: ClassState) -> bytes:
         data = encode_class_state(state)

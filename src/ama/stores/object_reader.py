@@ -6,7 +6,7 @@ skipped if another place has a good one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -21,6 +21,7 @@ from ama.format.objects import object_id as id_of
 from ama.format.pack import RECORD_HEADER_SIZE, open_record
 from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
+from ama.stores.places import Places, Verify
 from ama.system.parallel import one_ahead, where_it_pays
 
 RANGE_SIZE = 8 * 1024 * 1024
@@ -32,14 +33,11 @@ BATCH_SIZE = 24 * 1024 * 1024
 GAP = 64 * 1024
 """The bytes between two records that cost less to read than another request."""
 
-FEW_INDEXES = 16
-"""The most indexes to search for each object; of more, a table tells which name it."""
-
-KEY_SIZE = 5
-"""Bytes of an id that select its possible indexes: of a million objects, one in a million."""
-
 METADATA_BATCH = 8 * 1024 * 1024
 """The most bytes of metadata records to read at once, before anyone asks."""
+
+LOOK_UP_BATCH = 512 * 1024
+"""The same for somebody who wants few of them."""
 
 
 Have = Callable[[bytes, int], bytes | None]
@@ -85,7 +83,7 @@ class _Span:
     locations: tuple[Location, ...]
 
 
-class ObjectStore:
+class ObjectStore(Places):
     """The objects in a set of indexes, in one storage.
 
     Args:
@@ -95,6 +93,7 @@ class ObjectStore:
         added: A function that returns more indexes, called once something is missing or damaged:
             indexes that others may have added, or that are seldom needed.
         hint: The hint for damage.
+        verify: See `Places`.
 
     Attributes:
         bytes_read: The bytes of packs that the storage has sent so far.
@@ -107,65 +106,15 @@ class ObjectStore:
         damage: AmaError | None = None,
         added: Callable[[], Iterable[PackIndex]] = tuple,
         hint: Hint = Hint("fsck"),
+        verify: Verify = lambda ids, damage: [],
     ) -> None:
-        self.storage = storage
-        self.damage = damage
+        super().__init__(storage, indexes, damage, added, verify)
         self._hint = hint
-        self._added = added
-        self._looking = Lock()
         self._counting = Lock()
         self.bytes_read = 0
-        self._indexes: dict[bytes, PackIndex] = {index.id: index for index in indexes}
-        self._naming: tuple[Mapping[bytes, PackIndex], dict[bytes, list[PackIndex]]] | None = None
-        self._lookups = 0
-        self._unchecked: list[PackIndex] = list(self._indexes.values())
+        self._checked: set[bytes] = set()
         self._broken: set[bytes] = set()
         self._metadata: dict[bytes, tuple[Kind, bytes]] = {}
-
-    @property
-    def indexes(self) -> tuple[PackIndex, ...]:
-        """Return the indexes to search."""
-        return tuple(self._indexes.values())
-
-    def add_index(self, index: PackIndex) -> None:
-        """Add an index to search."""
-        # A new dictionary: other threads may be iterating over this one.
-        self._indexes = {**self._indexes, index.id: index}
-        self._unchecked.append(index)
-        self._lookups = 0
-
-    def look_again(self) -> bool:
-        """Look for more indexes; return whether there are some."""
-        with self._looking:
-            found = [index for index in self._added() if index.id not in self._indexes]
-            for index in found:
-                self.add_index(index)
-            return bool(found)
-
-    def find(self, object_id: bytes) -> list[Location]:
-        """Return every location of an object; none if no index names it."""
-        return [at for index in self._candidates(object_id) for at in index.find(object_id)]
-
-    def __contains__(self, object_id: bytes) -> bool:
-        return any(object_id in index for index in self._candidates(object_id))
-
-    def _candidates(self, object_id: bytes) -> Iterable[PackIndex]:
-        """Return the indexes that may name an object."""
-        indexes = self._indexes
-        if len(indexes) <= FEW_INDEXES:
-            return indexes.values()
-        noted = self._naming
-        if noted is None or noted[0] is not indexes:
-            # Each publication adds an index: without this, each lookup would search thousands.
-            self._lookups += len(indexes)
-            if self._lookups <= sum(map(len, indexes.values())):
-                return indexes.values()
-            naming: dict[bytes, list[PackIndex]] = {}
-            for index in indexes.values():
-                for key in index.keys(KEY_SIZE):
-                    naming.setdefault(key, []).append(index)
-            noted = self._naming = indexes, naming
-        return noted[1].get(object_id[:KEY_SIZE], ())
 
     def holds(self, object_id: bytes) -> bool:
         """Whether an object is named with all its bytes, not only the recipe of a large one."""
@@ -190,6 +139,7 @@ class ObjectStore:
             return False
         if recipe is None:
             return False
+        self.look_up(chunk for chunk, _ in recipe.chunks)
         if not broken:
             return all(chunk in self for chunk, _ in recipe.chunks)
         return all(any(at.pack not in broken for at in self.find(c)) for c, _ in recipe.chunks)
@@ -209,17 +159,13 @@ class ObjectStore:
 
     def broken_packs(self) -> Set[bytes]:
         """Return the packs in indexes that are gone, or not as long as the index says."""
-        if self._unchecked:
-            sizes = {p: size for index in self._unchecked for p, size in index.pack_sizes.items()}
+        if unchecked := [index for index in self.indexes if index.id not in self._checked]:
+            sizes = {p: size for index in unchecked for p, size in index.pack_sizes.items()}
             there = self.storage.sizes([pack_name(pack) for pack in sizes])
             found = zip(sizes.items(), there, strict=True)
             self._broken |= {pack for (pack, size), length in found if length != size}
-            self._unchecked = []
+            self._checked.update(index.id for index in unchecked)
         return self._broken
-
-    def starting_with(self, prefix: str) -> set[bytes]:
-        """Return the ids whose hex digits begin with `prefix`."""
-        return {i for index in self._indexes.values() for i in index.starting_with(prefix)}
 
     def read(self, object_id: bytes, kind: Kind) -> bytes:
         """Return an object's whole, verified bytes.
@@ -482,15 +428,25 @@ class ObjectStore:
         ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
         return list(zip(batch, self._read(ranges), strict=True))
 
-    def load_metadata(self) -> None:
-        """Read all trees, assets and recipes at once, if they are at most 8 MiB.
+    def load_metadata(self, most: int = METADATA_BATCH) -> None:
+        """Read all trees, assets and recipes at once, if they are small.
 
         They are kept, so that walking a tree costs no request for each directory. Damaged ones are
-        skipped: the reader that needs one will report it.
+        skipped: the reader that needs one will report it. Indexes that are read in parts don't say
+        which these are: then nothing is read.
+
+        Args:
+            most: The most bytes to read.
         """
-        locations = [at for index in self._indexes.values() for at in index.metadata()]
-        if sum(at.record.stored for at in locations) > METADATA_BATCH:
+        if not self.verified:
             return
+        locations = []
+        size = 0
+        for at in (at for index in self.indexes for at in index.metadata()):
+            locations.append(at)
+            size += at.record.stored
+            if size > most:
+                return
         # Kinds in descending order: a whole record comes before a recipe.
         locations.sort(key=lambda at: -at.record.kind)
         wanted = {at.record.id: at for at in locations if at.record.id not in self._metadata}
@@ -543,9 +499,11 @@ class ObjectStore:
         """Yield other places of a record; those in added indexes come last."""
         yield from others
         tried = {bad, *others}
-        kind, object_id = bad.record.kind, bad.record.id
-        self.look_again()
-        yield from (at for at in self.find(object_id) if at.record.kind is kind and at not in tried)
+        while self.look_again():
+            for at in self.find(bad.record.id):
+                if at.record.kind is bad.record.kind and at not in tried:
+                    tried.add(at)
+                    yield at
 
     def _damaged(self, location: Location, error: IntegrityError) -> IntegrityError:
         where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
@@ -554,6 +512,8 @@ class ObjectStore:
     def _all_alike(
         self, ids: Iterable[bytes], kind: Kind | None, bad: Bad | None
     ) -> dict[bytes, list[Location]]:
+        ids = list(ids)
+        self.look_up(ids)
         if bad is None:
             return {object_id: self._alike(object_id, kind) for object_id in ids}
         places = {}
@@ -575,7 +535,7 @@ class ObjectStore:
 
     def _places(self, object_id: bytes) -> list[Location]:
         places = self.find(object_id)
-        if not places and self.look_again():
+        while not places and self.look_again():
             places = self.find(object_id)
         if not places and self.damage is not None:
             raise self.damage

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,24 +25,24 @@ from ama.errors import (
 )
 from ama.format.compression import BYTE_PLANES
 from ama.format.entries import Entry, Publish, entry_hash, entry_name
-from ama.format.hashing import asset_id, blob_id, short
+from ama.format.hashing import asset_id, short
 from ama.format.objects import Asset, decode_asset
 from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
-from ama.storage.protocol import Range, Storage
+from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
+from ama.stores.indexes import FEW, Indexes
 from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_reader import check_features, way_back
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
-from ama.stores.object_reader import ObjectStore, index_name
+from ama.stores.object_reader import ObjectStore
 
 FORMAT = "format.json"
 MAGIC = "ama store"
 VERSION = 1
 MAX_FORMAT = 64 * 1024
 REPAIR = Hint("repair")
-MAKE_AGAIN = Hint("repair-index")
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
 _FIRST_FEATURES: tuple[tuple[str, ...], ...] = ((), (BYTE_PLANES,))
@@ -159,7 +159,7 @@ class Remote:
             write_features=store.write_features,
         )
         self._hint = hint
-        self._indexes: dict[bytes, PackIndex] = {}
+        self._indexes = Indexes(storage, cache)
 
     @classmethod
     def of(
@@ -287,7 +287,7 @@ class Remote:
     def indexes(
         self, ids: Iterable[bytes], damage: list[AmaError] | None = None
     ) -> list[PackIndex]:
-        """Return indexes by id: from the cache, the others in one batch.
+        """Return indexes by id: from the cache, the others in few batches.
 
         Args:
             ids: The indexes.
@@ -296,44 +296,16 @@ class Remote:
         Raises:
             IntegrityError: One is lost or damaged, and there is no `damage`.
         """
-        wanted = list(dict.fromkeys(ids))
-        missing = []
-        for index in wanted:
-            if index not in self._indexes:
-                data = self.cache.get(index_name(index))
-                if data is None or not self._keep(index, data, required=False):
-                    missing.append(index)
-        ranges = [Range(index_name(index)) for index in missing]
-        answers = self.storage.read(ranges) if ranges else []
-        for index, data in zip(missing, answers, strict=True):
-            try:
-                if data is None:
-                    raise IntegrityError(
-                        f"{index_name(index)} of {self.url} is missing", hint=MAKE_AGAIN
-                    )
-                self._keep(index, data, required=True)
-                self.cache.put(index_name(index), data)
-            except (IntegrityError, FormatError) as error:
-                if damage is None:
-                    raise
-                damage.append(error)
-        return [self._indexes[index] for index in wanted if index in self._indexes]
+        return self._indexes.whole(ids, damage)
 
-    def _keep(self, index: bytes, data: bytes, *, required: bool) -> bool:
-        name = index_name(index)
-        try:
-            # Its id first: a damaged index's version means nothing.
-            if blob_id(data) != index:
-                raise IntegrityError(
-                    f"{name} of {self.url} is damaged: its bytes have another hash",
-                    hint=MAKE_AGAIN,
-                )
-            self._indexes[index] = PackIndex(data, f"{name} of {self.url}")
-        except (IntegrityError, FormatError):
-            if required:
-                raise
-            return False
-        return True
+    def index_parts(self, ids: Iterable[bytes], damage: list[AmaError]) -> list[PackIndex]:
+        """Return indexes by id for few questions: long ones are not verified; see `Indexes`.
+
+        Args:
+            ids: The indexes.
+            damage: A list for the errors of lost or damaged indexes, which are left out.
+        """
+        return self._indexes.parts(ids, damage)
 
     def current(self, view: LogView) -> ObjectStore:
         """Return all objects in the store's current indexes.
@@ -356,19 +328,31 @@ class Remote:
             hint=Hint("fsck"),
         )
 
-    def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
+    def objects_of(
+        self, view: LogView, class_name: str, record: AssetRecord, *, whole: bool = True
+    ) -> ObjectStore:
         """Return the objects in the indexes of one published asset.
 
         Its needs suffice. Other indexes of its entry may serve other assets, and be gone. Only if
         something is damaged or lost, all other current indexes are searched too: somebody may have
         sent it again.
+
+        Args:
+            view: The log.
+            class_name: The asset's class.
+            record: The asset's record in the log.
+            whole: Whether most objects are wanted. If not, long indexes are read in parts.
         """
         event = self.publish_event(view, class_name, record)
         damage: list[AmaError] = []
-        indexes = self.indexes(view.root.current(event.needs), damage)
+        needs = view.root.current(event.needs)
+        indexes = (
+            self._indexes.whole(needs, damage) if whole else self._indexes.parts(needs, damage)
+        )
         others = cache(lambda: self.indexes(view.root.indexes, []))
         found = damage[0] if damage else None
-        return ObjectStore(self.storage, indexes, found, others, REPAIR)
+        verify = self._indexes.whole
+        return ObjectStore(self.storage, indexes, found, others, REPAIR, verify)
 
     def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
         """Return some assets' objects, given as (class, id), in few requests.
@@ -388,13 +372,54 @@ class Remote:
             else:
                 missing.append(asset)
         if missing:
-            objects = self.current(view)
+            objects = self._holding(view, {asset: name for name, asset in wanted}, missing)
             for asset, data in objects.read_records(missing):
                 if asset_id(data) != asset:
                     raise IntegrityError(f"asset {short(asset)} of {self.url} is of another kind")
                 found[asset] = decode_asset(data, f"asset {short(asset)}")
                 self.cache.put(_asset_file(asset), data)
         return found
+
+    def _holding(
+        self, view: LogView, classes: Mapping[bytes, str], assets: Sequence[bytes]
+    ) -> ObjectStore:
+        """Return the objects in indexes that name some assets: in those that their entries name,
+        unless there are hardly more.
+        """
+        damage = [] if view.damage is None else [view.damage]
+        ids: Sequence[bytes] = view.root.indexes
+        if len(ids) > max(FEW, 2 * len(assets)):
+            ids = self._needed(view, classes, assets) or ids
+        return ObjectStore(
+            self.storage,
+            self._indexes.parts(ids, damage),
+            damage[0] if damage else None,
+            cache(lambda: self.indexes(view.root.indexes, [])),
+            REPAIR,
+            self._indexes.whole,
+        )
+
+    def _needed(
+        self, view: LogView, classes: Mapping[bytes, str], assets: Sequence[bytes]
+    ) -> tuple[bytes, ...]:
+        """Return the indexes that assets need; none if the log doesn't say it of each."""
+        states = view.class_states({classes[asset] for asset in assets})
+        wanted = set(assets)
+        entries = {
+            r.id: r.entry for state in states.values() for r in state.assets if r.id in wanted
+        }
+        if entries.keys() != wanted:
+            return ()
+        numbers = sorted(set(entries.values()))
+        known = [entry for n in numbers if (entry := view.entry(n)) is not None]
+        seen = {entry.number for entry in known}
+        try:
+            known += self.log.read_entries(n for n in numbers if n not in seen)
+        except IntegrityError:
+            return ()
+        events = (event for entry in known for event in entry.events)
+        published = [e for e in events if isinstance(e, Publish) and e.asset in wanted]
+        return view.root.current(index for event in published for index in event.needs)
 
     def remembered_assets(
         self, view: LogView, class_name: str, limit: int
@@ -414,8 +439,7 @@ class Remote:
     def remember_indexes(self, indexes: Iterable[PackIndex]) -> None:
         """Keep written indexes, so that they needn't be read."""
         for index in indexes:
-            self._indexes[index.id] = index
-            self.cache.put(index_name(index.id), index.data)
+            self._indexes.remember(index)
 
     def remember_asset(self, asset: bytes, data: bytes) -> None:
         """Keep an asset object, for the next listing."""

@@ -59,8 +59,9 @@ class Sources:
             if object_id in store:
                 return store
         near = self._stores[0]
-        if near.look_again() and object_id in near:
-            return near
+        while near.look_again():
+            if object_id in near:
+                return near
         for store in self._all():
             if object_id in store:
                 return store

@@ -92,6 +92,79 @@ def read_file(path: AnyPath, most: int = -1) -> bytes | None:
         return None
 
 
+class SteadyFile:
+    """A file that nobody changes: read in parts, with a check that it is the same all the time.
+
+    It isn't mapped into memory: a map of a file that is cut off, or of a disk that fails, ends the
+    process without a word, where a read fails with an error. And it isn't kept open: a process may
+    hold more such files than a system allows, and on Windows nobody could delete one.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        size: Its size in bytes.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: There is no such file.
+        StorageError: It can't be opened.
+
+    Example:
+        >>> from ama.system import fs
+        >>> fs.write_replace("pack", b"content")
+        >>> SteadyFile("pack").read(3, 4)
+        b'tent'
+    """
+
+    def __init__(self, path: AnyPath) -> None:
+        self._path = path
+        with open_file(path) as file:
+            self._seen = _identity(file)
+        self.size = self._seen[2]
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return bytes of the file, fewer than asked for where it ends.
+
+        Raises:
+            StorageError: It can't be read, or is another file by now.
+        """
+        with self._opened() as file:
+            file.seek(start)
+            data = file.read(length)
+            while len(data) < length and (more := file.read(length - len(data))):
+                data += more
+            return data
+
+    def pieces(self, length: int) -> Iterator[bytes]:
+        """Yield the whole file, this many bytes at a time; it is the same file to the end.
+
+        Raises:
+            StorageError: See `read`.
+        """
+        with self._opened() as file:
+            while data := file.read(length):
+                yield data
+            self._require(file)
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        try:
+            with reading(self._path) as file:
+                self._require(file)
+                yield file
+        except _ABSENT as error:
+            raise storage_error(error, self._path, doing="read") from error
+
+    def _require(self, file: FileIO) -> None:
+        if _identity(file) != self._seen:
+            raise StorageError(f"{shown(os.fspath(self._path))} was changed while it was read")
+
+
+def _identity(file: FileIO) -> tuple[int, int, int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def read_symlink(path: AnyPath) -> str:
     """Return what a symlink says.
 

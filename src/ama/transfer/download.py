@@ -22,7 +22,7 @@ from ama.errors import (
 from ama.format.objects import Asset
 from ama.results import DownloadResult
 from ama.stores.log_view import LogView
-from ama.stores.object_reader import ObjectStore
+from ama.stores.object_reader import LOOK_UP_BATCH, METADATA_BATCH, ObjectStore
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
@@ -104,14 +104,25 @@ class Target:
         return f"{self.class_name}/{self.number}"
 
 
-def objects_of(remote: Remote, view: LogView, target: Target) -> ObjectStore:
-    """Return the objects of one asset, with its metadata read in as few requests as possible."""
+def objects_of(remote: Remote, view: LogView, target: Target, *, whole: bool = True) -> ObjectStore:
+    """Return the objects of one asset, with its metadata read in as few requests as possible.
+
+    Args:
+        remote: The store.
+        view: The store's log.
+        target: The asset.
+        whole: Whether most of it is wanted; if not, only small metadata is read beforehand.
+
+    Raises:
+        NotFound: It is not in the store, or was deleted.
+        IntegrityError: The log is damaged.
+    """
     record = view.class_state(target.class_name).record(target.number)
     if record is None or record.id != target.asset:
         raise NotFound(f"{target.name} is not in {remote.url}")
     require_live(view, target.class_name, target.asset, remote.url)
-    objects = remote.objects_of(view, target.class_name, record)
-    objects.load_metadata()
+    objects = remote.objects_of(view, target.class_name, record, whole=whole)
+    objects.load_metadata(METADATA_BATCH if whole else LOOK_UP_BATCH)
     return objects
 
 

@@ -17,6 +17,7 @@ from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
 from ama.lineage import all_ancestors
 from ama.results import AliasChange
+from ama.stores.index_choice import IndexChoice
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
@@ -121,7 +122,11 @@ def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
         if _is_again(known, asset):
             return Found(i, encode_asset(known))
         waiting -= 1
-    if not waiting or not any(asset.tree in index for index in remote.indexes(view.root.indexes)):
+    if not waiting:
+        return None
+    choice = IndexChoice(remote)
+    searched = choice.at(view, [name])
+    if choice.complete and not any(asset.tree in index for index in searched):
         return None
     assets = remote.assets(view, [(name, record.id) for record in records])
     for record in reversed(records):

@@ -20,6 +20,7 @@ from ama.format.indexrows import RowCollector, merge_indexes
 from ama.format.objects import Asset, Kind, Recipe
 from ama.format.packindex import PackIndex
 from ama.results import AliasChange
+from ama.stores.index_choice import IndexChoice
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
@@ -106,6 +107,7 @@ class Push:
         self._sender = Sender(
             remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
         )
+        self._choice = IndexChoice(remote)
         self._indexed = 0
         self._sources = sources
         self._jobs = jobs
@@ -263,7 +265,7 @@ class Push:
         metadata, files = _joined(list(self._parts.values()), unheld)
         whole = sum(files.values())
         whole += sum(part.shared_size for part in self._parts.values() if part.bases)
-        present = Presence([*kept, *self._current(view)])
+        present = Presence([*kept, *self._current(view)], self._more)
         # An index that names a recipe should name its chunks. An index of this push may have left
         # chunks to other indexes that a gc has dropped since. Do not copy an incomplete index.
         missing = [i for i in files if not self._is_whole(i, present)]
@@ -321,8 +323,16 @@ class Push:
         return [index for index in usable if self._is_there(index)]
 
     def _current(self, view: LogView) -> list[PackIndex]:
-        """Return the current indexes, without those that lack a pack."""
-        return [i for i in self.remote.indexes(view.root.indexes) if i.id not in self._lost]
+        """Return the current indexes to search, without those that lack a pack."""
+        classes = {self._asset(job.asset).class_name for job in self._jobs}
+        inherited = {i for part in self._parts.values() for i in part.inherited}
+        found = {index.id: index for index in self._choice.at(view, sorted(classes))}
+        found |= {index.id: index for index in self.remote.indexes(inherited - found.keys())}
+        return [index for i, index in found.items() if i not in self._lost]
+
+    def _more(self, object_id: bytes) -> list[PackIndex]:
+        """Return further indexes that may name an object, without those that lack a pack."""
+        return [i for i in self._choice.more(object_id) if i.id not in self._lost]
 
     def _is_there(self, index: PackIndex) -> bool:
         """Tell whether an index and all of its packs are in the storage."""

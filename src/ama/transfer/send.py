@@ -22,16 +22,21 @@ from ama.format.entries import Purged
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.pack import FOOTER_SIZE, Record, count_records, read_trailer
-from ama.format.packindex import MANY_LOOKUPS, Location, PackIndex
+from ama.format.packindex import Location, PackIndex
 from ama.storage.protocol import Range, Storage
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
+from ama.stores.naming import Naming
 from ama.stores.object_reader import ObjectStore, pack_name
 from ama.stores.pack_writer import PackWriter
+from ama.stores.places import FEW_INDEXES
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.worktree.entries import IndexEntry
 from ama.worktree.reader import cut, read_entry
+
+MANY_LOOKUPS = 256
+"""The number of lookups from which it may pay to go through an index instead."""
 
 MOST_PLACES = 1 << 14
 """The most places of objects to read at a time: each takes some 400 bytes of memory."""
@@ -306,28 +311,65 @@ class Lost(Exception):
 
 
 class Presence:
-    """A search of several indexes for an object; the index of the last hit comes first."""
+    """A search of several indexes for an object; the index of the last hit comes first.
 
-    def __init__(self, indexes: Iterable[PackIndex]) -> None:
+    Args:
+        indexes: The indexes.
+        more: A function that returns further indexes that may name an object, given its id; it is
+            asked for each object that the others don't name.
+    """
+
+    def __init__(
+        self,
+        indexes: Iterable[PackIndex],
+        more: Callable[[bytes], Iterable[PackIndex]] = lambda object_id: (),
+    ) -> None:
         self.indexes = list(indexes)
         self.used: set[bytes] = set()
+        self._more = more
+        self._table: Naming | None = None
         self._doubted: dict[bytes, Callable[[PackIndex], bool]] = {}
 
     def add(self, index: PackIndex, believe: Callable[[PackIndex], bool]) -> None:
         """Add an index, to search last; its hits count only if `believe` accepts it."""
-        self.indexes.append(index)
+        self._add([index])
         self._doubted[index.id] = believe
 
+    def _add(self, indexes: Iterable[PackIndex]) -> None:
+        known = {index.id for index in self.indexes}
+        self.indexes += [index for index in indexes if index.id not in known]
+        self._table = None
+
     def __contains__(self, object_id: bytes) -> bool:
-        for at, index in enumerate(tuple(self.indexes)):
+        if self._hit(self._candidates(object_id), object_id):
+            return True
+        more = list(self._more(object_id))
+        if more:
+            self._add(more)
+        return self._hit(more, object_id)
+
+    def _candidates(self, object_id: bytes) -> Sequence[PackIndex]:
+        """Return the indexes that may name an object, of many only those."""
+        if len(self.indexes) <= FEW_INDEXES:
+            return tuple(self.indexes)
+        if self._table is None:
+            self._table = Naming(tuple(self.indexes))
+        found = self._table.candidates(object_id)
+        # What is used already first: an asset's needs are to be few.
+        return sorted(found, key=self.indexes.index) if len(found) > 1 else found
+
+    def _hit(self, indexes: Iterable[PackIndex], object_id: bytes) -> bool:
+        for index in indexes:
             if object_id in index:
                 believe = self._doubted.pop(index.id, None)
                 if believe is not None and not believe(index):
                     self.indexes.remove(index)
-                    return object_id in self
+                    self._table = None
+                    continue
                 self.used.add(index.id)
-                if at:
-                    self.indexes.insert(0, self.indexes.pop(at))
+                if self.indexes[0] is not index:
+                    self.indexes.remove(index)
+                    self.indexes.insert(0, index)
                 return True
         return False
 
@@ -363,7 +405,7 @@ class Presence:
 
     def find(self, object_id: bytes) -> list[Location]:
         """Return the locations of an object in the first index that names it."""
-        for index in self.indexes:
+        for index in self._candidates(object_id):
             places = index.find(object_id)
             if places:
                 return places

@@ -13,6 +13,7 @@ from ama.format.hashing import short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
 from ama.format.packindex import PackIndex
 from ama.storage.local import LocalStorage
+from ama.stores.indexes import in_file
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.system import disk, fs
@@ -64,10 +65,13 @@ class LocalObjects:
 
     def _index(self, name: str) -> PackIndex | None:
         path = self._directory / name
-        data = disk.read_file(path)
+        data = disk.read_file(path, SMALL_PACK)
         if data is None:
             return None
-        index = PackIndex(data, shown(path))
+        if len(data) < SMALL_PACK:
+            index = PackIndex(data, shown(path))
+        else:  # it isn't merged away, so it stays, and need not be held in memory
+            index = in_file(disk.SteadyFile(path), shown(path))
         if index_name(index.id) != name:
             raise IntegrityError(
                 f"{shown(path)} is damaged: it is another index than its name says"
