@@ -103,7 +103,7 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
         raise IntegrityError(
             f"{FORMAT} of {url} is damaged: {error}", hint=way_back(url, known=False)
         ) from error
-    check_features(store.read_features, url, "read")
+    check_features(store.read_features, f"{FORMAT} of {url}", "read")
     return store
 
 
