@@ -499,7 +499,9 @@ class ObjectStore(Places):
         """Yield other places of a record; those in added indexes come last."""
         yield from others
         tried = {bad, *others}
-        while self.look_again():
+        more = True
+        while more:  # once at least: others may have been looked for already
+            more = self.look_again()
             for at in self.find(bad.record.id):
                 if at.record.kind is bad.record.kind and at not in tried:
                     tried.add(at)
