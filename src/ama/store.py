@@ -187,17 +187,16 @@ class Store(StoreChanges):
         """
         view = self._whole_view()
         states = view.class_states()
+        view.load([part for state in states.values() for part in state.parts_of_newest()])
         newest = {
-            name: live[-1]
-            for name, state in states.items()
-            if (live := [record.id for record in state.assets if record.status != "deleted"])
+            name: found.id for name, state in states.items() if (found := state.newest_live())
         }
         assets = self.remote.assets(view, list(newest.items()))
         describer = Describer(view)
         return tuple(
             ClassInfo(
                 name,
-                sum(record.status != "deleted" for record in state.assets),
+                state.live,
                 describer.info(newest[name], assets[newest[name]]) if name in newest else None,
             )
             for name, state in sorted(states.items())
@@ -326,7 +325,7 @@ class Store(StoreChanges):
         at_least_one(limit)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
-        wanted = [(class_name, record.id) for record in reversed(state.assets)][:limit]
+        wanted = [(class_name, record.id) for _, record in islice(state.newest(), limit)]
         assets = self.remote.assets(view, wanted)
         describer = Describer(view)
         return [describer.info(asset, assets[asset]) for _, asset in wanted]

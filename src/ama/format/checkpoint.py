@@ -64,8 +64,8 @@ nil instead, a row has ended."""
 
 MOVES = Shape(lambda row: alias_key(row[0]), lambda row: row[:3], latest=True)
 """Moves of aliases (alias, asset or nil, its number or 0, author, at, entry, number of the alias's
-move before or 0). A page has the last move of each alias and says which asset, so that who asks for
-an alias goes on to its asset."""
+move before or 0, lowest number of an asset that it was on or 0). A page has the last move of each
+alias and says which asset, so that who asks for an alias goes on to its asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def alias_record(row: Row) -> AliasRecord:
         IntegrityError: It is no move's row.
     """
     try:
-        _, asset, _, author, at, entry, _ = row
+        _, asset, _, author, at, entry, _, _ = row
         found = None if asset is None else _id(asset)
         return AliasRecord(found, _text(author), _number(at), _number(entry))
     except (ValueError, TypeError) as error:
@@ -256,6 +256,16 @@ def fold_checkpoint(
 def class_of(event: Event) -> str | None:
     """Return the class that an event is about; None: it is about the store."""
     return event.class_name if isinstance(event, Publish | MoveAlias | SetStatus) else None
+
+
+def lower(one: int, other: int) -> int:
+    """Return the lower of two numbers of assets; 0 is none.
+
+    Example:
+        >>> lower(0, 7), lower(5, 7)
+        (7, 5)
+    """
+    return min(one, other) or max(one, other)
 
 
 class _ClassDraft:
@@ -314,12 +324,14 @@ class _ClassDraft:
             self._assets.change(place, (asset, entry, status, event.reason, *rest))
 
     def _move(self, alias: str, asset: bytes | None, entry: Entry) -> None:
-        last, left = self._last(alias)
+        before, left = self._last(alias)
         self._point(left, alias, to=False)
         place = self._point(asset, alias, to=True)
         self._dangling = self._dangling or (asset is not None and place is None)
         number = 0 if place is None else place + 1
-        self._moves.append((alias, asset, number, entry.author, entry.at, entry.number, last))
+        lowest = lower(self._moves.row(before - 1)[7] if before else 0, number)
+        said = entry.author, entry.at, entry.number
+        self._moves.append((alias, asset, number, *said, before, lowest))
 
     def _point(self, asset: bytes | None, alias: str, *, to: bool) -> int | None:
         """Note that an alias points to an asset now, or no more; return the asset's place."""

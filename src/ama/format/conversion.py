@@ -13,6 +13,7 @@ from ama.format.checkpoint import (
     Store,
     alias_record,
     asset_record,
+    lower,
 )
 from ama.format.entries import STATUSES
 from ama.format.state import AliasRecord, AssetRecord, ClassState, Root
@@ -68,10 +69,13 @@ def _class_tables(state: ClassState, store: Store) -> ClassTables:
             moves.append((move.entry, alias, move))
             if move.asset is not None and move.asset != state.target(alias):
                 former.setdefault(move.asset, set()).add(alias)
-    rows, last = [], dict[str, int]()
+    rows: list[Row] = []
+    last: dict[str, int] = {}
     for number, (entry, alias, move) in enumerate(sorted(moves, key=lambda each: each[0]), 1):
         at = numbers.get(move.asset, 0) if move.asset else 0
-        rows.append((alias, move.asset, at, move.author, move.at, entry, last.get(alias, 0)))
+        before = last.get(alias, 0)
+        lowest = lower(rows[before - 1][7] if before else 0, at)
+        rows.append((alias, move.asset, at, move.author, move.at, entry, before, lowest))
         last[alias] = number
     assets = [
         (

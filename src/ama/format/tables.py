@@ -87,7 +87,7 @@ class Run:
     @property
     def end(self) -> int:
         """Return the place after its last row."""
-        return self.start + BLOCK * FAN**self.level
+        return self.start + BLOCK * int(FAN**self.level)
 
     @property
     def pages(self) -> int:
@@ -390,7 +390,9 @@ class Draft:
         cut = spans(self.count)
         rows = self._now(place for span in cut if span not in known for place in range(*span))
         return tuple(
-            known[span] if span in known else store(canonical.encode([rows[p] for p in range(*span)]))
+            known[span]
+            if span in known
+            else store(canonical.encode([rows[p] for p in range(*span)]))
             for span in cut
         )
 
@@ -399,7 +401,9 @@ class Draft:
         wanted = list(places)
         old = [place for place in wanted if place not in self._rows]
         found = self._before.rows(old)
-        return {place: self._rows[place] if place in self._rows else found[place] for place in wanted}
+        return {
+            place: self._rows[place] if place in self._rows else found[place] for place in wanted
+        }
 
     def _run_pages(self, store: Callable[[bytes], bytes]) -> tuple[bytes, ...]:
         before = self._before.table

@@ -19,6 +19,7 @@ from ama.format.checkpoint import (
     alias_record,
     asset_record,
     id_key,
+    lower,
 )
 from ama.format.entries import Entry, SetStatus, StatusName
 from ama.format.state import AliasRecord, AssetRecord, ClassState, fold_class
@@ -77,7 +78,9 @@ class ClassView:
         changed = [asset for asset in self._statuses if self._number_before(asset) is not None]
         self._load_numbers(changed)
         places = [(self._number_before(asset) or 0) - 1 for asset in changed]
-        was = sum(asset_record(row).status == "deleted" for row in self._assets.rows(places).values())
+        was = sum(
+            asset_record(row).status == "deleted" for row in self._assets.rows(places).values()
+        )
         deleted = sum(self._statuses[asset][0] == "deleted" for asset in changed)
         return self._before.live + was - deleted + sum(r.status != "deleted" for r in self._fresh)
 
@@ -100,6 +103,10 @@ class ClassView:
         number = self.number(asset)
         return None if number is None else self.record(number)
 
+    def load(self, assets: Iterable[bytes]) -> None:
+        """Read what some assets have, in few batches, as it will be asked for."""
+        self._load_numbers(assets)
+
     def records(self, numbers: Iterable[int]) -> Iterator[AssetRecord]:
         """Yield the assets with some numbers that exist, read in one batch."""
         wanted = list(numbers)
@@ -114,7 +121,9 @@ class ClassView:
 
     def newest(self) -> Iterator[tuple[int, AssetRecord]]:
         """Yield numbers and assets, the newest first: few segments are read if few are taken."""
-        yield from zip(range(self.count, self._assets.count, -1), reversed(self._fresh), strict=True)
+        yield from zip(
+            range(self.count, self._assets.count, -1), reversed(self._fresh), strict=True
+        )
         for place, row in self._assets.newest():
             yield place + 1, self._record(place + 1, row)
 
@@ -165,6 +174,34 @@ class ClassView:
         last = None if moved else self._last_before(alias)
         return moved[-1] if moved else alias_record(self._moves.row(last[0])) if last else None
 
+    def was_on(self, alias: str, asset: bytes) -> bool:
+        """Whether an alias points to an asset of the class, or ever did."""
+        record = self.find(asset)
+        return record is not None and alias in (*record.aliases, *record.former)
+
+    def lowest(self, alias: str) -> int:
+        """Return the lowest number of the assets that an alias was ever on; 0 if it was on none."""
+        last = self._last_before(alias)
+        found = int(self._moves.row(last[0])[7]) if last else 0
+        for move in self._tail.aliases.get(alias, ()):
+            found = lower(found, (move.asset and self.number(move.asset)) or 0)
+        return found
+
+    def newest_moves(self) -> Iterator[tuple[str, AliasRecord]]:
+        """Yield aliases and their moves, the last first: few segments are read if few are taken."""
+        later = [(m.entry, alias, m) for alias, moves in self._tail.aliases.items() for m in moves]
+        for _, alias, move in sorted(later, key=lambda each: each[0], reverse=True):
+            yield alias, move
+        for _, row in self._moves.newest():
+            yield row[0], alias_record(row)
+
+    def last_moves(self) -> dict[str, AliasRecord]:
+        """Return the aliases that there are, in order, each with its last move."""
+        last = {row[0]: row for row in self._moves.between(0, self._moves.count)}
+        found = {alias: alias_record(row) for alias, row in last.items()}
+        found.update((alias, moves[-1]) for alias, moves in self._tail.aliases.items())
+        return {alias: found[alias] for alias in sorted(found) if found[alias].asset is not None}
+
     def moves(self, alias: str) -> tuple[AliasRecord, ...]:
         """Return an alias's moves, the oldest first; none if there never was such an alias."""
         last = self._last_before(alias)
@@ -190,9 +227,7 @@ class ClassView:
 
     def alias_names(self) -> list[str]:
         """Return the aliases that there are, in order."""
-        last = {row[0]: row[1] for row in self._moves.between(0, self._moves.count)}
-        last.update((alias, moves[-1].asset) for alias, moves in self._tail.aliases.items())
-        return sorted(alias for alias, asset in last.items() if asset is not None)
+        return list(self.last_moves())
 
     def alike(self, alias: str) -> set[str]:
         """Return the aliases, now or once, that differ from a name at most in case."""

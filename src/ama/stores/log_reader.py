@@ -245,6 +245,7 @@ class LogReader:
         places = [number for number in (at, at - CHECKPOINT_EVERY) if number > 0]
         numbers = _window(max(at, 1), reached)
         names = [checkpoint_name(number) for number in places]
+        numbers += [end[0]] if end[0] and end[0] not in numbers else []
         names += [entry_name(number) for number in numbers]
         answers = read_readable(self._storage, names)
         found = dict(zip(numbers, answers[len(places) :], strict=True))
@@ -255,10 +256,10 @@ class LogReader:
             start = known or LogView(self.empty, (), self._source_of(self.empty))
         else:
             start = LogView(base, (), self._source_of(base))
+            if known is not None:
+                self.remember_entries(known.base.number + 1, _raw(known))
         view = self._extend(start, found, reached)
-        if end[0] and start is not known:
-            (last,) = self._storage.read([Range(entry_name(end[0]))])
-            view.damage = view.damage or self._changed(end, last, reached)
+        view.damage = view.damage or self._changed(end, found.get(end[0]), reached)
         return view
 
     def _read_after(self, known: LogView, reached: int) -> LogView:
@@ -532,7 +533,9 @@ class LogReader:
 
     def _keep(self, view: LogView) -> None:
         """Keep a log, folded up to where a checkpoint may be if its tail is long."""
-        raw = [encode_entry(entry) for entry, _ in view.tail]
+        if not self._cache.keeps:
+            return
+        raw = _raw(view)
         until = (view.number - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
         if len(raw) > 2 * CHECKPOINT_EVERY and until > view.base.number:
             try:
@@ -545,6 +548,11 @@ class LogReader:
             keep_view(self._cache, base, raw, (view.number, view.entry_hash))
             return
         keep_view(self._cache, view.base, raw, (view.number, view.entry_hash))
+
+
+def _raw(view: LogView) -> list[bytes]:
+    """Return the bytes of a view's tail."""
+    return [encode_entry(entry) for entry, _ in view.tail]
 
 
 def _window(first: int, reached: int) -> list[int]:

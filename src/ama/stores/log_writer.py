@@ -158,8 +158,10 @@ class Log(LogReader):
             checkpoint = view.folded(self._segments.make)
             made = self._segments.made
             new = [digest for digest in checkpoint.digests() if digest in made]
-            for _ in in_chunks(self._store_segments, new, chunk=8):
-                pass
+            if self._storage.across_network:
+                list(in_chunks(self._store_segments, new, chunk=1))
+            else:
+                self._store_segments(new)
             self._storage.replace(checkpoint_name(checkpoint.number), encode_checkpoint(checkpoint))
             self._segments.remember(new)
 

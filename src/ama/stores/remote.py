@@ -267,8 +267,7 @@ class Remote:
 
     def record(self, view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
         """Return an asset's record in the log, or None if it isn't published here."""
-        state = view.class_state(class_name)
-        return next((record for record in state.assets if record.id == asset), None)
+        return view.class_state(class_name).find(asset)
 
     def indexes(
         self, ids: Iterable[bytes], damage: list[AmaError] | None = None
@@ -342,6 +341,17 @@ class Remote:
             hint=Hint("fsck"),
         )
 
+    def needs(self, view: LogView, class_name: str, record: AssetRecord) -> tuple[bytes, ...]:
+        """Return the current indexes that together name all of an asset's content.
+
+        Raises:
+            IntegrityError: The entry that published it can't be read, and no checkpoint says it.
+        """
+        needs = record.needs
+        if needs is None:
+            needs = self.publish_event(view, class_name, record).needs
+        return view.root.current(needs)
+
     def objects_of(self, view: LogView, class_name: str, record: AssetRecord) -> ObjectStore:
         """Return the objects in the indexes of one published asset.
 
@@ -349,9 +359,8 @@ class Remote:
         something is damaged or lost, all other current indexes are searched too: somebody may have
         sent it again.
         """
-        event = self.publish_event(view, class_name, record)
         damage: list[AmaError] = []
-        indexes = self.indexes(view.root.current(event.needs), damage)
+        indexes = self.indexes(self.needs(view, class_name, record), damage)
         others = cache(lambda: self.indexes(view.root.indexes, []))
         found = damage[0] if damage else None
         return ObjectStore(self.storage, indexes, found, others, REPAIR)

@@ -103,7 +103,7 @@ class IdsView(KeysView[bytes]):
     def _from_iterable(cls, found: Iterable[bytes]) -> set[bytes]:  # type: ignore[override]
         return set(found)
 
-    def __reversed__(self) -> Iterator[bytes]:  # type: ignore[override]
+    def __reversed__(self) -> Iterator[bytes]:
         return self._ids.newest()
 
 

@@ -6,7 +6,7 @@ Each is checked against its digest. One that is missing or damaged is made again
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from ama.errors import Hint, IntegrityError
 from ama.format.hashing import seal
@@ -47,6 +47,11 @@ class Segments:
                 self._cache.put(segment_name(digest), self.made[digest])
                 if self._cache.keeps:
                     del self.made[digest]
+
+    def forget_all_but(self, digests: Set[bytes]) -> None:
+        """Take segments out of memory that were made and are no longer of use."""
+        for digest in self.made.keys() - digests:
+            del self.made[digest]
 
     def find(self, digests: Iterable[bytes]) -> dict[bytes, Rows]:
         """Return the segments that can be read, of some; the store is asked in one batch."""
