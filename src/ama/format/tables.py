@@ -389,21 +389,17 @@ class Draft:
             del known[old[number]]
         cut = spans(self.count)
         rows = self._now(place for span in cut if span not in known for place in range(*span))
-        return tuple(
-            known[span]
-            if span in known
-            else store(canonical.encode([rows[p] for p in range(*span)]))
-            for span in cut
-        )
+        for span in cut:
+            if span not in known:
+                known[span] = store(canonical.encode([rows[place] for place in range(*span)]))
+        return tuple(known[span] for span in cut)
 
     def _now(self, places: Iterable[int]) -> dict[int, Row]:
         """Return some rows as they are now, read in one batch."""
         wanted = list(places)
-        old = [place for place in wanted if place not in self._rows]
-        found = self._before.rows(old)
-        return {
-            place: self._rows[place] if place in self._rows else found[place] for place in wanted
-        }
+        found = self._before.rows(place for place in wanted if place not in self._rows)
+        found.update((place, self._rows[place]) for place in wanted if place in self._rows)
+        return {place: found[place] for place in wanted}
 
     def _run_pages(self, store: Callable[[bytes], bytes]) -> tuple[bytes, ...]:
         before = self._before.table

@@ -142,7 +142,7 @@ class ClassView:
         return next((r for _, r in self.newest() if r.status == "active"), None)
 
     def with_prefix(self, prefix: str) -> list[tuple[int, AssetRecord]]:
-        """Return the assets whose id begins with these hex digits, 7 or more, with their numbers."""
+        """Return the assets whose id begins with these hex digits, with their numbers."""
         digits = 2 * KEY_SIZE
         low = bytes.fromhex(prefix[:digits].ljust(digits, "0"))
         high = bytes.fromhex(prefix[:digits].ljust(digits, "f"))

@@ -42,6 +42,7 @@ from ama.stores.log_reader import another_history
 from ama.stores.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
+from ama.transfer.log_derived import derive
 
 AT_ONCE = 256
 _ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
