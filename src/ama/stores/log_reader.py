@@ -251,7 +251,7 @@ class LogReader:
         found = dict(zip(numbers, answers[len(places) :], strict=True))
         base = self._newest_usable(places, answers, found)
         if base is None and known is None:
-            base = self._of_first_form(places, found)
+            base = self.of_first_form(places, found)
         if base is None or (known is not None and known.base.number >= base.number):
             start = known or LogView(self.empty, (), self._source_of(self.empty))
         else:
@@ -411,10 +411,15 @@ class LogReader:
             (last,) = self._storage.read([Range(entry_name(number))])
         return found.number == number and last is not None and entry_hash(last) == found.entry_hash
 
-    def _of_first_form(
+    def of_first_form(
         self, places: Sequence[int], entries: Mapping[int, bytes | None]
     ) -> Checkpoint | None:
-        """Return the newest checkpoint of the form that earlier versions of ama wrote."""
+        """Return the newest sound checkpoint of the form that earlier versions of ama wrote.
+
+        Args:
+            places: The numbers of the entries after which there may be one, the newest first.
+            entries: The bytes of entries, as far as they were read.
+        """
         for number, data in zip(
             places, read_readable(self._storage, [root_name(n) for n in places]), strict=True
         ):

@@ -50,7 +50,7 @@ def derive(remote: Remote, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
     if not last:
         return
     yield from _renew_hint(remote.storage, digests)
-    for files in chain(_of_first_form(remote, last), _checkpoints(remote, last)):
+    for files in chain(_of_first_form(remote, last), checkpoints(remote, last)):
         yield from _renew(remote.storage, files)
 
 
@@ -63,7 +63,7 @@ def _renew_hint(storage: Storage, digests: Mapping[int, bytes]) -> Iterator[PutB
         yield from _renew(storage, {HINT: encode_hint(last, digests[last])})
 
 
-def _checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
+def checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
     """Yield the files that each checkpoint adds to those before it."""
     made = Segments(remote.storage, Cache(None))
     source = CheckpointSegments(made, lambda: None, remote.url)
