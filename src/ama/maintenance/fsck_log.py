@@ -31,6 +31,7 @@ from ama.format.tables import decode_rows
 from ama.maintenance.fsck_packs import Fault, reason
 from ama.storage.protocol import Range
 from ama.stores.cache import Cache
+from ama.stores.log_errors import check_features
 from ama.stores.log_files import (
     HINT,
     REFUSED,
@@ -41,7 +42,6 @@ from ama.stores.log_files import (
     segment_name,
     state_name,
 )
-from ama.stores.log_reader import check_features
 from ama.stores.remote import FORMAT, Remote, decode_format
 from ama.stores.segments import CheckpointSegments, Segments
 from ama.values import display_name

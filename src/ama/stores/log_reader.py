@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Literal, overload
 
 from ama.errors import (
-    UPGRADE,
     AmaError,
     FormatError,
     Hint,
@@ -40,6 +39,7 @@ from ama.stores.cache import (
     remembered_end,
     remembers,
 )
+from ama.stores.log_errors import another_history, check_features, hole, lost, rewritten, way_back
 from ama.stores.log_files import (
     HINT,
     checkpoint_name,
@@ -64,8 +64,6 @@ MOST_ENTRIES = 1024
 
 FEW_ENTRIES = 256
 """The most entries in memory on a walk through all of them."""
-
-KNOWN_FEATURES: frozenset[str] = frozenset()
 
 _SEE = Hint("restore-log")
 
@@ -222,7 +220,7 @@ class LogReader:
             answers = self._storage.read([Range(entry_name(number)) for number in batch])
             for number, data in zip(batch, answers, strict=True):
                 if data is None:
-                    raise _lost(number, self._storage.url, self._way_back(number))
+                    raise lost(number, self._storage.url, self._way_back(number))
                 yield self._decode(number, data)
 
     def _read_cold(
@@ -291,8 +289,8 @@ class LogReader:
         # The store may be sound: then this machine remembers another one.
         hint = Hint("accept-store", store=self._storage.url)
         if last is None:
-            lost = self._way_back(number) if reached >= number else hint
-            return _lost(number, self._storage.url, lost)
+            way = self._way_back(number) if reached >= number else hint
+            return lost(number, self._storage.url, way)
         if entry_hash(last) != digest:
             try:
                 self._decode(number, last)
@@ -323,7 +321,7 @@ class LogReader:
                 if not self._settle(following, found):
                     later = [n for n in found if n > following and found[n] is not None]
                     if later:
-                        damage = _hole(
+                        damage = hole(
                             following, min(later), self._storage.url, self._way_back(following)
                         )
                     break
@@ -383,9 +381,9 @@ class LogReader:
         """Compare with HINT, written after its entry: if it is beyond the end, an entry is lost."""
         number, hint_hash = reached
         if view.damage is None and number > view.number:
-            view.damage = _lost(number, self._storage.url, self._way_back(number))
+            view.damage = lost(number, self._storage.url, self._way_back(number))
         if number == view.number and number and hint_hash != view.entry_hash:
-            view.damage = _rewritten(number, self._storage.url, _SEE)
+            view.damage = rewritten(number, self._storage.url, _SEE)
 
     # Checkpoints: derived, and ignored where they don't fit
 
@@ -471,7 +469,7 @@ class LogReader:
             tail = []
             for entry, data in self._entries(start, min(start + MOST_ENTRIES, number + 1)):
                 if entry.previous != previous:
-                    raise _rewritten(entry.number, self._storage.url, _SEE)
+                    raise rewritten(entry.number, self._storage.url, _SEE)
                 previous = entry_hash(data)
                 tail.append((entry, previous))
             view = LogView(base, tail, self._source_of(base))
@@ -487,7 +485,7 @@ class LogReader:
             answers = self._storage.read([Range(entry_name(n)) for n in numbers])
             for at, data in zip(numbers, answers, strict=True):
                 if data is None:
-                    raise _lost(at, self._storage.url, self._way_back(at))
+                    raise lost(at, self._storage.url, self._way_back(at))
                 yield self._decode(at, data), data
 
     def checkpoint_at(self, number: int) -> Checkpoint | None:
@@ -564,57 +562,3 @@ def _window(first: int, reached: int) -> list[int]:
     """Return the numbers from `first` to past `reached`, and those that would show a hole."""
     absent = reached + 1
     return [*range(first, absent + 1), *(absent + probe for probe in PROBES)]
-
-
-def check_features(features: Iterable[str], url: str, verb: str) -> None:
-    """Refuse a store whose readers ("read") or writers ("write to") need unknown features."""
-    unknown = sorted(set(features) - KNOWN_FEATURES)
-    if unknown:
-        raise FormatError(
-            f"{url} has features that this version of ama does not know: {', '.join(unknown)};"
-            f" it can't {verb} this store",
-            hint=UPGRADE,
-        )
-
-
-def way_back(url: str, *, known: bool) -> Hint | Hints:
-    """Return hints for a file of a store's log that is lost or damaged.
-
-    Args:
-        url: The store's URL.
-        known: Whether this machine remembers it.
-
-    Example:
-        >>> way_back("/srv/models", known=True).code
-        'repair-log'
-    """
-    if known:
-        return Hint("repair-log", store=url)
-    return Hint("repair-log-elsewhere", store=url), "restore it from a backup"
-
-
-def another_history(number: int, url: str) -> IntegrityError:
-    """Return the error for a log that is not the one this machine saw; its hint accepts the log."""
-    # The store may be sound: then this machine remembers another one.
-    return _rewritten(number, url, Hint("accept-store", store=url))
-
-
-def _lost(number: int, url: str, hint: Hint | Hints) -> IntegrityError:
-    return IntegrityError(
-        f"log entry {number} of {url} is missing, though it was there before", hint=hint
-    )
-
-
-def _rewritten(number: int, url: str, hint: Hint | Hints) -> IntegrityError:
-    return IntegrityError(
-        f"log entry {number} of {url} is not the one that was there before: its history"
-        " was changed",
-        hint=hint,
-    )
-
-
-def _hole(number: int, later: int, url: str, hint: Hint | Hints) -> IntegrityError:
-    return IntegrityError(
-        f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
-        hint=hint,
-    )

@@ -33,8 +33,9 @@ from ama.format.entries import (
     entry_name,
 )
 from ama.storage.protocol import Range
+from ama.stores.log_errors import check_features
 from ama.stores.log_files import HINT, checkpoint_name, encode_hint, segment_name
-from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader, check_features
+from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader
 from ama.stores.log_view import LogView
 from ama.system.parallel import in_chunks
 

@@ -30,8 +30,8 @@ from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
 from ama.storage.protocol import Range, Storage
 from ama.stores.cache import Cache
+from ama.stores.log_errors import way_back
 from ama.stores.log_files import HINT, read_readable
-from ama.stores.log_reader import way_back
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import ObjectStore, index_name

@@ -33,12 +33,12 @@ from ama.settings import Settings
 from ama.storage.protocol import Range, Storage
 from ama.storage.urls import open_storage
 from ama.stores.cache import Cache, LogMemory, remembered_end
+from ama.stores.log_errors import another_history
 from ama.stores.log_files import (
     HINT,
     decode_hint,
     read_readable,
 )
-from ama.stores.log_reader import another_history
 from ama.stores.remote import FORMAT, Remote, StoreFormat, decode_format, encode_format
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
