@@ -202,20 +202,27 @@ class Store(StoreChanges):
             for name, state in sorted(states.items())
         )
 
-    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+    def assets(self, class_name: str, *, limit: int | None = None) -> tuple[AssetInfo, ...]:
         """Return the assets of a class, newest first, without deleted ones.
+
+        Args:
+            class_name: The class.
+            limit: The maximum number of assets; at least 1.
 
         Raises:
             NotFound: There is no such class; the hint suggests similar names.
+            InvalidInput: The limit is below 1.
 
         Example:
             >>> import ama
             >>> [asset.aliases for asset in ama.Store.open("store").assets("models")]
             [('best',)]
         """
+        at_least_one(limit)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
-        live = [(class_name, r.id) for r in reversed(state.assets) if r.status != "deleted"]
+        newest = ((class_name, r.id) for _, r in state.newest() if r.status != "deleted")
+        live = list(islice(newest, limit))
         assets = self.remote.assets(view, live)
         describer = Describer(view)
         return tuple(describer.info(asset, assets[asset]) for _, asset in live)

@@ -437,12 +437,13 @@ class Describer:
         state = self._class(class_name)
         return None if state is None else state.find(asset)
 
-    def _aliases(self, class_name: str, asset: bytes) -> tuple[str, ...]:
+    def _pointing(
+        self, state: ClassView | None, asset: bytes, record: AssetRecord | None
+    ) -> tuple[str, ...]:
         """Return an asset's aliases; none in a damaged log: later entries may have moved them."""
-        state = self._class(class_name)
         if state is None or self._view is None or self._view.damage:
             return ()
-        return state.aliases_of(asset)
+        return record.aliases if record else state.aliases_of(asset)
 
     def status(self, class_name: str, asset: bytes) -> StatusName:
         """Return an asset's status; an unpublished one is active."""
@@ -459,7 +460,8 @@ class Describer:
 
     def info(self, asset_id: bytes, asset: Asset, size: int | None = None) -> AssetInfo:
         """Return everything about an asset except its files."""
-        record = self.record(asset.class_name, asset_id)
+        state = self._class(asset.class_name)
+        record = state.find(asset_id) if state else None
         return AssetInfo(
             id=asset_id.hex(),
             class_name=asset.class_name,
@@ -469,18 +471,20 @@ class Describer:
             message=asset.message,
             size=size,
             number=self.number(asset.class_name, asset_id),
-            aliases=self._aliases(asset.class_name, asset_id),
+            aliases=self._pointing(state, asset_id, record),
             parents=tuple(parent.hex() for parent in asset.parents),
             refs=self.refs(asset.refs),
             metadata=dict(asset.metadata),
-            status=self.status(asset.class_name, asset_id),
+            status=record.status if record else "active",
             status_reason=record.reason if record else "",
         )
 
     def ref(self, asset: bytes, class_name: str, label: str) -> Ref:
         """Return a link to an asset, for people."""
-        aliases = self._aliases(class_name, asset)
-        number, status = self.number(class_name, asset), self.status(class_name, asset)
+        state = self._class(class_name)
+        record = state.find(asset) if state else None
+        number, aliases = self.number(class_name, asset), self._pointing(state, asset, record)
+        status = record.status if record else "active"
         return Ref(asset.hex(), class_name, label, number, aliases, status)
 
     def refs(self, links: Iterable[RefLink]) -> tuple[Ref, ...]:
