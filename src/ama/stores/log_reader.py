@@ -234,7 +234,10 @@ class LogReader:
             end: The number and hash of an entry that must still be there: the last one seen.
         """
         if end is None:
-            end = (known.number, known.entry_hash) if known else remembered_end(self._cache)
+            end = (known.number, known.entry_hash) if known else (0, b"")
+            if known is None and self._cache.get(VIEW) is not None:
+                # Of what an earlier version of ama has kept, the end may be all that is of use.
+                end = remembered_end(self._cache)
         if reached == 0:
             names = [entry_name(number) for number in GALLOP]
             sizes = self._storage.sizes(names)
