@@ -12,7 +12,24 @@ import pytest
 from blake3 import blake3
 
 from ama.errors import AmaError, IntegrityError
-from ama.format import canonical, chunking, compression, entries, hashing, names, objects, pack
+from ama.format import (
+    canonical,
+    chunking,
+    compression,
+    entries,
+    hashing,
+    names,
+    objects,
+    pack,
+    tables,
+)
+from ama.format.checkpoint import (
+    Checkpoint,
+    ClassTables,
+    decode_checkpoint,
+    encode_checkpoint,
+    fold_checkpoint,
+)
 from ama.format.entries import (
     ABSENT,
     Entry,
@@ -43,10 +60,11 @@ from ama.format.state import (
 from ama.storage.memory import MemoryStorage
 from ama.stores import log_reader, remote
 from ama.stores.cache import Cache
-from ama.stores.log_files import HINT, checkpoint_name, state_name
+from ama.stores.log_files import HINT, checkpoint_name, root_name, segment_name, state_name
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import StoreFormat, decode_format, encode_format
+from ama.stores.segments import CheckpointSegments, Segments
 from ama.worktree import trees
 from conftest import PROJECT
 
@@ -123,6 +141,16 @@ STATE = fold_class(ClassState("models"), [ENTRY])
 ROOT = Root(
     1, entry_hash(encode_entry(ENTRY)), classes={"models": hashing.seal(encode_class_state(STATE))}
 )
+SEGMENT: tables.Row = ("best", None, 0, ANN, AT, 1, 0, 0)
+CHECKPOINT = Checkpoint(
+    1,
+    entry_hash(encode_entry(ENTRY)),
+    classes={
+        "models": ClassTables(
+            moves=tables.Table(1, (hashing.seal(canonical.encode([SEGMENT])),), ())
+        )
+    },
+)
 
 
 SPLIT = bytes.fromhex("00013f3f04053f3f0809")
@@ -160,6 +188,8 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "index id": lambda: hashing.blob_id(example_index()),
     "entry": lambda: encode_entry(ENTRY),
     "entry hash": lambda: entry_hash(EXAMPLES["entry"]),
+    "checkpoint": lambda: encode_checkpoint(CHECKPOINT),
+    "segment": lambda: canonical.encode([SEGMENT]),
     "root": lambda: encode_root(ROOT),
     "class state": lambda: encode_class_state(STATE),
     **{
@@ -191,6 +221,8 @@ def test_ama_reads_the_examples() -> None:
     assert objects.decode_asset(EXAMPLES["asset"]) == ASSET
     assert objects.decode_recipe(EXAMPLES["recipe"]) == RECIPE
     assert decode_entry(EXAMPLES["entry"]) == ENTRY
+    assert decode_checkpoint(EXAMPLES["checkpoint"]) == CHECKPOINT
+    assert tables.decode_rows(EXAMPLES["segment"]) == (SEGMENT,)
     assert decode_root(EXAMPLES["root"]) == ROOT
     assert decode_class_state(EXAMPLES["class state"]) == STATE
     planes = EXAMPLES["byte planes"]
@@ -222,6 +254,17 @@ def test_the_fold_of_the_entry_is_the_checkpoint() -> None:
     folded = fold_root(Root(0, ENTRY.previous), [(ENTRY, EXAMPLES["entry hash"])])
     assert (folded.number, folded.entry_hash) == (ROOT.number, ROOT.entry_hash)
     assert hashing.seal(EXAMPLES["class state"]) == ROOT.classes["models"]
+    tail = [(ENTRY, EXAMPLES["entry hash"])]
+    made: list[bytes] = []
+
+    def store(data: bytes) -> bytes:
+        made.append(data)
+        return hashing.seal(data)
+
+    empty = Checkpoint(0, ENTRY.previous)
+    source = CheckpointSegments(Segments(MemoryStorage("none"), Cache(None)), lambda: None, "none")
+    assert fold_checkpoint(empty, tail, source, store) == CHECKPOINT
+    assert made == [EXAMPLES["segment"]]
 
 
 def test_format_json_and_hint() -> None:
@@ -243,7 +286,9 @@ def test_the_names_in_the_overview() -> None:
     for name, pattern in {
         pack_name(ONE): r"packs/11/(11){32}\.pack",
         index_name(ONE): r"index/(11){32}\.idx",
-        checkpoint_name(64): "checkpoint/000000000064",
+        checkpoint_name(64): "checkpoint/fold/000000000064",
+        segment_name(ONE): "checkpoint/segment/(11){32}",
+        root_name(64): "checkpoint/000000000064",
         state_name(ONE): "checkpoint/state/(11){32}",
         HINT: "log/HINT",
     }.items():

@@ -15,6 +15,8 @@ import pytest
 import ama.system.fs
 from ama import Repo, Store
 from ama.errors import FormatError, StorageError
+from ama.format import canonical
+from ama.format.checkpoint import decode_checkpoint, encode_checkpoint
 from ama.format.entries import (
     Event,
     Gc,
@@ -40,12 +42,12 @@ from ama.format.objects import (
     encode_tree,
 )
 from ama.format.packindex import Location, PackIndex, encode_index
-from ama.format.state import decode_root, encode_class_state, encode_root
+from ama.format.tables import EMPTY, Table, decode_rows
 from ama.maintenance.fsck_store import check_store
 from ama.results import FsckReport, Problem
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
-from ama.stores.log_files import HINT, checkpoint_name, decode_hint, state_name
+from ama.stores.log_files import HINT, checkpoint_name, decode_hint, segment_name
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.pack_writer import PackWriter
@@ -393,9 +395,9 @@ def test_a_forged_checkpoint(world: World) -> None:
     """One that is sound in itself, and says something else than the log."""
     world.renew("long")
     path = world.long / checkpoint_name(64)
-    root = decode_root(path.read_bytes())
+    checkpoint = decode_checkpoint(path.read_bytes())
     path.chmod(0o644)
-    path.write_bytes(encode_root(replace(root, indexes=root.indexes[1:])))
+    path.write_bytes(encode_checkpoint(replace(checkpoint, indexes=EMPTY)))
     (problem,) = fsck(world, "long").problems
     assert problem.where == checkpoint_name(64)
     assert "not what the log adds up to" in problem.what
@@ -404,14 +406,17 @@ def test_a_forged_checkpoint(world: World) -> None:
 
 def test_a_forged_class_state(world: World) -> None:
     world.renew("long")
-    remote = Remote.open(LocalStorage(world.long), None)
     path = world.long / checkpoint_name(64)
-    root = decode_root(path.read_bytes())
-    state = remote.view().class_state("models")
-    data = encode_class_state(replace(state, assets=state.assets[:1]))
-    (world.long / state_name(seal(data))).write_bytes(data)
+    checkpoint = decode_checkpoint(path.read_bytes())
+    models = checkpoint.classes["models"]
+    (name,) = map(segment_name, models.assets.segments)
+    rows = decode_rows((world.long / name).read_bytes())
+    data = canonical.encode(rows[:1])
+    (world.long / segment_name(seal(data))).write_bytes(data)
+    lie = replace(models, assets=Table(1, (seal(data),)))
     path.chmod(0o644)
-    path.write_bytes(encode_root(replace(root, classes={**root.classes, "models": seal(data)})))
+    classes = {**checkpoint.classes, "models": lie}
+    path.write_bytes(encode_checkpoint(replace(checkpoint, classes=classes)))
     (problem,) = fsck(world, "long").problems
     assert problem.where == checkpoint_name(64)
 
@@ -419,7 +424,7 @@ def test_a_forged_class_state(world: World) -> None:
 def test_a_checkpoint_beyond_the_log(world: World) -> None:
     world.renew("store", "long")
     path = world.store / checkpoint_name(64)
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.write_bytes((world.long / checkpoint_name(64)).read_bytes())
     (problem,) = fsck(world).problems
     assert (problem.where, problem.assets) == (checkpoint_name(64), ())

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,8 +22,9 @@ import pytest
 
 import ama
 from ama.errors import NotFound
+from ama.format.checkpoint import decode_checkpoint, encode_checkpoint
 from ama.format.compression import PLANES
-from ama.format.entries import decode_entry, encode_entry
+from ama.format.entries import decode_entry, encode_entry, entry_hash
 from ama.format.hashing import blob_id, seal
 from ama.format.objects import (
     Kind,
@@ -37,16 +39,19 @@ from ama.format.pack import open_record, read_trailer, scan_records
 from ama.format.packindex import PackIndex
 from ama.format.state import (
     AliasRecord,
+    Root,
     decode_class_state,
     decode_root,
     encode_class_state,
     encode_root,
+    fold_root,
 )
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Range
 from ama.stores.log_files import HINT
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import Remote, decode_format, encode_format
+from ama.transfer.log_derived import checkpoints
 from conftest import Ama
 from readonly_storage import ReadOnlyStorage
 
@@ -75,6 +80,10 @@ def files_below(place: Path) -> dict[str, bytes]:
 
 
 STORED = files_below(V1)
+ENTRIES = [name for name in STORED if name.startswith("log/0")]
+
+# The checkpoint of the same log as it is written since it has segments.
+SEGMENTED = files_below(GOLDEN / "v1_segments")
 
 
 def independent_listing(store: Path, directory: Path | None = None) -> Any:
@@ -119,12 +128,15 @@ def ama_listing(place: Path) -> Any:
             "aliases": {alias: numbers[to] for alias, to in targets.items() if to is not None},
             "moves": {alias: [*map(move, moves)] for alias, moves in state.aliases.items()},
         }
-    numbers_of = [int(path.name) for path in place.glob("checkpoint/0*")]
+    fold = {int(path.name) for path in place.glob("checkpoint/fold/0*")}
+    first = {int(path.name) for path in place.glob("checkpoint/0*")}
+    sound = {at for at in fold if remote.log.checkpoint_at(at)}
+    sound |= {at for at in first if remote.log.of_first_form([at], {})}
     return {
         "id": remote.format.id,
         "entries": view.number,
         "last": view.entry_hash.hex(),
-        "checkpoints": [at for at in sorted(numbers_of) if remote.log.checkpoint_at(at)],
+        "checkpoints": sorted(sound),
         "indexes": [index.hex() for index in root.indexes],
         "replaced": {old.hex(): [i.hex() for i in new] for old, new in root.replaced.items()},
         "condemned_packs": sorted(pack.hex() for pack in root.condemned_packs),
@@ -350,8 +362,12 @@ class TestEachFile:
             assert encode_class_state(decode_class_state(state)) == state
         storage = LocalStorage(V1)
         remote = Remote.open(ReadOnlyStorage(storage), None)
-        assert remote.log.checkpoint_at(64) == root
-        assert remote.log.checkpoint_holds(root)
+        log = [(decode_entry(STORED[name]), entry_hash(STORED[name])) for name in ENTRIES[:64]]
+        folded = fold_root(Root(0, entry_hash(STORED["format.json"])), log)
+        assert replace(folded, classes=root.classes) == root
+        # It is of the first form: read where there is no other, and no longer written.
+        assert remote.log.checkpoint_at(64) is None
+        assert remote.view().base == remote.log.of_first_form([64], {})
         assert storage.read([Range("log/000000000071")]) == [None]
 
     def test_codecs_and_sizes(self) -> None:
@@ -371,6 +387,70 @@ class TestEachFile:
         first, second = recipes
         assert {*first.chunks} & {*second.chunks}
         assert len({*first.chunks}) < len(first.chunks)
+
+
+class TestSegments:
+    """The golden store with the checkpoint that is written today beside that of the first form."""
+
+    @pytest.fixture
+    def both(self, tmp_path: Path) -> Path:
+        place = tmp_path / "store"
+        shutil.copytree(V1, place)
+        shutil.copytree(GOLDEN / "v1_segments", place, dirs_exist_ok=True)
+        return place
+
+    def test_ama_makes_the_same_bytes(self) -> None:
+        (files,) = checkpoints(Remote.open(ReadOnlyStorage(LocalStorage(V1)), None), 70)
+        assert files == SEGMENTED
+
+    def test_both_readers_read_it(self, both: Path) -> None:
+        assert as_json(ama_listing(both)) == as_json(EXPECTED)
+        assert as_json(independent_listing(both)) == as_json(EXPECTED)
+
+    def test_it_is_preferred_and_enough(self, both: Path) -> None:
+        for path in [*(both / "checkpoint").glob("0*"), *(both / "checkpoint" / "state").iterdir()]:
+            path.unlink()
+        assert as_json(ama_listing(both)) == as_json(EXPECTED)
+        assert as_json(independent_listing(both)) == as_json(EXPECTED)
+        remote = Remote.open(ReadOnlyStorage(LocalStorage(both)), None)
+        data = SEGMENTED["checkpoint/fold/000000000064"]
+        base = remote.view().base
+        assert decode_checkpoint(data) == base
+        assert encode_checkpoint(base) == data
+        assert remote.log.checkpoint_holds(base)
+
+    @pytest.mark.parametrize("name", SEGMENTED)
+    @pytest.mark.parametrize("where", [0.1, 0.5, 0.98])
+    def test_the_independent_reader_sees_a_damaged_byte(
+        self, name: str, where: float, both: Path
+    ) -> None:
+        data = bytearray(SEGMENTED[name])
+        data[int(len(data) * where)] ^= 1
+        (both / name).write_bytes(bytes(data))
+        reader = load(READER)
+        with pytest.raises((reader.Damaged, reader.Newer)):
+            reader.Store(both)
+
+    def test_a_writer_of_the_first_form_is_followed_by_one_of_today(
+        self, both: Path, tmp_path: Path
+    ) -> None:
+        """An old store gets a checkpoint of today, of all its history, at the next turn."""
+        for path in (both / "checkpoint").iterdir():
+            if path.name in ("fold", "segment"):
+                shutil.rmtree(path)
+        settings = replace(ama.Settings.load(None), cache_dir=tmp_path / "cache")
+        store = ama.Store.open(str(both), settings=settings)
+        for number in range(128 - 70):
+            store.move_alias("models", "moving", str(1 + number % 3))
+        names = {path.relative_to(both).as_posix() for path in both.glob("checkpoint/*/0*")}
+        assert names == {"checkpoint/fold/000000000128"}
+        assert not (both / "checkpoint" / "000000000128").exists()
+        assert independent_listing(both)["checkpoints"] == [64, 128]
+        assert store.fsck().ok
+        remote = ama.Store.open(str(both)).remote
+        assert remote.view().base.number == 128
+        (record,) = remote.view().class_state("datasets").assets[:1]
+        assert record.needs
 
 
 class TestTheIndependentReader:

@@ -17,15 +17,15 @@ import servers
 from ama import Store, repair_log
 from ama.errors import AmaError, Conflict, IntegrityError, NotFound, StorageError
 from ama.format import canonical
+from ama.format.checkpoint import encode_checkpoint
 from ama.format.entries import decode_entry, encode_entry, entry_hash, entry_name
 from ama.format.hashing import seal
-from ama.format.state import encode_root
 from ama.results import PutBack
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Buffer, Storage
 from ama.storage.urls import open_storage
 from ama.stores.cache import END, VIEW, Cache, decode_view
-from ama.stores.log_files import HINT, decode_hint, encode_hint
+from ama.stores.log_files import HINT, checkpoint_name, decode_hint, encode_hint
 from ama.stores.remote import FORMAT, Remote
 from ama.transfer.log_repair import mend
 from ama.wording.hints import words as words_of
@@ -34,7 +34,7 @@ from damage import DAMAGES, World, flip, swap, truncate
 from readonly_storage import ReadOnlyStorage
 from test_golden import V1
 
-CHECKPOINT = "checkpoint/000000000064"
+CHECKPOINT = checkpoint_name(64)
 FEW = {name: DAMAGES[name] for name in ("empty", "half", "flip-middle", "delete")}
 CHAIN = [FORMAT, *(entry_name(number) for number in (1, 3, 30, 64, 70))]
 
@@ -114,12 +114,12 @@ def test_the_chain(world: World, name: str, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", [HINT, CHECKPOINT, "state"])
+@pytest.mark.parametrize("name", [HINT, CHECKPOINT, "segment"])
 def test_what_is_derived(world: World, name: str, damage: str) -> None:
     """For that nothing need be remembered."""
     before = everything(world.long)
-    if name == "state":
-        name = next(name for name in before if name.startswith("checkpoint/state/"))
+    if name == "segment":
+        name = next(name for name in before if name.startswith("checkpoint/segment/"))
     DAMAGES[damage](world.long / name)
     was = "missing" if damage == "delete" else "damaged"
     assert repair(world, world.long, "cold") == (PutBack(name, was, "log"),)
@@ -236,7 +236,7 @@ def test_what_fsck_and_downloads_have_read_is_remembered(world: World) -> None:
     store.classes()
     store.resolve("models/1").files()
     (world.long / entry_name(1)).unlink()
-    (world.long / entry_name(2)).unlink()
+    (world.long / entry_name(70)).unlink()
     with pytest.raises(IntegrityError, match="log entry 1 is missing"):
         repair(world, world.long, "cold")
     assert everything(world.long).keys() == before.keys() - {entry_name(1)}
@@ -371,7 +371,7 @@ def tamper(world: World, store: Path, number: int) -> None:
         else:
             entry = replace(entry, previous=entry_hash(changed[at - 1]))
         changed[at] = encode_entry(entry)
-    body = canonical.encode((encode_root(base), changed))
+    body = canonical.encode((encode_checkpoint(base), changed))
     cache.put(VIEW, body + seal(body))
 
 

@@ -34,6 +34,8 @@ from ama.errors import (
     StorageError,
 )
 from ama.format import canonical
+from ama.format.checkpoint import decode_checkpoint, encode_checkpoint
+from ama.format.conversion import checkpoint_of
 from ama.format.entries import (
     MAX_TIME,
     Entry,
@@ -51,14 +53,14 @@ from ama.format.entries import (
 )
 from ama.format.hashing import blob_id, seal
 from ama.format.packindex import PackIndex, encode_index
-from ama.format.state import Root, decode_root, encode_class_state, encode_root
+from ama.format.state import AliasRecord, AssetRecord, ClassState, Root
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.storage.urls import open_storage
 from ama.stores.cache import Cache
-from ama.stores.log_files import HINT, checkpoint_name, state_name
+from ama.stores.log_files import HINT, checkpoint_name, segment_name
 from ama.stores.log_reader import CHECKPOINT_EVERY
-from ama.stores.log_view import When
+from ama.stores.log_view import LogView, When
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import FORMAT, Remote
@@ -849,14 +851,20 @@ def truth(team: Team) -> Any:
     """What the entries say, folded from the first one on."""
     remote = team.remote()
     view = remote.log.refold(len(team.log()))
-    return view.class_state("models")
+    return said(view)
+
+
+def said(view: LogView) -> tuple[list[AssetRecord], dict[str, tuple[AliasRecord, ...]]]:
+    """What a log says of the models. What they need is in a checkpoint, else in their entries."""
+    state = view.class_state("models")
+    return [replace(record, needs=None) for record in state.assets], dict(state.aliases)
 
 
 def seen(team: Team) -> Any:
     view = team.store().remote.view()
     view.require_whole()
     assert view.number == len(team.log())
-    return view.class_state("models")
+    return said(view)
 
 
 def checkpoints(team: Team) -> list[Path]:
@@ -864,23 +872,24 @@ def checkpoints(team: Team) -> list[Path]:
     return [path for path in found if path.exists()]
 
 
-def lying(team: Team, number: int) -> Root:
-    """A checkpoint that is well made, but whose class state lies: an alias and two numbers."""
-    remote = team.remote()
-    root = decode_root(Path(team.url, checkpoint_name(number)).read_bytes())
-    state = remote.log.refold(number).class_state("models")
-    first, second, third = state.assets
-    moves = state.aliases["n0"]
-    lie = replace(
-        state,
-        assets=(second, first, third),
-        aliases={**state.aliases, "n0": (*moves[:-1], replace(moves[-1], asset=first.id))},
+def lying(team: Team, number: int) -> None:
+    """A checkpoint that is well made, but whose class lies: an alias and two numbers."""
+    base = decode_checkpoint(Path(team.url, checkpoint_name(number)).read_bytes())
+    (first, second, third), aliases = said(team.remote().log.refold(number))
+    moves = aliases["n0"]
+    state = ClassState(
+        "models",
+        (second, first, third),
+        {**aliases, "n0": (*moves[:-1], replace(moves[-1], asset=first.id))},
     )
-    data = encode_class_state(lie)
-    Path(team.url, state_name(seal(data))).write_bytes(data)
-    forged = replace(root, classes={"models": seal(data)})
-    Path(team.url, checkpoint_name(number)).write_bytes(encode_root(forged))
-    return forged
+
+    def store(data: bytes) -> bytes:
+        Path(team.url, segment_name(seal(data))).write_bytes(data)
+        return seal(data)
+
+    lie = checkpoint_of(Root(number, base.entry_hash), [state], store)
+    forged = replace(base, classes=lie.classes)
+    Path(team.url, checkpoint_name(number)).write_bytes(encode_checkpoint(forged))
 
 
 def test_the_long_store_has_its_checkpoints(long: Team) -> None:
@@ -897,20 +906,18 @@ def remove_all(paths: Sequence[Path]) -> None:
 DAMAGES: dict[str, Callable[[Team], None]] = {
     "all missing": lambda t: shutil.rmtree(Path(t.url, "checkpoint")),
     "the newest missing": lambda t: checkpoints(t)[-1].unlink(),
-    "the states missing": lambda t: shutil.rmtree(Path(t.url, "checkpoint", "state")),
+    "the segments missing": lambda t: shutil.rmtree(Path(t.url, "checkpoint", "segment")),
     "cut off": lambda t: [p.write_bytes(p.read_bytes()[:-7]) for p in checkpoints(t)] and None,
     "empty": lambda t: [p.write_bytes(b"") for p in checkpoints(t)] and None,
     "a flipped byte": lambda t: [p.write_bytes(flipped(p)) for p in checkpoints(t)] and None,
-    "flipped states": lambda t: (
-        [p.write_bytes(flipped(p)) for p in Path(t.url, "checkpoint", "state").iterdir()] and None
+    "flipped segments": lambda t: (
+        [p.write_bytes(flipped(p)) for p in Path(t.url, "checkpoint", "segment").iterdir()] and None
     ),
     "another's": lambda t: checkpoints(t)[1].write_bytes(checkpoints(t)[0].read_bytes()) and None,
     "of another history": lambda t: (
         checkpoints(t)[1].write_bytes(
-            encode_root(
-                replace(
-                    decode_root(checkpoints(t)[1].read_bytes()), entry_hash=bytes(32), indexes=()
-                )
+            encode_checkpoint(
+                replace(decode_checkpoint(checkpoints(t)[1].read_bytes()), entry_hash=bytes(32))
             )
         )
         and None
@@ -929,27 +936,26 @@ def test_a_bad_checkpoint_is_passed_over(damage: str, long: Team) -> None:
     expected = truth(long)
     DAMAGES[damage](long)
     assert seen(long) == expected
-    assert long.append(MoveAlias("models", "n5", expected.assets[0].id)) == LONG + 1
+    assert long.append(MoveAlias("models", "n5", expected[0][0].id)) == LONG + 1
     assert seen(long) == truth(long)
 
 
-@pytest.mark.parametrize("damage", ["all missing", "a flipped byte", "flipped states", "lying"])
+@pytest.mark.parametrize("damage", ["all missing", "a flipped byte", "flipped segments", "lying"])
 def test_who_writes_a_checkpoint_checks_the_one_it_builds_on(damage: str, long: Team) -> None:
     if damage == "lying":
         lying(long, 128)
     else:
         DAMAGES[damage](long)
-    asset = truth(long).assets[0].id
+    asset = truth(long)[0][0].id
     remote = long.remote()
     for number in range(LONG + 1, 193):
         event = MoveAlias("models", f"n{number % 2}", asset)
         remote.log.append(lambda view, e=event: [e], author=AUTHOR, now=microseconds)
-    root = decode_root(Path(long.url, checkpoint_name(192)).read_bytes())
-    refolded = remote.log.refold(192)
-    digests: list[bytes] = []
-    honest = refolded.folded(lambda state: seal(encode_class_state(state)))
-    assert root == honest
-    assert digests == []
+    checkpoint = decode_checkpoint(Path(long.url, checkpoint_name(192)).read_bytes())
+    assert checkpoint == remote.log.refold(192).base
+    for digest in checkpoint.digests():
+        data = Path(long.url, segment_name(digest)).read_bytes()
+        assert damage == "flipped segments" or seal(data) == digest
     assert seen(long) == truth(long)
 
 
@@ -961,7 +967,7 @@ def test_fsck_names_a_checkpoint_that_lies(long: Team) -> None:
 
 def test_a_checkpoint_is_never_needed_to_publish(long: Team) -> None:
     """An early entry is lost: the next checkpoint can't be checked, and isn't written."""
-    asset = truth(long).assets[0].id
+    asset = truth(long)[0][0].id
     seen_by = Remote.open(LocalStorage(Path(long.url)), long.root / "cache")
     seen_by.view().require_whole()
     Path(long.url, entry_name(20)).unlink()

@@ -411,7 +411,7 @@ class Repo(RepoChanges):
         """
         return self._listed(lambda store: store.classes())
 
-    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+    def assets(self, class_name: str, *, limit: int | None = None) -> tuple[AssetInfo, ...]:
         """Return the assets of a class, newest first; see `Store.assets`, and `classes`.
 
         Example:
@@ -419,7 +419,7 @@ class Repo(RepoChanges):
             >>> [asset.number for asset in ama.Repo.open("worktree").assets("models")]
             [1]
         """
-        return self._listed(lambda store: store.assets(class_name))
+        return self._listed(lambda store: store.assets(class_name, limit=limit))
 
     def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return every asset ever made of a class; see `Store.history`, and `classes`.

@@ -187,36 +187,42 @@ class Store(StoreChanges):
         """
         view = self._whole_view()
         states = view.class_states()
+        view.load([part for state in states.values() for part in state.parts_of_newest()])
         newest = {
-            name: live[-1]
-            for name, state in states.items()
-            if (live := [record.id for record in state.assets if record.status != "deleted"])
+            name: found.id for name, state in states.items() if (found := state.newest_live())
         }
         assets = self.remote.assets(view, list(newest.items()))
         describer = Describer(view)
         return tuple(
             ClassInfo(
                 name,
-                sum(record.status != "deleted" for record in state.assets),
+                state.live,
                 describer.info(newest[name], assets[newest[name]]) if name in newest else None,
             )
             for name, state in sorted(states.items())
         )
 
-    def assets(self, class_name: str) -> tuple[AssetInfo, ...]:
+    def assets(self, class_name: str, *, limit: int | None = None) -> tuple[AssetInfo, ...]:
         """Return the assets of a class, newest first, without deleted ones.
+
+        Args:
+            class_name: The class.
+            limit: The maximum number of assets; at least 1.
 
         Raises:
             NotFound: There is no such class; the hint suggests similar names.
+            InvalidInput: The limit is below 1.
 
         Example:
             >>> import ama
             >>> [asset.aliases for asset in ama.Store.open("store").assets("models")]
             [('best',)]
         """
+        at_least_one(limit)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
-        live = [(class_name, r.id) for r in reversed(state.assets) if r.status != "deleted"]
+        newest = ((class_name, r.id) for _, r in state.newest() if r.status != "deleted")
+        live = list(islice(newest, limit))
         assets = self.remote.assets(view, live)
         describer = Describer(view)
         return tuple(describer.info(asset, assets[asset]) for _, asset in live)
@@ -326,7 +332,7 @@ class Store(StoreChanges):
         at_least_one(limit)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
-        wanted = [(class_name, record.id) for record in reversed(state.assets)][:limit]
+        wanted = [(class_name, record.id) for _, record in islice(state.newest(), limit)]
         assets = self.remote.assets(view, wanted)
         describer = Describer(view)
         return [describer.info(asset, assets[asset]) for _, asset in wanted]

@@ -63,7 +63,7 @@ from ama.format.state import (
     fold_class,
     fold_root,
 )
-from ama.stores.log_files import HINT, checkpoint_name, state_name
+from ama.stores.log_files import HINT, root_name, state_name
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import FORMAT, StoreFormat, encode_format
 
@@ -205,7 +205,7 @@ class Store:
             classes[name] = seal(data)
             self.files[state_name(seal(data))] = data
         root = replace(self.root, classes=classes)
-        self.files[checkpoint_name(root.number)] = encode_root(root)
+        self.files[root_name(root.number)] = encode_root(root)
 
     def hint(self, number: int) -> None:
         digest = entry_hash(self.files[entry_name(number)])

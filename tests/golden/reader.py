@@ -424,6 +424,211 @@ class Fold:
         return body + seal(body)
 
 
+class Tables:
+    """The rows of section 12 after some entries, and the files made of them."""
+
+    STORE = ("indexes", "replaced", "condemned_packs", "condemned_indexes")
+
+    def __init__(self, genesis, features):
+        self.number, self.entry_hash = 0, genesis
+        self.features = {verb: {*features[verb]} for verb in ("read", "write")}
+        self.store = {name: [] for name in self.STORE}
+        self.classes = {}
+
+    def add(self, entry, entry_hash):
+        for name, body in entry["events"]:
+            getattr(self, f"on_{name}")(body, entry)
+        self.number, self.entry_hash = entry["number"], entry_hash
+
+    def begin(self, name, each, value):
+        rows = self.store[name]
+        if not any(row[0] == each and row[1] is not None for row in rows):
+            rows.append([each, value])
+
+    def end(self, name, each):
+        for row in self.store[name]:
+            if row[0] == each:
+                row[1] = None
+
+    def make_current(self, indexes):
+        for index in indexes:
+            self.begin("indexes", index, True)
+            self.end("replaced", index)
+
+    def of_class(self, name):
+        new = {"live": 0, "dangling": False, "assets": [], "moves": []}
+        return self.classes.setdefault(name, new)
+
+    def number_of(self, state, asset):
+        return next((n for n, row in enumerate(state["assets"], 1) if row[0] == asset), 0)
+
+    def point(self, state, row):
+        """Say again which aliases point to an asset, and which did."""
+        last = {move[0]: move[1] for move in state["moves"]}
+        ever = sorted({move[0] for move in state["moves"] if move[1] == row[0]})
+        row[5] = [alias for alias in ever if last[alias] == row[0]]
+        row[6] = [alias for alias in ever if last[alias] != row[0]]
+
+    def move(self, state, alias, asset, entry):
+        number = self.number_of(state, asset)
+        before = max((n for n, row in enumerate(state["moves"], 1) if row[0] == alias), default=0)
+        numbers = [row[2] for row in state["moves"] if row[0] == alias and row[2]]
+        lowest = min([*numbers, *([number] if number else [])], default=0)
+        said = [entry["author"], entry["at"], entry["number"]]
+        state["dangling"] |= asset is not None and not number
+        state["moves"].append([alias, asset, number, *said, before, lowest])
+        for row in state["assets"]:
+            self.point(state, row)
+
+    def on_publish(self, body, entry):
+        self.make_current(body["indexes"])
+        state = self.of_class(body["class"])
+        if not self.number_of(state, body["asset"]):
+            needs = b"".join(body["needs"])
+            state["assets"].append([body["asset"], entry["number"], 0, "", needs, [], []])
+            self.point(state, state["assets"][-1])
+            state["live"] += 1
+        for alias, _ in body["aliases"]:
+            self.move(state, alias, body["asset"], entry)
+
+    def on_alias(self, body, entry):
+        self.move(self.of_class(body["class"]), body["alias"], body["asset"], entry)
+
+    def on_status(self, body, entry):
+        state = self.of_class(body["class"])
+        for row in state["assets"]:
+            if row[0] == body["asset"]:
+                row[2:4] = [STATUSES.index(body["status"]), body["reason"]]
+        state["live"] = sum(row[2] != 2 for row in state["assets"])
+
+    def on_gc(self, body, entry):
+        for index in [*(index for old, _ in body["replaced"] for index in old), *body["indexes"]]:
+            self.end("indexes", index)
+            self.begin("condemned_indexes", index, True)
+        for old, new in body["replaced"]:
+            for index in old:
+                self.end("replaced", index)
+                self.begin("replaced", index, new)
+        for _, new in body["replaced"]:
+            self.make_current(new)
+        for pack_id in body["packs"]:
+            self.begin("condemned_packs", pack_id, True)
+
+    def on_purged(self, body, entry):
+        for pack_id in body["packs"]:
+            self.end("condemned_packs", pack_id)
+        for index in body["indexes"]:
+            self.end("condemned_indexes", index)
+
+    def on_feature(self, body, entry):
+        for verb in ("read", "write"):
+            self.features[verb] |= {*body[verb]}
+
+    def files(self):
+        """The checkpoint and its segments, by name."""
+        files = {}
+        fields = [1, self.number, self.entry_hash]
+        fields += [sorted(self.features[verb], key=str.encode) for verb in ("read", "write")]
+        fields += [
+            write_table(self.store[name], lambda row: row[0][:5], files) for name in self.STORE
+        ]
+        classes = {}
+        for name, state in self.classes.items():
+            assets = write_table(state["assets"], lambda row: row[0][:5], files)
+            moves = write_table(state["moves"], alias_key, files, lambda row: row[:3])
+            classes[name] = [state["live"], state["dangling"], assets, moves]
+        data = b"ama-fold" + packed([*fields, classes])
+        return {**files, f"checkpoint/fold/{self.number:012d}": data + seal(data)}
+
+
+def packed(value):
+    out = bytearray()
+    pack(value, out, 32)
+    return bytes(out)
+
+
+def alias_key(row):
+    return plain_hash(row[0].lower().encode())[:5]
+
+
+def cuts(count):
+    """Where the segments of a table begin and end."""
+    at = 0
+    for size in (512, 64, 16):
+        while count - at >= size:
+            yield at, at + size
+            at += size
+    if at < count:
+        yield at, count
+
+
+def run_cuts(blocks):
+    """Where the runs of so many blocks begin, and how many blocks each has, as a power of 4."""
+    at, power = 0, 0
+    while 4 ** (power + 1) <= blocks:
+        power += 1
+    while at < blocks:
+        if blocks - at >= 4**power:
+            yield at, power
+            at += 4**power
+        else:
+            power -= 1
+
+
+def write_table(rows, key, files, value=None):
+    """A table's fields in a checkpoint; its segments and pages are added to `files`."""
+
+    def write(content):
+        data = packed(content)
+        files[f"checkpoint/segment/{seal(data).hex()}"] = data
+        return seal(data)
+
+    segments = [write(rows[start:end]) for start, end in cuts(len(rows))]
+    pages = []
+    for block, power in run_cuts(len(rows) // 512):
+        places = range(512 * block, 512 * (block + 4**power))
+        if value is not None:  # of an alias only the last move
+            places = sorted({rows[place][0]: place for place in places}.values())
+        keys = [[key(rows[at]), at, value(rows[at]) if value else None] for at in places]
+        bits = 2 * power - 1 if power else 0
+        for page in range(2**bits):
+            inside = [row for row in keys if int.from_bytes(row[0], "big") >> (40 - bits) == page]
+            pages.append(write(sorted(inside, key=lambda row: row[:2])))
+    return [len(rows), b"".join(segments), b"".join(pages)]
+
+
+def read_checkpoint(data, number, segment):
+    """The tables of a checkpoint; `segment` returns the bytes of a segment by its digest."""
+    require(data.startswith(b"ama-fold") and seal(data[:-32]) == data[-32:], "a checkpoint's seal")
+    found, entry_hash, read, write, *of_store, classes = fields(data[8:-32], 9)
+    require(found == number, "a checkpoint under another name")
+    tables = Tables(entry_hash, {"read": read, "write": write})
+    tables.number = number
+
+    def rows(table):
+        count, segments, _ = table
+        digests = [segments[at : at + 32] for at in range(0, len(segments), 32)]
+        parts = []
+        for digest in digests:
+            data = segment(digest)
+            require(data is not None and seal(data) == digest, "a segment of another digest")
+            parts.append(unpack(data))
+        found = [row for part in parts for row in part]
+        require(len(found) == count, "a table that lacks rows")
+        return found
+
+    tables.store = {name: rows(table) for name, table in zip(Tables.STORE, of_store, strict=True)}
+    for name, (live, dangling, assets, moves) in classes.items():
+        check_label(name)
+        tables.classes[name] = {
+            "live": live,
+            "dangling": dangling,
+            "assets": rows(assets),
+            "moves": rows(moves),
+        }
+    return tables
+
+
 def read_root(data, number):
     require(data.startswith(b"ama-root") and seal(data[:-32]) == data[-32:], "a root's seal")
     found, entry_hash, indexes, replaced, packs, gone, read, write, classes = fields(data[8:-32], 9)
@@ -485,6 +690,7 @@ class Store:
             raise Newer("a store of a later version")
         require_known(self.format["features"]["read"])
         self.fold = Fold(plain_hash(data), self.format["features"])
+        self.tables = Tables(plain_hash(data), self.format["features"])
         self.entries = {}
         self.checkpoints = []
         self.follow_log()
@@ -506,6 +712,7 @@ class Store:
             number = self.fold.number + 1
             self.entries[number] = read_entry(data, number, self.fold.entry_hash)
             self.fold.add(self.entries[number], plain_hash(data))
+            self.tables.add(self.entries[number], plain_hash(data))
             if number == reached:
                 require(self.fold.entry_hash == reached_hash, "the log was rewritten")
             if number % 64 == 0:
@@ -513,6 +720,7 @@ class Store:
         end = self.fold.number
         for number in self.checkpoints:
             self.compare_from_checkpoint(number)
+            self.compare_from_root(number)
         later = [end + 1 + probe for probe in PROBES]
         require(all(self.entry_bytes(number) is None for number in later), "the log has a hole")
         require(reached <= end, "an entry was lost")
@@ -528,17 +736,39 @@ class Store:
         return int(found[2]), bytes.fromhex(found[3].decode())
 
     def compare_checkpoint(self):
-        data = self.read(f"checkpoint/{self.fold.number:012d}")
-        if data is None:
-            return
-        require(data == self.fold.root(), f"checkpoint {self.fold.number}")
-        for name in self.fold.classes:
-            state = self.fold.state(name)
-            require(self.read(f"checkpoint/state/{seal(state).hex()}") == state, "a class's state")
-        self.checkpoints.append(self.fold.number)
+        number = self.fold.number
+        files = self.tables.files()
+        there = self.read(f"checkpoint/fold/{number:012d}") is not None
+        if there:
+            for name, data in files.items():
+                require(self.read(name) == data, name)
+        root = self.read(f"checkpoint/{number:012d}")
+        if root is not None:
+            require(root == self.fold.root(), f"checkpoint {number} of the first form")
+            for name in self.fold.classes:
+                state = self.fold.state(name)
+                found = self.read(f"checkpoint/state/{seal(state).hex()}")
+                require(found == state, "a class's state")
+        if there or root is not None:
+            self.checkpoints.append(number)
 
     def compare_from_checkpoint(self, number):
         """Fold from a checkpoint on, as a reader in a hurry does: it must come to the same."""
+        data = self.read(f"checkpoint/fold/{number:012d}")
+        if data is None:
+            return
+        tables = read_checkpoint(
+            data, number, lambda digest: self.read(f"checkpoint/segment/{digest.hex()}")
+        )
+        require(tables.entry_hash == plain_hash(self.entry_bytes(number)), "one that doesn't fit")
+        for later in range(number + 1, self.fold.number + 1):
+            tables.add(self.entries[later], plain_hash(self.entry_bytes(later)))
+        require(tables.files() == self.tables.files(), "the checkpoint leads elsewhere")
+
+    def compare_from_root(self, number):
+        """Do the same from one of the first form."""
+        if self.read(f"checkpoint/{number:012d}") is None:
+            return
         fold = read_root(self.read(f"checkpoint/{number:012d}"), number)
         require(fold.entry_hash == plain_hash(self.entry_bytes(number)), "a root that doesn't fit")
         for name, digest in fold.classes.items():

@@ -471,12 +471,8 @@ def unread_assets(db: sqlite3.Connection, class_name: str | None) -> tuple[Unrea
 
 
 def _aliases_before(view: LogView, class_name: str, asset: bytes) -> tuple[str, ...]:
-    state = view.class_state(class_name)
-    return tuple(
-        alias
-        for alias, moves in sorted(state.aliases.items())
-        if state.target(alias) != asset and any(move.asset == asset for move in moves)
-    )
+    record = view.class_state(class_name).find(asset)
+    return record.former if record else ()
 
 
 def _made_from(db: sqlite3.Connection, asset: bytes) -> int:

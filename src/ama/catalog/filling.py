@@ -16,11 +16,13 @@ from ama.catalog.roles import source_names
 from ama.catalog.schema import TABLES, content_key, to_cell
 from ama.catalog.unread import Gap
 from ama.errors import AmaError, IntegrityError
-from ama.format.entries import entry_hash, entry_name
+from ama.format.checkpoint import class_of
+from ama.format.entries import Event, MoveAlias, Publish, SetStatus, entry_hash, entry_name
 from ama.format.hashing import asset_id
 from ama.format.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
-from ama.format.state import AssetRecord, ClassState, touched_classes
+from ama.format.state import AssetRecord
 from ama.storage.protocol import Range
+from ama.stores.class_view import ClassView
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import Bad, ObjectStore
 from ama.stores.remote import Remote
@@ -31,6 +33,9 @@ BATCH = 500
 
 FEW = 8
 """The most new assets to read through their own indexes, instead of all of the store's."""
+
+MOST_BEHIND = 4096
+"""The most entries to read to learn what has changed, instead of noting every asset again."""
 
 _State = tuple[int, bytes, int]
 """The number of an entry, its hash, and whether everything in it was read."""
@@ -72,8 +77,9 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
             known = None
         if known is not None and known[0] > view.number:
             return
-        for state in view.class_states(_changed(view, known)).values():
-            _note_class(db, state)
+        since = None if known is None else _since(view, known, remote)
+        for name, state in view.class_states().items():
+            _note_class(db, state, None if since is None else _of_class(since, name))
         db.execute("DELETE FROM state")
         db.execute("INSERT INTO state VALUES (?, ?, 0)", (view.number, view.entry_hash))
     _read(db, remote, view, progress, "data IS NULL OR unread IS NOT NULL")
@@ -132,17 +138,43 @@ def _follows(view: LogView, known: _State, remote: Remote) -> bool:
     return data is not None and entry_hash(data) == found
 
 
-def _changed(view: LogView, known: _State | None) -> Iterable[str]:
-    """Return the classes in the entries since then; all if those entries aren't available."""
-    if known is None or known[0] < view.base.number:
-        return view.class_names
-    since = [entry for entry, _ in view.tail if entry.number > known[0]]
-    return {name for entry in since for name in touched_classes(entry)}
+def _since(view: LogView, known: _State, remote: Remote) -> list[Event] | None:
+    """Return what happened since then; None if that is much, or can't be read."""
+    behind = range(known[0] + 1, view.base.number + 1)
+    if len(behind) > MOST_BEHIND:
+        return None
+    try:
+        entries = list(remote.log.read_entries(behind))
+    except IntegrityError:
+        return None
+    entries += [entry for entry, _ in view.tail if entry.number > known[0]]
+    return [event for entry in entries for event in entry.events]
 
 
-def _note_class(db: sqlite3.Connection, state: ClassState) -> None:
-    """Note the log's facts of a class: its assets with their status, and its aliases."""
-    rows = [(r.id, state.name, at, r.status) for at, r in enumerate(state.assets, 1)]
+def _of_class(events: Iterable[Event], name: str) -> list[Event]:
+    return [event for event in events if class_of(event) == name]
+
+
+def _note_class(db: sqlite3.Connection, state: ClassView, since: list[Event] | None) -> None:
+    """Note the log's facts of a class: its assets with their status, and its aliases.
+
+    Args:
+        db: The catalog.
+        state: The class.
+        since: What happened in it since the catalog was filled; None: note all.
+    """
+    if since is None:
+        rows = [(r.id, state.name, at, r.status) for at, r in enumerate(state.assets, 1)]
+        moves = {alias: move.asset for alias, move in state.last_moves().items()}
+        db.execute("DELETE FROM aliases WHERE class = ?", (state.name,))
+    else:
+        named = {e.asset for e in since if isinstance(e, Publish | SetStatus)}
+        state.load(named)
+        found = [(state.number(asset), state.find(asset)) for asset in sorted(named)]
+        rows = [(r.id, state.name, number, r.status) for number, r in found if number and r]
+        moves = {alias: state.target(alias) for alias in _moved(since)}
+        gone = [(state.name, alias) for alias in moves]
+        db.executemany("DELETE FROM aliases WHERE class = ? AND alias = ?", gone)
     db.executemany(
         "INSERT INTO assets (hash, class, number, status) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (hash) DO UPDATE SET number = excluded.number, status = excluded.status,"
@@ -151,9 +183,19 @@ def _note_class(db: sqlite3.Connection, state: ClassState) -> None:
         " WHERE number IS NOT excluded.number OR status != excluded.status",
         rows,
     )
-    db.execute("DELETE FROM aliases WHERE class = ?", (state.name,))
-    aliases = [(state.name, alias, state.target(alias)) for alias in state.aliases]
-    db.executemany("INSERT INTO aliases VALUES (?, ?, ?)", [row for row in aliases if row[2]])
+    aliases = [(state.name, alias, asset) for alias, asset in moves.items() if asset]
+    db.executemany("INSERT INTO aliases VALUES (?, ?, ?)", aliases)
+
+
+def _moved(events: Iterable[Event]) -> list[str]:
+    """Return the aliases that events move."""
+    found: dict[str, None] = {}
+    for event in events:
+        if isinstance(event, Publish):
+            found.update((alias, None) for alias, _ in event.aliases)
+        elif isinstance(event, MoveAlias):
+            found[event.alias] = None
+    return list(found)
 
 
 def _objects(remote: Remote, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> ObjectStore:
@@ -169,7 +211,9 @@ def _objects(remote: Remote, view: LogView, wanted: Sequence[tuple[str, bytes]])
 
 
 def _record(view: LogView, class_name: str, asset: bytes) -> AssetRecord:
-    return next(r for r in view.class_state(class_name).assets if r.id == asset)
+    record = view.class_state(class_name).find(asset)
+    assert record is not None
+    return record
 
 
 def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[bytes]) -> None:

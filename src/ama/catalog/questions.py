@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from heapq import nlargest
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
@@ -457,14 +458,13 @@ def _column_finder(rules_of: Callable[[str], Rules]) -> ColumnFinder:
 
 def _last_moves(view: LogView, limit: int) -> tuple[AliasMove, ...]:
     made = (
-        (move.at, name, alias, at)
+        (move.at, name, alias, -at, move)
         for name, state in view.class_states().items()
-        for alias, moves in state.aliases.items()
-        for at, move in enumerate(reversed(moves[-limit:]))
+        for at, (alias, move) in enumerate(islice(state.newest_moves(), limit))
     )
     describer = Describer(view)
-    newest = nlargest(limit, made)
-    return tuple(describer.moves(name, alias)[at] for _, name, alias, at in newest)
+    newest = nlargest(limit, made, key=lambda each: each[:4])
+    return tuple(describer.move(name, alias, move) for _, name, alias, _, move in newest)
 
 
 def rules_of(settings: Settings, class_name: str) -> Rules:

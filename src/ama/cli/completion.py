@@ -82,7 +82,7 @@ def _is_group(word: str) -> bool:
 
 def complete_class(incomplete: str) -> list[str]:
     """Complete names of classes."""
-    return _names(lambda store: (info.name for info in store.classes()), incomplete)
+    return _names(lambda store: iter(store.remote.view().class_names), incomplete)
 
 
 def complete_alias(context: typer.Context, incomplete: str) -> list[str]:
@@ -91,8 +91,9 @@ def complete_alias(context: typer.Context, incomplete: str) -> list[str]:
     words = {*context.args, context.params.get("class_name"), context.params.get("asset")}
 
     def aliases(store: Store) -> Iterator[str]:
-        named = words & {info.name for info in store.classes()}
-        return (move.alias for move in store.aliases(named.pop() if named else None))
+        view = store.remote.view()
+        named = [name for name in view.class_names if name in words] or view.class_names
+        return (alias for name in named for alias in view.class_state(name).alias_names())
 
     return _names(aliases, incomplete)
 
@@ -102,7 +103,12 @@ def complete_class_alias(incomplete: str) -> list[str]:
     if incomplete.startswith("@"):
         return complete_asset(incomplete)
     return _names(
-        lambda store: (f"{move.class_name}@{move.alias}" for move in store.aliases()), incomplete
+        lambda store: (
+            f"{name}@{alias}"
+            for name, state in store.remote.view().class_states().items()
+            for alias in state.alias_names()
+        ),
+        incomplete,
     )
 
 
@@ -110,25 +116,43 @@ def complete_asset(incomplete: str) -> list[str]:
     """Complete assets: classes, their numbers after a `/`, their aliases after an `@`."""
     class_name, slash, _ = incomplete.partition("/")
     if slash:
-        return _names(
-            lambda store: (
-                f"{class_name}/{asset.number}"
-                for asset in store.assets(class_name)
-                if asset.number is not None
-            ),
-            incomplete,
-        )
+        return _names(lambda store: _numbered(store, class_name, incomplete), incomplete)
     class_name, at, _ = incomplete.partition("@")
     if at:
         return _names(
             lambda store: (
-                f"{class_name}@{move.alias}"
-                for move in store.aliases(class_name or _class_here())
-                if move.status != "deleted"
+                f"{class_name}@{alias}"
+                for alias in _live_aliases(store, class_name or _class_here(), incomplete)
             ),
             incomplete,
         )
     return complete_class(incomplete)
+
+
+MOST_NUMBERS = 1000
+"""The most numbers to offer, of the newest assets: nobody reads more."""
+
+
+def _numbered(store: Store, class_name: str, incomplete: str) -> Iterator[str]:
+    """Yield the assets of a class whose names begin so, the newest first."""
+    state = store.remote.view().class_state(class_name)
+    names = {number: f"{class_name}/{number}" for number in range(state.count, 0, -1)}
+    near = [number for number, name in names.items() if name.startswith(incomplete)][:MOST_NUMBERS]
+    for number, record in zip(near, state.records(near), strict=True):
+        if record.status != "deleted":
+            yield names[number]
+
+
+def _live_aliases(store: Store, class_name: str, incomplete: str) -> Iterator[str]:
+    """Yield the aliases of a class that begin as the word does, and whose asset is there."""
+    state = store.remote.view().class_state(class_name)
+    begun = incomplete.partition("@")[2]
+    moves = {a: m for a, m in state.last_moves().items() if a.startswith(begun)}
+    state.load(move.asset for move in moves.values() if move.asset)
+    for alias, move in moves.items():
+        record = state.find(move.asset or b"")
+        if record is None or record.status != "deleted":
+            yield alias
 
 
 def _class_here() -> str:

@@ -414,8 +414,8 @@ def list_(
         )
     source = open_source(remote)
     if class_name is not None:
-        every = source.history(class_name) if everything else source.assets(class_name)
-        assets = every[:limit]
+        listed = source.history if everything else source.assets
+        assets = listed(class_name, limit=limit)
         if not console.report(assets):
             if assets:
                 print_asset_table(assets)

@@ -232,14 +232,9 @@ def _folder(summary: Summary) -> Folder:
 def _moves(store: Store, line: AssetLine) -> list[AliasMove]:
     """Return the moves of aliases to this asset and away from it, newest first."""
     state = store.remote.view().class_state(line.class_name)
-    asset = bytes.fromhex(line.id)
-    named = [
-        alias
-        for alias, moves in state.aliases.items()
-        if any(move.asset == asset for move in moves)
-    ]
+    record = state.find(bytes.fromhex(line.id))
     found: list[AliasMove] = []
-    for alias in sorted(named):
+    for alias in sorted((*record.aliases, *record.former)) if record else ():
         moves = store.alias_history(line.class_name, alias)
         for later, move in zip((None, *moves), moves, strict=False):
             if move.asset == line.id:

@@ -191,9 +191,8 @@ class _Export:
         for alias in sorted(state.aliases):
             page = views.alias_page(self._store, name, alias)
             self._write(path_to("classes", name, "aliases", alias), page)
-        pointing, newest = state.aliases_by_asset(), len(state.assets)
-        for number, record in zip(range(newest, 0, -1), reversed(state.assets), strict=True):
-            enlarged = number > newest - MOST_LINEAGES or record.id in pointing
+        for number, record in state.newest():
+            enlarged = number > state.count - MOST_LINEAGES or bool(record.aliases)
             self._asset(name, number, enlarged)
 
     def _asset(self, name: str, number: int, enlarged: bool) -> None:

@@ -19,8 +19,8 @@ from ama.dashboard.rendering import Page, path_to
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError
 from ama.format.hashing import SHORTEST_PREFIX
 from ama.format.names import nearest
-from ama.format.state import ClassState
 from ama.store import Store
+from ama.stores.class_view import ClassView
 from ama.wording.hints import words
 
 RECENT = 15
@@ -253,15 +253,14 @@ def ways_from(
     return tuple(found)
 
 
-def _alias_ways(state: ClassState, alias: str) -> list[Way]:
-    known = [each for each in state.aliases if state.target(each) is not None]
+def _alias_ways(state: ClassView, alias: str) -> list[Way]:
     return [
         Way(f"{state.name}@{each}", ("classes", state.name, "aliases", each))
-        for each in nearest(alias, known)
+        for each in nearest(alias, state.alias_names())
     ]
 
 
-def _asset_ways(store: Store, state: ClassState, number: int, path: str) -> list[Way]:
+def _asset_ways(store: Store, state: ClassView, number: int, path: str) -> list[Way]:
     record = state.record(number)
     if record is None:
         return []
@@ -285,7 +284,7 @@ def _near_files(asset: Asset, path: str) -> list[str]:
         return [name for each in names if isinstance(each, tuple) for name in each]
 
 
-def _class_ways(state: ClassState) -> list[Way]:
+def _class_ways(state: ClassView) -> list[Way]:
     newest = state.newest_active()
     number = state.number(newest.id) if newest else None
     ways = [Way(f"all assets of {state.name}", ("classes", state.name))]

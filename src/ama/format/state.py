@@ -35,12 +35,19 @@ ROOT_MAGIC = b"ama-root"
 
 @dataclass(frozen=True, slots=True)
 class AssetRecord:
-    """An asset in the log. Its number is its place in its class, from 1."""
+    """An asset in the log. Its number is its place in its class, from 1.
+
+    A checkpoint's has also what it needs (None: its entry says so), and the aliases that point to
+    it and those that did.
+    """
 
     id: bytes
     entry: int
     status: StatusName = "active"
     reason: str = ""
+    needs: tuple[bytes, ...] | None = None
+    aliases: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

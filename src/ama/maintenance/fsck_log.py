@@ -7,11 +7,14 @@ later checkpoint, sound in itself, has them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count, islice, takewhile
+from typing import TypeVar
 
 from ama.errors import IntegrityError, StorageError
+from ama.format.checkpoint import Checkpoint, decode_checkpoint, fold_checkpoint
+from ama.format.conversion import root_of, state_of
 from ama.format.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
 from ama.format.hashing import seal
 from ama.format.state import (
@@ -24,19 +27,26 @@ from ama.format.state import (
     fold_root,
     touched_classes,
 )
+from ama.format.tables import decode_rows
 from ama.maintenance.fsck_packs import Fault, reason
 from ama.storage.protocol import Range
+from ama.stores.cache import Cache
+from ama.stores.log_errors import check_features
 from ama.stores.log_files import (
     HINT,
     REFUSED,
     checkpoint_name,
     decode_hint,
     read_readable,
+    root_name,
+    segment_name,
     state_name,
 )
-from ama.stores.log_reader import check_features
 from ama.stores.remote import FORMAT, Remote, decode_format
+from ama.stores.segments import CheckpointSegments, Segments
 from ama.values import display_name
+
+Derived = TypeVar("Derived", Checkpoint, Root)
 
 AT_ONCE = 256
 DERIVED = (
@@ -47,7 +57,9 @@ MISSING = "it is missing"
 CLOSED = "only its owner may read it"
 
 _ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
-_CHECKPOINT = re.compile(r"checkpoint/([0-9]{12})").fullmatch
+_CHECKPOINT = re.compile(r"checkpoint/fold/([0-9]{12})").fullmatch
+_SEGMENT = re.compile(r"checkpoint/segment/([0-9a-f]{64})").fullmatch
+_ROOT = re.compile(r"checkpoint/([0-9]{12})").fullmatch
 _STATE = re.compile(r"checkpoint/state/([0-9a-f]{64})").fullmatch
 
 
@@ -127,7 +139,19 @@ class _Reader:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._storage = remote.storage
-        self._history = History(remote.log.empty)
+        empty = remote.log.empty
+        self._history = History(
+            Root(
+                0,
+                empty.entry_hash,
+                read_features=empty.read_features,
+                write_features=empty.write_features,
+            )
+        )
+        self._folded: Checkpoint | None = empty
+        self._unfolded: list[tuple[Entry, bytes]] = []
+        self._segments = Segments(remote.storage, Cache(None))
+        self._source = CheckpointSegments(self._segments, lambda: None, remote.url)
         self._previous: bytes | None = None
         self._pending: list[Entry] = []
         self._digests: dict[str, bytes] = {}
@@ -143,6 +167,9 @@ class _Reader:
         reached, reached_hash = decode_hint(hint or b"")
         names = self._listed_checkpoints()
         checkpoints = {int(m[1]) for name in names if (m := _CHECKPOINT(name))}
+        roots = {int(m[1]) for name in names if (m := _ROOT(name))}
+        if not checkpoints:
+            self._folded = None
         listed = {int(m[1]) for name, _ in self._storage.list("log/") if (m := _ENTRY(name))}
         waiting = iter(sorted(listed - {0}))
         following = 1
@@ -153,6 +180,8 @@ class _Reader:
                     following = self._look_again(following, number)
                 following = number + 1
                 self._take(number, data)
+                if number in roots:
+                    self._check_root(number)
                 if number in checkpoints:
                     self._check_checkpoint(number)
                 if number != reached:
@@ -162,9 +191,13 @@ class _Reader:
         if reached >= following:
             self._gap(following, reached, f"though {HINT} says that it was there")
         self._check_hint(hint, reached, reached_hash)
-        for number in sorted(n for n in checkpoints if n > max(reached, following - 1)):
-            self._fault(checkpoint_name(number), f"there is no log entry {number}; {DERIVED}")
-        self._check_unnamed_states(names)
+        beyond = max(reached, following - 1)
+        for name in [
+            *map(root_name, sorted(n for n in roots if n > beyond)),
+            *map(checkpoint_name, sorted(n for n in checkpoints if n > beyond)),
+        ]:
+            self._fault(name, f"there is no log entry {int(name[-12:])}; {DERIVED}")
+        self._check_unnamed(names)
         return self._finish()
 
     def _listed_checkpoints(self) -> list[str]:
@@ -242,8 +275,8 @@ class _Reader:
             self._not_following(number)
             self._break(number)
         digest = self._previous = self._hashes[number] = entry_hash(data)
-        self._history.root = fold_root(self._history.root, [(entry, digest)])
         self._pending.append(entry)
+        self._unfolded.append((entry, digest))
         self._read[number] = data
         for event in entry.events:
             if isinstance(event, Publish):
@@ -264,16 +297,23 @@ class _Reader:
             self._fold()
             self._history.numbered = dict(self._history.states)
             self._exact = False
+            self._folded = None
             self._history.unknown_from = number
 
     def _fold(self) -> None:
-        """Fold the waiting entries into the classes' states."""
+        """Fold the waiting entries into the root, the classes' states, and the checkpoint."""
+        self._history.root = fold_root(self._history.root, self._unfolded)
         states = self._history.states
         touched = {name for entry in self._pending for name in touched_classes(entry)}
         for name in touched:
             states[name] = fold_class(states.get(name, ClassState(name)), self._pending)
             self._digests[name] = b""
         self._pending.clear()
+        if self._folded is not None:
+            entries = self._unfolded
+            self._folded = fold_checkpoint(self._folded, entries, self._source, self._segments.make)
+            self._segments.forget_all_but(self._folded.digests())
+        self._unfolded.clear()
 
     def _check_hint(self, data: bytes | None, number: int, digest: bytes) -> None:
         if data is None:
@@ -289,31 +329,81 @@ class _Reader:
 
     def _check_checkpoint(self, number: int) -> None:
         """Compare a checkpoint with the fold; if that isn't known, go on from the checkpoint."""
-        name = checkpoint_name(number)
-        (data,) = read_readable(self._storage, [name])
-        if data is None:
-            self._fault(name, f"{self._why_absent(name)}; {DERIVED}")
+        checkpoint = self._read_derived(number, checkpoint_name(number), decode_checkpoint)
+        if checkpoint is None:
             return
-        try:
-            root = decode_root(data)
-        except IntegrityError as error:
-            self._fault(name, f"{reason(error)}; {DERIVED}")
+        self._fold()
+        if self._exact and checkpoint != self._folded:
+            self._fault(checkpoint_name(number), f"it is not what the log adds up to; {DERIVED}")
             return
-        if number not in self._hashes:
-            return
-        if (root.number, root.entry_hash) != (number, self._hashes[number]):
-            self._fault(name, f"it is not that of log entry {number}; {DERIVED}")
+        sound = self._check_segments(checkpoint.digests())
+        if not self._exact and sound:
+            states = {
+                name: state_of(name, tables, self._source)
+                for name, tables in checkpoint.classes.items()
+            }
+            self._go_on(root_of(checkpoint, self._source), states)
+            self._folded = checkpoint
+
+    def _check_root(self, number: int) -> None:
+        """Do the same with a checkpoint of the first form."""
+        root = self._read_derived(number, root_name(number), decode_root)
+        if root is None:
             return
         if self._exact and root != self._expected():
-            self._fault(name, f"it is not what the log adds up to; {DERIVED}")
+            self._fault(root_name(number), f"it is not what the log adds up to; {DERIVED}")
             return
         states = self._check_states(root.classes)
         if not self._exact and len(states) == len(root.classes):
-            self._pending.clear()
-            self._history.root = root
-            self._history.states = states
-            self._digests = dict(root.classes)
-            self._exact = True
+            self._go_on(root, states)
+
+    def _read_derived(
+        self, number: int, name: str, decode: Callable[[bytes], Derived]
+    ) -> Derived | None:
+        """Return a checkpoint if it is sound in itself, and that of its entry."""
+        (data,) = read_readable(self._storage, [name])
+        if data is None:
+            self._fault(name, f"{self._why_absent(name)}; {DERIVED}")
+            return None
+        try:
+            found = decode(data)
+        except IntegrityError as error:
+            self._fault(name, f"{reason(error)}; {DERIVED}")
+            return None
+        if number not in self._hashes:
+            return None
+        if (found.number, found.entry_hash) != (number, self._hashes[number]):
+            self._fault(name, f"it is not that of log entry {number}; {DERIVED}")
+            return None
+        return found
+
+    def _go_on(self, root: Root, states: dict[str, ClassState]) -> None:
+        """Go on from a checkpoint that is sound in itself."""
+        self._pending.clear()
+        self._unfolded.clear()
+        self._history.root = root
+        self._history.states = states
+        self._digests = dict.fromkeys(states, b"")
+        self._exact = True
+
+    def _check_segments(self, digests: Iterable[bytes]) -> bool:
+        """Check the segments of a checkpoint, each once; tell whether all are sound."""
+        wanted = [digest for digest in digests if digest not in self._loaded]
+        for first in range(0, len(wanted), AT_ONCE):
+            batch = wanted[first : first + AT_ONCE]
+            answers = read_readable(self._storage, [segment_name(digest) for digest in batch])
+            for digest, data in zip(batch, answers, strict=True):
+                why = "" if data is not None else self._why_absent(segment_name(digest))
+                try:
+                    if data is not None and seal(data) != digest:
+                        raise IntegrityError("its checksum does not match")
+                    decode_rows(data or b"")
+                except IntegrityError as error:
+                    self._fault(segment_name(digest), f"{why or reason(error)}; {DERIVED}")
+                    self._loaded[digest] = False
+                else:
+                    self._loaded[digest] = True
+        return all(self._loaded[digest] for digest in digests)
 
     def _why_absent(self, name: str) -> str:
         """Return why a derived file was not read: it may exist, but be closed to us."""
@@ -360,12 +450,12 @@ class _Reader:
             self._loaded[digest] = name in states
         return states
 
-    def _check_unnamed_states(self, names: Iterable[str]) -> None:
-        """Check the states that no sound checkpoint names: their names tell their content."""
-        digests = [bytes.fromhex(m[1]) for name in names if (m := _STATE(name))]
-        waiting = iter([digest for digest in digests if digest not in self._loaded])
+    def _check_unnamed(self, names: Iterable[str]) -> None:
+        """Check what no sound checkpoint names: the names tell the content."""
+        found = {name: m[1] for name in names if (m := _STATE(name) or _SEGMENT(name))}
+        digests = {name: bytes.fromhex(digits) for name, digits in found.items()}
+        waiting = iter([name for name in digests if digests[name] not in self._loaded])
         while batch := list(islice(waiting, AT_ONCE)):
-            answers = read_readable(self._storage, [state_name(digest) for digest in batch])
-            for digest, data in zip(batch, answers, strict=True):
-                if data is not None and seal(data) != digest:
-                    self._fault(state_name(digest), f"its checksum does not match; {DERIVED}")
+            for name, data in zip(batch, read_readable(self._storage, batch), strict=True):
+                if data is not None and seal(data) != digests[name]:
+                    self._fault(name, f"its checksum does not match; {DERIVED}")

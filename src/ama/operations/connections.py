@@ -17,7 +17,7 @@ from ama.worktree.head import Head
 from ama.worktree.layout import Worktree
 
 if TYPE_CHECKING:
-    from ama.format.state import ClassState
+    from ama.stores.class_view import ClassView
     from ama.stores.log_view import LogView
     from ama.stores.remote import Remote
 
@@ -230,7 +230,7 @@ class Connections:
                 view = self.view(url, When.LAST_SEEN) or view
         return view
 
-    def known_class(self, url: str, class_name: str) -> ClassState | None:
+    def known_class(self, url: str, class_name: str) -> ClassView | None:
         """Return a class of a store as this machine saw it last, without loading its client.
 
         Return None if it is not known.

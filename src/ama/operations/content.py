@@ -271,7 +271,7 @@ class Content:
             for view in views:
                 with suppress(AmaError):
                     state = view.class_state(class_name)
-                    record = state.record(state.number(asset) or 0)
+                    record = state.find(asset)
                     if record is None or view.damage is not None:
                         continue
                     if or_deleted or record.status != "deleted":

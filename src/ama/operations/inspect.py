@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.objects import EntryKind
-from ama.format.state import ClassState
 from ama.lineage import ancestry
 from ama.operations.session import Session
 from ama.storage.urls import is_read_only
+from ama.stores.class_view import ClassView
 from ama.stores.log_view import When
 from ama.stores.revisions import Describer
 from ama.stores.sources import Sources
@@ -62,7 +62,7 @@ def is_tracked(session: Session, path: str | os.PathLike[str]) -> bool:
     return head.asset is not None and relative in session.content.files(head.asset)
 
 
-def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo | None:
+def _brief(session: Session, head: Head, state: ClassView | None) -> AssetInfo | None:
     """Return HEAD's asset as last seen in a store, else as HEAD knows it."""
     if head.asset is None:
         return None
@@ -74,7 +74,7 @@ def _brief(session: Session, head: Head, state: ClassState | None) -> AssetInfo 
     return replace(info, number=number, status=record.status, status_reason=record.reason)
 
 
-def _origin(head: Head, remote: str | None, state: ClassState | None) -> str | None:
+def _origin(head: Head, remote: str | None, state: ClassView | None) -> str | None:
     """Return the store that has HEAD's asset, if the next upload goes to another store."""
     is_there = state is not None and head.asset is not None and state.number(head.asset)
     stays = is_there or head.number is None or head.origin == remote
@@ -117,7 +117,7 @@ def status(session: Session) -> Status:
     )
 
 
-def _left_behind(session: Session, head: Head, state: ClassState | None) -> int | None:
+def _left_behind(session: Session, head: Head, state: ClassView | None) -> int | None:
     """Return the number of the asset at HEAD's alias, if HEAD is known to be ahead of it."""
     target = state.target(head.alias) if state and head.alias else None
     if state is None or target is None or state.number(head.asset or b"") is None:
@@ -374,7 +374,7 @@ def _read_here(tree: Worktree, path: str) -> Iterator[bytes]:
             yield piece
 
 
-def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> bool:
+def is_ahead(sources: Sources, state: ClassView, head: Head, target: bytes) -> bool:
     """Tell whether HEAD comes from the asset at its alias, and the alias was never at HEAD.
 
     Args:
@@ -387,13 +387,9 @@ def is_ahead(sources: Sources, state: ClassState, head: Head, target: bytes) -> 
         NotFound: An asset in between is in no source.
     """
     asset = head.asset
-    if asset == target or any(m.asset == asset for m in state.aliases.get(head.alias or "", ())):
+    if asset == target or (asset and state.was_on(head.alias or "", asset)):
         return False
     # Parents are published before their children: stop at the first asset that is not newer.
-    numbers = {record.id: at for at, record in enumerate(state.assets)}
-    older = (
-        each
-        for each in ancestry(asset, sources.parents)
-        if numbers.get(each, -1) <= numbers[target]
-    )
-    return next(older, None) == target
+    number = state.number(target) or 0
+    ancestors = ancestry(asset, sources.parents)
+    return next((each for each in ancestors if (state.number(each) or 0) <= number), None) == target

@@ -62,8 +62,8 @@ def _lost_aliases(before: LogView, view: LogView) -> Iterator[AliasChange]:
     describer, describer_now = Describer(before), Describer(view)
     for name, state in before.class_states().items():
         state_now = view.class_state(name)
-        for alias in sorted(state.aliases):
-            old, new = state.target(alias), state_now.target(alias)
+        for alias, last in state.last_moves().items():
+            old, new = last.asset, state_now.target(alias)
             if old is not None and old != new:
                 yield AliasChange(
                     name,

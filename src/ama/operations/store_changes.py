@@ -60,11 +60,9 @@ class StoreChanges:
         found = []
         for name in names:
             state = class_state(view, name, self.url)
-            found += [
-                describer.moves(name, alias)[0]
-                for alias in sorted(state.aliases)
-                if state.target(alias) is not None
-            ]
+            moves = state.last_moves()
+            state.load(move.asset for move in moves.values() if move.asset)
+            found += [describer.move(name, alias, move) for alias, move in moves.items()]
         return tuple(found)
 
     def alias_history(self, class_name: str, alias: str) -> tuple[AliasMove, ...]:
@@ -81,7 +79,7 @@ class StoreChanges:
         check_alias(alias)
         view = self._whole_view()
         state = class_state(view, class_name, self.url)
-        if alias not in state.aliases:
+        if state.last_move(alias) is None:
             raise unknown_alias(state, alias)
         return Describer(view).moves(class_name, alias)
 

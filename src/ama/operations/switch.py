@@ -10,13 +10,13 @@ from functools import partial
 
 from ama.errors import AmaError, Conflict, Hint, NotFound, StorageError, shown
 from ama.format.hashing import ID_SIZE
-from ama.format.state import ClassState
 from ama.lineage import ancestry
 from ama.operations.edit import facts_of, named
 from ama.operations.inspect import is_ahead
 from ama.operations.rollback import Accepted, accept, keep_lost_commits, lost_commits
 from ama.operations.session import Session
 from ama.results import FetchResult, SwitchResult
+from ama.stores.class_view import ClassView
 from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, class_state, require_live
@@ -95,10 +95,10 @@ def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
     if head.alias and target is None:
         raise _alias_gone(state, head.alias, store.url)
     if target is None:
-        live = [record.id for record in state.assets if record.status != "deleted"]
-        if not live:
+        newest = state.newest_live()
+        if newest is None:
             raise NotFound(f"{head.class_name} has no asset in {store.url}")
-        target = live[-1]
+        target = newest.id
     elif is_ahead(session.content.sources(), state, head, target):
         describer = Describer(view)
         here = session.content.info(head.asset or target, describer)
@@ -119,14 +119,14 @@ def _pull(session: Session, remote: str | None, *, force: bool) -> SwitchResult:
     return _move(session, at, target, head.alias, by="pull", force=force, origin=store.url)
 
 
-def _alias_gone(state: ClassState, alias: str, url: str) -> NotFound:
+def _alias_gone(state: ClassView, alias: str, url: str) -> NotFound:
     """Return an error that says what became of a followed alias.
 
     Pulling the newest asset instead would be wrong: it may never have had the alias.
     """
     name = f"{state.name}@{alias}"
-    moves = state.aliases.get(alias)
-    gone = f"was removed by {shown(moves[-1].author)}" if moves else f"is not in {url}"
+    last = state.last_move(alias)
+    gone = f"was removed by {shown(last.author)}" if last else f"is not in {url}"
     return NotFound(
         f"{name}, which this directory follows, {gone}",
         hint=(
@@ -143,9 +143,7 @@ def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
     """
     head = session.tree.head.read().head
     before = session.stores.default_view(head, When.LAST_SEEN)
-    known = (
-        {record.id for record in before.class_state(head.class_name).assets} if before else set()
-    )
+    known = before.class_state(head.class_name) if before else None
     store, view = _look(session, remote, head)
     accepted = accept(store) if force and view.damage is not None else Accepted(view)
     view = accepted.view
@@ -154,7 +152,7 @@ def fetch(session: Session, remote: str | None, *, force: bool) -> FetchResult:
         keep_lost_commits(session, store.url, view)
     describer = Describer(view)
     records = view.class_state(head.class_name).assets
-    fresh = [(head.class_name, record.id) for record in records if record.id not in known]
+    fresh = [(head.class_name, r.id) for r in records if not known or known.number(r.id) is None]
     assets = store.assets(view, [*fresh, *_listed(view, head.class_name)])
     new = tuple(describer.info(i, assets[i]) for _, i in fresh)
     return FetchResult(store.url, new, accepted.assets, accepted.aliases)
@@ -166,9 +164,10 @@ def _listed(view: LogView, own: str) -> Iterator[tuple[str, bytes]]:
     Reading them caches them, for a time when the store can't be reached.
     """
     for name, state in view.class_states().items():
-        all_of_it = [(name, record.id) for record in state.assets]
-        live = [(name, record.id) for record in state.assets if record.status != "deleted"]
-        yield from all_of_it if name == own else live[-1:]
+        if name == own:
+            yield from ((name, record.id) for record in state.assets)
+        elif newest := state.newest_live():
+            yield name, newest.id
 
 
 def _look(session: Session, remote: str | None, head: Head) -> tuple[Remote, LogView]:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from ama.errors import AmaError, IntegrityError, StorageError
 from ama.format import canonical
+from ama.format.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
 from ama.format.entries import NUMBER_DIGITS, decode_entry, entry_hash
 from ama.format.hashing import ID_SIZE, Buffer, blob_id, seal
-from ama.format.state import Root, decode_root, encode_root
+from ama.format.state import ROOT_MAGIC, Root, decode_root
 from ama.stores.log_files import decode_hint, encode_hint
 from ama.system import disk, fs
 
@@ -59,6 +60,11 @@ class Cache:
     def of_urls(cls, cache_dir: Path | None) -> Cache:
         """Return the cache that says which store lies at which URL."""
         return cls(None if cache_dir is None else cache_dir / "urls")
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it remembers anything."""
+        return self._directory is not None
 
     def path(self, name: str) -> Path | None:
         """Return the path of a file, there or not; None: nothing is remembered."""
@@ -107,7 +113,7 @@ def _names(directory: Path | None) -> list[str]:
 
 
 VIEW = "view"
-"""The log as last seen: a folded state, and the entries after it."""
+"""The log as last seen: a checkpoint, and the entries after it."""
 
 END = "end"
 """The number and hash of its last entry, apart from the entries, which must lead up to it."""
@@ -116,29 +122,34 @@ _FOLDED = "entries"
 _RANGE = re.compile(rf"{_FOLDED}/([0-9]{{{NUMBER_DIGITS}}})-([0-9]{{{NUMBER_DIGITS}}})").fullmatch
 
 
-def keep_view(cache: Cache, base: Root, entries: Sequence[bytes], end: tuple[int, bytes]) -> None:
+def keep_view(
+    cache: Cache, base: Checkpoint, entries: Sequence[bytes], end: tuple[int, bytes]
+) -> None:
     """Keep a log.
 
     Args:
         cache: The store's cache.
-        base: A folded state.
+        base: A checkpoint.
         entries: The bytes of the entries after it.
         end: The number and the hash of the last entry.
     """
-    body = canonical.encode((encode_root(base), list(entries)))
+    body = canonical.encode((encode_checkpoint(base), list(entries)))
     cache.put(VIEW, body + seal(body))
     cache.put(END, encode_hint(*end))
 
 
-def decode_view(data: bytes) -> tuple[Root, tuple[bytes, ...]]:
-    """Decode a kept log: a folded state, and the bytes of the entries after it.
+def decode_view(data: bytes) -> tuple[Checkpoint | Root, tuple[bytes, ...]]:
+    """Decode a kept log: a checkpoint, and the bytes of the entries after it.
+
+    An earlier version of ama has kept a checkpoint of the first form.
 
     Raises:
         IntegrityError: The bytes are damaged.
     """
     try:
         root, entries = _unsealed(data)
-        return decode_root(root), tuple(bytes(entry) for entry in entries)
+        decode = decode_root if root.startswith(ROOT_MAGIC) else decode_checkpoint
+        return decode(root), tuple(bytes(entry) for entry in entries)
     except (ValueError, TypeError) as error:
         raise IntegrityError(f"what is remembered of a log is damaged: {error}") from error
 

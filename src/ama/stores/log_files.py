@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ama.errors import IntegrityError, StorageError
 from ama.format.entries import NUMBER_DIGITS
 from ama.format.hashing import seal
-from ama.format.state import ClassState, decode_class_state, encode_class_state
+from ama.format.state import ClassState, decode_class_state
 from ama.storage.protocol import Range, Storage
 
 HINT = "log/HINT"
@@ -23,17 +23,37 @@ _HINT = re.compile(
 
 
 def checkpoint_name(number: int) -> str:
-    """Return the name of the folded state after entry `number`.
+    """Return the name of the checkpoint after entry `number`.
 
     Example:
         >>> checkpoint_name(64)
+        'checkpoint/fold/000000000064'
+    """
+    return f"checkpoint/fold/{number:0{NUMBER_DIGITS}d}"
+
+
+def segment_name(digest: bytes) -> str:
+    """Return the name of a segment of checkpoints.
+
+    Example:
+        >>> segment_name(bytes(32))[:21]
+        'checkpoint/segment/00'
+    """
+    return f"checkpoint/segment/{digest.hex()}"
+
+
+def root_name(number: int) -> str:
+    """Return the name of a checkpoint of the first form, which is read and no longer written.
+
+    Example:
+        >>> root_name(64)
         'checkpoint/000000000064'
     """
     return f"checkpoint/{number:0{NUMBER_DIGITS}d}"
 
 
 def state_name(digest: bytes) -> str:
-    """Return the name of a class's folded state.
+    """Return the name of a class's state in a checkpoint of the first form.
 
     Example:
         >>> state_name(bytes(32))[:19]
@@ -109,13 +129,3 @@ def read_class_state(name: str, digest: bytes, data: bytes | None) -> ClassState
     except IntegrityError:
         return None
     return state if state.name == name else None
-
-
-def class_digest(state: ClassState) -> bytes:
-    """Return the digest of a class's state: 32 bytes.
-
-    Example:
-        >>> len(class_digest(ClassState("models")))
-        32
-    """
-    return seal(encode_class_state(state))

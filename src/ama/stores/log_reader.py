@@ -7,18 +7,20 @@ if the store still has the last remembered entry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Literal, overload
 
 from ama.errors import (
-    UPGRADE,
     AmaError,
     FormatError,
     Hint,
     Hints,
     IntegrityError,
 )
+from ama.format.checkpoint import Checkpoint, decode_checkpoint
 from ama.format.compression import BYTE_PLANES
+from ama.format.conversion import checkpoint_of
 from ama.format.entries import (
     Entry,
     decode_entry,
@@ -27,19 +29,29 @@ from ama.format.entries import (
     entry_name,
 )
 from ama.format.hashing import seal
-from ama.format.state import ClassState, Root, decode_root, encode_class_state
+from ama.format.state import Root, decode_root
 from ama.storage.protocol import Range, Storage
-from ama.stores.cache import VIEW, Cache, decode_view, keep_folded, keep_view, remembers
+from ama.stores.cache import (
+    VIEW,
+    Cache,
+    decode_view,
+    keep_folded,
+    keep_view,
+    remembered_end,
+    remembers,
+)
+from ama.stores.log_errors import another_history, check_features, hole, lost, rewritten, way_back
 from ama.stores.log_files import (
     HINT,
     checkpoint_name,
-    class_digest,
     decode_hint,
     read_class_state,
     read_readable,
+    root_name,
     state_name,
 )
 from ama.stores.log_view import LogView, When
+from ama.stores.segments import CheckpointSegments, Segments
 
 CHECKPOINT_EVERY = 64
 PROBES = (1, 2, 4, 8, 16, 32, 64)
@@ -82,7 +94,8 @@ class LogReader:
         self._storage = storage
         self._genesis = genesis
         self._cache = cache
-        self.empty = Root(
+        self._segments = Segments(storage, cache)
+        self.empty = Checkpoint(
             0,
             genesis,
             read_features=tuple(sorted(set(read_features))),
@@ -137,7 +150,7 @@ class LogReader:
             hint = found or b""
         reached = decode_hint(hint)
         known = self._remembered()
-        if known is None or reached[0] - known.number > 2 * CHECKPOINT_EVERY:
+        if known is None or reached[0] - known.base.number > 2 * CHECKPOINT_EVERY:
             view = self._read_cold(reached[0], known)
         else:
             view = self._read_after(known, reached[0])
@@ -155,7 +168,7 @@ class LogReader:
         """
         (hint,) = read_readable(self._storage, [HINT])
         reached = decode_hint(hint or b"")
-        view = self._read_cold(reached[0], None)
+        view = self._read_cold(reached[0], None, (0, b""))
         self._check_reached(view, reached)
         view.require_whole()
         self._keep(view)
@@ -175,7 +188,8 @@ class LogReader:
             return False
         names = [entry_name(number) for number in (seen.number, seen.number + 1)]
         last, following = self._storage.read([Range(name) for name in names])
-        return self._changed(seen, last) is None and following is None
+        end = seen.number, seen.entry_hash
+        return self._changed(end, last) is None and following is None
 
     def read_entry(self, number: int) -> Entry:
         """Return one entry.
@@ -209,11 +223,24 @@ class LogReader:
             answers = self._storage.read([Range(entry_name(number)) for number in batch])
             for number, data in zip(batch, answers, strict=True):
                 if data is None:
-                    raise _lost(number, self._storage.url, self._way_back(number))
+                    raise lost(number, self._storage.url, self._way_back(number))
                 yield self._decode(number, data)
 
-    def _read_cold(self, reached: int, known: LogView | None) -> LogView:
-        """Read from the newest checkpoint that HINT promises, or else gallop."""
+    def _read_cold(
+        self, reached: int, known: LogView | None, end: tuple[int, bytes] | None = None
+    ) -> LogView:
+        """Read from the newest checkpoint that HINT promises, or else gallop.
+
+        Args:
+            reached: The number in HINT.
+            known: The log as last seen, if that is remembered.
+            end: The number and hash of an entry that must still be there: the last one seen.
+        """
+        if end is None:
+            end = (known.number, known.entry_hash) if known else (0, b"")
+            if known is None and self._cache.get(VIEW) is not None:
+                # Of what an earlier version of ama has kept, the end may be all that is of use.
+                end = remembered_end(self._cache)
         if reached == 0:
             names = [entry_name(number) for number in GALLOP]
             sizes = self._storage.sizes(names)
@@ -222,19 +249,22 @@ class LogReader:
         places = [number for number in (at, at - CHECKPOINT_EVERY) if number > 0]
         numbers = _window(max(at, 1), reached)
         names = [checkpoint_name(number) for number in places]
+        numbers += [end[0]] if end[0] and end[0] not in numbers else []
         names += [entry_name(number) for number in numbers]
         answers = read_readable(self._storage, names)
         found = dict(zip(numbers, answers[len(places) :], strict=True))
-        for number, data in zip(places, answers, strict=False):
-            base = self._usable_root(number, data, found)
-            if base is not None:
-                view = self._extend(LogView(base, (), self._load_classes), found, reached)
-                if known is not None and known.number:
-                    (last,) = self._storage.read([Range(entry_name(known.number))])
-                    view.damage = view.damage or self._changed(known, last, reached)
-                return view
-        start = known or LogView(self.empty, (), self._load_classes)
-        return self._extend(start, found, reached)
+        base = self._newest_usable(places, answers, found)
+        if base is None and known is None:
+            base = self.of_first_form(places, found)
+        if base is None or (known is not None and known.base.number >= base.number):
+            start = known or LogView(self.empty, (), self._source_of(self.empty))
+        else:
+            start = LogView(base, (), self._source_of(base))
+            if known is not None:
+                self.remember_entries(known.base.number + 1, _raw(known))
+        view = self._extend(start, found, reached)
+        view.damage = view.damage or self._changed(end, found.get(end[0]), reached)
+        return view
 
     def _read_after(self, known: LogView, reached: int) -> LogView:
         """Check that the known log still holds, and read what came after it."""
@@ -242,35 +272,39 @@ class LogReader:
         numbers = _window(first, max(reached, known.number))
         answers = self._storage.read([Range(entry_name(number)) for number in numbers])
         found = dict(zip(numbers, answers, strict=True))
-        damage = self._changed(known, found.get(known.number), reached)
+        end = known.number, known.entry_hash
+        damage = self._changed(end, found.get(known.number), reached)
         if damage is not None:
-            return LogView(known.base, known.tail, self._load_classes, damage)
+            return LogView(known.base, known.tail, known.source, damage)
         return self._extend(known, found, reached)
 
-    def _changed(self, known: LogView, last: bytes | None, reached: int = 0) -> AmaError | None:
+    def _changed(
+        self, end: tuple[int, bytes], last: bytes | None, reached: int = 0
+    ) -> AmaError | None:
         """Return why the log is not the known one, or None if it is.
 
         Args:
-            known: The log as last seen.
-            last: The bytes of its last entry now.
+            end: The number and hash of the last entry seen.
+            last: The bytes of that entry now.
             reached: The number in HINT: a log whose own HINT goes further is damaged, not rolled
                 back.
         """
-        if known.number == 0:
+        number, digest = end
+        if number == 0:
             return None
         # The store may be sound: then this machine remembers another one.
         hint = Hint("accept-store", store=self._storage.url)
         if last is None:
-            lost = self._way_back(known.number) if reached >= known.number else hint
-            return _lost(known.number, self._storage.url, lost)
-        if entry_hash(last) != known.entry_hash:
+            way = self._way_back(number) if reached >= number else hint
+            return lost(number, self._storage.url, way)
+        if entry_hash(last) != digest:
             try:
-                self._decode(known.number, last)
+                self._decode(number, last)
             except IntegrityError as error:
                 return error  # it isn't another log, but this one, damaged
             except FormatError:
                 pass
-            return another_history(known.number, self._storage.url)
+            return another_history(number, self._storage.url)
         return None
 
     def _extend(self, view: LogView, found: dict[int, bytes | None], reached: int) -> LogView:
@@ -293,7 +327,7 @@ class LogReader:
                 if not self._settle(following, found):
                     later = [n for n in found if n > following and found[n] is not None]
                     if later:
-                        damage = _hole(
+                        damage = hole(
                             following, min(later), self._storage.url, self._way_back(following)
                         )
                     break
@@ -314,7 +348,7 @@ class LogReader:
             tail.append((entry, previous))
         # Nothing new: as it was, with what was loaded of it.
         same = number == view.number and damage is None
-        extended = view if same else LogView(view.base, tail, self._load_classes, damage)
+        extended = view if same else LogView(view.base, tail, view.source, damage)
         check_features(extended.root.read_features, self._storage.url, "read")
         return extended
 
@@ -353,92 +387,129 @@ class LogReader:
         """Compare with HINT, written after its entry: if it is beyond the end, an entry is lost."""
         number, hint_hash = reached
         if view.damage is None and number > view.number:
-            view.damage = _lost(number, self._storage.url, self._way_back(number))
+            view.damage = lost(number, self._storage.url, self._way_back(number))
         if number == view.number and number and hint_hash != view.entry_hash:
-            view.damage = _rewritten(number, self._storage.url, _SEE)
+            view.damage = rewritten(number, self._storage.url, _SEE)
 
     # Checkpoints: derived, and ignored where they don't fit
 
-    def _usable_root(
-        self, number: int, data: bytes | None, entries: Mapping[int, bytes | None]
-    ) -> Root | None:
-        if data is None:
-            return None
-        try:
-            root = decode_root(data)
-        except IntegrityError:
-            return None
+    def _newest_usable(
+        self,
+        places: Sequence[int],
+        answers: Sequence[bytes | None],
+        entries: Mapping[int, bytes | None],
+    ) -> Checkpoint | None:
+        for number, data in zip(places, answers, strict=False):
+            if data is not None:
+                with suppress(IntegrityError):
+                    checkpoint = decode_checkpoint(data)
+                    if self._fits(checkpoint, number, entries):
+                        return checkpoint
+        return None
+
+    def _fits(
+        self, found: Checkpoint | Root, number: int, entries: Mapping[int, bytes | None]
+    ) -> bool:
         last = entries.get(number)
         if last is None:
             (last,) = self._storage.read([Range(entry_name(number))])
-        fits = root.number == number and last is not None and entry_hash(last) == root.entry_hash
-        return root if fits else None
+        return found.number == number and last is not None and entry_hash(last) == found.entry_hash
 
-    def _load_classes(self, base: Root, names: Iterable[str]) -> dict[str, ClassState]:
-        """Return states of a base's classes: from the cache, from the storage, or folded again."""
-        states: dict[str, ClassState] = {}
-        missing = []
-        for name in names:
-            digest = base.classes[name]
-            state = read_class_state(name, digest, self._cache.get(state_name(digest)))
-            if state is None:
-                missing.append(name)
-            else:
-                states[name] = state
-        if missing:
-            states_of = [state_name(base.classes[name]) for name in missing]
-            answers = read_readable(self._storage, states_of)
-            for name, data in zip(missing, answers, strict=True):
-                state = read_class_state(name, base.classes[name], data)
-                if state is None:
-                    state = self.refold(base.number).class_state(name)
-                else:
-                    self._cache.put(state_name(base.classes[name]), data or b"")
-                states[name] = state
-        return states
+    def of_first_form(
+        self, places: Sequence[int], entries: Mapping[int, bytes | None]
+    ) -> Checkpoint | None:
+        """Return the newest sound checkpoint of the form that earlier versions of ama wrote.
+
+        Args:
+            places: The numbers of the entries after which there may be one, the newest first.
+            entries: The bytes of entries, as far as they were read.
+        """
+        for number, data in zip(
+            places, read_readable(self._storage, [root_name(n) for n in places]), strict=True
+        ):
+            if data is not None:
+                with suppress(IntegrityError):
+                    root = decode_root(data)
+                    base = self._converted(root) if self._fits(root, number, entries) else None
+                    if base is not None:
+                        return base
+        return None
+
+    def _converted(self, root: Root, *, ask: bool = True) -> Checkpoint | None:
+        """Return a root of the first form in tables; None if it lacks a class's state.
+
+        Args:
+            root: The root.
+            ask: Whether to ask the storage for what the cache lacks.
+        """
+        names = {name: state_name(digest) for name, digest in root.classes.items()}
+        datas = {name: self._cache.get(file) for name, file in names.items()}
+        if ask and (missing := [name for name in names if datas[name] is None]):
+            answers = read_readable(self._storage, [names[name] for name in missing])
+            datas.update(zip(missing, answers, strict=True))
+        states = [read_class_state(n, digest, datas[n]) for n, digest in root.classes.items()]
+        sound = [state for state in states if state is not None]
+        if len(sound) < len(states):
+            return None
+        base = checkpoint_of(root, sound, self._segments.make)
+        self._segments.remember(base.digests())
+        return base
+
+    def _source_of(self, base: Checkpoint) -> CheckpointSegments:
+        """Return what returns the segments of a checkpoint, if need be from the whole log."""
+        return CheckpointSegments(
+            self._segments, lambda: self.refold(base.number), self._storage.url
+        )
 
     def refold(self, number: int) -> LogView:
         """Return the view after entry `number`, folded from the first entry.
 
+        Its segments are in this process's memory: the store may not have them.
+
         Raises:
             IntegrityError: An entry is lost or damaged.
         """
-        tail: list[tuple[Entry, bytes]] = []
-        previous = self._genesis
-        for start in range(1, number + 1, FEW_ENTRIES):
-            numbers = range(start, min(start + FEW_ENTRIES, number + 1))
+        base, previous = self.empty, self._genesis
+        made = set(self._segments.made)
+        for start in range(1, number + 1, MOST_ENTRIES):
+            tail = []
+            for entry, data in self._entries(start, min(start + MOST_ENTRIES, number + 1)):
+                if entry.previous != previous:
+                    raise rewritten(entry.number, self._storage.url, _SEE)
+                previous = entry_hash(data)
+                tail.append((entry, previous))
+            view = LogView(base, tail, self._source_of(base))
+            base = view.folded(self._segments.make)
+        for digest in self._segments.made.keys() - made - base.digests():
+            del self._segments.made[digest]
+        return LogView(base, (), self._source_of(base))
+
+    def _entries(self, start: int, end: int) -> Iterator[tuple[Entry, bytes]]:
+        """Yield entries with their bytes, from one number to before another."""
+        for first in range(start, end, FEW_ENTRIES):
+            numbers = range(first, min(first + FEW_ENTRIES, end))
             answers = self._storage.read([Range(entry_name(n)) for n in numbers])
             for at, data in zip(numbers, answers, strict=True):
                 if data is None:
-                    raise _lost(at, self._storage.url, self._way_back(at))
-                entry = self._decode(at, data)
-                if entry.previous != previous:
-                    raise _rewritten(at, self._storage.url, _SEE)
-                previous = entry_hash(data)
-                tail.append((entry, previous))
-        return LogView(self.empty, tail, self._load_classes)
+                    raise lost(at, self._storage.url, self._way_back(at))
+                yield self._decode(at, data), data
 
-    def checkpoint_at(self, number: int) -> Root | None:
-        """Return the store's folded state after entry `number`, if it has a sound one."""
-        (data,) = read_readable(self._storage, [checkpoint_name(number)])
-        return self._usable_root(number, data, {})
+    def checkpoint_at(self, number: int) -> Checkpoint | None:
+        """Return the store's checkpoint after entry `number`, if it has a sound one."""
+        return self._newest_usable(
+            [number], read_readable(self._storage, [checkpoint_name(number)]), {}
+        )
 
-    def checkpoint_holds(self, root: Root) -> bool:
+    def checkpoint_holds(self, checkpoint: Checkpoint) -> bool:
         """Whether a checkpoint equals the one before it plus the entries since."""
-        before = root.number - CHECKPOINT_EVERY
+        before = checkpoint.number - CHECKPOINT_EVERY
         base = self.checkpoint_at(before) if before > 0 else None
         try:
             if base is None:
-                view = self.refold(root.number)
-            else:
-                numbers = range(base.number + 1, root.number + 1)
-                answers = self._storage.read([Range(entry_name(n)) for n in numbers])
-                tail = [
-                    (self._decode(n, data or b""), entry_hash(data or b""))
-                    for n, data in zip(numbers, answers, strict=True)
-                ]
-                view = LogView(base, tail, self._load_classes)
-            return view.folded(class_digest) == root
+                return self.refold(checkpoint.number).base == checkpoint
+            entries = self._entries(base.number + 1, checkpoint.number + 1)
+            tail = [(entry, entry_hash(data)) for entry, data in entries]
+            return LogView(base, tail, self._source_of(base)).folded(seal) == checkpoint
         except IntegrityError:
             return False
 
@@ -453,9 +524,13 @@ class LogReader:
             decoded = self._decoded
             if decoded is not None and decoded[0] == data:
                 return decoded[1]
-            base, entries = decode_view(data)
+            kept, entries = decode_view(data)
+            base = kept if isinstance(kept, Checkpoint) else self._converted(kept, ask=False)
+            if base is None:
+                keep_folded(self._cache, kept.number + 1, entries)
+                return None
             tail = [(decode_entry(raw), entry_hash(raw)) for raw in entries]
-            view = LogView(base, tail, self._load_classes)
+            view = LogView(base, tail, self._source_of(base))
             # Another version of ama, on this machine, may have seen it.
             check_features(view.root.read_features, self._storage.url, "read")
         except (AmaError, ValueError, TypeError):
@@ -468,77 +543,30 @@ class LogReader:
             self._keep(view)
 
     def _keep(self, view: LogView) -> None:
-        raw = [encode_entry(entry) for entry, _ in view.tail]
-        if len(raw) > 2 * CHECKPOINT_EVERY:
+        """Keep a log, folded up to where a checkpoint may be if its tail is long."""
+        if not self._cache.keeps:
+            return
+        raw = _raw(view)
+        until = (view.number - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
+        if len(raw) > 2 * CHECKPOINT_EVERY and until > view.base.number:
             try:
-                folded = LogView(view.folded(self._cache_class), (), self._load_classes)
+                base = view.folded(self._segments.make, until)
             except AmaError:
                 return  # what can't be folded isn't kept; its reader will hear why
+            self._segments.remember(base.digests())
             keep_folded(self._cache, view.base.number + 1, raw)
-            view, raw = folded, []
+            raw = raw[until - view.base.number :]
+            keep_view(self._cache, base, raw, (view.number, view.entry_hash))
+            return
         keep_view(self._cache, view.base, raw, (view.number, view.entry_hash))
 
-    def _cache_class(self, state: ClassState) -> bytes:
-        data = encode_class_state(state)
-        self._cache.put(state_name(seal(data)), data)
-        return seal(data)
+
+def _raw(view: LogView) -> list[bytes]:
+    """Return the bytes of a view's tail."""
+    return [encode_entry(entry) for entry, _ in view.tail]
 
 
 def _window(first: int, reached: int) -> list[int]:
     """Return the numbers from `first` to past `reached`, and those that would show a hole."""
     absent = reached + 1
     return [*range(first, absent + 1), *(absent + probe for probe in PROBES)]
-
-
-def check_features(features: Iterable[str], url: str, verb: str) -> None:
-    """Refuse a store whose readers ("read") or writers ("write to") need unknown features."""
-    unknown = sorted(set(features) - KNOWN_FEATURES)
-    if unknown:
-        raise FormatError(
-            f"{url} has features that this version of ama does not know: {', '.join(unknown)};"
-            f" it can't {verb} this store",
-            hint=UPGRADE,
-        )
-
-
-def way_back(url: str, *, known: bool) -> Hint | Hints:
-    """Return hints for a file of a store's log that is lost or damaged.
-
-    Args:
-        url: The store's URL.
-        known: Whether this machine remembers it.
-
-    Example:
-        >>> way_back("/srv/models", known=True).code
-        'repair-log'
-    """
-    if known:
-        return Hint("repair-log", store=url)
-    return Hint("repair-log-elsewhere", store=url), "restore it from a backup"
-
-
-def another_history(number: int, url: str) -> IntegrityError:
-    """Return the error for a log that is not the one this machine saw; its hint accepts the log."""
-    # The store may be sound: then this machine remembers another one.
-    return _rewritten(number, url, Hint("accept-store", store=url))
-
-
-def _lost(number: int, url: str, hint: Hint | Hints) -> IntegrityError:
-    return IntegrityError(
-        f"log entry {number} of {url} is missing, though it was there before", hint=hint
-    )
-
-
-def _rewritten(number: int, url: str, hint: Hint | Hints) -> IntegrityError:
-    return IntegrityError(
-        f"log entry {number} of {url} is not the one that was there before: its history"
-        " was changed",
-        hint=hint,
-    )
-
-
-def _hole(number: int, later: int, url: str, hint: Hint | Hints) -> IntegrityError:
-    return IntegrityError(
-        f"the log of {url} has a hole: entry {number} is missing, but entry {later} is there",
-        hint=hint,
-    )

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from ama.errors import AmaError
+from ama.format.checkpoint import Checkpoint, ClassTables, Store, fold_checkpoint
 from ama.format.entries import Entry
-from ama.format.state import ClassState, Root, fold_class, fold_root, touched_classes
+from ama.format.state import touched_classes
+from ama.format.tables import Source
+from ama.stores.class_view import ClassView
+from ama.stores.root_view import RootView
 
 
 class When(Enum):
@@ -27,35 +30,38 @@ class When(Enum):
     """As it is or, where the store can't be asked, as this machine saw it last."""
 
 
-Loader = Callable[[Root, Iterable[str]], Mapping[str, ClassState]]
-
-
 class LogView:
     """The state of a store after entry `number`.
 
     Args:
-        base: A folded state, whose classes load on demand.
+        base: A checkpoint, of which is read what is asked about.
         tail: The entries after it with the hash of each one's bytes, in order.
-        load: A function that returns the states of some of the base's classes.
+        source: What returns the checkpoint's segments.
         damage: Why the log can't be read beyond `number`, if it can't. What the log says up to
             there stays true, but the newest asset is not known.
+
+    Raises:
+        FormatError: An entry holds a critical event of a later version of ama.
     """
 
     def __init__(
         self,
-        base: Root,
+        base: Checkpoint,
         tail: Iterable[tuple[Entry, bytes]],
-        load: Loader,
+        source: Source,
         damage: AmaError | None = None,
     ) -> None:
         self.base = base
         self.tail = tuple(tail)
+        self.source = source
         self.damage = damage
-        self._load = load
-        self._states: dict[str, ClassState] = {}
-        self.root = fold_root(base, self.tail)
-        born = {name for entry, _ in self.tail for name in touched_classes(entry)}
-        self.class_names: tuple[str, ...] = tuple(sorted({*base.classes, *born}))
+        self._classes: dict[str, ClassView] = {}
+        self.root = RootView(base, self.tail, source)
+        self._touched: dict[str, list[Entry]] = {}
+        for entry, _ in self.tail:
+            for name in touched_classes(entry):
+                self._touched.setdefault(name, []).append(entry)
+        self.class_names: tuple[str, ...] = tuple(sorted({*base.classes, *self._touched}))
 
     @property
     def number(self) -> int:
@@ -76,32 +82,34 @@ class LogView:
         if self.damage is not None:
             raise self.damage
 
-    def class_state(self, name: str) -> ClassState:
-        """Return a class's state; an empty one if the store has no such class."""
-        return self.class_states([name])[name]
+    def class_state(self, name: str) -> ClassView:
+        """Return a class; an empty one if the store has no such class."""
+        if name not in self._classes:
+            before = self.base.classes.get(name, ClassTables())
+            entries = self._touched.get(name, [])
+            self._classes[name] = ClassView(name, before, entries, self.source)
+        return self._classes[name]
 
-    def class_states(self, names: Iterable[str] | None = None) -> dict[str, ClassState]:
-        """Return the states of some classes (default: all), loaded in one batch."""
-        wanted = list(self.class_names if names is None else names)
-        missing = [name for name in wanted if name not in self._states]
-        loaded = self._load(self.base, [name for name in missing if name in self.base.classes])
-        entries = [entry for entry, _ in self.tail]
-        for name in missing:
-            self._states[name] = fold_class(loaded.get(name, ClassState(name)), entries)
-        return {name: self._states[name] for name in wanted}
+    def class_states(self, names: Iterable[str] | None = None) -> dict[str, ClassView]:
+        """Return some classes (default: all)."""
+        wanted = self.class_names if names is None else names
+        return {name: self.class_state(name) for name in wanted}
+
+    def load(self, digests: Sequence[bytes]) -> None:
+        """Read segments that several classes will be asked for, in one batch."""
+        self.source.read(digests)
 
     def entry(self, number: int) -> Entry | None:
         """Return an entry of the tail, or None if the base contains it."""
         at = number - self.base.number - 1
         return self.tail[at][0] if 0 <= at < len(self.tail) else None
 
-    def folded(self, digest: Callable[[ClassState], bytes]) -> Root:
-        """Return the whole state as one root.
+    def folded(self, store: Store, until: int | None = None) -> Checkpoint:
+        """Return the state after an entry of the tail (default: the last) as a checkpoint.
 
         Args:
-            digest: A function that stores a class's state and returns its digest.
+            store: A function that keeps a new segment's bytes, and returns their digest.
+            until: The number of the entry.
         """
-        touched = {name for entry, _ in self.tail for name in touched_classes(entry)}
-        states = self.class_states(sorted(touched))
-        classes = {**self.base.classes, **{name: digest(states[name]) for name in sorted(touched)}}
-        return replace(self.root, classes=classes)
+        end = None if until is None else until - self.base.number
+        return fold_checkpoint(self.base, self.tail[:end], self.source, store)

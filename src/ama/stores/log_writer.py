@@ -21,6 +21,7 @@ from ama.errors import (
     InvalidInput,
     StorageError,
 )
+from ama.format.checkpoint import encode_checkpoint
 from ama.format.entries import (
     MAX_TIME,
     NONCE_SIZE,
@@ -31,12 +32,12 @@ from ama.format.entries import (
     entry_hash,
     entry_name,
 )
-from ama.format.hashing import seal
-from ama.format.state import ClassState, encode_class_state, encode_root
 from ama.storage.protocol import Range
-from ama.stores.log_files import HINT, checkpoint_name, encode_hint, state_name
-from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader, check_features
+from ama.stores.log_errors import check_features
+from ama.stores.log_files import HINT, checkpoint_name, encode_hint, segment_name
+from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader
 from ama.stores.log_view import LogView
+from ama.system.parallel import in_chunks
 
 CREATE_TRIES = 5
 PUBLISH_TRIES = 200
@@ -139,7 +140,7 @@ class Log(LogReader):
     def _after(self, view: LogView, entry: Entry, data: bytes) -> LogView:
         """Write HINT for readers, and the checkpoint if it is due."""
         tail = [*view.tail, (entry, entry_hash(data))]
-        after = LogView(view.base, tail, self._load_classes)
+        after = LogView(view.base, tail, view.source)
         if entry.number % CHECKPOINT_EVERY == 0:
             self._write_checkpoint(after)
             self._write_sketches(after)
@@ -153,12 +154,22 @@ class Log(LogReader):
         """Store the folded state. It is derived, so a failure costs later readers only time:
         the entry exists, and its writer must hear so.
         """
-        base = view.base
         with suppress(AmaError):
-            if base.number and not self.checkpoint_holds(base):
+            if view.base.number and not self.checkpoint_holds(view.base):
                 view = self.refold(view.number)
-            root = view.folded(self._store_class)
-            self._storage.replace(checkpoint_name(root.number), encode_root(root))
+            checkpoint = view.folded(self._segments.make)
+            made = self._segments.made
+            new = [digest for digest in checkpoint.digests() if digest in made]
+            if self._storage.across_network:
+                list(in_chunks(self._store_segments, new, chunk=1))
+            else:
+                self._store_segments(new)
+            self._storage.replace(checkpoint_name(checkpoint.number), encode_checkpoint(checkpoint))
+            self._segments.remember(new)
+
+    def _store_segments(self, digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            self._storage.replace(segment_name(digest), self._segments.made[digest])
 
     def _write_sketches(self, view: LogView) -> None:
         """Tell later writers which objects the indexes have: derived, as a checkpoint is."""
@@ -166,10 +177,3 @@ class Log(LogReader):
 
         with suppress(AmaError):
             write_sketches(self._storage, self._cache, view, self.read_entries)
-
-    def _store_class(self, state: ClassState) -> bytes:
-        data = encode_class_state(state)
-        digest = seal(data)
-        self._storage.replace(state_name(digest), data)
-        self._cache.put(state_name(digest), data)
-        return digest

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,8 +32,8 @@ from ama.format.state import AssetRecord
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
 from ama.stores.indexes import FEW, Indexes
+from ama.stores.log_errors import check_features, way_back
 from ama.stores.log_files import HINT, read_readable
-from ama.stores.log_reader import check_features, way_back
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import ObjectStore
@@ -281,8 +281,7 @@ class Remote:
 
     def record(self, view: LogView, class_name: str, asset: bytes) -> AssetRecord | None:
         """Return an asset's record in the log, or None if it isn't published here."""
-        state = view.class_state(class_name)
-        return next((record for record in state.assets if record.id == asset), None)
+        return view.class_state(class_name).find(asset)
 
     def indexes(
         self, ids: Iterable[bytes], damage: list[AmaError] | None = None
@@ -328,6 +327,17 @@ class Remote:
             hint=Hint("fsck"),
         )
 
+    def needs(self, view: LogView, class_name: str, record: AssetRecord) -> tuple[bytes, ...]:
+        """Return the current indexes that together name all of an asset's content.
+
+        Raises:
+            IntegrityError: The entry that published it can't be read, and no checkpoint says it.
+        """
+        needs = record.needs
+        if needs is None:
+            needs = self.publish_event(view, class_name, record).needs
+        return view.root.current(needs)
+
     def objects_of(
         self, view: LogView, class_name: str, record: AssetRecord, *, whole: bool = True
     ) -> ObjectStore:
@@ -343,9 +353,8 @@ class Remote:
             record: The asset's record in the log.
             whole: Whether most objects are wanted. If not, long indexes are read in parts.
         """
-        event = self.publish_event(view, class_name, record)
         damage: list[AmaError] = []
-        needs = view.root.current(event.needs)
+        needs = self.needs(view, class_name, record)
         indexes = (
             self._indexes.whole(needs, damage) if whole else self._indexes.parts(needs, damage)
         )
@@ -387,7 +396,7 @@ class Remote:
         unless there are hardly more.
         """
         damage = [] if view.damage is None else [view.damage]
-        ids: Sequence[bytes] = view.root.indexes
+        ids: Collection[bytes] = view.root.indexes
         if len(ids) > max(FEW, 2 * len(assets)):
             ids = self._needed(view, classes, assets) or ids
         return ObjectStore(

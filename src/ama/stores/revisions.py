@@ -14,7 +14,6 @@ from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
 from ama.format.objects import Asset, RefLink
-from ama.format.state import ClassState
 from ama.lineage import ancestry
 from ama.stores.log_view import LogView
 from ama.system.encoding import require_text
@@ -22,10 +21,9 @@ from ama.values import AliasMove, AssetInfo, Ref, display_name
 
 if TYPE_CHECKING:
     from ama.format.entries import StatusName
-    from ama.format.state import AssetRecord, ClassState
+    from ama.format.state import AliasRecord, AssetRecord
+    from ama.stores.class_view import ClassView
     from ama.stores.log_view import LogView
-
-    _Class = tuple[ClassState | None, Mapping[bytes, int], Mapping[bytes, tuple[str, ...]]]
 
 
 _HEX = re.compile(rf"[0-9a-fA-F]{{{SHORTEST_PREFIX},64}}")
@@ -162,7 +160,7 @@ def find_asset(
             view.require_whole()
             raise NotFound(
                 f"{state.name} has no asset {revision.number}; its newest is"
-                f" {state.name}/{len(state.assets)}",
+                f" {state.name}/{state.count}",
                 hint=Hint("list-all-of", class_name=state.name),
             )
         return state.name, record.id
@@ -173,15 +171,15 @@ def find_asset(
         if target is None:
             raise unknown_alias(state, revision.alias, _elsewhere(view, revision.alias))
         return state.name, target
-    live = [record for record in state.assets if record.status != "deleted"]
-    if not live and state.assets:
+    newest = state.newest_live()
+    if newest is None and state.count:
         raise NotFound(
             f"all assets of {state.name} were deleted",
             hint=Hint("log-of-deleted", class_name=state.name),
         )
-    if not live:
+    if newest is None:
         raise NotFound(f"{state.name} has no asset", hint=Hint("list-classes"))
-    return state.name, live[-1].id
+    return state.name, newest.id
 
 
 def _check_number(view: LogView, revision: Revision, found: tuple[str, bytes], url: str) -> None:
@@ -195,7 +193,7 @@ def _check_number(view: LogView, revision: Revision, found: tuple[str, bytes], u
         )
 
 
-def _named_class(view: LogView, revision: Revision, url: str, class_name: str | None) -> ClassState:
+def _named_class(view: LogView, revision: Revision, url: str, class_name: str | None) -> ClassView:
     name = revision.class_name or class_name or ""
     try:
         return class_state(view, name, url)
@@ -213,7 +211,7 @@ def _named_class(view: LogView, revision: Revision, url: str, class_name: str | 
         ) from None
 
 
-def class_state(view: LogView, name: str, url: str) -> ClassState:
+def class_state(view: LogView, name: str, url: str) -> ClassView:
     """Return the state of an existing class.
 
     Raises:
@@ -232,7 +230,7 @@ def class_state(view: LogView, name: str, url: str) -> ClassState:
     raise NotFound(f"there is no class {shown(name)} in {url}", hint=hint)
 
 
-def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
+def _meant(states: Mapping[str, ClassView], word: str) -> list[str]:
     """Return suggestions for an unknown class: at most three names."""
     found = _called(states, word)
     if _NUMBER(word):
@@ -241,30 +239,35 @@ def _meant(states: Mapping[str, ClassState], word: str) -> list[str]:
         found += [
             display_name(name, number, record.id.hex())
             for name, state in states.items()
-            for number, record in enumerate(state.assets, 1)
-            if record.id.hex().startswith(word.lower())
+            for number, record in state.with_prefix(word.lower())
         ]
     return (found or [*nearest(word, states), *_near_aliases(states, word)])[:3]
 
 
 def _elsewhere(view: LogView, alias: str) -> list[str]:
     with suppress(AmaError):  # the classes' aliases can't be read
-        return _called(view.class_states(), alias)
+        return _called(_with_alias(view, alias), alias)
     return []
 
 
-def _called(states: Mapping[str, ClassState], alias: str) -> list[str]:
+def _with_alias(view: LogView, alias: str) -> Mapping[str, ClassView]:
+    """Return all classes, in which an alias is going to be looked up."""
+    states = view.class_states()
+    view.load([part for state in states.values() for part in state.parts_of_alias(alias)])
+    return states
+
+
+def _called(states: Mapping[str, ClassView], alias: str) -> list[str]:
     """Return an alias with each class that has it."""
     return [f"{name}@{alias}" for name, state in states.items() if state.target(alias) is not None]
 
 
-def _near_aliases(states: Mapping[str, ClassState], word: str) -> list[str]:
+def _near_aliases(states: Mapping[str, ClassView], word: str) -> list[str]:
     """Return the nearest aliases of all classes, each with its class."""
     known: dict[str, str] = {}
     for name, state in states.items():
-        for alias in state.aliases:
-            if state.target(alias) is not None:
-                known.setdefault(alias, f"{name}@{alias}")
+        for alias in state.alias_names():
+            known.setdefault(alias, f"{name}@{alias}")
     return [known[alias] for alias in nearest(word, known)]
 
 
@@ -305,10 +308,10 @@ def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None
         NotFound: The asset was deleted.
     """
     state = view.class_state(class_name)
-    number = state.number(asset)
-    record = state.record(number or 0)
+    record = state.find(asset)
     if record is None or record.status != "deleted":
         return
+    number = state.number(asset)
     reason = f": {shown(record.reason)}" if record.reason else ""
     raise NotFound(
         f"{class_name}/{number} was deleted from {url}{reason}",
@@ -319,7 +322,7 @@ def require_live(view: LogView, class_name: str, asset: bytes, url: str) -> None
     )
 
 
-def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) -> NotFound:
+def unknown_alias(state: ClassView, alias: str, elsewhere: Sequence[str] = ()) -> NotFound:
     """Return the error for an alias that a class doesn't have.
 
     Args:
@@ -327,8 +330,7 @@ def unknown_alias(state: ClassState, alias: str, elsewhere: Sequence[str] = ()) 
         alias: The alias.
         elsewhere: The same alias in other classes.
     """
-    known = [name for name in state.aliases if state.target(name) is not None]
-    near = elsewhere[:3] or nearest(alias, known)
+    near = elsewhere[:3] or nearest(alias, state.alias_names())
     hint = (
         Hint("did-you-mean", names=tuple(near))
         if near
@@ -358,7 +360,7 @@ def find_alias(
     if class_name is not None:
         revision = Revision(class_name, alias=check_alias(alias))
         return find_asset(view, revision, url)
-    states = view.class_states()
+    states = _with_alias(view, alias)
     found = [(name, state.target(alias)) for name, state in states.items()]
     having = [(name, target) for name, target in found if target is not None]
     if len(having) > 1:
@@ -375,11 +377,12 @@ def find_alias(
 
 
 def _by_prefix(view: LogView, prefix: str, url: str, class_name: str | None) -> tuple[str, bytes]:
+    states = view.class_states(view.class_names if class_name is None else [class_name])
+    view.load([part for state in states.values() for part in state.parts_of_prefix(prefix)])
     found = [
         (name, record.id, number)
-        for name, state in view.class_states().items()
-        for number, record in enumerate(state.assets, 1)
-        if record.id.hex().startswith(prefix) and class_name in (None, name)
+        for name, state in states.items()
+        for number, record in state.with_prefix(prefix)
     ]
     if len(found) > 1:
         listed = ", ".join(f"{name}/{number} ({short(i)})" for name, i, number in found[:8])
@@ -420,28 +423,27 @@ class Describer:
 
     def __init__(self, view: LogView | None) -> None:
         self._view = view
-        self._classes: dict[str, _Class] = {}
 
-    def _class(self, name: str) -> _Class:
-        if self._view is None:
-            return None, {}, {}
-        if name not in self._classes:
-            state = self._view.class_state(name)
-            numbers = {record.id: at for at, record in enumerate(state.assets, 1)}
-            # In a damaged log, later entries may have moved every alias.
-            pointing = {} if self._view.damage else state.aliases_by_asset()
-            self._classes[name] = state, numbers, pointing
-        return self._classes[name]
+    def _class(self, name: str) -> ClassView | None:
+        return None if self._view is None else self._view.class_state(name)
 
     def number(self, class_name: str, asset: bytes) -> int | None:
         """Return an asset's number, None if it isn't published."""
-        return self._class(class_name)[1].get(asset)
+        state = self._class(class_name)
+        return None if state is None else state.number(asset)
 
     def record(self, class_name: str, asset: bytes) -> AssetRecord | None:
         """Return an asset's record in the log, None if it isn't published."""
-        state, numbers, _ = self._class(class_name)
-        number = numbers.get(asset)
-        return None if number is None or state is None else state.record(number)
+        state = self._class(class_name)
+        return None if state is None else state.find(asset)
+
+    def _pointing(
+        self, state: ClassView | None, asset: bytes, record: AssetRecord | None
+    ) -> tuple[str, ...]:
+        """Return an asset's aliases; none in a damaged log: later entries may have moved them."""
+        if state is None or self._view is None or self._view.damage:
+            return ()
+        return record.aliases if record else state.aliases_of(asset)
 
     def status(self, class_name: str, asset: bytes) -> StatusName:
         """Return an asset's status; an unpublished one is active."""
@@ -452,13 +454,14 @@ class Describer:
         """Return what is to be used instead of an asset that is deprecated; None of another one."""
         if self.status(class_name, asset) != "deprecated":
             return None
-        state = self._class(class_name)[0]
+        state = self._class(class_name)
         newest = state.newest_active() if state else None
         return newest.id if newest else None
 
     def info(self, asset_id: bytes, asset: Asset, size: int | None = None) -> AssetInfo:
         """Return everything about an asset except its files."""
-        record = self.record(asset.class_name, asset_id)
+        state = self._class(asset.class_name)
+        record = state.find(asset_id) if state else None
         return AssetInfo(
             id=asset_id.hex(),
             class_name=asset.class_name,
@@ -468,18 +471,20 @@ class Describer:
             message=asset.message,
             size=size,
             number=self.number(asset.class_name, asset_id),
-            aliases=self._class(asset.class_name)[2].get(asset_id, ()),
+            aliases=self._pointing(state, asset_id, record),
             parents=tuple(parent.hex() for parent in asset.parents),
             refs=self.refs(asset.refs),
             metadata=dict(asset.metadata),
-            status=self.status(asset.class_name, asset_id),
+            status=record.status if record else "active",
             status_reason=record.reason if record else "",
         )
 
     def ref(self, asset: bytes, class_name: str, label: str) -> Ref:
         """Return a link to an asset, for people."""
-        aliases = self._class(class_name)[2].get(asset, ())
-        number, status = self.number(class_name, asset), self.status(class_name, asset)
+        state = self._class(class_name)
+        record = state.find(asset) if state else None
+        number, aliases = self.number(class_name, asset), self._pointing(state, asset, record)
+        status = record.status if record else "active"
         return Ref(asset.hex(), class_name, label, number, aliases, status)
 
     def refs(self, links: Iterable[RefLink]) -> tuple[Ref, ...]:
@@ -488,16 +493,20 @@ class Describer:
 
     def moves(self, class_name: str, alias: str) -> tuple[AliasMove, ...]:
         """Return an alias's history, newest first."""
-        state, numbers, _ = self._class(class_name)
-        return tuple(
-            AliasMove(
-                class_name,
-                alias,
-                move.asset.hex() if move.asset else None,
-                numbers.get(move.asset) if move.asset else None,
-                move.author,
-                moment(move.at),
-                self.status(class_name, move.asset) if move.asset else "active",
-            )
-            for move in reversed(state.aliases.get(alias, ()) if state else ())
+        state = self._class(class_name)
+        moves = state.moves(alias) if state else ()
+        if state is not None:
+            state.load(move.asset for move in moves if move.asset)
+        return tuple(self.move(class_name, alias, move) for move in reversed(moves))
+
+    def move(self, class_name: str, alias: str, move: AliasRecord) -> AliasMove:
+        """Return one move of an alias, for people."""
+        return AliasMove(
+            class_name,
+            alias,
+            move.asset.hex() if move.asset else None,
+            self.number(class_name, move.asset) if move.asset else None,
+            move.author,
+            moment(move.at),
+            self.status(class_name, move.asset) if move.asset else "active",
         )

@@ -12,9 +12,9 @@ from itertools import islice
 
 from ama.errors import Conflict, Hint, InvalidInput, shown
 from ama.format.entries import ABSENT, Event, Expected, MoveAlias
-from ama.format.state import ClassState
 from ama.lineage import ancestry
 from ama.results import AliasChange
+from ama.stores.class_view import ClassView
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, ReadAsset, require_live
@@ -59,7 +59,7 @@ def alias_events(
         number = state.number(job.asset)
         if number is None:
             fresh[name] = fresh.get(name, 0) + 1
-            number = len(state.assets) + fresh[name]
+            number = state.count + fresh[name]
         elif job.aliases:
             require_live(view, name, job.asset, "the store")
         numbers[job.asset] = number
@@ -81,24 +81,24 @@ def alias_events(
 
 
 def _check_not_moved(
-    view: LogView, state: ClassState, alias: str, asset: bytes, read: ReadAsset
+    view: LogView, state: ClassView, alias: str, asset: bytes, read: ReadAsset
 ) -> None:
     """Refuse if the alias was on an ancestor of this asset, and has moved on since.
 
     Only the nearest ancestor that it ever was on counts: publications in between without the alias
     change nothing.
     """
-    moves = state.aliases.get(alias, ())
-    named = {move.asset for move in moves}
+    last = state.last_move(alias)
+    if last is None:
+        return
     # Ancestors have lower numbers: stop at the lowest that the alias was on.
-    lowest = min((state.number(i) or 0 for i in named if i is not None), default=0)
+    lowest = state.lowest(alias)
     base = _published_base(view, asset, read)
     near = islice(ancestry(base, lambda each: read(each).parents), MOST_ANCESTORS + 1)
-    older = (each for each in near if each in named or (state.number(each) or 0) <= lowest)
+    older = (i for i in near if state.was_on(alias, i) or (state.number(i) or 0) <= lowest)
     base = next(older, None)
-    if base is None or base not in named or moves[-1].asset == base:
+    if base is None or not state.was_on(alias, base) or last.asset == base:
         return
-    last = moves[-1]
     gone = (
         "was removed" if last.asset is None else f"is now {state.name}/{state.number(last.asset)}"
     )
@@ -134,7 +134,7 @@ def check_class_name(view: LogView, name: str) -> None:
             )
 
 
-def check_alias_name(state: ClassState, alias: str, coming: Iterable[str] = ()) -> None:
+def check_alias_name(state: ClassView, alias: str, coming: Iterable[str] = ()) -> None:
     """Refuse a new alias whose name differs from another's of the class only in case.
 
     Args:
@@ -145,7 +145,7 @@ def check_alias_name(state: ClassState, alias: str, coming: Iterable[str] = ()) 
     Raises:
         InvalidInput: There is such an alias.
     """
-    for other in (*state.aliases, *coming):
+    for other in (*sorted(state.alike(alias)), *coming):
         if other != alias and other.casefold() == alias.casefold():
             raise InvalidInput(
                 f"{state.name} has an alias {other} already, which differs from {alias} only in"
@@ -189,9 +189,10 @@ def set_alias(
     def events(latest: LogView) -> list[Event]:
         state = latest.class_state(class_name)
         if state.target(alias) != old:
-            last = state.aliases[alias][-1]
+            last = state.last_move(alias)
             raise Conflict(
-                f"{class_name}@{alias} was moved by {last.author} at the same time",
+                f"{class_name}@{alias} was moved by {last.author if last else 'somebody'} at the"
+                " same time",
                 hint=Hint("alias-history", alias=f"{class_name}@{alias}"),
             )
         if old == asset:

@@ -75,8 +75,7 @@ class Bases:
         record = _record(self._view, base)
         if record is None:
             return None
-        event = self._remote.publish_event(self._view, base.class_name, record)
-        needs = self._view.root.current(event.needs)
+        needs = self._remote.needs(self._view, base.class_name, record)
         if not self._counted.issuperset(needs):
             return None
         # Whoever has dropped an asset that is not deleted has not kept its root.

@@ -159,7 +159,7 @@ def assets_made_from(remote: Remote, view: LogView, asset: bytes) -> list[tuple[
 
 def _check_unused(remote: Remote, view: LogView, target: Target) -> None:
     name = target.name
-    pointing = view.class_state(target.class_name).aliases_by_asset().get(target.asset, ())
+    pointing = view.class_state(target.class_name).aliases_of(target.asset)
     if pointing:
         aliases = [f"{target.class_name}@{alias}" for alias in pointing]
         raise Conflict(
@@ -185,9 +185,8 @@ def _is_deleted(target: Target) -> Conflict:
 
 def _is_whole(remote: Remote, view: LogView, target: Target, record: AssetRecord) -> bool:
     """Tell whether the indexes that an asset needs are current and name all of its content."""
-    event = remote.publish_event(view, target.class_name, record)
-    needs = view.root.current(event.needs)
-    if not set(needs) <= set(view.root.indexes):
+    needs = remote.needs(view, target.class_name, record)
+    if not all(index in view.root.indexes for index in needs):
         return False
     objects = ObjectStore(remote.storage, remote.indexes(needs))
     if not objects.holds(target.asset):

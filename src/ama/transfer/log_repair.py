@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -28,28 +28,22 @@ from ama.errors import (
     IntegrityError,
     StorageError,
 )
-from ama.format.entries import Entry, decode_entry, encode_entry, entry_hash, entry_name
-from ama.format.hashing import seal
-from ama.format.state import ClassState, encode_class_state, encode_root
+from ama.format.entries import Entry, decode_entry, entry_hash, entry_name
 from ama.results import PutBack
 from ama.settings import Settings
 from ama.storage.protocol import Range, Storage
 from ama.storage.urls import open_storage
 from ama.stores.cache import Cache, LogMemory, remembered_end
+from ama.stores.log_errors import another_history
 from ama.stores.log_files import (
     HINT,
-    REFUSED,
-    checkpoint_name,
     decode_hint,
-    encode_hint,
     read_readable,
-    state_name,
 )
-from ama.stores.log_reader import CHECKPOINT_EVERY, another_history
-from ama.stores.log_view import LogView
 from ama.stores.remote import FORMAT, Remote, decode_format, formats_of
 from ama.system.encoding import from_system, path_text
 from ama.system.progress import NO_PROGRESS, Progress
+from ama.transfer.log_derived import derive
 
 AT_ONCE = 256
 _ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
@@ -170,7 +164,7 @@ def mend(
     plan.make()
     done = [put for found in plan.found if (put := _put_back(storage, found)) is not None]
     if not plan.lost and not plan.is_taken_back:
-        done += _derive(Remote.open(storage, cache_dir), plan.digests)
+        done += derive(Remote.open(storage, cache_dir), plan.digests)
     return Mended(tuple(done), tuple(plan.lost))
 
 
@@ -523,61 +517,3 @@ def _put_back(storage: Storage, found: _Found) -> PutBack | None:
         )
     storage.replace(found.name, found.data)
     return PutBack(found.name, "damaged", found.source)
-
-
-# Derived files
-
-
-def _derive(remote: Remote, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
-    """Make HINT and the checkpoints of a whole log again if they aren't sound."""
-    last = max(digests, default=0)
-    if not last:
-        return
-    yield from _renew_hint(remote.storage, digests)
-    for files in _checkpoints(remote, last):
-        yield from _renew(remote.storage, files)
-
-
-def _renew_hint(storage: Storage, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
-    last = max(digests)
-    (data,) = read_readable(storage, [HINT])
-    number, digest = decode_hint(data or b"")
-    # A lower number is as good; a higher one comes from somebody who has published since.
-    if not number or digests.get(number, digest) != digest:
-        yield from _renew(storage, {HINT: encode_hint(last, digests[last])})
-
-
-def _checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
-    """Yield the files that each checkpoint adds to those before it."""
-    root = remote.log.empty
-    states: dict[str, ClassState] = {}
-    for first in range(1, last + 2 - CHECKPOINT_EVERY, CHECKPOINT_EVERY):
-        files: dict[str, bytes] = {}
-
-        def digest(state: ClassState, files: dict[str, bytes] = files) -> bytes:
-            data = encode_class_state(state)
-            files[state_name(seal(data))] = data
-            states[state.name] = state
-            return seal(data)
-
-        entries = remote.log.read_entries(range(first, first + CHECKPOINT_EVERY))
-        tail = [(entry, entry_hash(encode_entry(entry))) for entry in entries]
-        view = LogView(root, tail, lambda base, names: {name: states[name] for name in names})
-        root = view.folded(digest)
-        files[checkpoint_name(root.number)] = encode_root(root)
-        yield files
-
-
-def _renew(storage: Storage, files: Mapping[str, bytes]) -> Iterator[PutBack]:
-    """Write derived files that are wrong; skip those that we may not write."""
-    names: Sequence[str] = list(files)
-    for name, now in zip(names, read_readable(storage, names), strict=True):
-        if now == files[name]:
-            continue
-        try:
-            storage.replace(name, files[name])
-        except StorageError as error:
-            if error.errno not in REFUSED:
-                raise
-            continue
-        yield PutBack(name, "missing" if now is None else "damaged", "log")

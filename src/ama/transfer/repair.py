@@ -253,8 +253,7 @@ class Repair:
             record = self._remote.record(view, class_name, asset)
             if record is None:
                 continue
-            event = self._remote.publish_event(view, class_name, record)
-            needs = view.root.current(event.needs)
+            needs = self._remote.needs(view, class_name, record)
             found.carriers.update([i for i in needs if i in known][:1])
             for index in set(needs) - checked - found.lost:
                 if index not in known:
