@@ -639,8 +639,8 @@ def test_a_version_one_file_apart_costs_the_directories_above_it(
         read.append(data)
         return decode_tree(data)
 
-    for module in ("filling", "find"):
-        monkeypatch.setattr(f"ama.catalog.{module}.decode_tree", decoded)
+    monkeypatch.setattr("ama.catalog.filling.decode_tree", decoded)
+    monkeypatch.setattr("ama.catalog.find.reread_tree", decoded)
     publish_tree(shelf, *wide(shelf, b"new"))
     store = ama.Store.open(str(shelf.directory), settings=settings_of(shelf, tmp_path))
     shelf.storage.reset()

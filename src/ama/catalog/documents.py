@@ -219,6 +219,7 @@ _FORMATS: Mapping[str, Syntax] = {
     ".json": "json",
     ".toml": "toml",
 }
+_ENDINGS = tuple(_FORMATS)
 _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
     "yaml": read_yaml,
     "json": read_json,
@@ -247,6 +248,8 @@ def syntax_of(name: str) -> Syntax | None:
         >>> syntax_of("configs/training.yml"), syntax_of("model.h5")
         ('yaml', None)
     """
+    if not name.lower().endswith(_ENDINGS):
+        return None  # most files
     return _FORMATS.get(posixpath.splitext(name)[1].lower())
 
 

@@ -307,14 +307,15 @@ def _read_trees(db: sqlite3.Connection, objects: ObjectStore, roots: Iterable[by
         seen |= waiting
         below: set[int] = set()
         for some in _in_parts(waiting):
-            new = [tree for _, tree in _those(db, some, "size IS NULL")]
+            partly = _not_whole(db, some)
+            new = {tree: row for row, tree, here in partly if not here}
             for tree, data, entries in _read_new(objects, new, unread):
-                files.add(_note_tree(db, tree, data, entries), entries)
-            for row, _ in _those(db, some, "files IS NULL"):
-                below.update(_children(db, row))
+                _note_tree(db, new[tree], data, entries)
+                files.add(new[tree], entries)
+            below.update(child for row, _, _ in partly for child in _children(db, row))
         waiting = below - seen
     files.note()
-    for top in tops:
+    for top, _, _ in _not_whole(db, tops):
         _count(db, top)
     return unread
 
@@ -325,9 +326,9 @@ def _in_parts(rows: Iterable[int]) -> Iterator[list[int]]:
         yield ordered[start : start + AT_ONCE]
 
 
-def _those(db: sqlite3.Connection, trees: Sequence[int], where: str) -> list[tuple[int, bytes]]:
-    """Return the trees that meet a condition in SQL."""
-    query = f"SELECT id, hash FROM trees WHERE id = ? AND {where}"
+def _not_whole(db: sqlite3.Connection, trees: Iterable[int]) -> list[tuple[int, bytes, bool]]:
+    """Return the trees that lack something below, with their hashes and whether each is here."""
+    query = "SELECT id, hash, size IS NOT NULL FROM trees WHERE id = ? AND files IS NULL"
     return [found for tree in trees for found in db.execute(query, (tree,))]
 
 
@@ -355,29 +356,57 @@ def _read_new(
             unread[tree] = error
 
 
-def _note_tree(
-    db: sqlite3.Connection, tree: bytes, data: bytes, entries: Sequence[TreeEntry]
-) -> int:
-    """Note a tree's own entries, but not yet its files' contents; return its row."""
-    row = _tree_row(db, tree)
+def _note_tree(db: sqlite3.Connection, row: int, data: bytes, entries: Sequence[TreeEntry]) -> None:
+    """Note a tree's own entries, but not yet its files' contents."""
     inner = [entry for entry in entries if entry.kind is EntryKind.TREE]
-    db.executemany("INSERT OR IGNORE INTO trees (hash) VALUES (?)", [(e.id,) for e in inner])
-    db.executemany(
-        "INSERT OR IGNORE INTO directories SELECT ?, ?, id FROM trees WHERE hash = ?",
-        [(row, entry.name, entry.id) for entry in inner],
-    )
-    for entry in entries:
-        syntax = syntax_of(entry.name)
-        if syntax is not None and entry.kind in (EntryKind.FILE, EntryKind.EXECUTABLE):
-            document = _document_row(db, entry, syntax)
-            db.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?)", (row, entry.name, document))
-    size = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any size
+    if inner:
+        db.executemany("INSERT OR IGNORE INTO trees (hash) VALUES (?)", [(e.id,) for e in inner])
+        db.executemany(
+            "INSERT OR IGNORE INTO directories SELECT ?, ?, id FROM trees WHERE hash = ?",
+            [(row, entry.name, entry.id) for entry in inner],
+        )
+    documents = [
+        (entry, syntax)
+        for entry in entries
+        if (syntax := syntax_of(entry.name)) is not None
+        and entry.kind in (EntryKind.FILE, EntryKind.EXECUTABLE)
+    ]
+    if documents:
+        _note_places(db, row, documents)
     names = [entry.name for entry in entries if entry.kind is not EntryKind.TREE]
+    size = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any size
     db.execute(
         "UPDATE trees SET size = ?, own = ?, own_text = ?, encoded = ? WHERE id = ?",
         (size, len(names), sum(map(len, names)), data, row),
     )
-    return row
+
+
+def _note_places(
+    db: sqlite3.Connection, tree: int, documents: Sequence[tuple[TreeEntry, Syntax]]
+) -> None:
+    """Note where documents are; new ones wait to be read, unless they are too large."""
+    for entry, syntax in documents:
+        if entry.size > MAX_DOCUMENT:
+            _note_large(db, entry.id, syntax)
+    db.executemany(
+        "INSERT OR IGNORE INTO documents (content, syntax, problem) VALUES (?, ?, 'unread')",
+        [(entry.id, syntax) for entry, syntax in documents],
+    )
+    db.executemany(
+        "INSERT OR IGNORE INTO places"
+        " SELECT ?, ?, id FROM documents WHERE content = ? AND syntax = ?",
+        [(tree, entry.name, entry.id, syntax) for entry, syntax in documents],
+    )
+
+
+def _note_large(db: sqlite3.Connection, content: bytes, syntax: Syntax) -> None:
+    """Note a document that is too large to be read, unless it is known."""
+    new = db.execute(
+        "INSERT OR IGNORE INTO documents (content, syntax) VALUES (?, ?) RETURNING id",
+        (content, syntax),
+    ).fetchone()
+    if new is not None:
+        _note_gaps(db, new[0], [Gap(None, "too_large")])
 
 
 class _Files:
@@ -432,11 +461,13 @@ def _count(db: sqlite3.Connection, top: int) -> None:
 
 def _add_up(db: sqlite3.Connection, tree: int) -> bool:
     """Add up the counts of a tree and of its directories; return whether it is here."""
-    query = "SELECT own, own_text FROM trees WHERE id = ?"
-    files, text = db.execute(query, (tree,)).fetchone()
+    files, text, documents = db.execute(
+        "SELECT own, own_text, (SELECT count(*) FROM places WHERE tree = trees.id)"
+        " FROM trees WHERE id = ?",
+        (tree,),
+    ).fetchone()
     if files is None:
         return False
-    (documents,) = db.execute("SELECT count(*) FROM places WHERE tree = ?", (tree,)).fetchone()
     for name, *below in db.execute(
         "SELECT name, files, text, documents FROM directories JOIN trees ON trees.id = child"
         " WHERE tree = ?",
@@ -462,20 +493,6 @@ def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | Non
         (root,),
     )
     return next((unread[each] for (each,) in lacking if each in unread), None)
-
-
-def _document_row(db: sqlite3.Connection, entry: TreeEntry, syntax: Syntax) -> int:
-    """Return the row of a document; a new one waits to be read."""
-    known = (entry.id, syntax)
-    new = db.execute(
-        "INSERT OR IGNORE INTO documents (content, syntax, problem) VALUES (?, ?, ?)",
-        (*known, None if entry.size > MAX_DOCUMENT else "unread"),
-    ).rowcount
-    query = "SELECT id FROM documents WHERE content = ? AND syntax = ?"
-    (row,) = db.execute(query, known).fetchone()
-    if new and entry.size > MAX_DOCUMENT:
-        _note_gaps(db, row, [Gap(None, "too_large")])
-    return int(row)
 
 
 def _read_documents(db: sqlite3.Connection, objects: ObjectStore) -> Bad:

@@ -16,8 +16,8 @@ from ama.catalog.conditions import Condition
 from ama.catalog.roles import UnknownKey, near_keys
 from ama.catalog.schema import content_key
 from ama.catalog.unread import Gap, Unread
-from ama.errors import Hint, IntegrityError, InvalidInput
-from ama.format.objects import EntryKind, TreeEntry, decode_tree
+from ama.errors import Hint, InvalidInput
+from ama.format.objects import EntryKind, TreeEntry, reread_tree
 from ama.worktree.trees import MOST_TEXT
 
 MOST_UNREAD = 1_000
@@ -65,17 +65,14 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
     """
     low = bytes.fromhex(prefix.lower().ljust(64, "0"))
     high = bytes.fromhex(prefix.lower().ljust(64, "f"))
-    keys = db.execute(
-        "SELECT DISTINCT content FROM files WHERE content BETWEEN ? AND ? LIMIT 2",
-        (content_key(low), content_key(high)),
-    ).fetchall()
+    keys = content_key(low), content_key(high)
+    query = "SELECT DISTINCT content FROM files WHERE content BETWEEN ? AND ? LIMIT 2"
     found: set[bytes] = set()
-    for (key,) in keys:
-        for tree in _trees_with(db, key):
-            entries = entries_of(db, tree)
+    for key in db.execute(query, keys).fetchall():
+        for _, encoded in db.execute(f"{_TREES_WITH} = ?", key):
             found.update(
                 entry.id
-                for entry in entries
+                for entry in _entries(encoded)
                 if entry.kind is not EntryKind.TREE and low <= entry.id <= high
             )
             if len(found) > 1:
@@ -86,9 +83,8 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
     return found.pop() if found else None
 
 
-def _trees_with(db: sqlite3.Connection, key: int) -> list[int]:
-    """Return the directories with a file whose content has a key; see `content_key`."""
-    return [row for (row,) in db.execute("SELECT tree FROM files WHERE content = ?", (key,))]
+_TREES_WITH = "SELECT tree, encoded FROM files JOIN trees ON trees.id = tree WHERE content"
+"""The directories with a file whose content has a key; see `content_key`."""
 
 
 def entries_of(db: sqlite3.Connection, tree: int) -> tuple[TreeEntry, ...]:
@@ -97,10 +93,13 @@ def entries_of(db: sqlite3.Connection, tree: int) -> tuple[TreeEntry, ...]:
     Raises:
         sqlite3.Error: They are none: the catalog is broken.
     """
-    (data,) = db.execute("SELECT encoded FROM trees WHERE id = ?", (tree,)).fetchone()
+    return _entries(*db.execute("SELECT encoded FROM trees WHERE id = ?", (tree,)).fetchone())
+
+
+def _entries(encoded: bytes) -> tuple[TreeEntry, ...]:
     try:
-        return decode_tree(data)
-    except IntegrityError as error:
+        return reread_tree(encoded)
+    except (ValueError, TypeError, LookupError) as error:
         raise sqlite3.DatabaseError("a tree in it is damaged") from error
 
 
@@ -292,27 +291,24 @@ def _holding(
         InvalidInput: They have too many paths.
     """
     above = _Above(db, wanted)
-
-    def files() -> Iterator[tuple[int, str]]:
-        for tree in (
-            _trees_naming(db, name) if content is None else _trees_with(db, content_key(content))
-        ):
-            if not any(above.of(tree)):
-                continue
-            for entry in entries_of(db, tree):
-                if entry.kind is EntryKind.TREE or content not in (None, entry.id):
-                    continue
-                if name is None or "/" in name or _fits(entry.name, name):
-                    yield tree, entry.name
-
-    return (place for place in _climb(above, files()) if _fits(place[1], name))
-
-
-def _trees_naming(db: sqlite3.Connection, glob: str | None) -> list[int]:
-    """Return the directories that may have a file whose name or path matches a glob."""
-    literal = _literal(glob or "").encode("utf-8", "surrogatepass")
-    rows = db.execute("SELECT id FROM trees WHERE instr(encoded, ?)", (literal,))
-    return [row for (row,) in rows]
+    part = _literal(name or "")
+    if content is None:
+        given: object = part.encode("utf-8", "surrogatepass")
+        trees = db.execute("SELECT id, encoded FROM trees WHERE instr(encoded, ?)", (given,))
+    else:
+        given = content_key(content)
+        trees = db.execute(f"{_TREES_WITH} = ?", (given,))
+    files = (
+        (tree, entry.name)
+        for tree, encoded in trees
+        if any(above.of(tree))
+        for entry in _entries(encoded)
+        if entry.kind is not EntryKind.TREE
+        and content in (None, entry.id)
+        and part in entry.name
+        and (name is None or "/" in name or _fits(entry.name, name))
+    )
+    return (place for place in _climb(above, files) if _fits(place[1], name))
 
 
 def holding_values(

@@ -85,6 +85,22 @@ def decode(data: bytes | memoryview, what: str) -> Any:
     return value
 
 
+def reread(data: bytes) -> Any:
+    """Return the value of bytes that `decode` has accepted before.
+
+    Raises:
+        ValueError, TypeError: The bytes are others.
+
+    Example:
+        >>> reread(encode([1, "a"]))
+        (1, 'a')
+    """
+    try:
+        return msgpack.unpackb(data, use_list=False)
+    except (msgpack.UnpackException, RecursionError) as error:
+        raise ValueError(f"not MessagePack ({error})") from error
+
+
 def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"an extension of type {code}")
 

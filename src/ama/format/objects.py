@@ -169,6 +169,21 @@ def decode_tree(data: bytes, what: str = "tree") -> tuple[TreeEntry, ...]:
     return entries
 
 
+def reread_tree(data: bytes) -> tuple[TreeEntry, ...]:
+    """Return the entries of a directory whose bytes `decode_tree` has accepted before.
+
+    Raises:
+        ValueError, TypeError, LookupError: The bytes are others.
+
+    Example:
+        >>> entry = TreeEntry("a.txt", EntryKind.FILE, bytes(32), 0)
+        >>> reread_tree(encode_tree([entry])) == (entry,)
+        True
+    """
+    _, rows = canonical.reread(data)
+    return tuple(TreeEntry(name, _ENTRY_KINDS[kind], of, size) for name, kind, of, size in rows)
+
+
 def _tree_entry(row: Any, what: str) -> TreeEntry:
     try:
         name, kind, entry_id, size = row
