@@ -24,7 +24,7 @@ from ama.settings import Settings
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Range
 from ama.store import Store
-from ama.stores.cache import VIEW, Cache
+from ama.stores.cache import VIEW, Cache, keep_view
 from ama.stores.log_files import HINT, checkpoint_name, encode_hint, segment_name, state_name
 from ama.stores.log_reader import CHECKPOINT_EVERY
 from ama.stores.log_view import LogView, When
@@ -380,3 +380,30 @@ def test_a_status_of_an_old_asset_writes_its_segment_alone(many: CountingStorage
     assert Cache(None).get("nothing") is None
     state = opened(many).view().class_state(ONE_CLASS)
     assert (state.assets[6].status, state.live, state.count) == ("deprecated", 256, 256)
+
+
+def test_who_builds_on_a_fold_of_its_own_stores_all_of_it(
+    stores: dict[int, CountingStorage], tmp_path: Path
+) -> None:
+    """Where entry 192 was somebody's who writes no checkpoints of this form."""
+    storage = stores[FEW]
+    for number in range(FEW, FEW + CHECKPOINT_EVERY):
+        publish(storage, tmp_path, number)
+    lost = FEW + CHECKPOINT_EVERY
+    (data,) = storage.inner.read([Range(checkpoint_name(lost))])
+    (before,) = storage.inner.read([Range(checkpoint_name(FEW))])
+    # As it is kept when the tail gets long: folded here, in segments that only this cache has.
+    cache = opened(storage, tmp_path).cache
+    base = decode_checkpoint(data or b"")
+    kept = decode_checkpoint(before or b"").digests()
+    storage.inner.delete(checkpoint_name(lost))
+    for digest in base.digests() - kept:
+        storage.inner.delete(segment_name(digest))
+    (last,) = storage.inner.read([Range(entry_name(lost))])
+    keep_view(cache, base, [], (lost, blob_id(last or b"")))
+    for number in range(lost, lost + CHECKPOINT_EVERY):
+        event = MoveAlias(ONE_CLASS, "moving", bytes([number % 2]) * 32)
+        opened(storage, tmp_path).log.append(lambda view, e=event: [e], author="", now=lambda: 0)
+    (data,) = storage.inner.read([Range(checkpoint_name(lost + CHECKPOINT_EVERY))])
+    names = sorted(map(segment_name, decode_checkpoint(data or b"").digests()))
+    assert all(storage.inner.sizes(names))
