@@ -26,7 +26,7 @@ from ama.format.entries import (
     SetStatus,
 )
 from ama.format.hashing import ID_SIZE, blob_id, seal
-from ama.format.names import check_class
+from ama.format.names import check_alias, check_class
 from ama.format.state import AliasRecord, AssetRecord, touched_classes
 from ama.format.tables import (
     EMPTY,
@@ -190,8 +190,8 @@ def asset_record(row: Row) -> AssetRecord:
             STATUSES[_number(status)],
             _text(reason),
             None if needs is None else _needs(needs),
-            tuple(map(_text, aliases)),
-            tuple(map(_text, former)),
+            tuple(map(check_alias, aliases)),
+            tuple(map(check_alias, former)),
         )
     except (ValueError, TypeError, IndexError) as error:
         raise IntegrityError(f"an asset of a checkpoint is damaged: {error}") from error
@@ -204,7 +204,8 @@ def alias_record(row: Row) -> AliasRecord:
         IntegrityError: It is no move's row.
     """
     try:
-        _, asset, _, author, at, entry, _, _ = row
+        alias, asset, _, author, at, entry, _, _ = row
+        check_alias(alias)
         found = None if asset is None else _id(asset)
         return AliasRecord(found, _text(author), _number(at), _number(entry))
     except (ValueError, TypeError) as error:

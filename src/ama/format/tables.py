@@ -272,7 +272,10 @@ class TableReader:
 
     def parts_of(self, keys: Iterable[bytes]) -> list[bytes]:
         """Return the digests of all that `find` reads for some keys."""
-        pages = {number for key in keys for number in self._pages(key, key)}
+        wanted = list(keys)
+        if not wanted:
+            return []
+        pages = {number for key in wanted for number in self._pages(key, key)}
         first = span_at(self.count, self.count - self.count % BLOCK)
         young = self.table.segments[first:] if self.count % BLOCK else ()
         return [*(self.table.pages[number] for number in sorted(pages)), *young]

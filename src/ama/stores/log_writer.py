@@ -21,6 +21,7 @@ from ama.errors import (
     InvalidInput,
     StorageError,
 )
+from ama.format import canonical
 from ama.format.checkpoint import encode_checkpoint
 from ama.format.entries import (
     MAX_TIME,
@@ -155,17 +156,27 @@ class Log(LogReader):
         the entry exists, and its writer must hear so.
         """
         with suppress(AmaError):
-            if view.base.number and not self.checkpoint_holds(view.base):
+            base = view.base
+            if base.number and not self.checkpoint_holds(base):
                 view = self.refold(view.number)
             checkpoint = view.folded(self._segments.make)
-            made = self._segments.made
-            new = [digest for digest in checkpoint.digests() if digest in made]
+            # This machine may have folded its base itself: the store lacks some of its segments.
+            before = (base.number, base.number - CHECKPOINT_EVERY)
+            known = {d for number in before for d in self._digests_at(number)}
+            missing = checkpoint.digests() - known - self._segments.made.keys()
+            for digest, rows in zip(missing, view.source.read([*missing]), strict=True):
+                self._segments.made[digest] = canonical.encode(rows)
+            new = [digest for digest in checkpoint.digests() if digest in self._segments.made]
             if self._storage.across_network:
                 list(in_chunks(self._store_segments, new, chunk=1))
             else:
                 self._store_segments(new)
             self._storage.replace(checkpoint_name(checkpoint.number), encode_checkpoint(checkpoint))
             self._segments.remember(new)
+
+    def _digests_at(self, number: int) -> set[bytes]:
+        found = self.checkpoint_at(number) if number > 0 else None
+        return found.digests() if found else set()
 
     def _store_segments(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
