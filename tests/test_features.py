@@ -23,7 +23,7 @@ from ama.format.objects import Kind
 from ama.format.pack import PackBuilder, codec_of, read_trailer
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Range
-from ama.stores import log_reader
+from ama.stores import log_errors
 from ama.stores.object_reader import ObjectStore
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote, StoreFormat, decode_format, encode_format
@@ -194,7 +194,7 @@ def test_the_version_before_refuses_to_read_and_to_write(
     Store.open(str(url)).upgrade()
     there = set(url.rglob("*"))
     known = Settings.load(None)
-    monkeypatch.setattr(log_reader, "KNOWN_FEATURES", frozenset())
+    monkeypatch.setattr(log_errors, "KNOWN_FEATURES", frozenset())
 
     def refused(error: AmaError) -> None:
         assert BYTE_PLANES in error.message
@@ -231,7 +231,7 @@ def test_a_checkpoint_carries_it(place: Place, monkeypatch: pytest.MonkeyPatch) 
     storage = store.remote.storage
     assert Remote.open(storage, None).view().base.read_features == (BYTE_PLANES,)
     # The log ends with it, so there is no entry to look at.
-    monkeypatch.setattr(log_reader, "KNOWN_FEATURES", frozenset())
+    monkeypatch.setattr(log_errors, "KNOWN_FEATURES", frozenset())
     with pytest.raises(FormatError, match=BYTE_PLANES):
         Remote.open(storage, None).view()
 

@@ -11,7 +11,7 @@ from ama.format.objects import check_text
 from ama.operations.session import now
 from ama.results import FetchResult, StatusChange
 from ama.settings import Settings
-from ama.stores.log_reader import KNOWN_FEATURES
+from ama.stores.log_errors import KNOWN_FEATURES
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ama.errors import UPGRADE, FormatError, Hint, Hints, IntegrityError
+from ama.format.compression import BYTE_PLANES
 
-KNOWN_FEATURES: frozenset[str] = frozenset()
+KNOWN_FEATURES = frozenset({BYTE_PLANES})
 
 
 def check_features(features: Iterable[str], url: str, verb: str) -> None:

@@ -19,7 +19,6 @@ from ama.errors import (
     IntegrityError,
 )
 from ama.format.checkpoint import Checkpoint, decode_checkpoint
-from ama.format.compression import BYTE_PLANES
 from ama.format.conversion import checkpoint_of
 from ama.format.entries import (
     Entry,
@@ -65,8 +64,6 @@ MOST_ENTRIES = 1024
 
 FEW_ENTRIES = 256
 """The most entries in memory on a walk through all of them."""
-
-KNOWN_FEATURES = frozenset({BYTE_PLANES})
 
 _SEE = Hint("restore-log")
 
