@@ -45,10 +45,15 @@ _ROOT = re.compile(r"checkpoint/([0-9]{12})").fullmatch
 
 
 def derive(remote: Remote, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
-    """Make HINT and the checkpoints of a whole log again if they aren't sound."""
+    """Make HINT and the checkpoints of a whole log again if they aren't sound.
+
+    Raises:
+        FormatError: Readers of the store must know a feature that this version doesn't.
+    """
     last = max(digests, default=0)
     if not last:
         return
+    remote.view()  # it refuses, before anything is written
     yield from _renew_hint(remote.storage, digests)
     for files in chain(_of_first_form(remote, last), checkpoints(remote, last)):
         yield from _renew(remote.storage, files)
