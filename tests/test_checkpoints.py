@@ -6,14 +6,17 @@ Histories are made at random, with small segments, so that every way to cut a ta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ama.format import tables
+from ama.format import canonical, tables
 from ama.format.checkpoint import (
+    BY_ID,
+    MOVES,
     Checkpoint,
     decode_checkpoint,
     encode_checkpoint,
@@ -24,8 +27,9 @@ from ama.format.entries import Entry, Event, Publish
 from ama.format.hashing import seal
 from ama.format.state import AssetRecord, ClassState, Root, fold_class, fold_root
 from ama.format.tables import Rows, decode_rows
+from ama.stores.log_files import segment_name
 from ama.stores.log_view import LogView
-from test_fold import GENESIS, IDS, aliases, classes, events
+from test_fold import GENESIS, IDS, READER, aliases, classes, events
 
 Log = list[tuple[Entry, bytes]]
 
@@ -35,6 +39,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.segments: dict[bytes, bytes] = {}
+        self.rows: dict[bytes, Rows] = {}
         self.read_of: list[bytes] = []
         self.trips = 0
 
@@ -45,7 +50,10 @@ class Kept:
     def read(self, digests: Sequence[bytes]) -> list[Rows]:
         self.trips += bool(digests)
         self.read_of += digests
-        return [decode_rows(self.segments[digest]) for digest in digests]
+        for digest in digests:
+            if digest not in self.rows:
+                self.rows[digest] = decode_rows(self.segments[digest])
+        return [self.rows[digest] for digest in digests]
 
 
 def log_of(listed: list[list[Event]]) -> Log:
@@ -66,10 +74,10 @@ def folded(log: Log, kept: Kept, *cuts: int) -> Checkpoint:
     return checkpoint
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def small() -> Iterator[None]:
     """Segments of few rows, so that a few events make many."""
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "SIZES", (4, 2, 1))
         patch.setattr(tables, "BLOCK", 4)
         yield
@@ -172,9 +180,7 @@ def test_what_is_read_of_a_checkpoint_is_what_the_log_adds_up_to(
     listed: list[list[Event]], data: st.DataObject
 ) -> None:
     log, kept = log_of(listed), Kept()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "SIZES", (4, 2, 1))
-        patch.setattr(tables, "BLOCK", 4)
+    with small():
         cut, until = sorted(data.draw(st.lists(st.integers(0, len(log)), min_size=2, max_size=2)))
         base = folded(log[:until], kept, cut)
         assert decode_checkpoint(encode_checkpoint(base)) == base
@@ -196,9 +202,7 @@ def test_from_values_to_tables_and_back(listed: list[list[Event]]) -> None:
     entries = [entry for entry, _ in log]
     names = [name for name in ("models", "datasets") if any(name in str(e) for e in entries)]
     states = [fold_class(ClassState(name), entries) for name in names]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "SIZES", (4, 2, 1))
-        patch.setattr(tables, "BLOCK", 4)
+    with small():
         for base in (checkpoint_of(root, states, kept.store), folded(log, kept)):
             assert replace(root_of(base, kept), classes=root.classes) == root
             for state in states:
@@ -208,3 +212,74 @@ def test_from_values_to_tables_and_back(listed: list[list[Event]]) -> None:
             check_root(log, view)
             for name in base.classes:
                 check_class(log, view, name, converted=True)
+
+
+@pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 2 * 512 + 83, 21 * 512 + 17])
+@pytest.mark.parametrize("step", [7_000, 2_111])
+def test_a_table_is_cut_as_the_document_says(count: int, step: int) -> None:
+    """However it grew: of assets by id, and of moves by alias, of which pages have the last."""
+    names = [f"alias{n % 90}" for n in range(count)]
+    moves = [(names[n], None, 0, "Ann", n, n, 0, 0) for n in range(count)]
+    assets = [(seal(b"%d" % n), n, 0, "", b"", (), ()) for n in range(count)]
+    for shape, rows, value in ((BY_ID, assets, None), (MOVES, moves, lambda row: row[:3])):
+        kept, theirs = Kept(), dict[str, bytes]()
+        table = tables.EMPTY
+        for start in range(0, count, step):
+            draft = tables.Draft(table, shape, kept)
+            for row in rows[start : start + step]:
+                draft.append(row)
+            table = draft.finish(kept.store)
+        key = READER.alias_key if value else lambda row: row[0][:5]
+        listed = READER.unpack(canonical.encode(rows))
+        assert tables.encode_table(table) == tuple(READER.write_table(listed, key, theirs, value))
+        mine = {segment_name(d): kept.segments[d] for d in (*table.segments, *table.pages)}
+        assert mine == theirs
+        assert tables.decode_table(tables.encode_table(table)) == table
+        reader = tables.TableReader(table, shape, kept)
+        assert list(reader.between(0, count)) == list(rows)
+        last = {row[0]: place for place, row in enumerate(rows)}
+        for place in range(0, count, 997):
+            found = [at for at, _ in reader.within(*[shape.key(rows[place])] * 2)]
+            assert found[-1:] == [last[rows[place][0]]]
+
+
+def test_a_lookup_reads_one_page_of_each_run() -> None:
+    """And an append writes few segments, now and then a run."""
+    kept = Kept()
+    count = 21 * 512 + 17
+    draft = tables.Draft(tables.EMPTY, BY_ID, kept)
+    for n in range(count):
+        draft.append((seal(b"%d" % n), n, 0, "", b"", (), ()))
+    table = draft.finish(kept.store)
+    reader = tables.TableReader(table, BY_ID, kept)
+    assert len(tables.runs(count)) == 3
+    assert len(reader.parts_of([bytes(5)])) == 3 + 2
+    kept.read_of.clear()
+    written = len(kept.segments)
+    draft = tables.Draft(table, BY_ID, kept)
+    for n in range(count, count + 64):
+        draft.append((seal(b"%d" % n), n, 0, "", b"", (), ()))
+    draft.finish(kept.store)
+    assert len(kept.segments) - written <= 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (-1, b"", b""),
+        (10**12, b"", b""),
+        (True, bytes(32), b""),
+        (1, b"", b""),
+        (1, bytes(31), b""),
+        (1, bytes(64), b""),
+        (0, bytes(32), b""),
+        (512, bytes(32), b""),
+        (511, bytes(32) * 2, b""),
+        (1, "a", b""),
+        (1, bytes(32), None),
+        (1, bytes(32)),
+    ],
+)
+def test_fields_that_are_no_table(fields: tuple[object, ...]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        tables.decode_table(fields)

@@ -21,6 +21,13 @@ from hypothesis import strategies as st
 
 from ama.errors import FormatError, IntegrityError, InvalidInput
 from ama.format import canonical, objects
+from ama.format.checkpoint import MAGIC as FOLD_MAGIC
+from ama.format.checkpoint import (
+    Checkpoint,
+    ClassTables,
+    decode_checkpoint,
+    encode_checkpoint,
+)
 from ama.format.entries import (
     ABSENT,
     MAGIC,
@@ -63,6 +70,7 @@ from ama.format.state import (
     encode_class_state,
     encode_root,
 )
+from ama.format.tables import EMPTY, Table
 from ama.stores.log_files import decode_hint
 from ama.stores.remote import StoreFormat, decode_format, encode_format
 from ama.worktree.blocks import Block, Parts, decode_block
@@ -211,6 +219,28 @@ ROOTS = st.builds(
     tuples(TEXTS),
     st.dictionaries(CLASSES, IDS, max_size=3),
 )
+DIGESTS = st.lists(IDS, min_size=2, max_size=2).map(tuple)
+TABLES = st.one_of(
+    st.just(EMPTY),
+    st.builds(Table, st.integers(17, 32), DIGESTS),
+    st.builds(
+        Table, st.integers(513, 528), DIGESTS, st.lists(IDS, min_size=1, max_size=1).map(tuple)
+    ),
+)
+CHECKPOINTS = st.builds(
+    Checkpoint,
+    NUMBERS,
+    IDS,
+    tuples(TEXTS),
+    tuples(TEXTS),
+    TABLES,
+    TABLES,
+    TABLES,
+    TABLES,
+    st.dictionaries(
+        CLASSES, st.builds(ClassTables, NUMBERS, st.booleans(), TABLES, TABLES), max_size=3
+    ),
+)
 HEADS = st.builds(
     Head,
     CLASSES,
@@ -292,6 +322,15 @@ CODECS = [
         decode_root,
         sealed=True,
         magic=ROOT_MAGIC,
+        newer=IntegrityError,
+    ),
+    Codec(
+        "checkpoint",
+        CHECKPOINTS,
+        encode_checkpoint,
+        decode_checkpoint,
+        sealed=True,
+        magic=FOLD_MAGIC,
         newer=IntegrityError,
     ),
     Codec("HEAD", HEADS, encode_head, decode_head),
@@ -588,6 +627,7 @@ EXAMPLES: dict[str, Any] = {
     "entry": Entry(1, bytes(16), bytes(32), "Ann", 0, (MoveAlias("models", "best", None),)),
     "class state": ClassState("models"),
     "root": Root(64, bytes(32)),
+    "checkpoint": Checkpoint(64, bytes(32)),
     "HEAD": Head("models"),
 }
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ama.errors import FormatError, IntegrityError
+from ama.format.checkpoint import Checkpoint, encode_checkpoint, fold_checkpoint
 from ama.format.entries import (
     Entry,
     Event,
@@ -40,8 +41,10 @@ from ama.format.state import (
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Range
 from ama.stores.cache import Cache
+from ama.stores.log_files import checkpoint_name, segment_name
 from ama.stores.log_writer import Log
 from ama.stores.remote import Remote, StoreFormat, encode_format
+from ama.stores.segments import CheckpointSegments, Segments
 
 
 def load_reader() -> ModuleType:
@@ -109,13 +112,20 @@ events: st.SearchStrategy[Event] = st.one_of(
 def test_two_independent_folds_agree(log: list[list[Event]]) -> None:
     root = Root(0, GENESIS)
     theirs = READER.Fold(GENESIS, {"read": [], "write": []})
+    their_tables = READER.Tables(GENESIS, {"read": [], "write": []})
+    checkpoint, segments = Checkpoint(0, GENESIS), Segments(MemoryStorage("fold"), Cache(None))
+    source = CheckpointSegments(segments, lambda: None, "fold")
     entries = []
     for number, listed in enumerate(log, 1):
         entry = Entry(number, bytes(16), root.entry_hash, f"author {number}", number, (*listed,))
         data = encode_entry(entry)
         assert decode_entry(data) == entry
-        theirs.add(READER.read_entry(data, number, root.entry_hash), entry_hash(data))
-        root = fold_root(root, [(entry, entry_hash(data))])
+        read = READER.read_entry(data, number, root.entry_hash)
+        theirs.add(read, entry_hash(data))
+        their_tables.add(read, entry_hash(data))
+        tail = [(entry, entry_hash(data))]
+        root = fold_root(root, tail)
+        checkpoint = fold_checkpoint(checkpoint, tail, source, segments.make)
         entries.append(entry)
     states = {
         name: encode_class_state(fold_class(ClassState(name), entries)) for name in theirs.classes
@@ -125,6 +135,9 @@ def test_two_independent_folds_agree(log: list[list[Event]]) -> None:
     assert encode_root(replace(root, classes=digests)) == theirs.root()
     for index in IDS:
         assert list(root.current([index])) == theirs.standing_for([index])
+    files = {segment_name(digest): segments.made[digest] for digest in checkpoint.digests()}
+    files[checkpoint_name(checkpoint.number)] = encode_checkpoint(checkpoint)
+    assert files == their_tables.files()
 
 
 class TestIndexes:

@@ -14,6 +14,8 @@
 - **entry**: one numbered file of the log; its events publish assets and move aliases.
 - **needs**: the indexes that suffice to read an asset that an entry publishes.
 - **state**: the sum of the entries: assets, aliases, status, current indexes.
+- **table**: rows of a state, cut into segments; a key leads to its rows by a few pages.
+- **checkpoint**: a state in tables.
 - **current index**: one that a publication added and no gc event replaced.
 - **condemned**: named by a gc event; a collector may delete it later.
 - **canonical**: the only MessagePack form of a value; decoding refuses any other.

@@ -5,8 +5,9 @@
 - **log**: the hash-chained sequence of entries. Only what it names is visible.
 - **HINT**: a number that the log has reached, to find its end faster. It may be out of date.
 - **checkpoint**: the folded state at every 64th entry: derived, replaceable, checked when used.
-- **view**: the log as it was at one moment: a folded state and the entries after it. That is now,
-  or the moment at which this machine saw it last.
+- **segment**: a part of checkpoints, named by its content. A reader takes those that it asks about.
+- **view**: the log as it was at one moment: a checkpoint and the entries after it. That is now, or
+  the moment at which this machine saw it last.
 - **cache**: what this machine remembers of a store. Deleting it costs only time.
 - **source**: where the bytes of an object come from: the packs of a worktree, or a store.
 - **revision**: a way to name an asset: `models/7`, `models@best`, `HEAD~2`, a prefix of an id.

@@ -22,7 +22,7 @@ from ama.errors import (
     StorageError,
 )
 from ama.format import canonical
-from ama.format.checkpoint import encode_checkpoint
+from ama.format.checkpoint import Checkpoint, encode_checkpoint
 from ama.format.entries import (
     MAX_TIME,
     NONCE_SIZE,
@@ -33,6 +33,7 @@ from ama.format.entries import (
     entry_hash,
     entry_name,
 )
+from ama.format.hashing import ID_SIZE
 from ama.storage.protocol import Range
 from ama.stores.log_errors import check_features
 from ama.stores.log_files import HINT, checkpoint_name, encode_hint, segment_name
@@ -161,9 +162,8 @@ class Log(LogReader):
                 view = self.refold(view.number)
             checkpoint = view.folded(self._segments.make)
             # This machine may have folded its base itself: the store lacks some of its segments.
-            before = (base.number, base.number - CHECKPOINT_EVERY)
-            known = {d for number in before for d in self._digests_at(number)}
-            missing = checkpoint.digests() - known - self._segments.made.keys()
+            known = base if self._is_stored(base) else self._before(base)
+            missing = checkpoint.digests() - known.digests() - self._segments.made.keys()
             for digest, rows in zip(missing, view.source.read([*missing]), strict=True):
                 self._segments.made[digest] = canonical.encode(rows)
             new = [digest for digest in checkpoint.digests() if digest in self._segments.made]
@@ -174,9 +174,16 @@ class Log(LogReader):
             self._storage.replace(checkpoint_name(checkpoint.number), encode_checkpoint(checkpoint))
             self._segments.remember(new)
 
-    def _digests_at(self, number: int) -> set[bytes]:
-        found = self.checkpoint_at(number) if number > 0 else None
-        return found.digests() if found else set()
+    def _is_stored(self, checkpoint: Checkpoint) -> bool:
+        """Whether the store has these very bytes: their seal is asked for."""
+        data = encode_checkpoint(checkpoint)
+        start = len(data) - ID_SIZE
+        (found,) = self._storage.read([Range(checkpoint_name(checkpoint.number), start)])
+        return found == data[start:]
+
+    def _before(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint of the store before another one; an empty one if there is none."""
+        return self.checkpoint_at(checkpoint.number - CHECKPOINT_EVERY) or self.empty
 
     def _store_segments(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
