@@ -182,7 +182,7 @@ def test_a_sketch_tells_the_sample_of_each_index(crowd: Crowd) -> None:
     told = sketches.read_sketches(crowd.storage.inner, crowd.remote.cache, [64])
     view = crowd.remote.view()
     assert [sketch.entry for sketch in told] == list(range(1, 65))
-    assert [sketch.index_id for sketch in told] == list(view.root.indexes[:64])
+    assert [sketch.index_id for sketch in told] == list(view.root.indexes)[:64]
     for sketch, index in zip(told, crowd.remote.indexes(s.index_id for s in told), strict=True):
         ids = {at.record.id for at in index}
         assert sketch.size == index.size

@@ -184,7 +184,7 @@ class Fetching:
     def _make_room(self, path: str) -> None:
         """Make the directory of a file, or find another place for one with a long path."""
         parent = path.rpartition("/")[0]
-        if len(os.fsencode(f"{self.top}{path}")) >= LONGEST_PATH:
+        if len(os.fsencode(f"{self.top}{to_system(path)}")) >= LONGEST_PATH:
             self.strays[path] = f"{self.top}-{len(self.strays)}"
         elif parent not in self._made:
             directory = os.path.join(self.top, to_system(parent))
