@@ -269,13 +269,15 @@ class StagedContent(Mapping[bytes, IndexEntry]):
     ) -> None:
         self._tree = tree
         self._index = index
-        self._others: dict[bytes, IndexEntry] | None = None
+        # After `add`, small files are all stored here: then nothing needs to be looked up.
+        lacking = any(block.unstored for block in index.entries.blocks)
+        self._others: dict[bytes, IndexEntry] | None = None if lacking else {}
         self._new = {e.id: e for e in new if self._is_as_added(e) or not promised(e.id)}
 
     def __getitem__(self, content: bytes) -> IndexEntry:
         if content in self._new:
             return self._new[content]
-        if content in self._tree.objects:
+        if self._others == {} or content in self._tree.objects:
             raise KeyError(content)
         if self._others is None:
             found = filter(self._is_as_added, self._index.entries.unstored())
