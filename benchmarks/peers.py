@@ -421,11 +421,16 @@ def main() -> None:
     rows: list[Row] = []
     for name in options.only or CASES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        with tempfile.TemporaryDirectory(
+            dir=options.scratch, ignore_cleanup_errors=True
+        ) as scratch:
             bench = Peers(Path(scratch), amounts)
             for row in CASES[name](bench):
                 rows.append(row)
-                print(f"  {row.work}: {row.ama} ({row.other or row.target})", file=sys.stderr)
+                told = f"{row.cost.cpu:.2f} s CPU, {row.cost.peak / MIB:.0f} MiB"
+                print(
+                    f"  {row.work}: {row.ama} ({row.other or row.target}); {told}", file=sys.stderr
+                )
     print(versions(bench), *table(rows, ("others",)), sep="\n")
 
 
