@@ -24,6 +24,9 @@ MOST_BLOCKS = 2048
 MOST_OF_FILES = 64
 """The blocks that are kept of one in a file of this machine, of which there may be hundreds."""
 
+MOST_HELD = 32 * 1024 * 1024
+"""The size in bytes up to which a file is held whole, once as much of it was read in parts."""
+
 LONG = 16
 """The blocks from which on bytes are read for one use, and not kept."""
 
@@ -49,19 +52,28 @@ class Parts:
         what: The index's name, for errors.
         begin: Its first bytes, if they were read.
         most: The most blocks to keep.
+        held: The size up to which all bytes are held, once as many were read.
 
     Attributes:
         spent: What was read so far, in bytes, with `TRIP` or `SEEK` for each request.
     """
 
     def __init__(
-        self, fetch: Fetch, size: int, what: str, begin: bytes = b"", most: int = MOST_BLOCKS
+        self,
+        fetch: Fetch,
+        size: int,
+        what: str,
+        begin: bytes = b"",
+        most: int = MOST_BLOCKS,
+        held: int = 0,
     ) -> None:
         self.size = size
         self.spent = 0
         self._most = most
         self._fetch = fetch
         self._what = what
+        self._held = held
+        self._whole: bytes | None = None
         self._blocks: dict[int, bytes] = {}  # replaced, never changed
         self.keep(0, begin[: len(begin) // BLOCK * BLOCK])
 
@@ -71,7 +83,11 @@ class Parts:
         Raises:
             IntegrityError: The index is shorter than it says.
         """
-        if length > LONG * BLOCK:
+        if self._whole is None and self.spent >= self.size and self.size <= self._held:
+            self._whole = self._fetch(0, self.size)
+        if self._whole is not None:
+            data = self._whole[start : start + length]
+        elif length > LONG * BLOCK:
             data = self._fetch(start, length)
         else:
             first, end = start // BLOCK, -(-(start + length) // BLOCK)
@@ -181,4 +197,4 @@ def read_rows(
 
 def of_file(file: SteadyFile, what: str) -> Parts:
     """Return the bytes of an index in a file of this machine."""
-    return Parts(file.read, file.size, what, most=MOST_OF_FILES)
+    return Parts(file.read, file.size, what, most=MOST_OF_FILES, held=MOST_HELD)
