@@ -356,7 +356,7 @@ def million(bench: Peers) -> Iterator[Row]:
         ("cat of a file", ("cat", f"bench:{changed}")),
     ):
         bench.forget()
-        cost = bench.settled(lambda args=args: bench.ama(*args, cwd=bench.home / "cold"))
+        cost = bench.settled(partial(bench.ama, *args, cwd=bench.home / "cold"))
         yield bounded(f"{named}: cold {work}", cost, 0.4, 100)
     ama("show", "bench/1")
     for work, args in (
