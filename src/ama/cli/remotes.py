@@ -23,6 +23,15 @@ NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_remote, help="The remote's name.")
 ]
 
+OneRemote = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[REMOTE]",
+        autocompletion=complete_remote,
+        callback=as_given,
+        help="A remote's name, a URL or a directory; by default the default remote.",
+    ),
+]
 OptionsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -140,15 +149,7 @@ def rename(
 
 
 def check(
-    remote: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[REMOTE]",
-            autocompletion=complete_remote,
-            callback=as_given,
-            help="A remote's name, a URL or a directory; by default the default remote.",
-        ),
-    ] = None,
+    remote: OneRemote = None,
     options: OptionsOption = None,
 ) -> None:
     """Find out what a storage can do, and whether publishing to it is safe.
@@ -193,15 +194,7 @@ def check(
 
 
 def upgrade(
-    remote: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[REMOTE]",
-            autocompletion=complete_remote,
-            callback=as_given,
-            help="A remote's name, a URL or a directory; by default the default remote.",
-        ),
-    ] = None,
+    remote: OneRemote = None,
 ) -> None:
     """Let a store use what this version of ama brings, such as smaller weights.
 

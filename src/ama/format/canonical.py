@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 
 from ama.errors import IntegrityError
+from ama.format.hashing import ID_SIZE, seal
 
 MAX_DEPTH = 32
 _PLAIN = frozenset((str, int, bytes, bool, type(None)))
@@ -132,3 +133,64 @@ def _ordered(value: Any, depth: int) -> Any:
         # A large tree consists of rows of plain values: avoid a call for each of them.
         return [item if type(item) in _PLAIN else _ordered(item, depth - 1) for item in value]
     raise TypeError(f"{kind.__name__} has no canonical form")
+
+
+def encode_sealed(magic: bytes, value: Any) -> bytes:
+    """Return the bytes of a small file: a magic, a value's canonical bytes, and their seal.
+
+    Example:
+        >>> decode_sealed(b"ama-root", encode_sealed(b"ama-root", [64]), "example")
+        (64,)
+    """
+    body = magic + encode(value)
+    return body + seal(body)
+
+
+def decode_sealed(magic: bytes, data: bytes, what: str) -> Any:
+    """Return the value of a small file's bytes.
+
+    Args:
+        magic: The bytes with which the file begins.
+        data: The bytes.
+        what: What the bytes are, for the error.
+
+    Raises:
+        IntegrityError: They are damaged.
+    """
+    body, checksum = data[:-ID_SIZE], data[-ID_SIZE:]
+    if not body.startswith(magic) or seal(body) != checksum:
+        raise IntegrityError(f"{what} is damaged: its checksum does not match")
+    return decode(body[len(magic) :], what)
+
+
+def check_id(value: Any) -> bytes:
+    """Return a field that is to be an id.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if type(value) is not bytes or len(value) != ID_SIZE:
+        raise ValueError("an id is not 32 bytes")
+    return value
+
+
+def check_number(value: Any) -> int:
+    """Return a field that is to be a number from 0 on.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if type(value) is not int or value < 0:
+        raise ValueError("an impossible number")
+    return value
+
+
+def check_text(value: Any) -> str:
+    """Return a field that is to be a text.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if type(value) is not str:
+        raise ValueError("a text is of another type")
+    return value

@@ -25,7 +25,7 @@ from ama.format.entries import (
     Purged,
     SetStatus,
 )
-from ama.format.hashing import ID_SIZE, blob_id, seal
+from ama.format.hashing import ID_SIZE, blob_id
 from ama.format.names import check_alias, check_class
 from ama.format.state import AliasRecord, AssetRecord, touched_classes
 from ama.format.tables import (
@@ -129,8 +129,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
             for name, each in checkpoint.classes.items()
         },
     )
-    body = MAGIC + canonical.encode(fields)
-    return body + seal(body)
+    return canonical.encode_sealed(MAGIC, fields)
 
 
 def decode_checkpoint(data: bytes, what: str = "checkpoint") -> Checkpoint:
@@ -143,20 +142,17 @@ def decode_checkpoint(data: bytes, what: str = "checkpoint") -> Checkpoint:
         >>> decode_checkpoint(encode_checkpoint(Checkpoint(64, bytes(32)))).classes
         {}
     """
-    body, checksum = data[:-ID_SIZE], data[-ID_SIZE:]
-    if not body.startswith(MAGIC) or seal(body) != checksum:
-        raise IntegrityError(f"{what} is damaged: its checksum does not match")
-    fields = canonical.decode(body[len(MAGIC) :], what)
+    fields = canonical.decode_sealed(MAGIC, data, what)
     try:
         version, number, entry_hash, read, write, *tables, classes = fields
         if (type(version), version) != (int, VERSION):
             raise ValueError("another version")
         indexes, replaced, packs, gone = map(decode_table, tables)
         checkpoint = Checkpoint(
-            _number(number),
-            _id(entry_hash),
-            tuple(map(_text, read)),
-            tuple(map(_text, write)),
+            canonical.check_number(number),
+            canonical.check_id(entry_hash),
+            tuple(map(canonical.check_text, read)),
+            tuple(map(canonical.check_text, write)),
             indexes,
             replaced,
             packs,
@@ -173,7 +169,9 @@ def decode_checkpoint(data: bytes, what: str = "checkpoint") -> Checkpoint:
 def _class_tables(live: Any, dangling: Any, assets: Any, moves: Any) -> ClassTables:
     if type(dangling) is not bool:
         raise ValueError("neither true nor false")
-    return ClassTables(_number(live), dangling, decode_table(assets), decode_table(moves))
+    return ClassTables(
+        canonical.check_number(live), dangling, decode_table(assets), decode_table(moves)
+    )
 
 
 def asset_record(row: Row) -> AssetRecord:
@@ -185,10 +183,10 @@ def asset_record(row: Row) -> AssetRecord:
     try:
         asset, entry, status, reason, needs, aliases, former = row
         return AssetRecord(
-            _id(asset),
-            _number(entry),
-            STATUSES[_number(status)],
-            _text(reason),
+            canonical.check_id(asset),
+            canonical.check_number(entry),
+            STATUSES[canonical.check_number(status)],
+            canonical.check_text(reason),
             None if needs is None else _needs(needs),
             tuple(map(check_alias, aliases)),
             tuple(map(check_alias, former)),
@@ -206,8 +204,13 @@ def alias_record(row: Row) -> AliasRecord:
     try:
         alias, asset, _, author, at, entry, _, _ = row
         check_alias(alias)
-        found = None if asset is None else _id(asset)
-        return AliasRecord(found, _text(author), _number(at), _number(entry))
+        found = None if asset is None else canonical.check_id(asset)
+        return AliasRecord(
+            found,
+            canonical.check_text(author),
+            canonical.check_number(at),
+            canonical.check_number(entry),
+        )
     except (ValueError, TypeError) as error:
         raise IntegrityError(f"a move of an alias in a checkpoint is damaged: {error}") from error
 
@@ -447,21 +450,3 @@ def _needs(joined: Any) -> tuple[bytes, ...]:
     if type(joined) is not bytes or len(joined) % ID_SIZE or len(joined) > MAX_NEEDS * ID_SIZE:
         raise ValueError("its needs are no ids")
     return tuple(joined[at : at + ID_SIZE] for at in range(0, len(joined), ID_SIZE))
-
-
-def _id(value: Any) -> bytes:
-    if type(value) is not bytes or len(value) != ID_SIZE:
-        raise ValueError("an id is not 32 bytes")
-    return value
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("an impossible number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise ValueError("a text is of another type")
-    return value

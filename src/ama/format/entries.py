@@ -215,7 +215,14 @@ def _entry(
         raise ValueError("its nonce or author is impossible")
     if type(events) is not tuple:
         raise ValueError("no list of events")
-    return Entry(number, nonce, _id(previous), author, at, tuple(_decode_event(*e) for e in events))
+    return Entry(
+        number,
+        nonce,
+        canonical.check_id(previous),
+        author,
+        at,
+        tuple(_decode_event(*e) for e in events),
+    )
 
 
 def _encode_event(event: Event) -> tuple[str, bool, Mapping[str, Any]]:
@@ -272,9 +279,9 @@ def _publish(body: dict[str, Any]) -> tuple[Event, set[str]]:
         check_alias(alias)
     if len(body["needs"]) > MAX_NEEDS:
         raise ValueError("an asset that needs more than 16 indexes")
-    refs = tuple(HeldRef(_id(asset), _truth(held)) for asset, held in body["refs"])
+    refs = tuple(HeldRef(canonical.check_id(asset), _truth(held)) for asset, held in body["refs"])
     event = Publish(
-        _id(body["asset"]),
+        canonical.check_id(body["asset"]),
         body["class"],
         tuple((alias, _expected(expected)) for alias, expected in body["aliases"]),
         _ids(body["indexes"]),
@@ -287,7 +294,7 @@ def _publish(body: dict[str, Any]) -> tuple[Event, set[str]]:
 def _move_alias(body: dict[str, Any]) -> tuple[Event, set[str]]:
     check_class(body["class"])
     check_alias(body["alias"])
-    asset = None if body["asset"] is None else _id(body["asset"])
+    asset = None if body["asset"] is None else canonical.check_id(body["asset"])
     event = MoveAlias(body["class"], body["alias"], asset, _expected(body["expected"]))
     return event, {"class", "alias", "asset", "expected"}
 
@@ -296,7 +303,9 @@ def _set_status(body: dict[str, Any]) -> tuple[Event, set[str]]:
     check_class(body["class"])
     if body["status"] not in STATUSES or type(body["reason"]) is not str:
         raise ValueError("an unknown status")
-    event = SetStatus(_id(body["asset"]), body["class"], body["status"], body["reason"])
+    event = SetStatus(
+        canonical.check_id(body["asset"]), body["class"], body["status"], body["reason"]
+    )
     return event, {"asset", "class", "status", "reason"}
 
 
@@ -333,20 +342,14 @@ _DECODERS = {
 }
 
 
-def _id(value: Any) -> bytes:
-    if type(value) is not bytes or len(value) != ID_SIZE:
-        raise ValueError("an id is not 32 bytes")
-    return value
-
-
 def _ids(values: Any) -> tuple[bytes, ...]:
     if type(values) is not tuple:
         raise ValueError("no list of ids")
-    return tuple(_id(value) for value in values)
+    return tuple(canonical.check_id(value) for value in values)
 
 
 def _expected(value: Any) -> Expected:
-    return value if value is None or value == ABSENT else _id(value)
+    return value if value is None or value == ABSENT else canonical.check_id(value)
 
 
 def _truth(value: Any) -> bool:

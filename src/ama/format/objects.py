@@ -190,7 +190,7 @@ def _tree_entry(row: Any, what: str) -> TreeEntry:
         if type(name) is not str or type(size) is not int or type(kind) is not int:
             raise ValueError("a field of another type")
         check_name(name)
-        entry = TreeEntry(name, _ENTRY_KINDS[kind], _id(entry_id), size)
+        entry = TreeEntry(name, _ENTRY_KINDS[kind], canonical.check_id(entry_id), size)
     except (ValueError, TypeError, KeyError) as error:
         raise IntegrityError(f"{what} is damaged: {error}") from error
     most = MAX_LINK if entry.kind is EntryKind.SYMLINK else MAX_SIZE
@@ -264,7 +264,7 @@ def _asset(fields: tuple[Any, ...]) -> Asset:
     if (type(parents), type(refs), type(metadata), type(extra)) != (tuple, tuple, dict, dict):
         raise ValueError("a field of another type")
     links = tuple(_ref(*row) for row in refs)
-    parent_ids = tuple(_id(parent) for parent in parents)
+    parent_ids = tuple(canonical.check_id(parent) for parent in parents)
     if len(set(parent_ids)) < len(parent_ids) or len(set(links)) < len(links):
         raise ValueError("a parent or ref appears twice")
     if type(created_at) is not int or not 0 <= created_at <= MAX_SIZE:
@@ -273,7 +273,7 @@ def _asset(fields: tuple[Any, ...]) -> Asset:
         check_metadata(key, value)
     return Asset(
         class_name,
-        _id(tree),
+        canonical.check_id(tree),
         parent_ids,
         links,
         _text(author),
@@ -338,7 +338,7 @@ def _is_unicode(text: str) -> bool:
 
 def _ref(asset: Any, class_name: Any, label: Any) -> RefLink:
     check_class(_text(class_name))
-    return RefLink(_id(asset), class_name, _text(label))
+    return RefLink(canonical.check_id(asset), class_name, _text(label))
 
 
 def encode_recipe(recipe: Recipe) -> bytes:
@@ -400,12 +400,6 @@ def _fields(data: bytes, count: int, limit: int, what: str) -> tuple[Any, ...]:
     _check(len(value) == count + 1, what, f"{len(value) - 1} fields, not {count}")
     fields: tuple[Any, ...] = value[1:]
     return fields
-
-
-def _id(value: Any) -> bytes:
-    if type(value) is not bytes or len(value) != ID_SIZE:
-        raise ValueError("an id is not 32 bytes")
-    return value
 
 
 def _text(value: Any) -> str:

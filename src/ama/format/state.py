@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ama.errors import UPGRADE, FormatError, IntegrityError
 from ama.format import canonical
@@ -26,7 +25,6 @@ from ama.format.entries import (
     StatusName,
     Unknown,
 )
-from ama.format.hashing import ID_SIZE, seal
 from ama.format.names import check_alias, check_class
 
 VERSION = 1
@@ -270,14 +268,24 @@ def decode_class_state(data: bytes, what: str = "class state") -> ClassState:
     try:
         version, name, assets, aliases = canonical.decode(data, what)
         _require(type(version) is int and version == VERSION, "another version")
-        check_class(_text(name))
+        check_class(canonical.check_text(name))
         records = tuple(
-            AssetRecord(_id(i), _number(entry), STATUSES[_number(status)], _text(reason))
+            AssetRecord(
+                canonical.check_id(i),
+                canonical.check_number(entry),
+                STATUSES[canonical.check_number(status)],
+                canonical.check_text(reason),
+            )
             for i, entry, status, reason in assets
         )
         moves = {
             check_alias(alias): tuple(
-                AliasRecord(None if i is None else _id(i), _text(author), _number(at), _number(n))
+                AliasRecord(
+                    None if i is None else canonical.check_id(i),
+                    canonical.check_text(author),
+                    canonical.check_number(at),
+                    canonical.check_number(n),
+                )
                 for i, author, at, n in rows
             )
             for alias, rows in aliases.items()
@@ -308,8 +316,7 @@ def encode_root(root: Root) -> bytes:
         root.write_features,
         dict(root.classes),
     )
-    body = ROOT_MAGIC + canonical.encode(fields)
-    return body + seal(body)
+    return canonical.encode_sealed(ROOT_MAGIC, fields)
 
 
 def decode_root(data: bytes, what: str = "checkpoint") -> Root:
@@ -322,23 +329,23 @@ def decode_root(data: bytes, what: str = "checkpoint") -> Root:
         >>> decode_root(encode_root(Root(64, bytes(32)))).indexes
         ()
     """
-    body, checksum = data[:-ID_SIZE], data[-ID_SIZE:]
-    if not body.startswith(ROOT_MAGIC) or seal(body) != checksum:
-        raise IntegrityError(f"{what} is damaged: its checksum does not match")
-    fields = canonical.decode(body[len(ROOT_MAGIC) :], what)
+    fields = canonical.decode_sealed(ROOT_MAGIC, data, what)
     try:
         version, number, entry_hash, indexes, replaced, packs, gone, read, write, classes = fields
         _require(type(version) is int and version == VERSION, "another version")
         root = Root(
-            _number(number),
-            _id(entry_hash),
-            tuple(_id(index) for index in indexes),
-            {_id(old): tuple(_id(index) for index in new) for old, new in replaced},
-            frozenset(_id(pack) for pack in packs),
-            frozenset(_id(index) for index in gone),
-            tuple(_text(feature) for feature in read),
-            tuple(_text(feature) for feature in write),
-            {check_class(name): _id(digest) for name, digest in classes.items()},
+            canonical.check_number(number),
+            canonical.check_id(entry_hash),
+            tuple(canonical.check_id(index) for index in indexes),
+            {
+                canonical.check_id(old): tuple(canonical.check_id(index) for index in new)
+                for old, new in replaced
+            },
+            frozenset(canonical.check_id(pack) for pack in packs),
+            frozenset(canonical.check_id(index) for index in gone),
+            tuple(canonical.check_text(feature) for feature in read),
+            tuple(canonical.check_text(feature) for feature in write),
+            {check_class(name): canonical.check_id(digest) for name, digest in classes.items()},
         )
         _require(encode_root(root) == data, "a field of another type")
     except (ValueError, TypeError, AttributeError) as error:
@@ -349,21 +356,3 @@ def decode_root(data: bytes, what: str = "checkpoint") -> Root:
 def _require(holds: bool, why: str) -> None:
     if not holds:
         raise ValueError(why)
-
-
-def _id(value: Any) -> bytes:
-    if type(value) is not bytes or len(value) != ID_SIZE:
-        raise ValueError("an id is not 32 bytes")
-    return value
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("an impossible number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise ValueError("a text is of another type")
-    return value

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ama.errors import AmaError, IntegrityError
 from ama.format import canonical
 from ama.format.entries import NUMBER_DIGITS, Entry, Gc, Publish
-from ama.format.hashing import ID_SIZE, seal
+from ama.format.hashing import ID_SIZE
 from ama.format.packindex import PackIndex
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
@@ -110,8 +110,7 @@ def encode_sketches(sketches: Iterable[Sketch]) -> bytes:
         ()
     """
     rows = [(s.index_id, s.entry, s.size, b"".join(s.ids)) for s in sketches]
-    body = MAGIC + canonical.encode((VERSION, rows))
-    return body + seal(body)
+    return canonical.encode_sealed(MAGIC, (VERSION, rows))
 
 
 def decode_sketches(data: bytes) -> tuple[Sketch, ...]:
@@ -120,11 +119,8 @@ def decode_sketches(data: bytes) -> tuple[Sketch, ...]:
     Raises:
         IntegrityError: It is damaged, or of a later version.
     """
-    body, checksum = data[:-ID_SIZE], data[-ID_SIZE:]
     try:
-        if seal(body) != checksum or not body.startswith(MAGIC):
-            raise ValueError("its checksum does not match")
-        version, rows = canonical.decode(body[len(MAGIC) :], "sketch")
+        version, rows = canonical.decode_sealed(MAGIC, data, "sketch")
         if version != VERSION:
             raise ValueError("it is of a later version")
         return tuple(_sketch(*row) for row in rows)
