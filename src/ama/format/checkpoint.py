@@ -373,7 +373,7 @@ class _ClassDraft:
 
 
 class _StoreDraft:
-    """What belongs to no class: the current indexes, and what gc has done."""
+    """The part that belongs to no class: the current indexes, and the work of gc."""
 
     def __init__(self, before: Checkpoint, source: Source) -> None:
         self._before = before

@@ -42,7 +42,7 @@ Place = tuple[int, Any]
 
 
 class Source(Protocol):
-    """What returns segments and pages, checked against their digests."""
+    """The source of segments and pages, checked against their digests."""
 
     def read(self, digests: Sequence[bytes]) -> list[Rows]:
         """Return the rows of some segments, in one round trip at most."""
@@ -50,7 +50,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the rows of a kind of table are found by.
+    """The keys by which the rows of a kind of table are found.
 
     Attributes:
         key: Returns a row's key: 5 bytes, as good as random. Several rows may have the same.

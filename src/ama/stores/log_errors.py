@@ -1,4 +1,4 @@
-"""What can be wrong with a log, and the way back from there."""
+"""Errors of a log, and the way back from each."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ EVERY = 64
 """The entries after which a sketch is written."""
 
 BELOW = b"\x00\x40" + bytes(ID_SIZE - 2)
-"""What an id of the sample is smaller than: one of 1,024 is."""
+"""The bound below which an id is in the sample: one of 1,024 is."""
 
 PREFIX = 8
 """The bytes of an id in a sketch: 10 bits of them are 0, and 54 tell 80,000 ids apart, which a
@@ -44,7 +44,7 @@ BATCH = 64
 
 
 class Sketch(NamedTuple):
-    """What is told of an index: the entry that added it, its size in bytes, the sampled ids."""
+    """The sketch of an index: the entry that added it, its size in bytes, the sampled ids."""
 
     index_id: bytes
     entry: int

@@ -1,4 +1,4 @@
-"""What of a tree is not below other trees, of assets that a store has.
+"""The part of a tree that is not below other trees, of assets that a store has.
 
 Both are read side by side, along their paths. What is the same in both is not read: the store has
 it, by the closure of the assets that it has (docs/format.md, W8). So the walk costs what differs.
@@ -55,7 +55,7 @@ class Difference:
     files: dict[bytes, int] = field(default_factory=dict)
     """The whole sizes of files, by id."""
     shared: dict[bytes, Shared] = field(default_factory=dict)
-    """What the bases have, by the ids of their trees."""
+    """The parts that the bases have, by the ids of their trees."""
 
     def share(self, base: bytes, entry: TreeEntry) -> None:
         """Note an entry that a base has."""

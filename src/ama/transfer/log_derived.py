@@ -1,4 +1,4 @@
-"""What a log's entries add up to, made again: HINT and the checkpoints.
+"""HINT and the checkpoints made again: the sum of a log's entries.
 
 They are derived: whoever has the whole log can write each of them as it was.
 """

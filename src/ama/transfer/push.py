@@ -38,7 +38,7 @@ from ama.worktree.entries import IndexEntry
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What of one asset is looked up and sent, and what has the rest."""
+    """The part of one asset that is looked up and sent, and the owners of the rest."""
 
     asset: bytes
     found: Difference

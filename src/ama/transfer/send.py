@@ -209,7 +209,7 @@ class Sender:
 
 
 class Load:
-    """What is to be copied from one store: objects by their packs, in few bytes each."""
+    """The load to copy from one store: objects by their packs, in few bytes each."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store

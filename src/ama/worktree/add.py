@@ -53,7 +53,7 @@ class Added:
 
     before: Entries
     after: Entries
-    """What this `add` made of them; others may have staged more meanwhile."""
+    """The entries as this `add` made them; others may have staged more meanwhile."""
     count: int
     """The number of paths that differ."""
     unchanged: int

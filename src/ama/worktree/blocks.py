@@ -41,7 +41,7 @@ KIND = 0x3F
 SKIPPED = 0x80
 _STORED = 0x40
 _INODE = (1 << 64) - 1
-_READ_AHEAD = 6
+_DECODED = 6
 """The blocks that are kept decoded: enough for a walk through some directories at once."""
 
 
@@ -210,7 +210,7 @@ class BlockFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._decoded = lru_cache(_READ_AHEAD)(self._decode)
+        self._decoded = lru_cache(_DECODED)(self._decode)
         self._unlisted: set[bytes] = set()
 
     def read(self, block: Block) -> Parts:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 
 class _State(Enum):
-    """What becomes of the content of a directory in a round."""
+    """The fate of the content of a directory in a round."""
 
     WHOLE = auto()
     """It goes with the directory, or with one above it."""
