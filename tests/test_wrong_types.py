@@ -42,23 +42,32 @@ def methods() -> Iterator[tuple[type, str, str]]:
                     yield owner, name, parameter.name
 
 
+World = tuple[Repo, Store, Asset]
+
+
+def make_world(place: Path) -> World:
+    """Make a worktree with one file, published."""
+    repo = Repo.init(place / "work", "models")
+    (repo.root / "a").write_text("a", encoding="utf-8")
+    repo.add("a")
+    repo.set(aliases="best")
+    repo.upload(remote=str(place / "store"))
+    store = Store.open(place / "store")
+    return repo, store, store.resolve("models/1")
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Repo, Store, Asset]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world that many tests change: what is in it, and where, nobody knows."""
     place = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
         isolate(place / "home", patch)
-        repo = Repo.init(place / "work", "models")
-        (repo.root / "a").write_text("a", encoding="utf-8")
-        repo.add("a")
-        repo.set(aliases="best")
-        repo.upload(remote=str(place / "store"))
-        store = Store.open(place / "store")
-        yield repo, store, store.resolve("models/1")
+        yield make_world(place)
 
 
 @pytest.mark.parametrize(("owner", "method", "parameter"), list(methods()))
 def test_another_type_is_invalid_input_or_works(
-    world: tuple[Repo, Store, Asset],
+    world: World,
     owner: type,
     method: str,
     parameter: str,
@@ -88,9 +97,10 @@ def test_another_type_is_invalid_input_or_works(
 
 
 def test_paths_work_wherever_a_path_is_meant(
-    world: tuple[Repo, Store, Asset], tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repo, store, asset = world
+    isolate(tmp_path / "home", monkeypatch)
+    repo, store, asset = make_world(tmp_path)
     assert Store.open(Path(store.url)).id == store.id
     assert Repo.open(Path(repo.root)).root == repo.root
     repo.add(Path("a"))
