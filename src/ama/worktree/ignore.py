@@ -308,24 +308,28 @@ _AWS_ID = re.compile(rb"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])").sea
 _AWS_SECRET = re.compile(
     rb"(?<![A-Za-z0-9/+])(?![0-9a-f]{40}|[0-9A-F]{40})[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
 ).search
-# Search for a character of each kind first, then for its start: both are faster than expressions.
+# Search for characters that each kind has first, then for its start: both are faster than
+# expressions. Files of numbers have few letters.
 _FORMS = {
     b"A": (
         (b"AIza", rb"AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])", "a key of Google's"),
         (b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}==", "a key of Azure's"),
     ),
-    b"_": (
+    b"_h": (
         (b"ghp_", rb"ghp_[A-Za-z0-9]{36}(?![A-Za-z0-9])", "a token of GitHub's"),
         (b"github_pat_", rb"github_pat_[A-Za-z0-9_]{60}", "a token of GitHub's"),
         (b"hf_", rb"hf_[A-Za-z0-9]{34}(?![A-Za-z0-9])", "a token of Hugging Face's"),
     ),
-    b"-": ((b"xox", rb"xox[abeprs]-[0-9]{8,16}-[A-Za-z0-9-]{16}", "a token of Slack's"),),
+    b"-x": ((b"xox", rb"xox[abeprs]-[0-9]{8,16}-[A-Za-z0-9-]{16}", "a token of Slack's"),),
 }
 _SEARCHES = tuple(
-    (sign, start, re.compile(rb"(?<![A-Za-z0-9_])" + form).search, what)
-    for sign, forms in _FORMS.items()
+    (frozenset(signs), start, re.compile(rb"(?<![A-Za-z0-9_])" + form).search, what)
+    for signs, forms in _FORMS.items()
     for start, form, what in forms
 )
+_A = ord("A")
+_SIGNS_OF_PRIVATE_KEY = frozenset(b"-P")
+_SIGNS = tuple(frozenset(b"".join(_FORMS)) | _SIGNS_OF_PRIVATE_KEY)
 
 
 def secret_names(paths: Iterable[str]) -> dict[str, str]:
@@ -363,13 +367,13 @@ def secret_within(path: str, data: bytes) -> str | None:
             return "no certificate or public key alone"
     if len(data) > MOST_SEARCHED or b"\0" in data:
         return None
-    signs = {sign for sign in _FORMS if sign in data}
-    if b"-" in signs and b"PRIVATE KEY" in data and _PRIVATE_KEY(data):
+    found = {sign for sign in _SIGNS if sign in data}
+    if found >= _SIGNS_OF_PRIVATE_KEY and b"PRIVATE KEY" in data and _PRIVATE_KEY(data):
         return "a private key"
-    if b"A" in signs and (b"AKIA" in data or b"ASIA" in data):
+    if _A in found and (b"AKIA" in data or b"ASIA" in data):
         if _AWS_ID(data) and _AWS_SECRET(data):
             return "a key of AWS's"
-    for sign, start, search, what in _SEARCHES:
-        if sign in signs and start in data and search(data):
+    for signs, start, search, what in _SEARCHES:
+        if found >= signs and start in data and search(data):
             return what
     return None
