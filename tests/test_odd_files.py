@@ -20,7 +20,7 @@ from ama import Repo
 from ama.cli.main import run as run_command
 from ama.errors import StorageError
 from ama.format.hashing import hash_file
-from ama.system.disk import open_file, read_file
+from ama.system.disk import open_file, read_file, read_steady
 from ama.system.fs import hold, write_private
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -145,10 +145,37 @@ def test_nothing_waits_for_what_is_no_file(
 def test_what_comes_in_the_place_of_a_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     KINDS[kind](path)
-    calls: list[Any] = [open_file, read_file, hold, lambda p: write_private(p, b"x")]
+    calls: list[Any] = [open_file, read_file, read_steady, hold, lambda p: write_private(p, b"x")]
     for call in calls:
         with in_time(), pytest.raises(StorageError, match="file"):
             call(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 300_000])
+def test_a_file_is_read_at_once_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size))
+    assert read_steady(path) == path.read_bytes()
+    real = os.read
+
+    def grown(fd: int, length: int) -> bytes:
+        with path.open("ab") as file:
+            file.write(b"more")
+        return real(fd, length)
+
+    def piecewise(fd: int, length: int) -> bytes:
+        return real(fd, min(length, 1000))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", piecewise)
+        assert read_steady(path) == path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", grown)
+        assert read_steady(path) is None
+    with pytest.raises(StorageError, match="directory"):
+        read_steady(tmp_path)
 
 
 def test_a_pipe_that_replaces_a_file_is_not_hashed(tmp_path: Path) -> None:

@@ -53,17 +53,11 @@ def read_small(root: Path, path: str) -> bytes:
     Raises:
         NotFound, StorageError, Conflict: See `opened`.
     """
-    full = os.path.join(root, to_system(path))
     try:
-        with disk.open_file(full) as file:
-            before = os.fstat(file.fileno())
-            data = file.read(before.st_size + 1)
-            after = os.fstat(file.fileno())
+        data = disk.read_steady(os.path.join(root, to_system(path)))
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{shown(path)}: no such file") from None
-    except OSError as error:
-        raise storage_error(error, full, doing="read") from error
-    if len(data) != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
+    if data is None:
         raise _changed_meanwhile(path)
     return data
 
