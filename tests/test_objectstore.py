@@ -28,6 +28,7 @@ from ama.format.pack import FOOTER_SIZE, RECORD_HEADER_SIZE, Record, read_traile
 from ama.format.packindex import Location, PackIndex, encode_index
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range
+from ama.stores import pack_writer
 from ama.stores.object_reader import BATCH_SIZE, GAP, RANGE_SIZE, ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
 from ama.transfer.send import Load, adopt
@@ -505,6 +506,19 @@ def test_packs_have_about_the_size_that_was_asked_for(storage: CountingStorage, 
     for path in packs(root):
         assert blob_id(path.read_bytes()).hex() == path.stem
         assert path.parent.name == path.stem[:2]
+
+
+def test_packs_of_tiny_objects_have_so_many(
+    storage: CountingStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_writer, "PACK_RECORDS", 100)
+    monkeypatch.setattr(pack_writer, "INDEX_ROWS", 300)
+    blobs = [b"%d" % n for n in range(1050)]
+    indexes = write(storage, [*blobs, *blobs])
+    assert len(packs(root)) == 11
+    assert 2 <= len(indexes) <= 4
+    named = [at.record.id for index in indexes for at in index]
+    assert sorted(named) == sorted(map(blob_id, blobs))
 
 
 def test_content_and_metadata_have_packs_of_their_own(storage: CountingStorage) -> None:

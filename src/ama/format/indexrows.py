@@ -7,9 +7,9 @@ that it has in an index. docs/format.md, section 7, specifies the order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from struct import Struct
 
-from ama.format.pack import Record
 from ama.format.packindex import Location, PackIndex, encode_rows
 
 Row = tuple[bytes, int, int, int, int, int]
@@ -24,7 +24,7 @@ _SORTED = Struct(">32sBIQ16s")
 _SIZES = Struct("<QQ")
 
 
-def packed(records: Iterable[Record]) -> bytes:
+def packed(records: Iterable[tuple[bytes, int, int, int, int]]) -> bytes:
     """Return rows for records of one pack, as `RowCollector.add_rows` takes them."""
     return b"".join(
         [
@@ -40,7 +40,7 @@ class RowCollector:
     Example:
         >>> from ama.format.objects import Kind
         >>> rows = RowCollector()
-        >>> rows.add_rows(bytes(32), 224, packed([Record(bytes(32), Kind.DATA, 32, 0, 0)]))
+        >>> rows.add_rows(bytes(32), 224, packed([(bytes(32), Kind.DATA, 32, 0, 0)]))
         >>> len(rows), len(PackIndex(rows.encode()))
         (1, 1)
     """
@@ -77,15 +77,17 @@ class RowCollector:
             self.add_rows(pack, sizes[pack], packed((record,)))
 
     def encode(self) -> bytes:
-        """Return the bytes of the index of these rows; equal ones count once."""
+        """Return the bytes of the index of these rows; equal ones count once.
+
+        Of all rows only those whose ids begin with the same byte are objects at a time.
+        """
         packs = sorted(self._sizes.items())
-        rows = [
-            _SORTED.pack(i, kind, place, offset, sizes)
-            for place, (pack, _) in enumerate(packs)
-            for part in self._rows[pack]
-            for i, kind, offset, sizes in _ROW.iter_unpack(part)
-        ]
-        return encode_rows(packs, _in_order(rows))
+        beginning_with = [bytearray() for _ in range(256)]
+        for place, (pack, _) in enumerate(packs):
+            for part in self._rows[pack]:
+                for i, kind, offset, sizes in _ROW.iter_unpack(part):
+                    beginning_with[i[0]] += _SORTED.pack(i, kind, place, offset, sizes)
+        return encode_rows(packs, chain.from_iterable(map(_in_order, map(_split, beginning_with))))
 
 
 def merge_indexes(indexes: Sequence[PackIndex]) -> bytes:
@@ -99,7 +101,7 @@ def merge_indexes(indexes: Sequence[PackIndex]) -> bytes:
     Example:
         >>> from ama.format.objects import Kind
         >>> rows = RowCollector()
-        >>> rows.add_rows(bytes(32), 224, packed([Record(bytes(32), Kind.DATA, 32, 0, 0)]))
+        >>> rows.add_rows(bytes(32), 224, packed([(bytes(32), Kind.DATA, 32, 0, 0)]))
         >>> merge_indexes([PackIndex(rows.encode())] * 2) == rows.encode()
         True
     """
@@ -118,6 +120,10 @@ def merge_indexes(indexes: Sequence[PackIndex]) -> bytes:
         )
 
     return encode_rows(packs, (row for first in range(256) for row in beginning_with(first)))
+
+
+def _split(rows: bytearray) -> list[bytes]:
+    return [bytes(rows[at : at + _SORTED.size]) for at in range(0, len(rows), _SORTED.size)]
 
 
 def _in_order(rows: list[bytes]) -> Iterator[Row]:

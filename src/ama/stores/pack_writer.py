@@ -1,16 +1,17 @@
 """Writing objects to the packs of one storage: packed in memory, stored whole, then indexed.
 
-Packs are about 32 MiB; content and metadata (trees, assets, recipes) go to separate packs.
-Three threads share the work: the caller's reads and hashes, a second compresses and fills packs, a
-third hashes and stores the full ones. A writer's memory is bounded, however much passes through:
-BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, one of each sort being filled, and
-the rows of one index.
+Packs are about 32 MiB, less if the objects in them are tiny; content and metadata (trees, assets,
+recipes) go to separate packs. Three threads share the work: the caller's reads and hashes, a second
+compresses and fills packs, a third hashes and stores the full ones. A writer's memory is bounded,
+however large the objects are: BATCHES_IN_FLIGHT batches, PACKS_IN_FLIGHT packs on their way, one of
+each sort being filled, the rows of one index; and some 50 bytes for each object, its id, and as
+many again if the indexes that are written are held in memory.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,9 +19,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from ama.errors import AmaError
 from ama.format.compression import BYTE_PLANES, PLANES, compress
 from ama.format.hashing import Buffer, blob_id
+from ama.format.idset import IdSet
 from ama.format.indexrows import RowCollector, packed
 from ama.format.objects import Kind
-from ama.format.pack import PackBuilder, Record, codec_of, open_record
+from ama.format.pack import (
+    PackBuilder,
+    Record,
+    codec_of,
+    open_record,
+    row_fields,
+    trailer_row,
+)
 from ama.format.packindex import PackIndex
 from ama.storage.protocol import Storage
 from ama.stores.object_reader import index_name, pack_name
@@ -31,8 +40,11 @@ if TYPE_CHECKING:
 
 PACK_SIZE = 32 * 1024 * 1024
 INDEX_EVERY = 1024 * 1024 * 1024
-INDEX_ROWS = 1 << 18
+INDEX_ROWS = 1 << 17
 """The number of rows after which an index is written: more would take memory, not only disk."""
+
+PACK_RECORDS = 1 << 16
+"""The number of objects after which a pack is closed: the rows of tiny ones take memory too."""
 
 PACKS_IN_FLIGHT = 2
 BATCH_SIZE = 1024 * 1024
@@ -52,10 +64,10 @@ class Stored(NamedTuple):
     """The bytes of the content in it."""
 
 
-def _stored(pack: bytes, size: int, records: Sequence[Record]) -> Stored:
-    """Return what is noted of a pack: its records take much more memory."""
-    content = sum(record.full for record in records if record.kind is Kind.DATA)
-    return Stored(pack, size, packed(records), content)
+def _stored(pack: bytes, size: int, rows: bytes) -> Stored:
+    """Return the note of a pack, given the rows of its trailer."""
+    content = sum(full for _, kind, _, _, full in row_fields(rows) if kind == Kind.DATA)
+    return Stored(pack, size, packed(row_fields(rows)), content)
 
 
 class PackWriter:
@@ -72,6 +84,7 @@ class PackWriter:
         pack_size: The bytes after which a pack is closed.
         index_every: The bytes of packs after which an index is written, so that an interruption
             loses little.
+        opened: A function that opens an index that is stored, given its bytes.
     """
 
     def __init__(
@@ -82,6 +95,7 @@ class PackWriter:
         advance: Callable[[int], None] | None = None,
         pack_size: int = PACK_SIZE,
         index_every: int = INDEX_EVERY,
+        opened: Callable[[bytes], PackIndex] = PackIndex,
     ) -> None:
         # It is slow to import, and most commands only read.
         from concurrent.futures import ThreadPoolExecutor
@@ -91,10 +105,11 @@ class PackWriter:
         self._advance = advance
         self._pack_size = pack_size
         self._index_every = index_every
+        self._opened = opened
         # Only the packer has these, and the memory of stored packs, for reuse.
         self._filling: dict[bool, PackBuilder] = {}
         self._free: deque[PackBuilder] = deque()
-        self._seen: set[bytes] = set()
+        self._seen = IdSet()
         self._batch: deque[Job] = deque()
         self._batch_size = 0
         self._packer = ThreadPoolExecutor(1, thread_name_prefix="ama-pack")
@@ -128,9 +143,8 @@ class PackWriter:
             object_id: Its id, which the caller has computed from `data`.
             data: Its bytes, which are copied.
         """
-        if object_id in self._seen:
+        if not self._seen.add(object_id):
             return
-        self._seen.add(object_id)
         # The caller may reuse its buffer before this is compressed.
         kept = bytes(data)
         size = len(kept)
@@ -140,16 +154,14 @@ class PackWriter:
         self, kind: Kind, object_id: bytes, codec: int, stored: Buffer, full: int
     ) -> None:
         """Write one object that the caller has compressed, unless this writer has it already."""
-        if object_id not in self._seen:
-            self._seen.add(object_id)
+        if self._seen.add(object_id):
             self._later(
                 kind, len(stored), lambda pack: pack.add(kind, object_id, codec, stored, full)
             )
 
     def copy(self, record: Record, raw: Buffer) -> None:
         """Write a verified record of another pack, with its header."""
-        if record.id not in self._seen:
-            self._seen.add(record.id)
+        if self._seen.add(record.id):
             self._later(record.kind, len(raw), lambda pack: self._copy(pack, record, raw))
 
     def takes(self, raw: Buffer) -> bool:
@@ -164,8 +176,9 @@ class PackWriter:
             data: The pack's bytes.
             records: The records in its trailer, all of which the caller wants, and `takes`.
         """
-        self._seen.update(record.id for record in records)
-        stored = _stored(pack, len(data), records)
+        for record in records:
+            self._seen.add(record.id)
+        stored = _stored(pack, len(data), b"".join(map(trailer_row, records)))
         self._submit(lambda: self._store(stored, data))
 
     def finish(self) -> tuple[PackIndex, ...]:
@@ -228,7 +241,7 @@ class PackWriter:
                 builder = self._filling[is_content] = self._empty_builder()
             job(builder)
             del job
-            if len(builder) >= self._pack_size:
+            if len(builder) >= self._pack_size or builder.count >= PACK_RECORDS:
                 full.append(self._filling.pop(is_content))
         return full
 
@@ -250,7 +263,7 @@ class PackWriter:
     def _submit_builder(self, builder: PackBuilder) -> None:
         def store() -> Stored:
             pack = builder.seal()
-            stored = _stored(pack.id, len(pack.data), pack.records)
+            stored = _stored(pack.id, len(pack.data), pack.rows)
             if self._storage.across_network:
                 # The request holds its own bytes, so this memory is free before it ends.
                 data = bytes(pack.data)
@@ -295,6 +308,6 @@ class PackWriter:
             return
         data = self._rows.encode()
         self._storage.put(index_name(blob_id(data)), data)
-        self._indexes.append(PackIndex(data))
+        self._indexes.append(self._opened(data))
         self.bytes_written += len(data)
         self._rows = RowCollector()

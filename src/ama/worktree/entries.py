@@ -34,7 +34,7 @@ MOST_ROWS = 4096
 FEW_ROWS = 512
 """Blocks with fewer are joined with a neighbour when either changes."""
 
-WINDOW = 50_000
+WINDOW = 20_000
 """The rows that are changed at once: what a change of very many holds in memory."""
 
 
@@ -110,10 +110,15 @@ class Entries(Mapping[str, IndexEntry]):
     # One path
 
     def __getitem__(self, path: str) -> IndexEntry:
-        row = self.row(path)
-        if row is None or row.kind is EntryKind.TREE:
+        found = self.entry(path)
+        if found is None:
             raise KeyError(path)
-        return IndexEntry(path, *row)
+        return found
+
+    def entry(self, path: str) -> IndexEntry | None:
+        """Return the entry at a path, or None: without the cost of an exception, as `get` has."""
+        row = self.row(path)
+        return None if row is None or row.kind is EntryKind.TREE else IndexEntry(path, *row)
 
     def __contains__(self, path: object) -> bool:
         row = self.row(path) if isinstance(path, str) else None
@@ -121,6 +126,8 @@ class Entries(Mapping[str, IndexEntry]):
 
     def row(self, path: str) -> Row | None:
         """Return the row at a path, of a file or a directory; None if there is none."""
+        if not self.blocks:
+            return None
         directory, _, name = path.rpartition("/")
         key = key_of(directory)
         at = bisect_right(self._starts, (key, name)) - 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ama.errors import IntegrityError, shown
 from ama.format.compression import BYTE_PLANES
-from ama.format.hashing import short
+from ama.format.hashing import blob_id, short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
 from ama.format.packindex import PackIndex
 from ama.storage.local import LocalStorage
@@ -78,6 +78,11 @@ class LocalObjects:
             )
         return index
 
+    def _opened(self, data: bytes) -> PackIndex:
+        """Open an index that is stored: a long one is searched in its file."""
+        index = self._index(index_name(blob_id(data))) if len(data) >= SMALL_PACK else None
+        return index or PackIndex(data)
+
     def _added(self) -> list[PackIndex]:
         """Return the indexes again, unless none can have been written since they were loaded."""
         changed = self._changed_at()
@@ -100,7 +105,9 @@ class LocalObjects:
     @contextmanager
     def writing(self, advance: Callable[[int], None] | None = None) -> Iterator[PackWriter]:
         """Write objects: they count once the block ends without an error."""
-        with PackWriter(self.storage, features=_FEATURES, advance=advance) as writer:
+        with PackWriter(
+            self.storage, features=_FEATURES, advance=advance, opened=self._opened
+        ) as writer:
             yield writer
             for index in writer.finish():
                 self.store.add_index(index)
