@@ -97,6 +97,25 @@ def test_add_json(run: Ama) -> None:
     (change,) = shown["changes"]
     assert (change["path"], change["kind"]) == ("meta.yml", "added")
     assert shown["unchanged"] == 0
+    assert shown["kinds"] == {"added": 1}
+    assert shown["staged_size"] == change["new_size"]
+
+
+def test_add_counts_what_changed(models: Path, run: Ama) -> None:
+    run.ok("add", "meta.yml", "model.yml", "graph_version.txt")
+    (models / "meta.yml").write_text("12345", encoding="utf-8")
+    (models / "model.yml").chmod(0o755)
+    (models / "graph_version.txt").unlink()
+    (models / "new").mkdir()
+    (models / "new" / "file").write_text("123", encoding="utf-8")
+    shown = run.ok("add", "meta.yml", "model.yml", "graph_version.txt", "new", "--json").json()
+    assert shown["kinds"] == {"added": 1, "modified": 1, "mode": 1, "removed": 1}
+    assert len(shown["changes"]) == 4
+    assert shown["staged_size"] == sum(change["new_size"] or 0 for change in shown["changes"])
+    (models / "new" / "file").unlink()
+    (models / "new").rmdir()
+    (models / "new").write_text("a file in a directory's place", encoding="utf-8")
+    assert run.ok("add", "new").stdout.splitlines()[-2].endswith(": 1 added, 1 removed")
 
 
 def test_a_long_list_of_changes_is_cut(models: Path, run: Ama) -> None:

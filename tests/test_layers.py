@@ -76,7 +76,7 @@ LONGEST_OF_ALL = 700  # lines, with what is free above
 MOST_PARAMETERS = 8
 # A command's options, and the conditions that one may search by.
 MANY_PARAMETERS = {"cli", "Store.find"}
-MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 26, 10, 185
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 26, 10, 187
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ama.errors import Hint
-from ama.values import AssetInfo, AssetStatus, Change, Ref
+from ama.values import AssetInfo, AssetStatus, Change, ChangeKind, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,10 @@ class AddResult:
 
     changes: Sequence[Change]
     """The paths that `add` staged; if they are many, each use reads them again."""
+    kinds: Mapping[ChangeKind, int]
+    """How many of them were "added", "modified", "removed" or changed "mode"."""
+    staged_size: int
+    """The bytes of the files among them, as they are now."""
     unchanged: int
     """How many files were staged like this before."""
     size: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +48,7 @@ from ama.wording.hints import words
 
 if TYPE_CHECKING:
     from ama.results import SwitchResult
-    from ama.values import AssetInfo, Change, ChangeKind, Ref, Staged, Status
+    from ama.values import AssetInfo, Change, Ref, Staged, Status
 
 _LONGEST = 30
 """The most lines of a list that `status` prints."""
@@ -181,13 +180,8 @@ def add(
         console.done(f"nothing new in {files_text(result.unchanged, result.size)}")
         return
     print_some_changes(result.changes, as_seen_from_here(repo.root))
-    size = 0
-    kinds: Counter[ChangeKind] = Counter()
-    for change in result.changes:
-        size += change.new_size or 0
-        kinds[change.kind] += 1
-    details = f": {kinds_text(kinds)}" if kinds.keys() != {"added"} else ""
-    console.done(f"staged {files_text(len(result.changes), size)}{details}")
+    details = f": {kinds_text(result.kinds)}" if result.kinds.keys() != {"added"} else ""
+    console.done(f"staged {files_text(len(result.changes), result.staged_size)}{details}")
     console.next_step("ama upload")
 
 

@@ -1,32 +1,26 @@
-"""init, add, rm, restore, set and link: change what the next asset will hold."""
+"""init, restore, set and link: change what the next asset will hold."""
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import short
 from ama.format.names import check_alias
 from ama.format.objects import Kind, RefLink, check_metadata, encode_asset
-from ama.operations.inspect import is_tracked, staged_changes
-from ama.operations.session import Session
-from ama.operations.upload import settle
-from ama.results import AddResult, RemoveResult, RestoreResult
+from ama.operations.inspect import staged_changes
+from ama.operations.session import Session, settle
+from ama.results import RestoreResult
 from ama.stores.log_view import When
 from ama.stores.revisions import find_alias
-from ama.system.encoding import given, to_system
 from ama.values import Ref, Scalar
-from ama.worktree import add as adding
 from ama.worktree import restore as restoring
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import INIT, turn
 from ama.worktree.staging import Index, Notes
-from ama.worktree.status import Changes
 from ama.worktree.trees import selector
 
 PathLike = str | os.PathLike[str]
@@ -89,58 +83,6 @@ def _emptied(latest: Index, seen: Index) -> Index:
     if latest.entries != seen.entries or latest.notes != seen.notes:
         raise Conflict("files were staged here meanwhile", hint=Hint("status"))
     return Index()
-
-
-def add(session: Session, paths: Iterable[PathLike], *, copy: bool, force: bool) -> AddResult:
-    """Stage files as they are now."""
-    tree = session.tree
-    tree.require_writable()
-    tree.require_settled()
-    done = adding.add(
-        tree,
-        _expanded(session, paths),
-        copy=copy,
-        portable=session.settings.portable_names,
-        force=force,
-        progress=session.progress,
-    )
-    changes = Changes(done.before, done.after, done.count) if done.count else ()
-    return AddResult(changes, done.unchanged, done.size, done.by_reference)
-
-
-def _expanded(session: Session, paths: Iterable[PathLike]) -> list[PathLike]:
-    """Expand globs; a path with the name of a file, here or staged, is not a glob."""
-    root = session.tree.root
-    found: list[PathLike] = []
-    for path in paths:
-        text = given(path)
-        is_name = os.path.lexists(root / to_system(text))
-        if glob.has_magic(text) and not (is_name or is_tracked(session, path)):
-            matches = sorted(glob.glob(to_system(text), root_dir=root))
-            if not matches:
-                raise NotFound(f"{shown(text)} matches no file", hint=Hint("status"))
-            found += map(Path, matches)
-        else:
-            found.append(path)
-    return found
-
-
-def remove(
-    session: Session, paths: Iterable[PathLike], *, keep_files: bool, force: bool
-) -> RemoveResult:
-    """Unstage files, and also delete them from the worktree unless `keep_files`."""
-    tree = session.tree
-    tree.require_settled()
-    head = tree.head.read().head
-    removed = adding.remove(
-        tree,
-        paths,
-        keep_files=keep_files,
-        head=session.content.files(head.asset) if head.asset else {},
-        stored=session.content.stored(head),
-        force=force,
-    )
-    return RemoveResult(removed, not keep_files)
 
 
 def restore(

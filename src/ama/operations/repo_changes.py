@@ -56,9 +56,9 @@ class RepoChanges:
             >>> [change.path for change in ama.Repo.open("worktree").add(["*.md"]).changes]
             ['notes.md']
         """
-        from ama.operations import edit
+        from ama.operations import staging
 
-        return edit.add(self._session, several(paths), copy=copy, force=force)
+        return staging.add(self._session, several(paths), copy=copy, force=force)
 
     def remove(
         self, paths: PathLike | Iterable[PathLike], *, keep_files: bool = False, force: bool = False
@@ -79,10 +79,10 @@ class RepoChanges:
             >>> ama.Repo.open("worktree").remove(["model.txt"], keep_files=True).removed
             ('model.txt',)
         """
-        from ama.operations import edit
+        from ama.operations import staging
 
         chosen = several(paths)
-        return edit.remove(self._session, chosen, keep_files=keep_files, force=force)
+        return staging.remove(self._session, chosen, keep_files=keep_files, force=force)
 
     def restore(
         self,

@@ -43,6 +43,21 @@ class Session:
         self.names = Names(tree, self.stores, self.content)
 
 
+def settle(session: Session, *, publishes: bool = False, starting: str | None = None) -> None:
+    """Settle what a crash left behind; refuse a worktree between two assets.
+
+    Args:
+        session: The worktree's session.
+        publishes: Whether to finish an interrupted upload if possible.
+        starting: The class of the asset that the caller starts, if it starts one.
+    """
+    from ama.transfer.pending import resume
+
+    session.tree.require_writable()
+    resume(session.tree, session.stores.open, publishes=publishes)
+    session.tree.require_settled(starting)
+
+
 def now() -> int:
     """Return the time in UTC microseconds."""
     return time.time_ns() // 1000

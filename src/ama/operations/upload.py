@@ -20,7 +20,7 @@ from ama.errors import (
 )
 from ama.format.objects import Kind
 from ama.operations.rollback import keep_lost_files
-from ama.operations.session import Session, now
+from ama.operations.session import Session, now, settle
 from ama.results import CommitResult, NoCode, UploadResult
 from ama.storage.protocol import Storage
 from ama.stores.creation import Unmade
@@ -32,7 +32,6 @@ from ama.system.encoding import from_system
 from ama.system.git import Code
 from ama.transfer import publish
 from ama.transfer.log_repair import Mended, mend, refuse_lost
-from ama.transfer.pending import resume
 from ama.transfer.publish import MOST_REMEMBERED, Found, Publication, Published, StagedContent, Who
 from ama.transfer.repair import Repair, WorktreeFiles, rebuild
 from ama.values import AssetInfo, Ref
@@ -44,19 +43,6 @@ from ama.worktree.status import WorktreeChanges, compare_worktree
 
 MOST_LOOKED_AT = 100_000
 """The files to look at, about, for a remark on those that a new asset lacks."""
-
-
-def settle(session: Session, *, publishes: bool = False, starting: str | None = None) -> None:
-    """Settle what a crash left behind; refuse a worktree between two assets.
-
-    Args:
-        session: The worktree's session.
-        publishes: Whether to finish an interrupted upload if possible.
-        starting: The class of the asset that the caller starts, if it starts one.
-    """
-    session.tree.require_writable()
-    resume(session.tree, session.stores.open, publishes=publishes)
-    session.tree.require_settled(starting)
 
 
 def commit(session: Session, message: str | None, code_dir: Path | None = None) -> CommitResult:

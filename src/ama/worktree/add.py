@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from ama.system import fs
 from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
+from ama.values import ChangeKind
 from ama.worktree.entries import WINDOW, Entries, IndexEntry
 from ama.worktree.ignore import secret_names, secret_within
 from ama.worktree.layout import Worktree
@@ -41,6 +43,7 @@ from ama.worktree.scan import (
 )
 from ama.worktree.selection import NameCheck, Selection, require_entered, select
 from ama.worktree.staging import RACY, Index
+from ama.worktree.status import kind_of_change
 from ama.worktree.trees import Listed
 
 _Read = tuple[Found, bytes, int, tuple[int, Buffer] | None, str | None]
@@ -54,8 +57,10 @@ class Added:
     before: Entries
     after: Entries
     """The entries as this `add` made them; others may have staged more meanwhile."""
-    count: int
-    """The number of paths that differ."""
+    kinds: Mapping[ChangeKind, int]
+    """The number of paths that differ in each way."""
+    staged_size: int
+    """The bytes of the files that are new, or differ."""
     unchanged: int
     size: int
     by_reference: int
@@ -102,12 +107,15 @@ def add(
     if work.secrets:
         raise _secret(tree, work.secrets)
     tree.index.update(lambda latest: latest.followed(index.entries, after))
-    removed = len(index.entries) + staging.fresh - len(after)
+    kinds = Counter(staging.kinds)
+    if removed := len(index.entries) + kinds["added"] - len(after):
+        kinds["removed"] = removed
     return Added(
         index.entries,
         after,
-        staging.changed + removed,
-        work.files - staging.changed,
+        dict(+kinds),
+        staging.size,
+        work.files - staging.kinds.total(),
         work.size,
         staging.by_reference,
     )
@@ -210,8 +218,8 @@ class _Staging:
     """The staging of files: their content goes to packs, and their entries to blocks.
 
     Attributes:
-        changed: The files that are new, or differ from what was staged.
-        fresh: Those that are new.
+        kinds: The number of files that are new, or differ in each way from what was staged.
+        size: Their bytes.
         by_reference: The files that are staged by reference.
     """
 
@@ -231,7 +239,8 @@ class _Staging:
         self._secrets = secrets
         self._force = force
         self._copy = copy
-        self.changed = self.fresh = self.by_reference = 0
+        self.kinds: Counter[ChangeKind] = Counter()
+        self.size = self.by_reference = 0
 
     def stage(self, work: _Work, progress: Progress) -> Entries:
         """Return the entries with all files of some work staged; content is durable then."""
@@ -274,13 +283,15 @@ class _Staging:
             )
 
     def _read_all(self, items: list[Found]) -> list[_Read]:
-        before = self._before
-        return [_read(self._tree, item, before.get(item.path), not self._force) for item in items]
+        known, searched = self._before.entry, not self._force
+        return [_read(self._tree, item, known(item.path), searched) for item in items]
 
     def _counted(self, entry: IndexEntry) -> IndexEntry:
-        before = self._before.get(entry.path)
-        self.fresh += before is None
-        self.changed += before is None or (before.kind, before.id) != (entry.kind, entry.id)
+        before = self._before.entry(entry.path)
+        kind = "added" if before is None else kind_of_change(before, entry)
+        if kind is not None:
+            self.kinds[kind] += 1
+            self.size += entry.size
         self.by_reference += not entry.stored
         return entry
 

@@ -138,11 +138,18 @@ def change_of(old: Listed | IndexEntry | None, new: Listed | IndexEntry | None) 
         return None if old is None else _removed(old)
     if old is None:
         return Change(new.path, "added", None, new.size, None, new.id.hex())
+    kind = kind_of_change(old, new)
+    if kind is None:
+        return None
+    return Change(new.path, kind, old.size, new.size, old.id.hex(), new.id.hex())
+
+
+def kind_of_change(old: Listed | IndexEntry, new: Listed | IndexEntry) -> ChangeKind | None:
+    """Return how two states of a file differ; None if they don't."""
     if old.id == new.id and old.kind is new.kind:
         return None
     link = EntryKind.SYMLINK in (old.kind, new.kind)
-    kind: ChangeKind = "mode" if old.id == new.id and not link else "modified"
-    return Change(new.path, kind, old.size, new.size, old.id.hex(), new.id.hex())
+    return "mode" if old.id == new.id and not link else "modified"
 
 
 class Changes(Sequence[Change]):
