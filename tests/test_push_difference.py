@@ -566,11 +566,13 @@ def test_what_merged_needs_count_on_is_condemned_meanwhile(world: World) -> None
 
 @pytest.mark.usefixtures("resting")
 @pytest.mark.parametrize("damage", ["lost", "cut off"])
-def test_a_lost_pack_makes_a_push_look_at_everything(world: World, damage: str) -> None:
+@pytest.mark.parametrize("what", ["pack", "index"])
+def test_a_lost_file_makes_a_push_look_at_everything(world: World, what: str, damage: str) -> None:
+    """An index may outlive its packs; and this machine's cache of it the index."""
     repo, files = base(world)
     (index,) = world.remote().indexes(world.needs())
     pack = max(index.pack_sizes, key=lambda each: index.pack_sizes[each])
-    path = Path(world.url, pack_name(pack))
+    path = Path(world.url, pack_name(pack) if what == "pack" else index_name(index.id))
     if damage == "lost":
         path.unlink()
     else:

@@ -32,7 +32,7 @@ class Bases:
         remote: The store.
         view: Its log.
         sources: The sources of assets and trees.
-        lost: The indexes that lack a pack.
+        lost: The indexes that are gone, or lack a pack.
     """
 
     def __init__(self, remote: Remote, view: LogView, sources: Sources, lost: Set[bytes]) -> None:

@@ -323,7 +323,7 @@ class Push:
         return [index for index in usable if self._is_there(index)]
 
     def _current(self, view: LogView) -> list[PackIndex]:
-        """Return the current indexes to search, without those that lack a pack."""
+        """Return the current indexes to search, without those that lack a file."""
         classes = {self._asset(job.asset).class_name for job in self._jobs}
         inherited = {i for part in self._parts.values() for i in part.inherited}
         found = {index.id: index for index in self._choice.at(view, sorted(classes))}
@@ -331,22 +331,33 @@ class Push:
         return [index for i, index in found.items() if i not in self._lost]
 
     def _more(self, object_id: bytes) -> list[PackIndex]:
-        """Return further indexes that may name an object, without those that lack a pack."""
+        """Return further indexes that may name an object, without those that lack a file."""
         return [i for i in self._choice.more(object_id) if i.id not in self._lost]
 
     def _is_there(self, index: PackIndex) -> bool:
         """Tell whether an index and all of its packs are in the storage."""
-        sizes = {index_name(index.id): index.size}
-        sizes.update((pack_name(pack), size) for pack, size in index.pack_sizes.items())
-        return self.remote.storage.sizes(list(sizes)) == list(sizes.values())
+        return not self._broken([index])
 
     def _check(self, indexes: Sequence[PackIndex]) -> None:
-        """Check once that the packs counted on are there: an index may outlive them."""
+        """Check once that what is counted on is there: this machine's cache may outlive an index,
+        and an index its packs.
+        """
         new = [index for index in indexes if index.id not in self._checked]
-        broken = ObjectStore(self.remote.storage, new).broken_packs()
+        broken = self._broken(new)
         if broken:
-            raise Lost({index.id for index in new if broken & index.pack_sizes.keys()})
+            raise Lost(broken)
         self._checked.update(index.id for index in new)
+
+    def _broken(self, indexes: Sequence[PackIndex]) -> set[bytes]:
+        """Return the indexes that the storage lacks, or a pack of them, or that are cut off."""
+        files = {
+            index: {index_name(index.id): index.size}
+            | {pack_name(pack): size for pack, size in index.pack_sizes.items()}
+            for index in indexes
+        }
+        names = list(dict.fromkeys(chain.from_iterable(files.values())))
+        there = dict(zip(names, self.remote.storage.sizes(names), strict=True)) if names else {}
+        return {i.id for i, sizes in files.items() if any(there[n] != sizes[n] for n in sizes)}
 
     def _write(
         self,

@@ -303,7 +303,7 @@ def _listed(data: bytes) -> tuple[Record, ...]:
 
 
 class Lost(Exception):
-    """Indexes that were counted on, and whose packs are not all there."""
+    """Indexes that were counted on, and that are not there, or not with all their packs."""
 
     def __init__(self, indexes: set[bytes]) -> None:
         super().__init__(indexes)
