@@ -583,6 +583,29 @@ def test_a_lost_file_makes_a_push_look_at_everything(world: World, what: str, da
     assert index.id not in world.needs()
 
 
+@pytest.mark.parametrize("what", ["pack", "index"])
+def test_the_record_of_a_source_is_sent_again_where_it_is_lost(world: World, what: str) -> None:
+    """No asset needs it, so its index is in no needs."""
+    data = world.worktree("data", "data")
+    upload(data, {"f": b"data"})
+    other = str(world.root / "other")
+    for name in ("one", "two"):
+        repo = world.worktree(name, name)
+        stage(repo, {name: name.encode()})
+        repo.link("data/1")
+        repo.commit()
+        ama.Repo.open(repo.root, settings=world.settings()).push(remote=other)
+        if name == "one":
+            remote = Remote.open(LocalStorage(Path(other)), None)
+            (index,) = remote.indexes(remote.view().root.indexes)
+            assert data.head
+            (at,) = index.find(bytes.fromhex(data.head.id))
+            Path(other, pack_name(at.pack) if what == "pack" else index_name(index.id)).unlink()
+    report = ama.Store.open(other, settings=world.settings("other")).fsck()
+    assert report.problems
+    assert not any(asset.startswith("two/") for each in report.problems for asset in each.assets)
+
+
 @pytest.mark.usefixtures("resting")
 def test_an_asset_that_a_collector_forgot_is_not_rested_on(world: World) -> None:
     """A mistake of others does not spread as long as it can be seen at the root."""

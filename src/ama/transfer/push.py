@@ -120,6 +120,7 @@ class Push:
         self._checked: set[bytes] = set()
         self._relied: set[bytes] = set()
         self._parts: dict[bytes, _Part] = {}
+        self._records: tuple[bytes, ...] = ()
         self._needs: Mapping[bytes, Sequence[bytes]] = {}
 
     @property
@@ -261,8 +262,8 @@ class Push:
         self._parts = {}
         for job in new:
             self._parts[job.asset] = self._part(job.asset, bases)
-        unheld = [ref for held in records.values() for ref in held if not held[ref]]
-        metadata, files = _joined(list(self._parts.values()), unheld)
+        self._records = tuple(ref for held in records.values() for ref in held if not held[ref])
+        metadata, files = _joined(list(self._parts.values()), self._records)
         whole = sum(files.values())
         whole += sum(part.shared_size for part in self._parts.values() if part.bases)
         present = Presence([*kept, *self._current(view)], self._more)
@@ -338,15 +339,17 @@ class Push:
         """Tell whether an index and all of its packs are in the storage."""
         return not self._broken([index])
 
-    def _check(self, indexes: Sequence[PackIndex]) -> None:
-        """Check once that what is counted on is there: this machine's cache may outlive an index,
-        and an index its packs.
+    def _count_on(self, ids: Set[bytes], counted: Mapping[bytes, PackIndex]) -> None:
+        """Count on those indexes that are current. Check once that they are there: this machine's
+        cache may outlive an index, and an index its packs.
         """
-        new = [index for index in indexes if index.id not in self._checked]
-        broken = self._broken(new)
+        relied = ids & counted.keys()
+        new = relied - self._checked
+        broken = self._broken([counted[i] for i in new])
         if broken:
             raise Lost(broken)
-        self._checked.update(index.id for index in new)
+        self._checked |= new
+        self._relied |= relied
 
     def _broken(self, indexes: Sequence[PackIndex]) -> set[bytes]:
         """Return the indexes that the storage lacks, or a pack of them, or that are cut off."""
@@ -430,6 +433,9 @@ class Push:
         own, current = self._own, self._current(view)
         assert own is not None
         counted = {index.id: index for index in current}
+        # No asset needs the records of its sources, but the store must have them too.
+        _, naming = self._named(self._records, [*own.indexes, *current])
+        self._count_on(naming, counted)
         found: dict[bytes, Sequence[bytes]] = {}
         for job in new:
             part = self._parts[job.asset]
@@ -438,8 +444,7 @@ class Push:
             known = {index.id: index for index in (*nearer, *current)}
             ids, naming = self._named(part, known.values())
             used = {i: known[i] for i in sorted({*naming, *rested})}
-            self._check([index for i, index in used.items() if i in counted])
-            self._relied |= used.keys() & counted.keys()
+            self._count_on(used.keys(), counted)
             found[job.asset] = tuple(used)
             if len(used) > MAX_NEEDS:
                 found[job.asset] = self._few(ids, used, rested, job.asset, view)
