@@ -19,6 +19,7 @@ import ama
 from ama.catalog.conditions import parse_param
 from ama.catalog.database import Catalog
 from ama.catalog.documents import Value
+from ama.catalog.facts import files_of
 from ama.catalog.find import MOST_PLACES, MOST_UNREAD, Criteria, content_id, select
 from ama.catalog.schema import FILE, TABLES, from_cell
 from ama.errors import IntegrityError, InvalidInput
@@ -238,6 +239,27 @@ def test_a_file_with_impossible_values_is_made_anew(shelf: Shelf) -> None:
         with contextlib.closing(sqlite3.connect(shelf.file)) as db, db:
             db.execute("UPDATE parameters SET text = ?", (text,))
         assert shelf.catalog().ask(learning_rate) == 0.5
+
+
+def test_a_directory_with_other_bits_is_not_believed(shelf: Shelf) -> None:
+    """Nor a name in it, which is as possible as the right one."""
+    asset = shelf.publish("models", {"name": b"1"})
+    tree = tree_id(encode_tree([TreeEntry("name", EntryKind.FILE, blob_id(b"1"), 1)]))
+    questions: list[Callable[[Catalog], object]] = [
+        lambda catalog: catalog.ask(lambda db, view: select(db, Criteria(content=blob_id(b"1")))),
+        lambda catalog: catalog.ask(lambda db, view: select(db, Criteria(name="n*"))),
+        lambda catalog: catalog.ask(lambda db, view: files_of(db, asset)),
+    ]
+    for question in questions:
+        right = question(shelf.catalog())
+        assert "name" in str(right)
+        with contextlib.closing(sqlite3.connect(shelf.file)) as db, db:
+            (encoded,) = db.execute("SELECT encoded FROM trees").fetchone()
+            assert b"name" in encoded
+            db.execute("UPDATE trees SET encoded = ?", (encoded.replace(b"name", b"nave"),))
+        with shelf.catalog().trees() as entries:
+            assert entries(tree) is None
+        assert question(shelf.catalog()) == right
 
 
 def test_without_a_place_for_it_it_is_in_memory(shelf: Shelf) -> None:

@@ -17,6 +17,7 @@ from ama.catalog.roles import UnknownKey, near_keys
 from ama.catalog.schema import content_key
 from ama.catalog.unread import Gap, Unread
 from ama.errors import Hint, InvalidInput
+from ama.format.hashing import tree_id
 from ama.format.objects import EntryKind, TreeEntry, reread_tree
 from ama.worktree.trees import MOST_TEXT
 
@@ -69,10 +70,10 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
     query = "SELECT DISTINCT content FROM files WHERE content BETWEEN ? AND ? LIMIT 2"
     found: set[bytes] = set()
     for key in db.execute(query, keys).fetchall():
-        for _, encoded in db.execute(f"{_TREES_WITH} = ?", key):
+        for _, *read in db.execute(f"{_TREES_WITH} = ?", key):
             found.update(
                 entry.id
-                for entry in _entries(encoded)
+                for entry in _entries(*read)
                 if entry.kind is not EntryKind.TREE and low <= entry.id <= high
             )
             if len(found) > 1:
@@ -83,7 +84,7 @@ def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
     return found.pop() if found else None
 
 
-_TREES_WITH = "SELECT tree, encoded FROM files JOIN trees ON trees.id = tree WHERE content"
+_TREES_WITH = "SELECT tree, hash, encoded FROM files JOIN trees ON trees.id = tree WHERE content"
 """The directories with a file whose content has a key; see `content_key`."""
 
 
@@ -93,11 +94,13 @@ def entries_of(db: sqlite3.Connection, tree: int) -> tuple[TreeEntry, ...]:
     Raises:
         sqlite3.Error: They are none: the catalog is broken.
     """
-    return _entries(*db.execute("SELECT encoded FROM trees WHERE id = ?", (tree,)).fetchone())
+    return _entries(*db.execute("SELECT hash, encoded FROM trees WHERE id = ?", (tree,)).fetchone())
 
 
-def _entries(encoded: bytes) -> tuple[TreeEntry, ...]:
+def _entries(tree: bytes, encoded: bytes) -> tuple[TreeEntry, ...]:
     try:
+        if tree_id(encoded) != tree:  # a disk changes bits, and SQLite doesn't see it
+            raise ValueError
         return reread_tree(encoded)
     except (ValueError, TypeError, LookupError) as error:
         raise sqlite3.DatabaseError("a tree in it is damaged") from error
@@ -294,15 +297,15 @@ def _holding(
     part = _literal(name or "")
     if content is None:
         given: object = part.encode("utf-8", "surrogatepass")
-        trees = db.execute("SELECT id, encoded FROM trees WHERE instr(encoded, ?)", (given,))
+        trees = db.execute("SELECT id, hash, encoded FROM trees WHERE instr(encoded, ?)", (given,))
     else:
         given = content_key(content)
         trees = db.execute(f"{_TREES_WITH} = ?", (given,))
     files = (
         (tree, entry.name)
-        for tree, encoded in trees
+        for tree, *read in trees
         if any(above.of(tree))
-        for entry in _entries(encoded)
+        for entry in _entries(*read)
         if entry.kind is not EntryKind.TREE
         and content in (None, entry.id)
         and part in entry.name
