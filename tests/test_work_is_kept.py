@@ -34,6 +34,7 @@ from ama.worktree.head import HeadFile
 from ama.worktree.incoming import Incoming
 from ama.worktree.layout import Begun, Worktree
 from ama.worktree.scan import Found, Scanned, look, scan
+from conftest import Ama
 
 LARGE = bytes(range(256)) * 6000
 
@@ -1285,3 +1286,30 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(repo: Repo) -> None:
     switch = [sys.executable, "-m", "ama", "switch", "models/1"]
     subprocess.run(switch, cwd=repo.root, timeout=60, check=True, capture_output=True)
     assert seen(repo.root)["large"] == (LARGE, 0)
+
+
+@pytest.mark.parametrize("method", ["add", "remove", "restore"])
+def test_an_empty_path_is_not_the_whole_worktree(tmp_path: Path, method: str) -> None:
+    work = tmp_path / "work"
+    write(work, {"model.h5": b"weights"})
+    repo = Repo.init(work, "models")
+    repo.add(["model.h5"])
+    repo.upload()
+    with pytest.raises(InvalidInput, match="'' names no file"):
+        getattr(repo, method)([""])
+    assert (work / "model.h5").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("command", ["add", "rm", "restore", "diff --"])
+def test_an_unset_variable_is_not_the_whole_worktree(
+    tmp_path: Path, run: Ama, command: str
+) -> None:
+    work = tmp_path / "work"
+    write(work, {"model.h5": b"weights"})
+    repo = Repo.init(work, "models")
+    repo.add(["model.h5"])
+    repo.upload()
+    result = run(*command.split(), "", cwd=work)
+    assert (result.code, result.stderr.splitlines()[0]) == (2, "error: '' names no file")
+    assert repo.status().staged == ()
+    assert (work / "model.h5").exists()

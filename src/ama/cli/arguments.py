@@ -132,6 +132,7 @@ def expand_paths(
 
     Raises:
         NotFound: A glob matches nothing.
+        InvalidInput: A word is empty, as a variable of the shell that is not set.
     """
     paths: list[str] = []
     for argument in arguments:
@@ -155,7 +156,11 @@ def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) 
 
 
 def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[str]:
-    if not argument or known(argument):
+    if not argument:
+        from ama.errors import InvalidInput
+
+        raise InvalidInput("'' names no file", hint="for all files below this directory: .")
+    if known(argument):
         return [argument]
     parts = [part for part in argument.split(",") if part]
     if len(parts) > 1 and all(known(part) or _matches(part) for part in parts):

@@ -158,9 +158,10 @@ class Worktree:
             path: Absolute, or relative to the root.
 
         Raises:
-            InvalidInput: It lies outside the worktree, in `.ama`, or beyond a symlink.
+            InvalidInput: It is empty, or lies outside the worktree, in `.ama`, or beyond a symlink.
         """
-        path_text("a file's name", path)
+        if not path_text("a file's name", path):
+            raise InvalidInput("'' names no file", hint="for all files: .")
         text = given(path)
         # Above the worktree, names may have any bytes.
         place = system_path(path) if os.path.isabs(path) else to_system(text)
