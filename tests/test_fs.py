@@ -330,7 +330,7 @@ def test_a_link_whose_answer_was_lost_is_our_own(
 @pytest.mark.parametrize(
     ("call", "number", "message"),
     [
-        ("open", errno.EACCES, "is read-only"),
+        ("open", errno.EACCES, "no permission to write"),
         ("open", errno.EROFS, "is read-only: its file system is mounted so"),
         ("open", errno.ENOSPC, "no space left on the disk of"),
         ("write", errno.ENOSPC, "no space left on the disk of"),
@@ -387,7 +387,7 @@ def test_a_read_only_directory(tmp_path: Path) -> None:
     if os.access(tmp_path, os.W_OK):
         pytest.skip("this user may do anything")
     try:
-        with pytest.raises(StorageError, match="is read-only"):
+        with pytest.raises(StorageError, match="no permission to write"):
             fs.write_new(tmp_path / "f", b"x")
     finally:
         tmp_path.chmod(0o700)

@@ -560,8 +560,8 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     [
         ("write", errno.ENOSPC, "no space left on the disk of"),
         ("open", errno.EROFS, "is read-only"),
-        ("open", errno.EACCES, "is read-only"),
-        ("mkdir", errno.EACCES, "is read-only"),
+        ("open", errno.EACCES, "no permission to write"),
+        ("mkdir", errno.EACCES, "no permission to write"),
     ],
 )
 @pytest.mark.parametrize("method", ["put", "create", "replace"])

@@ -278,7 +278,7 @@ def storage_error(
         hint: str | None = "turn on the developer mode of Windows"
         retryable = False
     elif error.errno in (numbers.EACCES, numbers.EPERM):
-        message = f"{where} is read-only" if doing == "write" else f"no permission to read {where}"
+        message = f"no permission to {doing} {where}"
         hint = "check its permissions, and those of its directory"
         retryable = False
     elif error.errno in _MEANING:

@@ -325,7 +325,7 @@ class Worktree:
         """
         if not os.access(self.control, os.W_OK):
             raise StorageError(
-                f"{shown(self.control)} is read-only",
+                f"no permission to write {shown(self.control)}",
                 hint="check its permissions, and those of its directory",
             )
 
