@@ -143,6 +143,10 @@ def test_version(run: Ama) -> None:
         ("upload {a}", "takes no further words: {a}", "stage files first: ama add {a}"),
         ("push origin", "takes no further words: origin", "--remote REMOTE"),
         ("cat models/1 a", "takes no further words: a", "is one word: ASSET:PATH"),
+        ("download models best", "takes no further words: best", "--alias best; a directory: -o b"),
+        ("set best", "takes no further words: best", "an alias: ama set --alias best"),
+        ("deprecate a/1 -m why", "there is no option -m", "did you mean --reason?"),
+        ("compare models --sort a", "rank a class; name it: --class CLASS", "see `ama compare"),
         ("version", "there is no command `ama version`", "did you mean `ama --version`?"),
         ("remote set-url a b", "no command", "did you mean `ama config set remotes.NAME.url URL`?"),
         (

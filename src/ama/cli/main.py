@@ -45,12 +45,18 @@ _OPTIONS_MEANT: Mapping[str, str] = {
     "ama commit -a": "stage it first: ama add .",
     "ama commit --alias": "set it first: ama set --alias ALIAS",
     "ama commit --meta": "set it first: ama set --meta KEY=VALUE",
+    "ama delete -m": "did you mean --reason? see `ama delete --help`",
+    "ama delete --message": "did you mean --reason? see `ama delete --help`",
+    "ama deprecate -m": "did you mean --reason? see `ama deprecate --help`",
+    "ama deprecate --message": "did you mean --reason? see `ama deprecate --help`",
     "ama diff --cached": "did you mean --staged? see `ama diff --help`",
     "ama upload --alias": "set it first: ama set --alias ALIAS",
     "ama upload --meta": "set it first: ama set --meta KEY=VALUE",
 }
 _WORDS_MEANT: Mapping[str, str] = {
     "ama cat": "a file of an asset is one word: ASSET:PATH",
+    "ama download": "an alias: --alias {words}; a directory: -o {words}",
+    "ama set": "an alias: ama set --alias {words}",
     "ama show": "a file of an asset is one word: ASSET:PATH",
     "ama commit": "stage files first: ama add {words}",
     "ama upload": "stage files first: ama add {words}",

@@ -233,7 +233,9 @@ def compare(
     require_one_form(csv=csv, markdown=markdown)
     if class_name is None:
         if sort or columns or limit or reverse:
-            raise typer.BadParameter("--sort, --columns, --reverse and -n go with --class")
+            raise typer.BadParameter(
+                "--sort, --columns, --reverse and -n rank a class; name it: --class CLASS"
+            )
         names = [name_in_store(name, remote) for name in assets or ()]
         same_files = everything or console.json
         comparison = open_store(remote).compare(*names, same_files=same_files)
