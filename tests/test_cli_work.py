@@ -546,3 +546,13 @@ def test_what_is_not_staged_is_named_as_it_was_given(models: Path, run: Ama) -> 
     for line in ("rm z", "diff -- z"):
         said = run(*line.split(), cwd=models / "sub").stderr.splitlines()
         assert any(line.startswith("error: z is n") for line in said)
+
+
+def test_each_command_of_a_refusal_works(models: Path, run: Ama) -> None:
+    run.ok("add", "meta.yml")
+    assert "or delete it all the same: ama rm --force meta.yml\n" in run("rm", "meta.yml").stderr
+    run.ok("upload")
+    (models / "meta.yml").write_text("mine\n", encoding="utf-8")
+    assert "keep it: ama add meta.yml;" in run("restore", "meta.yml").stderr
+    refused = run("restore", "--source", "HEAD", "meta.yml")
+    assert "keep it: ama add meta.yml and ama commit;" in refused.stderr

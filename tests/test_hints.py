@@ -87,6 +87,12 @@ def test_facts_are_quoted_in_commands_and_plain_in_prose() -> None:
     assert words(()) is None
 
 
+def test_a_hint_for_many_files_is_still_one_short_line() -> None:
+    names = tuple(map(str, range(20_000)))
+    assert words((Hint("add-again", paths=names),)) == "add it again: ama add FILE..."
+    assert words((Hint("add-again", paths=names[:10]),)).endswith("ama add 0 1 2 3 4 5 6 7 8 9")
+
+
 def test_the_commands_of_a_hint_look_where_the_failed_one_did(run: Ama, tmp_path: Path) -> None:
     run.ok("init", "models")
     Path("a.txt").write_text("a", encoding="utf-8")

@@ -71,8 +71,8 @@ WORDS: Mapping[str, str] = {
     "add-again": "add it again: <ama add {paths}>",
     "add-anyway": "add it all the same: <ama add --force {paths}>",
     "add-as-file": "a file can hold it: <ama add>",
-    "add-and-commit": "keep it: <ama add> and <ama commit>",
-    "add-to-keep": "keep it: <ama add>",
+    "add-and-commit": "keep it: <ama add {paths}> and <ama commit>",
+    "add-to-keep": "keep it: <ama add {paths}>",
     "index-anew": "move {control}/index.* elsewhere, then begin anew from HEAD:"
     " <ama restore --staged .>",
     "begin-from-head": "begin anew from HEAD: <ama restore --staged .>",
@@ -95,7 +95,7 @@ WORDS: Mapping[str, str] = {
     "init": "start an asset here: <ama init> CLASS",
     "init-here": "for a worktree of its own: <ama init --here> CLASS",
     "init-with-staged": "go on with what is staged: <ama init> CLASS",
-    "delete-file-anyway": "delete it all the same: --force",
+    "delete-file-anyway": "delete it all the same: <ama rm --force {paths}>",
     "keep-elsewhere": "keep it: move it elsewhere",
     "keep-file": "keep it: <ama rm --cached {paths}>",
     "leave-out-from-now-on": "leave them out from now on: <ama rm --cached {paths}>",
@@ -209,6 +209,9 @@ _PART = re.compile(r"<(?P<command>[^<>]+)>|\{(?P<fact>\w+)(?:\|(?P<form>\w+))?\}
 _FACT = re.compile(r"\{(\w+)\}")
 _BEGINNING = re.compile(r"ama (?:(?:alias|config|ref|remote) )?[a-z]+")
 
+_MOST_PATHS = 10
+"""More paths than these are not typed into a hint, which may be of any number of files."""
+
 Command = Callable[[str], str]
 
 
@@ -261,6 +264,8 @@ def _command(template: str, facts: Mapping[str, Fact], command: Command) -> str:
 
     def quoted(found: re.Match[str]) -> str:
         fact = facts[found[1]]
+        if found[1] == "paths" and isinstance(fact, tuple) and len(fact) > _MOST_PATHS:
+            return "FILE..."
         return shlex.join(fact if isinstance(fact, tuple) else (str(fact),))
 
     return shown(beginning + _FACT.sub(quoted, rest))

@@ -209,7 +209,7 @@ def _secret(tree: Worktree, found: Mapping[str, str]) -> InvalidInput:
         f"{named}{more} {look} like a secret, and everybody would have {them}, for good",
         hint=Hint(
             "ignore-or-add-secret" if len(paths) == 1 else "ignore-or-add-secrets",
-            paths=tree.typed(paths[:_NAMED]),
+            paths=tree.typed(paths),
         ),
     )
 
@@ -386,7 +386,10 @@ def remove(
             read_again(tree, lost)
             raise Conflict(
                 f"the content of {summary(lost)} is in no asset here, and would be lost",
-                hint=(Hint("keep-file", paths=tree.typed(lost)), Hint("delete-file-anyway")),
+                hint=(
+                    Hint("keep-file", paths=tree.typed(lost)),
+                    Hint("delete-file-anyway", paths=tree.typed(lost)),
+                ),
             )
     # Files first: after a crash they are still staged, and the same command deletes the rest.
     if not keep_files:

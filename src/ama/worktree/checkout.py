@@ -107,8 +107,11 @@ def plan_checkout(
     require_no_git((item.path for item in coming), instead)
     require_possible(tree.control, [item.path for item in coming])
     leaving = {p for p, entry in entries.items() if p not in listed and not entry.skipped}
-    # During an unfinished checkout, nothing can be added.
-    keep = Hint("keep-elsewhere" if tree.begun() else "add-and-commit")
+
+    def keep(paths: tuple[str, ...]) -> Hint:
+        # During an unfinished checkout, nothing can be added.
+        return Hint("keep-elsewhere" if tree.begun() else "add-and-commit", paths=paths)
+
     policy = Policy(is_kept, keep, force, lambda item: not force and base.get(item.path) == item)
     skipped = [as_skipped(item) for path, item in listed.items() if not here(path)]
     return plan_changes(tree, index, coming, leaving, policy, skipped)

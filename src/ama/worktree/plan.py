@@ -65,13 +65,13 @@ class Policy:
 
     Attributes:
         is_kept: Whether content may leave a path that an item, if any, gets then.
-        keep: The remedy that would keep content that may not.
+        keep: Returns how to keep content that may not, for some paths as the user types them.
         force: Whether to take it all the same.
         stays: Whether a file stays that differs from the item for its path.
     """
 
     is_kept: Callable[[str, bytes, Listed | None], bool]
-    keep: Hint
+    keep: Callable[[tuple[str, ...]], Hint]
     force: bool = False
     stays: Callable[[Listed], bool] = lambda item: False
 
@@ -142,7 +142,7 @@ def plan_changes(
         read_again(tree, lost)
         raise Conflict(
             f"the content of {summary(sorted(lost))} is stored nowhere else, and would be lost",
-            hint=(policy.keep, Hint("overwrite-anyway")),
+            hint=(policy.keep(tree.typed(sorted(lost))), Hint("overwrite-anyway")),
         )
     return Plan(
         tuple(write),

@@ -176,7 +176,10 @@ def restore_files(
     require_no_git(coming, _WITHOUT)
     leaving = {path for path in chosen if path not in target}
     require_not_inside(tree.root, [*coming, *leaving])
-    keep = Hint("add-to-keep" if source is None else "add-and-commit")
+
+    def keep(paths: tuple[str, ...]) -> Hint:
+        return Hint("add-to-keep" if source is None else "add-and-commit", paths=paths)
+
     policy = Policy(partial(_is_kept, tree, kept), keep, kept.force)
     plan = plan_changes(tree, index, [target[path] for path in coming], leaving, policy)
     if source is None:
