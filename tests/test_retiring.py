@@ -413,3 +413,10 @@ def test_what_another_command_saw_counts_where_the_store_is_away(
     with pytest.raises(NotFound, match=r"models/2 was deleted.*: wrong labels"):
         repo.files("models/2")
     assert repo.away is not None
+
+
+@pytest.mark.parametrize("verb", ["delete", "deprecate"])
+def test_a_class_that_is_not_there_is_not_called_a_class(store: Store, run: Ama, verb: str) -> None:
+    refused = run(verb, "modells", "--reason", "old")
+    assert (refused.code, refused.stderr.splitlines()[1]) == (3, "hint: did you mean models?")
+    assert run(verb, "models", "--reason", "old").code == 2

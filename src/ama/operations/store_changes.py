@@ -208,12 +208,13 @@ class StoreChanges:
 
     def _exact_target(self, name: str) -> Target:
         """Return the asset that a name means. Refuse a class alone: its newest asset may change."""
+        target = self._target(self._whole_view(), name, None)
         if parse_revision(name).is_class:
             raise InvalidInput(
                 f"{shown(name)} is a class, and not one of its assets",
                 hint=Hint("say-which-of", class_name=name),
             )
-        return self._target(self._whole_view(), name, None)
+        return target
 
     def _change_status(self, target: Target, decide: Decide) -> StatusChange:
         from ama.transfer.delete import change_status, is_recoverable
