@@ -167,7 +167,7 @@ class TestCommands:
         assert "and 4 more" in stderr
         shown = run.ok("show", "models/1")
         assert "Unread:" in shown.stdout
-        assert "8.json: broken here" in run.ok("show", "models/1", "--all").stdout
+        assert "8.json: not valid from some place on" in run.ok("show", "models/1", "--all").stdout
 
     def test_show(self, store: ama.Store, run: Ama) -> None:
         lines = [line.strip() for line in run.ok("show", "models/1").stdout.splitlines()]

@@ -29,7 +29,7 @@ Reason = Literal[
 
 REASONS: Mapping[Reason, str] = {
     "binary": "bytes, which are no value",
-    "broken": "broken here",
+    "broken": "not valid from some place on",
     "cyclic": "a value inside itself",
     "damaged": "damaged, or away",
     "elsewhere": "its content is not in this store",
