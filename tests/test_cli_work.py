@@ -556,3 +556,24 @@ def test_each_command_of_a_refusal_works(models: Path, run: Ama) -> None:
     assert "keep it: ama add meta.yml;" in run("restore", "meta.yml").stderr
     refused = run("restore", "--source", "HEAD", "meta.yml")
     assert "keep it: ama add meta.yml and ama commit;" in refused.stderr
+
+
+def test_a_restore_with_nothing_to_do_says_how_to_get_what_head_has(
+    two_versions: Path, run: Ama
+) -> None:
+    (two_versions / "meta.yml").write_text("mine\n", encoding="utf-8")
+    run.ok("add", "meta.yml")
+    run.ok("commit")
+    (two_versions / "meta.yml").write_text("changed\n", encoding="utf-8")
+    run.ok("add", "meta.yml")
+    told = run.ok("restore", "meta.yml").stdout
+    assert told.startswith("nothing to restore: all is as it was added; as HEAD has it: ama ")
+    run.ok(*told.split(": ama ")[1].split())
+    assert (two_versions / "meta.yml").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_an_empty_message_is_none(two_versions: Path, run: Ama) -> None:
+    run.ok("set", "-m", "why")
+    run.ok("set", "-m", "")
+    assert "next upload" not in run.ok("status").stdout
+    run.ok("init", "models")

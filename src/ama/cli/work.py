@@ -266,6 +266,11 @@ def restore(
         return
     and_deleted = f", deleted {count(deleted, 'file')}" if deleted else ""
     left = f", {len(result.left_out):,} left out" if result.left_out else ""
+    if not (restored or deleted or left) and source is None:
+        what = shlex.quote(paths[0]) if len(paths) == 1 else "FILE..."
+        way = f"; as HEAD has it: ama restore --source HEAD {what}" if repo.head else ""
+        console.done(f"nothing to restore: all is as it was added{way}")
+        return
     console.done(f"restored {count(restored, 'file')}{and_deleted}{left}")
 
 

@@ -186,7 +186,7 @@ def set_notes(
         return replace(
             notes,
             aliases=tuple(dict.fromkeys((*kept, *aliases))),
-            message=text if message is None else message,
+            message=text if message is None else message or None,
             metadata={**old, **metadata},
         )
 
