@@ -83,11 +83,13 @@ def test_the_help_of_ama_names_every_command(words: tuple[str, ...], run: Ama) -
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_the_help_of_a_group_names_its_commands(group: str, run: Ama) -> None:
-    result = run.ok(group, "--help")
+    result = run.ok(group, "--help", env={"COLUMNS": "80"})
     for words in every_command():
         if words[0] == group:
             assert f"\n  {words[1]} " in result.stdout
     assert "Example:" in result.stdout
+    commands_shown = result.stdout.partition("Commands:")[2].partition("Example:")[0]
+    assert "..." not in commands_shown, "a summary is cut"
 
 
 def test_version(run: Ama) -> None:

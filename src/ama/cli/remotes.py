@@ -152,7 +152,7 @@ def check(
     remote: OneRemote = None,
     options: OptionsOption = None,
 ) -> None:
-    """Find out what a storage can do, and whether publishing to it is safe.
+    """Test whether it is safe to publish to a storage.
 
     It writes some files below check/ there, lets 8 writers race for one name, and deletes the
     files. It exits with 0 if publishing is safe, else with 8.
@@ -196,10 +196,10 @@ def check(
 def upgrade(
     remote: OneRemote = None,
 ) -> None:
-    """Let a store use what this version of ama brings, such as smaller weights.
+    """Let a store use what this version of ama brings.
 
-    Older versions of ama can't use the store from then on: upgrade them first. A new store has
-    everything from the start.
+    New weights then take less space, for instance. Older versions of ama can't use the store from
+    then on: upgrade them first. A new store has everything from the start.
 
     Example:
         ama remote upgrade team

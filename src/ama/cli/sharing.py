@@ -469,7 +469,7 @@ def link(
 
 
 def list_refs() -> None:
-    """List what this asset was made from, and the links of the next upload.
+    """List the links of this asset and of the next upload.
 
     Example:
         ama ref list
