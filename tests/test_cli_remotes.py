@@ -91,7 +91,9 @@ def test_a_ref_that_a_new_store_lacks_is_copied_by_the_line_that_is_printed(
     run.ok("upload", cwd=worktree)
     run.ok("remote", "add", "team", tmp_path / "a team", cwd=worktree)
     told = run.ok("upload", cwd=worktree).stdout
-    ama, *words = shlex.split(told.partition("which is not in this store; ")[2].splitlines()[0])
+    ama, *words = shlex.split(
+        told.partition("which is not in this store; to copy it: ")[2].splitlines()[0]
+    )
     assert ama == "ama"
     assert "published models/1" in run.ok(*words, cwd=worktree).stdout
 
@@ -228,3 +230,39 @@ def test_a_check_of_what_cannot_be_written_says_why_once(tmp_path: Path, run: Am
     assert told.code == 8
     assert told.output.count("is in the way: it is a file") == 1
     assert "is not safe to publish to" in told.stderr
+
+
+def test_a_remote_that_exists_is_corrected_by_the_command_that_is_named(
+    worktree: Path, tmp_path: Path, run: Ama
+) -> None:
+    run.ok("remote", "add", "team", tmp_path / "one", cwd=worktree)
+    refused = run("remote", "add", "team", tmp_path / "two", cwd=worktree)
+    assert "correct it: ama config set remotes.team.url URL" in refused.stderr
+    assert "remove it: ama remote remove team" in refused.stderr
+
+
+def test_a_file_is_no_place_for_a_store(worktree: Path, run: Ama) -> None:
+    (worktree / "model.yml").write_text("1", encoding="utf-8")
+    refused = run("list", "--remote", worktree / "model.yml", cwd=worktree)
+    assert refused.code == 3
+    assert f"there is no ama store at {worktree / 'model.yml'}: that is a file" in refused.stderr
+    assert "makes it" not in refused.stderr
+
+
+def test_a_url_with_one_slash_is_told_the_other(worktree: Path, run: Ama) -> None:
+    refused = run("remote", "add", "team", "gs:/our-models/ama", cwd=worktree)
+    assert (refused.code, refused.stderr.splitlines()[1]) == (
+        2,
+        "hint: a URL has two slashes: gs://our-models/ama",
+    )
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk", b"[]", b"{}"])
+def test_a_damaged_format_is_said_without_words_of_python(
+    tmp_path: Path, run: Ama, damage: bytes
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "format.json").write_bytes(damage)
+    refused = run("list", "--remote", tmp_path / "store")
+    assert refused.code == 6
+    assert refused.stderr.splitlines()[0].endswith("is damaged: it is not a store's")

@@ -571,7 +571,7 @@ def _require_free(name: str, remotes: Mapping[str, _Configured]) -> None:
     if name in remotes:
         raise AlreadyExists(
             f"remote '{name}' exists already: {shown(remotes[name].url)}",
-            hint="remove it first, or choose another name",
+            hint=(Hint("correct-remote", name=name), Hint("remove-remote", name=name)),
         )
 
 

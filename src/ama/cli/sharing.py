@@ -193,7 +193,9 @@ def _report_upload(result: UploadResult, remote: str | None) -> None:
         if ref.number is None:
             place = shlex.quote(result.elsewhere.get(ref.asset, "REMOTE"))
             copy = f"ama copy {short(ref.asset)} --from {place} --to {shlex.quote(result.remote)}"
-            console.done(f"made from {ref_text(ref)}, which is not in this store; {copy}")
+            console.done(
+                f"made from {ref_text(ref)}, which is not in this store; to copy it: {copy}"
+            )
         elif ref.status == "deleted":
             console.done(f"made from {ref.name}, which was deleted")
     if result.local_default:

@@ -108,7 +108,10 @@ def storage_failure(error: BaseException, where: str, doing: str, backend: Backe
     status = status_of(error)
     server = shown(_server_of(error) or _host_in(where, backend))
     if _is_unknown_host(error):
-        return StorageError(f"{place}: there is no host {server}", hint="check the URL")
+        return StorageError(
+            f"{place}: there is no host {server}",
+            hint="check the URL, and that this machine is online",
+        )
     if _named(error, {"ClientSSLError"}):
         return StorageError(
             f"{place}: there is no safe connection to {server}",

@@ -221,6 +221,9 @@ def _refuse_slip(path: str) -> None:
     """Refuse a path that looks like a mistyped URL, which may hold a password."""
     clean = shown(without_credentials(path))
     what = f"'{clean}' is neither a directory's path nor a URL"
+    scheme, colon, rest = path.partition(":/")
+    if colon and scheme.lower() in BACKENDS:
+        raise InvalidInput(what, hint=f"a URL has two slashes: {scheme}://{shown(rest)}")
     if scp := _SCP(path):
         raise InvalidInput(
             what,

@@ -29,6 +29,7 @@ from ama.format.hashing import asset_id, short
 from ama.format.objects import Asset, decode_asset
 from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
+from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
 from ama.stores.indexes import FEW, Indexes
@@ -37,6 +38,7 @@ from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import ObjectStore
+from ama.system.encoding import to_system
 
 FORMAT = "format.json"
 MAGIC = "ama store"
@@ -84,10 +86,10 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
     """
     try:
         if len(data) > MAX_FORMAT:
-            raise ValueError(f"larger than {MAX_FORMAT} bytes")
+            raise ValueError(f"it is larger than {MAX_FORMAT} bytes")
         fields: dict[str, Any] = json.loads(data)
         if fields["magic"] != MAGIC or type(fields["version"]) is not int or fields["version"] < 1:
-            raise ValueError("not a store's")
+            raise ValueError("it is not a store's")
         if fields["version"] > VERSION:
             raise FormatError(
                 f"{url} is a store of format {fields['version']}, and this version of ama knows"
@@ -100,8 +102,10 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
         read, write = _texts(features["read"]), _texts(features["write"])
         store = StoreFormat(fields["id"], fields["version"], read, write)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # Python's own words for a bad document say nothing to a user.
+        why = str(error) if type(error) is ValueError else "it is not a store's"
         raise IntegrityError(
-            f"{FORMAT} of {url} is damaged: {error}", hint=way_back(url, known=False)
+            f"{FORMAT} of {url} is damaged: {why}", hint=way_back(url, known=False)
         ) from error
     check_features(store.read_features, f"{FORMAT} of {url}", "read")
     return store
@@ -468,9 +472,10 @@ class _At(Remote):
 
 
 def _no_store(storage: Storage) -> NotFound:
-    if storage.can_create is False:
+    is_file = isinstance(storage, LocalStorage) and os.path.isfile(to_system(storage.url))
+    if storage.can_create is False or is_file:
         return NotFound(
-            f"there is no ama store at {shown(storage.url)}",
+            f"there is no ama store at {shown(storage.url)}" + ": that is a file" * is_file,
             hint=Hint("check-url"),
         )
     return NotFound(
