@@ -97,11 +97,11 @@ def entries_of(db: sqlite3.Connection, tree: int) -> tuple[TreeEntry, ...]:
     return _entries(*db.execute("SELECT hash, encoded FROM trees WHERE id = ?", (tree,)).fetchone())
 
 
-def _entries(tree: bytes, encoded: bytes) -> tuple[TreeEntry, ...]:
+def _entries(tree: bytes, encoded: bytes, part: str = "") -> tuple[TreeEntry, ...]:
     try:
         if tree_id(encoded) != tree:  # a disk changes bits, and SQLite doesn't see it
             raise ValueError
-        return reread_tree(encoded)
+        return reread_tree(encoded, part)
     except (ValueError, TypeError, LookupError) as error:
         raise sqlite3.DatabaseError("a tree in it is damaged") from error
 
@@ -303,12 +303,11 @@ def _holding(
         trees = db.execute(f"{_TREES_WITH} = ?", (given,))
     files = (
         (tree, entry.name)
-        for tree, *read in trees
+        for tree, of, encoded in trees
         if any(above.of(tree))
-        for entry in _entries(*read)
+        for entry in _entries(of, encoded, part)
         if entry.kind is not EntryKind.TREE
         and content in (None, entry.id)
-        and part in entry.name
         and (name is None or "/" in name or _fits(entry.name, name))
     )
     return (place for place in _climb(above, files) if _fits(place[1], name))

@@ -169,8 +169,12 @@ def decode_tree(data: bytes, what: str = "tree") -> tuple[TreeEntry, ...]:
     return entries
 
 
-def reread_tree(data: bytes) -> tuple[TreeEntry, ...]:
+def reread_tree(data: bytes, part: str = "") -> tuple[TreeEntry, ...]:
     """Return the entries of a directory whose bytes `decode_tree` has accepted before.
+
+    Args:
+        data: The bytes.
+        part: A part of the names of those that are wanted.
 
     Raises:
         ValueError, TypeError, LookupError: The bytes are others.
@@ -181,7 +185,11 @@ def reread_tree(data: bytes) -> tuple[TreeEntry, ...]:
         True
     """
     _, rows = canonical.reread(data)
-    return tuple(TreeEntry(name, _ENTRY_KINDS[kind], of, size) for name, kind, of, size in rows)
+    return tuple(
+        TreeEntry(name, _ENTRY_KINDS[kind], of, size)
+        for name, kind, of, size in rows
+        if part in name
+    )
 
 
 def _tree_entry(row: Any, what: str) -> TreeEntry:
