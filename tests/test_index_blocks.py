@@ -7,7 +7,8 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -354,26 +355,80 @@ def test_old_blocks_stay_for_their_readers_and_go_later(
     assert len(left - {fresh.name}) <= 2  # those that this very change has replaced
 
 
+def during_the_first_keep(monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
+    """Something else happens as soon as the first blocks are kept, before a root names them."""
+    keep = BlockFiles.keep
+    others = iter([other])
+
+    def raced(self: BlockFiles, blocks: object) -> object:
+        kept = keep(self, blocks)  # type: ignore[arg-type]
+        for each in others:
+            each()
+        return kept
+
+    monkeypatch.setattr(BlockFiles, "keep", raced)
+
+
 def test_a_lost_race_leaves_no_blocks(many: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     before = listed_files(many.root)
     (many.root / "d20" / "f10").write_bytes(b"mine")
     (many.root / "d21" / "f10").write_bytes(b"theirs")
-    keep = BlockFiles.keep
-    others: Iterator[Callable[[], object]] = iter([lambda: Repo.open(many.root).add(["d21/f10"])])
-
-    def raced(self: BlockFiles, blocks: object) -> object:
-        kept = keep(self, blocks)  # type: ignore[arg-type]
-        for other in others:
-            other()
-        return kept
-
-    monkeypatch.setattr(BlockFiles, "keep", raced)
+    during_the_first_keep(monkeypatch, lambda: Repo.open(many.root).add(["d21/f10"]))
     Repo.open(many.root).add(["d20/f10"])
     index = Worktree(many.root).index.read()
     assert index.entries["d20/f10"].size == len("mine")
     assert index.entries["d21/f10"].size == len("theirs")
-    # Those that the other one made and this one replaced, and nothing of the first try.
-    assert len(listed_files(many.root) - before - block_names(many.root)) <= 2
+    # Those that the other one made and this one replaced, and those that its result is read from.
+    assert len(listed_files(many.root) - before - block_names(many.root)) <= 4
+
+    now = time.time() + READ_S + 1
+    monkeypatch.setattr("ama.worktree.staging.time.time", lambda: now)
+    many.set(message="anything")
+    assert listed_files(many.root) == block_names(many.root)
+
+
+def test_after_a_lost_race_add_says_what_it_staged(
+    many: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = [f"d{number:02}/f10" for number in range(40)]
+    for path in mine:
+        (many.root / path).write_bytes(b"mine")
+    (many.root / "theirs").write_bytes(b"theirs")
+    during_the_first_keep(monkeypatch, lambda: Repo.open(many.root).add(["theirs"]))
+    done = Repo.open(many.root).add(mine)
+    assert [change.path for change in done.changes] == mine
+    assert Worktree(many.root).index.read().entries["theirs"].size == len("theirs")
+
+
+def test_threads_may_share_a_repo(many: Repo) -> None:
+    """What one thread is about to name isn't deleted by another one that has finished."""
+
+    def add(names: range) -> None:
+        for name in names:
+            (many.root / "d20" / f"new{name}").write_bytes(b"%d" % name)
+            many.add([f"d20/new{name}"])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(add, (range(15), range(15, 30))))
+    assert Repo.open(many.root).status().files == 1230
+
+
+def test_a_clock_that_was_ahead_takes_no_block_from_a_reader(
+    many: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Worktree(many.root).index.read()
+    (many.root / "d20" / "f10").write_bytes(b"changed")
+    ahead = time.time() + 10**6
+    with monkeypatch.context() as patch:
+        patch.setattr("ama.worktree.staging.time.time", lambda: ahead)
+        many.add(["d20/f10"])
+    many.set(message="anything")
+    assert reader.entries["d20/f10"].size == len("20 10")
+
+    now = time.time() + READ_S + 1
+    monkeypatch.setattr("ama.worktree.staging.time.time", lambda: now)
+    many.set(message="anything else")
+    assert listed_files(many.root) == block_names(many.root)
 
 
 @pytest.mark.parametrize("how", ["lost", "cut", "changed", "another"])

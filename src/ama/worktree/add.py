@@ -106,7 +106,7 @@ def add(
         progress.finish()
     if work.secrets:
         raise _secret(tree, work.secrets)
-    tree.index.update(lambda latest: latest.followed(index.entries, after))
+    tree.index.update(lambda latest: latest.followed(index.entries, after), still_read=after)
     kinds = Counter(staging.kinds)
     if removed := len(index.entries) + kinds["added"] - len(after):
         kinds["removed"] = removed

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -201,8 +202,15 @@ def decode_block(data: bytes, what: str = "block") -> Parts:
     return found
 
 
+class _Unlisted(threading.local):
+    """The blocks that a thread has kept since it settled last: another's are about to be listed."""
+
+    def __init__(self) -> None:
+        self.blocks: set[bytes] = set()
+
+
 class BlockFiles:
-    """The files of blocks in a directory.
+    """The files of blocks in a directory. Several threads may use them at once.
 
     Args:
         directory: The directory; it is made when the first block is kept.
@@ -211,7 +219,7 @@ class BlockFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._decoded = lru_cache(_DECODED)(self._decode)
-        self._unlisted: set[bytes] = set()
+        self._unlisted = _Unlisted()
 
     def read(self, block: Block) -> Parts:
         """Return a block, decoded.
@@ -241,6 +249,7 @@ class BlockFiles:
         fresh = [block for block in blocks if block.data is not None]
         if not fresh:
             return blocks
+        self._unlisted.blocks.update(block.id for block in fresh)
         fs.make_directories(self._directory)
         if len(fresh) == 1:
             self._write(fresh)
@@ -254,20 +263,19 @@ class BlockFiles:
         for block in blocks:
             assert block.data is not None
             temp = fs.write_temp(self._directory, block.data)
-            self._unlisted.add(block.id)
             fs.place(temp, self._path(block.id), sync=False)
         return len(blocks)
 
     def settle(self, named: Set[bytes], gone: Sequence[bytes]) -> None:
-        """Delete blocks that nobody reads: those kept here in vain, and of old roots.
+        """Delete blocks that nobody reads: those this thread kept in vain, and of old roots.
 
         Args:
             named: The blocks of the newest root, and those that others may still read.
             gone: The blocks of older ones.
         """
-        for block in (*gone, *(self._unlisted - named)):
+        for block in (*gone, *(self._unlisted.blocks - named)):
             fs.remove(self._path(block))
-        self._unlisted.clear()
+        self._unlisted.blocks.clear()
         if gone:  # now and then, also what commands that died have left
             self._sweep(named)
 

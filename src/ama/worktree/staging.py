@@ -191,14 +191,23 @@ class IndexRoot:
     """Blocks that no root names any more, and since when, in seconds: others may be reading them.
     """
 
-    def followed_by(self, index: Index, now: int) -> tuple[IndexRoot, list[bytes]]:
-        """Return the next generation, and the blocks that nobody reads any more."""
+    def followed_by(
+        self, index: Index, now: int, also: Iterable[Block] = ()
+    ) -> tuple[IndexRoot, list[bytes]]:
+        """Return the next generation, and the blocks that nobody reads any more.
+
+        Args:
+            index: The index of the next generation.
+            now: The time in seconds.
+            also: Blocks that no root may have named, and that are read nevertheless.
+        """
         listed = {block.id for block in index.entries.blocks}
-        fresh = [(block.id, now) for block in self.index.entries.blocks]
-        dropped = [(block, at) for block, at in (*self.dropped, *fresh) if block not in listed]
-        # A time that is to come was written by a clock that was wrong.
-        kept = tuple((block, at) for block, at in dropped if now - READ_S < at <= now)
-        gone = [block for block, at in dropped if not now - READ_S < at <= now]
+        # A time that is to come is of a clock that was ahead, and says nothing: they begin anew.
+        known = [(block, min(at, now)) for block, at in self.dropped]
+        fresh = [(block.id, now) for block in (*self.index.entries.blocks, *also)]
+        dropped = {block: at for block, at in (*fresh, *known) if block not in listed}
+        kept = tuple((block, at) for block, at in dropped.items() if at > now - READ_S)
+        gone = [block for block, at in dropped.items() if at <= now - READ_S]
         return IndexRoot(index, kept), gone
 
 
@@ -295,7 +304,13 @@ class IndexFile:
         status = self._file.stat(found[0])
         return decode_index(found[1], self.blocks, status.st_mtime_ns if status else 0).index
 
-    def update(self, change: Callable[[Index], Index], *, anew: bool = False) -> Index:
+    def update(
+        self,
+        change: Callable[[Index], Index],
+        *,
+        anew: bool = False,
+        still_read: Entries | None = None,
+    ) -> Index:
         """Change the index; `change` is called again after a lost race.
 
         If it returns the very same index, nothing is written.
@@ -303,7 +318,9 @@ class IndexFile:
         Args:
             change: A function that returns the new index.
             anew: See `read`.
+            still_read: Kept entries that the caller goes on to read, also if they lose the race.
         """
+        also = still_read.blocks if still_read is not None else ()
         gone: list[bytes] = []
         following = IndexRoot(Index())
 
@@ -319,7 +336,7 @@ class IndexFile:
                 following, gone = root, []
                 return data
             new = replace(new, entries=self.keep(new.entries))
-            following, gone = root.followed_by(new, int(time.time()))
+            following, gone = root.followed_by(new, int(time.time()), also)
             return encode_index(following)
 
         self._file.update(changed)
