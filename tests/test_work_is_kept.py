@@ -142,6 +142,17 @@ def test_a_tracked_file_stays_tracked_when_it_is_ignored(repo: Repo) -> None:
     assert repo.status().changed == ()
 
 
+def test_what_is_ignored_is_as_the_rules_are_now(repo: Repo) -> None:
+    """A notebook has one Repo for hours, and its user adds rules after a look at the status."""
+    write(repo.root, {"private/a": b"a"})
+    assert repo.status().untracked == ("private/",)
+    (repo.root / ".amaignore").write_text("private\n")
+    assert repo.status().untracked == (".amaignore",)
+    assert [change.path for change in repo.add(["."]).changes] == [".amaignore"]
+    write(repo.root, {".amaignore": b""})
+    assert [c.path for c in repo.add(["private"]).changes] == ["private/a"]
+
+
 def test_an_unreadable_directory_is_told_and_its_files_are_not_removed(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

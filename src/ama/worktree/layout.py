@@ -69,7 +69,6 @@ class Worktree:
         self.head = HeadFile(self.control)
         self.index = IndexFile(self.control)
         self.objects = LocalObjects(self.control / "objects")
-        self._ignore: Ignore | None = None
 
     @classmethod
     def find(cls, start: Path) -> Worktree:
@@ -134,12 +133,9 @@ class Worktree:
                 hint=Hint("leave-out-there", root=from_system(self.root), directory=directory),
             )
 
-    @property
-    def ignore(self) -> Ignore:
-        """Return the rules of .amaignore."""
-        if self._ignore is None:
-            self._ignore = Ignore.load(self.root)
-        return self._ignore
+    def read_ignore(self) -> Ignore:
+        """Return the rules of the ignore files, as they are now."""
+        return Ignore.load(self.root)
 
     @property
     def config(self) -> Path:

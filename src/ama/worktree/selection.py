@@ -14,7 +14,7 @@ from ama.system import disk
 from ama.system.encoding import to_system
 from ama.worktree.blocks import key_of
 from ama.worktree.entries import Entries
-from ama.worktree.ignore import IGNORE_FILE, never_meant
+from ama.worktree.ignore import IGNORE_FILE, Ignore, never_meant
 from ama.worktree.layout import CONTROL, Worktree
 from ama.worktree.scan import (
     Found,
@@ -35,6 +35,7 @@ class Selection:
     Attributes:
         tree: The worktree.
         index: The index that its files are compared with.
+        ignore: The ignore rules.
         directories: The directories to be scanned; none is in another.
         named: The files that are in none of them, or are ignored there.
         gone: Staged paths that were named themselves, and are not here.
@@ -42,6 +43,7 @@ class Selection:
 
     tree: Worktree
     index: Index
+    ignore: Ignore
     directories: tuple[str, ...]
     named: tuple[Found, ...]
     gone: tuple[str, ...]
@@ -56,7 +58,7 @@ class Selection:
         named = {key: list(group) for key, group in groupby(ordered, _directory_of)}
         for directory in self.directories:
             for part in scan(
-                self.tree.root, self.tree.ignore, directory, staged=self.index, thorough=thorough
+                self.tree.root, self.ignore, directory, staged=self.index, thorough=thorough
             ):
                 yield part._replace(new=part.new + named.pop(part.directory, []))
         entries = self.index.entries
@@ -89,19 +91,20 @@ def select(
     named: dict[str, Found] = {}
     gone: dict[str, None] = {}
     own = {""}
+    ignore = tree.read_ignore()
     for given in paths:
         path = tree.relative(given)
         require_not_git(path.split("/"))
         full = tree.root / to_system(path)
         if disk.is_directory(full) and not os.path.islink(full):
             _require_own(tree, path, own)
-            _require_something(tree, index, path)
+            _require_something(tree, index, ignore, path)
             directories[path] = None
             continue
         item = look(tree.root, path)
         if item is not None:
             _require_own(tree, path.rpartition("/")[0], own)
-            if not force and path not in index.entries and tree.ignore.ignores(path, False):
+            if not force and path not in index.entries and ignore.ignores(path, False):
                 raise _ignored(tree, path)
             named[path] = item
         elif os.path.exists(full):
@@ -113,12 +116,12 @@ def select(
     outer = tuple(path for path in directories if not _is_within(path, directories))
 
     def is_scanned(path: str) -> bool:
-        is_free = path in index.entries or not tree.ignore.ignores(path, False)
+        is_free = path in index.entries or not ignore.ignores(path, False)
         return is_free and _is_within(path, outer)
 
     alone = tuple(item for path, item in named.items() if not is_scanned(path))
     leaving = tuple(path for path in gone if not index.entries[path].skipped)
-    return Selection(tree, index, outer, alone, leaving)
+    return Selection(tree, index, ignore, outer, alone, leaving)
 
 
 def _is_within(path: str, directories: Collection[str]) -> bool:
@@ -130,15 +133,15 @@ def _is_within(path: str, directories: Collection[str]) -> bool:
     return False
 
 
-def _require_something(tree: Worktree, index: Index, directory: str) -> None:
+def _require_something(tree: Worktree, index: Index, ignore: Ignore, directory: str) -> None:
     """Check that a named directory is not ignored, with nothing in it that is not.
 
     Raises:
         InvalidInput: It is.
     """
-    if not _is_ruled_out(tree, directory) or index.entries.has_directory(directory):
+    if not _is_ruled_out(ignore, directory) or index.entries.has_directory(directory):
         return
-    if not any(part.new for part in scan(tree.root, tree.ignore, directory)):
+    if not any(part.new for part in scan(tree.root, ignore, directory)):
         raise _ignored(tree, directory, is_dir=True)
 
 
@@ -165,9 +168,9 @@ def _require_own(tree: Worktree, directory: str, own: set[str]) -> None:
     own.update(passed)
 
 
-def _is_ruled_out(tree: Worktree, path: str) -> bool:
+def _is_ruled_out(ignore: Ignore, path: str) -> bool:
     """Whether a directory that is named is ignored, by what somebody has written down."""
-    return tree.ignore.ignores(path, True) and _litter(path, is_dir=True) is None
+    return ignore.ignores(path, True) and _litter(path, is_dir=True) is None
 
 
 def _litter(path: str, *, is_dir: bool) -> str | None:
@@ -232,7 +235,7 @@ def require_not_git(parts: Iterable[str]) -> None:
 
 
 def _no_such(tree: Worktree, path: str) -> NotFound:
-    parts = scan(tree.root, tree.ignore, unreadable=[])
+    parts = scan(tree.root, tree.read_ignore(), unreadable=[])
     here = [item.path for item in islice((item for part in parts for item in part.new), 5000)]
     near = nearest(path, here)
     hint = Hint("did-you-mean-file", names=tuple(near)) if near else Hint("status-here")

@@ -54,7 +54,7 @@ def compare_worktree(tree: Worktree, index: Index, most: int | None = None) -> W
     unreadable: list[str] = []
     entries = index.entries
     looked = 0
-    for part in scan(tree.root, tree.ignore, staged=index, unreadable=unreadable):
+    for part in scan(tree.root, tree.read_ignore(), staged=index, unreadable=unreadable):
         if most is not None and looked > most:
             break
         looked += part.unchanged + len(part.new) + len(part.doubtful)
