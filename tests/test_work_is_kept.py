@@ -418,6 +418,30 @@ def untouched(repo: Repo, command: Callable[[], object], changed: dict[str, obje
     assert repo.head.number == 2
 
 
+def test_what_is_written_during_a_rm_stays(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at whether all content is stored, and the end of its file."""
+    target = repo.root / "data" / "x"
+    write(repo.root, {"data/x": b"stored", "data/y": b"stored too"})
+    repo.add(["data"])
+    repo.upload()
+    remove = ama.system.fs.remove
+
+    def first_written(path: Path) -> None:
+        if not target.exists() or target.read_bytes() == b"stored":
+            target.write_bytes(b"precious")
+        remove(path)
+
+    monkeypatch.setattr(ama.system.fs, "remove", first_written)
+    with pytest.raises(Conflict, match="data/x was changed meanwhile"):
+        repo.remove(["data/y", "data/x"])
+    assert target.read_bytes() == b"precious"
+    monkeypatch.setattr(ama.system.fs, "remove", remove)
+    assert {c.path: c.kind for c in repo.status().changed} == {
+        "data/x": "modified",
+        "data/y": "removed",
+    }
+
+
 @pytest.mark.parametrize("name", ["a", "new", "data"])
 def test_what_is_written_during_a_switch_stays(repo: Repo, during: During, name: str) -> None:
     """A file to be overwritten, one to be deleted, and one where a directory is to come."""

@@ -38,6 +38,7 @@ from ama.worktree.scan import (
     is_behind,
     look,
     obstacles,
+    require_same,
     surely_unchanged,
     unchanged,
 )
@@ -367,7 +368,7 @@ def remove(
 
     Raises:
         NotFound: A path is not staged.
-        Conflict: A file's content is stored nowhere.
+        Conflict: A file's content is stored nowhere, or a file was changed meanwhile.
     """
     index = tree.index.read()
     chosen: dict[str, IndexEntry] = {}
@@ -379,9 +380,16 @@ def remove(
             raise NotFound(f"{what} is not staged", hint=Hint("ls-and-status"))
         chosen.update((p, index.entries[p]) for p in below)
     blocked = obstacles(tree.root, chosen)
-    here = [p for p in chosen if not is_behind(p, blocked) and look(tree.root, p) is not None]
+    here: dict[str, Found] = {}
+    for path in chosen:
+        if not is_behind(path, blocked) and (found := look(tree.root, path)) is not None:
+            here[path] = found
     if not keep_files and not force:
-        lost = [path for path in here if not is_kept(tree, index, chosen[path], head, stored)]
+        lost = [
+            path
+            for path, found in here.items()
+            if not _is_kept(tree, index, chosen[path], found, head, stored)
+        ]
         if lost:
             read_again(tree, lost)
             raise Conflict(
@@ -393,17 +401,21 @@ def remove(
             )
     # Files first: after a crash they are still staged, and the same command deletes the rest.
     if not keep_files:
-        for path in here:
+        for path, found in here.items():
+            now = look(tree.root, path)
+            if now is not None and not force:
+                require_same(path, found, now)
             fs.remove(tree.root / to_system(path))
         remove_empty_parents(tree, here)
     tree.index.update(lambda latest: latest.with_entries((), chosen))
     return tuple(chosen)
 
 
-def is_kept(
+def _is_kept(
     tree: Worktree,
     index: Index,
     entry: IndexEntry,
+    found: Found,
     head: Mapping[str, Listed],
     stored: Mapping[str, bytes],
 ) -> bool:
@@ -411,9 +423,6 @@ def is_kept(
 
     Times may lie, and an index's word is not enough: both contents are read.
     """
-    found = look(tree.root, entry.path)
-    if found is None:
-        return True
     if surely_unchanged(entry, found, index.written_at):
         content = entry.id
     else:

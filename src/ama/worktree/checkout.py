@@ -50,11 +50,13 @@ from ama.worktree.plan import (
 from ama.worktree.reader import entry_of
 from ama.worktree.scan import (
     Found,
+    changed_meanwhile,
     is_behind,
     look,
     obstacles,
     require_no_git,
     require_possible,
+    require_same,
 )
 from ama.worktree.staging import Index
 from ama.worktree.trees import Listed
@@ -236,7 +238,7 @@ class Checkout:
             else:
                 now = look_for_room(tree, path, blocked, leaving)
             if now != found:
-                raise _changed(path)
+                raise changed_meanwhile(path)
 
     def _claim(self, note: bytes) -> None:
         tree, found = self._tree, self._note
@@ -401,22 +403,7 @@ def staged_meanwhile() -> Conflict:
 
 def _require_same(root: str, path: str, seen: Mapping[str, Found | None]) -> None:
     """Check that a path, which is changed next, still has what the plan was made with."""
-    found, now = seen.get(path), look(root, path)
-    if (found is None) != (now is None) or (found and now and _lasting(found) != _lasting(now)):
-        raise _changed(path)
-
-
-def _lasting(found: Found) -> tuple[object, ...]:
-    """Return what stays when another name of the same file goes: each name may be a path here."""
-    _, kind, size, mtime, _, inode = found
-    return kind, size, mtime, inode
-
-
-def _changed(path: str) -> Conflict:
-    return Conflict(
-        f"{shown(path)} was changed meanwhile",
-        hint=Hint("status-then-again"),
-    )
+    require_same(path, seen.get(path), look(root, path))
 
 
 class _Move(Protocol):
@@ -431,7 +418,7 @@ def _placed(root: str, path: str, move: _Move, *, new: bool) -> Found:
         if _made_room(root, path, target):
             return _placed(root, path, move, new=new)
         if isinstance(error, FileExistsError):
-            raise _changed(path) from None
+            raise changed_meanwhile(path) from None
         raise
     found = look(root, path)
     if found is None:

@@ -270,6 +270,27 @@ def surely_unchanged(entry: IndexEntry, found: Found, index_written_at: int) -> 
     return unchanged(entry, found, index_written_at) and modified < index_written_at - MAPPED_WINDOW
 
 
+def require_same(path: str, found: Found | None, now: Found | None) -> None:
+    """Check that a path, which is changed next, still has what was found there.
+
+    Raises:
+        Conflict: It has not.
+    """
+    if (found is None) != (now is None) or (found and now and _lasting(found) != _lasting(now)):
+        raise changed_meanwhile(path)
+
+
+def _lasting(found: Found) -> tuple[object, ...]:
+    """Return what stays when another name of the same file goes: each name may be a path here."""
+    _, kind, size, mtime, _, inode = found
+    return kind, size, mtime, inode
+
+
+def changed_meanwhile(path: str) -> Conflict:
+    """Return the error of a command that found a path changed since its decision."""
+    return Conflict(f"{shown(path)} was changed meanwhile", hint=Hint("status-then-again"))
+
+
 @lru_cache(64)
 def _kind(mode: int) -> EntryKind | None:
     sort = stat.S_IFMT(mode)
