@@ -445,15 +445,41 @@ def test_a_damaged_block_is_named_with_the_way_back(many: Repo, how: str) -> Non
         first.write_bytes(data[:-1] if how == "cut" else data[:50] + b"?" + data[51:])
     with pytest.raises(IntegrityError, match=first.name) as caught:
         Repo.open(many.root).status()
-    hint = words(caught.value.hints) or ""
-    assert "index.*" in hint
-    assert "ama restore --staged ." in hint
-    for path in (many.root / CONTROL).glob("index.*"):
+    again = "run the same command again" in (words(caught.value.hints) or "")
+    assert again is (how == "lost")
+    assert "ama restore --staged ." in (words(caught.value.hints) or "")
+    report = Repo.open(many.root).fsck()
+    assert [problem.where for problem in report.problems] == [f".ama/blocks/{first.name}"]
+    with pytest.raises(IntegrityError, match=first.name):
+        Repo.open(many.root).restore(["d20"], staged=True)
+
+    many.set(message="stays")
+    Repo.open(many.root).restore(["."], staged=True)
+    status = Repo.open(many.root).status()
+    assert (status.staged, status.changed, status.files) == ((), (), 1200)
+    assert status.message == "stays"
+    assert Repo.open(many.root).fsck().ok
+
+
+@pytest.mark.parametrize("lost", ["a block", "the index"])
+def test_what_a_partial_worktree_leaves_out_stays_in_the_asset(
+    many: Repo, tmp_path: Path, lost: str
+) -> None:
+    """Also if its index begins anew, and all that is here is added then."""
+    many.upload()
+    copy = tmp_path / "copy"
+    many.store().download("models/1", copy, include=["d0*/"])
+    block = copy / CONTROL / DIRECTORY / min(block_names(copy))
+    for path in (copy / CONTROL).glob("index.*") if lost == "the index" else [block]:
         path.unlink()
-    repo = Repo.open(many.root)
+    repo = Repo.open(copy)
     repo.restore(["."], staged=True)
     status = repo.status()
-    assert (status.staged, status.changed, status.files) == ((), (), 1200)
+    assert (status.staged, status.changed, status.skipped) == ((), (), 900)
+    (copy / "d00" / "f00").write_bytes(b"changed")
+    repo.add(["."])
+    repo.upload()
+    assert len(repo.files("HEAD")) == 1200
 
 
 # A worktree of the version before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ama.errors import AmaError, NotFound, shown
 from ama.format.hashing import seal, short
@@ -16,7 +17,9 @@ from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.values import display_name
-from ama.worktree.entries import IndexEntry
+from ama.worktree.blocks import DIRECTORY as BLOCKS
+from ama.worktree.blocks import Block
+from ama.worktree.entries import Entries, IndexEntry, Reader
 from ama.worktree.head import Head
 from ama.worktree.layout import CONTROL, PUBLISH, Worktree
 from ama.worktree.staging import Index
@@ -127,11 +130,23 @@ class _Check:
 
     def _read_index(self) -> Index:
         try:
-            return self._tree.index.read()
+            index = self._tree.index.read()
         except AmaError as error:
             give_up(error)
             self._problem(f"{CONTROL}/index", error.message)
             return Index()
+        entries = index.entries
+        sound = tuple(block for block in entries.blocks if self._is_sound(entries.reader, block))
+        return replace(index, entries=Entries(sound, entries.reader))
+
+    def _is_sound(self, reader: Reader, block: Block) -> bool:
+        try:
+            reader.read(block)
+        except AmaError as error:
+            give_up(error)
+            self._problem(f"{CONTROL}/{BLOCKS}/{block.id.hex()}", error.message)
+            return False
+        return True
 
     def _check_note(self) -> None:
         note = self._tree.noted(PUBLISH)

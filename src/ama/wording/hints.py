@@ -73,8 +73,6 @@ WORDS: Mapping[str, str] = {
     "add-as-file": "a file can hold it: <ama add>",
     "add-and-commit": "keep it: <ama add {paths}> and <ama commit>",
     "add-to-keep": "keep it: <ama add {paths}>",
-    "index-anew": "move {control}/index.* elsewhere, then begin anew from HEAD:"
-    " <ama restore --staged .>",
     "begin-from-head": "begin anew from HEAD: <ama restore --staged .>",
     "begin-in-new-store": "begin without it: <ama init {class_name}>, <ama add .> and"
     " <ama upload --new-store>",

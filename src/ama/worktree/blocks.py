@@ -233,9 +233,12 @@ class BlockFiles:
     def _decode(self, block: bytes) -> Parts:
         path = self._path(block)
         data = disk.read_file(path)
-        anew = Hint("index-anew", control=str(self._directory.parent))
+        anew = Hint("begin-from-head")
         if data is None:
-            raise IntegrityError(f"{shown(Path(path))}, a part of the index, is missing", hint=anew)
+            raise IntegrityError(
+                f"{shown(Path(path))}, a part of the index, is missing",
+                hint=("another command may have changed it: run the same command again", anew),
+            )
         if data[-ID_SIZE:] != block:
             raise IntegrityError(f"{shown(Path(path))} is damaged: it is another block", hint=anew)
         try:

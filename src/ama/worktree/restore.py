@@ -98,6 +98,9 @@ def restore_staged(
 ) -> Restored:
     """Set index entries back to an asset's; no file of the worktree is touched.
 
+    An index that is lost or damaged begins anew if all of it is set back. Where it is lost, nobody
+    knows which files a partial worktree leaves out, so none that is absent counts as deleted.
+
     Args:
         tree: The worktree.
         paths: Files or directories, relative to the root; "" for all.
@@ -113,11 +116,13 @@ def restore_staged(
         Conflict: Such content would be lost.
         InvalidInput: No file here may have such a name.
     """
-    index = tree.index.read(anew=True)
+    anew = "" in paths
+    is_lost = tree.index.is_lost()
+    index = tree.index.read(anew=anew)
     chosen = choose(tree, paths, dict.fromkeys([*index.entries, *source]))
     back: list[IndexEntry] = []
     gone: list[str] = []
-    is_wanted = wanted(index)
+    is_wanted = (lambda path: False) if is_lost else wanted(index)
     for path in chosen:
         item, entry = source.get(path), index.entries.get(path)
         if item is None:
@@ -131,7 +136,7 @@ def restore_staged(
         _require_no_last_copy(tree, source, leaving, in_asset)
     require_no_git((entry.path for entry in back if not entry.skipped), _WITHOUT)
     back = _kept_here(tree, back, sources, promised)
-    tree.index.update(lambda latest: latest.with_entries(back, gone), anew=True)
+    tree.index.update(lambda latest: latest.with_entries(back, gone), anew=anew)
     return Restored(tuple(entry.path for entry in back), tuple(gone))
 
 

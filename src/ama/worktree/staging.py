@@ -292,7 +292,7 @@ class IndexFile:
         """Return the index; an empty one if there is no worktree yet.
 
         Args:
-            anew: Whether to return an empty one also if it is lost.
+            anew: Whether to return it without entries if they, or all of it, can't be read.
 
         Raises:
             IntegrityError: It is damaged, or missing beside a HEAD.
@@ -302,7 +302,12 @@ class IndexFile:
             self._require_new(anew)
             return Index(Entries(reader=self.blocks))
         status = self._file.stat(found[0])
-        return decode_index(found[1], self.blocks, status.st_mtime_ns if status else 0).index
+        root = decode_index(found[1], self.blocks, status.st_mtime_ns if status else 0)
+        return self._readable(root.index) if anew else root.index
+
+    def is_lost(self) -> bool:
+        """Whether there is none at all, so that nobody knows which files a worktree leaves out."""
+        return not self._file.generation()
 
     def update(
         self,
@@ -331,7 +336,7 @@ class IndexFile:
                 root = IndexRoot(Index(Entries(reader=self.blocks)))
             else:
                 root = decode_index(data, self.blocks)
-            new = change(root.index)
+            new = change(self._readable(root.index) if anew else root.index)
             if new is root.index and data is not None:
                 following, gone = root, []
                 return data
@@ -359,6 +364,15 @@ class IndexFile:
         while window := tuple(islice(source, WINDOW)):
             before = self.keep(before.changed(window))
         return before
+
+    def _readable(self, index: Index) -> Index:
+        """Return an index, without entries if some can't be read; all else of it stays."""
+        try:
+            for block in index.entries.blocks:
+                self.blocks.read(block)
+        except IntegrityError:
+            return replace(index, entries=Entries(reader=self.blocks), tree_of=None)
+        return index
 
     def _require_new(self, anew: bool) -> None:
         """Check that there was no index before: `init` and `download` write it before HEAD."""
