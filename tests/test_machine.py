@@ -38,6 +38,7 @@ from model import (
     collapsed,
     delete,
     differing,
+    is_below,
     read_disk,
     under,
     write_item,
@@ -407,7 +408,8 @@ class Machine(RuleBasedStateMachine):
         force: bool,
     ) -> None:
         work = tree.work()
-        deleted = [p for p in chosen if p in tree.index and p not in work]
+        back_below = {p for c in chosen if c in head for p in tree.index if is_below(c, p)}
+        deleted = [p for p in (*chosen, *back_below) if p in tree.index and p not in work]
         unstaged = [tree.index[p] for p in deleted if tree.index[p] != head.get(p)]
         if self.may_refuse(tree, restored):
             assert not force

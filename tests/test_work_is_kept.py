@@ -1216,6 +1216,23 @@ def test_what_is_only_staged_is_not_restored_over(repo: Repo) -> None:
     assert seen(repo.root)["notes"] == (b"only here", 0)
 
 
+def test_what_is_only_staged_gives_no_way_to_a_directory(repo: Repo) -> None:
+    write(repo.root, {"dir/x": b"x"})
+    repo.add(["dir"])
+    repo.commit()
+    shutil.rmtree(repo.root / "dir")
+    write(repo.root, {"dir": b"only here"})
+    repo.add(["dir"])
+    (repo.root / "dir").unlink()
+    for staged, source in ((True, None), (False, "HEAD")):
+        with pytest.raises(Conflict, match="dir was deleted"):
+            repo.restore(["dir/x"], staged=staged, source=source)
+    repo.restore(["dir"])
+    assert seen(repo.root)["dir"] == (b"only here", 0)
+    repo.restore(["dir/x"], staged=True)  # the file is here
+    assert {c.path: c.kind for c in repo.status().changed} == {"dir/x": "removed"}
+
+
 def test_what_only_the_staging_area_has_is_not_unstaged(repo: Repo) -> None:
     write(repo.root, {"a": b"changed", "notes": b"only here", "my notes": b"these too"})
     repo.add(["a", "notes", "my notes"])
@@ -1236,6 +1253,10 @@ def test_what_only_the_staging_area_has_is_not_unstaged(repo: Repo) -> None:
     assert seen(repo.root)["notes"] == (b"only here", 0)
 
     repo.add(["notes", "my notes"])
+    (repo.root / "notes").unlink()
+    with pytest.raises(Conflict, match="notes was deleted"):
+        repo.restore(["notes"], source="HEAD")
+    repo.restore(["notes"])
     repo.commit()
     (repo.root / "notes").unlink()
     repo.restore(["."], source="models/1", staged=True)  # the commit has it

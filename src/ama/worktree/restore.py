@@ -18,7 +18,14 @@ from ama.worktree.entries import IndexEntry
 from ama.worktree.layout import Worktree
 from ama.worktree.plan import Policy, as_skipped, is_safe, plan_changes
 from ama.worktree.reader import read_entry
-from ama.worktree.scan import is_behind, look, obstacles, require_no_git, require_not_inside
+from ama.worktree.scan import (
+    directories_of,
+    is_behind,
+    look,
+    obstacles,
+    require_no_git,
+    require_not_inside,
+)
 from ama.worktree.staging import RACY, Index
 from ama.worktree.trees import Listed, staged_files
 
@@ -132,7 +139,7 @@ def restore_staged(
             skipped = left_out and look(tree.root, path) is None
             back.append(IndexEntry(path, item.kind, item.id, item.size, RACY, 0, 0, False, skipped))
     if not force:
-        leaving = [index.entries[p] for p in (*gone, *(e.path for e in back)) if p in index.entries]
+        leaving = _giving_way(index, (*gone, *(entry.path for entry in back)))
         _require_no_last_copy(tree, source, leaving, in_asset)
     require_no_git((entry.path for entry in back if not entry.skipped), _WITHOUT)
     back = _kept_here(tree, back, sources, promised)
@@ -189,6 +196,8 @@ def restore_files(
     plan = plan_changes(tree, index, [target[path] for path in coming], leaving, policy)
     if source is None:
         _check_kept(tree, index, plan.write, sources, promised)
+    elif not kept.force:
+        _require_no_last_copy(tree, target, _giving_way(index, chosen), kept.in_asset)
     gone = tuple(sorted(leaving))
     skipped = [as_skipped(target[path]) for path in left_out if _differs(target[path], index)]
     skipped = _kept_here(tree, skipped, sources, promised)
@@ -250,6 +259,14 @@ def _staged_alike(one: Index, other: Index, paths: Iterable[str]) -> bool:
     """Whether two indexes have the same content at some paths."""
     pairs = ((one.entries.get(path), other.entries.get(path)) for path in paths)
     return all((a and a[1:3]) == (b and b[1:3]) for a, b in pairs)
+
+
+def _giving_way(index: Index, paths: Iterable[str]) -> list[IndexEntry]:
+    """Return the staged files that give way if other files, or none, are staged at some paths."""
+    entries = index.entries
+    paths = tuple(paths)
+    places = dict.fromkeys((*paths, *directories_of(paths)))
+    return [entries[path] for path in places if path in entries]
 
 
 def _require_no_last_copy(
