@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ama import Repo
-from ama.errors import IntegrityError
+from ama.errors import Conflict, IntegrityError
 from ama.format.objects import EntryKind
 from ama.system import disk
 from ama.wording.hints import words
@@ -398,6 +398,23 @@ def test_after_a_lost_race_add_says_what_it_staged(
     done = Repo.open(many.root).add(mine)
     assert [change.path for change in done.changes] == mine
     assert Worktree(many.root).index.read().entries["theirs"].size == len("theirs")
+
+
+def test_a_command_that_slept_too_long_names_no_block_that_is_gone(
+    many: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = block_names(many.root)
+    (many.root / "d20" / "f10").write_bytes(b"changed")
+
+    def swept() -> None:
+        for name in listed_files(many.root) - before:
+            (many.root / CONTROL / DIRECTORY / name).unlink()
+
+    during_the_first_keep(monkeypatch, swept)
+    with pytest.raises(Conflict, match="deleted meanwhile"):
+        Repo.open(many.root).add(["d20/f10"])
+    assert block_names(many.root) == before
+    assert len(Repo.open(many.root).add(["d20/f10"]).changes) == 1
 
 
 def test_threads_may_share_a_repo(many: Repo) -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgpack
 
-from ama.errors import FormatError, Hint, IntegrityError, shown
+from ama.errors import Conflict, FormatError, Hint, IntegrityError, shown
 from ama.format.hashing import ID_SIZE, seal
 from ama.format.objects import EntryKind
 from ama.system import disk, fs
@@ -31,8 +31,9 @@ DIRECTORY = "blocks"
 NOTHING = bytes(ID_SIZE)
 """The id of a directory whose tree is not known."""
 
-LITTER_AFTER_S = 24 * 60 * 60
-"""The age from which a block that no root names is litter of a command that died."""
+LITTER_AFTER_S = 7 * 24 * 60 * 60
+"""The age from which a block that no root names is litter of a command that died. An `add` of very
+much takes days, and a machine may sleep over a weekend."""
 
 _MAGIC = b"ama block 1\n"
 _SALT_SIZE = 8
@@ -268,6 +269,20 @@ class BlockFiles:
             temp = fs.write_temp(self._directory, block.data)
             fs.place(temp, self._path(block.id), sync=False)
         return len(blocks)
+
+    def require_kept(self, blocks: Iterable[Block]) -> None:
+        """Check that what this thread has kept is still there, before a root names it.
+
+        Raises:
+            Conflict: It took so long that others took a block for litter.
+        """
+        for block in blocks:
+            path = self._path(block.id)
+            if block.id in self._unlisted.blocks and not os.path.exists(path):
+                raise Conflict(
+                    f"{shown(Path(path))}, a part of the new index, was deleted meanwhile",
+                    hint="run the same command again",
+                )
 
     def settle(self, named: Set[bytes], gone: Sequence[bytes]) -> None:
         """Delete blocks that nobody reads: those this thread kept in vain, and of old roots.

@@ -341,6 +341,7 @@ class IndexFile:
                 following, gone = root, []
                 return data
             new = replace(new, entries=self.keep(new.entries))
+            self.blocks.require_kept(new.entries.blocks)
             following, gone = root.followed_by(new, int(time.time()), also)
             return encode_index(following)
 
