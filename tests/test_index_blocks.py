@@ -23,7 +23,7 @@ from ama.worktree import trees
 from ama.worktree.blocks import DIRECTORY, NOTHING, BlockFiles
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.layout import CONTROL, Worktree
-from ama.worktree.staging import READ_S
+from ama.worktree.staging import READ_AT_LEAST_S, READ_S
 
 OF_BEFORE = Path(__file__).parent / "data" / "worktree-1"
 
@@ -353,6 +353,21 @@ def test_old_blocks_stay_for_their_readers_and_go_later(
     assert fresh.name in left
     assert litter.name not in left
     assert len(left - {fresh.name}) <= 2  # those that this very change has replaced
+
+
+def test_many_changes_in_a_row_leave_so_many_blocks(
+    many: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ama.worktree.staging.MOST_DROPPED", 5)
+    start = time.time()
+    for number in range(40):
+        now = start + 60 * number
+        monkeypatch.setattr("ama.worktree.staging.time.time", lambda now=now: now)
+        (many.root / "d20" / "f10").write_bytes(b"changed %d" % number)
+        many.add(["d20/f10"])
+    left = listed_files(many.root) - block_names(many.root)
+    changes = READ_AT_LEAST_S // 60  # each replaces its block, and that of the directory's row
+    assert 2 * (changes - 1) <= len(left) <= 2 * (changes + 1)
 
 
 def during_the_first_keep(monkeypatch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ VERSION = 2
 NAME = "index"
 READ_S = 6 * 60 * 60
 """The seconds for which a block that no root names any more may still be read."""
+
+MOST_DROPPED = 1024
+READ_AT_LEAST_S = 10 * 60
+"""The seconds for which more such blocks than that stay: a pipeline may stage a file a second."""
 
 RACY = -1
 """The modification time of an entry whose file must be read again to be known as unchanged."""
@@ -206,8 +211,13 @@ class IndexRoot:
         known = [(block, min(at, now)) for block, at in self.dropped]
         fresh = [(block.id, now) for block in (*self.index.entries.blocks, *also)]
         dropped = {block: at for block, at in (*fresh, *known) if block not in listed}
-        kept = tuple((block, at) for block, at in dropped.items() if at > now - READ_S)
-        gone = [block for block, at in dropped.items() if at <= now - READ_S]
+        newest_first = sorted(dropped.items(), key=itemgetter(1), reverse=True)
+        kept = tuple(
+            (block, at)
+            for place, (block, at) in enumerate(newest_first)
+            if at > now - (READ_S if place < MOST_DROPPED else READ_AT_LEAST_S)
+        )
+        gone = [block for block, _ in newest_first[len(kept) :]]
         return IndexRoot(index, kept), gone
 
 
