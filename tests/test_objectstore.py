@@ -710,6 +710,31 @@ def test_small_packs_are_merged_in_passing(root: Path) -> None:
             assert fresh.store.read(blob_id(blob), Kind.DATA) == blob
 
 
+def test_packs_that_are_swept_before_they_are_indexed_are_missed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine slept for a day amid an add, and another command took its packs for litter."""
+    local = LocalObjects(root)
+    put = LocalStorage.put
+
+    def swept(self: LocalStorage, name: str, data: Buffer) -> None:
+        put(self, name, data)
+        for pack in root.glob("packs/*/*"):
+            pack.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "put", swept)
+        with pytest.raises(StorageError, match="a day ago"), local.writing() as writer:
+            writer.add(Kind.DATA, blob_id(b"content"), b"content")
+    again = LocalObjects(root)
+    assert blob_id(b"content") not in again
+    with again.writing() as writer:
+        writer.add(Kind.DATA, blob_id(b"content"), b"content")
+    for fresh in (again, LocalObjects(root)):
+        assert blob_id(b"content") in fresh
+        assert fresh.store.read(blob_id(b"content"), Kind.DATA) == b"content"
+
+
 def test_merging_keeps_the_content_of_what_has_a_recipe_too(root: Path) -> None:
     """A store may have a small file in chunks, and of those nothing but the recipe comes here."""
     local = LocalObjects(root)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ama.errors import IntegrityError, shown
+from ama.errors import IntegrityError, StorageError, shown
 from ama.format.compression import BYTE_PLANES
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Asset, Kind, TreeEntry, decode_asset, decode_tree
@@ -79,9 +79,21 @@ class LocalObjects:
         return index
 
     def _opened(self, data: bytes) -> PackIndex:
-        """Open an index that is stored: a long one is searched in its file."""
+        """Open an index that is stored: a long one is searched in its file.
+
+        Raises:
+            StorageError: A pack that it names is gone: written more than a day ago, on a machine
+                that slept meanwhile, it counted as litter.
+        """
         index = self._index(index_name(blob_id(data))) if len(data) >= SMALL_PACK else None
-        return index or PackIndex(data)
+        index = index or PackIndex(data)
+        packs = index.pack_sizes
+        if self.storage.sizes(list(map(pack_name, packs))) != list(packs.values()):
+            raise StorageError(
+                f"{shown(self._directory)} lacks what was written there a day ago",
+                hint="run the same command again",
+            )
+        return index
 
     def _added(self) -> list[PackIndex]:
         """Return the indexes again, unless none can have been written since they were loaded."""
