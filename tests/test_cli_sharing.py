@@ -722,7 +722,7 @@ def test_a_push_says_which_refs_a_store_lacks(training: Path, home: Path, run: A
     line = next(line for line in told.splitlines() if line.startswith("made from"))
     assert "inputs" in line
     assert "not in this store" in line
-    copy = line.partition("; ")[2].replace("--from REMOTE", f"--from {first}")
+    copy = line.partition("to copy it: ")[2].replace("--from REMOTE", f"--from {first}")
     assert "published inputs/1" in run.ok(*shlex.split(copy)[1:]).stdout
     assert "not in this store" not in run.ok("upload", "-m", "2", "--remote", str(second)).stdout
 

@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
         work = tree.work()
 
         def added() -> None:
-            repo.add([path], copy=copy)
+            repo.add([path or "."], copy=copy)
 
         if self.beyond_symlink(tree, path):
             self.refused(tree, InvalidInput, added)
@@ -295,7 +295,7 @@ class Machine(RuleBasedStateMachine):
         chosen = under(tree.index, path)
 
         def removed() -> None:
-            repo.remove([path], keep_files=keep, force=force)
+            repo.remove([path or "."], keep_files=keep, force=force)
 
         if self.beyond_symlink(tree, path):
             self.refused(tree, InvalidInput, removed)
@@ -321,7 +321,7 @@ class Machine(RuleBasedStateMachine):
         chosen = under(tree.index, path)
 
         def restored() -> None:
-            repo.restore([path], force=force)
+            repo.restore([path or "."], force=force)
 
         if self.beyond_symlink(tree, path):
             self.refused(tree, InvalidInput, restored)
@@ -353,7 +353,7 @@ class Machine(RuleBasedStateMachine):
         chosen = under(tree.index.keys() | source.keys(), path)
 
         def restored() -> None:
-            repo.restore([path], staged=staged, source=f"{class_name}/{number}", force=force)
+            repo.restore([path or "."], staged=staged, source=f"{class_name}/{number}", force=force)
 
         if self.beyond_symlink(tree, path):
             self.refused(tree, InvalidInput, restored)
@@ -388,7 +388,7 @@ class Machine(RuleBasedStateMachine):
         chosen = under(tree.index.keys() | head.keys(), path)
 
         def restored() -> None:
-            repo.restore([path], staged=True, force=force)
+            repo.restore([path or "."], staged=True, force=force)
 
         if self.beyond_symlink(tree, path):
             self.refused(tree, InvalidInput, restored)
@@ -445,7 +445,7 @@ class Machine(RuleBasedStateMachine):
         if alias and alias not in tree.notes.aliases:
             tree.notes.aliases += (alias,)
         if message is not None:
-            tree.notes.message = message
+            tree.notes.message = message or None
         tree.notes.metadata.update(metadata)
 
     @precondition(lambda self: any(tree.notes for tree in self.trees))

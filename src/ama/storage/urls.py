@@ -223,7 +223,8 @@ def _refuse_slip(path: str) -> None:
     what = f"'{clean}' is neither a directory's path nor a URL"
     scheme, colon, rest = path.partition(":/")
     if colon and scheme.lower() in BACKENDS:
-        raise InvalidInput(what, hint=f"a URL has two slashes: {scheme}://{shown(rest)}")
+        meant = shown(without_credentials(f"{scheme}://{rest}"))
+        raise InvalidInput(what, hint=f"a URL has two slashes: {meant}")
     if scp := _SCP(path):
         raise InvalidInput(
             what,
