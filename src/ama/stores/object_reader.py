@@ -125,7 +125,7 @@ class ObjectStore(Places):
 
         It asks the storage for the size of each pack once.
         """
-        return self._holds(object_id, self.broken_packs())
+        return bool(self._indexes) and self._holds(object_id, self.broken_packs())
 
     def _holds(self, object_id: bytes, broken: Set[bytes]) -> bool:
         places = self.find(object_id)
