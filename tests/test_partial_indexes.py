@@ -174,7 +174,7 @@ def test_a_file_is_read_by_a_few_rows(world: World) -> None:
     for read in (
         lambda store: b"".join(store.read("models", "031/004.txt")),
         lambda store: store.resolve("models").read("031/004.txt"),
-        lambda store: b"".join(store.resolve("models").open("031/004.txt")),
+        lambda store: b"".join(store.resolve("models").stream("031/004.txt")),
     ):
         assert read(world.cold()) == content(31, 4)
         assert world.storage.bytes_read < BEGINNING + 100_000

@@ -22,6 +22,8 @@ from ama.worktree.status import as_file, files_at, find_file, require_named
 from ama.worktree.trees import Listed, differing_at, look_up, walk
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from ama.catalog.compare import Profile, Top
     from ama.catalog.values import Comparison, Summary
     from ama.contents.comparison import FileDiff
@@ -157,9 +159,43 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").read("model.txt")
             b'weights'
         """
-        return b"".join(self.open(path))
+        return b"".join(self.stream(path))
 
-    def open(self, path: str) -> Iterator[bytes]:
+    def open(self, path: str) -> BufferedReader:
+        """Open a file to read it at any place, as other libraries do.
+
+        Of a large file only the chunks that are read are fetched, each verified by its id; who
+        reads forwards gets the next ones meanwhile. Who reads all of it in order gets the end only
+        if the whole is what was uploaded. While it is read, a store that can't be reached is a
+        `StorageError`, which is an `OSError`: another read goes on where that one failed.
+
+        Args:
+            path: POSIX, relative to the asset's root. A symlink's content is its target's text.
+
+        Returns:
+            A binary file, which is seekable, for one thread at a time.
+
+        Raises:
+            NotFound: The asset has no such file; the hint has suggestions.
+            InvalidInput: It is a directory.
+
+        Example:
+            >>> import ama
+            >>> with ama.Store.open("store").resolve("models").open("model.txt") as file:
+            ...     file.seek(2)
+            ...     file.read()
+            2
+            b'ights'
+        """
+        from io import BufferedReader
+
+        from ama.stores.stored_file import BUFFER, StoredFile
+
+        found = self._find(path)
+        file = StoredFile(self._sources(), found.id, found.size, f"{self._target.name}:{path}")
+        return BufferedReader(file, BUFFER)
+
+    def stream(self, path: str) -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was uploaded.
 
         Args:
@@ -171,7 +207,7 @@ class Asset:
 
         Example:
             >>> import ama
-            >>> sum(map(len, ama.Store.open("store").resolve("models").open("model.txt")))
+            >>> sum(map(len, ama.Store.open("store").resolve("models").stream("model.txt")))
             7
         """
         return self._sources().stream(self._find(path).id, Kind.DATA)
@@ -251,7 +287,7 @@ class Asset:
         from ama.operations.inspect import Side, compare_changes
 
         changes = self.changes_from(old, paths=paths)
-        sides = (Side(asset.open, asset._files) for asset in (old, self))
+        sides = (Side(asset.stream, asset._files) for asset in (old, self))
         return compare_changes(changes, *sides)
 
     def refs(self) -> tuple[Asset, ...]:

@@ -280,14 +280,14 @@ class Store(StoreChanges):
         return self.resolve(name).file(path)
 
     def read(self, name: str, path: str) -> Iterator[bytes]:
-        """Yield a file's bytes in pieces; see `resolve` and `Asset.open`.
+        """Yield a file's bytes in pieces; see `resolve` and `Asset.stream`.
 
         Example:
             >>> import ama
             >>> b"".join(ama.Store.open("store").read("models@best", "model.txt"))
             b'weights'
         """
-        return self.resolve(name).open(path)
+        return self.resolve(name).stream(path)
 
     def log(self, name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return an asset and its ancestors, newest first.

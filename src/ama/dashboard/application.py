@@ -191,7 +191,7 @@ class _Dashboard:
             "content-length": str(file.size),
             "etag": f'"{file.id}"',
         }
-        pieces = iter(()) if request.method == "HEAD" else _begun(asset.open(file.path))
+        pieces = iter(()) if request.method == "HEAD" else _begun(asset.stream(file.path))
         # Damage found on the way ends the connection before all announced bytes: no browser takes
         # that for the whole file.
         return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")

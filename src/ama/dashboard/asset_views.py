@@ -148,7 +148,7 @@ def file_page(
         "line": line,
         "file": file,
         "names": path.split("/"),
-        "preview": panel(lambda: previews.of(file, lambda: asset.open(path))),
+        "preview": panel(lambda: previews.of(file, lambda: asset.stream(path))),
         "download": ("assets", name, number, "download", path),
         "image": ("assets", name, number, "image", path),
         "holders": (),

@@ -281,7 +281,7 @@ class _Export:
             return None
         name, number, path = content.holders[0]
         place = "files", f"{content.file.id[:DIGITS]}{ending}"
-        data = self._store.resolve(f"{name}/{number}").open(path)
+        data = self._store.resolve(f"{name}/{number}").stream(path)
         try:
             self._site.write_once(self._links.file_of(path_to(*place)), data)
         except IntegrityError:

@@ -180,6 +180,12 @@ class Sources:
                     del waiting[chunk]
                     yield chunk, data
 
+    def read_chunks(self, object_id: bytes, chunks: Sequence[tuple[bytes, int]]) -> Iterator[bytes]:
+        """Yield the verified bytes of some chunks of a large object, given with their sizes."""
+        store = self.find(object_id)
+        found = store.read_in_order(chunks, None, partial(self._elsewhere, store))
+        return (data for _, data in found)
+
     def recipe(self, object_id: bytes) -> Recipe | None:
         """Return the recipe of a large object, or None if it isn't known in chunks."""
         first = self.find(object_id)
