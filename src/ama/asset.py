@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ama.catalog.questions import Questions
 from ama.errors import Hint, InvalidInput, shown
@@ -29,8 +29,16 @@ if TYPE_CHECKING:
     from ama.contents.comparison import FileDiff
     from ama.lineage.graph import Lineage
 
-Download = Callable[..., DownloadResult]
-"""`Store.download` of the asset's store."""
+
+class Home(Protocol):
+    """The store of an asset, as far as the asset needs it: see `Store`."""
+
+    @property
+    def download(self) -> Callable[..., DownloadResult]:
+        """Write an asset, by its name, into a directory."""
+
+    def resolve(self, name: str, /) -> Asset:
+        """Return the asset that a name means."""
 
 
 class Asset:
@@ -53,11 +61,11 @@ class Asset:
         remote: Remote,
         view: LogView,
         target: Target,
-        download: Download,
+        home: Home,
         questions: Questions,
     ) -> None:
         self._remote = remote
-        self._download = download
+        self._home = home
         self._questions = questions
         self._view = view
         self._target = target
@@ -67,6 +75,14 @@ class Asset:
 
     def __repr__(self) -> str:
         return f"<ama.Asset {self._target.name} in {self._remote.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the store's URL and the id: both are opened where it arrives."""
+        return self._home.resolve, (self._target.asset.hex(),)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Return what tells this asset from others, as Dask asks for it: its id."""
+        return "ama.Asset", self._target.asset.hex()
 
     @property
     def info(self) -> AssetInfo:
@@ -229,7 +245,7 @@ class Asset:
             >>> ama.Store.open("store").resolve("models").download("copy").files
             1
         """
-        return self._download(
+        return self._home.download(
             self._target.name,
             directory,
             refs=refs,
@@ -409,9 +425,7 @@ class Asset:
             number = self._view.class_state(class_name).number(bytes.fromhex(asset))
             if number is not None:
                 target = Target(class_name, bytes.fromhex(asset), number)
-                found.append(
-                    Asset(self._remote, self._view, target, self._download, self._questions)
-                )
+                found.append(Asset(self._remote, self._view, target, self._home, self._questions))
         return tuple(found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ama.asset import Asset, compare
 from ama.catalog.questions import Questions, moment_of, named_content
@@ -144,6 +144,14 @@ class Store(StoreChanges):
 
     def __repr__(self) -> str:
         return f"<ama.Store {self.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the URL: it is opened where it arrives, with the settings and logins there."""
+        return Store.open, (self.url,)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        """Return what tells this store from others, as Dask asks for it."""
+        return "ama.Store", self.id
 
     @property
     def id(self) -> str:
@@ -675,4 +683,4 @@ class Store(StoreChanges):
         return self._asset(view, Target(name, asset, number))
 
     def _asset(self, view: LogView, target: Target) -> Asset:
-        return Asset(self.remote, view, target, self.download, self._questions)
+        return Asset(self.remote, view, target, self, self._questions)

@@ -201,6 +201,10 @@ class Changes(Sequence[Change]):
     def __repr__(self) -> str:
         return repr(tuple(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a plain tuple: where it arrives, there may be no such index."""
+        return tuple, (list(self),)
+
 
 def as_file(item: Listed) -> File:
     """Return a listed file as a value."""
