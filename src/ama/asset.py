@@ -17,8 +17,8 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
 from ama.transfer.download import Target, objects_of
-from ama.values import AssetInfo, Change, File
-from ama.worktree.status import as_file, files_at, find_file, require_named
+from ama.values import AssetInfo, Change, Directory, File
+from ama.worktree.status import as_file, entries_at, entry_at, files_at, find_file, require_named
 from ama.worktree.trees import Listed, differing_at, look_up, walk
 
 if TYPE_CHECKING:
@@ -139,6 +139,40 @@ class Asset:
         if path:
             return files_at(self._tree(), path, self._target.name, self._sources().tree)
         return tuple(as_file(item) for item in self._files().values())
+
+    def entry(self, path: str) -> File | Directory:
+        """Return what is at a path, a file or a directory, without a listing.
+
+        Args:
+            path: POSIX, relative to the asset's root, which is "".
+
+        Raises:
+            NotFound: There is nothing; the hint has suggestions.
+
+        Example:
+            >>> import ama
+            >>> asset = ama.Store.open("store").resolve("models")
+            >>> asset.entry("").size == asset.entry("model.txt").size == 7
+            True
+        """
+        return entry_at(self._tree(), path, self._target.name, self._sources().tree)
+
+    def entries(self, path: str = "") -> tuple[File | Directory, ...]:
+        """Return what stands directly in a directory, in the order of the names.
+
+        Args:
+            path: POSIX, relative to the asset's root; by default that itself.
+
+        Raises:
+            NotFound: There is nothing at the path; the hint has suggestions.
+            InvalidInput: It is a file.
+
+        Example:
+            >>> import ama
+            >>> [found.path for found in ama.Store.open("store").resolve("models").entries()]
+            ['model.txt']
+        """
+        return entries_at(self._tree(), path, self._target.name, self._sources().tree)
 
     def file(self, path: str) -> File:
         """Return a file of the asset, without a listing.

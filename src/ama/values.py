@@ -37,6 +37,18 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Directory:
+    """One directory of an asset."""
+
+    path: str
+    """The path in the asset; empty for its root."""
+    id: str
+    """The id of its tree."""
+    size: int
+    """The bytes of all files below it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A link from an asset to one that it was made from, and what became of that one."""
 

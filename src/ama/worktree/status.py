@@ -13,7 +13,7 @@ from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, sho
 from ama.format.names import nearest
 from ama.format.objects import EntryKind, TreeEntry
 from ama.system.encoding import path_text
-from ama.values import Change, ChangeKind, File, FileKind
+from ama.values import Change, ChangeKind, Directory, File, FileKind
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.layout import Worktree
 from ama.worktree.reader import hash_found
@@ -209,6 +209,43 @@ class Changes(Sequence[Change]):
 def as_file(item: Listed) -> File:
     """Return a listed file as a value."""
     return File(item.path, KIND_NAMES[item.kind], item.id.hex(), item.size)
+
+
+def entry_at(tree: bytes, path: str, asset: str, read: ReadTree) -> File | Directory:
+    """Return what is at a path of an asset, a file or a directory; see `find_file`.
+
+    Raises:
+        NotFound: There is nothing; the hint has suggestions.
+    """
+    path = path_text("a path", path).strip("/")
+    found = look_up(tree, path, read)
+    if found is None:
+        near = _near(path, ((tree, read),))
+        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("ls-of", asset=asset)
+        raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+    if not path:
+        return Directory("", found.id.hex(), sum(entry.size for entry in read(found.id)))
+    return _as_entry(path, found)
+
+
+def entries_at(tree: bytes, path: str, asset: str, read: ReadTree) -> tuple[File | Directory, ...]:
+    """Return what stands directly in a directory of an asset; see `entry_at`.
+
+    Raises:
+        NotFound: There is nothing; the hint has suggestions.
+        InvalidInput: It is a file.
+    """
+    found = entry_at(tree, path, asset, read)
+    if isinstance(found, File):
+        raise InvalidInput(f"{shown(found.path)} is a file in {asset}, and no directory")
+    above = f"{found.path}/" if found.path else ""
+    return tuple(_as_entry(above + entry.name, entry) for entry in read(bytes.fromhex(found.id)))
+
+
+def _as_entry(path: str, entry: TreeEntry) -> File | Directory:
+    if entry.kind is EntryKind.TREE:
+        return Directory(path, entry.id.hex(), entry.size)
+    return File(path, KIND_NAMES[entry.kind], entry.id.hex(), entry.size)
 
 
 def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
