@@ -195,6 +195,7 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         with _as_files_have_it(path):
             name, inner = _split(path) if path else (None, "")
             if name is None:
+                self.info(path)
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             asset = self._asset(name)
             found = _behind(asset, asset.entry(inner))
