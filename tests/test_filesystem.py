@@ -162,6 +162,18 @@ def test_by_urls(files: AmaFileSystem, url: str, monkeypatch: pytest.MonkeyPatch
     fsspec.filesystem("ama").invalidate_cache()
 
 
+def test_a_relative_path_is_what_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsspec keeps file systems by their arguments."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        ama.publish("models", {"name": name.encode()}, store="./store", aliases="best")
+        with fsspec.open("ama://models@best/name", store="store") as file:
+            assert file.read() == name.encode()
+
+
 def test_an_alias_is_looked_up_now_and_then(files: AmaFileSystem, publish: Publish) -> None:
     assert files.cat_file("models@best/y.csv") == b"a,b\n3,4\n"
     publish({"y.csv": b"new"})

@@ -212,7 +212,7 @@ def test_after_an_error_reading_goes_on(
                 errors += "the network is down" in str(error)
         assert file.read(1) == b""
     assert got == expected
-    assert errors == 5
+    assert errors >= 5  # what is read ahead may fail too
 
 
 def test_damage_is_an_error_and_never_wrong_bytes(

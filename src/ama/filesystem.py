@@ -1,4 +1,6 @@
-"""`ama://`: assets as a file system of fsspec, to read: pandas, Dask, pyarrow and others take it.
+"""`ama://`: assets as a file system of fsspec, to read.
+
+Pandas, Dask, pyarrow and others take its URLs:
 
     ama://CLASS@ALIAS/PATH    ama://CLASS/NUMBER/PATH    ama://ID/PATH
 
@@ -14,14 +16,13 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from posixpath import dirname, join, normpath
 from typing import Any, BinaryIO, NoReturn
 
 from fsspec import AbstractFileSystem
 
 from ama.asset import Asset
-from ama.errors import InvalidInput, NotFound, StorageError
+from ama.errors import Hint, InvalidInput, NotFound, StorageError
 from ama.store import Store
 from ama.stores.revisions import class_state
 from ama.values import Directory, File
@@ -54,10 +55,12 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     Example:
         >>> import fsspec
-        >>> with fsspec.open("ama://models@best/model.txt", store="store") as file:
+        >>> import ama
+        >>> store = ama.Store.open("store")
+        >>> with fsspec.open("ama://models@best/model.txt", store=store) as file:
         ...     file.read()
         b'weights'
-        >>> files = fsspec.filesystem("ama", store="store")
+        >>> files = fsspec.filesystem("ama", store=store)
         >>> files.ls("models", detail=False), files.ls("models/1", detail=False)
         (['models/1'], ['models/1/model.txt'])
     """
@@ -81,15 +84,20 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
             self._given = fo if target_protocol == "file" else f"{target_protocol}://{fo}"
         self._refresh = refresh
         self._assets: dict[str, tuple[Asset, float]] = {}
+        self._opened: tuple[str | None, Store] | None = None
 
-    @cached_property
+    @property
     def store(self) -> Store:
-        """Return the store, opened once."""
+        """Return the store, opened once; a relative path is another one in another directory."""
         if isinstance(self._given, Store):
             return self._given
-        if self._given is None:
-            return Store.default()
-        return Store.open(self._given, options=self._options)
+        given = None if self._given is None else os.fspath(self._given)
+        place = given if given is None or "://" in given else os.path.abspath(given)
+        if self._opened is None or self._opened[0] != place:
+            self._assets.clear()
+            store = Store.default() if place is None else Store.open(place, options=self._options)
+            self._opened = place, store
+        return self._opened[1]
 
     # What is where
 
@@ -181,9 +189,10 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _asset(self, name: str) -> Asset:
         """Return an asset by its name; what a name means is looked up now and then."""
+        store = self.store
         known = self._assets.get(name)
         if known is None or time.monotonic() - known[1] > self._refresh:
-            known = self._assets[name] = self.store.resolve(name), time.monotonic()
+            known = self._assets[name] = store.resolve(name), time.monotonic()
         return known[0]
 
     def _file(self, path: str) -> tuple[Asset, File]:
@@ -259,7 +268,7 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def _refuse(self, path: object) -> NoReturn:
         raise StorageError(
             f"ama://{path}: assets are never changed; a new one is published",
-            hint="publish: ama add and ama upload, or ama.Repo in Python",
+            hint=Hint("publish-it"),
             errno=errno.EROFS,
         )
 

@@ -8,19 +8,14 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
-
-from blake3 import blake3
+from typing import Any, Final
 
 from ama.errors import IntegrityError
 from ama.format.chunking import THRESHOLD
-from ama.format.hashing import short
+from ama.format.hashing import Hasher, short
 from ama.format.objects import Kind
 from ama.stores.sources import Sources
 from ama.system.parallel import one_ahead
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 MOST_HELD: Final = 16 * 1024 * 1024
 """The most bytes of chunks in memory: of those read last."""
@@ -64,7 +59,7 @@ class StoredFile(io.RawIOBase):
         self._process = os.getpid()
         self._following = 0
         """The chunk after those that were fetched last."""
-        self._digest = blake3()
+        self._hasher = Hasher()
         self._digested = 0
         """The number of chunks, from the first on, that are in the digest."""
 
@@ -96,7 +91,7 @@ class StoredFile(io.RawIOBase):
         self._at = base + offset
         return self._at
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         """Read bytes into a buffer; return how many: 0 at the end.
 
         Raises:
@@ -208,12 +203,10 @@ class StoredFile(io.RawIOBase):
         """Check the hash of the whole, once all of it was read in order."""
         if number != self._digested:
             return
-        digest = self._digest.copy()
-        digest.update(data)
-        if number + 1 == len(self._starts) and digest.digest() != self._id:
-            raise IntegrityError(f"object {short(self._id)} is damaged: its chunks make another")
-        self._digest = digest
+        self._hasher.update(data)
         self._digested += 1
+        if self._digested == len(self._starts) and self._hasher.digest() != self._id:
+            raise IntegrityError(f"object {short(self._id)} is damaged: its chunks make another")
 
     def _stop(self) -> None:
         ahead, self._ahead = self._ahead, None
