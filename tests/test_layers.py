@@ -38,6 +38,7 @@ ROOMS = (
     "catalog",
     "asset",
     "store",
+    "publication",
     "repo",
     "ama",
     "filesystem",
@@ -76,8 +77,8 @@ LONGEST = 400  # lines of code; docstrings, comments and blank lines are free
 LONGEST_OF_ALL = 700  # lines, with what is free above
 MOST_PARAMETERS = 8
 # A command's options, and the conditions that one may search by.
-MANY_PARAMETERS = {"cli", "Store.find"}
-MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 26, 11, 189
+MANY_PARAMETERS = {"cli", "Store.find", "StoreChanges.publish", "publish"}
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 26, 12, 194
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ama.format.hashing import hash_file
+    from ama.publication import publish
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
@@ -50,6 +51,7 @@ _HOMES = {
     "Store": "store",
     "compare": "asset",
     "hash_file": "format.hashing",
+    "publish": "publication",
     "repair_log": "transfer.log_repair",
 }
 
@@ -72,6 +74,7 @@ __all__ = [
     "__version__",
     "compare",
     "hash_file",
+    "publish",
     "repair_log",
 ]
 

@@ -53,6 +53,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Sharing": {
         "upload": Entry("sharing", "upload", "Publish what is staged."),
+        "publish": Entry("publishing", "publish", "Publish files without a worktree."),
         "download": Entry("sharing", "download", "Download an asset into a new directory."),
         "push": Entry("sharing", "push", "Publish commits that were made before."),
         "pull": Entry("sharing", "pull", "Fetch, and switch to where the alias points now."),
@@ -100,7 +101,6 @@ _MEANT: Mapping[str, str] = {
     "ama history": "ama log",
     "ama info": "ama show",
     "ama leaderboard": "ama compare --class CLASS",
-    "ama publish": "ama upload",
     "ama remove": "ama rm",
     "ama reset": "ama restore --staged",
     "ama tag": "ama set --alias ALIAS",

@@ -89,7 +89,7 @@ def upload(
     repo = open_to_change()
     result = repo.upload(remote=remote, message=message, new_store=new_store, code=code, once=once)
     print_not_added(repo.root, result.not_added)
-    _report_upload(result, remote)
+    report_upload(result, remote)
     if not console.json:
         print_untracked(repo.root, result.untracked, looked_at_all=result.looked_at_all)
     if result.published and result.asset is not None:
@@ -125,7 +125,7 @@ def push(
     if repair and not console.json:
         _print_put_back(result.put_back)
     if console.json or result.asset is not None:
-        _report_upload(result, remote)
+        report_upload(result, remote)
     if repair and not console.json:
         _print_repaired(result)
 
@@ -163,7 +163,8 @@ def _print_repaired(result: UploadResult) -> None:
     console.done(f"read back what {result.remote} has of it: {sent}")
 
 
-def _report_upload(result: UploadResult, remote: str | None) -> None:
+def report_upload(result: UploadResult, remote: str | None) -> None:
+    """Print what was published, and what else its users will want to know."""
     if console.report(result):
         return
     _print_which(result)

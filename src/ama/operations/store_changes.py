@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.entries import Event, Feature
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
-from ama.operations.session import now
+from ama.operations.session import now, several
 from ama.results import FetchResult, StatusChange
 from ama.settings import Settings
 from ama.stores.log_errors import KNOWN_FEATURES
@@ -21,14 +24,17 @@ from ama.stores.revisions import (
     find_asset,
     go_back,
     parse_revision,
+    require_live,
     unknown_alias,
 )
+from ama.system.encoding import system_path
+from ama.system.progress import Progress
 from ama.transfer.aliases import set_alias
 from ama.transfer.download import Target
-from ama.values import AliasMove
+from ama.values import AliasMove, Scalar
 
 if TYPE_CHECKING:
-    from ama.results import AliasChange
+    from ama.results import AliasChange, UploadResult
     from ama.transfer.delete import Decide
 
 
@@ -37,11 +43,76 @@ class StoreChanges:
 
     remote: Remote
     settings: Settings
+    _progress: Progress
 
     @property
     def url(self) -> str:
         """The store's URL."""
         return self.remote.url
+
+    def publish(
+        self,
+        class_name: str,
+        files: Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str] | bytes],
+        *,
+        aliases: str | Iterable[str] = (),
+        refs: str | Iterable[str] | Mapping[str, str] = (),
+        metadata: Mapping[str, Scalar] | None = None,
+        message: str | None = None,
+        once: bool = False,
+        code: str | os.PathLike[str] | None = None,
+        force: bool = False,
+    ) -> UploadResult:
+        """Publish files as an asset, without a worktree: nothing is kept beside them.
+
+        The asset that the first alias points to is its parent. A failed call can be made again:
+        with `once`, it never publishes the same thing twice.
+
+        Args:
+            class_name: The asset's class.
+            files: The files: a file is named as it is called, a directory stands for what is in it.
+                Or by their paths in the asset: paths or contents.
+            aliases: The aliases that it gets.
+            refs: What it was made from: names of assets in this store, or their labels by these.
+            metadata: Texts, numbers, truth values or None by their keys.
+            message: Why it was made.
+            once: Whether to publish nothing if the class has an asset that says the same: that
+                gets the aliases.
+            code: The directory of the code that made it; see `Settings.code`.
+            force: Whether to take files that look like secrets.
+
+        Raises:
+            NotFound: There is no such file, or no such asset to link.
+            InvalidInput: A name or a value can't be in an asset, or a file looks like a secret.
+            Conflict: An alias has moved on, or a file changed meanwhile.
+            StorageError: The store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> result = store.publish("models", {"notes.txt": b"better"}, aliases="best")
+            >>> result.asset.number, store.resolve("models@best").read("notes.txt")
+            (2, b'better')
+        """
+        from ama.operations.publishing import described, publish
+
+        def find(name: str) -> tuple[str, bytes]:
+            view = self.remote.view()
+            target = self._target(view, name, None)
+            require_live(view, target.class_name, target.asset, self.url)
+            return target.class_name, target.asset
+
+        labels = refs if isinstance(refs, Mapping) else dict.fromkeys(several(refs), "")
+        return publish(
+            self.remote,
+            self.settings,
+            files,
+            described(class_name, several(aliases), metadata or {}, message, labels, find),
+            once=once,
+            force=force,
+            code_dir=None if code is None else Path(system_path(code)),
+            progress=self._progress,
+        )
 
     def aliases(self, class_name: str | None = None) -> tuple[AliasMove, ...]:
         """Return the targets of the aliases of a class, or of all, and who set them.

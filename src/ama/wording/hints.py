@@ -90,6 +90,8 @@ WORDS: Mapping[str, str] = {
     " <ama add --force {paths}>",
     "ignore-or-add-secrets": "name them in .amaignore; or add them all the same:"
     " <ama add --force {paths}>",
+    "leave-out-or-force": "leave them out; or take them all the same: --force, in Python"
+    " force=True",
     "init": "start an asset here: <ama init> CLASS",
     "init-here": "for a worktree of its own: <ama init --here> CLASS",
     "init-with-staged": "go on with what is staged: <ama init> CLASS",
@@ -131,6 +133,7 @@ WORDS: Mapping[str, str] = {
     " again; then move it all the same: <ama alias move {alias} HEAD>",
     "push-first": "publish first: <ama push>",
     "push-it": "publish it first: <ama push>",
+    "publish-it": "publish a new one: <ama publish> CLASS PATH...",
     "push-them": "publish them first: <ama push>",
     "upload-first": "publish first: <ama upload>",
     "upload-them": "publish them first: <ama upload>",

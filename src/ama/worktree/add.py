@@ -106,7 +106,12 @@ def add(
     finally:
         progress.finish()
     if work.secrets:
-        raise _secret(tree, work.secrets)
+        typed = tree.typed(sorted(work.secrets)[:_NAMED])
+        one, some = (
+            Hint("ignore-or-add-secret", paths=typed),
+            Hint("ignore-or-add-secrets", paths=typed),
+        )
+        raise secrets_found(work.secrets, one if len(work.secrets) == 1 else some)
     tree.index.update(lambda latest: latest.followed(index.entries, after), still_read=after)
     kinds = Counter(staging.kinds)
     if removed := len(index.entries) + kinds["added"] - len(after):
@@ -201,18 +206,14 @@ class _Work:
         return self._damaged and entry.stored and entry.id not in self._tree.objects
 
 
-def _secret(tree: Worktree, found: Mapping[str, str]) -> InvalidInput:
+def secrets_found(found: Mapping[str, str], hint: Hint) -> InvalidInput:
+    """Return the error for files that look like secrets, by their kinds of secret."""
     paths = sorted(found)
     named = ", ".join(f"{shown(path)} ({found[path]})" for path in paths[:_NAMED])
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     look, them = ("looks", "it") if len(paths) == 1 else ("look", "them")
-    return InvalidInput(
-        f"{named}{more} {look} like a secret, and everybody would have {them}, for good",
-        hint=Hint(
-            "ignore-or-add-secret" if len(paths) == 1 else "ignore-or-add-secrets",
-            paths=tree.typed(paths),
-        ),
-    )
+    what = f"{named}{more} {look} like a secret, and everybody would have {them}, for good"
+    return InvalidInput(what, hint=hint)
 
 
 class _Staging:

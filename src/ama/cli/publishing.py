@@ -1,0 +1,89 @@
+"""The command that publishes files without a worktree: publish."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ama.cli.arguments import CodeOption, MessageOption, RemoteOption, parse_metadata
+from ama.cli.completion import complete_alias, complete_asset, complete_class
+from ama.cli.output import terminal_progress
+from ama.cli.sharing import report_upload
+from ama.cli.targets import load_settings
+
+
+def publish(
+    class_name: Annotated[
+        str, typer.Argument(metavar="CLASS", autocompletion=complete_class, help="Its class.")
+    ],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Files, and directories with all that is in them."),
+    ],
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alias",
+            metavar="ALIAS",
+            autocompletion=complete_alias,
+            help="A name that moves to the asset.",
+        ),
+    ] = None,
+    ref: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ref",
+            metavar="ASSET[=LABEL]",
+            autocompletion=complete_asset,
+            help="What it was made from, and what that is to it.",
+        ),
+    ] = None,
+    message: MessageOption = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--meta", metavar="KEY=VALUE", help="Metadata: a number, true or false, else text."
+        ),
+    ] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Take an asset that says the same, if the class has one."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Take files that look like secrets.")
+    ] = False,
+    code: CodeOption = None,
+    remote: RemoteOption = None,
+) -> None:
+    """Publish files without a worktree.
+
+    A file is named as it is called; of a directory, what is in it is taken. Nothing is kept here,
+    and nothing is written beside the files. --alias, --ref and --meta can be given several times.
+
+    Example:
+        ama publish sequence_models model.h5 model.yml --alias my_model -m "wider layers"
+        ama publish sequence_models out --ref nlp_embeddings@my_training_inputs=inputs
+        ama publish sequence_models out --meta loss=0.25 --once
+    """
+    from ama.publication import prepared
+
+    settings = load_settings()
+    store = prepared(settings.remote_url(remote), settings, terminal_progress())
+    result = store.publish(
+        class_name,
+        paths,
+        aliases=alias or (),
+        refs=dict(map(_ref_and_label, ref or ())),
+        metadata=parse_metadata(meta or (), ()),
+        message=message,
+        once=once,
+        code=code,
+        force=force,
+    )
+    report_upload(result, remote)
+
+
+def _ref_and_label(text: str) -> tuple[str, str]:
+    name, _, label = text.partition("=")
+    return name, label

@@ -1,0 +1,108 @@
+"""publish: files straight to a store, without a worktree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from ama.errors import Conflict, IntegrityError
+from ama.format.names import check_alias, check_class
+from ama.format.objects import RefLink, check_metadata, check_text
+from ama.operations.session import now
+from ama.results import NoCode, UploadResult
+from ama.settings import Settings
+from ama.stores.creation import Unmade, prepare
+from ama.stores.remote import Remote
+from ama.stores.revisions import Describer
+from ama.system.encoding import from_system
+from ama.system.git import Code
+from ama.system.progress import Progress
+from ama.transfer.publish import Published, Who
+from ama.transfer.publish_files import Description, publish_files
+from ama.values import Scalar
+from ama.worktree.given import PathLike, Source, collect
+
+
+def described(
+    class_name: str,
+    aliases: Iterable[str],
+    metadata: Mapping[str, Scalar],
+    message: str | None,
+    refs: Mapping[str, str],
+    find: Callable[[str], tuple[str, bytes]],
+) -> Description:
+    """Return what an asset will say of itself, checked.
+
+    Args:
+        class_name: Its class.
+        aliases: The aliases that it gets.
+        metadata: Its metadata.
+        message: Why it was made.
+        refs: What it was made from: labels by the names of assets.
+        find: A function that returns the class and id of the asset that a name means.
+
+    Raises:
+        InvalidInput: A name or a value can't be in an asset.
+        NotFound: There is no such asset to link.
+    """
+    check_class(class_name)
+    for alias in (aliases := tuple(dict.fromkeys(aliases))):
+        check_alias(alias)
+    for key, value in metadata.items():
+        check_metadata(key, value)
+    links: dict[bytes, RefLink] = {}
+    for name, label in refs.items():
+        found_class, asset = find(name)
+        check_text("label", label)
+        links[asset] = RefLink(asset, found_class, label)
+    return Description(class_name, aliases, tuple(links.values()), message or "", dict(metadata))
+
+
+def publish(
+    remote: Remote,
+    settings: Settings,
+    files: Iterable[PathLike] | Mapping[str, Source],
+    said: Description,
+    *,
+    once: bool,
+    force: bool,
+    code_dir: Path | None,
+    progress: Progress,
+) -> UploadResult:
+    """Publish files as an asset; see `Store.publish`."""
+    directory = settings.code_directory(code_dir)
+    code: Callable[[], Code] = cache(lambda: settings.code(directory))
+    who = Who(settings.author(), now, lambda: code().facts)
+    given = collect(files, portable=settings.portable_names, force=force, progress=progress)
+    try:
+        asset, done = publish_files(remote, given, said, who, once=once, progress=progress)
+    except (Conflict, IntegrityError):
+        # Another process may have made the store: its log does not follow our format.json.
+        unmade = remote.storage
+        if not (isinstance(unmade, Unmade) and unmade.is_overtaken()):
+            raise
+        remote = prepare(unmade.inner, settings)
+        asset, done = publish_files(remote, given, said, who, once=once, progress=progress)
+    record = remote.assets(done.view, [(said.class_name, asset)])[asset]
+    found = Describer(done.view).info(asset, record, given.entries.size)
+    return UploadResult(
+        asset=found,
+        published=(found,) if done.assets else (),
+        aliases=done.aliases,
+        remote=remote.url,
+        bytes_sent=done.bytes_sent,
+        bytes_reused=done.bytes_reused,
+        store_created=isinstance(remote.storage, Unmade) and remote.storage.made,
+        local_default=settings.default_remote is None and remote.url == settings.default_store,
+        no_code=_no_code(done, code) if "git.commit" not in said.metadata else None,
+        again=not done.assets,
+    )
+
+
+def _no_code(done: Published, code: Callable[[], Code]) -> NoCode | None:
+    """Return why a new asset does not name its code; None if it does."""
+    found = code() if done.assets else None
+    if found is None or not (found.missing and found.directory):
+        return None
+    return NoCode(found.missing, from_system(found.directory))

@@ -1,0 +1,168 @@
+"""The way from files to an asset in a store's log, without a worktree: nothing is kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+from ama.errors import Conflict, shown
+from ama.format.chunking import PROFILE, THRESHOLD, chunks
+from ama.format.compression import BYTE_PLANES
+from ama.format.entries import MAX_TIME, Event
+from ama.format.hashing import asset_id, blob_id
+from ama.format.objects import Asset, Kind, Recipe, RefLink, encode_asset, encode_recipe
+from ama.storage.memory import MemoryStorage
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
+from ama.system.progress import Progress
+from ama.transfer.aliases import Job, check_class_name
+from ama.transfer.publish import Found, Published, Who, find_same
+from ama.transfer.push import Push
+from ama.values import Scalar
+from ama.worktree.given import GivenFiles
+from ama.worktree.trees import build_trees
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an asset says of itself, beside its files."""
+
+    class_name: str
+    aliases: tuple[str, ...] = ()
+    refs: tuple[RefLink, ...] = ()
+    message: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+def publish_files(
+    remote: Remote,
+    files: GivenFiles,
+    said: Description,
+    who: Who,
+    *,
+    once: bool,
+    progress: Progress,
+) -> tuple[bytes, Published]:
+    """Publish files as an asset; the one that its first alias was on is its parent.
+
+    Args:
+        remote: The store.
+        files: The files.
+        said: What the asset says of itself.
+        who: The author, the time and the code.
+        once: Whether to publish nothing if the store has an equal asset; that gets the aliases.
+        progress: The progress of the bytes sent.
+
+    Returns:
+        The asset's id, and what was done.
+
+    Raises:
+        Conflict: An alias has moved on, or a file changed meanwhile.
+    """
+    view = remote.view()
+    view.require_whole()
+    check_class_name(view, said.class_name)
+    far = Sources(remote.current(view))
+    parent = _parent(view, said)
+    since = far.asset(parent).created_at + 1 if parent else 0
+    near, asset = _made(files, said, who, parent, since)
+    sources = Sources(near, [lambda: remote.current(view)])
+    push = Push(
+        remote, sources, [Job(asset, said.aliases)], here=files.here, root=Path(), progress=progress
+    )
+
+    def events(latest: LogView) -> list[Event]:
+        if once and latest.class_state(said.class_name).number(asset) is None:
+            # Check after each lost race too: the winner's asset may be equal.
+            same = find_same(remote, latest, sources.asset(asset))
+            if same is not None:
+                raise same
+        return push.events(latest)
+
+    try:
+        done = _append(remote, push, events, who, view)
+    except Found as found:
+        view = remote.view()
+        there = Sources(near, [lambda: remote.current(view)])
+        again = Push(
+            remote,
+            there,
+            [Job(found.asset, said.aliases, made=asset)] if said.aliases else [],
+            here={},
+            root=Path(),
+            progress=progress,
+        )
+        return found.asset, _append(remote, again, again.events, who, view)
+    except Conflict as error:
+        if push.changed:
+            raise Conflict(
+                f"{shown(push.changed[0])} was changed while it was published",
+                hint="run the same command again when it is written",
+            ) from error
+        raise
+    remote.remember_indexes(push.own_indexes)
+    remote.remember_asset(asset, encode_asset(sources.asset(asset)))
+    return asset, replace(done, assets=(asset,))
+
+
+def _parent(view: LogView, said: Description) -> bytes | None:
+    state = view.class_state(said.class_name)
+    targets = (state.target(alias) for alias in said.aliases)
+    return next((target for target in targets if target is not None), None)
+
+
+def _made(
+    files: GivenFiles, said: Description, who: Who, parent: bytes | None, since: int
+) -> tuple[ObjectStore, bytes]:
+    """Make the asset in memory, with its trees and the content that is in no file."""
+    memory = MemoryStorage("given")
+    with PackWriter(memory, features=(BYTE_PLANES,)) as writer:
+        for content, data in files.held.items():
+            _hold(writer, content, data)
+        entries = build_trees(files.entries, lambda tree: False, partial(writer.add, Kind.TREE))
+        assert entries.tree is not None
+        data = encode_asset(
+            Asset(
+                said.class_name,
+                entries.tree,
+                (parent,) if parent else (),
+                said.refs,
+                who.author,
+                min(max(who.now(), since), MAX_TIME),
+                said.message,
+                {**who.code(), **said.metadata},
+            )
+        )
+        asset = asset_id(data)
+        writer.add(Kind.ASSET, asset, data)
+        return ObjectStore(memory, writer.finish()), asset
+
+
+def _hold(writer: PackWriter, content: bytes, data: bytes) -> None:
+    if len(data) < THRESHOLD:
+        writer.add(Kind.DATA, content, data)
+        return
+    made = []
+    for piece in chunks(BytesIO(data)):
+        chunk = blob_id(piece)
+        writer.add(Kind.DATA, chunk, piece)
+        made.append((chunk, len(piece)))
+    writer.add(Kind.RECIPE, content, encode_recipe(Recipe(PROFILE, Kind.DATA, tuple(made))))
+
+
+def _append(
+    remote: Remote,
+    push: Push,
+    events: Callable[[LogView], list[Event]],
+    who: Who,
+    view: LogView,
+) -> Published:
+    appended = remote.log.append(events, author=who.author, now=who.now, view=view)
+    after = appended.view if appended is not None else remote.view()
+    return Published((), tuple(push.aliases), after, push.bytes_sent, push.bytes_reused)

@@ -1,0 +1,186 @@
+"""Files given for an asset without a worktree: where they are, and what they are in the asset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ama.errors import Hint, InvalidInput, NotFound, shown
+from ama.format.chunking import THRESHOLD
+from ama.format.hashing import blob_id
+from ama.format.objects import EntryKind
+from ama.system.encoding import from_system, given, system_path
+from ama.system.parallel import in_chunks
+from ama.system.progress import Progress
+from ama.worktree.add import secrets_found
+from ama.worktree.entries import Entries, IndexEntry
+from ama.worktree.ignore import Ignore, secret_names, secret_within
+from ama.worktree.reader import hash_found, link_target, read_small
+from ama.worktree.scan import Found, Scanned, directories_of, look, scan
+from ama.worktree.selection import NameCheck, require_not_git
+
+PathLike = str | os.PathLike[str]
+Source = PathLike | bytes
+"""A path on this machine, or content."""
+
+
+_LEAVE_OUT = Hint("leave-out-or-force")
+
+
+class _File(NamedTuple):
+    """A file on this machine: its path in the asset, and the file below a directory."""
+
+    path: str
+    root: Path
+    found: Found
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFiles:
+    """The files for an asset.
+
+    Attributes:
+        entries: Their entries, by their paths in the asset.
+        here: The files whose content is on this machine, by id; their paths are absolute.
+        held: The content of the others, by id.
+    """
+
+    entries: Entries
+    here: Mapping[bytes, IndexEntry]
+    held: Mapping[bytes, bytes]
+
+
+def collect(
+    files: Iterable[PathLike] | Mapping[str, Source],
+    *,
+    portable: bool,
+    force: bool,
+    progress: Progress,
+) -> GivenFiles:
+    """Look at files and read each once, for its id.
+
+    A file is named as it is called; a directory stands for what is in it, by its own ignore rules.
+
+    Args:
+        files: Paths; or by their paths in the asset, paths or contents.
+        portable: Whether to refuse names that some system can't hold.
+        force: Whether to take files that look like secrets.
+        progress: The progress of the bytes read.
+
+    Raises:
+        NotFound: There is no such file.
+        InvalidInput: A name can't be in an asset, is given twice, or looks like a secret.
+        Conflict: A file changed while it was read.
+        StorageError: A file can't be read.
+    """
+    on_disk, held = _sorted_out(files)
+    _check_names([*(file.path for file in on_disk), *held], portable=portable)
+    secrets = {} if force else secret_names([*(file.path for file in on_disk), *held])
+    if not force:
+        small = ((path, data) for path, data in held.items())
+        secrets |= {path: what for path, data in small if (what := secret_within(path, data))}
+    if secrets:
+        raise secrets_found(secrets, _LEAVE_OUT)
+    entries: list[IndexEntry] = []
+    here: dict[bytes, IndexEntry] = {}
+    contents: dict[bytes, bytes] = {}
+    for path, data in held.items():
+        entries.append(_entry(path, EntryKind.FILE, blob_id(data), len(data)))
+        contents[entries[-1].id] = data
+    progress.start("Reading", sum(file.found.size for file in on_disk))
+    try:
+        for done in in_chunks(lambda some: [_read(one, force=force) for one in some], on_disk):
+            for file, entry, text, secret in done:
+                if secret is not None:
+                    raise secrets_found({file.path: secret}, _LEAVE_OUT)
+                entries.append(entry)
+                if text is not None:
+                    contents[entry.id] = text
+                else:
+                    here[entry.id] = entry._replace(path=_absolute(file))
+                progress.advance(file.found.size)
+    finally:
+        progress.finish()
+    return GivenFiles(Entries.of(entries), here, contents)
+
+
+def _sorted_out(
+    files: Iterable[PathLike] | Mapping[str, Source],
+) -> tuple[list[_File], dict[str, bytes]]:
+    """Return the files on this machine, and the contents by their paths in the asset."""
+    if isinstance(files, (str, os.PathLike)):
+        files = [files]
+    named = files.items() if isinstance(files, Mapping) else ((None, path) for path in files)
+    on_disk: list[_File] = []
+    held: dict[str, bytes] = {}
+    for name, source in named:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            assert name is not None
+            held[_inside(name)] = bytes(source)
+        else:
+            on_disk += _below(Path(system_path(source)), None if name is None else _inside(name))
+    seen = dict.fromkeys(held, "")
+    for file in on_disk:
+        if file.path in seen:
+            raise InvalidInput(f"{shown(file.path)} is given twice")
+        seen[file.path] = ""
+    if not seen:
+        raise InvalidInput("no file is given")
+    for directory in sorted(directories_of(seen) & seen.keys()):
+        raise InvalidInput(f"{shown(directory)} is given as a file and as a directory")
+    return on_disk, held
+
+
+def _below(place: Path, name: str | None) -> Iterator[_File]:
+    """Yield the file at a place, or what is in the directory there, with paths in the asset."""
+    if place.is_dir():
+        above = f"{name}/" if name else ""
+        for part in scan(place, Ignore.load(place)):
+            yield from (_File(above + item.path, place, item) for item in part.new)
+        return
+    found = look(place.parent, from_system(place.name))
+    if found is None:
+        raise NotFound(f"{shown(given(place))}: no such file")
+    yield _File(name or found.path, place.parent, found)
+
+
+def _inside(name: str) -> str:
+    parts = given(name).replace("\\", "/").split("/")
+    if not all(part not in ("", ".", "..") for part in parts):
+        raise InvalidInput(f"{shown(given(name))} is no path in an asset")
+    return "/".join(parts)
+
+
+def _check_names(paths: Iterable[str], *, portable: bool) -> None:
+    check = NameCheck(Entries(), (), portable=portable)
+    by_directory: dict[str, list[Found]] = {}
+    for path in paths:
+        require_not_git(path.split("/"))
+        item = Found(path, EntryKind.FILE, 0, 0, 0, 0)
+        by_directory.setdefault(path.rpartition("/")[0], []).append(item)
+    for directory in sorted(by_directory, key=lambda each: each.replace("/", "\0")):
+        check.check(Scanned(directory, by_directory[directory], [], [], [], 0, 0))
+
+
+def _read(file: _File, *, force: bool) -> tuple[_File, IndexEntry, bytes | None, str | None]:
+    """Return a file's entry; of a symlink its text; and what kind of secret it holds."""
+    path, root, found = file
+    if found.kind is EntryKind.SYMLINK:
+        text = link_target(root, found.path).encode()
+        return file, _entry(path, found.kind, blob_id(text), len(text)), text, None
+    if found.size >= THRESHOLD:
+        return file, _entry(path, found.kind, hash_found(root, found), found.size), None, None
+    data = read_small(root, found.path)
+    secret = None if force else secret_within(path, data)
+    return file, _entry(path, found.kind, blob_id(data), len(data)), None, secret
+
+
+def _entry(path: str, kind: EntryKind, content: bytes, size: int) -> IndexEntry:
+    return IndexEntry(path, kind, content, size, 0, 0, 0, True, False)
+
+
+def _absolute(file: _File) -> str:
+    return from_system(os.path.abspath(file.root / file.found.path))
