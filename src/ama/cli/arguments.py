@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.completion import complete_asset, complete_remote
+from ama.cli.completion import complete_alias, complete_asset, complete_remote
 from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
@@ -56,6 +56,30 @@ CodeOption = Annotated[
 MessageOption = Annotated[
     str | None,
     typer.Option("-m", "--message", metavar="TEXT", help="Why this asset was made."),
+]
+AliasesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alias",
+        metavar="ALIAS",
+        autocompletion=complete_alias,
+        help="A name that moves to the asset when it is published.",
+    ),
+]
+MetaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meta", metavar="KEY=VALUE", help="Metadata: a number, true or false, else text."
+    ),
+]
+MetaStrOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--meta-str", metavar="KEY=TEXT", help="Metadata that is text, whatever it looks like."
+    ),
+]
+OnceOption = Annotated[
+    bool, typer.Option("--once", help="Take an asset that says the same, if the class has one.")
 ]
 ForceOption = Annotated[
     bool, typer.Option("-f", "--force", help="Overwrite files whose content is stored nowhere.")

@@ -6,8 +6,17 @@ from typing import Annotated
 
 import typer
 
-from ama.cli.arguments import CodeOption, MessageOption, RemoteOption, parse_metadata
-from ama.cli.completion import complete_alias, complete_asset, complete_class
+from ama.cli.arguments import (
+    AliasesOption,
+    CodeOption,
+    MessageOption,
+    MetaOption,
+    MetaStrOption,
+    OnceOption,
+    RemoteOption,
+    parse_metadata,
+)
+from ama.cli.completion import complete_asset, complete_class
 from ama.cli.output import terminal_progress
 from ama.cli.sharing import report_upload
 from ama.cli.targets import load_settings
@@ -21,15 +30,7 @@ def publish(
         list[str],
         typer.Argument(metavar="PATH...", help="Files, and directories with all that is in them."),
     ],
-    alias: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--alias",
-            metavar="ALIAS",
-            autocompletion=complete_alias,
-            help="A name that moves to the asset.",
-        ),
-    ] = None,
+    alias: AliasesOption = None,
     ref: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,16 +41,9 @@ def publish(
         ),
     ] = None,
     message: MessageOption = None,
-    meta: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--meta", metavar="KEY=VALUE", help="Metadata: a number, true or false, else text."
-        ),
-    ] = None,
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="Take an asset that says the same, if the class has one."),
-    ] = False,
+    meta: MetaOption = None,
+    meta_str: MetaStrOption = None,
+    once: OnceOption = False,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Take files that look like secrets.")
     ] = False,
@@ -75,7 +69,7 @@ def publish(
         paths,
         aliases=alias or (),
         refs=dict(map(_ref_and_label, ref or ())),
-        metadata=parse_metadata(meta or (), ()),
+        metadata=parse_metadata(meta or (), meta_str or ()),
         message=message,
         once=once,
         code=code,

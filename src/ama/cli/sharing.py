@@ -15,6 +15,7 @@ from ama.cli.arguments import (
     ForceOption,
     LimitOption,
     MessageOption,
+    OnceOption,
     RemoteOption,
 )
 from ama.cli.commands import PROGRAM, new_group, register
@@ -71,10 +72,7 @@ def upload(
     message: MessageOption = None,
     new_store: NewStoreOption = False,
     code: CodeOption = None,
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="Take an asset that says the same, if the class has one."),
-    ] = False,
+    once: OnceOption = False,
 ) -> None:
     """Publish what is staged.
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.arguments import (
+    AliasesOption,
     AssetArgument,
     CodeOption,
     ForceOption,
     MessageOption,
+    MetaOption,
+    MetaStrOption,
     parse_metadata,
     worktree_paths,
 )
@@ -369,28 +372,10 @@ def _next_after_status(state: Status) -> None:
 
 
 def set_(
-    alias: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--alias",
-            metavar="ALIAS",
-            autocompletion=complete_alias,
-            help="A name that moves to the asset with the upload.",
-        ),
-    ] = None,
+    alias: AliasesOption = None,
     message: MessageOption = None,
-    meta: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--meta", metavar="KEY=VALUE", help="Metadata: a number, true or false, else text."
-        ),
-    ] = None,
-    meta_str: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--meta-str", metavar="KEY=TEXT", help="Metadata that is text, whatever it looks like."
-        ),
-    ] = None,
+    meta: MetaOption = None,
+    meta_str: MetaStrOption = None,
     unset: Annotated[
         list[str] | None,
         typer.Option(
