@@ -304,6 +304,30 @@ def test_a_file_that_changes_meanwhile(
     assert store.classes() == ()
 
 
+@pytest.mark.parametrize("change", [1, -1, 1 - MIB])
+def test_a_large_file_that_grows_or_shrinks_before_it_is_read(
+    store: ama.Store, out: Path, monkeypatch: pytest.MonkeyPatch, change: int
+) -> None:
+    from ama.worktree import given
+
+    data = content("log", 2 * MIB + MIB // 2)
+    (out / "log").write_bytes(data[: MIB + MIB // 2])
+    now = data[: MIB + MIB // 2 + change]
+    real = given.secret_names
+
+    def changed(paths: Any) -> Any:
+        (out / "log").write_bytes(now)
+        return real(paths)
+
+    monkeypatch.setattr(given, "secret_names", changed)
+    store.publish("models", [out])
+    asset = store.resolve("models")
+    assert asset.file("log").size == len(now)
+    with asset.open("log") as file:
+        assert file.read() == now
+    assert store.fsck().ok
+
+
 # From the shell
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
-from ama.format.hashing import blob_id
+from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
 from ama.system.encoding import from_system, given, system_path
 from ama.system.parallel import in_chunks
@@ -18,7 +18,7 @@ from ama.system.progress import Progress
 from ama.worktree.add import secrets_found
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.ignore import Ignore, secret_names, secret_within
-from ama.worktree.reader import hash_found, link_target, read_small
+from ama.worktree.reader import link_target, opened, read_small
 from ama.worktree.scan import Found, Scanned, directories_of, look, scan
 from ama.worktree.selection import NameCheck, require_not_git
 
@@ -172,7 +172,10 @@ def _read(file: _File, *, force: bool) -> tuple[_File, IndexEntry, bytes | None,
         text = link_target(root, found.path).encode()
         return file, _entry(path, found.kind, blob_id(text), len(text)), text, None
     if found.size >= THRESHOLD:
-        return file, _entry(path, found.kind, hash_found(root, found), found.size), None, None
+        with opened(root, found.path) as opened_file:
+            # It may have grown since it was found: the size is that of what was hashed.
+            content, size = hash_stream(opened_file)
+        return file, _entry(path, found.kind, content, size), None, None
     data = read_small(root, found.path)
     secret = None if force else secret_within(path, data)
     return file, _entry(path, found.kind, blob_id(data), len(data)), None, secret
