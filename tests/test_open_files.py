@@ -215,6 +215,50 @@ def test_after_an_error_reading_goes_on(
     assert errors >= 5  # what is read ahead may fail too
 
 
+@pytest.mark.parametrize("how", ["all", "many", "into", "line"])
+def test_a_read_that_fails_in_the_middle_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Who reads again gets all of it, and not what follows on the bytes that came first."""
+    line = content("line", 9 * MIB).replace(b"\n", b" ")
+    counted = Counted(tmp_path, {"line": line}, monkeypatch)
+    asset = counted.asset(tmp_path / "cold")
+    into = bytearray(len(line))
+    real = counted.storage.inner.read
+    reads = failing = errors = 0
+
+    def read_or_fail(ranges: Sequence[Range]) -> list[bytes | None]:
+        nonlocal reads
+        reads += 1
+        if reads == failing:
+            raise StorageError("the network is down", retryable=True)
+        return real(ranges)
+
+    def read(file: io.BufferedReader) -> bytes:
+        if how == "all":
+            return file.read()
+        if how == "many":
+            return file.read(len(line))
+        if how == "into":
+            return bytes(into[: file.readinto(into)])
+        return file.readline()
+
+    asset.read("line")
+    monkeypatch.setattr(counted.storage.inner, "read", read_or_fail)
+    for each in range(1, 9):
+        with asset.open("line") as file:
+            file.seek(7)
+            reads, failing = 0, each
+            try:
+                got = read(file)
+            except StorageError:
+                errors += 1
+                assert file.tell() == 7
+                got = read(file)
+            assert got == line[7:]
+    assert errors >= 2
+
+
 def test_damage_is_an_error_and_never_wrong_bytes(
     counted: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,8 +292,37 @@ def test_the_end_comes_only_if_the_whole_is_right(
     with asset.open("large") as file:
         while file.tell() < SIZES["large"] - 2 * MIB:
             file.read(MIB // 2)
-        with pytest.raises(IntegrityError, match="chunks make another"):
-            file.read()
+        for _ in range(2):
+            with pytest.raises(IntegrityError, match="chunks make another"):
+                file.read()
+
+
+def test_a_recipe_of_another_size_stays_an_error(
+    asset: ama.Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Sources.recipe
+
+    def forged(self: Sources, object_id: bytes) -> Recipe | None:
+        found = real(self, object_id)
+        assert found is not None
+        return Recipe(found.profile, Kind.DATA, found.chunks[1:])
+
+    monkeypatch.setattr(Sources, "recipe", forged)
+    with asset.open("large") as file:
+        for _ in range(2):
+            with pytest.raises(IntegrityError, match="its recipe makes"):
+                file.read(1)
+
+
+@pytest.mark.parametrize("size", [10, 4000])
+def test_a_small_file_of_another_size_is_an_error(
+    asset: ama.Asset, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A forged directory: the size of a file is not that of its content."""
+    real = ama.Asset._find
+    monkeypatch.setattr(ama.Asset, "_find", lambda self, path: real(self, path)._replace(size=size))
+    with asset.open("small") as file, pytest.raises(IntegrityError, match="it has 3,000 bytes"):
+        file.read()
 
 
 def test_several_threads_and_a_fork_read_at_once(asset: ama.Asset) -> None:

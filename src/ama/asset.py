@@ -217,7 +217,7 @@ class Asset:
         Of a large file only the chunks that are read are fetched, each verified by its id; who
         reads forwards gets the next ones meanwhile. Who reads all of it in order gets the end only
         if the whole is what was uploaded. While it is read, a store that can't be reached is a
-        `StorageError`, which is an `OSError`: another read goes on where that one failed.
+        `StorageError`, which is an `OSError`: another read goes on where that one began.
 
         Args:
             path: POSIX, relative to the asset's root. A symlink's content is its target's text.
@@ -237,13 +237,11 @@ class Asset:
             2
             b'ights'
         """
-        from io import BufferedReader
-
-        from ama.stores.stored_file import BUFFER, StoredFile
+        from ama.stores.stored_file import BUFFER, BufferedFile, StoredFile
 
         found = self._find(path)
         file = StoredFile(self._sources(), found.id, found.size, f"{self._target.name}:{path}")
-        return BufferedReader(file, BUFFER)
+        return BufferedFile(file, BUFFER)
 
     def stream(self, path: str) -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was uploaded.

@@ -30,6 +30,41 @@ BUFFER: Final = 64 * 1024
 """The bytes that a buffered reader asks for at least."""
 
 
+class BufferedFile(io.BufferedReader):
+    """A stored file with a buffer.
+
+    A read that fails in the middle gives nothing away: the position is where the read began. One of
+    `io.BufferedReader` is behind what it had read, and who reads again never sees that.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return as many bytes, or all that follow."""
+        at = self.tell()
+        try:
+            return super().read(size)
+        except BaseException:
+            self.seek(at)
+            raise
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read bytes into a buffer until it is full; return how many."""
+        at = self.tell()
+        try:
+            return super().readinto(buffer)
+        except BaseException:
+            self.seek(at)
+            raise
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return the bytes to the end of the line."""
+        at = self.tell()
+        try:
+            return super().readline(size)
+        except BaseException:
+            self.seek(at)
+            raise
+
+
 class StoredFile(io.RawIOBase):
     """A file of an asset, to be read at any place.
 
@@ -62,6 +97,8 @@ class StoredFile(io.RawIOBase):
         self._hasher = Hasher()
         self._digested = 0
         """The number of chunks, from the first on, that are in the digest."""
+        self._is_wrong = False
+        """Whether all chunks together were found to be another file."""
 
     def readable(self) -> bool:
         """Return True."""
@@ -142,14 +179,14 @@ class StoredFile(io.RawIOBase):
     def _open(self) -> None:
         if self._chunks is None:
             recipe = self._sources.recipe(self._id) if self._size >= THRESHOLD else None
-            self._chunks = recipe.chunks if recipe else ((self._id, self._size),)
-            *starts, whole = accumulate((size for _, size in self._chunks), initial=0)
+            chunks = recipe.chunks if recipe else ((self._id, self._size),)
+            *starts, whole = accumulate((size for _, size in chunks), initial=0)
             if whole != self._size:
                 raise IntegrityError(
                     f"object {short(self._id)} is damaged: its recipe makes {whole:,} bytes,"
                     f" not {self._size:,}"
                 )
-            self._starts = starts
+            self._chunks, self._starts = chunks, starts
 
     def _fetch_from(self, first: int, end: int) -> Sequence[tuple[int, bytes]]:
         """Fetch chunks: those asked for, and if they follow on the last ones, some more."""
@@ -188,7 +225,13 @@ class StoredFile(io.RawIOBase):
         assert self._chunks is not None
         chunks = self._chunks[numbers.start : numbers.stop]
         if chunks == ((self._id, self._size),):
-            return [(0, self._sources.read(self._id, Kind.DATA))]
+            data = self._sources.read(self._id, Kind.DATA)
+            if len(data) != self._size:
+                raise IntegrityError(
+                    f"object {short(self._id)} is damaged: it has {len(data):,} bytes,"
+                    f" not {self._size:,}"
+                )
+            return [(0, data)]
         return list(zip(numbers, self._sources.read_chunks(self._id, chunks), strict=True))
 
     def _hold(self, number: int, data: bytes) -> None:
@@ -200,13 +243,16 @@ class StoredFile(io.RawIOBase):
             self._held.popitem(last=False)
 
     def _verify(self, number: int, data: bytes) -> None:
-        """Check the hash of the whole, once all of it was read in order."""
-        if number != self._digested:
-            return
+        """Check the hash of the whole, once all of it was read in order; a wrong one stays so."""
+        if number == self._digested:
+            self._digest(data)
+        if self._is_wrong:
+            raise IntegrityError(f"object {short(self._id)} is damaged: its chunks make another")
+
+    def _digest(self, data: bytes) -> None:
         self._hasher.update(data)
         self._digested += 1
-        if self._digested == len(self._starts) and self._hasher.digest() != self._id:
-            raise IntegrityError(f"object {short(self._id)} is damaged: its chunks make another")
+        self._is_wrong = self._digested == len(self._starts) and self._hasher.digest() != self._id
 
     def _stop(self) -> None:
         ahead, self._ahead = self._ahead, None
