@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy
 import pytest
 from blake3 import blake3
 
@@ -98,6 +99,31 @@ def test_modes_and_symlinks(store: ama.Store, out: Path) -> None:
         store.publish("models", [out])
 
 
+def test_a_symlink_that_is_given_stands_for_what_it_leads_to(
+    store: ama.Store, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / "model.h5").chmod(0o755)
+    (tmp_path / "latest.h5").symlink_to("newest.h5")
+    (tmp_path / "newest.h5").symlink_to(out / "model.h5")
+    (tmp_path / "run").symlink_to("out/sub")
+    given: dict[str, Any] = {"a/b": tmp_path / "latest.h5", "c": tmp_path / "run"}
+    store.publish("models", given)
+    expected = {"a/b": b"weights", "c/params.yml": b"layers: 3\n", "c/deep/x": b""}
+    assert files_of(store.resolve("models/1")) == expected
+    assert store.resolve("models/1").file("a/b").kind == "executable"
+    monkeypatch.chdir(tmp_path)
+    store.publish("models", ["latest.h5"])
+    assert files_of(store.resolve("models/2")) == {"latest.h5": b"weights"}
+    fill(out, {"sub/new": b"new"})
+    store.publish("models", ["run/.."])  # above what it leads to
+    assert set(files_of(store.resolve("models/3"))) == {*FILES, "sub/new"}
+    (tmp_path / "lost").symlink_to("nowhere")
+    (tmp_path / "round").symlink_to("round")
+    for path in ("lost", "round"):
+        with pytest.raises(ama.NotFound, match=path):
+            store.publish("models", [path])
+
+
 def test_what_it_says_of_itself(store: ama.Store, out: Path) -> None:
     inputs = store.publish("data", {"train.csv": b"1"}, aliases="train").asset
     assert inputs is not None
@@ -120,6 +146,22 @@ def test_what_it_says_of_itself(store: ama.Store, out: Path) -> None:
     assert again.parents == (asset.id,)  # the one that the alias was on
     assert store.resolve("models@newest").info.number == 1
     assert [each.number for each in store.log("models@best")] == [2, 1]
+
+
+def test_metadata_may_be_numbers_of_numpy(store: ama.Store) -> None:
+    given: dict[str, Any] = {
+        "loss": numpy.float64(0.25),
+        "rate": numpy.float32(0.5),
+        "step": numpy.int64(3),
+        "final": numpy.bool_(True),
+    }
+    done = store.publish("models", {"x": b"x"}, metadata=given, once=True).asset
+    assert done is not None
+    values = [done.metadata[name] for name in given]
+    assert values == [0.25, 0.5, 3, True]
+    assert [type(value) for value in values] == [float, float, int, bool]
+    plain: dict[str, Any] = {"loss": 0.25, "rate": 0.5, "step": 3, "final": True}
+    assert store.publish("models", {"x": b"x"}, metadata=plain, once=True).again
 
 
 def test_once_publishes_the_same_thing_once(store: ama.Store, out: Path) -> None:
@@ -225,6 +267,46 @@ REFUSED: dict[str, tuple[Callable[[ama.Store, Path], object], type[Exception], s
         lambda s, o: s.publish("models", [o / "model.h5", o]),
         ama.InvalidInput,
         "given twice",
+    ),
+    "two contents": (
+        lambda s, o: s.publish("models", {"a/b": b"1", "a\\b": b"2"}),
+        ama.InvalidInput,
+        "given twice",
+    ),
+    "an empty path": (lambda s, o: s.publish("models", [""]), ama.InvalidInput, "empty"),
+    "an empty path by a name": (
+        lambda s, o: s.publish("models", {"a": ""}),
+        ama.InvalidInput,
+        "empty",
+    ),
+    "a long path": (lambda s, o: s.publish("models", ["x" * 300]), ama.NotFound, "no such file"),
+    "a NUL": (lambda s, o: s.publish("models", ["a\0b"]), ama.InvalidInput, "NUL"),
+    "bytes": (lambda s, o: s.publish("models", b"x"), ama.InvalidInput, "bytes"),  # type: ignore[arg-type]
+    "bytes without a name": (
+        lambda s, o: s.publish("models", [b"x"]),  # type: ignore[list-item]
+        ama.InvalidInput,
+        "bytes",
+    ),
+    "None": (lambda s, o: s.publish("models", None), ama.InvalidInput, "NoneType"),  # type: ignore[arg-type]
+    "None by a name": (
+        lambda s, o: s.publish("models", {"a": None}),  # type: ignore[dict-item]
+        ama.InvalidInput,
+        "NoneType",
+    ),
+    "a number as a name": (
+        lambda s, o: s.publish("models", {3: b"x"}),  # type: ignore[dict-item]
+        ama.InvalidInput,
+        "int",
+    ),
+    "metadata in a list": (
+        lambda s, o: s.publish("models", [o], metadata=[1]),  # type: ignore[arg-type]
+        ama.InvalidInput,
+        "metadata",
+    ),
+    "a device": (
+        lambda s, o: s.publish("models", ["/dev/null"]),
+        ama.InvalidInput,
+        "neither a file nor",
     ),
     "outside": (lambda s, o: s.publish("models", {"../x": b""}), ama.InvalidInput, "no path in an"),
     "absolute": (lambda s, o: s.publish("models", {"/x": b""}), ama.InvalidInput, "no path in an"),

@@ -52,8 +52,9 @@ def publish(
 ) -> None:
     """Publish files without a worktree.
 
-    A file is named as it is called; of a directory, what is in it is taken. Nothing is kept here,
-    and nothing is written beside the files. --alias, --ref and --meta can be given several times.
+    A file is named as it is called; of a directory, what is in it is taken. A symlink that is given
+    stands for what it leads to. Nothing is kept here, and nothing is written beside the files.
+    --alias, --ref and --meta can be given several times.
 
     Example:
         ama publish sequence_models model.h5 model.yml --alias my_model -m "wider layers"

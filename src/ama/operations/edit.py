@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import short
 from ama.format.names import check_alias
 from ama.format.objects import Kind, RefLink, check_metadata, encode_asset
 from ama.operations.inspect import staged_changes
-from ama.operations.session import Session, settle
+from ama.operations.session import Session, plain, settle
 from ama.results import RestoreResult
 from ama.stores.log_view import When
 from ama.stores.revisions import find_alias
@@ -150,13 +149,6 @@ def _wanted(index: Index) -> Callable[[str], bool]:
     return selector(index.include, index.exclude, metadata_only=index.metadata_only)
 
 
-def _plain(value: Any) -> Any:
-    """Convert a single number of numpy, or of a similar library, to its Python value."""
-    # Metrics often are such numbers: numpy.float64 is a float, but is written differently.
-    is_single = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
-    return value.item() if is_single else value
-
-
 def set_notes(
     session: Session,
     aliases: Iterable[str],
@@ -167,7 +159,7 @@ def set_notes(
     """Note aliases, message and metadata of the next asset."""
     for alias in (aliases := tuple(aliases)):
         check_alias(alias)
-    metadata = {key: _plain(value) for key, value in metadata.items()}
+    metadata = {key: plain(value) for key, value in metadata.items()}
     for key, value in metadata.items():
         check_metadata(key, value)
     drop = set(unset)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from ama.errors import Conflict, IntegrityError
+from ama.errors import Conflict, IntegrityError, InvalidInput
 from ama.format.names import check_alias, check_class
 from ama.format.objects import RefLink, check_metadata, check_text
-from ama.operations.session import now
+from ama.operations.session import now, plain
 from ama.results import NoCode, UploadResult
 from ama.settings import Settings
 from ama.stores.creation import Unmade, prepare
@@ -49,6 +49,11 @@ def described(
     check_class(class_name)
     for alias in (aliases := tuple(dict.fromkeys(aliases))):
         check_alias(alias)
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(
+            f"metadata are values by their names, not of type {type(metadata).__name__}"
+        )
+    metadata = {key: plain(value) for key, value in metadata.items()}
     for key, value in metadata.items():
         check_metadata(key, value)
     links: dict[bytes, RefLink] = {}
@@ -56,7 +61,7 @@ def described(
         found_class, asset = find(name)
         check_text("label", label)
         links[asset] = RefLink(asset, found_class, label)
-    return Description(class_name, aliases, tuple(links.values()), message or "", dict(metadata))
+    return Description(class_name, aliases, tuple(links.values()), message or "", metadata)
 
 
 def publish(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ama.errors import InvalidInput, shown
 from ama.operations.connections import Connections
@@ -98,3 +98,10 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     """Return a path that stays valid when the working directory changes."""
     path_text("the directory", path)
     return Path(system_path(path)).absolute()
+
+
+def plain(value: Any) -> Any:
+    """Convert a single number of numpy, or of a similar library, to its Python value."""
+    # Metrics often are such numbers: numpy.float64 is a float, but is written differently.
+    is_single = getattr(value, "shape", None) == () and callable(getattr(value, "item", None))
+    return value.item() if is_single else value

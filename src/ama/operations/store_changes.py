@@ -71,7 +71,8 @@ class StoreChanges:
         Args:
             class_name: The asset's class.
             files: The files: a file is named as it is called, a directory stands for what is in it.
-                Or by their paths in the asset: paths or contents.
+                Or by their paths in the asset: paths or contents. A symlink that is given stands
+                for what it leads to; one in a directory stays a symlink.
             aliases: The aliases that it gets.
             refs: What it was made from: names of assets in this store, or their labels by these.
             metadata: Texts, numbers, truth values or None by their keys.

@@ -12,7 +12,8 @@ from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
-from ama.system.encoding import from_system, given, system_path
+from ama.system import disk
+from ama.system.encoding import from_system, given, path_text, system_path, to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
 from ama.worktree.add import secrets_found
@@ -63,6 +64,7 @@ def collect(
     """Look at files and read each once, for its id.
 
     A file is named as it is called; a directory stands for what is in it, by its own ignore rules.
+    A symlink that is given stands for what it leads to; one in a directory stays a symlink.
 
     Args:
         files: Paths; or by their paths in the asset, paths or contents.
@@ -111,17 +113,16 @@ def _sorted_out(
     files: Iterable[PathLike] | Mapping[str, Source],
 ) -> tuple[list[_File], dict[str, bytes]]:
     """Return the files on this machine, and the contents by their paths in the asset."""
-    if isinstance(files, (str, os.PathLike)):
-        files = [files]
-    named = files.items() if isinstance(files, Mapping) else ((None, path) for path in files)
     on_disk: list[_File] = []
     held: dict[str, bytes] = {}
-    for name, source in named:
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            assert name is not None
-            held[_inside(name)] = bytes(source)
+    for name, source in _named(files):
+        path = None if name is None else _inside(name)
+        if path is None or not isinstance(source, (bytes, bytearray, memoryview)):
+            on_disk += _below(_place(source), path)
+        elif path in held:
+            raise InvalidInput(f"{shown(path)} is given twice")
         else:
-            on_disk += _below(Path(system_path(source)), None if name is None else _inside(name))
+            held[path] = bytes(source)
     seen = dict.fromkeys(held, "")
     for file in on_disk:
         if file.path in seen:
@@ -134,20 +135,48 @@ def _sorted_out(
     return on_disk, held
 
 
+def _named(
+    files: Iterable[PathLike] | Mapping[str, Source],
+) -> Iterable[tuple[str | None, Source]]:
+    if isinstance(files, Mapping):
+        return files.items()
+    if isinstance(files, (str, os.PathLike)):
+        files = [files]
+    if isinstance(files, (bytes, bytearray, memoryview)) or not isinstance(files, Iterable):
+        raise InvalidInput(f"files are paths, not of type {type(files).__name__}")
+    return ((None, path) for path in files)
+
+
+def _place(source: object) -> Path:
+    # An empty one would be the present directory: a variable of a script that is not set.
+    if not path_text("a file", source):
+        raise InvalidInput("a path is empty", hint="for the present directory, give .")
+    assert isinstance(source, (str, os.PathLike))
+    return Path(system_path(source))
+
+
 def _below(place: Path, name: str | None) -> Iterator[_File]:
-    """Yield the file at a place, or what is in the directory there, with paths in the asset."""
-    if place.is_dir():
+    """Yield the file at a place, or what is in the directory there, with paths in the asset.
+
+    A symlink that is given itself stands for what it leads to: alone in an asset, it would lead
+    nowhere.
+    """
+    if disk.is_directory(place):
         above = f"{name}/" if name else ""
         for part in scan(place, Ignore.load(place)):
             yield from (_File(above + item.path, place, item) for item in part.new)
         return
-    found = look(place.parent, from_system(place.name))
-    if found is None:
+    real = Path(os.path.realpath(place)) if os.path.islink(place) else place
+    found = look(real.parent, from_system(real.name))
+    if found is None or found.kind is EntryKind.SYMLINK:
+        if found is None and os.path.lexists(real):
+            raise InvalidInput(f"{shown(given(place))} is neither a file nor a directory")
         raise NotFound(f"{shown(given(place))}: no such file")
-    yield _File(name or found.path, place.parent, found)
+    yield _File(name or from_system(place.name), real.parent, found)
 
 
 def _inside(name: str) -> str:
+    path_text("a file's name in the asset", name)
     parts = given(name).replace("\\", "/").split("/")
     if not all(part not in ("", ".", "..") for part in parts):
         raise InvalidInput(f"{shown(given(name))} is no path in an asset")
@@ -186,4 +215,5 @@ def _entry(path: str, kind: EntryKind, content: bytes, size: int) -> IndexEntry:
 
 
 def _absolute(file: _File) -> str:
-    return from_system(os.path.abspath(file.root / file.found.path))
+    # Not abspath: it takes "link/.." away, which is above what the link leads to.
+    return from_system(os.path.join(file.root.absolute(), to_system(file.found.path)))
