@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,36 @@ def test_a_relative_path_is_what_it_is_here(
         ama.publish("models", {"name": name.encode()}, store="./store", aliases="best")
         with fsspec.open("ama://models@best/name", store="store") as file:
             assert file.read() == name.encode()
+
+
+def test_another_configured_store_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        monkeypatch.setenv("AMA_REMOTE", str(tmp_path / name))
+        ama.publish("models", {"name": name.encode()}, aliases="best")
+        with fsspec.open("ama://models@best/name") as file:
+            assert file.read() == name.encode()
+
+
+def test_a_snapshot_and_a_store_made_anew_are_others(url: str) -> None:
+    """fsspec tells stores apart by what they print."""
+
+    def read(store: ama.Store, path: str) -> bytes:
+        with fsspec.open(f"ama://{path}", store=store, refresh=0) as file:
+            return bytes(file.read())
+
+    store = ama.Store.open(url, create=True)
+    store.publish("models", {"x": b"one"}, aliases="best")
+    assert read(store, "models@best/x") == b"one"
+    then = store.snapshot()
+    store.publish("models", {"x": b"two"}, aliases="best")
+    assert read(then, "models@best/x") == b"one"
+    assert read(store, "models@best/x") == b"two"
+    shutil.rmtree(url)
+    anew = ama.Store.open(url, create=True, new_store=True)
+    anew.publish("models", {"x": b"three"}, aliases="best")
+    assert read(anew, "models@best/x") == b"three"
 
 
 def test_an_alias_is_looked_up_now_and_then(files: AmaFileSystem, publish: Publish) -> None:

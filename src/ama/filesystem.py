@@ -23,6 +23,7 @@ from fsspec import AbstractFileSystem
 
 from ama.asset import Asset
 from ama.errors import Hint, InvalidInput, NotFound, StorageError
+from ama.settings import Settings
 from ama.store import Store
 from ama.stores.revisions import class_state
 from ama.values import Directory, File
@@ -84,18 +85,24 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
             self._given = fo if target_protocol == "file" else f"{target_protocol}://{fo}"
         self._refresh = refresh
         self._assets: dict[str, tuple[Asset, float]] = {}
-        self._opened: tuple[str | None, Store] | None = None
+        self._opened: tuple[str, Store] | None = None
 
     @property
     def store(self) -> Store:
-        """Return the store, opened once; a relative path is another one in another directory."""
+        """Return the store, opened once for each place: where a relative path leads, and which
+        store is configured, may change.
+        """
         if isinstance(self._given, Store):
             return self._given
-        given = None if self._given is None else os.fspath(self._given)
-        place = given if given is None or "://" in given else os.path.abspath(given)
+        if self._given is None:
+            given = Settings.load(None).remote_url()
+        else:
+            given = os.fspath(self._given)
+        place = given if "://" in given else os.path.abspath(given)
         if self._opened is None or self._opened[0] != place:
             self._assets.clear()
-            store = Store.default() if place is None else Store.open(place, options=self._options)
+            is_default = self._given is None
+            store = Store.default() if is_default else Store.open(place, options=self._options)
             self._opened = place, store
         return self._opened[1]
 

@@ -61,6 +61,7 @@ class Store(StoreChanges):
         self.settings = settings
         self._progress = progress
         self._questions = Questions(remote, settings, progress)
+        self._entry: int | None = None
 
     @classmethod
     def open(
@@ -143,7 +144,9 @@ class Store(StoreChanges):
         return cls(Remote.open(storage, settings.cache_dir), settings, progress)
 
     def __repr__(self) -> str:
-        return f"<ama.Store {self.url}>"
+        # fsspec tells arguments from others by this: two stores are never one.
+        entry = "" if self._entry is None else f" at entry {self._entry}"
+        return f"<ama.Store {self.url} {self.id[:12]}{entry}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the URL: it is opened where it arrives, with the settings and logins there."""
@@ -178,6 +181,7 @@ class Store(StoreChanges):
     def _at(self, view: LogView) -> Store:
         found = Store(self.remote.at(view), self.settings, self._progress)
         found._questions = self._questions.at(view)
+        found._entry = view.number
         return found
 
     # What there is
