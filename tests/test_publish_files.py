@@ -253,6 +253,24 @@ def test_it_asks_for_little(tmp_path: Path, out: Path, monkeypatch: pytest.Monke
     assert storage.bytes_read < 10_000
 
 
+def test_a_store_is_no_part_of_the_directory_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fill(tmp_path / "here", FILES | {"store-2": b"x", "stores/y": b"y"}))
+    for _ in range(2):
+        done = ama.publish("models", ".", store="./store", once=True)
+    assert done.again
+    (tmp_path / "link").symlink_to("here")
+    done = ama.publish("models", {"a": tmp_path / "link"}, store="./store")
+    assert done.asset is not None
+    names = {*FILES, "store-2", "stores/y"}
+    opened = ama.Store.open("store")
+    assert set(files_of(opened.resolve("models/1"))) == names
+    assert set(files_of(opened.resolve("models/2"))) == {f"a/{name}" for name in names}
+    with pytest.raises(ama.InvalidInput, match="no file is given"):
+        ama.publish("models", "./store", store="./store")
+
+
 # What is refused
 
 REFUSED: dict[str, tuple[Callable[[ama.Store, Path], object], type[Exception], str]] = {
@@ -439,6 +457,8 @@ def test_the_command(run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.Mo
         (("models",), 2),
         (("models", "nope"), 3),
         (("models", "out", "--ref", "data@nope"), 3),
+        (("models", "out", "--ref", "data@train=a", "--ref", "data@train=b"), 2),
+        (("models", ""), 2),
         (("models", "out", "--meta", "x"), 2),
         (("mod/els", "out"), 2),
     ):

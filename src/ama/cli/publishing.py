@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from ama.cli.completion import complete_asset, complete_class
 from ama.cli.output import terminal_progress
 from ama.cli.sharing import report_upload
 from ama.cli.targets import load_settings
+from ama.errors import InvalidInput, shown
 
 
 def publish(
@@ -69,7 +71,7 @@ def publish(
         class_name,
         paths,
         aliases=alias or (),
-        refs=dict(map(_ref_and_label, ref or ())),
+        refs=_labels(ref or ()),
         metadata=parse_metadata(meta or (), meta_str or ()),
         message=message,
         once=once,
@@ -79,6 +81,9 @@ def publish(
     report_upload(result, remote)
 
 
-def _ref_and_label(text: str) -> tuple[str, str]:
-    name, _, label = text.partition("=")
-    return name, label
+def _labels(given: Iterable[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for name, _, label in (text.partition("=") for text in given):
+        if labels.setdefault(name, label) != label:
+            raise InvalidInput(f"{shown(name)} is given twice, with different labels")
+    return labels

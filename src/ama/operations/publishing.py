@@ -15,7 +15,7 @@ from ama.settings import Settings
 from ama.stores.creation import Unmade, prepare
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer
-from ama.system.encoding import from_system
+from ama.system.encoding import from_system, to_system
 from ama.system.git import Code
 from ama.system.progress import Progress
 from ama.transfer.publish import Published, Who
@@ -79,7 +79,13 @@ def publish(
     directory = settings.code_directory(code_dir)
     code: Callable[[], Code] = cache(lambda: settings.code(directory))
     who = Who(settings.author(), now, lambda: code().facts)
-    given = collect(files, portable=settings.portable_names, force=force, progress=progress)
+    given = collect(
+        files,
+        store=None if "://" in remote.url else Path(to_system(remote.url)),
+        portable=settings.portable_names,
+        force=force,
+        progress=progress,
+    )
     try:
         asset, done = publish_files(remote, given, said, who, once=once, progress=progress)
     except (Conflict, IntegrityError):

@@ -57,6 +57,7 @@ class GivenFiles:
 def collect(
     files: Iterable[PathLike] | Mapping[str, Source],
     *,
+    store: Path | None,
     portable: bool,
     force: bool,
     progress: Progress,
@@ -68,6 +69,7 @@ def collect(
 
     Args:
         files: Paths; or by their paths in the asset, paths or contents.
+        store: The store's own directory: it is no part of one that is given.
         portable: Whether to refuse names that some system can't hold.
         force: Whether to take files that look like secrets.
         progress: The progress of the bytes read.
@@ -78,7 +80,7 @@ def collect(
         Conflict: A file changed while it was read.
         StorageError: A file can't be read.
     """
-    on_disk, held = _sorted_out(files)
+    on_disk, held = _sorted_out(files, store)
     _check_names([*(file.path for file in on_disk), *held], portable=portable)
     secrets = {} if force else secret_names([*(file.path for file in on_disk), *held])
     if not force:
@@ -110,7 +112,7 @@ def collect(
 
 
 def _sorted_out(
-    files: Iterable[PathLike] | Mapping[str, Source],
+    files: Iterable[PathLike] | Mapping[str, Source], store: Path | None
 ) -> tuple[list[_File], dict[str, bytes]]:
     """Return the files on this machine, and the contents by their paths in the asset."""
     on_disk: list[_File] = []
@@ -118,7 +120,7 @@ def _sorted_out(
     for name, source in _named(files):
         path = None if name is None else _inside(name)
         if path is None or not isinstance(source, (bytes, bytearray, memoryview)):
-            on_disk += _below(_place(source), path)
+            on_disk += _below(_place(source), path, store)
         elif path in held:
             raise InvalidInput(f"{shown(path)} is given twice")
         else:
@@ -155,7 +157,7 @@ def _place(source: object) -> Path:
     return Path(system_path(source))
 
 
-def _below(place: Path, name: str | None) -> Iterator[_File]:
+def _below(place: Path, name: str | None, store: Path | None) -> Iterator[_File]:
     """Yield the file at a place, or what is in the directory there, with paths in the asset.
 
     A symlink that is given itself stands for what it leads to: alone in an asset, it would lead
@@ -163,8 +165,10 @@ def _below(place: Path, name: str | None) -> Iterator[_File]:
     """
     if disk.is_directory(place):
         above = f"{name}/" if name else ""
+        own = None if store is None else _inner(place, store)
         for part in scan(place, Ignore.load(place)):
-            yield from (_File(above + item.path, place, item) for item in part.new)
+            if own is None or not f"{part.directory}/".startswith(own):
+                yield from (_File(above + item.path, place, item) for item in part.new)
         return
     real = Path(os.path.realpath(place)) if os.path.islink(place) else place
     found = look(real.parent, from_system(real.name))
@@ -173,6 +177,15 @@ def _below(place: Path, name: str | None) -> Iterator[_File]:
             raise InvalidInput(f"{shown(given(place))} is neither a file nor a directory")
         raise NotFound(f"{shown(given(place))}: no such file")
     yield _File(name or from_system(place.name), real.parent, found)
+
+
+def _inner(place: Path, store: Path) -> str | None:
+    """Return the path of a store in a directory, with a slash; None if it is not in there."""
+    try:
+        found = Path(os.path.realpath(store)).relative_to(os.path.realpath(place))
+    except ValueError:
+        return None
+    return f"{from_system(found.as_posix())}/" if found.parts else ""
 
 
 def _inside(name: str) -> str:
