@@ -150,6 +150,8 @@ def test_content(files: AmaFileSystem) -> None:
     assert files.checksum("models/1/y.csv") == files.checksum("models@best/y.csv")
     assert files.checksum("models/1/y.csv") != files.checksum("models/1/a/x.csv")
     assert files.modified("models/1/y.csv").tzinfo is not None
+    assert files.read_block("models/1/y.csv", 2, 100) == b"b\n3,4\n"
+    assert files.read_block("models/1/y.csv", 2, None, delimiter=b"\n") == b"3,4\n"
 
 
 def test_by_urls(files: AmaFileSystem, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

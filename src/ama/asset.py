@@ -237,11 +237,11 @@ class Asset:
             2
             b'ights'
         """
-        from ama.stores.stored_file import BUFFER, BufferedFile, StoredFile
+        from ama.stores.stored_file import BufferedFile, StoredFile
 
         found = self._find(path)
         file = StoredFile(self._sources(), found.id, found.size, f"{self._target.name}:{path}")
-        return BufferedFile(file, BUFFER)
+        return BufferedFile(file)
 
     def stream(self, path: str) -> Iterator[bytes]:
         """Yield a file's bytes in pieces; the last one only if the whole is what was uploaded.

@@ -37,6 +37,11 @@ class BufferedFile(io.BufferedReader):
     `io.BufferedReader` is behind what it had read, and who reads again never sees that.
     """
 
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__(file, BUFFER)
+        self.size = file.size
+        """The size in bytes: fsspec asks for it."""
+
     def read(self, size: int | None = -1, /) -> bytes:
         """Return as many bytes, or all that follow."""
         at = self.tell()
@@ -85,7 +90,7 @@ class StoredFile(io.RawIOBase):
         self.mode = "rb"
         self._sources = sources
         self._id = object_id
-        self._size = size
+        self.size = size
         self._at = 0
         self._chunks: tuple[tuple[bytes, int], ...] | None = None
         self._starts: list[int] = []
@@ -120,7 +125,7 @@ class StoredFile(io.RawIOBase):
             ValueError: It is before the beginning, or the file is closed.
         """
         self._require_open()
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}.get(whence)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}.get(whence)
         if base is None:
             raise ValueError(f"whence is 0, 1 or 2, not {whence}")
         if base + offset < 0:
@@ -138,7 +143,7 @@ class StoredFile(io.RawIOBase):
         """
         self._require_open()
         view = memoryview(buffer).cast("B")
-        end = min(self._at + min(len(view), MOST_AT_ONCE), self._size)
+        end = min(self._at + min(len(view), MOST_AT_ONCE), self.size)
         if end <= self._at:
             return 0
         filled = 0
@@ -178,13 +183,13 @@ class StoredFile(io.RawIOBase):
 
     def _open(self) -> None:
         if self._chunks is None:
-            recipe = self._sources.recipe(self._id) if self._size >= THRESHOLD else None
-            chunks = recipe.chunks if recipe else ((self._id, self._size),)
+            recipe = self._sources.recipe(self._id) if self.size >= THRESHOLD else None
+            chunks = recipe.chunks if recipe else ((self._id, self.size),)
             *starts, whole = accumulate((size for _, size in chunks), initial=0)
-            if whole != self._size:
+            if whole != self.size:
                 raise IntegrityError(
                     f"object {short(self._id)} is damaged: its recipe makes {whole:,} bytes,"
-                    f" not {self._size:,}"
+                    f" not {self.size:,}"
                 )
             self._chunks, self._starts = chunks, starts
 
@@ -219,17 +224,17 @@ class StoredFile(io.RawIOBase):
             first, room = end, min(2 * room, MOST_AT_ONCE)
 
     def _end_of(self, number: int) -> int:
-        return self._starts[number + 1] if number + 1 < len(self._starts) else self._size
+        return self._starts[number + 1] if number + 1 < len(self._starts) else self.size
 
     def _fetch(self, numbers: range) -> Sequence[tuple[int, bytes]]:
         assert self._chunks is not None
         chunks = self._chunks[numbers.start : numbers.stop]
-        if chunks == ((self._id, self._size),):
+        if chunks == ((self._id, self.size),):
             data = self._sources.read(self._id, Kind.DATA)
-            if len(data) != self._size:
+            if len(data) != self.size:
                 raise IntegrityError(
                     f"object {short(self._id)} is damaged: it has {len(data):,} bytes,"
-                    f" not {self._size:,}"
+                    f" not {self.size:,}"
                 )
             return [(0, data)]
         return list(zip(numbers, self._sources.read_chunks(self._id, chunks), strict=True))
