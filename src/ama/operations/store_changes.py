@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.entries import Event, Feature
 from ama.format.names import check_alias, check_class
 from ama.format.objects import check_text
-from ama.operations.session import now, several
+from ama.operations.session import absolute, now, several
 from ama.results import FetchResult, StatusChange
 from ama.settings import Settings
 from ama.stores.log_errors import KNOWN_FEATURES
@@ -27,7 +26,6 @@ from ama.stores.revisions import (
     require_live,
     unknown_alias,
 )
-from ama.system.encoding import system_path
 from ama.system.progress import Progress
 from ama.transfer.aliases import set_alias
 from ama.transfer.download import Target
@@ -111,7 +109,7 @@ class StoreChanges:
             described(class_name, several(aliases), metadata or {}, message, labels, find),
             once=once,
             force=force,
-            code_dir=None if code is None else Path(system_path(code)),
+            code_dir=None if code is None else absolute(code),
             progress=self._progress,
         )
 
