@@ -477,7 +477,7 @@ try:
     ama.Store.open(os.path.join(base, "nirgends-\u65e5", umlaut))
 except ama.NotFound as error:
     said["none"] = str(error)
-said["repr"] = repr(repo) + repr(opened)
+said["repr"] = (repr(repo) + repr(opened)).replace(opened.id[:12], "ID")
 print(json.dumps(said).replace(json.dumps(base)[1:-1], "BASE"))
 """
 
