@@ -218,11 +218,7 @@ def entry_at(tree: bytes, path: str, asset: str, read: ReadTree) -> File | Direc
         NotFound: There is nothing; the hint has suggestions.
     """
     path = path_text("a path", path).strip("/")
-    found = look_up(tree, path, read)
-    if found is None:
-        near = _near(path, ((tree, read),))
-        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("ls-of", asset=asset)
-        raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+    found = _require_entry(tree, path, asset, read)
     if not path:
         return Directory("", found.id.hex(), sum(entry.size for entry in read(found.id)))
     return _as_entry(path, found)
@@ -245,7 +241,16 @@ def entries_at(tree: bytes, path: str, asset: str, read: ReadTree) -> tuple[File
 def _as_entry(path: str, entry: TreeEntry) -> File | Directory:
     if entry.kind is EntryKind.TREE:
         return Directory(path, entry.id.hex(), entry.size)
-    return File(path, KIND_NAMES[entry.kind], entry.id.hex(), entry.size)
+    return as_file(Listed(path, entry.kind, entry.id, entry.size))
+
+
+def _require_entry(tree: bytes, path: str, asset: str, read: ReadTree) -> TreeEntry:
+    found = look_up(tree, path, read)
+    if found is None:
+        near = _near(path, ((tree, read),))
+        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("ls-of", asset=asset)
+        raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+    return found
 
 
 def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
@@ -264,11 +269,7 @@ def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
     path = path_text("a file's name", path).strip("/")
     if not path:
         raise no_file_named(asset)
-    found = look_up(tree, path, read)
-    if found is None:
-        near = _near(path, ((tree, read),))
-        hint = Hint("did-you-mean", names=tuple(near)) if near else Hint("ls-of", asset=asset)
-        raise NotFound(f"{asset} has no file {shown(path)}", hint=hint)
+    found = _require_entry(tree, path, asset, read)
     if found.kind is EntryKind.TREE:
         raise InvalidInput(
             f"{shown(path)} is a directory in {asset}",
