@@ -135,6 +135,20 @@ def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
     return None
 
 
+def require_new(remote: Remote, view: LogView, sources: Sources, asset: bytes) -> None:
+    """Check that a store has no asset equal to one that is not published.
+
+    Call it after each lost race, too: the winner's asset may be equal.
+
+    Raises:
+        Found: It has one.
+    """
+    if not is_published(view, sources, asset):
+        same = find_same(remote, view, sources.asset(asset))
+        if same is not None:
+            raise same
+
+
 def _is_again(one: Asset, other: Asset) -> bool:
     return (
         one.tree == other.tree
@@ -412,11 +426,8 @@ def publish(
         note = partial(claim.take, moved=moved, used=effect)
 
         def events(latest: LogView, push: Push = push) -> list[Event]:
-            if wanted.once and not is_published(latest, sources, tip):
-                # Check after each lost race too: the winner's asset may be equal.
-                same = find_same(remote, latest, sources.asset(tip))
-                if same is not None:
-                    raise same
+            if wanted.once:
+                require_new(remote, latest, sources, tip)
             return push.events(latest)
 
         try:

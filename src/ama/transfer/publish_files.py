@@ -9,11 +9,11 @@ from io import BytesIO
 from pathlib import Path
 
 from ama.errors import Conflict, shown
-from ama.format.chunking import PROFILE, THRESHOLD, chunks
+from ama.format.chunking import THRESHOLD
 from ama.format.compression import BYTE_PLANES
 from ama.format.entries import MAX_TIME, Event
-from ama.format.hashing import asset_id, blob_id
-from ama.format.objects import Asset, Kind, Recipe, RefLink, encode_asset, encode_recipe
+from ama.format.hashing import asset_id
+from ama.format.objects import Asset, Kind, RefLink, encode_asset, encode_recipe
 from ama.storage.memory import MemoryStorage
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore
@@ -22,10 +22,11 @@ from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job, check_class_name
-from ama.transfer.publish import Found, Published, Who, find_same
+from ama.transfer.publish import Found, Published, Who, require_new
 from ama.transfer.push import Push
 from ama.values import Scalar
 from ama.worktree.given import GivenFiles
+from ama.worktree.reader import cut_source
 from ama.worktree.trees import build_trees
 
 
@@ -78,11 +79,8 @@ def publish_files(
     )
 
     def events(latest: LogView) -> list[Event]:
-        if once and latest.class_state(said.class_name).number(asset) is None:
-            # Check after each lost race too: the winner's asset may be equal.
-            same = find_same(remote, latest, sources.asset(asset))
-            if same is not None:
-                raise same
+        if once:
+            require_new(remote, latest, sources, asset)
         return push.events(latest)
 
     try:
@@ -148,12 +146,8 @@ def _hold(writer: PackWriter, content: bytes, data: bytes) -> None:
     if len(data) < THRESHOLD:
         writer.add(Kind.DATA, content, data)
         return
-    made = []
-    for piece in chunks(BytesIO(data)):
-        chunk = blob_id(piece)
-        writer.add(Kind.DATA, chunk, piece)
-        made.append((chunk, len(piece)))
-    writer.add(Kind.RECIPE, content, encode_recipe(Recipe(PROFILE, Kind.DATA, tuple(made))))
+    recipe = cut_source(BytesIO(data), partial(writer.add, Kind.DATA))
+    writer.add(Kind.RECIPE, content, encode_recipe(recipe))
 
 
 def _append(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
-from ama.format.chunking import PROFILE, THRESHOLD, chunks
+from ama.format.chunking import PROFILE, THRESHOLD, Source, chunks
 from ama.format.hashing import HashingReader, blob_id, hash_stream
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.stores.pack_writer import PackWriter
@@ -170,16 +170,22 @@ def cut(
     Raises:
         Conflict: It changed during the read.
     """
-    made: list[tuple[bytes, int]] = []
     with opened(root, path) as file:
         reader = HashingReader(file, advance)
-        for data in chunks(reader):
-            chunk = blob_id(data)
-            write(chunk, data)
-            made.append((chunk, len(data)))
+        recipe = cut_source(reader, write)
     if reader.size < THRESHOLD:
         raise _changed_meanwhile(path)
-    return Recipe(PROFILE, Kind.DATA, tuple(made)), reader.digest()
+    return recipe, reader.digest()
+
+
+def cut_source(source: Source, write: Callable[[bytes, memoryview], None]) -> Recipe:
+    """Cut the bytes of a source, pass each chunk to `write`, and return the recipe."""
+    made: list[tuple[bytes, int]] = []
+    for data in chunks(source):
+        chunk = blob_id(data)
+        write(chunk, data)
+        made.append((chunk, len(data)))
+    return Recipe(PROFILE, Kind.DATA, tuple(made))
 
 
 def entry_of(
