@@ -14,7 +14,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from posixpath import dirname, join, normpath
 from typing import Any, BinaryIO, NoReturn
@@ -95,15 +95,16 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if isinstance(self._given, Store):
             return self._given
         if self._given is None:
-            given = Settings.load(None).remote_url()
-        else:
-            given = os.fspath(self._given)
+            settings = Settings.load(None)
+            return self._opened_at(settings.remote_url(), lambda: Store.default(settings))
+        given = os.fspath(self._given)
+        return self._opened_at(given, lambda: Store.open(given, options=self._options))
+
+    def _opened_at(self, given: str, opened: Callable[[], Store]) -> Store:
         place = given if "://" in given else os.path.abspath(given)
         if self._opened is None or self._opened[0] != place:
             self._assets.clear()
-            is_default = self._given is None
-            store = Store.default() if is_default else Store.open(place, options=self._options)
-            self._opened = place, store
+            self._opened = place, opened()
         return self._opened[1]
 
     # What is where
