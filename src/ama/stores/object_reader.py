@@ -94,6 +94,7 @@ class ObjectStore(Places):
             indexes that others may have added, or that are seldom needed.
         hint: The hint for damage.
         verify: See `Places`.
+        fresh: Whether its packs were made just now, so that no other storage can have them.
 
     Attributes:
         bytes_read: The bytes of packs that the storage has sent so far.
@@ -107,8 +108,11 @@ class ObjectStore(Places):
         added: Callable[[], Iterable[PackIndex]] = tuple,
         hint: Hint = Hint("fsck"),
         verify: Verify = lambda ids, damage: [],
+        *,
+        fresh: bool = False,
     ) -> None:
         super().__init__(storage, indexes, damage, added, verify)
+        self.fresh = fresh
         self._hint = hint
         self._counting = Lock()
         self.bytes_read = 0

@@ -139,7 +139,7 @@ def _made(
         )
         asset = asset_id(data)
         writer.add(Kind.ASSET, asset, data)
-        return ObjectStore(memory, writer.finish()), asset
+        return ObjectStore(memory, writer.finish(), fresh=True), asset
 
 
 def _hold(writer: PackWriter, content: bytes, data: bytes) -> None:

@@ -268,7 +268,8 @@ def adopt(
     """
     counts = load.counts()
     likely = [pack for pack in _filled(load.store, counts) if not condemned(pack)]
-    there = target.sizes([pack_name(pack) for pack in likely]) if likely else []
+    names = [] if load.store.fresh else [pack_name(pack) for pack in likely]
+    there = target.sizes(names) if names else [None] * len(likely)
     for pack, size in zip(likely, there, strict=True):
         (data,) = load.store.storage.read([Range(pack_name(pack))])
         # Skip a pack of which the target has a truncated copy: a write would not replace that.
