@@ -879,3 +879,8 @@ def test_a_hint_looks_at_the_remote_that_was_named(elsewhere: Path, run: Ama) ->
         result = run(*line.split(), *where, cwd=elsewhere)
         assert result.code == (0 if hint is None else 3), line
         assert (hint or "") in result.stderr
+
+
+def test_a_version_without_files_is_named(training: Path, run: Ama) -> None:
+    run.ok("rm", "model.h5", "model.yml", cwd=training)
+    assert ", which has no files\n" in run.ok("upload", cwd=training).stdout

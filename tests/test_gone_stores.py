@@ -79,6 +79,10 @@ def test_a_new_store_is_made_on_demand(repo: Repo, place: Path, run: Ama) -> Non
     # What is there is never made anew.
     assert "nothing new" in run.ok("push", "--new-store", cwd=repo.root).stdout
     shutil.rmtree(place)
+    publish = ("publish", "models", "a", "--remote", str(place))
+    assert "ama publish" in run(*publish, cwd=repo.root).stderr
+    assert "the new store" in run.ok(*publish, "--new-store", cwd=repo.root).stdout
+    shutil.rmtree(place)
     with pytest.raises(StorageError, match="is gone"):
         Store.open(str(place), create=True)
     assert Store.open(str(place), create=True, new_store=True).classes() == ()

@@ -72,12 +72,20 @@ def publish(
     )
 
 
-def prepared(url: str, settings: Settings, progress: Progress = NO_PROGRESS) -> Store:
+def prepared(
+    url: str, settings: Settings, progress: Progress = NO_PROGRESS, *, new_store: bool = False
+) -> Store:
     """Open a store; if there is none, the first publication makes it.
+
+    Args:
+        url: The store's URL.
+        settings: The settings.
+        progress: The progress of what the store does.
+        new_store: Whether a store may be made where this machine has seen one before.
 
     Raises:
         InvalidInput: There is no store, and none may be made there.
         StorageError: There was one, and it is gone.
     """
     storage = open_storage(url, settings.options_at(url))
-    return Store(prepare(storage, settings), settings, progress)
+    return Store(prepare(storage, settings, new_store=new_store), settings, progress)

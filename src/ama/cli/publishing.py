@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,8 @@ from ama.cli.arguments import (
 )
 from ama.cli.completion import complete_asset, complete_class
 from ama.cli.output import terminal_progress
-from ama.cli.sharing import report_upload
+from ama.cli.rendering import note_guessed_author, note_no_code
+from ama.cli.sharing import NewStoreOption, report_upload
 from ama.cli.targets import load_settings
 from ama.errors import InvalidInput, shown
 
@@ -50,6 +52,7 @@ def publish(
         bool, typer.Option("-f", "--force", help="Take files that look like secrets.")
     ] = False,
     code: CodeOption = None,
+    new_store: NewStoreOption = False,
     remote: RemoteOption = None,
 ) -> None:
     """Publish files without a worktree.
@@ -66,7 +69,8 @@ def publish(
     from ama.publication import prepared
 
     settings = load_settings()
-    store = prepared(settings.remote_url(remote), settings, terminal_progress())
+    url = settings.remote_url(remote)
+    store = prepared(url, settings, terminal_progress(), new_store=new_store)
     result = store.publish(
         class_name,
         paths,
@@ -79,6 +83,9 @@ def publish(
         force=force,
     )
     report_upload(result, remote)
+    for asset in result.published:
+        note_guessed_author(settings, asset)
+        note_no_code(settings, Path.cwd(), result.no_code)
 
 
 def _labels(given: Iterable[str]) -> dict[str, str]:

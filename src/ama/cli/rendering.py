@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ama.contents.text import Hunk
     from ama.repo import Repo
     from ama.results import AliasChange, NoCode
+    from ama.settings import Settings
     from ama.values import AssetInfo, Change, ChangeKind, File, Ref, Scalar
 
 
@@ -317,32 +318,32 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_NAMED]) + more
 
 
-def note_guessed_author(repo: Repo, asset: AssetInfo) -> None:
+def note_guessed_author(settings: Settings, asset: AssetInfo) -> None:
     """Note once on this machine that the author, part of the asset for good, is a guess."""
     if console.quiet or console.json:
         return
     from ama.stores.cache import Cache
 
-    said, author = Cache(repo.settings.cache_dir), asset.author.encode()
-    if said.get(_GUESSED) == author or repo.settings.names_author():
+    said, author = Cache(settings.cache_dir), asset.author.encode()
+    if said.get(_GUESSED) == author or settings.names_author():
         return
     said.put(_GUESSED, author)
     name_it = "ama config set --user user.name 'YOUR NAME'"
-    if repo.settings.user_config_path is None:
+    if settings.user_config_path is None:
         name_it = "AMA_AUTHOR='YOUR NAME <EMAIL>'"
     console.note(f"made by {asset.author}, as nobody is configured; name yourself: {name_it}")
 
 
-def note_no_code(repo: Repo, missing: NoCode | None) -> None:
-    """Note once for a worktree on this machine why its assets do not name their code."""
+def note_no_code(settings: Settings, made_in: Path, missing: NoCode | None) -> None:
+    """Note once for a directory on this machine why assets made there do not name their code."""
     if missing is None or console.quiet or console.json:
         return
     from ama.format.hashing import blob_id
     from ama.stores.cache import Cache
 
-    said, place = Cache(repo.settings.cache_dir), shlex.quote(missing.directory)
+    said, place = Cache(settings.cache_dir), shlex.quote(missing.directory)
     key, text = (
-        f"no-code-{blob_id(os.fsencode(repo.root)).hex()[:20]}",
+        f"no-code-{blob_id(os.fsencode(made_in)).hex()[:20]}",
         f"{missing.reason} {place}".encode(),
     )
     if said.get(key) == text:

@@ -91,8 +91,8 @@ def upload(
     if not console.json:
         print_untracked(repo.root, result.untracked, looked_at_all=result.looked_at_all)
     if result.published and result.asset is not None:
-        note_guessed_author(repo, result.asset)
-        note_no_code(repo, result.no_code)
+        note_guessed_author(repo.settings, result.asset)
+        note_no_code(repo.settings, repo.root, result.no_code)
 
 
 def push(
@@ -207,7 +207,15 @@ def _print_which(result: UploadResult) -> None:
         console.done(f"{result.asset.name} says the same, so nothing was published")
         warn_of_deprecated(result.asset, None)
     for asset in result.published:
-        console.done(f"published {asset.name}")
+        empty = "" if asset.tree != _no_files() else ", which has no files"
+        console.done(f"published {asset.name}{empty}")
+
+
+def _no_files() -> str:
+    from ama.format.hashing import tree_id
+    from ama.format.objects import encode_tree
+
+    return tree_id(encode_tree([])).hex()
 
 
 def _where_it_is(asset: AssetInfo) -> str:

@@ -126,8 +126,8 @@ WORDS: Mapping[str, str] = {
     "give-up": "give it up: delete {note}, and go on",
     "leave-behind": "leave them behind: <ama init --force>",
     "leave-behind-anyway": "leave them behind all the same: --force",
-    "new-store": "if it was deleted on purpose, publish to a new one there: run <ama upload> or"
-    " <ama push> with --new-store",
+    "new-store": "if it was deleted on purpose, publish to a new one there: run <ama upload>,"
+    " <ama push> or <ama publish> with --new-store",
     "no-store-yet": "the first `<ama upload>` makes it; what is configured: <ama remote list>",
     "publish-without-alias": "publish without the alias: <ama set --unset {label}>, and upload"
     " again; then move it all the same: <ama alias move {alias} HEAD>",
