@@ -250,6 +250,12 @@ def test_it_asks_for_little(tmp_path: Path, out: Path, monkeypatch: pytest.Monke
     store.publish("models", {f"{n}.bin": content(str(n), 1_000_000) for n in range(5)})
     assert storage.round_trips == 6
     assert storage.requests == 14  # nine of the log's end, at once; five writes
+    # A next version reads one more thing: the metadata of the version before.
+    store = ama.Store.open(url, settings=settings)
+    storage.reset()
+    store.publish("models", {"0.bin": content("again", 1_000_000)}, aliases="best")
+    assert storage.round_trips == 7
+    assert storage.requests == 15
     assert len(storage.writes) == 5  # content, metadata, index, entry, HINT
     assert storage.bytes_read < 10_000
 
@@ -466,3 +472,34 @@ def test_the_command(run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.Mo
         failed = run("publish", *args)
         assert failed.code == code, failed.output
         assert failed.stderr.startswith("error: ")
+
+
+def test_what_others_publish_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new machine publishes a next version to a store with many assets."""
+    url = f"memory://{uuid4()}"
+    storage = CountingStorage(open_storage(url))
+    monkeypatch.setattr("ama.store.open_storage", lambda *args: storage)
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=None,
+        user_config_path=tmp_path / "config.toml",
+        user_name="Ann",
+        user_email="ann@example.org",
+        default_remote=url,
+    )
+
+    def asked(others: int) -> int:
+        name = f"models-{others}"
+        store = ama.Store.open(url, create=True, settings=settings)
+        store.publish(name, {"x": b"x", "large": content(name, 500_000)}, aliases="best")
+        for n in range(others):
+            store.publish(f"class-{n}", {"x": f"{others} {n}".encode()})
+        store = ama.Store.open(url, settings=settings)
+        storage.reset()
+        files = {"x": b"y", "same": content(name, 500_000)}
+        assert store.publish(name, files, aliases="best").bytes_sent < 10_000
+        return sum(
+            name.startswith(("index/", "packs/")) for _, names in storage.log for name in names
+        )
+
+    assert asked(70) == asked(140) < 10

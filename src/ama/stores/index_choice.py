@@ -2,12 +2,14 @@
 
 What a writer doesn't find it sends again, which is legal. So it need not read every index: up to a
 budget it reads those of the class's recent assets, and then each that a sketch names for an object
-that is about to be sent, with the others of the same entry. See decision 0023.
+that is about to be sent, with the others of the same entry. Who sends little searches few of many:
+to read them would cost more than to send it again. See decision 0023.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 from ama.errors import AmaError
 from ama.format.packindex import PackIndex
@@ -25,6 +27,15 @@ from ama.stores.sketches import (
 
 BUDGET = 256 * 1024 * 1024
 """The bytes of indexes that a push searches: 4 million objects, some 500 GB of large files."""
+
+UNKNOWN, KNOWN = 16 * 1024, 1024
+"""The bytes that might as well be sent while an index is asked for, or is opened in the cache."""
+
+LEAST_WORTH = 1024 * 1024
+"""The bytes that a search may cost however little is sent."""
+
+NEAREST = 8
+"""The newest assets of a class whose indexes are searched even if not all can be."""
 
 MOST_UNTOLD = 4096
 """The indexes without a sketch whose beginnings are read; the oldest of more are passed over."""
@@ -50,19 +61,22 @@ class IndexChoice:
         self._by_entry: dict[int, list[Sketch]] = {}
         self._by_id: dict[bytes, list[Sketch]] = {}
 
-    def at(self, view: LogView, classes: Iterable[str]) -> list[PackIndex]:
+    def at(
+        self, view: LogView, classes: Iterable[str], worth: int | None = None
+    ) -> list[PackIndex]:
         """Return the indexes to search, with all that were found before and are still current.
 
         Args:
             view: The log.
             classes: The classes of the assets that are published.
+            worth: The bytes that are sent if nothing is found; None: all is worth it.
 
         Raises:
             IntegrityError: One of them is lost or damaged.
             StorageError: The store can't be read.
         """
         if self._view is None or self._view.entry_hash != view.entry_hash:
-            self._look(view, classes)
+            self._look(view, classes, worth)
         return self._remote.indexes(self._chosen)
 
     def more(self, object_id: bytes) -> list[PackIndex]:
@@ -76,8 +90,11 @@ class IndexChoice:
         found = [index for entry in sorted(hits, reverse=True) for index in self._take(entry, 1)]
         return self._remote.indexes(found, [])
 
-    def _look(self, view: LogView, classes: Iterable[str]) -> None:
+    def _look(self, view: LogView, classes: Iterable[str], worth: int | None) -> None:
         current = view.root.indexes
+        if worth is not None and self._cost(current) > max(worth, LEAST_WORTH):
+            self._look_near(view, classes)
+            return
         told = self._told(view)
         untold = [index for index in current if index not in told][-MOST_UNTOLD:]
         damage: list[AmaError] = []
@@ -96,6 +113,24 @@ class IndexChoice:
         made = [sketch_of(index, origin.get(index.id, 0)) for index in opened]
         self._note([*told.values(), *made])
         self._take_recent(view, classes)
+
+    def _cost(self, indexes: Collection[bytes]) -> int:
+        unknown = self._remote.unknown_indexes(indexes)
+        return UNKNOWN * unknown + KNOWN * (len(indexes) - unknown)
+
+    def _look_near(self, view: LogView, classes: Iterable[str]) -> None:
+        """Choose only what the classes' newest assets need."""
+        self._view, self.complete = view, False
+        current = set(view.root.indexes)
+        self._chosen = {i: size for i, size in self._chosen.items() if i in current}
+        self._note([])
+        needs: dict[bytes, None] = {}
+        for name in classes:
+            for _, record in islice(view.class_state(name).newest(), NEAREST):
+                needs.update(dict.fromkeys(self._remote.needs(view, name, record)))
+        for index in self._remote.index_parts((i for i in needs if i in current), []):
+            if self._spent() + index.size <= self._budget * 0.5:
+                self._chosen[index.id] = index.size
 
     def _told(self, view: LogView) -> dict[bytes, Sketch]:
         """Return the sketches that the store has of its current indexes."""

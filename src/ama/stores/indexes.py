@@ -138,6 +138,11 @@ class Indexes:
         known = ({**self._parts, **self._whole}.get(each) for each in wanted)
         return [index for index in known if index is not None]
 
+    def unknown(self, ids: Iterable[bytes]) -> int:
+        """Return how many of some indexes are neither open nor in the cache."""
+        kept = set(self._cache.names("index"))
+        return sum(i not in self._whole and index_name(i) not in kept for i in ids)
+
     def remember(self, index: PackIndex) -> None:
         """Keep a written index, so that it needn't be read."""
         self._cache.put(index_name(index.id), index.data)

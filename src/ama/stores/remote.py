@@ -310,6 +310,10 @@ class Remote:
         """
         return self._indexes.parts(ids, damage)
 
+    def unknown_indexes(self, ids: Iterable[bytes]) -> int:
+        """Return how many of some indexes this machine does not have."""
+        return self._indexes.unknown(ids)
+
     def current(self, view: LogView) -> ObjectStore:
         """Return all objects in the store's current indexes.
 

@@ -16,10 +16,10 @@ from ama.format.hashing import asset_id
 from ama.format.objects import Asset, Kind, RefLink, encode_asset, encode_recipe
 from ama.storage.memory import MemoryStorage
 from ama.stores.log_view import LogView
-from ama.stores.object_reader import ObjectStore
+from ama.stores.object_reader import LOOK_UP_BATCH, ObjectStore
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote
-from ama.stores.sources import Sources
+from ama.stores.sources import Opener, Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job, check_class_name
 from ama.transfer.publish import Found, Published, Who, require_new
@@ -69,11 +69,15 @@ def publish_files(
     view = remote.view()
     view.require_whole()
     check_class_name(view, said.class_name)
-    far = Sources(remote.current(view))
     parent = _parent(view, said)
-    since = far.asset(parent).created_at + 1 if parent else 0
+    far: list[Opener] = [lambda: remote.current(view)]
+    since = 0
+    if parent is not None:
+        objects = _objects_of(remote, view, said.class_name, parent)
+        far.insert(0, lambda: objects)
+        since = Sources(objects).asset(parent).created_at + 1
     near, asset = _made(files, said, who, parent, since)
-    sources = Sources(near, [lambda: remote.current(view)])
+    sources = Sources(near, far)
     push = Push(
         remote, sources, [Job(asset, said.aliases)], here=files.here, root=Path(), progress=progress
     )
@@ -113,6 +117,16 @@ def _parent(view: LogView, said: Description) -> bytes | None:
     state = view.class_state(said.class_name)
     targets = (state.target(alias) for alias in said.aliases)
     return next((target for target in targets if target is not None), None)
+
+
+def _objects_of(remote: Remote, view: LogView, class_name: str, asset: bytes) -> ObjectStore:
+    """Return the objects of an asset, with its metadata read in one request if that is little."""
+    record = view.class_state(class_name).find(asset)
+    if record is None:
+        return remote.current(view)
+    objects = remote.objects_of(view, class_name, record, whole=False)
+    objects.load_metadata(LOOK_UP_BATCH)
+    return objects
 
 
 def _made(

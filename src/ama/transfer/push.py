@@ -108,6 +108,7 @@ class Push:
             remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
         )
         self._choice = IndexChoice(remote)
+        self._worth = 0  # the bytes of content that are sent if none is found
         self._indexed = 0
         self._sources = sources
         self._jobs = jobs
@@ -266,6 +267,7 @@ class Push:
         metadata, files = _joined(list(self._parts.values()), self._records)
         whole = sum(files.values())
         whole += sum(part.shared_size for part in self._parts.values() if part.bases)
+        self._worth = sum(files.values())
         present = Presence([*kept, *self._current(view)], self._more)
         # An index that names a recipe should name its chunks. An index of this push may have left
         # chunks to other indexes that a gc has dropped since. Do not copy an incomplete index.
@@ -327,7 +329,7 @@ class Push:
         """Return the current indexes to search, without those that lack a file."""
         classes = {self._asset(job.asset).class_name for job in self._jobs}
         inherited = {i for part in self._parts.values() for i in part.inherited}
-        found = {index.id: index for index in self._choice.at(view, sorted(classes))}
+        found = {index.id: index for index in self._choice.at(view, sorted(classes), self._worth)}
         found |= {index.id: index for index in self.remote.indexes(inherited - found.keys())}
         return [index for i, index in found.items() if i not in self._lost]
 
