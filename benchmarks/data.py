@@ -46,7 +46,7 @@ REWRITTEN_BYTES = MIB
 REWRITTEN_AT = (0.25, 0.5, 0.75)  # shares of the size
 
 LAYERS = 32
-KINDS = ("small", "tiny", "large", "weights", "digits", "store", "tracked")
+KINDS = ("small", "tiny", "large", "weights", "digits", "store", "tracked", "table")
 
 PIXELS = 28  # in a row, and in a column
 DIGIT_BYTES = (214, 40)  # compressed, and the standard deviation
@@ -145,6 +145,17 @@ def write_weights(directory: Path, size: int) -> None:
             table = array("H", singles.tobytes())[1::2]
             chosen = array("H", rng.randbytes(2 * values))
             file.write(array("H", map(table.__getitem__, chosen)).tobytes())
+
+
+def write_table(directory: Path, count: int) -> None:
+    """Writes a Parquet file of `count` rows and 50 columns of random numbers."""
+    import numpy
+    import pyarrow
+    from pyarrow import parquet
+
+    random_numbers = numpy.random.default_rng(SEED)
+    columns = {f"c{n:02}": random_numbers.random(count) for n in range(50)}
+    parquet.write_table(pyarrow.table(columns), directory / "table.parquet")
 
 
 def write_tiny(directory: Path, count: int) -> None:
@@ -380,6 +391,8 @@ def main() -> None:
         write_tiny(options.path, options.count or 1_000)
     elif options.kind == "weights":
         write_weights(options.path, options.count or 256 * MIB)
+    elif options.kind == "table":
+        write_table(options.path, options.count or 500_000)
     elif options.kind == "digits":
         write_digits(options.path, options.count or 70_000)
     elif options.kind == "store":

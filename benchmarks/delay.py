@@ -7,8 +7,8 @@ takes that much longer, and a stream of bytes is late, but not slower.
 
 It prints the port that it listens on, and then does what it is told on its standard input, until
 that ends. A line with a number is the port of the server. Any other, a label, asks what has passed
-since the last one: it prints [requests, waves], and writes each request to the file, as a line of
-JSON: [label, method, target, start, end], in seconds from the first.
+since the last one: it prints [requests, waves, bytes of answers], and writes each request to the
+file, as a line of JSON: [label, method, target, start, end], in seconds from the first.
 
 Only where a request begins is read of what passes. What can't be read as HTTP/1.1 ends the proxy:
 a count that may be wrong is worse than none.
@@ -78,11 +78,11 @@ class Proxy:
         """Pass on what comes from now on to a port of this machine."""
         self._tell(str(port))
 
-    def passed(self, label: str) -> tuple[int, int]:
-        """The number of requests since this was asked last, and of their waves."""
+    def passed(self, label: str) -> tuple[int, int, int]:
+        """The requests since this was asked last, their waves, and the bytes of the answers."""
         self._tell(label)
-        requests, waves = json.loads(self._line())
-        return requests, waves
+        requests, waves, received = json.loads(self._line())
+        return requests, waves, received
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -282,6 +282,7 @@ class Downstream(asyncio.Protocol):
         if self._client is not None and not self._left:
             self._client.write(data)
             self._reader.answered(data, self._loop.time())
+            self._delay.received += len(data)
 
     def server_left(self) -> None:
         if self._client is not None:
@@ -326,12 +327,14 @@ class Delay:
         self.port = 0
         self.seconds = seconds
         self.requests: list[Request] = []
+        self.received = 0
         self._records = records
 
     def tell(self, label: str) -> None:
         """Print what has passed since the last time, and forget it."""
         found, self.requests = self.requests, []
-        print(json.dumps([len(found), waves(found)]), flush=True)
+        received, self.received = self.received, 0
+        print(json.dumps([len(found), waves(found), received]), flush=True)
         if self._records is not None and found:
             first = found[0].start
             for r in found:

@@ -26,7 +26,8 @@ KIB, MIB = 1 << 10, 1 << 20
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What commands took: seconds, the highest resident memory, and the bytes sent to the disk;
-    and to a server: how many requests, and how many round trips waited for one another.
+    and to a server: how many requests, how many round trips waited for one another, and how many
+    bytes it answered with.
     """
 
     wall: float
@@ -35,6 +36,7 @@ class Cost:
     written: int
     requests: int = 0
     waves: int = 0
+    received: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -44,6 +46,7 @@ class Cost:
             self.written + other.written,
             self.requests + other.requests,
             self.waves + other.waves,
+            self.received + other.received,
         )
 
 
@@ -86,7 +89,7 @@ class Pairs:
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """The medians of times and bytes, but the highest peak, and the most requests."""
+    """The medians of times and bytes written, else the most."""
     return Cost(
         statistics.median(cost.wall for cost in costs),
         statistics.median(cost.cpu for cost in costs),
@@ -94,6 +97,7 @@ def median(costs: Sequence[Cost]) -> Cost:
         int(statistics.median(cost.written for cost in costs)),
         max(cost.requests for cost in costs),
         max(cost.waves for cost in costs),
+        max(cost.received for cost in costs),
     )
 
 

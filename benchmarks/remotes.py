@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import delay
+import opening
 from measure import (
     AMA,
     MIB,
@@ -136,9 +137,9 @@ class Bench(Place):
         """Runs one command, and counts what it asks of the server."""
         self.proxy.passed("before")
         cost = super().run(*argv, cwd=cwd, env=env)
-        words = [Path(word).name for word in argv if word != PLAIN and "{" not in word]
-        requests, waves = self.proxy.passed(" ".join(words))
-        return replace(cost, requests=requests, waves=waves)
+        words = [Path(word).name for word in argv if "\n" not in word and "{" not in word]
+        requests, waves, received = self.proxy.passed(" ".join(words))
+        return replace(cost, requests=requests, waves=waves, received=received)
 
     def new_place(self) -> str:
         """A URL where nothing is yet."""
@@ -415,6 +416,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "many-small": many_small,
     "large": large,
     "cold-download": cold,
+    **opening.CASES,
 }
 
 
