@@ -503,3 +503,15 @@ def test_what_others_publish_costs_nothing(tmp_path: Path, monkeypatch: pytest.M
         )
 
     assert asked(70) == asked(140) < 10
+
+    def asked_once(others: int) -> int:
+        name = f"models-{others}"
+        store = ama.Store.open(url, settings=settings)
+        storage.reset()
+        assert store.publish(name, {"x": b"y", "same": content(name, 500_000)}, once=True).again
+        return sum(
+            name.startswith(("index/", "packs/")) for _, names in storage.log for name in names
+        )
+
+    monkeypatch.setattr("ama.transfer.publish.SEARCH_WORTH", 0)
+    assert asked_once(70) == asked_once(140) < 10

@@ -449,9 +449,16 @@ class Remote:
             limit: The most assets to look up.
         """
         for record in view.class_state(class_name).assets[: -limit - 1 : -1]:
-            data = self.cache.get(_asset_file(record.id))
-            if data is not None and asset_id(data) == record.id:
-                yield record.id, decode_asset(data, f"asset {short(record.id)}")
+            known = self.remembered_asset(record.id)
+            if known is not None:
+                yield record.id, known
+
+    def remembered_asset(self, asset: bytes) -> Asset | None:
+        """Return a cached asset, or None."""
+        data = self.cache.get(_asset_file(asset))
+        if data is None or asset_id(data) != asset:
+            return None
+        return decode_asset(data, f"asset {short(asset)}")
 
     def remember_indexes(self, indexes: Iterable[PackIndex]) -> None:
         """Keep written indexes, so that they needn't be read."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, islice
 
 from ama.errors import Conflict, Hint, InvalidInput, NotFound
 from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
+from ama.format.state import AssetRecord
 from ama.lineage import all_ancestors
 from ama.results import AliasChange
 from ama.stores.index_choice import IndexChoice
@@ -40,6 +42,12 @@ BATCH = 500
 
 MOST_REMEMBERED = 1000
 """The most assets of a class, newest first, to compare with a new one: each is a small file."""
+
+MOST_READ = 256
+"""The most assets to read for that on a machine that has not seen them, in a store of many."""
+
+SEARCH_WORTH = 16 * 1024 * 1024
+"""The bytes that a search of all indexes for an equal asset may cost: 1,024 requests."""
 
 _TELLING = {"git.commit", "git.dirty"}
 _RECORDED = {*_TELLING, "git.repository", "git.branch"}
@@ -108,28 +116,29 @@ def find_same(remote: Remote, view: LogView, asset: Asset) -> Found | None:
 
     An equal asset has the same class, files, refs and metadata, and is not deleted. Author, time,
     message and parents don't count. Usually it is one of the newest, and those are remembered here.
-    Else read assets only if the store's indexes name the tree.
+    Else read assets only if the store's indexes name the tree; where there are too many indexes to
+    search on a new machine, the newest assets alone.
     """
     name = asset.class_name
-    records = [r for r in view.class_state(name).assets if r.status != "deleted"]
-    near = {record.id for record in records[-MOST_REMEMBERED:]}
-    remembered = remote.remembered_assets(view, name, MOST_REMEMBERED)
-    waiting = len(records)
-    live = ((i, known) for i, known in remembered if i in near)
-    for (i, known), record in zip(live, reversed(records), strict=False):
-        if i != record.id:
-            break  # a newer one is not remembered
+    newest = view.class_state(name).newest()
+    live: Iterator[AssetRecord] = (r for _, r in newest if r.status != "deleted")
+    for record in islice(live, MOST_REMEMBERED):
+        known = remote.remembered_asset(record.id)
+        if known is None:
+            live = chain([record], live)
+            break
         if _is_again(known, asset):
-            return Found(i, encode_asset(known))
-        waiting -= 1
-    if not waiting:
+            return Found(record.id, encode_asset(known))
+    first = next(live, None)
+    if first is None:
         return None
     choice = IndexChoice(remote)
-    searched = choice.at(view, [name])
+    searched = choice.at(view, [], SEARCH_WORTH)
     if choice.complete and not any(asset.tree in index for index in searched):
         return None
+    records = [first, *(live if choice.complete else islice(live, MOST_READ - 1))]
     assets = remote.assets(view, [(name, record.id) for record in records])
-    for record in reversed(records):
+    for record in records:
         if _is_again(assets[record.id], asset):
             return Found(record.id, encode_asset(assets[record.id]))
     return None
