@@ -19,6 +19,7 @@ from ama.errors import UPGRADE, AmaError, FormatError
 from ama.format.compression import BYTE_PLANES, PLANES, compress
 from ama.format.entries import Feature
 from ama.format.hashing import blob_id
+from ama.format.notes import NOTES
 from ama.format.objects import Kind
 from ama.format.pack import PackBuilder, codec_of, read_trailer
 from ama.storage.memory import MemoryStorage
@@ -108,7 +109,7 @@ def entries(url: Path) -> int:
 def test_a_new_store_has_it_and_stores_weights_as_planes(place: Place) -> None:
     url = place.new()
     fields = json.loads((url / "format.json").read_bytes())
-    assert fields["features"] == {"read": [BYTE_PLANES], "write": []}
+    assert fields["features"] == {"read": [BYTE_PLANES], "write": [NOTES]}
     place.worktree(url, FILES).upload()
     assert codecs(url)[PLANES] >= 5
     content = sum(map(len, FILES.values()))
@@ -163,13 +164,13 @@ def test_an_upgrade_is_an_entry(place: Place) -> None:
     url = place.old()
     read = before().Store(url).listing()
     store = Store.open(str(url))
-    assert store.upgrade() == (BYTE_PLANES,)
+    assert store.upgrade() == (BYTE_PLANES, NOTES)
     assert entries(url) == 71
     assert store.upgrade() == ()
     assert entries(url) == 71
     assert store.remote.view().root.read_features == (BYTE_PLANES,)
     (event,) = store.remote.view().entry(71).events  # type: ignore[union-attr]
-    assert event == Feature(read=(BYTE_PLANES,))
+    assert event == Feature(read=(BYTE_PLANES,), write=(NOTES,))
     assert json.loads((url / "format.json").read_bytes())["features"]["read"] == []
 
     reader = before()
@@ -303,7 +304,7 @@ def test_trees_and_recipes_are_never_planes() -> None:
 def test_the_command(place: Place, run: Ama) -> None:
     url = place.old()
     done = run.ok("remote", "upgrade", url, cwd=place.root)
-    assert f"upgraded {url}: byte-planes" in done.stdout
+    assert f"upgraded {url}: byte-planes, notes" in done.stdout
     assert "everybody needs this one" in done.output
     assert "has everything already" in run.ok("remote", "upgrade", url, cwd=place.root).output
     again = run.ok("remote", "upgrade", url, "--json", cwd=place.root)

@@ -17,7 +17,7 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
 from ama.transfer.download import Target, objects_of
-from ama.values import AssetInfo, Change, Directory, File
+from ama.values import AssetInfo, Change, Directory, File, Noted
 from ama.worktree.status import as_file, entries_at, entry_at, files_at, find_file, require_named
 from ama.worktree.trees import Listed, differing_at, look_up, walk
 
@@ -357,6 +357,28 @@ class Asset:
             ()
         """
         return self._others((self._target.class_name, parent) for parent in self.info.parents)
+
+    def noted(self) -> Noted:
+        """Return what was said later of the asset: values, tags, and every note with its author.
+
+        The asset itself never changes, so this stands apart from its `info`.
+
+        Raises:
+            IntegrityError: The store's log is damaged.
+            StorageError: The store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> result = store.note("models/1", metadata={"test_loss": 0.25}, tags=["checked"])
+            >>> noted = store.resolve("models/1").noted()
+            >>> noted.metadata, noted.tags, len(noted.notes)
+            ({'test_loss': 0.25}, ('checked',), 1)
+        """
+        self._view.require_whole()
+        notes = self._remote.log.notes.at(self._view)
+        records = notes.of(self._target.class_name, self._target.asset)
+        return Describer(self._view).noted(records)
 
     def summary(self, *, most_files: int | None = None) -> Summary:
         """Return the asset on one screen: author, time, message, code, parameters and data.

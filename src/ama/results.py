@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ama.errors import Hint
-from ama.values import AssetInfo, AssetStatus, Change, ChangeKind, Ref
+from ama.values import AssetInfo, AssetStatus, Change, ChangeKind, Note, Ref, display_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,28 @@ class StatusChange:
     """The bytes freed in the store: 0, for a deleted asset's content stays there."""
     recoverable: bool = False
     """Whether all of a deleted asset is still there, so that its id can bring it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteResult:
+    """The result of `note`."""
+
+    note: Note
+    """The note."""
+    remote: str
+    """The URL of the store that has it."""
+    again: bool = False
+    """Whether `once` found it in the store, so that this call added nothing."""
+    bytes_sent: int = 0
+    """The bytes sent for its file."""
+
+    @property
+    def name(self) -> str:
+        """The name of the asset, or of the class, that it is about."""
+        note = self.note
+        if note.asset is None:
+            return note.class_name
+        return display_name(note.class_name, note.number, note.asset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ama.format.names import check_class
 from ama.format.objects import check_text
 from ama.lineage import ancestry
 from ama.operations.session import at_least_one, now, several
-from ama.operations.store_changes import StoreChanges
+from ama.operations.store_notes import StoreNotes
 from ama.results import CopyResult
 from ama.settings import Settings
 from ama.storage.urls import open_storage
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ama.results import DownloadResult, FsckReport
 
 
-class Store(StoreChanges):
+class Store(StoreNotes):
     """A store at a URL.
 
     Example:

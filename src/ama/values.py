@@ -143,6 +143,50 @@ class ClassInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What was said later of an asset, or of a class: one entry of the store's log."""
+
+    class_name: str
+    """The class."""
+    asset: str | None
+    """The id of the asset; None: the note is about the class itself."""
+    number: int | None
+    """That asset's number."""
+    entry: int
+    """The number of the entry."""
+    author: str
+    """Its author, as `name <email>`."""
+    at: datetime
+    """When it was made."""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    """The values that it sets."""
+    tags: tuple[str, ...] = ()
+    """The tags that it adds."""
+    removed: tuple[str, ...] = ()
+    """The keys whose noted values it takes back."""
+    untagged: tuple[str, ...] = ()
+    """The tags that it takes away."""
+    message: str = ""
+    """Its words; of a class the description, in Markdown."""
+    file: File | None = None
+    """The file that it comes with; its `path` is its name. See `Store.note_file`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the notes of an asset, or of a class, add up to."""
+
+    metadata: Mapping[str, Scalar]
+    """The newest value under each key."""
+    tags: tuple[str, ...]
+    """The tags, in order."""
+    message: str
+    """The newest message; of a class its description, in Markdown."""
+    notes: tuple[Note, ...]
+    """The notes, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One path that differs."""
 

@@ -8,18 +8,23 @@ specification.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ama.errors import FormatError, IntegrityError
 from ama.format import canonical
 from ama.format.hashing import ID_SIZE, blob_id, seal
-from ama.format.names import check_alias, check_class
+from ama.format.names import check_alias, check_class, check_name
+from ama.format.objects import MAX_KEY, MAX_SIZE, MAX_TEXT, check_metadata
+
+if TYPE_CHECKING:
+    from ama.values import Scalar
 
 MAGIC = b"ama-log\n"
 VERSION = 1
 MAX_ENTRY = 4 * 1024 * 1024
 MAX_NEEDS = 16
+MAX_NOTE = 1024 * 1024
 NONCE_SIZE = 16
 NUMBER_DIGITS = 12
 MAX_NUMBER = 10**NUMBER_DIGITS - 1
@@ -111,6 +116,34 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteFile:
+    """A file that a note comes with: its name, the id of its content, and its bytes."""
+
+    name: str
+    id: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddNote:
+    """An event that older readers skip: what is known later of an asset, or of a class.
+
+    Without an asset it is about the class, and its message is the class's description. None as the
+    value of a key takes back what was noted under it. `needs` name all of the file's content.
+    """
+
+    name: ClassVar[str] = "note"
+    class_name: str
+    asset: bytes | None
+    metadata: Mapping[str, Scalar | None] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    untags: tuple[str, ...] = ()
+    message: str = ""
+    file: NoteFile | None = None
+    needs: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """An event of a later version of ama. Unless it is critical, readers skip and keep it."""
 
@@ -119,7 +152,7 @@ class Unknown:
     body: Mapping[str, Any]
 
 
-Event = Publish | MoveAlias | SetStatus | Gc | Purged | Feature | Unknown
+Event = Publish | MoveAlias | SetStatus | Gc | Purged | Feature | AddNote | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +289,54 @@ def _encode_event(event: Event) -> tuple[str, bool, Mapping[str, Any]]:
             body = {"packs": event.packs, "indexes": event.indexes}
         case Feature():
             body = {"read": event.read, "write": event.write}
+        case AddNote():
+            return event.name, False, note_fields(event)
         case Unknown():
             return event.name, event.critical, dict(event.body)
     return event.name, True, body
+
+
+def note_fields(note: AddNote) -> dict[str, Any]:
+    """Return a note's fields, as its event and checkpoints have them."""
+    file = note.file
+    return {
+        "asset": note.asset,
+        "class": note.class_name,
+        "file": None if file is None else (file.name, file.id, file.size),
+        "message": note.message,
+        "metadata": dict(note.metadata),
+        "needs": note.needs,
+        "tags": note.tags,
+        "untags": note.untags,
+    }
+
+
+def note_of(body: Mapping[str, Any]) -> AddNote:
+    """Return the note of its fields.
+
+    Raises:
+        ValueError, TypeError, KeyError: They are no note's.
+    """
+    check_class(body["class"])
+    if type(body["metadata"]) is not dict:
+        raise ValueError("metadata that is no map")
+    for key, value in body["metadata"].items():
+        # Of nothing only the name is checked.
+        check_metadata(key, False if value is None else value)
+    file = None if body["file"] is None else _note_file(*body["file"])
+    needs = _ids(body["needs"])
+    if len(needs) > MAX_NEEDS or bool(needs) != (file is not None):
+        raise ValueError("a note's file and the indexes that name it don't fit")
+    tags, untags = _tags(body["tags"]), _tags(body["untags"])
+    if set(tags) & set(untags):
+        raise ValueError("a tag that is added and taken away")
+    if len(canonical.check_text(body["message"]).encode()) > MAX_TEXT:
+        raise ValueError("a message of more than 64 KiB")
+    if len(canonical.encode(dict(body))) > MAX_NOTE:
+        raise ValueError("a note of more than 1 MiB")
+    asset = None if body["asset"] is None else canonical.check_id(body["asset"])
+    metadata = dict(body["metadata"])
+    return AddNote(body["class"], asset, metadata, tags, untags, body["message"], file, needs)
 
 
 def _decode_event(name: Any, critical: Any, body: Any) -> Event:
@@ -268,7 +346,7 @@ def _decode_event(name: Any, critical: Any, body: Any) -> Event:
     if decode is None:
         return Unknown(name, critical, body)
     event, keys = decode(body)
-    if set(body) != keys or not critical:
+    if set(body) != keys or critical == isinstance(event, AddNote):
         raise ValueError(f"a {name} event with wrong fields")
     return event
 
@@ -332,6 +410,26 @@ def _feature(body: dict[str, Any]) -> tuple[Event, set[str]]:
     return Feature(tuple(read), tuple(write)), {"read", "write"}
 
 
+def _note(body: dict[str, Any]) -> tuple[Event, set[str]]:
+    note = note_of(body)
+    return note, set(note_fields(note))
+
+
+def _note_file(name: Any, content: Any, size: Any) -> NoteFile:
+    check_name(canonical.check_text(name))
+    if canonical.check_number(size) > MAX_SIZE:
+        raise ValueError("a file of an impossible size")
+    return NoteFile(name, canonical.check_id(content), size)
+
+
+def _tags(values: Any) -> tuple[str, ...]:
+    if type(values) is not tuple or list(values) != sorted(set(map(canonical.check_text, values))):
+        raise ValueError("tags out of order")
+    if not all(0 < len(tag.encode()) <= MAX_KEY for tag in values):
+        raise ValueError("a tag has 1 to 200 bytes")
+    return values
+
+
 _DECODERS = {
     Publish.name: _publish,
     MoveAlias.name: _move_alias,
@@ -339,6 +437,7 @@ _DECODERS = {
     Gc.name: _gc,
     Purged.name: _purged,
     Feature.name: _feature,
+    AddNote.name: _note,
 }
 
 

@@ -267,6 +267,14 @@ class Closure:
             seen.update(level)
         return lacking
 
+    def file_lacking_in(self, indexes: Collection[bytes], wanted: bytes) -> set[bytes]:
+        """Return the objects of a file that these indexes do not name."""
+        within = [index for index in self._indexes if index.id in indexes]
+        ids = [wanted]
+        if self.place(wanted, Kind.DATA) is None and wanted in self._recipes:
+            ids += self._chunks(wanted)
+        return {i for i in ids if not any(i in index for index in within)}
+
     def _chunks(self, whole: bytes) -> list[bytes]:
         found = [decode_recipe(data) for _, data in self.read([whole], Kind.RECIPE)]
         return [chunk for recipe in found for chunk, _ in recipe.chunks]

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count, islice, takewhile
 from typing import TypeVar
 
 from ama.errors import IntegrityError, StorageError
 from ama.format.checkpoint import Checkpoint, decode_checkpoint, fold_checkpoint
 from ama.format.conversion import root_of, state_of
-from ama.format.entries import Entry, HeldRef, Publish, decode_entry, entry_hash, entry_name
+from ama.format.entries import Entry, Publish, decode_entry, entry_hash, entry_name
 from ama.format.hashing import seal
+from ama.format.notes import (
+    NOTES,
+    NotesCheckpoint,
+    decode_notes,
+    fold_notes,
+    notes_in,
+)
 from ama.format.state import (
     ClassState,
     Root,
@@ -28,6 +35,7 @@ from ama.format.state import (
     touched_classes,
 )
 from ama.format.tables import decode_rows
+from ama.maintenance.fsck_history import History, Published
 from ama.maintenance.fsck_packs import Fault, reason
 from ama.storage.protocol import Range
 from ama.stores.cache import Cache
@@ -37,6 +45,7 @@ from ama.stores.log_files import (
     REFUSED,
     checkpoint_name,
     decode_hint,
+    notes_name,
     read_readable,
     root_name,
     segment_name,
@@ -44,9 +53,8 @@ from ama.stores.log_files import (
 )
 from ama.stores.remote import FORMAT, Remote, decode_format
 from ama.stores.segments import CheckpointSegments, Segments
-from ama.values import display_name
 
-Derived = TypeVar("Derived", Checkpoint, Root)
+Derived = TypeVar("Derived", Checkpoint, NotesCheckpoint, Root)
 
 AT_ONCE = 256
 DERIVED = (
@@ -58,71 +66,10 @@ CLOSED = "only its owner may read it"
 
 _ENTRY = re.compile(r"log/([0-9]{12})").fullmatch
 _CHECKPOINT = re.compile(r"checkpoint/fold/([0-9]{12})").fullmatch
+_NOTES = re.compile(r"checkpoint/notes/([0-9]{12})").fullmatch
 _SEGMENT = re.compile(r"checkpoint/segment/([0-9a-f]{64})").fullmatch
 _ROOT = re.compile(r"checkpoint/([0-9]{12})").fullmatch
 _STATE = re.compile(r"checkpoint/state/([0-9a-f]{64})").fullmatch
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """An asset as an entry of the log publishes it; `needs` None: that entry can't be read."""
-
-    asset: bytes
-    class_name: str
-    entry: int
-    needs: tuple[bytes, ...] | None = None
-    refs: tuple[HeldRef, ...] = ()
-
-
-@dataclass(slots=True)
-class History:
-    """The content of the log, as far as it is readable.
-
-    `states` are the classes after the last entry. If that isn't known exactly, `numbered` are those
-    before the first unreadable entry, which alone have reliable numbers.
-    """
-
-    root: Root
-    published: dict[bytes, Published] = field(default_factory=dict)
-    states: dict[str, ClassState] = field(default_factory=dict)
-    numbered: dict[str, ClassState] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    unknown_from: int | None = None
-    _numbers: dict[bytes, int] = field(default_factory=dict)
-    _deleted: set[bytes] = field(default_factory=set)
-
-    def close(self) -> None:
-        """Add what only the end tells: numbers, status, and assets of unreadable entries."""
-        for state in self.numbered.values():
-            self._numbers.update({r.id: number for number, r in enumerate(state.assets, 1)})
-        for name, state in self.states.items():
-            for record in state.assets:
-                if record.status == "deleted":
-                    self._deleted.add(record.id)
-                self.published.setdefault(record.id, Published(record.id, name, record.entry))
-
-    def live(self) -> list[Published]:
-        """Return the published assets that are not deleted, in the order of the log."""
-        found = [asset for asset in self.published.values() if asset.asset not in self._deleted]
-        return sorted(found, key=lambda asset: asset.entry)
-
-    def touched_by(self, fault: Fault) -> set[bytes]:
-        """Return the assets that can't be found without the entries of a fault."""
-        if fault.entries is None:
-            return set()
-        first, last = fault.entries
-        if self.unknown_from is not None and last >= self.unknown_from:
-            return {a.asset for a in self.published.values() if a.entry >= first}
-        return {a.asset for a in self.published.values() if first <= a.entry <= last}
-
-    def names(self, assets: Iterable[bytes]) -> tuple[str, ...]:
-        """Return the names of assets, in the order of their classes and numbers."""
-        known = [self.published[asset] for asset in assets if asset in self.published]
-        rows = sorted(
-            (asset.class_name, self._numbers.get(asset.asset, 0), asset.entry, asset.asset)
-            for asset in known
-        )
-        return tuple(display_name(name, n or None, asset.hex()) for name, n, _, asset in rows)
 
 
 def read_history(remote: Remote) -> History:
@@ -149,6 +96,7 @@ class _Reader:
             )
         )
         self._folded: Checkpoint | None = empty
+        self._noted: NotesCheckpoint | None = NotesCheckpoint(0, empty.entry_hash)
         self._unfolded: list[tuple[Entry, bytes]] = []
         self._segments = Segments(remote.storage, Cache(None))
         self._source = CheckpointSegments(self._segments, lambda: None, remote.url)
@@ -168,6 +116,7 @@ class _Reader:
         names = self._listed_checkpoints()
         checkpoints = {int(m[1]) for name in names if (m := _CHECKPOINT(name))}
         roots = {int(m[1]) for name in names if (m := _ROOT(name))}
+        notes = {int(m[1]) for name in names if (m := _NOTES(name))}
         if not checkpoints:
             self._folded = None
         listed = {int(m[1]) for name, _ in self._storage.list("log/") if (m := _ENTRY(name))}
@@ -184,6 +133,8 @@ class _Reader:
                     self._check_root(number)
                 if number in checkpoints:
                     self._check_checkpoint(number)
+                if number in notes:
+                    self._check_notes(number)
                 if number != reached:
                     self._hashes.pop(number, None)
             self._remember()
@@ -195,6 +146,7 @@ class _Reader:
         for name in [
             *map(root_name, sorted(n for n in roots if n > beyond)),
             *map(checkpoint_name, sorted(n for n in checkpoints if n > beyond)),
+            *map(notes_name, sorted(n for n in notes if n > beyond)),
         ]:
             self._fault(name, f"there is no log entry {int(name[-12:])}; {DERIVED}")
         self._check_unnamed(names)
@@ -297,12 +249,14 @@ class _Reader:
             self._fold()
             self._history.numbered = dict(self._history.states)
             self._exact = False
-            self._folded = None
+            self._folded = self._noted = None
             self._history.unknown_from = number
 
     def _fold(self) -> None:
         """Fold the waiting entries into the root, the classes' states, and the checkpoint."""
+        known = NOTES in self._history.root.write_features
         self._history.root = fold_root(self._history.root, self._unfolded)
+        self._history.notes += notes_in(self._pending, known=known)
         states = self._history.states
         touched = {name for entry in self._pending for name in touched_classes(entry)}
         for name in touched:
@@ -312,7 +266,11 @@ class _Reader:
         if self._folded is not None:
             entries = self._unfolded
             self._folded = fold_checkpoint(self._folded, entries, self._source, self._segments.make)
-            self._segments.forget_all_but(self._folded.digests())
+        if self._noted is not None:
+            make = self._segments.make
+            self._noted = fold_notes(self._noted, self._unfolded, self._source, make, known=known)
+        folded = (each.digests() for each in (self._folded, self._noted) if each is not None)
+        self._segments.forget_all_but(set().union(*folded))
         self._unfolded.clear()
 
     def _check_hint(self, data: bytes | None, number: int, digest: bytes) -> None:
@@ -344,6 +302,17 @@ class _Reader:
             }
             self._go_on(root_of(checkpoint, self._source), states)
             self._folded = checkpoint
+
+    def _check_notes(self, number: int) -> None:
+        """Do the same with the notes of a checkpoint."""
+        notes = self._read_derived(number, notes_name(number), decode_notes)
+        if notes is None:
+            return
+        self._fold()
+        if self._noted is not None and notes != self._noted:
+            self._fault(notes_name(number), f"it is not what the log adds up to; {DERIVED}")
+        elif self._check_segments(notes.digests()) and self._noted is None:
+            self._noted = notes
 
     def _check_root(self, number: int) -> None:
         """Do the same with a checkpoint of the first form."""

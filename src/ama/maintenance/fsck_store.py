@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +13,8 @@ from ama.format.hashing import short
 from ama.format.objects import Asset, Kind
 from ama.format.packindex import PackIndex
 from ama.maintenance.fsck_closure import Closure, by_lost, missing_faults, read_assets
-from ama.maintenance.fsck_log import History, Published, read_history
+from ama.maintenance.fsck_history import History, Published
+from ama.maintenance.fsck_log import read_history
 from ama.maintenance.fsck_packs import Fault, PackCheck, plural, read_indexes, several
 from ama.results import FsckReport, Problem
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
@@ -112,6 +113,7 @@ class _Assets:
                 what = f"it publishes {short(asset.asset)} in another class than it is of"
                 self._fault(asset, what)
             self._check_named(asset, record, below.lost, below.used)
+        self._check_notes(wanted)
         self._check_lineage(live)
         self._by_lost = by_lost(self._lost.items())
 
@@ -186,6 +188,29 @@ class _Assets:
         if lacking - lost:
             what = f"the indexes that it names for {short(asset.asset)} lack"
             self._fault(asset, f"{what} {plural(len(lacking), 'object')}: {several(lacking)}")
+
+    # What was noted of it
+
+    def _check_notes(self, live: Collection[bytes]) -> None:
+        """Check the files of notes; those of deleted assets may be gone."""
+        root = self._history.root
+        for record in self._history.notes:
+            note, where = record.note, entry_name(record.entry)
+            if note.file is None or not (note.asset is None or note.asset in live):
+                continue
+            below = self._closure.file(note.file.id, note.file.size, f"a note in {where}")
+            about = frozenset([note.asset]) if note.asset else frozenset()
+            for asset in about:
+                self._lost.setdefault(asset, set()).update(below.lost)
+            needs = set(root.current(note.needs))
+            if not needs <= set(root.indexes) and self._history.unknown_from is None:
+                what = "the file of its note needs an index that is not current"
+                self.faults.append(Fault(where, what, assets=about))
+            elif needs <= self._sound and not below.used <= needs:
+                lacking = self._closure.file_lacking_in(needs, note.file.id) - below.lost
+                if lacking:
+                    what = f"the indexes that it names for its note lack {several(lacking)}"
+                    self.faults.append(Fault(where, what, assets=about))
 
     # What it was made from
 

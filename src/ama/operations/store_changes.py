@@ -13,7 +13,7 @@ from ama.format.objects import check_text
 from ama.operations.session import absolute, now, several
 from ama.results import FetchResult, StatusChange
 from ama.settings import Settings
-from ama.stores.log_errors import KNOWN_FEATURES
+from ama.stores.log_errors import FEATURES
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import (
@@ -298,8 +298,8 @@ class StoreChanges:
     def upgrade(self) -> tuple[str, ...]:
         """Give an older store the features of a new one; return those that it lacked.
 
-        From then on, versions of ama that don't know them refuse to use the store. What is stored
-        stays as it is; only later uploads make use of them.
+        From then on, versions of ama that don't know them refuse to use the store, or only to write
+        to it. What is stored stays as it is; only later uploads make use of them.
 
         Raises:
             StorageError: The store can't be written to.
@@ -313,8 +313,13 @@ class StoreChanges:
 
         def events(view: LogView) -> list[Event]:
             nonlocal added
-            added = tuple(sorted(KNOWN_FEATURES.difference(view.root.read_features)))
-            return [Feature(read=added)] if added else []
+            there = view.root.read_features, view.root.write_features
+            read, write = (
+                tuple(name for name in names if name not in known)
+                for names, known in zip(FEATURES[-1], there, strict=True)
+            )
+            added = tuple(sorted({*read, *write}))
+            return [Feature(read, write)] if added else []
 
         self.remote.log.append(events, author=self.settings.author(), now=now)
         return added

@@ -32,6 +32,16 @@ def checkpoint_name(number: int) -> str:
     return f"checkpoint/fold/{number:0{NUMBER_DIGITS}d}"
 
 
+def notes_name(number: int) -> str:
+    """Return the name of the notes in the checkpoint after entry `number`.
+
+    Example:
+        >>> notes_name(64)
+        'checkpoint/notes/000000000064'
+    """
+    return f"checkpoint/notes/{number:0{NUMBER_DIGITS}d}"
+
+
 def segment_name(digest: bytes) -> str:
     """Return the name of a segment of checkpoints.
 

@@ -19,7 +19,6 @@ from ama.errors import (
     IntegrityError,
 )
 from ama.format.checkpoint import Checkpoint, decode_checkpoint
-from ama.format.conversion import checkpoint_of
 from ama.format.entries import (
     Entry,
     decode_entry,
@@ -39,15 +38,14 @@ from ama.stores.cache import (
     remembered_end,
     remembers,
 )
+from ama.stores.first_form import in_tables
 from ama.stores.log_errors import another_history, check_features, hole, lost, rewritten, way_back
 from ama.stores.log_files import (
     HINT,
     checkpoint_name,
     decode_hint,
-    read_class_state,
     read_readable,
     root_name,
-    state_name,
 )
 from ama.stores.log_view import LogView, When
 from ama.stores.segments import CheckpointSegments, Segments
@@ -91,7 +89,7 @@ class LogReader:
         self._storage = storage
         self._genesis = genesis
         self._cache = cache
-        self._segments = Segments(storage, cache)
+        self.segments = Segments(storage, cache)
         self.empty = Checkpoint(
             0,
             genesis,
@@ -99,6 +97,7 @@ class LogReader:
             write_features=tuple(sorted(set(write_features))),
         )
         self._decoded: tuple[bytes, LogView] | None = None
+        self._tail: list[tuple[Entry, bytes]] | None = None
 
     # Reading
 
@@ -427,35 +426,22 @@ class LogReader:
             if data is not None:
                 with suppress(IntegrityError):
                     root = decode_root(data)
-                    base = self._converted(root) if self._fits(root, number, entries) else None
+                    base = (
+                        self._in_tables(root, self._storage)
+                        if self._fits(root, number, entries)
+                        else None
+                    )
                     if base is not None:
                         return base
         return None
 
-    def _converted(self, root: Root, *, ask: bool = True) -> Checkpoint | None:
-        """Return a root of the first form in tables; None if it lacks a class's state.
-
-        Args:
-            root: The root.
-            ask: Whether to ask the storage for what the cache lacks.
-        """
-        names = {name: state_name(digest) for name, digest in root.classes.items()}
-        datas = {name: self._cache.get(file) for name, file in names.items()}
-        if ask and (missing := [name for name in names if datas[name] is None]):
-            answers = read_readable(self._storage, [names[name] for name in missing])
-            datas.update(zip(missing, answers, strict=True))
-        states = [read_class_state(n, digest, datas[n]) for n, digest in root.classes.items()]
-        sound = [state for state in states if state is not None]
-        if len(sound) < len(states):
-            return None
-        base = checkpoint_of(root, sound, self._segments.make)
-        self._segments.remember(base.digests())
-        return base
+    def _in_tables(self, root: Root, storage: Storage | None) -> Checkpoint | None:
+        return in_tables(root, storage, self._cache, self.segments)
 
     def _source_of(self, base: Checkpoint) -> CheckpointSegments:
         """Return what returns the segments of a checkpoint, if need be from the whole log."""
         return CheckpointSegments(
-            self._segments, lambda: self.refold(base.number), self._storage.url
+            self.segments, lambda: self.refold(base.number), self._storage.url
         )
 
     def refold(self, number: int) -> LogView:
@@ -467,21 +453,21 @@ class LogReader:
             IntegrityError: An entry is lost or damaged.
         """
         base, previous = self.empty, self._genesis
-        made = set(self._segments.made)
+        made = set(self.segments.made)
         for start in range(1, number + 1, MOST_ENTRIES):
             tail = []
-            for entry, data in self._entries(start, min(start + MOST_ENTRIES, number + 1)):
+            for entry, data in self.entries(start, min(start + MOST_ENTRIES, number + 1)):
                 if entry.previous != previous:
                     raise rewritten(entry.number, self._storage.url, _SEE)
                 previous = entry_hash(data)
                 tail.append((entry, previous))
             view = LogView(base, tail, self._source_of(base))
-            base = view.folded(self._segments.make)
-        for digest in self._segments.made.keys() - made - base.digests():
-            del self._segments.made[digest]
+            base = view.folded(self.segments.make)
+        for digest in self.segments.made.keys() - made - base.digests():
+            del self.segments.made[digest]
         return LogView(base, (), self._source_of(base))
 
-    def _entries(self, start: int, end: int) -> Iterator[tuple[Entry, bytes]]:
+    def entries(self, start: int, end: int) -> Iterator[tuple[Entry, bytes]]:
         """Yield entries with their bytes, from one number to before another."""
         for first in range(start, end, FEW_ENTRIES):
             numbers = range(first, min(first + FEW_ENTRIES, end))
@@ -504,11 +490,27 @@ class LogReader:
         try:
             if base is None:
                 return self.refold(checkpoint.number).base == checkpoint
-            entries = self._entries(base.number + 1, checkpoint.number + 1)
-            tail = [(entry, entry_hash(data)) for entry, data in entries]
+            tail = self.tail_of(checkpoint.number, checkpoint.entry_hash)
             return LogView(base, tail, self._source_of(base)).folded(seal) == checkpoint
         except IntegrityError:
             return False
+
+    def tail_of(self, number: int, digest: bytes) -> Sequence[tuple[Entry, bytes]]:
+        """Return the entries that a checkpoint has beyond the one before it, with their hashes.
+
+        Those of the last call are kept: what a checkpoint consists of is checked file by file.
+
+        Args:
+            number: The number of the checkpoint's entry.
+            digest: The hash of that entry's bytes.
+
+        Raises:
+            IntegrityError: An entry is lost or damaged.
+        """
+        if self._tail is None or self._tail[-1][1] != digest:
+            entries = self.entries(number - CHECKPOINT_EVERY + 1, number + 1)
+            self._tail = [(entry, entry_hash(data)) for entry, data in entries]
+        return self._tail
 
     # What this machine remembers
 
@@ -522,7 +524,7 @@ class LogReader:
             if decoded is not None and decoded[0] == data:
                 return decoded[1]
             kept, entries = decode_view(data)
-            base = kept if isinstance(kept, Checkpoint) else self._converted(kept, ask=False)
+            base = kept if isinstance(kept, Checkpoint) else self._in_tables(kept, None)
             if base is None:
                 keep_folded(self._cache, kept.number + 1, entries)
                 return None
@@ -547,10 +549,10 @@ class LogReader:
         until = (view.number - 1) // CHECKPOINT_EVERY * CHECKPOINT_EVERY
         if len(raw) > 2 * CHECKPOINT_EVERY and until > view.base.number:
             try:
-                base = view.folded(self._segments.make, until)
+                base = view.folded(self.segments.make, until)
             except AmaError:
                 return  # what can't be folded isn't kept; its reader will hear why
-            self._segments.remember(base.digests())
+            self.segments.remember(base.digests())
             keep_folded(self._cache, view.base.number + 1, raw)
             raw = raw[until - view.base.number :]
             keep_view(self._cache, base, raw, (view.number, view.entry_hash))

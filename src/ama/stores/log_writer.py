@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from ama.errors import (
     AlreadyExists,
@@ -34,9 +35,11 @@ from ama.format.entries import (
     entry_name,
 )
 from ama.format.hashing import ID_SIZE
+from ama.format.notes import NOTES, encode_notes
 from ama.storage.protocol import Range
 from ama.stores.log_errors import check_features
-from ama.stores.log_files import HINT, checkpoint_name, encode_hint, segment_name
+from ama.stores.log_files import HINT, checkpoint_name, encode_hint, notes_name, segment_name
+from ama.stores.log_notes import LogNotes
 from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader
 from ama.stores.log_view import LogView
 from ama.system.parallel import in_chunks
@@ -55,6 +58,11 @@ class Appended:
 
 class Log(LogReader):
     """The log in one storage, to read and to append to."""
+
+    @cached_property
+    def notes(self) -> LogNotes:
+        """The notes in it."""
+        return LogNotes(self, self._storage, self._cache)
 
     def append(
         self,
@@ -160,19 +168,25 @@ class Log(LogReader):
             base = view.base
             if base.number and not self.checkpoint_holds(base):
                 view = self.refold(view.number)
-            checkpoint = view.folded(self._segments.make)
+            checkpoint = view.folded(self.segments.make)
             # This machine may have folded its base itself: the store lacks some of its segments.
             known = base if self._is_stored(base) else self._before(base)
-            missing = checkpoint.digests() - known.digests() - self._segments.made.keys()
+            missing = checkpoint.digests() - known.digests() - self.segments.made.keys()
             for digest, rows in zip(missing, view.source.read([*missing]), strict=True):
-                self._segments.made[digest] = canonical.encode(rows)
-            new = [digest for digest in checkpoint.digests() if digest in self._segments.made]
-            if self._storage.across_network:
-                list(in_chunks(self._store_segments, new, chunk=1))
-            else:
-                self._store_segments(new)
+                self.segments.made[digest] = canonical.encode(rows)
+            new = self._store_made(checkpoint.digests())
             self._storage.replace(checkpoint_name(checkpoint.number), encode_checkpoint(checkpoint))
-            self._segments.remember(new)
+            self.segments.remember(new)
+            self._write_notes(view)
+
+    def _write_notes(self, view: LogView) -> None:
+        """Store the notes of a checkpoint, also if there are none: else readers look for them."""
+        if NOTES in view.root.write_features:
+            notes = self.notes.folded(view)
+            self._store_made(notes.digests())
+            data = encode_notes(notes)
+            self._storage.replace(notes_name(notes.number), data)
+            self.notes.remember(notes, data)
 
     def _is_stored(self, checkpoint: Checkpoint) -> bool:
         """Whether the store has these very bytes: their seal is asked for."""
@@ -185,9 +199,18 @@ class Log(LogReader):
         """Return the checkpoint of the store before another one; an empty one if there is none."""
         return self.checkpoint_at(checkpoint.number - CHECKPOINT_EVERY) or self.empty
 
+    def _store_made(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Store those of some segments that this process has made, and return them."""
+        new = [digest for digest in digests if digest in self.segments.made]
+        if self._storage.across_network:
+            list(in_chunks(self._store_segments, new, chunk=1))
+        else:
+            self._store_segments(new)
+        return new
+
     def _store_segments(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
-            self._storage.replace(segment_name(digest), self._segments.made[digest])
+            self._storage.replace(segment_name(digest), self.segments.made[digest])
 
     def _write_sketches(self, view: LogView) -> None:
         """Tell later writers which objects the indexes have: derived, as a checkpoint is."""

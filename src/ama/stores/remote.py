@@ -23,7 +23,6 @@ from ama.errors import (
     StorageError,
     shown,
 )
-from ama.format.compression import BYTE_PLANES
 from ama.format.entries import Entry, Publish, entry_hash, entry_name
 from ama.format.hashing import asset_id, short
 from ama.format.objects import Asset, decode_asset
@@ -33,7 +32,7 @@ from ama.storage.local import LocalStorage
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
 from ama.stores.indexes import FEW, Indexes
-from ama.stores.log_errors import check_features, way_back
+from ama.stores.log_errors import FEATURES, check_features, way_back
 from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
@@ -47,8 +46,6 @@ MAX_FORMAT = 64 * 1024
 REPAIR = Hint("repair")
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
-_FIRST_FEATURES: tuple[tuple[str, ...], ...] = ((), (BYTE_PLANES,))
-"""The features of new stores, of the first version of ama to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +110,19 @@ def decode_format(data: bytes, url: str) -> StoreFormat:
 
 def new_format() -> StoreFormat:
     """Return the content of a new store's format.json."""
-    return StoreFormat(os.urandom(16).hex(), read_features=_FIRST_FEATURES[-1])
+    read, write = FEATURES[-1]
+    return StoreFormat(os.urandom(16).hex(), read_features=read, write_features=write)
 
 
 def formats_of(store_id: str) -> Iterator[bytes]:
     """Yield what a format.json with an id may be: one for each version of ama that makes others.
 
     Example:
-        >>> [decode_format(data, "example").id for data in formats_of("0" * 32)] == ["0" * 32] * 2
+        >>> [decode_format(data, "example").id for data in formats_of("0" * 32)] == ["0" * 32] * 3
         True
     """
-    for features in _FIRST_FEATURES:
-        yield encode_format(StoreFormat(store_id, read_features=features))
+    for read, write in FEATURES:
+        yield encode_format(StoreFormat(store_id, read_features=read, write_features=write))
 
 
 def _texts(values: Any) -> tuple[str, ...]:
@@ -361,8 +359,19 @@ class Remote:
             record: The asset's record in the log.
             whole: Whether most objects are wanted. If not, long indexes are read in parts.
         """
+        return self.objects_in(view, self.needs(view, class_name, record), whole=whole)
+
+    def objects_in(
+        self, view: LogView, needs: Iterable[bytes], *, whole: bool = True
+    ) -> ObjectStore:
+        """Return the objects in some current indexes, as `objects_of` an asset.
+
+        Args:
+            view: The log.
+            needs: The indexes.
+            whole: Whether most objects are wanted. If not, long indexes are read in parts.
+        """
         damage: list[AmaError] = []
-        needs = self.needs(view, class_name, record)
         indexes = (
             self._indexes.whole(needs, damage) if whole else self._indexes.parts(needs, damage)
         )

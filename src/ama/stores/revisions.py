@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, NoReturn
 from ama.errors import AmaError, Conflict, Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
+from ama.format.notes import noted
 from ama.format.objects import Asset, RefLink
 from ama.lineage import ancestry
 from ama.stores.log_view import LogView
 from ama.system.encoding import require_text
-from ama.values import AliasMove, AssetInfo, Ref, display_name
+from ama.values import AliasMove, AssetInfo, File, Note, Noted, Ref, display_name
 
 if TYPE_CHECKING:
     from ama.format.entries import StatusName
+    from ama.format.notes import NoteRecord
     from ama.format.state import AliasRecord, AssetRecord
     from ama.stores.class_view import ClassView
     from ama.stores.log_view import LogView
@@ -498,6 +500,32 @@ class Describer:
         if state is not None:
             state.load(move.asset for move in moves if move.asset)
         return tuple(self.move(class_name, alias, move) for move in reversed(moves))
+
+    def note(self, record: NoteRecord) -> Note:
+        """Return a note, for people."""
+        note = record.note
+        file = None
+        if note.file is not None:
+            file = File(note.file.name, "file", note.file.id.hex(), note.file.size)
+        return Note(
+            note.class_name,
+            note.asset.hex() if note.asset else None,
+            self.number(note.class_name, note.asset) if note.asset else None,
+            record.entry,
+            record.author,
+            moment(record.at),
+            {key: value for key, value in note.metadata.items() if value is not None},
+            note.tags,
+            tuple(key for key, value in note.metadata.items() if value is None),
+            note.untags,
+            note.message,
+            file,
+        )
+
+    def noted(self, records: Sequence[NoteRecord]) -> Noted:
+        """Return what the notes of an asset or of a class add up to, for people."""
+        values, tags, message = noted(record.note for record in records)
+        return Noted(values, tags, message, tuple(map(self.note, records)))
 
     def move(self, class_name: str, alias: str, move: AliasRecord) -> AliasMove:
         """Return one move of an alias, for people."""

@@ -67,7 +67,7 @@ def deprecating(target: Target, reason: str) -> Decide:
 
     def decide(view: LogView, record: AssetRecord) -> AssetRecord:
         if record.status == "deleted":
-            raise _is_deleted(target)
+            raise is_deleted(target)
         return replace(record, status="deprecated", reason=reason)
 
     return decide
@@ -78,7 +78,7 @@ def approving(target: Target) -> Decide:
 
     def decide(view: LogView, record: AssetRecord) -> AssetRecord:
         if record.status == "deleted":
-            raise _is_deleted(target)
+            raise is_deleted(target)
         return replace(record, status="active", reason="")
 
     return decide
@@ -179,7 +179,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _is_deleted(target: Target) -> Conflict:
+def is_deleted(target: Target) -> Conflict:
+    """Return the error for an asset that is deleted, and that something was to be said of."""
     return Conflict(f"{target.name} is deleted", hint=Hint("take-deletion-back", asset=target.name))
 
 

@@ -14,6 +14,7 @@ from ama.errors import StorageError
 from ama.format.checkpoint import encode_checkpoint, fold_checkpoint
 from ama.format.entries import encode_entry, entry_hash
 from ama.format.hashing import seal
+from ama.format.notes import NOTES, NotesCheckpoint, encode_notes, fold_notes
 from ama.format.state import (
     ClassState,
     Root,
@@ -26,12 +27,14 @@ from ama.format.state import (
 from ama.results import PutBack
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
+from ama.stores.log_errors import check_features
 from ama.stores.log_files import (
     HINT,
     REFUSED,
     checkpoint_name,
     decode_hint,
     encode_hint,
+    notes_name,
     read_readable,
     root_name,
     segment_name,
@@ -53,7 +56,8 @@ def derive(remote: Remote, digests: Mapping[int, bytes]) -> Iterator[PutBack]:
     last = max(digests, default=0)
     if not last:
         return
-    remote.view()  # it refuses, before anything is written
+    view = remote.view()  # it refuses, before anything is written
+    check_features(view.root.write_features, remote.url, "write to")
     yield from _renew_hint(remote.storage, digests)
     for files in chain(_of_first_form(remote, last), checkpoints(remote, last)):
         yield from _renew(remote.storage, files)
@@ -73,13 +77,19 @@ def checkpoints(remote: Remote, last: int) -> Iterator[dict[str, bytes]]:
     made = Segments(remote.storage, Cache(None))
     source = CheckpointSegments(made, lambda: None, remote.url)
     base = remote.log.empty
+    notes = NotesCheckpoint(base.number, base.entry_hash)
     for first in range(1, last + 2 - CHECKPOINT_EVERY, CHECKPOINT_EVERY):
-        before = base.digests()
+        before = base.digests() | notes.digests()
         entries = remote.log.read_entries(range(first, first + CHECKPOINT_EVERY))
         tail = [(entry, entry_hash(encode_entry(entry))) for entry in entries]
+        known = NOTES in base.write_features
+        notes = fold_notes(notes, tail, source, made.make, known=known)
         base = fold_checkpoint(base, tail, source, made.make)
-        made.forget_all_but(base.digests())
-        files = {segment_name(d): made.made[d] for d in sorted(base.digests() - before)}
+        digests = base.digests() | notes.digests()
+        made.forget_all_but(digests)
+        files = {segment_name(d): made.made[d] for d in sorted(digests - before)}
+        if NOTES in base.write_features:
+            files[notes_name(notes.number)] = encode_notes(notes)
         yield {**files, checkpoint_name(base.number): encode_checkpoint(base)}
 
 

@@ -136,7 +136,7 @@ def _made(
     memory = MemoryStorage("given")
     with PackWriter(memory, features=(BYTE_PLANES,)) as writer:
         for content, data in files.held.items():
-            _hold(writer, content, data)
+            hold(writer, content, data)
         entries = build_trees(files.entries, lambda tree: False, partial(writer.add, Kind.TREE))
         assert entries.tree is not None
         data = encode_asset(
@@ -156,7 +156,8 @@ def _made(
         return ObjectStore(memory, writer.finish(), fresh=True), asset
 
 
-def _hold(writer: PackWriter, content: bytes, data: bytes) -> None:
+def hold(writer: PackWriter, content: bytes, data: bytes) -> None:
+    """Write content that is in memory, in chunks if it is large."""
     if len(data) < THRESHOLD:
         writer.add(Kind.DATA, content, data)
         return

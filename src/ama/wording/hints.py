@@ -164,8 +164,14 @@ WORDS: Mapping[str, str] = {
     "say-why": "say why, for those who use it: --reason TEXT",
     "take-deletion-back": "take that back: <ama delete --undo {asset}>",
     "undelete": "bring it back: <ama delete --undo {asset}>",
+    "name-the-asset": "name one: {class_name}/NUMBER or {class_name}@ALIAS; see them:"
+    " <ama list {class_name}>",
+    "publish-instead": "publish it as an asset of its own: <ama publish> CLASS {path}",
+    "say-what-to-note": "give --meta KEY=VALUE, --tag TAG, --file FILE or -m TEXT",
+    "show-notes": "see what was: <ama note {asset}>",
     "undeprecate": "take that back: <ama deprecate --undo {asset}>",
     # Stores and remotes
+    "upgrade-store": "once everybody who uses it has this version: <ama remote upgrade {store}>",
     "accept-store": "was it put back from a backup, or made anew? take it as it is now:"
     " <ama fetch --force --remote {store}>; else restore it from another copy",
     "add-a-remote": "add one with `<ama remote add> NAME URL`",
