@@ -19,6 +19,7 @@ from ama.format import (
     entries,
     hashing,
     names,
+    notes,
     objects,
     pack,
     tables,
@@ -32,12 +33,14 @@ from ama.format.checkpoint import (
 )
 from ama.format.entries import (
     ABSENT,
+    AddNote,
     Entry,
     Event,
     Feature,
     Gc,
     HeldRef,
     MoveAlias,
+    NoteFile,
     Publish,
     Purged,
     SetStatus,
@@ -45,6 +48,7 @@ from ama.format.entries import (
     encode_entry,
     entry_hash,
 )
+from ama.format.notes import NOTES, NotesCheckpoint, decode_notes, encode_notes, fold_notes
 from ama.format.objects import Asset, EntryKind, Kind, Recipe, RefLink, TreeEntry
 from ama.format.packindex import Location, PackIndex, encode_index
 from ama.format.state import (
@@ -60,7 +64,14 @@ from ama.format.state import (
 from ama.storage.memory import MemoryStorage
 from ama.stores import log_reader, remote
 from ama.stores.cache import Cache
-from ama.stores.log_files import HINT, checkpoint_name, root_name, segment_name, state_name
+from ama.stores.log_files import (
+    HINT,
+    checkpoint_name,
+    notes_name,
+    root_name,
+    segment_name,
+    state_name,
+)
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import StoreFormat, decode_format, encode_format
@@ -135,6 +146,16 @@ EVENTS: dict[str, Event] = {
     "gc": Gc((((ONE, TWO), (THREE,)),), (FOUR,), (FIVE,)),
     "purged": Purged((FOUR,), (FIVE,)),
     "feature": Feature(("example",), ()),
+    "note": AddNote(
+        "models",
+        ONE,
+        {"accuracy": 0.875, "loss": None},
+        ("passed",),
+        ("draft",),
+        "seen",
+        NoteFile("report.json", hashing.blob_id(HELLO), len(HELLO)),
+        (TWO,),
+    ),
 }
 ENTRY = Entry(1, COUNTING, entry_hash(encode_format(STORE)), ANN, AT, (EVENTS["alias removed"],))
 STATE = fold_class(ClassState("models"), [ENTRY])
@@ -151,6 +172,24 @@ CHECKPOINT = Checkpoint(
         )
     },
 )
+
+
+NOTE = AddNote("models", ONE, {"accuracy": 0.875, "loss": None}, ("passed",), ("draft",), "seen")
+NOTED = Entry(1, COUNTING, ENTRY.previous, ANN, AT, (NOTE,))
+
+
+def example_notes() -> tuple[NotesCheckpoint, list[bytes]]:
+    """The notes after an entry with one, and the segments that were made."""
+    made: list[bytes] = []
+
+    def store(data: bytes) -> bytes:
+        made.append(data)
+        return hashing.seal(data)
+
+    tail = [(NOTED, entry_hash(encode_entry(NOTED)))]
+    source = CheckpointSegments(Segments(MemoryStorage("none"), Cache(None)), lambda: None, "none")
+    before = NotesCheckpoint(0, NOTED.previous)
+    return fold_notes(before, tail, source, store, known=True), made
 
 
 SPLIT = bytes.fromhex("00013f3f04053f3f0809")
@@ -190,6 +229,8 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "entry hash": lambda: entry_hash(EXAMPLES["entry"]),
     "checkpoint": lambda: encode_checkpoint(CHECKPOINT),
     "segment": lambda: canonical.encode([SEGMENT]),
+    "notes": lambda: encode_notes(example_notes()[0]),
+    "notes segment": lambda: b"".join(example_notes()[1]),
     "root": lambda: encode_root(ROOT),
     "class state": lambda: encode_class_state(STATE),
     **{
@@ -223,6 +264,7 @@ def test_ama_reads_the_examples() -> None:
     assert decode_entry(EXAMPLES["entry"]) == ENTRY
     assert decode_checkpoint(EXAMPLES["checkpoint"]) == CHECKPOINT
     assert tables.decode_rows(EXAMPLES["segment"]) == (SEGMENT,)
+    assert decode_notes(EXAMPLES["notes"]) == example_notes()[0]
     assert decode_root(EXAMPLES["root"]) == ROOT
     assert decode_class_state(EXAMPLES["class state"]) == STATE
     planes = EXAMPLES["byte planes"]
@@ -243,9 +285,11 @@ def test_ama_reads_the_events(label: str) -> None:
     before = encode_entry(Entry(1, COUNTING, ONE, "", 0, ()))[:-33]
     body = before + b"\x91" + event
     assert decode_entry(body + hashing.seal(body)).events == (EVENTS[label],)
-    # critical is the one boolean behind the name, and must be true
+    # critical is the one boolean behind the name, and must be as it is
     name = canonical.encode(EVENTS[label].name)
-    other = body.replace(name + b"\xc3", name + b"\xc2", 1)
+    marks = [b"\xc2", b"\xc3"] if label == "note" else [b"\xc3", b"\xc2"]
+    other = body.replace(name + marks[0], name + marks[1], 1)
+    assert other != body
     with pytest.raises(IntegrityError):
         decode_entry(other + hashing.seal(other))
 
@@ -265,6 +309,10 @@ def test_the_fold_of_the_entry_is_the_checkpoint() -> None:
     source = CheckpointSegments(Segments(MemoryStorage("none"), Cache(None)), lambda: None, "none")
     assert fold_checkpoint(empty, tail, source, store) == CHECKPOINT
     assert made == [EXAMPLES["segment"]]
+
+
+def test_the_feature_of_notes_is_that_of_the_document() -> None:
+    assert f"| `{NOTES}` | writers |" in TEXT
 
 
 def test_format_json_and_hint() -> None:
@@ -287,6 +335,7 @@ def test_the_names_in_the_overview() -> None:
         pack_name(ONE): r"packs/11/(11){32}\.pack",
         index_name(ONE): r"index/(11){32}\.idx",
         checkpoint_name(64): "checkpoint/fold/000000000064",
+        notes_name(64): "checkpoint/notes/000000000064",
         segment_name(ONE): "checkpoint/segment/(11){32}",
         root_name(64): "checkpoint/000000000064",
         state_name(ONE): "checkpoint/state/(11){32}",
@@ -318,6 +367,8 @@ def test_the_limits_are_those_of_the_document() -> None:
         (entries, "MAX_TIME"): 2**63 - 1,
         (entries, "MAX_ENTRY"): 4 * mib,
         (entries, "MAX_NEEDS"): 16,
+        (entries, "MAX_NOTE"): mib,
+        (notes, "LONGEST"): 4096,
         (entries, "MAX_NUMBER"): 999_999_999_999,
         (names, "MAX_NAME_BYTES"): 255,
         (canonical, "MAX_DEPTH"): 32,

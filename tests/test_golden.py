@@ -132,7 +132,9 @@ def ama_listing(place: Path) -> Any:
     first = {int(path.name) for path in place.glob("checkpoint/0*")}
     sound = {at for at in fold if remote.log.checkpoint_at(at)}
     sound |= {at for at in first if remote.log.of_first_form([at], {})}
+    notes = {name: listed_notes(store, name) for name in remote.log.notes.at(view).classes}
     return {
+        **({"notes": notes} if notes else {}),
         "id": remote.format.id,
         "entries": view.number,
         "last": view.entry_hash.hex(),
@@ -143,6 +145,30 @@ def ama_listing(place: Path) -> Any:
         "condemned_indexes": sorted(index.hex() for index in root.condemned_indexes),
         "classes": classes,
     }
+
+
+def listed_notes(store: ama.Store, class_name: str) -> list[dict[str, Any]]:
+    """The notes of a class as the face has them, asset by asset, in the order of the log."""
+    assets = range(1, store.remote.view().class_state(class_name).count + 1)
+    names = [class_name, *(f"{class_name}/{number}" for number in assets)]
+    listed = []
+    for note in (note for name in names for note in store.notes(name)):
+        if note.file is not None:
+            assert blob_id(b"".join(store.note_file(note))).hex() == note.file.id
+        found = {
+            "asset": note.asset,
+            "entry": note.entry,
+            "author": note.author,
+            "at": round(note.at.timestamp() * 1_000_000),
+            "metadata": {**note.metadata, **dict.fromkeys(note.removed)},
+            "tags": [*note.tags],
+            "untags": [*note.untagged],
+            "message": note.message,
+            "file": note.file and [note.file.path, note.file.id, note.file.size],
+        }
+        listed.append(found)
+    # Two of one entry are in the order of the assets.
+    return sorted(listed, key=lambda found: found["entry"])
 
 
 def move(record: AliasRecord) -> list[object]:
@@ -312,6 +338,81 @@ class TestBytePlanes:
         reader = load(READER)
         with pytest.raises(reader.Damaged):
             reader.Store(tmp_path / "store").listing()
+
+
+class TestNotes:
+    """A store of which something is known later, since it got the feature in its life."""
+
+    place = GOLDEN / "notes"
+    stored = files_below(place)
+    expected = json.loads((GOLDEN / "notes.json").read_text(encoding="utf-8"))
+
+    def test_the_script_makes_the_same_bytes(self) -> None:
+        load(GOLDEN / "make_v1.py")
+        made = load(GOLDEN / "make_notes.py").make()
+        assert sorted(made) == sorted(self.stored)
+        assert [name for name in made if made[name] != self.stored[name]] == []
+        assert sum(len(data) for data in made.values()) < 150_000
+
+    def test_both_readers_read_what_it_holds(self) -> None:
+        assert as_json(ama_listing(self.place)) == as_json(self.expected)
+        assert as_json(independent_listing(self.place)) == as_json(self.expected)
+
+    @pytest.mark.parametrize("lost", ["notes", "fold", "segment", "*"])
+    def test_they_read_on_without_what_is_derived(self, lost: str, tmp_path: Path) -> None:
+        shutil.copytree(self.place, tmp_path / "store")
+        for path in [*tmp_path.glob(f"store/checkpoint/{lost}/*")]:
+            path.unlink()
+        there = [64] if lost == "notes" else []
+        expected = as_json({**self.expected, "checkpoints": there})
+        if lost != "segment":
+            assert as_json(independent_listing(tmp_path / "store")) == expected
+            assert as_json(ama_listing(tmp_path / "store")) == expected
+        else:
+            found = ama_listing(tmp_path / "store")
+            assert as_json({**found, "checkpoints": []}) == expected
+
+    def test_what_is_in_it(self) -> None:
+        notes = self.expected["notes"]["models"]
+        assert len(notes) == 25
+        assert all(note["entry"] > 4 for note in notes)
+        assert {note["asset"] is None for note in notes} == {True, False}
+        values = [value for note in notes for value in note["metadata"].values()]
+        assert {type(value) for value in values} == {str, int, float, bool, type(None)}
+        assert [note["file"][2] > 2**20 for note in notes if note["file"]] == [False, True]
+        assert max(len(note["message"]) for note in notes) > 4096
+        store = ama.Store.open(self.place)
+        assert store.noted("models").message == "Classify sentences."
+        second = store.resolve("models/2").noted()
+        assert second.metadata == {"stars": 5, "f1": 0.9}
+        assert second.tags == ("approved",)
+        assert store.noted("models/1").metadata["float"] == 1.0
+
+    def test_ama_makes_the_same_checkpoint(self) -> None:
+        (files,) = checkpoints(Remote.open(ReadOnlyStorage(LocalStorage(self.place)), None), 66)
+        derived = {name for name in self.stored if name.startswith("checkpoint/")}
+        assert files == {name: self.stored[name] for name in derived}
+        assert ama.Store.open(self.place).fsck().problems == ()
+
+    def test_a_reader_of_the_version_before_skips_them(self) -> None:
+        before = load(READER)
+        del before.EVENTS["note"]
+        before.note_files = lambda fold: {}
+        before.Store.compare_notes_from = lambda self, number: None
+        listing = before.Store(self.place).listing()
+        without = {key: value for key, value in self.expected.items() if key != "notes"}
+        assert as_json(listing) == as_json(without)
+
+    @pytest.mark.parametrize("where", [0.1, 0.5, 0.98])
+    def test_the_independent_reader_sees_a_damaged_byte(self, where: float, tmp_path: Path) -> None:
+        name = "checkpoint/notes/000000000064"
+        shutil.copytree(self.place, tmp_path / "store")
+        data = bytearray(self.stored[name])
+        data[int(len(data) * where)] ^= 1
+        (tmp_path / "store" / name).write_bytes(bytes(data))
+        reader = load(READER)
+        with pytest.raises((reader.Damaged, reader.Newer)):
+            reader.Store(tmp_path / "store")
 
 
 class TestEachFile:

@@ -272,7 +272,9 @@ EVENTS = {
     "gc": {"replaced", "packs", "indexes"},
     "purged": {"packs", "indexes"},
     "feature": {"read", "write"},
+    "note": {"class", "asset", "metadata", "tags", "untags", "message", "file", "needs"},
 }
+NOTES = "notes"
 
 
 def read_entry(data, number, previous):
@@ -284,15 +286,16 @@ def read_entry(data, number, previous):
     require(type(nonce) is bytes and len(nonce) == 16 and type(author) is str, "an entry's fields")
     require(type(at) is int and 0 <= at < 2**63, "a time")
     known = []
-    for name, critical, body in events:
+    for place, (name, critical, body) in enumerate(events):
         require(type(name) is str and type(critical) is bool and type(body) is dict, "an event")
         if name not in EVENTS:
             if critical:
                 raise Newer(f"a critical event {name}")
             continue
-        require(critical and set(body) == EVENTS[name], f"a {name} event of other fields")
+        same = set(body) == EVENTS[name] and critical == (name != "note")
+        require(same, f"a {name} event of other fields")
         check_event(name, body)
-        known.append((name, body))
+        known.append((name, body, place))
     return {"number": number, "author": author, "at": at, "events": known}
 
 
@@ -317,6 +320,30 @@ def check_event(name, body):
         require(gone.isdisjoint(i for _, new in body["replaced"] for i in new), "a gc event")
     elif name == "feature":
         require(all(type(text) is str for text in (*body["read"], *body["write"])), "a feature")
+    elif name == "note":
+        check_note(body)
+
+
+def check_note(body):
+    require(body["asset"] is None or is_id(body["asset"]), "a note's asset")
+    require(type(body["metadata"]) is dict, "a note's metadata")
+    for key, value in body["metadata"].items():
+        check_text(key, 200)
+        require(key and type(value) in (str, int, float, bool, type(None)), "a note's metadata")
+    for tags in (body["tags"], body["untags"]):
+        require(type(tags) is list, "tags")
+        for tag in tags:
+            check_text(tag, 200)
+        require(tags == sorted(set(tags), key=str.encode) and "" not in tags, "tags in order")
+    require(not {*body["tags"]} & {*body["untags"]}, "a tag that comes and goes")
+    check_text(body["message"])
+    require(len(body["needs"]) <= 16, "what a note needs")
+    require(bool(body["needs"]) == (body["file"] is not None), "what a note needs")
+    if body["file"] is not None:
+        name, blob, size = body["file"]
+        check_name(name)
+        require(is_id(blob) and type(size) is int and 0 <= size < 2**63, "a note's file")
+    require(len(packed(body)) <= 2**20, "a note's size")
 
 
 # Section 10: folding
@@ -331,9 +358,11 @@ class Fold:
         self.condemned_packs, self.condemned_indexes = set(), set()
         self.read_features, self.write_features = set(features["read"]), set(features["write"])
         self.classes = {}
+        self.notes = {}
 
     def add(self, entry, entry_hash):
-        for name, body in entry["events"]:
+        for name, body, place in entry["events"]:
+            entry["place"] = place
             getattr(self, f"on_{name}")(body, entry)
             for index in self.indexes:
                 self.replaced.pop(index, None)
@@ -383,6 +412,12 @@ class Fold:
     def on_feature(self, body, entry):
         self.read_features |= set(body["read"])
         self.write_features |= set(body["write"])
+
+    def on_note(self, body, entry):
+        if NOTES in self.write_features:
+            said = [entry["author"], entry["at"], body]
+            row = [body["asset"], entry["number"], entry["place"], said]
+            self.notes.setdefault(body["class"], []).append(row)
 
     def standing_for(self, indexes):
         found, waiting, seen = [], list(indexes), set()
@@ -436,7 +471,8 @@ class Tables:
         self.classes = {}
 
     def add(self, entry, entry_hash):
-        for name, body in entry["events"]:
+        for name, body, place in entry["events"]:
+            entry["place"] = place
             getattr(self, f"on_{name}")(body, entry)
         self.number, self.entry_hash = entry["number"], entry_hash
 
@@ -524,6 +560,9 @@ class Tables:
         for verb in ("read", "write"):
             self.features[verb] |= {*body[verb]}
 
+    def on_note(self, body, entry):
+        pass  # in a file of their own
+
     def files(self):
         """The checkpoint and its segments, by name."""
         files = {}
@@ -539,6 +578,16 @@ class Tables:
             classes[name] = [state["live"], state["dangling"], assets, moves]
         data = b"ama-fold" + packed([*fields, classes])
         return {**files, f"checkpoint/fold/{self.number:012d}": data + seal(data)}
+
+
+def note_files(fold):
+    """The notes of a checkpoint and their segments, by name."""
+    files, classes = {}, {}
+    for name, rows in fold.notes.items():
+        short = [[*row[:3], row[3] if len(packed(row[3])) <= 4096 else None] for row in rows]
+        classes[name] = write_table(short, lambda row: (row[0] or bytes(5))[:5], files)
+    data = b"ama-note" + packed([1, fold.number, fold.entry_hash, classes])
+    return {**files, f"checkpoint/notes/{fold.number:012d}": data + seal(data)}
 
 
 def packed(value):
@@ -606,16 +655,7 @@ def read_checkpoint(data, number, segment):
     tables.number = number
 
     def rows(table):
-        count, segments, _ = table
-        digests = [segments[at : at + 32] for at in range(0, len(segments), 32)]
-        parts = []
-        for digest in digests:
-            data = segment(digest)
-            require(data is not None and seal(data) == digest, "a segment of another digest")
-            parts.append(unpack(data))
-        found = [row for part in parts for row in part]
-        require(len(found) == count, "a table that lacks rows")
-        return found
+        return read_rows(table, segment)
 
     tables.store = {name: rows(table) for name, table in zip(Tables.STORE, of_store, strict=True)}
     for name, (live, dangling, assets, moves) in classes.items():
@@ -627,6 +667,26 @@ def read_checkpoint(data, number, segment):
             "moves": rows(moves),
         }
     return tables
+
+
+def read_rows(table, segment):
+    count, segments, _ = table
+    parts = []
+    for digest in [segments[at : at + 32] for at in range(0, len(segments), 32)]:
+        data = segment(digest)
+        require(data is not None and seal(data) == digest, "a segment of another digest")
+        parts.append(unpack(data))
+    found = [row for part in parts for row in part]
+    require(len(found) == count, "a table that lacks rows")
+    return found
+
+
+def read_notes(data, number, segment):
+    """The rows of the notes of a checkpoint, by class; and the hash of its entry."""
+    require(data.startswith(b"ama-note") and seal(data[:-32]) == data[-32:], "the seal of notes")
+    found, entry_hash, classes = fields(data[8:-32], 3)
+    require(found == number, "notes under another name")
+    return entry_hash, {name: read_rows(table, segment) for name, table in classes.items()}
 
 
 def read_root(data, number):
@@ -720,6 +780,7 @@ class Store:
         end = self.fold.number
         for number in self.checkpoints:
             self.compare_from_checkpoint(number)
+            self.compare_notes_from(number)
             self.compare_from_root(number)
         later = [end + 1 + probe for probe in PROBES]
         require(all(self.entry_bytes(number) is None for number in later), "the log has a hole")
@@ -741,6 +802,9 @@ class Store:
         there = self.read(f"checkpoint/fold/{number:012d}") is not None
         if there:
             for name, data in files.items():
+                require(self.read(name) == data, name)
+        if self.read(f"checkpoint/notes/{number:012d}") is not None:
+            for name, data in note_files(self.fold).items():
                 require(self.read(name) == data, name)
         root = self.read(f"checkpoint/{number:012d}")
         if root is not None:
@@ -765,6 +829,27 @@ class Store:
             tables.add(self.entries[later], plain_hash(self.entry_bytes(later)))
         require(tables.files() == self.tables.files(), "the checkpoint leads elsewhere")
 
+    def compare_notes_from(self, number):
+        """Do the same with notes; those too long for a row are in their entries."""
+        data = self.read(f"checkpoint/notes/{number:012d}")
+        if data is None:
+            return
+        entry_hash, rows = read_notes(
+            data, number, lambda digest: self.read(f"checkpoint/segment/{digest.hex()}")
+        )
+        require(entry_hash == plain_hash(self.entry_bytes(number)), "notes that don't fit")
+        for table in rows.values():
+            for row in table:
+                if row[3] is None:
+                    entry = self.entries[row[1]]
+                    (body,) = [body for _, body, place in entry["events"] if place == row[2]]
+                    row[3] = [entry["author"], entry["at"], body]
+        fold = Fold(entry_hash, {"read": [], "write": [NOTES]})
+        fold.notes = rows
+        for later in range(number + 1, self.fold.number + 1):
+            fold.add(self.entries[later], plain_hash(self.entry_bytes(later)))
+        require(fold.notes == self.fold.notes, "the notes lead elsewhere")
+
     def compare_from_root(self, number):
         """Do the same from one of the first form."""
         if self.read(f"checkpoint/{number:012d}") is None:
@@ -785,7 +870,7 @@ class Store:
     def indexes_of(self, class_name, row):
         (event,) = [
             body
-            for name, body in self.entries[row[1]]["events"]
+            for name, body, _ in self.entries[row[1]]["events"]
             if name == "publish" and body["asset"] == row[0]
         ]
         require(event["class"] == class_name, "an asset published in another class")
@@ -909,6 +994,22 @@ class Store:
             "files": files,
         }
 
+    def note(self, row, target=None):
+        """One note as it is listed; its file is written into `target`."""
+        asset, entry, _, (author, at, body) = row
+        listed = {key: body[key] for key in ("metadata", "tags", "untags", "message")}
+        listed |= {"asset": asset and asset.hex(), "entry": entry, "author": author, "at": at}
+        listed["file"] = None
+        if body["file"] is not None:
+            name, blob, size = body["file"]
+            indexes = [self.index(index) for index in self.fold.standing_for(body["needs"])]
+            data = self.object(indexes, blob, DATA_KIND)
+            require(len(data) == size, "a file of another size")
+            listed["file"] = [name, blob.hex(), size]
+            if target is not None:
+                write(target / str(entry) / name, FILE, data)
+        return listed
+
     def listing(self, directory=None):
         classes = {}
         for name, state in sorted(self.fold.classes.items()):
@@ -931,7 +1032,12 @@ class Store:
         }
         for pack_id in packs:
             self.check_pack(pack_id)
+        notes = {}
+        for name, rows in sorted(self.fold.notes.items()):
+            target = None if directory is None else Path(directory) / f"{name}-notes"
+            notes[name] = [self.note(row, target) for row in rows]
         return {
+            **({"notes": notes} if notes else {}),
             "id": self.format["id"],
             "entries": self.fold.number,
             "last": self.fold.entry_hash.hex(),

@@ -74,7 +74,13 @@ def note_key(asset: bytes | None) -> bytes:
     return bytes(KEY_SIZE) if asset is None else id_key(asset)
 
 
-BY_ASSET = Shape(lambda row: note_key(row[0]))
+def _key(row: Row) -> bytes:
+    # A forged row may be anything.
+    asset = row[0] if row else None
+    return note_key(asset if type(asset) is bytes else None)
+
+
+BY_ASSET = Shape(_key)
 """Notes (asset or nil, entry, place in the entry, and author, time and fields, or nil if these are
 more than `LONGEST` bytes: then the entry has them)."""
 
