@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
 from ama.catalog.documents import Syntax, metadata_key, read_document, syntax_of
+from ama.catalog.noting import note_news
 from ama.catalog.roles import source_names
 from ama.catalog.schema import TABLES, content_key, to_cell
 from ama.catalog.unread import Gap
@@ -80,6 +81,7 @@ def fill(db: sqlite3.Connection, remote: Remote, view: LogView, progress: Progre
         since = None if known is None else _since(view, known, remote)
         for name, state in view.class_states().items():
             _note_class(db, state, None if since is None else _of_class(since, name))
+        note_news(db, remote, view, since)
         db.execute("DELETE FROM state")
         db.execute("INSERT INTO state VALUES (?, ?, 0)", (view.number, view.entry_hash))
     _read(db, remote, view, progress, "data IS NULL OR unread IS NOT NULL")

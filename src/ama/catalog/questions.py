@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from heapq import nlargest
@@ -210,9 +210,12 @@ class Questions:
         """Summarise a published asset; see `Asset.summary`."""
         from ama.catalog.facts import summarise
 
-        return self._ask(
-            lambda db, view: summarise(db, view, self._rules_of, class_name, asset, most_files)
-        )
+        def ask(db: sqlite3.Connection, view: LogView) -> Summary:
+            found = summarise(db, view, self._rules_of, class_name, asset, most_files)
+            notes = self._remote.log.notes.at(view).of(class_name, asset)
+            return replace(found, noted=Describer(view).noted(notes))
+
+        return self._ask(ask)
 
     def profile(self, class_name: str, asset: bytes) -> Profile:
         """Return the profile of a published asset, for a comparison; see `ama.compare`."""

@@ -8,7 +8,7 @@ import math
 from ama.catalog.documents import Value
 from ama.catalog.unread import Plain
 
-FILE = "catalog-7.sqlite"
+FILE = "catalog-8.sqlite"
 """The version of the tables is in the name: catalogs of other versions of ama are left alone."""
 
 SCHEMA = """
@@ -76,6 +76,27 @@ CREATE TABLE IF NOT EXISTS metadata (
 );
 CREATE INDEX IF NOT EXISTS metadata_by_asset ON metadata (asset);
 
+-- What was said later of assets and classes, in the order of the log. asset: NULL where it is about
+-- the class itself, whose newest message is its description; file: its name, NULL without one.
+CREATE TABLE IF NOT EXISTS notes (
+    id INTEGER PRIMARY KEY, class TEXT NOT NULL, asset BLOB, entry INTEGER NOT NULL,
+    author TEXT NOT NULL, at INTEGER NOT NULL, message TEXT NOT NULL,
+    file TEXT, content BLOB, size INTEGER
+);
+CREATE INDEX IF NOT EXISTS notes_by_class ON notes (class, asset);
+
+-- What notes add up to now: the newest value under each key, and the tags; asset as in metadata.
+CREATE TABLE IF NOT EXISTS noted (
+    asset INTEGER NOT NULL, key TEXT NOT NULL,
+    kind TEXT NOT NULL, number REAL, text TEXT NOT NULL, note INTEGER NOT NULL,
+    PRIMARY KEY (asset, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tags (
+    asset INTEGER NOT NULL, tag TEXT NOT NULL, note INTEGER NOT NULL,
+    PRIMARY KEY (asset, tag)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tags_by_tag ON tags (tag);
+
 -- problem: "unread" until its file was read, which is tried again where it is damaged or away.
 CREATE TABLE IF NOT EXISTS documents (
     id INTEGER PRIMARY KEY, content BLOB NOT NULL, syntax TEXT NOT NULL, problem TEXT,
@@ -102,7 +123,8 @@ CREATE INDEX IF NOT EXISTS gaps_by_document ON gaps (document);
 """
 
 TABLES = (
-    "state trees directories files assets aliases links metadata documents places parameters gaps"
+    "state trees directories files assets aliases links metadata notes noted tags documents places"
+    " parameters gaps"
 ).split()
 
 

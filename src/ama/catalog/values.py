@@ -16,7 +16,7 @@ from ama.catalog.documents import Value
 from ama.catalog.roles import Direction, Role, UnknownKey, quoted
 from ama.catalog.unread import Unread
 from ama.errors import InvalidInput
-from ama.values import AssetInfo, ChangeKind, File, Ref
+from ama.values import AssetInfo, ChangeKind, File, Noted, Ref
 
 if TYPE_CHECKING:
     import pandas
@@ -149,6 +149,8 @@ class Summary:
     """Whether the files are listed. If they are too many, `files` is empty and `unread` says so."""
     file_count: int = 0
     """How many files it has, also of those that are not listed."""
+    noted: Noted | None = None
+    """What was said later of it; None where its store was not asked."""
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""

@@ -62,6 +62,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "list": Entry("sharing", "list_", "List classes, or the assets of a class."),
         "link": Entry("sharing", "link", "Link the asset that this one was made from."),
         "ref": Entry("sharing", "ref_app", "List and remove links to assets."),
+        "note": Entry("notes", "note", "Note what is known later of an asset, or of a class."),
         "deprecate": Entry("deletion", "deprecate", "Advise against an asset."),
         "delete": Entry(
             "deletion", "delete", "Delete an asset: it is listed and downloaded no more."
@@ -91,9 +92,11 @@ COMMANDS: Mapping[str, Entry] = {
 
 # Names of commands in git, other tools and other commands of ama, and their names here.
 _MEANT: Mapping[str, str] = {
+    "ama annotate": "ama note",
     "ama branch": "ama set --alias ALIAS",
     "ama checkout": "ama switch",
     "ama clone": "ama download",
+    "ama describe": "ama note CLASS -m TEXT",
     "ama get": "ama download",
     "ama grep": "ama find",
     "ama search": "ama find",
@@ -101,6 +104,7 @@ _MEANT: Mapping[str, str] = {
     "ama history": "ama log",
     "ama info": "ama show",
     "ama leaderboard": "ama compare --class CLASS",
+    "ama notes": "ama note",
     "ama remove": "ama rm",
     "ama reset": "ama restore --staged",
     "ama tag": "ama set --alias ALIAS",

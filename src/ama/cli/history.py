@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from ama.cli.arguments import (
     worktree_paths,
 )
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_file
+from ama.cli.notes import print_noted
 from ama.cli.output import console, count, first_line, plain, size, when
 from ama.cli.rendering import (
     as_seen_from_here,
@@ -105,11 +106,15 @@ def show(
     everything: Annotated[
         bool, typer.Option("--all", help="All parameters and files, however many.")
     ] = False,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="Leave out what was noted of it later.")
+    ] = False,
     remote: RemoteOption = None,
 ) -> None:
     """Show an asset: who, when, why, code, parameters, data.
 
-    With a path it prints that file, as `ama cat` does; with --json, its kind, id and size.
+    What was noted later stands apart from what the asset says itself, the newest first. With a
+    path it prints that file, as `ama cat` does; with --json, its kind, id and size.
 
     Example:
         ama show sequence_models@my_model
@@ -137,9 +142,11 @@ def show(
         assert isinstance(described, dict)
         assert isinstance(rest, dict)
         parents = described["parents"]
+        if as_published:
+            del rest["noted"]
         console.print_json({**described, **rest, "parents": parents})
         return
-    _print_summary(summary, everything)
+    _print_summary(summary if not as_published else replace(summary, noted=None), everything)
 
 
 def _of_documents(summary: Summary) -> list[Unread]:
@@ -166,6 +173,8 @@ def _print_summary(summary: Summary, everything: bool) -> None:
     print_fields("Data", fact_lines(summary.data, limit))
     print_fields("Other", fact_lines([f for f in summary.of("other") if f.file], limit))
     print_fields("Metadata", metadata_lines(info.metadata))
+    if summary.noted is not None:
+        print_noted(summary.noted, limit)
     print_fields("Unread", unread_lines(_of_documents(summary), limit))
     if summary.made_from_it:
         used = count(summary.made_from_it, "asset")

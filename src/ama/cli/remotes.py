@@ -198,8 +198,9 @@ def upgrade(
 ) -> None:
     """Let a store use what this version of ama brings.
 
-    New weights then take less space, for instance. Older versions of ama can't use the store from
-    then on: upgrade them first. A new store has everything from the start.
+    New weights then take less space, and `ama note` works. From then on, older versions of ama
+    can't write to the store, and some can't read it: upgrade them first. A new store has everything
+    from the start.
 
     Example:
         ama remote upgrade team
@@ -212,7 +213,10 @@ def upgrade(
         console.note(f"{store.url} has everything already")
         return
     console.done(f"upgraded {store.url}: {', '.join(added)}")
-    console.note("older versions of ama can't use it any more: everybody needs this one")
+    console.note(
+        "versions of ama that don't know this can't write to it any more, or not even read it:"
+        " everybody needs this one"
+    )
 
 
 def default(name: NameArgument, user: UserOption = False) -> None:

@@ -188,7 +188,7 @@ def _note(
     return AddNote(
         wanted.class_name,
         wanted.asset.asset if wanted.asset else None,
-        {**wanted.metadata, **taken},
+        dict(sorted({**wanted.metadata, **taken}.items())),
         tuple(sorted(set(wanted.tags))),
         tuple(sorted(names.intersection(wanted.remove))),
         wanted.message,

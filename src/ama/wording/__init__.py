@@ -1,6 +1,7 @@
 """Sentences that the command line and the dashboard share: the library itself returns facts.
 
 - **hint**: what would help, as a code and facts; `hints` has the words for each code.
+- **note**: what was said later of an asset; `note_parts` says it in the order of its fields.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ama.catalog.unread import Unread
+    from ama.values import Note, Scalar
 
 
 def unread_text(unread: Unread, whose: bool = False, between: str = ": ") -> str:
@@ -34,3 +36,27 @@ def unread_text(unread: Unread, whose: bool = False, between: str = ": ") -> str
     if unread.source:
         return f"{unread.source} ({unread.asset}) can't be read: {why}"
     return f"{unread.asset}: {why}"
+
+
+def note_parts(note: Note) -> list[str]:
+    """Describe what a note says, but its author and time, in short parts.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> from ama.values import Note
+        >>> now = datetime.now(UTC)
+        >>> note_parts(Note("models", "0" * 64, 7, 9, "Ann", now, {"f1": 0.5}, ("approved",)))
+        ['f1 = 0.5', 'tag approved']
+    """
+    return [
+        *(f"{key} = {_scalar_text(value)}" for key, value in note.metadata.items()),
+        *(f"tag {tag}" for tag in note.tags),
+        *(f"{key} taken back" for key in note.removed),
+        *(f"no tag {tag} any more" for tag in note.untagged),
+        *([f"file {note.file.path}"] if note.file else []),
+        *([note.message.strip()] if note.message.strip() else []),
+    ]
+
+
+def _scalar_text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,96 @@
+"""Notes in a catalog: what was said later of assets, and what it adds up to.
+
+The log only grows, so the catalog's notes of a class are the first of the log's. Each update takes
+those that come after them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from ama.catalog.schema import to_cell
+from ama.format.entries import AddNote, Event, Publish
+from ama.format.notes import NoteRecord
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+
+
+def note_news(
+    db: sqlite3.Connection, remote: Remote, view: LogView, since: Sequence[Event] | None
+) -> None:
+    """Add the notes that a catalog lacks. The assets that they are about are in it already.
+
+    Args:
+        db: The catalog, in a transaction.
+        remote: The store.
+        view: Its log.
+        since: What happened since the catalog was filled; None: note all again.
+
+    Raises:
+        IntegrityError: A note can't be read.
+    """
+    if since is None:
+        for table in ("notes", "noted", "tags"):
+            db.execute(f"DELETE FROM {table}")
+    if since is None or any(isinstance(event, AddNote) for event in since):
+        notes = remote.log.notes.at(view)
+        for name in notes.classes:
+            (known,) = db.execute("SELECT count(*) FROM notes WHERE class = ?", (name,)).fetchone()
+            if known < notes.count(name):
+                for record in notes.all_of(name, known):
+                    _add_up(db, record, _add(db, record))
+    for event in since or ():
+        if isinstance(event, Publish):
+            _note_again(db, remote, view, event)
+
+
+def _note_again(db: sqlite3.Connection, remote: Remote, view: LogView, published: Publish) -> None:
+    """Add up what was noted of an asset before it was published."""
+    about = published.class_name, published.asset
+    rows = db.execute("SELECT id FROM notes WHERE class = ? AND asset = ? ORDER BY id", about)
+    if known := [row for (row,) in rows]:
+        for record, row in zip(remote.log.notes.at(view).of(*about), known, strict=True):
+            _add_up(db, record, row)
+
+
+def _add(db: sqlite3.Connection, record: NoteRecord) -> int:
+    """Add a note; return its row."""
+    note = record.note
+    file = (None, None, None) if note.file is None else _file_cells(note)
+    said = (note.class_name, note.asset, record.entry, record.author, record.at, note.message)
+    done = db.execute(
+        "INSERT INTO notes (class, asset, entry, author, at, message, file, content, size)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*said, *file),
+    )
+    assert done.lastrowid is not None
+    return done.lastrowid
+
+
+def _add_up(db: sqlite3.Connection, record: NoteRecord, row: int) -> None:
+    """Let a note change what the notes of its asset add up to."""
+    note = record.note
+    found = db.execute(
+        "SELECT id FROM assets WHERE hash = ? AND class = ?", (note.asset, note.class_name)
+    ).fetchone()
+    if found is None:
+        return  # it is about the class, or about what is no asset of it
+    (asset,) = found
+    gone = [(asset, key) for key, value in note.metadata.items() if value is None]
+    db.executemany("DELETE FROM noted WHERE asset = ? AND key = ?", gone)
+    values = [
+        (asset, key, *to_cell(value), row)
+        for key, value in note.metadata.items()
+        if value is not None
+    ]
+    db.executemany("INSERT OR REPLACE INTO noted VALUES (?, ?, ?, ?, ?, ?)", values)
+    untagged = [(asset, tag) for tag in note.untags]
+    db.executemany("DELETE FROM tags WHERE asset = ? AND tag = ?", untagged)
+    tagged = [(asset, tag, row) for tag in note.tags]
+    db.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", tagged)
+
+
+def _file_cells(note: AddNote) -> tuple[str, bytes, int]:
+    assert note.file is not None
+    return note.file.name, note.file.id, note.file.size
