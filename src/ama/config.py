@@ -23,6 +23,9 @@ KNOWN_KEYS: Mapping[str, str] = {
     "classes.<name>.data": "what says of which data it was made",
     "classes.<name>.higher_is_better": "of which metrics: globs of their keys",
     "classes.<name>.lower_is_better": "of which metrics",
+    "cache.size": "how much of fetched assets this machine keeps, such as 50GiB (default 10GiB;"
+    " 0: nothing)",
+    "cache.directory": "where it keeps them; a group may share it",
     "record.git": "whether an asset says at which commit of a git repository it was made (default"
     " true)",
 }
@@ -31,6 +34,9 @@ KNOWN_KEYS: Mapping[str, str] = {
 Option = str | int | float | bool
 
 _FLAGS = frozenset(["add.portable_names", "record.git"])
+_SIZES = frozenset(["cache.size"])
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kmgt]?)(i?)b?", re.IGNORECASE).fullmatch
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _CLASS_KEY = re.compile(r"classes\.(.*)\.([a-z_]+)", re.DOTALL).fullmatch
 _REMOTE_KEY = re.compile(r"remotes\.(.*)\.url", re.DOTALL).fullmatch
@@ -342,7 +348,32 @@ def _check_key(key: str) -> None:
         )
 
 
+def parse_size(text: str, what: str) -> int:
+    """Parse a number of bytes, such as `10GiB`, `1.5 GB`, `500kB` or `4096`.
+
+    Args:
+        text: The text.
+        what: What it is the value of, for the error.
+
+    Raises:
+        InvalidInput: It is no number of bytes.
+
+    Example:
+        >>> parse_size("10GiB", "cache.size"), parse_size("1.5 GB", "cache.size")
+        (10737418240, 1500000000)
+    """
+    match = _SIZE(text.strip())
+    if match is None or (match[3] and not match[2]):
+        raise InvalidInput(
+            f"'{shown(text)}' can't be the value of {what}: it is no size",
+            hint="write such as 500MB, 10GiB or 0",
+        )
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
+
+
 def _parse(key: str, text: str) -> str | bool:
+    if key in _SIZES:
+        parse_size(text, key)
     if key not in _FLAGS:
         if not text.strip() or not text.isprintable():
             raise InvalidInput(f"'{shown(text)}' can't be the value of {key}")
@@ -365,6 +396,8 @@ def _check_kinds(path: Path, data: Mapping[str, object]) -> None:
     for key in [k for k in KNOWN_KEYS if "<" not in k]:
         kind, called = (bool, "true or false") if key in _FLAGS else (str, "a text")
         value = get(data, key)
+        if key in _SIZES and type(value) is int:
+            value = str(value)
         if value is not None and not isinstance(value, kind):
             raise InvalidInput(f"{key} in {shown(path)} must be {called}")
     for name in cast(Mapping[str, object], data.get("remotes", {})):

@@ -20,6 +20,7 @@ from ama.format.names import nearest
 from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
+from ama.system.people import git_user, login_at_host, one_line
 
 if TYPE_CHECKING:
     from ama.results import RemoteInfo
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.toml"
 CONTROL_DIRECTORY = ".ama"
+CACHE_SIZE = 10 * 1024**3
+"""The bytes of fetched assets that a machine keeps by default."""
+
 _AUTHOR = ("AMA_AUTHOR", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 
@@ -51,6 +55,9 @@ class Settings:
         default_remote_name: Its name; None if the environment gives only a URL.
         default_error: Why a configured default remote can't be used: `remote_url` raises it, so
             that only callers that need the default fail.
+        content_dir: The directory of this machine's content cache; None: no variable names it, and
+            the user has no home.
+        content_size: The most bytes that it keeps; 0: it is switched off.
         portable_names: Whether `add` refuses names that some system can't hold.
         record_git: Whether an asset records the commit of a git repository.
         code_dir: The directory of the code that makes assets, as named; None: the worktree.
@@ -71,6 +78,8 @@ class Settings:
     default_remote: str | None = None
     default_remote_name: str | None = None
     default_error: AmaError | None = None
+    content_dir: Path | None = None
+    content_size: int = CACHE_SIZE
     portable_names: bool = True
     record_git: bool = True
     code_dir: Path | None = None
@@ -88,11 +97,12 @@ class Settings:
         Args:
             worktree_dir: The directory with `.ama` in it, if there is one.
             environ: The environment with `AMA_REMOTE` (a remote's name or a URL), `AMA_CONFIG_DIR`,
-                `AMA_CACHE_DIR`, `AMA_DATA_DIR`, `AMA_CODE`, `AMA_AUTHOR` (`Name <email>`),
-                `GIT_AUTHOR_NAME` and `GIT_AUTHOR_EMAIL`; None: the process's own.
+                `AMA_CACHE_DIR`, `AMA_DATA_DIR`, `AMA_CONTENT_DIR`, `AMA_CACHE_SIZE`, `AMA_CODE`,
+                `AMA_AUTHOR` (`Name <email>`), `GIT_AUTHOR_NAME` and `GIT_AUTHOR_EMAIL`; None: the
+                process's own.
 
         Raises:
-            InvalidInput: A config file is broken.
+            InvalidInput: A config file is broken, or the size of the cache is none.
             StorageError: A config file can't be read.
 
         Example:
@@ -132,6 +142,8 @@ class Settings:
             default_remote=url,
             default_remote_name=name,
             default_error=error,
+            content_dir=_content_directory(environ, local_path, local, user_path, user),
+            content_size=_content_size(environ, local, user),
             portable_names=portable is not False,
             record_git=_first("record.git", local, user) is not False,
             code_dir=Path(os.path.abspath(os.path.expanduser(code))) if code else None,
@@ -225,12 +237,12 @@ class Settings:
         """
         name, email = self.user_name, self.user_email
         if not (name and email):
-            from_git = _ask_git(self.worktree_dir)
+            from_git = git_user(self.worktree_dir)
             name = name or from_git.get("user.name")
             email = email or from_git.get("user.email")
-        login = _login_at_host()
-        name = _one_line(name or (email or login).partition("@")[0])
-        return f"{name} <{_one_line(email or login)}>"
+        login = login_at_host()
+        name = one_line(name or (email or login).partition("@")[0])
+        return f"{name} <{one_line(email or login)}>"
 
     def for_script(self) -> Settings:
         """Return these settings for the script that uses the library: its code may be recorded.
@@ -295,7 +307,7 @@ class Settings:
             >>> replace(settings, user_name="Ann").names_author()
             True
         """
-        return bool(self.user_name or self.user_email or _ask_git(self.worktree_dir))
+        return bool(self.user_name or self.user_email or git_user(self.worktree_dir))
 
 
 def _script_directory() -> Path | None:
@@ -528,6 +540,31 @@ def _directory(kind: str, environ: Mapping[str, str]) -> Path | None:
         return None
 
 
+def _content_directory(
+    environ: Mapping[str, str],
+    local_path: Path | None,
+    local: Mapping[str, object],
+    user_path: Path | None,
+    user: Mapping[str, object],
+) -> Path | None:
+    """Return the directory of the content cache; a relative one begins where the remotes' do."""
+    named = environ.get("AMA_CONTENT_DIR", "")
+    if named:
+        return Path(os.path.abspath(os.path.expanduser(named)))
+    for path, data in ((local_path, local), (user_path, user)):
+        text = _text(config.get(data, "cache.directory"))
+        if text is not None and path is not None:
+            return Path(os.path.abspath(_base(path) / os.path.expanduser(to_system(text))))
+    cache = _directory("cache", environ)
+    return None if cache is None else cache / "content"
+
+
+def _content_size(environ: Mapping[str, str], *configs: Mapping[str, object]) -> int:
+    named = from_system(environ.get("AMA_CACHE_SIZE", "")).strip()
+    found = named or str(_first("cache.size", *configs, {"cache": {"size": CACHE_SIZE}}))
+    return config.parse_size(found, "AMA_CACHE_SIZE" if named else "cache.size")
+
+
 def _first(key: str, *sources: Mapping[str, object]) -> object | None:
     return next((v for source in sources if (v := config.get(source, key)) is not None), None)
 
@@ -661,35 +698,3 @@ def _author_in(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
         name.strip() or said["GIT_AUTHOR_NAME"] or None,
         email.strip() or said["GIT_AUTHOR_EMAIL"] or None,
     )
-
-
-def _ask_git(directory: Path | None) -> dict[str, str]:
-    """Return git's name and email of the author; empty if there is no git, or it has none."""
-    import subprocess
-
-    command = ["git", "config", "--null", "--get-regexp", r"^user\.(name|email)$"]
-    try:
-        answer = subprocess.run(
-            command, cwd=directory, capture_output=True, timeout=5, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    lines = answer.decode("utf-8", errors="replace").split("\0")
-    pairs = (line.partition("\n") for line in lines if line)
-    return {key.lower(): value.strip() for key, _, value in pairs if value.strip()}
-
-
-def _login_at_host() -> str:
-    import getpass
-    import socket
-
-    try:
-        login = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        login = "unknown"
-    return from_system(f"{login}@{socket.gethostname() or 'localhost'}")
-
-
-def _one_line(text: str) -> str:
-    kept = "".join(c if c.isprintable() else " " for c in text if c not in "<>")
-    return " ".join(kept.split()) or "unknown"

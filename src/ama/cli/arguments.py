@@ -101,12 +101,8 @@ LimitOption = Annotated[
 ]
 
 
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?(k|M|G|T|)B?", re.IGNORECASE).fullmatch
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-
-
 def byte_count(text: str | int) -> int:
-    """Parse a number of bytes such as `500kB`, `10MB`, `1.5G` or `4096`.
+    """Parse a number of bytes such as `500kB`, `10MiB`, `1.5G` or `4096`.
 
     Raises:
         typer.BadParameter: The text is not a number of bytes.
@@ -115,10 +111,13 @@ def byte_count(text: str | int) -> int:
         >>> byte_count("1.5 MB"), byte_count("0")
         (1500000, 0)
     """
-    match = _SIZE(str(text))
-    if match is None:
-        raise typer.BadParameter(f"{text} is no size, such as 500kB or 10MB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    from ama.config import parse_size
+    from ama.errors import InvalidInput
+
+    try:
+        return parse_size(str(text), "a size")
+    except InvalidInput:
+        raise typer.BadParameter(f"{text} is no size, such as 500kB or 10MB") from None
 
 
 _GLOB = re.compile(r"[*?[]")

@@ -36,6 +36,7 @@ from ama.worktree.incoming import Incoming
 from ama.worktree.layout import CHECKOUT, Begun, Worktree, busy
 from ama.worktree.listing import Listing
 from ama.worktree.moves import Moves
+from ama.worktree.near import InWorktree, Near, Nothing, Several
 from ama.worktree.plan import (
     Plan,
     Policy,
@@ -126,13 +127,17 @@ class Checkout:
         tree: The worktree.
         at: HEAD and its generation, as read, with None for a missing HEAD; None: HEAD stays, and an
             interruption leaves nothing to finish.
+        near: What this machine has already, beside the worktree's present files.
 
     Raises:
         Conflict: Another checkout is in progress here.
     """
 
-    def __init__(self, tree: Worktree, at: tuple[int, Head | None] | None) -> None:
+    def __init__(
+        self, tree: Worktree, at: tuple[int, Head | None] | None, near: Near = Nothing()
+    ) -> None:
         self._tree = tree
+        self._near = Several(InWorktree(tree), near)
         self._generation, self._head = at or (0, None)
         self._claims = at is not None
         self._incoming = Incoming(tree)
@@ -177,7 +182,7 @@ class Checkout:
         """
         progress.start("Fetching", plan.size)
         try:
-            fetched = self._incoming.fetch(plan.write, sources, progress)
+            fetched = self._incoming.fetch(plan.write, sources, progress, self._near)
         finally:
             progress.finish()
         with self._alone():

@@ -14,21 +14,26 @@ import os
 import stat
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from ama.errors import Hint, IntegrityError, InvalidInput, shown
 from ama.format.chunking import THRESHOLD
-from ama.format.hashing import blob_id, hash_stream
+from ama.format.hashing import hash_stream
 from ama.format.objects import MAX_LINK, EntryKind, Kind
-from ama.stores.object_reader import Have
 from ama.stores.sources import Sources
 from ama.system import disk, fs
 from ama.system.encoding import to_system
 from ama.system.progress import Progress
-from ama.worktree.entries import IndexEntry
-from ama.worktree.layout import Worktree
 from ama.worktree.listing import Files
+from ama.worktree.near import (
+    Near,
+    OtherContentError,
+    Part,
+    chunk_reader,
+    small_content,
+    verified_pieces,
+)
 from ama.worktree.reader import stays_inside
 from ama.worktree.scan import Found
 from ama.worktree.trees import Listed
@@ -74,28 +79,27 @@ class Stats:
 
 
 class Fetching:
-    """A tree of files on its way into a worktree.
+    """A tree of files on its way to its place.
 
     Args:
-        tree: The worktree.
         directory: A directory of this command's own.
         top: The tree's place in it; it needn't exist.
         files: The files to fetch.
+        near: What this machine has already.
     """
 
-    def __init__(self, tree: Worktree, directory: str, top: str, files: Files) -> None:
+    def __init__(self, directory: str, top: str, files: Files, near: Near) -> None:
         self.top = top
         self.files = files
         self.stats = Stats(len(files))
         self.strays: dict[str, str] = {}
         """The paths that are too long below `top`, and where their files are."""
-        self._tree = tree
+        self._near = near
         self._directory = directory
         self._made: set[str] = set()
         self._large: dict[bytes, str] = {}
         self._parts: dict[str, bytes] = {}
         self._links: list[tuple[int, Listed, str]] = []
-        self._entries: Mapping[str, IndexEntry] | None = None
 
     def place_of(self, path: str) -> str:
         """Return where the file of a path is until it has its place."""
@@ -155,7 +159,7 @@ class Fetching:
         for position, item, text in self._links:
             path = self.place_of(item.path)
             if os.path.lexists(path):
-                raise _one_name(item)
+                raise one_name(item)
             fs.make_symlink(text, path, sync=False, temp_in=self._directory)
             self.stats.note(position, os.lstat(path))
 
@@ -176,10 +180,29 @@ class Fetching:
                 else:
                     self._write(position, item, data)
 
-        for done in sources.each_file(small, write):
+        taken = self._take_small(small, write, progress)
+        for done in sources.each_file([i for i in small if i not in taken], write):
             progress.advance(sum(item.size for i in done for _, item in small[i]))
         for object_id, files in large.items():
             self._bring_large(object_id, files, sources, progress)
+
+    def _take_small(
+        self,
+        small: dict[bytes, list[Placed]],
+        write: Callable[[bytes, bytes], None],
+        progress: Progress,
+    ) -> set[bytes]:
+        """Write the small files that are near here; return their ids."""
+        taken = set()
+        for object_id, files in small.items():
+            for path in self._near.whole(files[0][1]):
+                data = small_content(path, files[0][1])
+                if data is not None:
+                    write(object_id, data)
+                    progress.advance(len(data) * len(files))
+                    taken.add(object_id)
+                    break
+        return taken
 
     def _make_room(self, path: str) -> None:
         """Make the directory of a file, or find another place for one with a long path."""
@@ -197,54 +220,80 @@ class Fetching:
         try:
             status = fs.write_private(path, data, executable=executable, new=True)
         except FileExistsError:
-            raise _one_name(item) from None
+            raise one_name(item) from None
         self.stats.note(position, status)
 
     def _bring_large(
         self, object_id: bytes, files: list[Placed], sources: Sources, progress: Progress
     ) -> None:
         for position, item in files:
-            path = self.place_of(item.path)
             here = self._large.get(object_id)
-            if here is None:
-                stream = sources.stream(object_id, Kind.DATA, self._chunks_here(item, sources))
-            else:
-                stream = _pieces(self.place_of(here))
-            pieces = _counted(stream, progress)
-            if item.path in self._parts:
-                # The part is read meanwhile, and stays if this is interrupted.
-                executable = item.kind is EntryKind.EXECUTABLE
-                fs.place(
-                    fs.write_temp(self._directory, pieces, executable=executable, sync=False),
-                    path,
-                    sync=False,
-                )
-                self.stats.note(position, os.lstat(path))
-            else:
-                self._write(position, item, pieces)
+            if here is not None:
+                self._bring_pieces(position, item, _pieces(self.place_of(here)), progress)
+            elif not self._take_large(position, item, progress):
+                have = chunk_reader(self._parts_here(item, sources))
+                stream = sources.stream(object_id, Kind.DATA, have)
+                self._bring_pieces(position, item, stream, progress)
             self._large.setdefault(object_id, item.path)
 
-    def _chunks_here(self, item: Listed, sources: Sources) -> Have | None:
-        """Return a source of the chunks on this machine, which reads and verifies them.
+    def _bring_pieces(
+        self, position: int, item: Listed, stream: Iterator[bytes], progress: Progress
+    ) -> None:
+        pieces = _counted(stream, progress)
+        if item.path not in self._parts:
+            self._write(position, item, pieces)
+            return
+        # The part is read meanwhile, and stays if this is interrupted.
+        path = self.place_of(item.path)
+        executable = item.kind is EntryKind.EXECUTABLE
+        temp = fs.write_temp(self._directory, pieces, executable=executable, sync=False)
+        fs.place(temp, path, sync=False)
+        self.stats.note(position, os.lstat(path))
 
-        The present file at the path may have some, and what an earlier try has fetched.
-        """
-        if self._entries is None:
-            self._entries = self._tree.index.read().entries
-        files: list[tuple[str, bytes]] = []
-        entry = self._entries.get(item.path)
-        if entry is not None and entry.size >= THRESHOLD and entry.id in sources:
-            files.append((os.path.join(self._tree.root, to_system(item.path)), entry.id))
-        parts = (path for path, object_id in self._parts.items() if object_id == item.id)
-        files += [(self.place_of(path), item.id) for path in parts]
-        places: dict[bytes, tuple[str, int]] = {}
-        for path, whole in files:
-            recipe = sources.recipe(whole)
-            offset = 0
-            for chunk, size in recipe.chunks if recipe and recipe.kind is Kind.DATA else ():
-                places.setdefault(chunk, (path, offset))
-                offset += size
-        return _reader_of(places) if places else None
+    def _take_large(self, position: int, item: Listed, progress: Progress) -> bool:
+        """Copy a large file that is near here; return whether there is one that is right."""
+        for near in self._near.whole(item):
+            counted = _Counted(progress)
+            try:
+                self._bring_pieces(position, item, verified_pieces(near, item), counted)
+                return True
+            except OtherContentError:
+                counted.take_back()
+                if item.path not in self._parts:
+                    fs.remove(self.place_of(item.path))
+        return False
+
+    def _parts_here(self, item: Listed, sources: Sources) -> Iterator[Part]:
+        """Yield the files that may have chunks: of an earlier try, and what is near here."""
+        for path in (path for path, object_id in self._parts.items() if object_id == item.id):
+            recipe = sources.recipe(item.id)
+            if recipe is not None:
+                yield self.place_of(path), recipe
+        yield from self._near.parts(item, sources)
+
+
+class _Counted:
+    """Progress that can be taken back."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._count = 0
+
+    def start(self, task: str, total_bytes: int | None) -> None:
+        self._progress.start(task, total_bytes)
+
+    def advance(self, count: int) -> None:
+        self._count += count
+        self._progress.advance(count)
+
+    def skip(self, count: int) -> None:
+        self._progress.skip(count)
+
+    def finish(self) -> None:
+        self._progress.finish()
+
+    def take_back(self) -> None:
+        self._progress.advance(-self._count)
 
 
 def remove_symlinks(top: str) -> None:
@@ -290,24 +339,6 @@ def _counted(stream: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(len(data))
 
 
-def _reader_of(places: Mapping[bytes, tuple[str, int]]) -> Have:
-    """Return a function that reads chunks where they should be: file and offset; it verifies."""
-
-    def have(chunk: bytes, size: int) -> bytes | None:
-        path, at = places.get(chunk, ("", 0))
-        if not path:
-            return None
-        try:
-            with disk.open_file(path) as file:
-                file.seek(at)
-                data = file.read(size)
-        except OSError:
-            return None
-        return data if blob_id(data) == chunk else None
-
-    return have
-
-
 def _checked_link(item: Listed, data: bytes) -> str:
     target = link_text(item, data)
     if not stays_inside(item.path, target):
@@ -345,7 +376,8 @@ def link_text(item: Listed, data: bytes) -> str:
     return target
 
 
-def _one_name(item: Listed) -> InvalidInput:
+def one_name(item: Listed) -> InvalidInput:
+    """Return the error of a name that some system takes for another one's."""
     return InvalidInput(
         f"'{shown(item.path)}' and another file of the asset are one name here",
         hint=_without(item),

@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
 
 from ama.errors import Conflict, IntegrityError, NoSpace, StorageError, shown
 from ama.format.hashing import HashingReader
@@ -30,8 +32,9 @@ from ama.system import disk, fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.worktree.fetching import Fetching, link_text, remove_symlinks
-from ama.worktree.layout import INCOMING, STALE_AFTER_S, Worktree
+from ama.worktree.layout import INCOMING, STALE_AFTER_S
 from ama.worktree.listing import Files, size_of
+from ama.worktree.near import Near
 from ama.worktree.trees import Listed
 
 LOCK = "lock"
@@ -43,14 +46,26 @@ LATELY_S = 10 * 60
 """The age of the last write up to which its command may be alive, where no lock tells."""
 
 
+class Landing(Protocol):
+    """A place that gets files: a worktree, or an asset in the content cache."""
+
+    @property
+    def root(self) -> Path:
+        """The directory that gets them."""
+
+    @property
+    def control(self) -> Path:
+        """The directory, on the same file system, in which `incoming` is."""
+
+
 class Incoming:
     """The directories in `.ama/incoming` of this command, while the context lasts.
 
     Args:
-        tree: The worktree.
+        tree: The worktree, or another place that gets files.
     """
 
-    def __init__(self, tree: Worktree) -> None:
+    def __init__(self, tree: Landing) -> None:
         self._tree = tree
         self._top = os.path.join(tree.control, INCOMING)
         self._held: dict[str, int] = {}
@@ -113,7 +128,7 @@ class Incoming:
         return next(iter(self._held))
 
     @classmethod
-    def give_up(cls, tree: Worktree) -> None:
+    def give_up(cls, tree: Landing) -> None:
         """Delete what dead commands have fetched: work goes on with the files as they are here."""
         left = cls(tree)
         for name in disk.list_directory(left._top):
@@ -126,8 +141,14 @@ class Incoming:
             self._locks and name not in self._held and os.path.isdir(os.path.join(self._top, name))
         )
 
-    def fetch(self, files: Files, sources: Sources, progress: Progress) -> Fetching:
+    def fetch(self, files: Files, sources: Sources, progress: Progress, near: Near) -> Fetching:
         """Fetch content into a tree of files that nobody else sees, verified.
+
+        Args:
+            files: The files.
+            sources: The sources of the asset's objects.
+            progress: Is told of each byte that is there.
+            near: What this machine has already.
 
         Raises:
             IntegrityError: Content is damaged, or a symlink has an impossible target.
@@ -136,7 +157,7 @@ class Incoming:
         """
         directory = os.path.join(self._top, self.name)
         top = os.path.join(directory, FILES + os.urandom(4).hex())
-        fetching = Fetching(self._tree, directory, top, files)
+        fetching = Fetching(directory, top, files, near)
         size = size_of(files)
         if self._take_over(top):
             size -= fetching.find_again(progress)
@@ -303,7 +324,7 @@ def _last_written(directory: str) -> float | None:
     return max((time for time in times if time is not None), default=0) / 1e9 or None
 
 
-def require_space(tree: Worktree, needed: int) -> None:
+def require_space(tree: Landing, needed: int) -> None:
     """Check that a worktree's disk has room for so many bytes, before any of them comes.
 
     Quotas are invisible. A file system that doesn't report its size isn't checked.

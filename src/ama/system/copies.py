@@ -1,0 +1,147 @@
+"""Second names and copies of whole files, and files that nobody changes.
+
+As in `fs`, the system's errors come as a `StorageError` of one clear line.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from contextlib import suppress
+
+from ama.errors import storage_error
+from ama.system import disk, fs
+from ama.system.disk import explained
+
+_NO_LINK = (
+    *(errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EXDEV),
+    *(errno.EMLINK, errno.EINVAL),
+)
+"""The errors of link(2) where a file can't get another name: the directory may still be written."""
+
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+_PROGRAM = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+
+PIECE = 4 << 20
+
+
+def link(source: str, path: str) -> bool:
+    """Give a file a second name, unsynced.
+
+    Returns:
+        Whether it has the name: not where the file system refuses links, or more of them.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no such directory.
+        FileExistsError: Something has the name.
+        StorageError: The disk refused.
+
+    Example:
+        >>> fs.write_replace("file", b"content")
+        >>> link("file", "other")
+        True
+    """
+    try:
+        fs._os.link(source, path)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise storage_error(error, path) from error
+        return False
+    return True
+
+
+def freeze(path: str, changed_at: int, *, executable: bool, sharing: fs.Sharing | None) -> None:
+    """Make a file of ours read-only, and give it a time of change.
+
+    Args:
+        path: The file.
+        changed_at: The time, in seconds since 1970.
+        executable: Whether it is a program.
+        sharing: The rights of a shared directory; None: who may read the file, still may.
+
+    Raises:
+        StorageError: The disk refused.
+
+    Example:
+        >>> fs.write_replace("file", b"content")
+        >>> freeze("file", 10**9, executable=False, sharing=None)
+        >>> is_frozen(os.stat("file"), 10**9, executable=False)
+        True
+    """
+    with explained(path):
+        if sharing is not None and sys.platform != "win32":
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fs._os.share(fd, sharing, 0o400, 0o044)
+            finally:
+                os.close(fd)
+        times = changed_at * 10**9
+        fs._os.utime(path, (times, times))
+        old = stat.S_IMODE(os.lstat(path).st_mode)
+        new = old & ~(_WRITABLE | _PROGRAM)
+        if executable:
+            new |= (new & 0o444) >> 2
+        if new != old:
+            fs._os.chmod(path, new)
+
+
+def is_frozen(status: os.stat_result, changed_at: int, *, executable: bool) -> bool:
+    """Whether a file is as `freeze` has left it, by its stat data.
+
+    Example:
+        >>> fs.write_replace("file", b"content")
+        >>> is_frozen(os.stat("file"), 10**9, executable=False)
+        False
+    """
+    if status.st_mode & _WRITABLE or status.st_mtime_ns // 10**9 != changed_at:
+        return False
+    return sys.platform == "win32" or bool(status.st_mode & stat.S_IXUSR) == executable
+
+
+def copy_new(source: str, path: str) -> None:
+    """Copy a file to a new name, unsynced, by a reflink where the file system can.
+
+    Nothing is verified: the source may be changed meanwhile.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        FileExistsError: Something has the name.
+        StorageError: The disk refused; nothing is left behind.
+
+    Example:
+        >>> fs.write_replace("file", b"content")
+        >>> copy_new("file", "copy")
+        >>> disk.read_file("copy")
+        b'content'
+    """
+    with disk.reading(source) as file:
+        try:
+            if not _clone(file.fileno(), path):
+                fs.write_private(path, iter(lambda: file.read(PIECE), b""), new=True)
+        except FileExistsError:
+            raise
+        except BaseException:
+            with suppress(OSError):
+                fs.remove(path)
+            raise
+
+
+def _clone(source: int, path: str) -> bool:
+    """Make a file share the content of another; return whether that is possible."""
+    with explained(path):
+        fd = fs._os.open(path, _NEW, 0o666)
+        try:
+            fs._os.clone(source, fd)
+            return True
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+    fs.remove(path)
+    return False
