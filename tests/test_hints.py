@@ -20,7 +20,7 @@ from test_layers import MODULES, parsed, room
 FACES = {"wording", "cli", "dashboard"}
 VERBS = (
     "add alias commit config copy delete deprecate diff download fetch find fsck hash init link"
-    " list log ls note pull push ref remote restore rm set show status switch upload"
+    " list log ls note path pull push ref remote restore rm set show status switch upload"
 )
 COMMAND = re.compile(rf"\bama ({VERBS.replace(' ', '|')})\b")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ama.format.hashing import hash_file
-    from ama.publication import publish
+    from ama.publication import fetch, publish
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
@@ -50,6 +50,7 @@ _HOMES = {
     "StorageError": "errors",
     "Store": "store",
     "compare": "asset",
+    "fetch": "publication",
     "hash_file": "format.hashing",
     "publish": "publication",
     "repair_log": "transfer.log_repair",
@@ -73,6 +74,7 @@ __all__ = [
     "Store",
     "__version__",
     "compare",
+    "fetch",
     "hash_file",
     "publish",
     "repair_log",

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ama.catalog.questions import Questions
 from ama.errors import Hint, InvalidInput, shown
 from ama.format.objects import Kind, TreeEntry
 from ama.operations.session import at_least_one, several
-from ama.results import DownloadResult
+from ama.results import DownloadResult, LocalCopy
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, require_live
 from ama.stores.sources import Sources
+from ama.system.encoding import path_text
+from ama.transfer.cached import Wanted
 from ama.transfer.download import Target, objects_of
 from ama.values import AssetInfo, Change, Directory, File, Noted
 from ama.worktree.status import as_file, entries_at, entry_at, files_at, find_file, require_named
@@ -39,6 +42,9 @@ class Home(Protocol):
 
     def resolve(self, name: str, /) -> Asset:
         """Return the asset that a name means."""
+
+    def _fetched(self, view: LogView, target: Target, wanted: Wanted, /) -> LocalCopy:
+        """Return files of an asset in this machine's content cache."""
 
 
 class Asset:
@@ -259,6 +265,35 @@ class Asset:
             7
         """
         return self._sources().stream(self._find(path).id, Kind.DATA)
+
+    def path(self, path: str = "") -> Path:
+        """Return a file or directory of the asset on this machine, verified and read-only.
+
+        It is in the content cache, and fetched if it isn't there yet; see `Store.fetch`. Only what
+        is asked for is fetched: of a symlink, also what it leads to.
+
+        Args:
+            path: POSIX, relative to the asset's root; by default the whole asset.
+
+        Returns:
+            An absolute path, with the names of the asset. Don't keep it for another day: what
+            wasn't used for long is deleted when the cache is full.
+
+        Raises:
+            NotFound: The asset has no such file; the hint has suggestions.
+            InvalidInput: The cache is switched off.
+            StorageError: The cache can't be written; or the store can't be reached, and it is not
+                here.
+            IntegrityError: It is damaged.
+
+        Example:
+            >>> import ama
+            >>> asset = ama.Store.open("store").resolve("models")
+            >>> asset.path("model.txt").read_text()
+            'weights'
+        """
+        wanted = Wanted(path=path) if path_text("a path", path).strip("/") else Wanted()
+        return self._home._fetched(self._view, self._target, wanted).path
 
     def download(
         self,

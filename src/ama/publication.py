@@ -1,15 +1,18 @@
-"""Publishing without a worktree, in one call."""
+"""Publishing without a worktree, and using what was published, in one call."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ama.errors import StorageError
 from ama.settings import Settings
 from ama.storage.urls import open_storage
 from ama.store import Store
 from ama.stores.creation import prepare
+from ama.stores.remote import Remote
 from ama.system.encoding import given
 from ama.system.progress import NO_PROGRESS, Progress
 
@@ -70,6 +73,62 @@ def publish(
         code=code,
         force=force,
     )
+
+
+def fetch(
+    asset: str,
+    *,
+    store: str | os.PathLike[str] | Store | None = None,
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+) -> Path:
+    """Return a read-only directory of this machine with the files of an asset.
+
+    It is the other half of `publish`; see `Store.fetch`. If the store can't be reached, what is in
+    the content cache is given.
+
+    Args:
+        asset: The asset's name; see `Store.resolve`.
+        store: The store, or its URL or the name of a configured remote; by default the configured
+            one.
+        include: Globs of the files; all by default.
+        exclude: Globs of files to leave out.
+
+    Returns:
+        The directory. Don't keep its path for another day.
+
+    Raises:
+        NotFound, InvalidInput, StorageError, IntegrityError: See `Store.fetch`.
+
+    Example:
+        >>> import ama
+        >>> directory = ama.fetch("models@best", store="store")
+        >>> (directory / "model.txt").read_text()
+        'weights'
+    """
+    if not isinstance(store, Store):
+        settings = Settings.load(None)
+        store = reached(settings.remote_url(None if store is None else given(store)), settings)
+    return store.fetch(asset, include=include, exclude=exclude)
+
+
+def reached(url: str, settings: Settings, progress: Progress = NO_PROGRESS) -> Store:
+    """Open a store; if it can't be reached, as this machine saw it last.
+
+    Raises:
+        NotFound: There is no store.
+        StorageError: It can't be reached, and this machine has never seen it.
+    """
+    storage = open_storage(url, settings.options_at(url))
+    try:
+        return Store(Remote.open(storage, settings.cache_dir), settings, progress)
+    except StorageError as error:
+        seen = Remote.last_seen(storage, settings.cache_dir)
+        if seen is None:
+            raise
+        store = Store(seen, settings, progress)
+        store.away = error
+        return store
 
 
 def prepared(

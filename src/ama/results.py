@@ -268,6 +268,24 @@ class DownloadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalCopy:
+    """Files of an asset in this machine's content cache."""
+
+    asset: AssetInfo
+    """The asset."""
+    path: Path
+    """What was asked for: a file, or a directory."""
+    files: int
+    """How many files there are."""
+    size: int
+    """The bytes of these files."""
+    bytes_received: int
+    """The bytes that this call read from the store's packs, as in `DownloadResult`."""
+    instead: AssetInfo | None = None
+    """The newest asset of the class that is not deprecated, if this one is deprecated."""
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchResult:
     """The result of `switch` or `pull`."""
 

@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ama.asset import Asset, compare
 from ama.catalog.questions import Questions, moment_of, named_content
-from ama.errors import Hint, InvalidInput, NotFound, shown
+from ama.errors import InvalidInput, NotFound, shown
 from ama.format.names import check_class
 from ama.format.objects import check_text
 from ama.lineage import ancestry
 from ama.operations.session import at_least_one, now, several
+from ama.operations.store_content import StoreContent
 from ama.operations.store_notes import StoreNotes
 from ama.results import CopyResult
 from ama.settings import Settings
@@ -26,20 +26,19 @@ from ama.stores.revisions import (
     Describer,
     class_state,
     find_alias,
-    parse_revision,
 )
 from ama.system.encoding import check_texts, from_system, given, path_text, system_path
 from ama.system.progress import NO_PROGRESS, Progress
-from ama.transfer.download import Order, Selection, Target, deliver
+from ama.transfer.download import Target
 from ama.values import AssetInfo, Change, ClassInfo, File
 
 if TYPE_CHECKING:
     from ama.catalog.values import Comparison, Findings, Leaderboard, Summary
     from ama.contents.comparison import FileDiff
-    from ama.results import DownloadResult, FsckReport
+    from ama.results import FsckReport
 
 
-class Store(StoreNotes):
+class Store(StoreContent, StoreNotes):
     """A store at a URL.
 
     Example:
@@ -590,65 +589,6 @@ class Store(StoreNotes):
             bytes_reused=done.bytes_reused,
             store_created=isinstance(to.remote.storage, Unmade) and to.remote.storage.made,
         )
-
-    # Status
-
-    # Content
-
-    def download(
-        self,
-        name: str,
-        directory: str | os.PathLike[str] | None = None,
-        *,
-        refs: bool = False,
-        include: str | Iterable[str] = (),
-        exclude: str | Iterable[str] = (),
-        metadata_only: bool = False,
-        partial: bool = False,
-    ) -> DownloadResult:
-        """Write an asset into a directory, whole and verified.
-
-        Complete a directory that already has this asset; its files stay, even changed ones.
-
-        Args:
-            name: See `resolve`.
-            directory: The directory; by default named after the alias in `name`, else
-                `class-number`, in the working directory.
-            refs: Whether to download everything that the asset was made from, transitively, each
-                asset into `class-number` beside it.
-            include: Globs of the files to download; all by default.
-            exclude: Globs of files to leave out.
-            metadata_only: Whether to download only the asset's metadata, and no file.
-            partial: Whether to skip refs whose content is not in this store, instead of an error.
-
-        Raises:
-            NotFound: There is no such asset, the globs match none of its files, or (unless
-                `partial`) a ref is not in this store.
-            AlreadyExists: The directory holds something else.
-            InvalidInput: `metadata_only` is combined with globs.
-            IntegrityError: Content is damaged; no damaged file was written.
-
-        Example:
-            >>> import ama
-            >>> ama.Store.open("store").download("models@best", "copy").files
-            1
-        """
-        selection = Selection(several(include), several(exclude), metadata_only)
-        if metadata_only and (selection.include or selection.exclude):
-            raise InvalidInput(
-                "metadata only, and a choice of files, exclude each other",
-                hint=Hint("drop-metadata-only"),
-            )
-        view = self.remote.view()
-        target = self._target(view, name, None)
-        alias = parse_revision(name).alias if "~" not in name else None
-        if directory is not None:
-            path_text("the directory", directory)
-            directory = system_path(directory)
-        named = directory or alias or f"{target.class_name}-{target.number}"
-        place = Path(os.path.abspath(named))
-        order = Order(target, place, alias, selection, refs, partial)
-        return deliver(self.remote, view, order, self._progress)
 
     def fsck(self) -> FsckReport:
         """Verify everything in the store: the log, its checkpoints, every index, pack and id.

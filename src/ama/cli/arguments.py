@@ -44,6 +44,14 @@ RemoteOption = Annotated[
         help="A remote by name or URL, instead of the default one.",
     ),
 ]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Only files that match; repeatable."),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="No files that match; repeatable."),
+]
 CodeOption = Annotated[
     str | None,
     typer.Option(

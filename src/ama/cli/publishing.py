@@ -1,4 +1,4 @@
-"""The command that publishes files without a worktree: publish."""
+"""The commands for files without a worktree: publish, path."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 from ama.cli.arguments import (
     AliasesOption,
     CodeOption,
+    ExcludeOption,
+    IncludeOption,
     MessageOption,
     MetaOption,
     MetaStrOption,
@@ -18,12 +20,19 @@ from ama.cli.arguments import (
     RemoteOption,
     parse_metadata,
 )
-from ama.cli.completion import complete_asset, complete_class
-from ama.cli.output import terminal_progress
-from ama.cli.rendering import note_guessed_author, note_no_code
+from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
+from ama.cli.output import console, terminal_progress
+from ama.cli.rendering import note_guessed_author, note_no_code, warn_of_deprecated
 from ama.cli.sharing import NewStoreOption, report_upload
-from ama.cli.targets import load_settings
+from ama.cli.targets import (
+    load_settings,
+    name_in_store,
+    note_last_seen,
+    open_reached,
+    path_in_asset,
+)
 from ama.errors import InvalidInput, shown
+from ama.system.encoding import from_system
 
 
 def publish(
@@ -86,6 +95,45 @@ def publish(
     for asset in result.published:
         note_guessed_author(settings, asset)
         note_no_code(settings, Path.cwd(), result.no_code)
+
+
+def path(
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ASSET[:PATH]",
+            autocompletion=complete_asset_or_file,
+            help="An asset by any of its names; with a path, a file or directory of it.",
+        ),
+    ],
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
+    remote: RemoteOption = None,
+) -> None:
+    """Print where an asset's files are on this machine.
+
+    They are fetched if they are not here yet, verified, and shared by all that use them on this
+    machine: nobody may write to them. For files to change: `ama download`. With --include or
+    --exclude, the directory has only the files that were chosen. If the store can't be reached,
+    what is here is used. Use the path soon: what wasn't used for long is deleted when the cache is
+    full.
+
+    Example:
+        python train.py --data "$(ama path datasets@train)"
+        ama path sequence_models/7:model.h5
+        ama path sequence_models@my_model --include '*.yml'
+    """
+    name, colon, inside = asset.partition(":")
+    if colon and (include or exclude):
+        raise typer.BadParameter("--include and --exclude go with an asset, not with a path of it")
+    inside = path_in_asset(inside)
+    name = name_in_store(name or "HEAD", remote)
+    store = open_reached(remote)
+    copy = store.local_copy(name, inside if colon else None, include or (), exclude or ())
+    note_last_seen(store.away)
+    warn_of_deprecated(copy.asset, copy.instead)
+    if not console.report(copy):
+        console.line(from_system(copy.path))
 
 
 def _labels(given: Iterable[str]) -> dict[str, str]:

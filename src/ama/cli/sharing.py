@@ -12,7 +12,9 @@ import typer
 from ama.cli.arguments import (
     AssetArgument,
     CodeOption,
+    ExcludeOption,
     ForceOption,
+    IncludeOption,
     LimitOption,
     MessageOption,
     OnceOption,
@@ -246,14 +248,8 @@ def download(
     refs: Annotated[
         bool, typer.Option("--refs", help="Also every asset that it was made from.")
     ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", metavar="GLOB", help="Only files that match; repeatable."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="No files that match; repeatable."),
-    ] = None,
+    include: IncludeOption = None,
+    exclude: ExcludeOption = None,
     metadata_only: Annotated[
         bool, typer.Option("--metadata-only", help="No files, only what is known about them.")
     ] = False,

@@ -12,7 +12,7 @@ from ama.cli.output import console
 from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
-    from ama.errors import Hint
+    from ama.errors import Hint, StorageError
     from ama.repo import Repo
     from ama.settings import Settings
     from ama.store import Store
@@ -108,6 +108,18 @@ def open_store(remote: str | None = None) -> Store:
     return Store.default(Settings.load(None), progress=terminal_progress(), remote=remote)
 
 
+def open_reached(remote: str | None = None) -> Store:
+    """Open a store as `open_store` does; if it can't be reached, as this machine saw it last."""
+    from ama.cli.output import terminal_progress
+    from ama.publication import reached
+    from ama.settings import Settings
+
+    repo = _find_repo_unless(remote)
+    settings = load_settings() if repo is not None or remote is not None else Settings.load(None)
+    url = settings.remote_url(remote) if repo is None else repo.remote_url
+    return reached(url, settings, terminal_progress())
+
+
 def name_in_store(name: str, remote: str | None = None) -> str:
     """Translate HEAD and `@best`, names of the worktree around here, to names of a store."""
     if name.startswith("@"):
@@ -197,5 +209,11 @@ def note_if_away(source: Source) -> None:
     """Print a note if the store can't be reached, so that the output may be old."""
     from ama.repo import Repo
 
-    if isinstance(source, Repo) and source.away is not None:
-        console.note(f"this is what was seen last, and may be old: {source.away.message}")
+    if isinstance(source, Repo):
+        note_last_seen(source.away)
+
+
+def note_last_seen(away: StorageError | None) -> None:
+    """Print a note if a store can't be reached, so that what was seen last is used."""
+    if away is not None:
+        console.note(f"this is what was seen last, and may be old: {away.message}")

@@ -76,7 +76,7 @@ def freeze(path: str, changed_at: int, *, executable: bool, sharing: fs.Sharing 
     """
     with explained(path):
         if sharing is not None and sys.platform != "win32":
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = fs._os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0)
             try:
                 fs._os.share(fd, sharing, 0o400, 0o044)
             finally:
@@ -102,6 +102,18 @@ def is_frozen(status: os.stat_result, changed_at: int, *, executable: bool) -> b
     if status.st_mode & _WRITABLE or status.st_mtime_ns // 10**9 != changed_at:
         return False
     return sys.platform == "win32" or bool(status.st_mode & stat.S_IXUSR) == executable
+
+
+def share(fd: int, sharing: fs.Sharing) -> None:
+    """Let everybody write to an open file of ours who may write to its directory.
+
+    Example:
+        >>> descriptor = fs.hold("lock")
+        >>> share(descriptor, fs.Sharing(0o775, os.stat(".").st_gid))
+        >>> fs.let_go(descriptor)
+    """
+    with suppress(OSError):
+        fs._os.share(fd, sharing, 0o600, 0o066)
 
 
 def copy_new(source: str, path: str) -> None:

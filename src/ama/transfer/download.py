@@ -144,17 +144,22 @@ def require_match(
     paths = [
         item.path
         for asset, sources in opened.items()
-        for item in _listing(sources, asset, selection)
+        for item in listing_of(sources, asset, selection)
     ]
     if paths and not any(map(wanted, paths)):
-        names = " or ".join(target.name for target in targets)
-        globs = [*(("--include", glob) for glob in selection.include)]
-        globs += [("--exclude", glob) for glob in selection.exclude]
-        raise NotFound(
-            f"no file of {names} is chosen by {shown(shlex.join(w for g in globs for w in g))}",
-            hint=(Hint("ls", asset=targets[0].name), Hint("metadata-only")),
-        )
+        raise none_chosen(targets, selection, Hint("metadata-only"))
     return opened
+
+
+def none_chosen(targets: Sequence[Target], selection: Selection, *instead: Hint) -> NotFound:
+    """Return the error of a selection that chooses no file of some assets."""
+    names = " or ".join(target.name for target in targets)
+    globs = [*(("--include", glob) for glob in selection.include)]
+    globs += [("--exclude", glob) for glob in selection.exclude]
+    return NotFound(
+        f"no file of {names} is chosen by {shown(shlex.join(w for g in globs for w in g))}",
+        hint=(Hint("ls", asset=targets[0].name), *instead),
+    )
 
 
 _TRIES = 5
@@ -185,7 +190,7 @@ def download(
     """
     sources = sources or Sources(objects_of(remote, view, target))
     sources.hold_trees()
-    listing = _chosen(_listing(sources, target.asset, selection), selection)
+    listing = chosen_of(listing_of(sources, target.asset, selection), selection)
     if listing.odd:
         require_no_git(item.path for item in listing)
     begun = Begun(target.name, _command(remote, target, directory, selection))
@@ -220,13 +225,13 @@ def _is_here(tree: Worktree, asset: bytes) -> bool:
     return at_rest and tree.head.read().head.asset == asset
 
 
-def _listing(sources: Sources, asset: bytes, selection: Selection) -> Listing:
+def listing_of(sources: Sources, asset: bytes, selection: Selection) -> Listing:
     """Return an asset's files; refuse very many in few trees unless globs select some."""
     wanted = bool(selection.include)
     return survey(sources.asset(asset).tree, sources.tree, wanted=wanted, hint=A_PART)
 
 
-def _chosen(listing: Listing, selection: Selection) -> Listing:
+def chosen_of(listing: Listing, selection: Selection) -> Listing:
     """Return those of an asset's files that are selected."""
     if selection == Selection():
         return listing
@@ -499,11 +504,12 @@ def _result(
         missing,
         done.already,
         done.changed,
-        _instead(remote, view, target),
+        instead_of(remote, view, target),
     )
 
 
-def _instead(remote: Remote, view: LogView, target: Target) -> AssetInfo | None:
+def instead_of(remote: Remote, view: LogView, target: Target) -> AssetInfo | None:
+    """Return the newest asset of a class that is not deprecated, if a given one of it is."""
     describer = Describer(view)
     newest = describer.instead_of(target.class_name, target.asset)
     if newest is None:

@@ -82,6 +82,11 @@ WORDS: Mapping[str, str] = {
     "commit-first": "make an asset of it first: <ama commit>",
     "commit-there": "commit them (<cd {directory} && ama commit>), or choose another directory:"
     " -o DIR",
+    "download-instead": "download it: <ama download {asset}>",
+    "enlarge-cache": "let the cache keep more: <ama config set cache.size> SIZE",
+    "fetch-elsewhere": "download it instead: <ama download {asset}>; or keep it elsewhere:"
+    " <ama config set cache.directory> DIR",
+    "switch-cache-on": "switch it on: <ama config set cache.size 10GiB>",
     "drop": "drop it: --force",
     "drop-anyway": "drop it all the same: --force",
     "fsck-or-begin-anew": "see what is touched: <ama fsck>; in a worktree, begin without what it"

@@ -171,7 +171,7 @@ class Incoming:
         for name in self._held:
             for path in _content(os.path.join(self._top, name)):
                 if not _is_tree(path):
-                    _delete(path)
+                    delete_all(path)
                 elif not taken:
                     taken = fs.move_directory(path, top)
                 else:
@@ -253,7 +253,7 @@ class Incoming:
     def _remove(self, name: str) -> None:
         path = os.path.join(self._top, name)
         for content in _content(path):
-            _delete(content)
+            delete_all(content)
         descriptor = self._held.pop(name)
         if os.name == "nt":  # there an open file can't be deleted
             os.close(descriptor)
@@ -297,10 +297,10 @@ def _merge(tree: str, top: str) -> None:
         for name in names:
             with suppress(FileExistsError):
                 fs.place_new(os.path.join(directory, name), os.path.join(place, name))
-    _delete(tree)
+    delete_all(tree)
 
 
-def _delete(path: str) -> None:
+def delete_all(path: str) -> None:
     """Delete a file, or a directory with all that is in it."""
     if os.path.islink(path) or not os.path.isdir(path):
         fs.remove(path)

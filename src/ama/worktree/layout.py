@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import has_magic
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ama.errors import Conflict, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.system import disk, fs
@@ -349,12 +349,27 @@ def busy() -> Busy:
     )
 
 
+class Turns(Protocol):
+    """A place where one command after another works: a worktree, or an asset in a cache."""
+
+    @property
+    def root(self) -> Path:
+        """The directory that they work on."""
+
+    @property
+    def control(self) -> Path:
+        """The directory of the file that is held."""
+
+    def begun(self) -> Begun | None:
+        """Return what another has begun there, if that is noted."""
+
+
 @contextmanager
-def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) -> Iterator[None]:
+def turn(tree: Turns, is_alike: Callable[[Begun], bool], progress: Progress) -> Iterator[None]:
     """Have the worktree to oneself, among those that ask for it, once the others are done.
 
     Args:
-        tree: The worktree.
+        tree: The worktree, or another place.
         is_alike: Whether what another has begun here is what the caller is about to do, too. It
             isn't waited for otherwise.
         progress: Is told of the waiting.
@@ -385,7 +400,7 @@ def turn(tree: Worktree, is_alike: Callable[[Begun], bool], progress: Progress) 
         fs.let_go(held)
 
 
-def _wait(tree: Worktree, path: str, is_alike: Callable[[Begun], bool]) -> int:
+def _wait(tree: Turns, path: str, is_alike: Callable[[Begun], bool]) -> int:
     touched, since = _touched(path), time.monotonic()
     while True:
         held = fs.hold(path)

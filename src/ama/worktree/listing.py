@@ -104,6 +104,44 @@ class Listing:
         return replace(self, read=read)
 
 
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The files of a directory, by their paths from above it.
+
+    Attributes:
+        prefix: The directory, with a slash; "" for the root.
+        listing: The files below it.
+    """
+
+    prefix: str
+    listing: Listing
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def __iter__(self) -> Iterator[Listed]:
+        return (item._replace(path=self.prefix + item.path) for item in self.listing)
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Some of many files, with one byte for each.
+
+    Attributes:
+        files: All of them.
+        chosen: For each, in order, whether it is one.
+    """
+
+    files: Files
+    chosen: bytes
+
+    def __len__(self) -> int:
+        return sum(self.chosen)
+
+    def __iter__(self) -> Iterator[Listed]:
+        return compress(self.files, self.chosen)
+
+
 def survey(top: bytes, read: ReadTree, *, wanted: bool, hint: Hint) -> Listing:
     """Return the listing of a tree, after a check that it can be listed; read each tree once.
 

@@ -32,10 +32,11 @@ class LocalObjects:
 
     Args:
         directory: `.ama/objects`.
+        shared: Whether they get the rights of the directory, if others may use it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.storage = LocalStorage(directory, shared=False)
+    def __init__(self, directory: Path, *, shared: bool = False) -> None:
+        self.storage = LocalStorage(directory, shared=shared)
         self._directory = directory
         self._store: ObjectStore | None = None
         self._seen: int | None = None

@@ -218,7 +218,7 @@ def entry_at(tree: bytes, path: str, asset: str, read: ReadTree) -> File | Direc
         NotFound: There is nothing; the hint has suggestions.
     """
     path = path_text("a path", path).strip("/")
-    found = _require_entry(tree, path, asset, read)
+    found = require_entry(tree, path, asset, read)
     if not path:
         return Directory("", found.id.hex(), sum(entry.size for entry in read(found.id)))
     return _as_entry(path, found)
@@ -244,7 +244,12 @@ def _as_entry(path: str, entry: TreeEntry) -> File | Directory:
     return as_file(Listed(path, entry.kind, entry.id, entry.size))
 
 
-def _require_entry(tree: bytes, path: str, asset: str, read: ReadTree) -> TreeEntry:
+def require_entry(tree: bytes, path: str, asset: str, read: ReadTree) -> TreeEntry:
+    """Return the entry at a path of an asset, of a file or a directory; see `find_file`.
+
+    Raises:
+        NotFound: There is nothing; the hint has suggestions.
+    """
     found = look_up(tree, path, read)
     if found is None:
         near = _near(path, ((tree, read),))
@@ -269,7 +274,7 @@ def find_file(tree: bytes, path: str, asset: str, read: ReadTree) -> Listed:
     path = path_text("a file's name", path).strip("/")
     if not path:
         raise no_file_named(asset)
-    found = _require_entry(tree, path, asset, read)
+    found = require_entry(tree, path, asset, read)
     if found.kind is EntryKind.TREE:
         raise InvalidInput(
             f"{shown(path)} is a directory in {asset}",

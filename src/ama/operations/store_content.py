@@ -1,0 +1,170 @@
+"""The methods of `ama.Store` that bring the files of assets to this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ama.errors import Hint, IntegrityError, InvalidInput, StorageError
+from ama.operations.session import several
+from ama.operations.store_changes import StoreChanges
+from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
+from ama.stores.revisions import parse_revision
+from ama.system.encoding import path_text, system_path
+from ama.transfer.cached import Wanted, fetch
+from ama.transfer.download import Order, Selection, Target, deliver
+from ama.worktree.content_cache import ContentCache
+
+if TYPE_CHECKING:
+    from ama.results import DownloadResult, LocalCopy
+
+
+class StoreContent(StoreChanges):
+    """The methods of `ama.Store` that bring the files of assets to this machine."""
+
+    away: StorageError | None = None
+    """Why the store can't be reached, if `fetch` has taken what was seen last instead."""
+
+    def download(
+        self,
+        name: str,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        refs: bool = False,
+        include: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        metadata_only: bool = False,
+        partial: bool = False,
+    ) -> DownloadResult:
+        """Write an asset into a directory, whole and verified.
+
+        Complete a directory that already has this asset; its files stay, even changed ones.
+
+        Args:
+            name: See `resolve`.
+            directory: The directory; by default named after the alias in `name`, else
+                `class-number`, in the working directory.
+            refs: Whether to download everything that the asset was made from, transitively, each
+                asset into `class-number` beside it.
+            include: Globs of the files to download; all by default.
+            exclude: Globs of files to leave out.
+            metadata_only: Whether to download only the asset's metadata, and no file.
+            partial: Whether to skip refs whose content is not in this store, instead of an error.
+
+        Raises:
+            NotFound: There is no such asset, the globs match none of its files, or (unless
+                `partial`) a ref is not in this store.
+            AlreadyExists: The directory holds something else.
+            InvalidInput: `metadata_only` is combined with globs.
+            IntegrityError: Content is damaged; no damaged file was written.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").download("models@best", "copy").files
+            1
+        """
+        selection = Selection(several(include), several(exclude), metadata_only)
+        if metadata_only and (selection.include or selection.exclude):
+            raise InvalidInput(
+                "metadata only, and a choice of files, exclude each other",
+                hint=Hint("drop-metadata-only"),
+            )
+        view = self.remote.view()
+        target = self._target(view, name, None)
+        alias = parse_revision(name).alias if "~" not in name else None
+        if directory is not None:
+            path_text("the directory", directory)
+            directory = system_path(directory)
+        named = directory or alias or f"{target.class_name}-{target.number}"
+        place = Path(os.path.abspath(named))
+        order = Order(target, place, alias, selection, refs, partial)
+        return deliver(self.remote, view, order, self._progress)
+
+    def fetch(
+        self, name: str, *, include: str | Iterable[str] = (), exclude: str | Iterable[str] = ()
+    ) -> Path:
+        """Return a read-only directory of this machine with the files of an asset.
+
+        It is in the content cache, which worktrees, processes and, if they share its directory,
+        users share: what is there isn't fetched again, and of a next version only changed chunks
+        are. If the store can't be reached, what was seen last counts. For files to change, see
+        `download`.
+
+        Args:
+            name: See `resolve`.
+            include: Globs of the files; all by default.
+            exclude: Globs of files to leave out.
+
+        Returns:
+            The directory; with globs, one that has only these files. Don't keep its path for
+            another day: what wasn't used for long is deleted when the cache is full.
+
+        Raises:
+            NotFound: There is no such asset, or the globs match none of its files.
+            InvalidInput: See `resolve`; or the cache is switched off.
+            StorageError: The cache can't be written; or the store can't be reached, and not all is
+                here.
+            IntegrityError: Content is damaged.
+
+        Example:
+            >>> import ama
+            >>> directory = ama.Store.open("store").fetch("models@best")
+            >>> [file.name for file in directory.iterdir()]
+            ['model.txt']
+        """
+        return self.local_copy(name, None, include, exclude).path
+
+    def local_copy(
+        self,
+        name: str,
+        path: str | None = None,
+        include: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+    ) -> LocalCopy:
+        """Return where files of an asset are on this machine, and what they are; see `fetch`.
+
+        Args:
+            name: See `resolve`.
+            path: A file or a directory of the asset, instead of globs; see `Asset.path`.
+            include: See `fetch`.
+            exclude: See `fetch`.
+
+        Example:
+            >>> import ama
+            >>> copy = ama.Store.open("store").local_copy("models@best", "model.txt")
+            >>> copy.path.name, copy.files, copy.size
+            ('model.txt', 1, 7)
+        """
+        wanted = Wanted(Selection(several(include), several(exclude)), path or None)
+        view = self._view_or_last()
+        target = self._target(view, name, None)
+        try:
+            return self._fetched(view, target, wanted)
+        except (IntegrityError, StorageError) as error:
+            if self.away is None:
+                raise
+            # Of a directory that is gone, all content is.
+            raise self.away from error
+
+    def _view_or_last(self) -> LogView:
+        """Return the log as it is now; if the store can't be reached, as it was seen last."""
+        try:
+            return self.remote.view()
+        except StorageError as error:
+            seen = Remote.last_seen(self.remote.storage, self.settings.cache_dir)
+            if seen is None:
+                raise
+            self.away = error
+            return seen.view()
+
+    def _fetched(self, view: LogView, target: Target, wanted: Wanted) -> LocalCopy:
+        cache = ContentCache.of(self.settings)
+        if cache is None:
+            raise InvalidInput(
+                "the content cache of this machine is switched off",
+                hint=(Hint("download-instead", asset=target.name), Hint("switch-cache-on")),
+            )
+        return fetch(cache, self.remote, view, target, wanted, self._progress)

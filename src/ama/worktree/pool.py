@@ -1,0 +1,168 @@
+"""Whole, verified files of this machine by the ids of their content, read-only.
+
+A file's time of change is made of its id. So whoever has changed it shows in its stat data, unless
+he hides it; what differs is hashed again before it is used. Assets in the content cache are
+directories of further names of these files, so content is here once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+from ama.errors import StorageError
+from ama.format.hashing import hash_stream
+from ama.format.objects import EntryKind
+from ama.system import copies, disk, fs
+from ama.worktree.trees import Listed
+
+FIRST_TIME_S = 1_000_000_000
+TIMES = 250_000_000
+"""The number of times that files get, two seconds apart: some file systems know no others."""
+
+
+class Pool:
+    """The files below a directory.
+
+    Args:
+        directory: The directory; it needn't exist.
+        top: The directory of the content cache, above it.
+        sharing: The rights of that directory, if several users share it.
+    """
+
+    def __init__(self, directory: str, top: str, sharing: fs.Sharing | None) -> None:
+        self.directory = directory
+        self._top = top
+        self._sharing = sharing
+        self._made: set[str] = set()
+
+    def place_of(self, object_id: bytes, *, executable: bool) -> str:
+        """Return the path of a file, there or not."""
+        name = object_id.hex()
+        name = f"{name}.x" if executable else name
+        return f"{self.directory}{os.sep}{name[:2]}{os.sep}{name}"
+
+    def path(self, item: Listed) -> str:
+        """Return the path of the content of an asset's file, there or not."""
+        return self.place_of(item.id, executable=item.kind is EntryKind.EXECUTABLE)
+
+    def has(self, item: Listed) -> bool:
+        """Whether the content of an asset's file is here, as it was put here; drop what isn't."""
+        path = self.path(item)
+        found = is_intact(path, item, self._sharing)
+        if found is False:
+            with suppress(StorageError):
+                fs.remove(path)
+        return found is True
+
+    def take(self, temp: str, item: Listed) -> int:
+        """Take a verified file that nobody else sees, unless there is one of this content.
+
+        Returns:
+            The bytes by which the pool has grown.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        path = self.path(item)
+        directory = os.path.dirname(path)
+        if directory not in self._made:
+            fs.make_directories(directory, sync=False, top=self._top, sharing=self._sharing)
+            self._made.add(directory)
+        executable = item.kind is EntryKind.EXECUTABLE
+        copies.freeze(temp, stamp(item.id), executable=executable, sharing=self._sharing)
+        try:
+            fs.place_new(temp, path)
+        except FileExistsError:
+            if self.has(item):
+                fs.remove(temp)
+                return 0
+            fs.place(temp, path, sync=False)
+        return item.size
+
+    def put_name(self, item: Listed, path: str) -> int | None:
+        """Give the content of an asset's file a second name.
+
+        Where the file system refuses that, it becomes a copy, which is verified.
+
+        Returns:
+            The bytes that this has taken; None if the content isn't here any more.
+
+        Raises:
+            FileExistsError: Something has the name.
+            StorageError: The disk refused.
+        """
+        source = self.path(item)
+        try:
+            if copies.link(source, path):
+                return 0
+            copies.copy_new(source, path)
+        except FileNotFoundError:
+            if os.path.lexists(source):
+                raise
+            return None
+        executable = item.kind is EntryKind.EXECUTABLE
+        if not _holds(path, item):
+            fs.remove(path)
+            self.drop(item)
+            return None
+        copies.freeze(path, stamp(item.id), executable=executable, sharing=self._sharing)
+        return item.size
+
+    def drop(self, item: Listed) -> None:
+        """Forget content that has turned out to be another."""
+        fs.remove(self.path(item))
+
+    def remove_unused(self, object_id: bytes) -> int:
+        """Delete content that no asset here has any more; return the bytes that this frees."""
+        freed = 0
+        for executable in (False, True):
+            path = self.place_of(object_id, executable=executable)
+            with suppress(OSError):
+                status = os.lstat(path)
+                if status.st_nlink <= 1:
+                    fs.remove(path)
+                    freed += status.st_size
+        return freed
+
+
+def stamp(object_id: bytes) -> int:
+    """Return the time of change of a file in the pool, in seconds since 1970.
+
+    Example:
+        >>> stamp(bytes(32))
+        1000000000
+    """
+    return FIRST_TIME_S + 2 * (int.from_bytes(object_id[:8], "big") % TIMES)
+
+
+def is_intact(path: str, item: Listed, sharing: fs.Sharing | None) -> bool | None:
+    """Whether a file is as the pool has made it; None if there is none.
+
+    One that was touched is read; if its content is right, it gets its stamp again.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode) or status.st_size != item.size:
+        return False
+    executable = item.kind is EntryKind.EXECUTABLE
+    if copies.is_frozen(status, stamp(item.id), executable=executable):
+        return True
+    if not _holds(path, item):
+        return False
+    with suppress(StorageError):
+        copies.freeze(path, stamp(item.id), executable=executable, sharing=sharing)
+        return True
+    # Another user's: its content is right, and what counts beside that is whether it can be run.
+    return os.name == "nt" or bool(status.st_mode & stat.S_IXUSR) == executable
+
+
+def _holds(path: str, item: Listed) -> bool:
+    try:
+        with disk.open_file(path) as file:
+            return hash_stream(file) == (item.id, item.size)
+    except OSError:
+        return False

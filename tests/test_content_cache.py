@@ -1,0 +1,374 @@
+"""The content cache of this machine: fetched once, verified, read-only, and never trusted."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ama
+from ama.errors import InvalidInput, NotFound, StorageError
+from ama.settings import Settings
+from ama.storage.local import LocalStorage
+from ama.stores.remote import Remote
+from ama.worktree.content_cache import LATELY_S, ContentCache
+from ama.worktree.pool import stamp
+from counting_storage import CountingStorage
+
+LARGE = random.Random(1).randbytes(6_000_000)
+
+
+def publish(store: Path, files: dict[str, bytes], class_name: str = "models", **more: str) -> str:
+    opened = ama.Store.open(store, create=True)
+    done = opened.publish(class_name, files, **more)  # type: ignore[arg-type]
+    assert done.asset is not None
+    return f"{class_name}/{done.asset.number}"
+
+
+FILES = {
+    "model.h5": LARGE,
+    "again.h5": LARGE,
+    "model.yml": b"layers: 3\n",
+    "data/train.csv": b"1,2\n" * 1000,
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    publish(store, FILES, aliases="best")
+    return store
+
+
+class Counted:
+    """A store on this machine, with everything that is asked of it."""
+
+    def __init__(self, place: Path, settings: Settings | None = None) -> None:
+        self.storage = CountingStorage(LocalStorage(place))
+        self.settings = settings or Settings.load(None)
+        remote = Remote.open(self.storage, self.settings.cache_dir)
+        self.store = ama.Store(remote, self.settings)
+        self.storage.reset()
+
+    def packs_read(self) -> int:
+        """How many ranges of packs were asked for since the last call."""
+        asked = sum(name.startswith("packs/") for call, names in self.storage.log for name in names)
+        self.storage.reset()
+        return asked
+
+
+def content(top: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(top).as_posix(): path.read_bytes()
+        for path in sorted(top.rglob("*"))
+        if path.is_file()
+    }
+
+
+def cache() -> ContentCache:
+    found = ContentCache.of(Settings.load(None))
+    assert found is not None
+    return found
+
+
+def blob(data: bytes) -> Path:
+    from ama.format.hashing import blob_id
+
+    return Path(cache().pool.place_of(blob_id(data), executable=False))
+
+
+def inodes(*tops: Path) -> int:
+    return len({path.stat().st_ino for top in tops for path in top.rglob("*") if path.is_file()})
+
+
+def test_an_asset_is_a_directory_with_its_names_and_nobody_may_write_it(place: Path) -> None:
+    top = ama.fetch("models@best", store=place)
+    assert content(top) == FILES
+    for path in top.rglob("*"):
+        if path.is_file():
+            assert not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    assert inodes(top) == 3  # two names, one content
+    assert os.path.samefile(top / "model.h5", top / "again.h5")
+
+
+def test_the_second_fetch_reads_no_content(place: Path) -> None:
+    counted = Counted(place)
+    top = counted.store.fetch("models@best")
+    assert counted.packs_read() > 0
+    assert counted.store.fetch("models/1") == top
+    assert counted.store.resolve("models").path() == top
+    assert counted.store.resolve("models").path("data") == top / "data"
+    assert Counted(place).store.fetch("models@best") == top
+    assert counted.packs_read() == 0
+
+
+def test_a_choice_has_only_what_was_chosen_whatever_came_before(place: Path) -> None:
+    store = ama.Store.open(place)
+    some = store.fetch("models", include="*.yml")
+    assert list(content(some)) == ["model.yml"]
+    whole = store.fetch("models")
+    assert content(whole) == FILES
+    assert list(content(store.fetch("models", include="*.yml"))) == ["model.yml"]
+    assert sorted(content(store.fetch("models", exclude="*.h5"))) == ["data/train.csv", "model.yml"]
+    with pytest.raises(NotFound, match=r"no file of models/1 is chosen by --include '\*\.txt'"):
+        store.fetch("models", include="*.txt")
+
+
+def test_a_single_file_brings_nothing_else(place: Path) -> None:
+    counted = Counted(place)
+    path = counted.store.resolve("models@best").path("model.yml")
+    assert path.name == "model.yml"
+    assert path.read_bytes() == FILES["model.yml"]
+    assert not blob(LARGE).exists()
+    directory = counted.store.resolve("models@best").path("data/")
+    assert content(directory) == {"train.csv": FILES["data/train.csv"]}
+    assert not blob(LARGE).exists()
+    with pytest.raises(NotFound, match="no file nothing"):
+        counted.store.resolve("models").path("nothing")
+
+
+def test_of_the_next_version_only_changed_chunks_come(place: Path) -> None:
+    changed = bytearray(LARGE)
+    changed[3_000_000:3_000_010] = b"0123456789"
+    counted = Counted(place)
+    counted.store.fetch("models")
+    publish(place, {**FILES, "model.h5": bytes(changed), "new.yml": b"x"}, aliases="best")
+    counted.storage.reset()
+    top = counted.store.fetch("models@best")
+    assert (top / "model.h5").read_bytes() == bytes(changed)
+    assert counted.storage.bytes_read < 1_000_000
+    assert inodes(*(cache().directory / "assets").iterdir()) >= 4
+
+
+def test_what_two_assets_share_is_here_once(place: Path) -> None:
+    publish(place, {"weights.bin": LARGE}, class_name="others")
+    counted = Counted(place)
+    first = counted.store.fetch("models")
+    counted.storage.reset()
+    second = counted.store.fetch("others")
+    assert os.path.samefile(first / "model.h5", second / "weights.bin")
+    assert counted.storage.bytes_read < 100_000
+
+
+def test_it_is_given_offline(place: Path, tmp_path: Path) -> None:
+    top = ama.fetch("models@best", store=place)
+    one = ama.Store.open(place)
+    publish(place, {"other.txt": b"2"})
+    assert one.resolve("models/2").info.number == 2
+    os.rename(place, tmp_path / "away")
+    assert ama.fetch("models@best", store=place) == top
+    assert ama.fetch("models/1", store=place) == top
+    assert list(content(ama.fetch("models/1", store=place, include="*.yml"))) == ["model.yml"]
+    with pytest.raises(StorageError):
+        ama.fetch("models/2", store=place)
+    with pytest.raises(NotFound, match="models has no asset 3"):
+        ama.fetch("models/3", store=place)
+
+
+def test_a_deleted_asset_is_not_given(place: Path) -> None:
+    store = ama.Store.open(place)
+    store.fetch("models")
+    store.delete("models/1", reason="wrong labels", force=True)
+    with pytest.raises(NotFound, match=r"was deleted from .*: wrong labels"):
+        store.fetch("models/1")
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file", "with its time kept", "cut"])
+def test_a_changed_file_is_noticed(place: Path, how: str) -> None:
+    top = ama.fetch("models", store=place)
+    path = top / "model.yml"
+    if how == "by another file":
+        path.unlink()
+    else:
+        path.chmod(0o644)
+    path.write_bytes(b"layers: " if how == "cut" else b"layers: 9\n")
+    if how == "with its time kept":
+        os.utime(path, (stamp(bytes(32)), stamp(bytes(32))))
+    again = ama.fetch("models", store=place)
+    assert content(again) == FILES
+    single = ama.Store.open(place).resolve("models").path("model.yml")
+    assert single.read_bytes() == FILES["model.yml"]
+
+
+def test_a_touched_file_is_read_and_stays(place: Path) -> None:
+    counted = Counted(place)
+    top = counted.store.fetch("models")
+    (top / "model.h5").touch()
+    (top / "model.yml").chmod(0o666)
+    counted.storage.reset()
+    assert counted.store.fetch("models") == top
+    assert counted.packs_read() == 0
+    assert not (top / "model.yml").stat().st_mode & stat.S_IWUSR
+
+
+def test_a_directory_in_which_something_was_put_is_given_no_more(place: Path) -> None:
+    top = ama.fetch("models", store=place)
+    (top / "mine.txt").write_text("mine")
+    again = ama.fetch("models", store=place)
+    assert again != top
+    assert content(again) == FILES
+    assert (top / "mine.txt").read_text() == "mine"
+    assert ama.fetch("models", store=place) == again
+    (again / "data").chmod(0o755)
+    (again / "data").rename(again.parent / "moved")
+    (again / "data").symlink_to(again.parent / "moved")
+    assert content(ama.fetch("models", store=place)) == FILES
+
+
+def test_symlinks_and_programs(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin" / "run.sh").write_text("#!/bin/sh\n")
+    (made / "plain.sh").write_text("#!/bin/sh\n")
+    (made / "bin" / "run.sh").chmod(0o755)
+    (made / "latest").symlink_to("bin/run.sh")
+    (made / "tools").symlink_to("bin")
+    ama.publish("tools", [made], store=tmp_path / "store")
+    store = ama.Store.open(tmp_path / "store")
+    asset = store.resolve("tools")
+    assert asset.path("latest").read_text() == "#!/bin/sh\n"
+    assert asset.path("tools").is_symlink()
+    assert (asset.path("tools") / "run.sh").read_text() == "#!/bin/sh\n"
+    top = store.fetch("tools")
+    assert os.access(top / "bin" / "run.sh", os.X_OK)
+    assert not (top / "plain.sh").stat().st_mode & 0o111
+    assert os.readlink(top / "latest") == "bin/run.sh"
+    assert store.fetch("tools") == top
+    (top / "latest").unlink()
+    (top / "latest").symlink_to("plain.sh")
+    os.rename(tmp_path / "store", tmp_path / "away")
+    assert os.readlink(ama.fetch("tools", store=tmp_path / "store") / "latest") == "bin/run.sh"
+
+
+def test_switched_off_it_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMA_CACHE_SIZE", "0")
+    with pytest.raises(InvalidInput, match="the content cache of this machine is switched off"):
+        ama.fetch("models", store=place)
+    monkeypatch.setenv("AMA_CACHE_SIZE", "ten")
+    with pytest.raises(InvalidInput, match="'ten' can't be the value of AMA_CACHE_SIZE"):
+        ama.fetch("models", store=place)
+
+
+def used_long_ago(asset: str) -> None:
+    for mark in (cache().directory / "classes").rglob(asset):
+        os.utime(mark, (1, 1))
+
+
+def test_the_least_recently_used_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMA_CACHE_SIZE", "2500kB")
+    store = tmp_path / "store"
+    shared = random.Random(0).randbytes(500_000)
+    tops = []
+    for number in range(4):
+        publish(store, {"a": random.Random(number + 1).randbytes(1_000_000), "s": shared})
+        tops.append(ama.fetch(f"models/{number + 1}", store=store))
+        ids = [ama.Store.open(store).resolve(f"models/{n + 1}").info.id for n in range(number + 1)]
+        if number == 1:
+            assert cache().total() == 2_500_000
+            for each in ids:
+                used_long_ago(each)
+            os.utime(next((cache().directory / "classes").rglob(ids[0])), (2, 2))
+        if number == 2:
+            assert [top.exists() for top in tops] == [True, False, True]
+            assert cache().total() == 2_500_000
+    # What was handed out lately stays, though it is too much.
+    assert [top.exists() for top in tops] == [False, False, True, True]
+    assert cache().total() == 2_500_000
+    assert (tops[2] / "s").read_bytes() == shared
+    assert cache()._count_again() == 2_500_000
+
+
+def test_what_was_handed_out_lately_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMA_CACHE_SIZE", "1MB")
+    publish(place, {"b": random.Random(2).randbytes(2_000_000)}, class_name="others")
+    first = ama.fetch("models", store=place)
+    second = ama.fetch("others", store=place)
+    assert content(first) == FILES
+    assert second.exists()
+    assert LATELY_S > 60
+
+
+SCRIPT = """
+import sys, ama
+print(ama.fetch("models@best", store=sys.argv[1]))
+"""
+
+
+def test_two_processes_fill_one_entry(place: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(place)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    said = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(said) == 1
+    top = Path(said.pop())
+    assert content(top) == FILES
+    assert cache().total() == sum(map(len, FILES.values())) - len(LARGE)
+
+
+KILLED = """
+import os, sys, ama
+import ama.system.fs as fs
+calls = 0
+class Mortal(fs.System):
+    def __getattribute__(self, name):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os._exit(9)
+        return super().__getattribute__(name)
+fs._os = Mortal()
+ama.fetch("models@best", store=sys.argv[1])
+"""
+
+
+def test_a_kill_leaves_nothing_that_is_taken_for_whole(place: Path) -> None:
+    ama.Store.open(place)
+    killed = 0
+    for at in [*range(1, 60, 6), *range(60, 400, 40)]:
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(place), str(at)], timeout=60, check=False
+        )
+        killed += done.returncode == 9
+        if done.returncode == 0:
+            break
+        for top in (cache().directory / "assets").glob("*/all*"):
+            assert content(top) == FILES
+    assert killed > 5
+    assert content(ama.fetch("models@best", store=place)) == FILES
+    assert list((cache().directory / "filling").glob("*/*/incoming/*")) == []
+
+
+def test_what_a_killed_process_has_fetched_is_not_fetched_again(place: Path) -> None:
+    counted = Counted(place)
+    fetched: list[int] = []
+
+    class Breaks:
+        def start(self, task: str, total_bytes: int | None) -> None:
+            pass
+
+        def advance(self, count: int) -> None:
+            fetched.append(count)
+            if sum(fetched) > 3_000_000:
+                raise KeyboardInterrupt
+
+        def skip(self, count: int) -> None:
+            pass
+
+        def finish(self) -> None:
+            pass
+
+    counted.store._progress = Breaks()
+    with pytest.raises(KeyboardInterrupt):
+        counted.store.fetch("models")
+    counted = Counted(place)
+    assert content(counted.store.fetch("models")) == FILES
+    assert counted.storage.bytes_read < 5_500_000
