@@ -154,6 +154,12 @@ def ama_on_path(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
+def no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no other worktree were on this machine: all content comes from the store."""
+    monkeypatch.setattr("ama.worktree.neighbours._noted", lambda *_: iter(()))
+
+
+@pytest.fixture
 def training_runs(tmp_path: Path) -> Path:
     """A copy of the three real training runs: `base`, `finetuned` and `wide` below it."""
     directory = tmp_path / "training_runs"

@@ -358,6 +358,7 @@ def test_a_cold_download_by_alias(
     assert counter.round_trips <= COLD_ROUND_TRIPS + 1
 
 
+@pytest.mark.usefixtures("no_neighbours")
 def test_an_interrupted_download_of_a_large_file_goes_on_where_it_was(
     tmp_path: Path, configured: Settings, counted: Counters, url: str, monkeypatch: Monkey
 ) -> None:
@@ -407,6 +408,7 @@ def test_a_cold_download_by_number_and_by_class(
         assert requests <= COLD_REQUESTS
 
 
+@pytest.mark.usefixtures("no_neighbours")
 def test_a_warm_download_asks_for_less(
     repo: ama.Repo, tmp_path: Path, counted: Counters, configured: Settings, url: str
 ) -> None:

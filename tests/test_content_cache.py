@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import ama
+import ama.system.fs
+import ama.system.syscalls
 from ama.errors import InvalidInput, NotFound, StorageError
 from ama.settings import Settings
 from ama.storage.local import LocalStorage
@@ -43,6 +47,62 @@ def place(tmp_path: Path) -> Path:
     store = tmp_path / "store"
     publish(store, FILES, aliases="best")
     return store
+
+
+class ReadOnly(ama.system.syscalls.System):
+    """A disk with a directory that can only be read."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = str(top)
+
+    def _check(self, path: str) -> None:
+        if path.startswith(self.top):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def open(self, path: str, flags: int, mode: int) -> int:
+        self._check(path)
+        return super().open(path, flags, mode)
+
+    def mkdir(self, path: str) -> None:
+        self._check(path)
+        super().mkdir(path)
+
+    def replace(self, source: str, target: str) -> None:
+        self._check(source)
+        super().replace(source, target)
+
+    def unlink(self, path: str) -> None:
+        self._check(path)
+        super().unlink(path)
+
+    def chmod(self, path: str, mode: int) -> None:
+        self._check(path)
+        super().chmod(path, mode)
+
+    def utime(self, path: str, times_ns: tuple[int, int]) -> None:
+        self._check(path)
+        super().utime(path, times_ns)
+
+
+class Full(ama.system.syscalls.System):
+    """A disk on which a directory has little room, until something large is deleted from it."""
+
+    def __init__(self, top: Path, room: int) -> None:
+        self.top = str(top)
+        self.room = room
+
+    def write(self, fd: int, data: memoryview) -> int:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if path.startswith(self.top):
+            if len(data) > self.room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.room -= len(data)
+        return super().write(fd, data)
+
+    def unlink(self, path: str) -> None:
+        if path.startswith(self.top) and os.lstat(path).st_nlink == 1:
+            self.room += os.lstat(path).st_size
+        super().unlink(path)
 
 
 class Counted:
@@ -372,3 +432,133 @@ def test_what_a_killed_process_has_fetched_is_not_fetched_again(place: Path) -> 
     counted = Counted(place)
     assert content(counted.store.fetch("models")) == FILES
     assert counted.storage.bytes_read < 5_500_000
+
+
+# Downloads take what this machine has
+
+
+def download(place: Path, directory: Path, name: str = "models@best") -> tuple[ama.Repo, int]:
+    """Download, and return how many ranges of packs were asked for content."""
+    counted = Counted(place)
+    done = counted.store.download(name, directory)
+    files = {p: d for p, d in content(directory).items() if not p.startswith(".ama/")}
+    assert files == {path: counted.store.resolve(name).read(path) for path in files}
+    return ama.Repo.open(directory), done.bytes_received
+
+
+def test_a_download_after_a_fetch_reads_no_content(place: Path, tmp_path: Path) -> None:
+    ama.fetch("models@best", store=place)
+    repo, received = download(place, tmp_path / "copy")
+    assert received < 20_000
+    assert repo.status().clean
+    (tmp_path / "copy" / "model.h5").write_bytes(b"mine")
+    assert content(ama.fetch("models@best", store=place)) == FILES
+
+
+def test_a_second_download_takes_from_the_first_worktree(place: Path, tmp_path: Path) -> None:
+    _, first = download(place, tmp_path / "one")
+    assert first > len(LARGE) - 1
+    _, second = download(place, tmp_path / "two")
+    assert second < 20_000
+    assert not cache().is_there(), "a download doesn't fill the cache"
+
+
+def test_a_fetch_and_a_switch_take_from_worktrees(place: Path, tmp_path: Path) -> None:
+    changed = LARGE[:3_000_000] + b"new" + LARGE[3_000_000:]
+    publish(place, {**FILES, "model.h5": changed}, aliases="best")
+    download(place, tmp_path / "two", "models/2")
+    repo, received = download(place, tmp_path / "one", "models/1")
+    assert received < 20_000
+    counted = Counted(place)
+    assert (counted.store.fetch("models/2") / "model.h5").read_bytes() == changed
+    assert counted.storage.bytes_read < 50_000
+    shutil.rmtree(tmp_path / "two")
+    repo.switch("models/2")
+    assert (tmp_path / "one" / "model.h5").read_bytes() == changed
+
+
+def test_of_another_version_in_a_worktree_come_the_chunks(place: Path, tmp_path: Path) -> None:
+    changed = LARGE[:3_000_000] + b"new" + LARGE[3_000_000:]
+    publish(place, {**FILES, "model.h5": changed}, aliases="best")
+    download(place, tmp_path / "one", "models/1")
+    _, received = download(place, tmp_path / "two", "models/2")
+    assert received < 1_000_000
+
+
+@pytest.mark.parametrize("how", ["edited", "edited unseen", "gone", "a pipe", "deleted"])
+def test_what_changed_in_a_worktree_comes_from_the_store(
+    place: Path, tmp_path: Path, how: str
+) -> None:
+    download(place, tmp_path / "one")
+    for name in ("model.h5", "again.h5", "model.yml"):
+        path = tmp_path / "one" / name
+        status = path.stat()
+        if how.startswith("edited"):
+            data = bytearray(path.read_bytes())
+            data[-1] ^= 1
+            path.write_bytes(data)
+            if how == "edited unseen":
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        else:
+            path.unlink()
+            if how == "a pipe":
+                os.mkfifo(path)
+    if how == "deleted":
+        shutil.rmtree(tmp_path / "one")
+    repo, received = download(place, tmp_path / "two")
+    assert {p: d for p, d in content(tmp_path / "two").items() if p in FILES} == FILES
+    assert repo.status().clean
+    if how.startswith("edited"):
+        assert received < 1_000_000, "the other chunks are right"
+    if how == "deleted":
+        notes = Path(os.environ["XDG_CACHE_HOME"]) / "ama" / "worktrees" / "c-models"
+        assert len(list(notes.iterdir())) == 1
+
+
+def test_a_bit_that_flipped_in_the_cache_never_reaches_a_worktree(
+    place: Path, tmp_path: Path
+) -> None:
+    top = ama.fetch("models@best", store=place)
+    for name in ("model.h5", "model.yml"):
+        path = top / name
+        status = path.stat()
+        path.chmod(0o644)
+        with path.open("r+b") as file:
+            file.write(b"!")
+        path.chmod(0o444)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    repo, received = download(place, tmp_path / "copy")
+    assert {p: d for p, d in content(tmp_path / "copy").items() if p in FILES} == FILES
+    assert repo.status().clean
+    assert received < 1_000_000
+    # The next fetch of another choice builds on nothing wrong either: the download has told.
+    assert content(ama.fetch("models@best", store=place)) == FILES
+
+
+def test_a_cache_on_a_read_only_disk_is_passed_over(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = ama.fetch("models@best", store=place)
+    monkeypatch.setattr(ama.system.fs, "_os", ReadOnly(cache().directory))
+    assert ama.fetch("models@best", store=place) == top
+    download(place, tmp_path / "copy")
+    with pytest.raises(StorageError, match="read-only") as caught:
+        ama.fetch("models@best", store=place, include="*.yml")
+    assert "fetch-elsewhere" in [getattr(hint, "code", "") for hint in caught.value.hints]
+
+
+def test_a_full_disk_lets_old_assets_go_first(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(place, {"b": random.Random(2).randbytes(2_000_000)}, class_name="others")
+    first = ama.fetch("models", store=place)
+    used_long_ago(first.parent.name)
+    full = Full(cache().directory, 1_000_000)
+    monkeypatch.setattr(ama.system.fs, "_os", full)
+    second = ama.fetch("others", store=place)
+    assert (second / "b").stat().st_size == 2_000_000
+    assert not first.exists()
+    full.room = 1_000
+    with pytest.raises(StorageError, match="no space left"):
+        ama.fetch("models", store=place)
+    download(place, tmp_path / "copy")

@@ -113,6 +113,7 @@ def packs_read(storage: CountingStorage, monkeypatch: pytest.MonkeyPatch) -> lis
     return found
 
 
+@pytest.mark.usefixtures("no_neighbours")
 def test_received_is_what_came_of_the_packs(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

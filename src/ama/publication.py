@@ -102,7 +102,7 @@ def fetch(
 
     Example:
         >>> import ama
-        >>> directory = ama.fetch("models@best", store="store")
+        >>> directory = ama.fetch("models@best", store=ama.Store.open("store"))
         >>> (directory / "model.txt").read_text()
         'weights'
     """

@@ -19,6 +19,7 @@ from ama.values import Ref, Scalar
 from ama.worktree import restore as restoring
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import INIT, turn
+from ama.worktree.neighbours import remember
 from ama.worktree.staging import Index, Notes
 from ama.worktree.trees import selector
 
@@ -30,6 +31,7 @@ def start(session: Session, class_name: str, *, force: bool = False) -> None:
     """Start an asset of a class, without a parent and with an empty staging area."""
     with turn(session.tree, lambda begun: False, session.progress):
         _start(session, class_name, force)
+    remember(session.settings.cache_dir, session.tree, class_name)
 
 
 def _start(session: Session, class_name: str, force: bool) -> None:

@@ -15,8 +15,8 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import parse_revision
 from ama.system.encoding import path_text, system_path
 from ama.transfer.cached import Wanted, fetch
-from ama.transfer.download import Order, Selection, Target, deliver
-from ama.worktree.content_cache import ContentCache
+from ama.transfer.deliver import deliver
+from ama.transfer.download import Order, Selection, Target
 
 if TYPE_CHECKING:
     from ama.results import DownloadResult, LocalCopy
@@ -81,7 +81,7 @@ class StoreContent(StoreChanges):
         named = directory or alias or f"{target.class_name}-{target.number}"
         place = Path(os.path.abspath(named))
         order = Order(target, place, alias, selection, refs, partial)
-        return deliver(self.remote, view, order, self._progress)
+        return deliver(self.remote, view, order, self.settings, self._progress)
 
     def fetch(
         self, name: str, *, include: str | Iterable[str] = (), exclude: str | Iterable[str] = ()
@@ -161,10 +161,4 @@ class StoreContent(StoreChanges):
             return seen.view()
 
     def _fetched(self, view: LogView, target: Target, wanted: Wanted) -> LocalCopy:
-        cache = ContentCache.of(self.settings)
-        if cache is None:
-            raise InvalidInput(
-                "the content cache of this machine is switched off",
-                hint=(Hint("download-instead", asset=target.name), Hint("switch-cache-on")),
-            )
-        return fetch(cache, self.remote, view, target, wanted, self._progress)
+        return fetch(self.settings, self.remote, view, target, wanted, self._progress)

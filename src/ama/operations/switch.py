@@ -30,6 +30,8 @@ from ama.worktree.checkout import Checkout, is_staged_as, plan_checkout, staged_
 from ama.worktree.entries import Entries
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.layout import Begun, Worktree, turn
+from ama.worktree.nearby import near_here
+from ama.worktree.neighbours import remember
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import compare_listings
 from ama.worktree.trees import Listed, selector, staged_files
@@ -205,7 +207,8 @@ def _move(
         hint=Hint("download-a-part", command=elsewhere),
     )
     moved = Head(target.class_name, asset, url, _unpublished(session, head, asset), alias, number)
-    with Checkout(tree, at) as checkout:
+    near = near_here(session.settings, target.class_name, target.parents, but=tree.root)
+    with Checkout(tree, at, near) as checkout:
         begun, _ = _begun(tree)
         index = tree.index.read()
         if not force:
@@ -244,6 +247,7 @@ def _move(
             return replace(latest, entries=fresh, tree_of=asset, notes=Notes())
 
         checkout.finish(changed, moved)
+    remember(session.settings.cache_dir, tree, target.class_name)
     describer = session.stores.describer(moved, When.LAST_SEEN)
     old = session.content.info(head.asset, describer) if head.asset else None
     return SwitchResult(

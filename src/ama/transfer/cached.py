@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ama.errors import Hint, NotFound, StorageError
+from ama.errors import Hint, InvalidInput, NotFound, StorageError
 from ama.format.canonical import encode
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind, Kind, TreeEntry
 from ama.results import LocalCopy
+from ama.settings import Settings
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore
 from ama.stores.remote import Remote
@@ -29,11 +30,11 @@ from ama.system import fs
 from ama.system.disk import read_symlink
 from ama.system.encoding import path_text, to_system
 from ama.system.progress import Progress
+from ama.transfer.deliver import instead_of
 from ama.transfer.download import (
     Selection,
     Target,
     chosen_of,
-    instead_of,
     none_chosen,
     objects_of,
 )
@@ -44,7 +45,7 @@ from ama.worktree.incoming import Incoming, delete_all
 from ama.worktree.layout import INCOMING, turn
 from ama.worktree.listing import Below, Files, Listing, Some, size_of, survey
 from ama.worktree.near import Near
-from ama.worktree.near_cache import InCache
+from ama.worktree.nearby import near_here
 from ama.worktree.reader import stays_inside
 from ama.worktree.scan import require_no_git, require_possible
 from ama.worktree.status import require_entry
@@ -118,7 +119,7 @@ class _Reading:
 
 
 def fetch(
-    cache: ContentCache,
+    settings: Settings,
     remote: Remote,
     view: LogView,
     target: Target,
@@ -131,8 +132,14 @@ def fetch(
         NotFound: It was deleted, or has no such files.
         StorageError: The cache can't be written, or the store isn't reached and not all is here.
         IntegrityError: Content is damaged.
-        InvalidInput: This system can't hold a name.
+        InvalidInput: The cache is switched off, or this system can't hold a name.
     """
+    cache = ContentCache.of(settings)
+    if cache is None:
+        raise InvalidInput(
+            "the content cache of this machine is switched off",
+            hint=(Hint("download-instead", asset=target.name), Hint("switch-cache-on")),
+        )
     _require_there(remote, view, target)
     place = cache.asset(target.class_name, target.asset)
     place.mark()  # before anything is looked for: whoever deletes sees that it is in use
@@ -144,7 +151,8 @@ def fetch(
     files, inner = _choose(reading, target, wanted)
     top = _ready(place, files, wanted)
     if top is None:
-        near = InCache(cache, target.class_name, reading.sources.asset(target.asset).parents)
+        parents = reading.sources.asset(target.asset).parents
+        near = near_here(settings, target.class_name, parents)
         try:
             with turn(Turn(cache, target.asset), lambda begun: True, progress):
                 top = _ready(place, files, wanted)  # another process may have gone first

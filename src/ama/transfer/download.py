@@ -20,17 +20,16 @@ from ama.errors import (
     shown,
 )
 from ama.format.objects import Asset
-from ama.results import DownloadResult
+from ama.settings import Settings
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import LOOK_UP_BATCH, METADATA_BATCH, ObjectStore
 from ama.stores.remote import Remote
-from ama.stores.revisions import Describer, require_live
+from ama.stores.revisions import require_live
 from ama.stores.sources import Sources
 from ama.system import disk, fs
 from ama.system.encoding import from_system
 from ama.system.progress import Progress
 from ama.transfer.metadata import keep_metadata
-from ama.values import AssetInfo, Ref
 from ama.worktree.checkout import (
     Checkout,
     is_staged_as,
@@ -41,6 +40,9 @@ from ama.worktree.entries import Entries
 from ama.worktree.head import Head
 from ama.worktree.layout import CHECKOUT, CONTROL, Begun, Busy, Worktree, has_locks, settle, turn
 from ama.worktree.listing import Listing, survey
+from ama.worktree.near import Near
+from ama.worktree.nearby import near_here
+from ama.worktree.neighbours import remember
 from ama.worktree.plan import Plan, is_empty
 from ama.worktree.scan import require_no_git
 from ama.worktree.staging import Index
@@ -102,6 +104,23 @@ class Target:
     def name(self) -> str:
         """Return `class/number`."""
         return f"{self.class_name}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request to deliver an asset."""
+
+    target: Target
+    place: Path
+    """The directory for the asset."""
+    alias: str | None
+    """The alias by which the user named the asset; the directory will follow it."""
+    selection: Selection
+    """The files to deliver."""
+    refs: bool
+    """Whether to deliver everything that the asset was made from, each asset beside it."""
+    partial: bool
+    """Whether to leave out refs that the store lacks, instead of an error."""
 
 
 def objects_of(remote: Remote, view: LogView, target: Target, *, whole: bool = True) -> ObjectStore:
@@ -169,11 +188,9 @@ _TRIES = 5
 def download(
     remote: Remote,
     view: LogView,
-    target: Target,
-    directory: Path,
-    selection: Selection,
+    order: Order,
+    settings: Settings,
     *,
-    alias: str | None,
     progress: Progress,
     sources: Sources | None = None,
 ) -> Downloaded:
@@ -188,6 +205,7 @@ def download(
         IntegrityError: Content is damaged; no file of the directory is.
         InvalidInput: The name of a file is not allowed on this system, or in a worktree.
     """
+    target, directory, selection, alias = order.target, order.place, order.selection, order.alias
     sources = sources or Sources(objects_of(remote, view, target))
     sources.hold_trees()
     listing = chosen_of(listing_of(sources, target.asset, selection), selection)
@@ -207,7 +225,13 @@ def download(
         try:
             with turn(tree, is_alike, progress):
                 _prepare(directory, target, begun)  # another process may have gone first
-                return _bring(tree, head, sources, listing, selection, begun, progress)
+                parents = sources.asset(target.asset).parents
+                near = near_here(settings, target.class_name, parents, but=tree.root)
+                done = _bring(
+                    tree, head, sources, listing, selection, begun, near=near, progress=progress
+                )
+                remember(settings.cache_dir, tree, target.class_name)
+                return done
         except (Conflict, IntegrityError) as error:
             moved = stood != (tree.noted(CHECKOUT), tree.head.generation())
             is_late = isinstance(error, Busy) and moved
@@ -252,6 +276,8 @@ def _bring(
     chosen: Listing,
     selection: Selection,
     begun: Begun,
+    *,
+    near: Near,
     progress: Progress,
 ) -> Downloaded:
     """Bring the files of an asset; HEAD becomes `head`, unless it has the asset already."""
@@ -260,7 +286,7 @@ def _bring(
     chosen = chosen.read_by(lambda below: sources.tree_held(below) or tree.objects.tree(below))
     at = tree.head.read() if tree.head.exists() else (0, None)
     began = at[1] is not None
-    with Checkout(tree, at) as checkout:
+    with Checkout(tree, at, near) as checkout:
         index = tree.index.read()
         if index.entries:
             selection = Selection(index.include, index.exclude, index.metadata_only).beside(
@@ -425,116 +451,3 @@ def _begin(tree: Worktree, begun: Begun) -> None:
                 f"{shown(tree.root)} is where {shown(other.target)} is downloaded to just now",
                 hint=Hint("choose-directory"),
             ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request to deliver an asset."""
-
-    target: Target
-    place: Path
-    """The directory for the asset."""
-    alias: str | None
-    """The alias by which the user named the asset; the directory will follow it."""
-    selection: Selection
-    """The files to deliver."""
-    refs: bool
-    """Whether to deliver everything that the asset was made from, each asset beside it."""
-    partial: bool
-    """Whether to leave out refs that the store lacks, instead of an error."""
-
-
-def deliver(remote: Remote, view: LogView, order: Order, progress: Progress) -> DownloadResult:
-    """Deliver an order, after a check of every place.
-
-    Raises:
-        NotFound: No file matches the globs, or (unless `partial`) a ref is missing.
-        AlreadyExists: One of the directories holds something else.
-        IntegrityError: Content is damaged; no damaged file was written.
-    """
-    target = order.target
-    others, missing = _closure(remote, view, target) if order.refs else ([], ())
-    if missing and not order.partial:
-        named = ", ".join(ref.name for ref in missing)
-        deleted = next((ref for ref in missing if ref.status == "deleted"), None)
-        otherwise = (
-            Hint("download-elsewhere")
-            if deleted is None
-            else Hint("undelete", asset=f"{deleted.class_name}/{deleted.number}")
-        )
-        raise NotFound(
-            f"{target.name} was made from {named}, whose content is not in {remote.url}",
-            hint=(Hint("partial"), otherwise),
-        )
-    opened = require_match(remote, view, (target, *others), order.selection)
-    beside = [order.place.parent / f"{other.class_name}-{other.number}" for other in others]
-    if others:
-        check_place(order.place, target)
-        parent = (Hint("choose-parent", name=order.place.name),)
-        for there, other in zip(beside, others, strict=True):
-            check_place(there, other, parent)
-    found = []
-    for there, each in zip((order.place, *beside), (target, *others), strict=True):
-        done = download(
-            remote,
-            view,
-            each,
-            there,
-            order.selection,
-            alias=order.alias if each is target else None,
-            progress=progress,
-            sources=opened.get(each.asset),
-        )
-        found.append(_result(remote, view, each, done, missing if each is target else ()))
-    first, *rest = found
-    return replace(first, refs=tuple(rest))
-
-
-def _result(
-    remote: Remote, view: LogView, target: Target, done: Downloaded, missing: tuple[Ref, ...]
-) -> DownloadResult:
-    return DownloadResult(
-        Describer(view).info(target.asset, done.asset, done.whole),
-        done.directory,
-        done.files,
-        done.size,
-        done.received,
-        done.skipped,
-        (),
-        missing,
-        done.already,
-        done.changed,
-        instead_of(remote, view, target),
-    )
-
-
-def instead_of(remote: Remote, view: LogView, target: Target) -> AssetInfo | None:
-    """Return the newest asset of a class that is not deprecated, if a given one of it is."""
-    describer = Describer(view)
-    newest = describer.instead_of(target.class_name, target.asset)
-    if newest is None:
-        return None
-    return describer.info(newest, remote.assets(view, [(target.class_name, newest)])[newest])
-
-
-def _closure(remote: Remote, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
-    """Return the assets that an asset was made from, transitively, and refs not in the store."""
-    describer = Describer(view)
-    found: dict[bytes, Target] = {}
-    missing: dict[bytes, Ref] = {}
-    waiting = [(target.class_name, target.asset)]
-    while waiting:
-        assets = remote.assets(view, waiting)
-        links = [link for _, asset in waiting for link in assets[asset].refs]
-        waiting = []
-        for link in links:
-            if link.asset in found or link.asset in missing or link.asset == target.asset:
-                continue
-            record = describer.record(link.class_name, link.asset)
-            number = describer.number(link.class_name, link.asset)
-            if record is None or number is None or record.status == "deleted":
-                missing[link.asset] = describer.ref(link.asset, link.class_name, link.label)
-            else:
-                found[link.asset] = Target(link.class_name, link.asset, number)
-            waiting.append((link.class_name, link.asset))
-    return list(found.values()), tuple(missing.values())
