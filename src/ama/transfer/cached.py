@@ -162,6 +162,7 @@ def fetch(
                 error.hints += (Hint("fetch-elsewhere", asset=target.name),)
             raise
         cache.trim(target.asset)
+    cache.pool.verified.save()
     describer = Describer(view)
     asset = reading.sources.asset(target.asset)
     size = sum(entry.size for entry in reading.sources.tree(asset.tree))

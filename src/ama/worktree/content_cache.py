@@ -38,7 +38,7 @@ from ama.worktree.incoming import Incoming, delete_all
 from ama.worktree.layout import INCOMING, TURN, Begun
 from ama.worktree.listing import Files
 from ama.worktree.local_objects import LocalObjects
-from ama.worktree.pool import Pool, is_intact
+from ama.worktree.pool import Pool, Verified
 from ama.worktree.trees import Listed
 
 LATELY_S = 10 * 60
@@ -73,21 +73,23 @@ class ContentCache:
     Args:
         directory: The directory; it needn't exist.
         size: The most bytes to keep.
+        own: A directory of this user alone, for what he has verified of others; None: nothing.
     """
 
-    def __init__(self, directory: Path, size: int) -> None:
+    def __init__(self, directory: Path, size: int, own: Path | None = None) -> None:
         self.directory = directory
         self.size = size
         self._top = os.fspath(directory)
         self.sharing = fs.sharing_of(directory)
-        self.pool = Pool(self._path("blobs"), self._top, self.sharing)
+        self.pool = Pool(self._path("blobs"), self._top, self.sharing, Verified(own))
 
     @classmethod
     def of(cls, settings: Settings) -> ContentCache | None:
         """Return the cache that is configured; None: it is switched off, or has no place."""
         if settings.content_dir is None or settings.content_size <= 0:
             return None
-        return cls(settings.content_dir, settings.content_size)
+        own = settings.cache_dir and settings.cache_dir / "verified"
+        return cls(settings.content_dir, settings.content_size, own)
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self._top, *parts)
@@ -336,8 +338,8 @@ class CachedAsset:
         self._cache.mark(self._class_name, self.id)
 
     def make(self) -> None:
-        """Make its directory."""
-        self._cache.make("assets", self.id.hex())
+        """Make its directory, and that of its objects: their rights are those of it."""
+        self._cache.make("assets", self.id.hex(), OBJECTS)
 
     def find(self, choice: str, files: Files, *, alone: bool = True) -> str | None:
         """Return the directory of a choice of files, if it is as it was made.
@@ -396,7 +398,7 @@ class CachedAsset:
             if item.kind is EntryKind.SYMLINK:
                 right: bool | None = _says(path, item)
             else:
-                right = is_intact(path, item, self._cache.sharing)
+                right = self._cache.pool.is_intact(path, item)
             if not right:
                 return State.CHANGED
             number += 1

@@ -196,7 +196,11 @@ class Fetching:
         taken = set()
         for object_id, files in small.items():
             for path in self._near.whole(files[0][1]):
-                data = small_content(path, files[0][1])
+                try:
+                    data = small_content(path, files[0][1])
+                except OtherContentError:
+                    self._near.reject(path)
+                    continue
                 if data is not None:
                     write(object_id, data)
                     progress.advance(len(data) * len(files))
@@ -259,6 +263,7 @@ class Fetching:
                 return True
             except OtherContentError:
                 counted.take_back()
+                self._near.reject(near)
                 if item.path not in self._parts:
                     fs.remove(self.place_of(item.path))
         return False

@@ -40,6 +40,9 @@ class Near(Protocol):
             sources: The sources of the asset's objects.
         """
 
+    def reject(self, path: str) -> None:
+        """Note that a file of `whole` is another."""
+
 
 class Nothing:
     """What a machine has that has nothing."""
@@ -51,6 +54,9 @@ class Nothing:
     def parts(self, item: Listed, sources: Sources) -> Iterable[Part]:
         """Yield nothing."""
         return ()
+
+    def reject(self, path: str) -> None:
+        """Do nothing."""
 
 
 class InWorktree:
@@ -78,6 +84,9 @@ class InWorktree:
             if recipe is not None:
                 yield os.path.join(self._tree.root, to_system(item.path)), recipe
 
+    def reject(self, path: str) -> None:
+        """Do nothing."""
+
 
 class Several:
     """Several sources, one after another."""
@@ -93,18 +102,29 @@ class Several:
         """Yield what each of them yields."""
         return (part for source in self._sources for part in source.parts(item, sources))
 
+    def reject(self, path: str) -> None:
+        """Tell each of them."""
+        for source in self._sources:
+            source.reject(path)
+
 
 class OtherContentError(Exception):
     """A file near here is not what it should be, or can't be read."""
 
 
 def small_content(path: str, item: Listed) -> bytes | None:
-    """Return the content of a small file if it is right; else None."""
+    """Return the content of a small file if it can be read; else None.
+
+    Raises:
+        OtherContentError: It is another content.
+    """
     try:
         data = disk.read_steady(path)
     except OSError:
         return None
-    return data if data is not None and blob_id(data) == item.id else None
+    if data is not None and blob_id(data) != item.id:
+        raise OtherContentError
+    return data
 
 
 def verified_pieces(path: str, item: Listed) -> Iterator[bytes]:

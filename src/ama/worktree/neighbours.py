@@ -140,6 +140,9 @@ class InWorktrees:
                 if recipe is not None:
                     yield neighbour.place_of(item.path), recipe
 
+    def reject(self, path: str) -> None:
+        """Do nothing: a user may change files there."""
+
 
 def _is_as_noted(path: str, entry: IndexEntry) -> bool:
     """Whether a file may be what the index says: else a large one would be read in vain."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 from ama.errors import StorageError
-from ama.format.hashing import hash_stream
+from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
 from ama.system import copies, disk, fs
 from ama.worktree.trees import Listed
@@ -22,6 +24,58 @@ TIMES = 250_000_000
 """The number of times that files get, two seconds apart: some file systems know no others."""
 
 
+class Verified:
+    """The files of other users that this one has verified: of each, its inode and its id.
+
+    Args:
+        directory: A directory of this user alone; None: nothing is remembered.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._known: dict[str, set[bytes]] = {}
+        self._changed: set[str] = set()
+
+    def has(self, status: os.stat_result, object_id: bytes) -> bool:
+        """Whether a file needn't be read: it is this user's own, or he has verified it."""
+        if sys.platform == "win32" or fs.is_ours(status):
+            return True
+        return _mark(status, object_id) in self._shard(object_id.hex()[:2])
+
+    def note(self, status: os.stat_result, object_id: bytes) -> None:
+        """Note that a file was verified."""
+        shard = object_id.hex()[:2]
+        self._shard(shard).add(_mark(status, object_id))
+        self._changed.add(shard)
+
+    def _shard(self, name: str) -> set[bytes]:
+        if name not in self._known:
+            data = b""
+            if self._directory is not None:
+                with suppress(StorageError):
+                    data = disk.read_file(self._directory / name) or b""
+            self._known[name] = {data[at : at + _MARK] for at in range(0, len(data), _MARK)}
+        return self._known[name]
+
+    def save(self) -> None:
+        """Remember what was noted, if that is possible."""
+        directory = self._directory
+        for shard in self._changed if directory is not None else ():
+            assert directory is not None
+            with suppress(StorageError):
+                fs.make_directories(directory, sync=False)
+                temp = fs.write_temp(directory, b"".join(self._known[shard]), sync=False)
+                fs.place(temp, directory / shard, sync=False)
+        self._changed.clear()
+
+
+_MARK = 16
+
+
+def _mark(status: os.stat_result, object_id: bytes) -> bytes:
+    return blob_id(b"%d %d " % (status.st_dev, status.st_ino) + object_id)[:_MARK]
+
+
 class Pool:
     """The files below a directory.
 
@@ -29,12 +83,16 @@ class Pool:
         directory: The directory; it needn't exist.
         top: The directory of the content cache, above it.
         sharing: The rights of that directory, if several users share it.
+        verified: Which files of other users needn't be read.
     """
 
-    def __init__(self, directory: str, top: str, sharing: fs.Sharing | None) -> None:
+    def __init__(
+        self, directory: str, top: str, sharing: fs.Sharing | None, verified: Verified
+    ) -> None:
         self.directory = directory
         self._top = top
         self._sharing = sharing
+        self.verified = verified
         self._made: set[str] = set()
 
     def place_of(self, object_id: bytes, *, executable: bool) -> str:
@@ -50,11 +108,38 @@ class Pool:
     def has(self, item: Listed) -> bool:
         """Whether the content of an asset's file is here, as it was put here; drop what isn't."""
         path = self.path(item)
-        found = is_intact(path, item, self._sharing)
+        found = self.is_intact(path, item)
         if found is False:
             with suppress(StorageError):
                 fs.remove(path)
         return found is True
+
+    def is_intact(self, path: str, item: Listed) -> bool | None:
+        """Whether a file is as the pool has made it; None if there is none.
+
+        One that was touched is read, and one of another user once. If the content is right, it gets
+        its stamp again.
+        """
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_size != item.size:
+            return False
+        executable = item.kind is EntryKind.EXECUTABLE
+        is_frozen = copies.is_frozen(status, stamp(item.id), executable=executable)
+        if is_frozen and self.verified.has(status, item.id):
+            return True
+        if not _holds(path, item):
+            return False
+        self.verified.note(status, item.id)
+        if is_frozen:
+            return True
+        with suppress(StorageError):
+            copies.freeze(path, stamp(item.id), executable=executable, sharing=self._sharing)
+            return True
+        # Another user's: its content is right. Beside that it counts whether it can be run.
+        return os.name == "nt" or bool(status.st_mode & stat.S_IXUSR) == executable
 
     def take(self, temp: str, item: Listed) -> int:
         """Take a verified file that nobody else sees, unless there is one of this content.
@@ -135,29 +220,6 @@ def stamp(object_id: bytes) -> int:
         1000000000
     """
     return FIRST_TIME_S + 2 * (int.from_bytes(object_id[:8], "big") % TIMES)
-
-
-def is_intact(path: str, item: Listed, sharing: fs.Sharing | None) -> bool | None:
-    """Whether a file is as the pool has made it; None if there is none.
-
-    One that was touched is read; if its content is right, it gets its stamp again.
-    """
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode) or status.st_size != item.size:
-        return False
-    executable = item.kind is EntryKind.EXECUTABLE
-    if copies.is_frozen(status, stamp(item.id), executable=executable):
-        return True
-    if not _holds(path, item):
-        return False
-    with suppress(StorageError):
-        copies.freeze(path, stamp(item.id), executable=executable, sharing=sharing)
-        return True
-    # Another user's: its content is right, and what counts beside that is whether it can be run.
-    return os.name == "nt" or bool(status.st_mode & stat.S_IXUSR) == executable
 
 
 def _holds(path: str, item: Listed) -> bool:
