@@ -1,4 +1,7 @@
-"""Publishing without a worktree, and using what was published, in one call."""
+"""Publishing without a worktree, in one call.
+
+And its other half: using what was published.
+"""
 
 from __future__ import annotations
 
