@@ -22,6 +22,7 @@ from ama.storage.local import LocalStorage
 from ama.stores.remote import Remote
 from ama.worktree.content_cache import LATELY_S, ContentCache
 from ama.worktree.pool import stamp
+from conftest import Ama
 from counting_storage import CountingStorage
 
 LARGE = random.Random(1).randbytes(6_000_000)
@@ -562,3 +563,71 @@ def test_a_full_disk_lets_old_assets_go_first(
     with pytest.raises(StorageError, match="no space left"):
         ama.fetch("models", store=place)
     download(place, tmp_path / "copy")
+
+
+class Clones(ama.system.syscalls.System):
+    """A file system with reflinks, as far as a test sees them."""
+
+    def __init__(self, damage: bool) -> None:
+        self.damage = damage
+        self.clones = 0
+
+    def clone(self, source: int, target: int) -> None:
+        self.clones += 1
+        data = os.pread(source, 1 << 30, 0)
+        os.write(target, b"?" + data[1:] if self.damage else data)
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_clone_is_verified(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool
+) -> None:
+    download(place, tmp_path / "one")
+    system = Clones(damage)
+    monkeypatch.setattr(ama.system.fs, "_os", system)
+    repo, received = download(place, tmp_path / "two")
+    assert system.clones == 1
+    assert {p: d for p, d in content(tmp_path / "two").items() if p in FILES} == FILES
+    assert received < 20_000
+    assert repo.status().clean
+
+
+class NoLinks(ama.system.syscalls.System):
+    """A file system without hard links."""
+
+    def link(self, source: str, target: str) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_without_hard_links_there_are_copies(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ama.system.fs, "_os", NoLinks())
+    top = ama.fetch("models", store=place)
+    assert content(top) == FILES
+    assert ama.fetch("models", store=place) == top
+    assert cache().total() == 3 * len(LARGE) + 2 * (len(FILES["model.yml"]) + 4000)
+    assert cache()._count_again() == cache().total()
+    used_long_ago(top.parent.name)
+    monkeypatch.setenv("AMA_CACHE_SIZE", "1MB")
+    cache().trim(b"")
+    assert not top.exists()
+    assert cache().total() == 0
+
+
+def test_the_command(place: Path, run: Ama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMA_REMOTE", str(place))
+    top = Path(run.ok("path", "models@best").stdout.rstrip("\n"))
+    assert content(top) == FILES
+    assert run.ok("path", "models:data/train.csv").stdout == f"{top}/data/train.csv\n"
+    said = run.ok("path", "models@best", "--json").json()
+    assert said["path"] == str(top)
+    assert (said["files"], said["bytes_received"]) == (4, 0)
+    ama.Store.open(place).deprecate("models/1", "old labels")
+    warned = run.ok("path", "-q", "models/1")
+    assert warned.stdout == f"{top}\n"
+    assert "models/1" in warned.stderr
+    assert "is deprecated: old labels" in warned.stderr
+    os.rename(place, place.with_name("away"))
+    away = run.ok("path", "models@best")
+    assert away.stdout == f"{top}\n"
+    assert "this is what was seen last, and may be old" in away.stderr
+    assert run("path", "models:data", "--include", "x").code == 2

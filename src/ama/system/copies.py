@@ -134,7 +134,7 @@ def copy_new(source: str, path: str) -> None:
     """
     with disk.reading(source) as file:
         try:
-            if not _clone(file.fileno(), path):
+            if not _clone(file.fileno(), path, 0o666):
                 fs.write_private(path, iter(lambda: file.read(PIECE), b""), new=True)
         except FileExistsError:
             raise
@@ -144,10 +144,34 @@ def copy_new(source: str, path: str) -> None:
             raise
 
 
-def _clone(source: int, path: str) -> bool:
+def clone(source: str, path: str, *, executable: bool) -> bool:
+    """Make a new file that shares the content of another, unsynced, if the file system can.
+
+    Nothing is verified: the source may be changed meanwhile.
+
+    Returns:
+        Whether it is made; not if the source can't be read.
+
+    Raises:
+        FileExistsError: Something has the name.
+        StorageError: The disk refused to make a file.
+
+    Example:
+        >>> clone("no-such-file", "copy", executable=False)
+        False
+    """
+    try:
+        file = disk.open_file(source)
+    except OSError:
+        return False
+    with file:
+        return _clone(file.fileno(), path, 0o777 if executable else 0o666)
+
+
+def _clone(source: int, path: str, mode: int) -> bool:
     """Make a file share the content of another; return whether that is possible."""
     with explained(path):
-        fd = fs._os.open(path, _NEW, 0o666)
+        fd = fs._os.open(path, _NEW, mode)
         try:
             fs._os.clone(source, fd)
             return True

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -126,7 +127,12 @@ class System:
 
     def utime(self, path: str, times_ns: tuple[int, int]) -> None:
         """Set the times of a file's last read and change."""
-        os.utime(path, ns=times_ns)
+        try:
+            os.utime(path, ns=times_ns)
+        except PermissionError:
+            if abs(times_ns[1] - time.time_ns()) > 10**9:
+                raise
+            os.utime(path)  # whoever may write to another user's file may set this
 
 
 def _allowed(call: Callable[..., None], *args: int) -> bool:

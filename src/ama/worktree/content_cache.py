@@ -248,8 +248,6 @@ class ContentCache:
             Incoming.give_up(filling)
             fs.remove_empty_directory(filling.control / INCOMING)
             fs.remove_empty_directory(filling.control)
-            fs.remove(self._path("turns", asset.hex(), TURN))
-            fs.remove_empty_directory(self._path("turns", asset.hex()))
         for path in marks:
             fs.remove(path)
         return freed
@@ -285,6 +283,13 @@ class ContentCache:
                 path = self._path("gone", name)
                 if abs(now - os.lstat(path).st_ctime) >= COUNT_AGAIN_S:
                     delete_all(path)
+        for name in disk.list_directory(self._path("turns")):
+            path = self._path("turns", name)
+            changed = disk.changed_at(os.path.join(path, TURN)) or 0
+            # Not at once: whoever is about to take his turn would wait for nobody.
+            if abs(now - changed / 1e9) >= COUNT_AGAIN_S:
+                fs.remove(os.path.join(path, TURN))
+                fs.remove_empty_directory(path)
         fs.remove_stale_temps(self._top, COUNT_AGAIN_S)
         self._write_account(total, int(now))
         return total

@@ -22,7 +22,7 @@ from ama.format.chunking import THRESHOLD
 from ama.format.hashing import hash_stream
 from ama.format.objects import MAX_LINK, EntryKind, Kind
 from ama.stores.sources import Sources
-from ama.system import disk, fs
+from ama.system import copies, disk, fs
 from ama.system.encoding import to_system
 from ama.system.progress import Progress
 from ama.worktree.listing import Files
@@ -257,6 +257,8 @@ class Fetching:
     def _take_large(self, position: int, item: Listed, progress: Progress) -> bool:
         """Copy a large file that is near here; return whether there is one that is right."""
         for near in self._near.whole(item):
+            if self._clone_large(position, item, near, progress):
+                return True
             counted = _Counted(progress)
             try:
                 self._bring_pieces(position, item, verified_pieces(near, item), counted)
@@ -267,6 +269,24 @@ class Fetching:
                 if item.path not in self._parts:
                     fs.remove(self.place_of(item.path))
         return False
+
+    def _clone_large(self, position: int, item: Listed, near: str, progress: Progress) -> bool:
+        """Let a file share the content of one near here, if the disk can; verify what it got."""
+        path = self.place_of(item.path)
+        if item.path in self._parts:
+            return False
+        try:
+            if not copies.clone(near, path, executable=item.kind is EntryKind.EXECUTABLE):
+                return False
+        except FileExistsError:
+            raise one_name(item) from None
+        status = os.lstat(path)
+        if not _is_whole(path, status, item):
+            fs.remove(path)
+            return False
+        self.stats.note(position, status)
+        progress.advance(item.size)
+        return True
 
     def _parts_here(self, item: Listed, sources: Sources) -> Iterator[Part]:
         """Yield the files that may have chunks: of an earlier try, and what is near here."""
