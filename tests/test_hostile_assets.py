@@ -41,6 +41,8 @@ def test_what_git_takes_for_its_own_never_comes(
     assert refused.code == InvalidInput.exit_code
     assert "git would run" in refused.stderr
     assert not (tmp_path / "new").exists()
+    for asset in ("models/2", f"models/2:sub/{names[0]}/config", "models/2:sub"):
+        assert "git would run" in run("path", asset).stderr
     words = hinted(refused.stderr.partition("hint: ")[2])
     run.ok("download", "models/2", "-o", "new", *words)
     assert {p.name for p in (tmp_path / "new").iterdir()} >= {".gitignore", "git~2", "weights"}
@@ -98,6 +100,8 @@ def test_directories_that_multiply_are_refused_at_once(
         ["diff", "models/1", "models/2"],
         ["compare", "models/1", "models/2"],
         ["download", "models/2", "-o", "new"],
+        ["path", "models/2"],
+        ["path", f"models/2:{'a' * letters}"],
     ):
         refused = run(*command)
         assert (refused.code, refused.stdout) == (InvalidInput.exit_code, "")

@@ -208,6 +208,8 @@ def _move(
     )
     moved = Head(target.class_name, asset, url, _unpublished(session, head, asset), alias, number)
     near = near_here(session.settings, target.class_name, target.parents, but=tree.root)
+    # Before HEAD moves: whoever repeats `switch HEAD~1` after a crash would go back twice.
+    remember(session.settings.cache_dir, tree, target.class_name)
     with Checkout(tree, at, near) as checkout:
         begun, _ = _begun(tree)
         index = tree.index.read()
@@ -247,7 +249,6 @@ def _move(
             return replace(latest, entries=fresh, tree_of=asset, notes=Notes())
 
         checkout.finish(changed, moved)
-    remember(session.settings.cache_dir, tree, target.class_name)
     describer = session.stores.describer(moved, When.LAST_SEEN)
     old = session.content.info(head.asset, describer) if head.asset else None
     return SwitchResult(

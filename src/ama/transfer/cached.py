@@ -199,7 +199,7 @@ def _choose(reading: _Reading, target: Target, wanted: Wanted) -> tuple[Files, s
     entry = require_entry(tree, path, target.name, reading.tree)
     if entry.kind is EntryKind.TREE:
         prefix = f"{path}/" if path else ""
-        return Below(prefix, _survey(reading, entry.id, wanted=True)), path
+        return Below(prefix, _survey(reading, entry.id, wanted=False)), path
     return tuple(_with_targets(reading, tree, Listed(path, entry.kind, entry.id, entry.size))), path
 
 
@@ -225,7 +225,7 @@ def _with_targets(reading: _Reading, tree: bytes, item: Listed) -> Iterator[List
             return
         if entry.kind is EntryKind.TREE:
             below = Below(
-                f"{path}/" if path != "." else "", _survey(reading, entry.id, wanted=True)
+                f"{path}/" if path != "." else "", _survey(reading, entry.id, wanted=False)
             )
             yield from (each for each in below if each.path not in seen)
             return

@@ -227,11 +227,10 @@ def download(
                 _prepare(directory, target, begun)  # another process may have gone first
                 parents = sources.asset(target.asset).parents
                 near = near_here(settings, target.class_name, parents, but=tree.root)
-                done = _bring(
+                remember(settings.cache_dir, tree, target.class_name)
+                return _bring(
                     tree, head, sources, listing, selection, begun, near=near, progress=progress
                 )
-                remember(settings.cache_dir, tree, target.class_name)
-                return done
         except (Conflict, IntegrityError) as error:
             moved = stood != (tree.noted(CHECKOUT), tree.head.generation())
             is_late = isinstance(error, Busy) and moved
