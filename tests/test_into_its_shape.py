@@ -136,6 +136,7 @@ def stats_are_true(root: Path) -> None:
 
 
 @posix_only
+@pytest.mark.usefixtures("no_neighbours")
 def test_whole_directories_go_by_one_rename(
     repo: Repo, tmp_path: Path, calls: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +347,7 @@ def interrupted(copy: Path, store: Path, lives: int = 60) -> Path:
 
 
 @posix_only
+@pytest.mark.usefixtures("no_neighbours")
 def test_what_was_fetched_is_verified_and_not_written_again(
     repo: Repo, tmp_path: Path, calls: Counted
 ) -> None:
@@ -366,6 +368,7 @@ def test_what_was_fetched_is_verified_and_not_written_again(
 
 
 @posix_only
+@pytest.mark.usefixtures("no_neighbours")
 def test_two_trees_that_were_left_become_one(repo: Repo, tmp_path: Path, calls: Counted) -> None:
     copy = tmp_path / "copy"
     top = interrupted(copy, tmp_path / "store")

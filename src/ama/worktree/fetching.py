@@ -95,6 +95,7 @@ class Fetching:
         self.strays: dict[str, str] = {}
         """The paths that are too long below `top`, and where their files are."""
         self._near = near
+        self._clones = True
         self._directory = directory
         self._made: set[str] = set()
         self._large: dict[bytes, str] = {}
@@ -273,10 +274,11 @@ class Fetching:
     def _clone_large(self, position: int, item: Listed, near: str, progress: Progress) -> bool:
         """Let a file share the content of one near here, if the disk can; verify what it got."""
         path = self.place_of(item.path)
-        if item.path in self._parts:
+        if item.path in self._parts or not self._clones:
             return False
         try:
             if not copies.clone(near, path, executable=item.kind is EntryKind.EXECUTABLE):
+                self._clones = False  # it won't, then: most file systems can't
                 return False
         except FileExistsError:
             raise one_name(item) from None
