@@ -109,7 +109,7 @@ DISK_READS: dict[str, set[str]] = {
 }
 DISK_READ_METHODS: dict[str, set[str]] = {
     "read_bytes": {"dashboard.rendering", "dashboard.export"},  # files of this package
-    "read_text": set(),
+    "read_text": {"system.packages"},  # what a package says of itself
     "iterdir": {"contents.hdf5_process"},  # a directory that it has just made
 }
 # What depends on the process that runs the library: only cli/ and `settings` may ask.

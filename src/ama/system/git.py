@@ -39,9 +39,10 @@ _HOST = re.compile(r"([^:?#]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?").fullmatch
 _USER = re.compile(r"(^//|:)[^/]*@").search  # a URL with a missing slash, and so a path
 _NAMED = re.compile(rb"repository at '([^'\n]+)'").search
 _REST = re.compile("[?#;]")
-_TOKEN = re.compile(
-    r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
-).search
+TOKEN = r"(gh[pousr]_|github_pat_|glpat-|hf_|xox[a-z]-|sk-)[A-Za-z0-9_-]{16,}|A[KS]IA[0-9A-Z]{16}"
+"""The pattern of tokens that say of what they are."""
+
+_TOKEN = re.compile(TOKEN).search
 
 # A token of any kind, or something as unmemorable: a run of 20 letters and digits that alternates
 # between the two. Names that people choose don't.

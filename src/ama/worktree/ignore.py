@@ -304,10 +304,11 @@ _PRIVATE_KEY = re.compile(
     rb"-----BEGIN ([A-Z0-9]+ ){0,3}PRIVATE KEY( BLOCK)?-----(\\r|\\n|\s)+"
     rb"([A-Za-z-]{1,40}: [^\n]{0,200}\n\s*){0,5}[A-Za-z0-9+/=]{16}"
 ).search
-_AWS_ID = re.compile(rb"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])").search
+_KEY_TO_ITS_END = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,60}PRIVATE KEY.*", re.DOTALL)
+_AWS_ID = re.compile(rb"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])")
 _AWS_SECRET = re.compile(
     rb"(?<![A-Za-z0-9/+])(?![0-9a-f]{40}|[0-9A-F]{40})[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])"
-).search
+)
 # Search for characters that each kind has first, then for its start: both are faster than
 # expressions. Files of numbers have few letters.
 _FORMS = {
@@ -323,7 +324,7 @@ _FORMS = {
     b"-x": ((b"xox", rb"xox[abeprs]-[0-9]{8,16}-[A-Za-z0-9-]{16}", "a token of Slack's"),),
 }
 _SEARCHES = tuple(
-    (frozenset(signs), start, re.compile(rb"(?<![A-Za-z0-9_])" + form).search, what)
+    (frozenset(signs), start, re.compile(rb"(?<![A-Za-z0-9_])" + form), what)
     for signs, forms in _FORMS.items()
     for start, form, what in forms
 )
@@ -371,9 +372,26 @@ def secret_within(path: str, data: bytes) -> str | None:
     if found >= _SIGNS_OF_PRIVATE_KEY and b"PRIVATE KEY" in data and _PRIVATE_KEY(data):
         return "a private key"
     if _A in found and (b"AKIA" in data or b"ASIA" in data):
-        if _AWS_ID(data) and _AWS_SECRET(data):
+        if _AWS_ID.search(data) and _AWS_SECRET.search(data):
             return "a key of AWS's"
-    for signs, start, search, what in _SEARCHES:
-        if found >= signs and start in data and search(data):
+    for signs, start, form, what in _SEARCHES:
+        if found >= signs and start in data and form.search(data):
             return what
     return None
+
+
+def without_keys(text: str) -> str:
+    """Return a text with `***` in the place of keys and tokens that `secret_within` finds.
+
+    Example:
+        >>> without_keys("login AKIAABCDEFGHIJKLMNOP")
+        'login ***'
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    data = _KEY_TO_ITS_END.sub(b"***", data)
+    if _AWS_ID.search(data):
+        data = _AWS_SECRET.sub(b"***", _AWS_ID.sub(b"***", data))
+    for _, start, form, _ in _SEARCHES:
+        if start in data:
+            data = form.sub(b"***", data)
+    return data.decode("utf-8", "surrogatepass")
