@@ -34,7 +34,7 @@ def test_a_missing_or_empty_file_sets_nothing(path: Path) -> None:
 
 def test_every_known_key_can_be_set_and_unset(path: Path) -> None:
     values = {key.replace("<name>", "origin"): "text" for key in config.KNOWN_KEYS}
-    values["add.portable_names"] = values["record.git"] = "false"
+    values["add.portable_names"] = values["record.git"] = values["record.run"] = "false"
     values["cache.size"] = "1.5 GiB"
     for key, text in values.items():
         config.set_value(path, key, text)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ama.catalog.questions import Questions
 from ama.errors import Hint, InvalidInput, shown
+from ama.format.objects import Asset as Record
 from ama.format.objects import Kind, TreeEntry
+from ama.format.recorded import environment_of, run_of
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult, LocalCopy
 from ama.stores.log_view import LogView
@@ -94,17 +96,55 @@ class Asset:
     def info(self) -> AssetInfo:
         """Return everything about the asset, except its files."""
         if self._info is None:
-            at, describer = self._target, Describer(self._view)
+            describer, asset = Describer(self._view), self._record()
             size = None
-            if describer.status(at.class_name, at.asset) == "deleted":
-                # Its content may be gone, but its record stays.
-                asset = self._remote.assets(self._view, [(at.class_name, at.asset)])[at.asset]
-            else:
-                sources = self._sources()
-                asset = sources.asset(at.asset)
-                size = sum(entry.size for entry in sources.tree(asset.tree))
-            self._info = describer.info(at.asset, asset, size)
+            if not self._is_deleted():
+                size = sum(entry.size for entry in self._sources().tree(asset.tree))
+            self._info = describer.info(self._target.asset, asset, size)
         return self._info
+
+    @property
+    def run(self) -> Mapping[str, str]:
+        """The run that made the asset, as far as it was recorded; see `AssetInfo.run`.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> result = store.publish("models", {"a": b"1"})
+            >>> sorted(store.resolve("models/2").run)
+            ['command', 'directory', 'host', 'platform', 'python']
+            >>> store.resolve("models/1").run
+            {}
+        """
+        return run_of(self._record().extra)
+
+    @property
+    def environment(self) -> str | None:
+        """The packages that the asset was made with, if they were recorded, as a list for pip.
+
+        Each line is `name==version`, or `name @ URL`.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> result = store.publish("models", {"a": b"1"}, environment=True)
+            >>> "blake3==" in store.resolve("models/2").environment
+            True
+            >>> store.resolve("models/1").environment is None
+            True
+        """
+        return environment_of(self._record().extra)
+
+    def _record(self) -> Record:
+        at = self._target
+        if self._is_deleted():
+            # Its content may be gone, but its record stays.
+            return self._remote.assets(self._view, [(at.class_name, at.asset)])[at.asset]
+        return self._sources().asset(at.asset)
+
+    def _is_deleted(self) -> bool:
+        at = self._target
+        return Describer(self._view).status(at.class_name, at.asset) == "deleted"
 
     def _sources(self, *, whole: bool = False) -> Sources:
         """Return the asset's objects, opened for few of them, or for most."""

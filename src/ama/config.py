@@ -28,12 +28,14 @@ KNOWN_KEYS: Mapping[str, str] = {
     "cache.directory": "where it keeps them; a group may share it",
     "record.git": "whether an asset says at which commit of a git repository it was made (default"
     " true)",
+    "record.run": "whether an asset says by which command, where and on which machine it was made"
+    " (default true for publish, false for upload and commit)",
 }
 """The keys, and their meanings."""
 
 Option = str | int | float | bool
 
-_FLAGS = frozenset(["add.portable_names", "record.git"])
+_FLAGS = frozenset(["add.portable_names", "record.git", "record.run"])
 _SIZES = frozenset(["cache.size"])
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kmgt]?)(i?)b?", re.IGNORECASE).fullmatch
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

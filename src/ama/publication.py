@@ -35,6 +35,7 @@ def publish(
     message: str | None = None,
     once: bool = False,
     code: str | os.PathLike[str] | None = None,
+    environment: bool = False,
     force: bool = False,
 ) -> UploadResult:
     """Publish files as an asset, without a worktree; see `Store.publish`.
@@ -50,6 +51,7 @@ def publish(
         message: See `Store.publish`.
         once: See `Store.publish`.
         code: See `Store.publish`.
+        environment: See `Store.publish`.
         force: See `Store.publish`.
 
     Raises:
@@ -74,6 +76,7 @@ def publish(
         message=message,
         once=once,
         code=code,
+        environment=environment,
         force=force,
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ama.errors import IntegrityError, NotFound, StorageError
 from ama.format.names import check_class
+from ama.format.recorded import environment_of
 from ama.operations.repo_changes import RepoChanges
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.settings import Settings
@@ -320,9 +321,9 @@ class Repo(RepoChanges):
             return b"".join(session.content.read(files[path]))
 
         listed = tuple(map(as_file, files.values()))
-        return summary_here(
-            session.content.info(asset, Describer(view)), listed, read, self.settings, most_files
-        )
+        environment = environment_of(session.content.sources().asset(asset).extra)
+        info = session.content.info(asset, Describer(view))
+        return summary_here(info, listed, read, self.settings, most_files, environment)
 
     def files(self, name: str = "HEAD", path: str = "") -> tuple[File, ...]:
         """Return the files of an asset, in the order of their paths.

@@ -25,6 +25,7 @@ from ama.system.people import git_user, login_at_host, one_line
 if TYPE_CHECKING:
     from ama.results import RemoteInfo
     from ama.system.git import Code
+    from ama.system.running import Running
 
 CONFIG_FILE = "config.toml"
 CONTROL_DIRECTORY = ".ama"
@@ -60,6 +61,8 @@ class Settings:
         content_size: The most bytes that it keeps; 0: it is switched off.
         portable_names: Whether `add` refuses names that some system can't hold.
         record_git: Whether an asset records the commit of a git repository.
+        record_run: Whether an asset records the command line and the machine; None: as the verb has
+            it, `publish` does and `upload` does not.
         code_dir: The directory of the code that makes assets, as named; None: the worktree.
         script_dir: The directory to look for code if the worktree is in no repository, or None.
         worktree_dir: The worktree of these settings, or None.
@@ -82,6 +85,7 @@ class Settings:
     content_size: int = CACHE_SIZE
     portable_names: bool = True
     record_git: bool = True
+    record_run: bool | None = None
     code_dir: Path | None = None
     script_dir: Path | None = None
     worktree_dir: Path | None = None
@@ -130,6 +134,7 @@ class Settings:
         code = environ.get("AMA_CODE", "")
         author_name, author_email = _author_in(environ)
         portable = _first("add.portable_names", local, user)
+        run = _first("record.run", local, user)
         return cls(
             data_dir=_directory("data", environ),
             cache_dir=_directory("cache", environ),
@@ -146,6 +151,7 @@ class Settings:
             content_size=_content_size(environ, local, user),
             portable_names=portable is not False,
             record_git=_first("record.git", local, user) is not False,
+            record_run=run if isinstance(run, bool) else None,
             code_dir=Path(os.path.abspath(os.path.expanduser(code))) if code else None,
             worktree_dir=worktree_dir,
             local=local,
@@ -250,14 +256,14 @@ class Settings:
         Example:
             >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).for_script().code_dir
         """
-        return replace(self, script_dir=_script_directory())
+        return self if self.script_dir else replace(self, script_dir=_script_directory())
 
     def code(self, directory: Path | None = None) -> Code:
         """Return the code that makes an asset: git's facts of a directory; see `ama.system.git`.
 
         Args:
             directory: The code's directory; by default that in `AMA_CODE`, else the worktree, and
-                if that is in no repository, the directory of the calling script.
+                without one, or if that is in no repository, the directory of the calling script.
 
         Returns:
             The known facts; empty, if the code isn't to be recorded.
@@ -271,14 +277,31 @@ class Settings:
         """
         from ama.system.git import Code, look
 
-        if self.worktree_dir is None or not self.record_git:
-            return Code()
         named = self.code_directory(directory)
-        found = look(named or self.worktree_dir, os.environ)
-        if found.missing == "no_repository" and named is None and self.script_dir is not None:
+        place = named or self.worktree_dir or self.script_dir
+        if place is None or not self.record_git:
+            return Code()
+        found = look(place, os.environ)
+        if found.missing == "no_repository" and not named and self.script_dir not in (None, place):
             other = look(self.script_dir, os.environ)
             return found if other.missing == "no_repository" else other
         return found
+
+    def running(self) -> Running:
+        """Return what runs: the command line of this process, its directory, and the machine.
+
+        Example:
+            >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).running().python[:2]
+            '3.'
+        """
+        from ama.system.running import look
+
+        try:
+            here = os.getcwd()
+        except OSError:  # it was removed
+            here = ""
+        words, original = getattr(sys, "argv", ()), getattr(sys, "orig_argv", ())
+        return look(words, original, here, os.environ.get("JPY_SESSION_NAME", ""))
 
     def code_directory(self, directory: Path | None = None) -> Path | None:
         """Return the named directory of the code: the given one, else that in `AMA_CODE`.
@@ -316,7 +339,10 @@ def _script_directory() -> Path | None:
         return None
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if not script:
-        return Path.cwd()
+        try:
+            return Path.cwd()
+        except OSError:  # it was removed
+            return None
     path = Path(os.path.abspath(script))
     # A tool of the environment, such as pytest, is nobody's code that makes assets.
     return None if path.is_relative_to(sys.prefix) else path.parent

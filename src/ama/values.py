@@ -103,6 +103,9 @@ class AssetInfo:
     """One of "active", "deprecated" or "deleted"."""
     status_reason: str = ""
     """Why it is deprecated or deleted."""
+    run: Mapping[str, str] = field(default_factory=dict)
+    """The run that made it, as far as it was recorded: "command" (or "notebook"), "directory",
+    "host", "python" and "platform"."""
 
     @property
     def name(self) -> str:

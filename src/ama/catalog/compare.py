@@ -22,9 +22,11 @@ from ama.catalog.values import (
     FileRow,
     Leaderboard,
     LeaderboardRow,
+    PackageRow,
     Row,
 )
 from ama.errors import Hint, InvalidInput, NotFound, shown
+from ama.format.recorded import environment_of, packages_in
 from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer
 from ama.values import AssetInfo, File
@@ -34,7 +36,7 @@ from ama.worktree.trees import ReadTree, differing, top_of, walk
 DEFAULT_COLUMNS = 6
 """The most metrics, and the most differing parameters, of a leaderboard by default."""
 
-_ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "other")
+_ORDER: tuple[Role, ...] = ("parameter", "metric", "code", "data", "run", "other")
 
 _Key = tuple[str, str, str]
 """The source, file and key of a fact."""
@@ -51,6 +53,7 @@ class Profile:
     info: AssetInfo
     facts: tuple[Fact, ...]
     unread: tuple[Unread, ...] = ()
+    environment: str | None = None
 
 
 def profile(
@@ -68,10 +71,12 @@ def profile(
     Raises:
         IntegrityError: The asset could not be read.
     """
-    info = Describer(view).info(asset, *read_asset(db, asset))
+    record, size = read_asset(db, asset)
+    info = Describer(view).info(asset, record, size)
     reader = FactReader(db, rules_of)
     facts = reader.facts(asset, class_name)
-    return Profile(info, facts, (*reader.unread, *reader.gaps))
+    environment = environment_of(record.extra)
+    return Profile(info, facts, (*reader.unread, *reader.gaps), environment)
 
 
 class Top(NamedTuple):
@@ -107,7 +112,43 @@ def compare(
         tuple(rows),
         tuple(sorted(files, key=lambda row: row.path)),
         _may_differ(profiles, changed),
+        *compare_packages([each.environment for each in profiles]),
     )
+
+
+def compare_packages(
+    environments: Sequence[str | None],
+) -> tuple[tuple[PackageRow, ...], tuple[int | None, ...]]:
+    r"""Return a row for each package of some environments, and how many packages each has.
+
+    Args:
+        environments: Lists of packages; None: it isn't known, and so nothing was added or removed.
+
+    Example:
+        >>> rows, counts = compare_packages(["a==1\n", None, "a==2\nb==1\n"])
+        >>> [(row.name, row.versions, row.kind) for row in rows]
+        [('a', ('1', None, '2'), 'changed'), ('b', (None, None, '1'), 'added')]
+        >>> counts
+        (1, None, 2)
+    """
+    held = [None if each is None else packages_in(each) for each in environments]
+    known = [each for each in held if each is not None]
+    counts = tuple(None if each is None else len(each) for each in held)
+    if len(known) < 2:
+        return (), counts
+    rows = []
+    for name in sorted({name for each in known for name in each}):
+        kind: Literal["added", "removed", "changed", "same"] = "changed"
+        if name not in known[0]:
+            kind = "added"
+        elif name not in known[-1]:
+            kind = "removed"
+        elif len({each.get(name) for each in known}) == 1:
+            kind = "same"
+        rows.append(
+            PackageRow(name, tuple(None if each is None else each.get(name) for each in held), kind)
+        )
+    return tuple(rows), counts
 
 
 def _may_differ(profiles: Sequence[Profile], changed: _Files) -> tuple[Unread, ...]:

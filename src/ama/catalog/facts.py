@@ -24,6 +24,7 @@ from ama.catalog.values import Code, Fact, Summary
 from ama.errors import AmaError, Hint, IntegrityError, InvalidInput
 from ama.format.hashing import short
 from ama.format.objects import Asset, TreeEntry, decode_asset
+from ama.format.recorded import environment_of
 from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer
 from ama.values import File, Ref
@@ -416,6 +417,7 @@ def summarise(
         unread=tuple(dict.fromkeys((*held.unlisted, *reader.unread, *reader.gaps))),
         listed=not held.unlisted,
         file_count=held.number,
+        environment=environment_of(asset.extra),
     )
 
 

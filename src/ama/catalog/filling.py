@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
 from ama.catalog.documents import Syntax, metadata_key, read_document, syntax_of
 from ama.catalog.noting import note_news
-from ama.catalog.roles import source_names
+from ama.catalog.roles import run_values, source_names
 from ama.catalog.schema import TABLES, content_key, to_cell
 from ama.catalog.unread import Gap
 from ama.errors import AmaError, IntegrityError
@@ -21,6 +21,7 @@ from ama.format.checkpoint import class_of
 from ama.format.entries import Event, MoveAlias, Publish, SetStatus, entry_hash, entry_name
 from ama.format.hashing import asset_id
 from ama.format.objects import MAX_SIZE, EntryKind, Kind, TreeEntry, decode_asset, decode_tree
+from ama.format.recorded import run_of
 from ama.format.state import AssetRecord
 from ama.storage.protocol import Range
 from ama.stores.class_view import ClassView
@@ -287,7 +288,8 @@ def _note_asset(db: sqlite3.Connection, asset_hash: bytes, data: bytes) -> bytes
         for ref, source in zip(asset.refs, source_names(asset.refs), strict=True)
     ]
     db.executemany("INSERT INTO links VALUES (?, ?, ?, ?, ?, ?)", [*parents, *refs])
-    values = [(row, metadata_key(key), *to_cell(value)) for key, value in asset.metadata.items()]
+    said = {**run_values(run_of(asset.extra)), **asset.metadata}
+    values = [(row, metadata_key(key), *to_cell(value)) for key, value in said.items()]
     db.executemany("INSERT INTO metadata VALUES (?, ?, ?, ?, ?)", values)
     return asset.tree
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 
 from ama.catalog.conditions import Condition
-from ama.catalog.roles import UnknownKey, near_keys
+from ama.catalog.roles import RUN, RUN_KEYS, UnknownKey, near_keys
 from ama.catalog.schema import content_key
 from ama.catalog.unread import Gap, Unread
 from ama.errors import Hint, InvalidInput
@@ -145,7 +145,7 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
         allowed = [asset for asset in allowed if asset in named]
     for condition in criteria.params:
         saying = _saying(db, condition)
-        saying |= _made_from(db, saying)
+        saying |= _made_from(db, saying) | _run_so(db, condition)
         allowed = [asset for asset in allowed if asset in saying]
     if criteria.content is None and criteria.name is None:
         return dict.fromkeys(allowed, ())
@@ -163,13 +163,16 @@ def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey
             where, given = Condition(condition.key).sql()
             # A key of a value that can't be read isn't mistyped.
             tables = (table, *(["gaps"] if table == "parameters" else []))
+            of_run = condition.key.startswith(RUN)
+            if of_run:
+                tables = (*tables, "metadata")
             if any(
                 db.execute(f"SELECT 1 FROM {each} WHERE {where} LIMIT 1", given).fetchone()
                 for each in tables
             ):
                 continue
             keys = db.execute(f"SELECT DISTINCT key FROM {table} ORDER BY key")
-            near = near_keys(condition.key, (key for (key,) in keys))
+            near = near_keys(condition.key, RUN_KEYS if of_run else (key for (key,) in keys))
             found[condition.key] = UnknownKey(condition.key, tuple(near))
     return tuple(found.values())
 
@@ -195,7 +198,7 @@ def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple
         if not left:
             break
         saying = _saying(db, condition)
-        saying |= _made_from(db, saying)
+        saying |= _made_from(db, saying) | _run_so(db, condition)
         gaps = _gaps_for(db, condition, left - saying)
         left &= saying | set(gaps.values())
         named |= gaps
@@ -349,6 +352,15 @@ def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
     if condition.file is not None and "/" in condition.file:
         return {asset for asset, path in _climb(above, files) if _fits(path, condition.file)}
     return above.assets({tree for tree, name in files if _fits(name, condition.file)})
+
+
+def _run_so(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
+    """Return the assets whose run meets a condition on `run.KEY`."""
+    if condition.file is not None or not condition.key.startswith(RUN):
+        return set()
+    where, values = condition.sql()
+    query = f"SELECT hash FROM assets WHERE id IN (SELECT asset FROM metadata WHERE {where})"
+    return {asset for (asset,) in db.execute(query, values)}
 
 
 def _climb(above: _Above, files: Iterable[tuple[int, str]]) -> Iterator[tuple[bytes, str]]:

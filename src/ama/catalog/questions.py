@@ -490,6 +490,7 @@ def summary_here(
     read: Callable[[str], bytes],
     settings: Settings,
     most_files: int | None = None,
+    environment: str | None = None,
 ) -> Summary:
     """Summarise an asset that is unpublished, or whose store can't be reached.
 
@@ -502,13 +503,15 @@ def summary_here(
         read: A function that returns the bytes of a file.
         settings: The settings.
         most_files: The most files to name; None: all.
+        environment: The packages that it was made with, if they were recorded.
     """
     from ama.catalog.facts import code_of, read_facts
+    from ama.catalog.roles import run_values
     from ama.catalog.values import Summary
     from ama.values import Ref
 
     rules = rules_of(settings, info.class_name)
-    facts, unread = read_facts(files, read, info.metadata, rules)
+    facts, unread = read_facts(files, read, {**run_values(info.run), **info.metadata}, rules)
     parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
     return Summary(
         asset=info,
@@ -521,6 +524,7 @@ def summary_here(
         same_files=(),
         unread=unread,
         file_count=len(files),
+        environment=environment,
     )
 
 

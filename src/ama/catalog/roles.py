@@ -19,8 +19,9 @@ from typing import Literal, Protocol
 from ama.catalog.documents import Value, join_key, split_key
 from ama.errors import InvalidInput
 from ama.format.names import nearest
+from ama.format.recorded import RUN_FACTS
 
-Role = Literal["code", "parameter", "metric", "data", "other"]
+Role = Literal["code", "parameter", "metric", "data", "run", "other"]
 
 Direction = Literal["higher", "lower"]
 """The better values of a metric."""
@@ -49,6 +50,21 @@ _HIGHER = frozenset(
     " ndcg mrr score reward throughput likelihood".split()
 )
 _WORD = re.compile(r"[A-Za-z]+[0-9]*|[0-9]+")
+
+
+RUN = "run."
+RUN_KEYS = tuple(RUN + name for name in RUN_FACTS)
+"""The keys of what is recorded of runs."""
+
+
+def run_values(run: Mapping[str, str]) -> dict[str, str]:
+    """Return what is recorded of a run as values beside an asset's metadata, by their keys.
+
+    Example:
+        >>> run_values({"host": "gpu-7"})
+        {'run.host': 'gpu-7'}
+    """
+    return {RUN + name: value for name, value in run.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,8 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
                 return configured
         if words & _CODE_FILES or tuple(table) in commits or (not path and parts[key][0] == "git"):
             return "code"
+        if not path and key in RUN_KEYS:
+            return "run"
         if words & _DATA or not _DATA.isdisjoint(part.lower() for part in parts[key]):
             return "data"
         is_number = _is_number(value)

@@ -69,7 +69,8 @@ CREATE VIEW IF NOT EXISTS inputs AS
     FROM links JOIN assets ON assets.id = links.asset
     WHERE kind = 'ref' AND links.class != assets.class;
 
--- number is NULL for what is no number, or none that can be compared.
+-- With what was recorded of its run, under `run.`. number is NULL for what is no number, or none
+-- that can be compared.
 CREATE TABLE IF NOT EXISTS metadata (
     asset INTEGER NOT NULL, key TEXT NOT NULL,
     kind TEXT NOT NULL, number REAL, text TEXT NOT NULL

@@ -151,6 +151,8 @@ class Summary:
     """How many files it has, also of those that are not listed."""
     noted: Noted | None = None
     """What was said later of it; None where its store was not asked."""
+    environment: str | None = None
+    """The packages that it was made with, as a list for pip; None: none were recorded."""
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -237,6 +239,19 @@ class FileRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageRow:
+    """A package in the environments of the assets that are compared."""
+
+    name: str
+    """The package's name."""
+    versions: tuple[str | None, ...]
+    """Its version in each asset, or where it comes from; None: it is not there, or the asset says
+    nothing of its environment."""
+    kind: Literal["added", "removed", "changed", "same"]
+    """The change from the first environment to the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """The differences between assets, and what is the same."""
 
@@ -251,6 +266,16 @@ class Comparison:
 
     Gaps in a file that all of the assets have are left out: they make no difference.
     """
+    packages: tuple[PackageRow, ...] = ()
+    """The packages of their environments, also those that are the same; empty if fewer than two of
+    the assets say which they had."""
+    environments: tuple[int | None, ...] = ()
+    """How many packages each had; None: it doesn't say."""
+
+    @property
+    def changed_packages(self) -> tuple[PackageRow, ...]:
+        """Return the packages in which the assets differ."""
+        return tuple(row for row in self.packages if row.kind != "same")
 
     @property
     def differences(self) -> tuple[Row, ...]:
@@ -263,7 +288,7 @@ class Comparison:
         return tuple(row for row in self.files if row.kind != "same")
 
     def table(self, *, everything: bool = False) -> list[dict[str, object]]:
-        """Return flat rows, files included, with a column for each asset.
+        """Return flat rows, packages and files included, with a column for each asset.
 
         Args:
             everything: Whether to include what is the same.
@@ -280,6 +305,10 @@ class Comparison:
             if two:
                 cells |= {"difference": row.difference, "better": row.better}
             found.append(cells)
+        for package in self.packages if everything else self.changed_packages:
+            cells = {"role": "package", "source": "", "file": "", "key": package.name}
+            cells |= zip(names, package.versions, strict=True)
+            found.append({**cells, **({"difference": None, "better": None} if two else {})})
         for each in files:
             kind = f"renamed from {each.old_path}" if each.old_path else each.kind
             cells = {"role": "file", "source": "", "file": each.path, "key": kind}

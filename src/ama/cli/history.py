@@ -36,7 +36,7 @@ from ama.cli.rendering import (
     print_log_entry,
     print_origin,
 )
-from ama.cli.reports import code_text, fact_lines, unread_lines, where_text
+from ama.cli.reports import code_text, fact_lines, run_lines, unread_lines, where_text
 from ama.cli.targets import (
     find_repo,
     name_in_store,
@@ -47,6 +47,7 @@ from ama.cli.targets import (
     path_in_asset,
     way_to_a_worktree,
 )
+from ama.format.recorded import packages_in
 from ama.system.encoding import from_system
 from ama.wording import unread_text
 
@@ -109,9 +110,12 @@ def show(
     as_published: Annotated[
         bool, typer.Option("--as-published", help="Leave out what was noted of it later.")
     ] = False,
+    environment: Annotated[
+        bool, typer.Option("--environment", help="Only the packages that it was made with.")
+    ] = False,
     remote: RemoteOption = None,
 ) -> None:
-    """Show an asset: who, when, why, code, parameters, data.
+    """Show an asset: who, when, why, code, run, parameters, data.
 
     What was noted later stands apart from what the asset says itself, the newest first. With a
     path it prints that file, as `ama cat` does; with --json, its kind, id and size.
@@ -119,8 +123,11 @@ def show(
     Example:
         ama show sequence_models@my_model
         ama show sequence_models/7:model.yml
+        ama show sequence_models@my_model --environment > requirements.txt
     """
     name, colon, path = asset.partition(":")
+    if environment and (colon or everything or console.json):
+        raise typer.BadParameter("--environment stands alone; --json has the packages too")
     path = path_in_asset(path)
     source, name = open_asset(name or "HEAD", remote)
     if colon:
@@ -130,7 +137,7 @@ def show(
             _write_bytes(source.read(name, path))
         return
     # One more than are shown: it takes no more lines than to say that there is one.
-    most = None if everything or console.json else _SOME_FILES + 1
+    most = 1 if environment else None if everything or console.json else _SOME_FILES + 1
     summary = source.summary(name, most_files=most)
     note_if_away(source)
     for unread in summary.unread:
@@ -146,7 +153,22 @@ def show(
             del rest["noted"]
         console.print_json({**described, **rest, "parents": parents})
         return
+    if environment:
+        _print_environment(summary)
+        return
     _print_summary(summary if not as_published else replace(summary, noted=None), everything)
+
+
+def _print_environment(summary: Summary) -> None:
+    from ama.errors import Hint, NotFound
+
+    if summary.environment is None:
+        raise NotFound(
+            f"{summary.asset.name} doesn't say which packages it was made with",
+            hint=Hint("record-environment"),
+        )
+    for line in summary.environment.splitlines():
+        console.line(line)
 
 
 def _of_documents(summary: Summary) -> list[Unread]:
@@ -167,6 +189,10 @@ def _print_summary(summary: Summary, everything: bool) -> None:
     if summary.code is not None:
         where = where_text(summary.code.source, summary.code.file)
         print_field("Code", f"{code_text(summary.code)}{f'  [{where}]' if where else ''}")
+    print_fields("Run", run_lines(info.run, whole=everything))
+    if summary.environment is not None:
+        packages = count(len(packages_in(summary.environment)), "package")
+        print_field("Environment", f"{packages}: --environment")
     limit = None if everything else _SOME_FACTS
     print_fields("Parameters", fact_lines(summary.parameters, limit))
     print_fields("Metrics", fact_lines(summary.metrics, limit))

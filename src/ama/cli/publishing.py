@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,7 +34,10 @@ from ama.cli.targets import (
     path_in_asset,
 )
 from ama.errors import InvalidInput, shown
-from ama.system.encoding import from_system
+from ama.system.encoding import from_system, to_system
+
+if TYPE_CHECKING:
+    from ama.settings import Settings
 
 
 def publish(
@@ -62,6 +67,10 @@ def publish(
     ] = False,
     code: CodeOption = None,
     new_store: NewStoreOption = False,
+    environment: Annotated[
+        bool,
+        typer.Option("--environment", help="Record the packages of the Python that runs ama."),
+    ] = False,
     remote: RemoteOption = None,
 ) -> None:
     """Publish files without a worktree.
@@ -77,7 +86,7 @@ def publish(
     """
     from ama.publication import prepared
 
-    settings = load_settings()
+    settings = _with_code_beside(load_settings(), paths[0])
     url = settings.remote_url(remote)
     store = prepared(url, settings, terminal_progress(), new_store=new_store)
     result = store.publish(
@@ -89,6 +98,7 @@ def publish(
         message=message,
         once=once,
         code=code,
+        environment=environment,
         force=force,
     )
     report_upload(result, remote)
@@ -134,6 +144,12 @@ def path(
     warn_of_deprecated(copy.asset, copy.instead)
     if not console.report(copy):
         console.line(from_system(copy.path))
+
+
+def _with_code_beside(settings: Settings, path: str) -> Settings:
+    """Return settings that look for the code around what is published: no script is there."""
+    place = Path(os.path.abspath(to_system(path)))
+    return replace(settings, script_dir=place if place.is_dir() else place.parent)
 
 
 def _labels(given: Iterable[str]) -> dict[str, str]:

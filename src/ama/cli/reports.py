@@ -23,6 +23,7 @@ CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, every row and
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
 
 _LONGEST = 60
+_LONGEST_COMMAND = 300
 _SHOWN_ITEMS = 4
 
 _TITLES: Mapping[str, str] = {
@@ -30,6 +31,7 @@ _TITLES: Mapping[str, str] = {
     "metric": "Metrics",
     "code": "Code",
     "data": "Data",
+    "run": "Run",
     "other": "Other",
     "metadata": "Metadata",
     "ref": "Refs",
@@ -133,6 +135,27 @@ def code_text(code: Code) -> str:
     return f"{named} ({about})" if about else named
 
 
+def run_lines(run: Mapping[str, str], *, whole: bool) -> Iterable[str]:
+    """Format what is recorded of a run: the command, then where it ran, then with what.
+
+    Args:
+        run: What is recorded.
+        whole: Whether to print a long command as a whole.
+    """
+    command = " ".join(run.get("command", run.get("notebook", "")).split())
+    if command:
+        fits = whole or len(command) <= _LONGEST_COMMAND
+        yield command if fits else f"{command[: _LONGEST_COMMAND - 1]}…"
+    place = [f"in {run['directory']}"] if "directory" in run else []
+    place += [f"on {run['host']}"] if "host" in run else []
+    if place:
+        yield " ".join(place)
+    system = [f"Python {run['python']}"] if "python" in run else []
+    system += [run["platform"]] if "platform" in run else []
+    if system:
+        yield ", ".join(system)
+
+
 def fact_lines(facts: Sequence[Fact], limit: int | None) -> Iterable[str]:
     """Format facts as `key = value` lines, grouped by file, with a count of those beyond a limit.
 
@@ -192,12 +215,34 @@ def print_comparison(comparison: Comparison, *, everything: bool) -> None:
             titles.add(len(table))
             table.append([_TITLES[row.role], *[""] * (len(header) - 1)])
         table.append(_comparison_cells(row, two))
+    packages = _package_rows(comparison, everything=everything)
+    if packages:
+        titles.add(len(table))
+        table.append(["Packages", *[""] * (len(header) - 1)])
+        table += packages
     files = comparison.files if everything else comparison.changed_files
     if files:
         titles.add(len(table))
         table.append(["Files", *[""] * (len(header) - 1)])
         table += [_file_cells(row, two) for row in files]
     console.columns(table, bold=frozenset({0, *titles}), cut=range(len(header)))
+
+
+def _package_rows(comparison: Comparison, *, everything: bool) -> list[list[str]]:
+    """Return the packages that differ, below how many each asset had where that says something."""
+    two = len(comparison.assets) == 2
+    rest = ["", ""] if two else [""]
+    rows = comparison.packages if everything else comparison.changed_packages
+    found = [
+        [f"  {row.name}", *("-" if v is None else v for v in row.versions)]
+        + ([row.kind if row.kind != "same" else "", ""] if two else [""])
+        for row in rows
+    ]
+    counts = comparison.environments
+    if any(each is not None for each in counts) and (found or None in counts):
+        number = ["not recorded" if each is None else str(each) for each in counts]
+        found.insert(0, ["  number", *number, *rest])
+    return found
 
 
 def _short_name(name: str, aliases: Sequence[str]) -> str:

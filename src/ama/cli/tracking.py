@@ -243,7 +243,8 @@ def compare(
             console.warn(unread_text(unread, whose=True))
         if console.report(comparison):
             return
-        if not (comparison.differences or comparison.changed_files or everything):
+        differing = comparison.differences or comparison.changed_files
+        if not (differing or comparison.changed_packages or everything):
             console.note("no differences; --all shows what is the same")
             return
         if not print_rows(comparison.table(everything=everything), csv=csv, markdown=markdown):

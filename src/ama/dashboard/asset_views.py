@@ -16,6 +16,7 @@ from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
 from ama.dashboard.views import ROLES, Panel, panel
 from ama.errors import InvalidInput, NotFound, shown
+from ama.format.recorded import packages_in
 from ama.lineage.graph import Lineage, LineageNode
 from ama.lineage.svg import svg
 from ama.store import Store
@@ -26,6 +27,7 @@ NEAR, FAR = 9, 60
 
 MOST_FILES = 500
 MOST_FACTS = 80
+MOST_PACKAGES = 2000
 MOST_PARENTS = 12
 MOST_DEPTH = 24
 
@@ -100,6 +102,8 @@ def asset_page(
         "before": _before(history, neighbours[0]) if not gone else None,
         "summary": summary,
         "facts": _facts(summary.value) if summary and summary.value else [],
+        "packages": _packages(summary.value) if summary and summary.value else {},
+        "most_packages": MOST_PACKAGES,
         "files": summary and _listing(summary, place or served),
         "history": history,
         "moves": panel(lambda: _moves(store, line)),
@@ -196,6 +200,10 @@ def _facts(summary: Summary) -> list[Facts]:
             left = max(0, len(facts) - MOST_FACTS)
             groups.append(Facts(title, tuple(facts[:MOST_FACTS]), left))
     return groups
+
+
+def _packages(summary: Summary) -> dict[str, str]:
+    return packages_in(summary.environment or "")
 
 
 _Listing = tuple[Folder, int, dict[str, Place]]

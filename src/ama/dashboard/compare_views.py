@@ -188,6 +188,7 @@ def _compared(assets: list[Asset], asked: Asked, comparing: Comparing) -> dict[s
     files = comparison.files if everything else comparison.changed_files
     scalars = [row for row in rows if not _is_history(row)]
     pair = len(assets) == 2
+    packages = comparison.packages if everything else comparison.changed_packages
     changed, wanted = comparison.changed_files, asked.one("file")
     return {
         "assets": comparison.assets,
@@ -196,11 +197,20 @@ def _compared(assets: list[Asset], asked: Asked, comparing: Comparing) -> dict[s
         "rows_left": max(0, len(scalars) - MOST_ROWS),
         "files": files[:MOST_ROWS],
         "files_left": max(0, len(files) - MOST_ROWS),
+        "packages": packages[:MOST_ROWS],
+        "packages_left": max(0, len(packages) - MOST_ROWS),
+        "environments": _environments(comparison),
         "charts": _charts(comparison),
         "same": len(comparison.rows) - len(comparison.differences),
         "within": panel(lambda: comparing.within(assets, changed, wanted)) if pair else None,
         "pair": pair,
     }
+
+
+def _environments(comparison: Comparison) -> tuple[int | None, ...]:
+    """Return how many packages each asset had, unless none says so."""
+    known = any(count is not None for count in comparison.environments)
+    return comparison.environments if known else ()
 
 
 def _is_history(row: Row) -> bool:

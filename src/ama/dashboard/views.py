@@ -36,6 +36,7 @@ ROLES: Mapping[Role, str] = {
     "parameter": "Parameters",
     "data": "Data",
     "code": "Code",
+    "run": "Run",
     "other": "Metadata and other values",
 }
 """The headings of roles on pages, in the order of their display."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from ama.errors import Conflict, IntegrityError, InvalidInput
 from ama.format.names import check_alias, check_class
 from ama.format.objects import RefLink, check_metadata, check_text
+from ama.operations.recording import recorded
 from ama.operations.session import now, plain
 from ama.results import NoCode, UploadResult
 from ama.settings import Settings
@@ -73,12 +74,14 @@ def publish(
     once: bool,
     force: bool,
     code_dir: Path | None,
+    environment: bool,
     progress: Progress,
 ) -> UploadResult:
     """Publish files as an asset; see `Store.publish`."""
     directory = settings.code_directory(code_dir)
-    code: Callable[[], Code] = cache(lambda: settings.code(directory))
-    who = Who(settings.author(), now, lambda: code().facts)
+    code: Callable[[], Code] = cache(lambda: settings.for_script().code(directory))
+    extra = cache(lambda: recorded(settings, run=True, environment=environment))
+    who = Who(settings.author(), now, lambda: code().facts, extra)
     given = collect(
         files,
         store=None if "://" in remote.url else Path(to_system(remote.url)),

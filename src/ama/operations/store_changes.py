@@ -59,12 +59,15 @@ class StoreChanges:
         message: str | None = None,
         once: bool = False,
         code: str | os.PathLike[str] | None = None,
+        environment: bool = False,
         force: bool = False,
     ) -> UploadResult:
         """Publish files as an asset, without a worktree: nothing is kept beside them.
 
         The asset that the first alias points to is its parent. A failed call can be made again:
-        with `once`, it never publishes the same thing twice.
+        with `once`, it never publishes the same thing twice. The asset says by which command line,
+        where and on which machine it was made (`Asset.run`), without credentials, unless
+        `record.run` is false.
 
         Args:
             class_name: The asset's class.
@@ -77,7 +80,9 @@ class StoreChanges:
             message: Why it was made.
             once: Whether to publish nothing if the class has an asset that says the same: that
                 gets the aliases.
-            code: The directory of the code that made it; see `Settings.code`.
+            code: The directory of the code that made it; by default that of the calling script; see
+                `Settings.code`.
+            environment: Whether to record the packages of this Python: `Asset.environment`.
             force: Whether to take files that look like secrets.
 
         Raises:
@@ -110,6 +115,7 @@ class StoreChanges:
             once=once,
             force=force,
             code_dir=None if code is None else absolute(code),
+            environment=environment,
             progress=self._progress,
         )
 

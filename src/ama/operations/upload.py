@@ -19,6 +19,7 @@ from ama.errors import (
     StorageError,
 )
 from ama.format.objects import Kind
+from ama.operations.recording import recorded
 from ama.operations.rollback import keep_lost_files
 from ama.operations.session import Session, now, settle
 from ama.results import CommitResult, NoCode, UploadResult
@@ -153,7 +154,8 @@ def _code(session: Session, directory: Path | None) -> Callable[[], Code]:
 def _who(session: Session, code: Callable[[], Code] | None = None) -> Who:
     """Return the author, the clock and the code facts of a publication."""
     facts = (lambda: code().facts) if code else dict
-    return Who(session.settings.author(), now, facts)
+    extra = partial(recorded, session.settings, run=False)
+    return Who(session.settings.author(), now, facts, extra)
 
 
 def _no_code(notes: Notes, made: bytes | None, code: Callable[[], Code]) -> NoCode | None:

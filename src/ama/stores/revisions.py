@@ -15,6 +15,7 @@ from ama.format.hashing import SHORTEST_PREFIX, short
 from ama.format.names import check_alias, check_class, nearest
 from ama.format.notes import noted
 from ama.format.objects import Asset, RefLink
+from ama.format.recorded import run_of
 from ama.lineage import ancestry
 from ama.stores.log_view import LogView
 from ama.system.encoding import require_text
@@ -479,6 +480,7 @@ class Describer:
             metadata=dict(asset.metadata),
             status=record.status if record else "active",
             status_reason=record.reason if record else "",
+            run=run_of(asset.extra),
         )
 
     def ref(self, asset: bytes, class_name: str, label: str) -> Ref:

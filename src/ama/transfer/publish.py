@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 from ama.errors import Conflict, Hint, InvalidInput, NotFound
 from ama.format.entries import MAX_TIME, Event
 from ama.format.hashing import asset_id
 from ama.format.objects import Asset, EntryKind, Kind, encode_asset, encode_recipe
+from ama.format.recorded import RUN
 from ama.format.state import AssetRecord
 from ama.lineage import all_ancestors
 from ama.results import AliasChange
@@ -65,6 +67,9 @@ class Who:
     code: Callable[[], Mapping[str, Scalar]] = dict
     """Returns the code's commit as metadata; metadata that the user set wins. It is called only
     when an asset is made, and is no reason to make one."""
+    extra: Callable[[], Mapping[str, Any]] = dict
+    """Returns what else is recorded of how the asset is made; see `ama.format.recorded`. An equal
+    asset may have been made in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +229,26 @@ def make_asset(
             created if base is None else min(max(created, base.created_at + 1), MAX_TIME),
             notes.message or "",
             {**who.code(), **notes.metadata},
+            who.extra(),
         )
-        data = encode_asset(asset)
+        data = encoded(asset)
         writer.add(Kind.ASSET, asset_id(data), data)
     return asset_id(data), entries
+
+
+def encoded(asset: Asset) -> bytes:
+    """Return the bytes of a new asset. What was recorded of its run never makes it too large.
+
+    Raises:
+        InvalidInput: An asset can't have such a field.
+    """
+    try:
+        return encode_asset(asset)
+    except InvalidInput:
+        if RUN not in asset.extra:
+            raise
+        rest = {key: value for key, value in asset.extra.items() if key != RUN}
+        return encode_asset(replace(asset, extra=rest))
 
 
 def _says(asset: Asset, notes: Notes) -> bool:

@@ -22,7 +22,7 @@ from ama.stores.remote import Remote
 from ama.stores.sources import Opener, Sources
 from ama.system.progress import Progress
 from ama.transfer.aliases import Job, check_class_name
-from ama.transfer.publish import Found, Published, Who, require_new
+from ama.transfer.publish import Found, Published, Who, encoded, require_new
 from ama.transfer.push import Push
 from ama.values import Scalar
 from ama.worktree.given import GivenFiles
@@ -139,7 +139,7 @@ def _made(
             hold(writer, content, data)
         entries = build_trees(files.entries, lambda tree: False, partial(writer.add, Kind.TREE))
         assert entries.tree is not None
-        data = encode_asset(
+        data = encoded(
             Asset(
                 said.class_name,
                 entries.tree,
@@ -149,6 +149,7 @@ def _made(
                 min(max(who.now(), since), MAX_TIME),
                 said.message,
                 {**who.code(), **said.metadata},
+                who.extra(),
             )
         )
         asset = asset_id(data)

@@ -109,6 +109,7 @@ WORDS: Mapping[str, str] = {
     "make-and-upload": "make one: <ama add> PATH, then <ama upload>",
     "make-one": "make one: <ama add> PATH, then <ama commit> or <ama upload>",
     "move-control-elsewhere": "move its .ama elsewhere",
+    "record-environment": "the next asset can: <ama publish> --environment",
     "name-code": "name the directory of the code: --code DIR, or AMA_CODE",
     "never-ignore": "always: the line {line} in .amaignore",
     "overwrite-anyway": "overwrite it all the same: --force",
