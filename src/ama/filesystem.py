@@ -27,6 +27,7 @@ from ama.settings import Settings
 from ama.store import Store
 from ama.stores.revisions import class_state
 from ama.values import Directory, File
+from ama.wording.hints import words
 
 REFRESH_S = 60.0
 """The seconds after which an alias is looked up anew: until then, all of it is of one asset."""
@@ -275,7 +276,7 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _refuse(self, path: object) -> NoReturn:
         raise StorageError(
-            f"ama://{path}: assets are never changed; a new one is published",
+            f"ama://{path}: assets are never changed; ama.publish('CLASS', FILES) makes a new one",
             hint=Hint("publish-it"),
             errno=errno.EROFS,
         )
@@ -368,4 +369,6 @@ def _as_files_have_it(path: str) -> Iterator[None]:
     try:
         yield
     except (NotFound, InvalidInput) as error:
-        raise FileNotFoundError(errno.ENOENT, error.message, f"ama://{path}") from error
+        # The programs that read show this text alone: what would help is a part of it.
+        said = ": ".join(filter(None, (error.message, words(error.hints))))
+        raise FileNotFoundError(errno.ENOENT, said, f"ama://{path}") from error
