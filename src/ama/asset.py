@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ama.catalog.questions import Questions
-from ama.errors import Hint, InvalidInput, shown
+from ama.errors import AmaError, Hint, InvalidInput, shown
 from ama.format.objects import Asset as Record
 from ama.format.objects import Kind, TreeEntry
 from ama.format.recorded import environment_of, run_of
+from ama.notebook import Rows, asset_page, table_of
 from ama.operations.session import at_least_one, several
 from ama.results import DownloadResult, LocalCopy
 from ama.stores.log_view import LogView
@@ -83,6 +84,22 @@ class Asset:
 
     def __repr__(self) -> str:
         return f"<ama.Asset {self._target.name} in {self._remote.url}>"
+
+    def _repr_html_(self) -> str:
+        """Return what is known of the asset without asking a network, as a notebook shows it."""
+        near = not self._remote.storage.across_network
+        if not (near or self._info):
+            return table_of([repr(self)])
+        try:
+            info = self.info
+        except AmaError as error:
+            return table_of([repr(self), error.message])
+        if info.status == "deleted":
+            return asset_page(info, None)
+        if self._listing is not None:
+            return asset_page(info, map(as_file, self._listing.values()))
+        sources = self._sources() if near else None
+        return asset_page(info, map(as_file, walk(self._tree(), sources.tree)) if sources else None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the store's URL and the id: both are opened where it arrives."""
@@ -183,8 +200,8 @@ class Asset:
             7
         """
         if path:
-            return files_at(self._tree(), path, self._target.name, self._sources().tree)
-        return tuple(as_file(item) for item in self._files().values())
+            return Rows(files_at(self._tree(), path, self._target.name, self._sources().tree))
+        return Rows(as_file(item) for item in self._files().values())
 
     def entry(self, path: str) -> File | Directory:
         """Return what is at a path, a file or a directory, without a listing.
@@ -218,7 +235,7 @@ class Asset:
             >>> [found.path for found in ama.Store.open("store").resolve("models").entries()]
             ['model.txt']
         """
-        return entries_at(self._tree(), path, self._target.name, self._sources().tree)
+        return Rows(entries_at(self._tree(), path, self._target.name, self._sources().tree))
 
     def file(self, path: str) -> File:
         """Return a file of the asset, without a listing.
@@ -555,7 +572,7 @@ class Asset:
             if number is not None:
                 target = Target(class_name, bytes.fromhex(asset), number)
                 found.append(Asset(self._remote, self._view, target, self._home, self._questions))
-        return tuple(found)
+        return Rows(found)
 
 
 def compare(*assets: Asset, same_files: bool = True) -> Comparison:

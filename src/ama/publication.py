@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.errors import StorageError
+from ama.notebook import progress_here
 from ama.settings import Settings
 from ama.storage.urls import open_storage
 from ama.store import Store
@@ -66,7 +67,8 @@ def publish(
     """
     if not isinstance(store, Store):
         settings = Settings.load(None)
-        store = prepared(settings.remote_url(None if store is None else given(store)), settings)
+        url = settings.remote_url(None if store is None else given(store))
+        store = prepared(url, settings, progress_here(None))
     return store.publish(
         class_name,
         files,
@@ -114,7 +116,8 @@ def fetch(
     """
     if not isinstance(store, Store):
         settings = Settings.load(None)
-        store = reached(settings.remote_url(None if store is None else given(store)), settings)
+        url = settings.remote_url(None if store is None else given(store))
+        store = reached(url, settings, progress_here(None))
     return store.fetch(asset, include=include, exclude=exclude)
 
 

@@ -1,7 +1,7 @@
-"""The public face of a worktree. `ama.operations` does the work behind its methods.
+"""The public face of a worktree.
 
-Each method imports what it needs when it is called, so that `ama status` does not wait for modules
-that only an upload needs.
+`ama.operations` does the work behind its methods. Each method imports what it needs when it is
+called, so that `ama status` does not wait for modules that only an upload needs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ama.errors import IntegrityError, NotFound, StorageError
 from ama.format.names import check_class
 from ama.format.recorded import environment_of
+from ama.notebook import Lines, Rows, progress_here
 from ama.operations.repo_changes import RepoChanges
 from ama.operations.session import Session, absolute, at_least_one, several
 from ama.settings import Settings
@@ -73,7 +74,7 @@ class Repo(RepoChanges):
         force: bool = False,
         here: bool = False,
         settings: Settings | None = None,
-        progress: Progress = NO_PROGRESS,
+        progress: Progress | None = None,
     ) -> Repo:
         """Start an asset of a class in a directory.
 
@@ -87,7 +88,7 @@ class Repo(RepoChanges):
             here: Whether the directory may lie inside another worktree. That worktree ignores it
                 from then on.
             settings: The settings; loaded by default.
-            progress: Receives the progress of long work.
+            progress: Receives the progress of long work; by default a bar in a notebook.
 
         Raises:
             InvalidInput: The class name is invalid, or the directory is inside a worktree.
@@ -103,7 +104,8 @@ class Repo(RepoChanges):
 
         check_class(class_name)
         tree = Worktree.make(absolute(path), here=here)
-        repo = cls(tree, settings or Settings.load(tree.root).for_script(), progress)
+        settings = settings or Settings.load(tree.root).for_script()
+        repo = cls(tree, settings, progress_here(progress))
         edit.start(repo._session, class_name, force=force)
         return repo
 
@@ -113,14 +115,14 @@ class Repo(RepoChanges):
         path: PathLike = ".",
         *,
         settings: Settings | None = None,
-        progress: Progress = NO_PROGRESS,
+        progress: Progress | None = None,
     ) -> Repo:
         """Open the worktree that contains a directory.
 
         Args:
             path: The directory.
             settings: The settings; loaded by default.
-            progress: Receives the progress of long work.
+            progress: Receives the progress of long work; by default a bar in a notebook.
 
         Raises:
             NotFound: No worktree contains the directory.
@@ -131,7 +133,8 @@ class Repo(RepoChanges):
             'models'
         """
         tree = Worktree.find(absolute(path))
-        return cls(tree, settings or Settings.load(tree.root).for_script(), progress)
+        settings = settings or Settings.load(tree.root).for_script()
+        return cls(tree, settings, progress_here(progress))
 
     def __repr__(self) -> str:
         return f"<ama.Repo {from_system(self.root)}>"
@@ -263,7 +266,7 @@ class Repo(RepoChanges):
         """
         from ama.operations import inspect
 
-        return inspect.log(self._session, name, at_least_one(limit))
+        return Lines(inspect.log(self._session, name, at_least_one(limit)))
 
     def resolve(self, name: str) -> AssetInfo:
         """Return the asset that a name means.
@@ -348,8 +351,8 @@ class Repo(RepoChanges):
         session = self._session
         if path:
             tree = session.content.live_tree(session.names.resolve(name))
-            return files_at(tree, path, name, session.content.sources().tree)
-        return tuple(as_file(item) for item in session.names.contents(name).values())
+            return Rows(files_at(tree, path, name, session.content.sources().tree))
+        return Rows(as_file(item) for item in session.names.contents(name).values())
 
     def file(self, name: str, path: str) -> File:
         """Return one file of an asset without listing the others.

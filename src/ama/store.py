@@ -14,6 +14,7 @@ from ama.errors import InvalidInput, NotFound, shown
 from ama.format.names import check_class
 from ama.format.objects import check_text
 from ama.lineage import ancestry
+from ama.notebook import Lines, Rows, progress_here, store_page
 from ama.operations.session import at_least_one, now, several
 from ama.operations.store_content import StoreContent
 from ama.operations.store_notes import StoreNotes
@@ -71,7 +72,7 @@ class Store(StoreContent, StoreNotes):
         new_store: bool = False,
         settings: Settings | None = None,
         options: Mapping[str, str | int | float | bool] | None = None,
-        progress: Progress = NO_PROGRESS,
+        progress: Progress | None = None,
     ) -> Store:
         """Open the store at a URL.
 
@@ -85,7 +86,7 @@ class Store(StoreContent, StoreNotes):
             options: Options of the storage's client, such as `endpoint_url`, and ama's own, in
                 addition to those behind the URL's '?'; by default ama's own options that are
                 configured for a remote at this URL.
-            progress: Receives the progress of long work.
+            progress: Receives the progress of long work; by default a bar in a notebook.
 
         Raises:
             NotFound: There is no store.
@@ -99,7 +100,7 @@ class Store(StoreContent, StoreNotes):
             >>> ama.Store.open("new-store", create=True).classes()
             ()
         """
-        settings = settings or Settings.load(None)
+        settings, progress = settings or Settings.load(None), progress_here(progress)
         if not (options is None or isinstance(options, Mapping)):
             raise InvalidInput(f"options are a mapping, not of type {type(options).__name__}")
         if "://" in path_text("the store's URL", url):
@@ -119,14 +120,14 @@ class Store(StoreContent, StoreNotes):
         settings: Settings | None = None,
         *,
         remote: str | None = None,
-        progress: Progress = NO_PROGRESS,
+        progress: Progress | None = None,
     ) -> Store:
         """Open the configured store, or else the one on this machine.
 
         Args:
             settings: The settings; loaded by default.
             remote: A configured remote's name, or a URL, to open instead.
-            progress: Receives the progress of long work.
+            progress: Receives the progress of long work; by default a bar in a notebook.
 
         Raises:
             NotFound: Nothing was uploaded there yet.
@@ -140,12 +141,16 @@ class Store(StoreContent, StoreNotes):
         settings = settings or Settings.load(None)
         url = settings.remote_url(remote)
         storage = open_storage(url, settings.options_at(url))
-        return cls(Remote.open(storage, settings.cache_dir), settings, progress)
+        return cls(Remote.open(storage, settings.cache_dir), settings, progress_here(progress))
 
     def __repr__(self) -> str:
         # fsspec tells arguments from others by this: two stores are never one.
         entry = "" if self._entry is None else f" at entry {self._entry}"
         return f"<ama.Store {self.url} {self.id[:12]}{entry}>"
+
+    def _repr_html_(self) -> str:
+        """Return what is known of the store without asking a network, as a notebook shows it."""
+        return store_page(self.remote, self.settings.cache_dir, self._entry)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the URL: it is opened where it arrives, with the settings and logins there."""
@@ -204,7 +209,7 @@ class Store(StoreContent, StoreNotes):
         }
         assets = self.remote.assets(view, list(newest.items()))
         describer = Describer(view)
-        return tuple(
+        return Rows(
             ClassInfo(
                 name,
                 state.live,
@@ -236,7 +241,7 @@ class Store(StoreContent, StoreNotes):
         live = list(islice(newest, limit))
         assets = self.remote.assets(view, live)
         describer = Describer(view)
-        return tuple(describer.info(asset, assets[asset]) for _, asset in live)
+        return Rows(describer.info(asset, assets[asset]) for _, asset in live)
 
     def resolve(self, name: str, *, class_name: str | None = None) -> Asset:
         """Return the asset that a name means.
@@ -318,7 +323,7 @@ class Store(StoreContent, StoreNotes):
         """
         at_least_one(limit)
         history = ancestry(self.resolve(name), Asset.parents)
-        return [asset.info for asset in islice(history, limit)]
+        return Lines(asset.info for asset in islice(history, limit))
 
     def history(self, class_name: str, *, limit: int | None = None) -> list[AssetInfo]:
         """Return every asset ever made of a class, newest first, with its status.
@@ -346,7 +351,7 @@ class Store(StoreContent, StoreNotes):
         wanted = [(class_name, record.id) for _, record in islice(state.newest(), limit)]
         assets = self.remote.assets(view, wanted)
         describer = Describer(view)
-        return [describer.info(asset, assets[asset]) for _, asset in wanted]
+        return Lines(describer.info(asset, assets[asset]) for _, asset in wanted)
 
     def diff(self, old: str, new: str, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:
         """Return the files that differ between two assets.

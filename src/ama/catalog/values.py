@@ -6,7 +6,7 @@ Times are timezone-aware UTC datetimes, sizes are bytes, ids are 64 hex digits.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from ama.catalog.documents import Value
 from ama.catalog.roles import Direction, Role, UnknownKey, quoted
 from ama.catalog.unread import Unread
-from ama.errors import InvalidInput
+from ama.errors import InvalidInput, shown
 from ama.values import AssetInfo, ChangeKind, File, Noted, Ref
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Findings(Sequence[Found]):
     def rows(self) -> list[dict[str, object]]:
         """Return a flat row for each path, or for each asset where no file was looked for."""
         return [
-            {**_asset_cells(each.asset), **({"path": path} if path else {})}
+            {**asset_cells(each.asset), **({"path": path} if path else {})}
             for each in self.found
             for path in (each.paths or ("",))
         ]
@@ -81,7 +81,7 @@ class Findings(Sequence[Found]):
         return f"<Findings: {len(self.found):,} found>"
 
     def _repr_html_(self) -> str:
-        return _table(self.rows())
+        return html_table(self.rows())
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +196,10 @@ class Summary:
 
     def _repr_html_(self) -> str:
         head = "".join(
-            f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>"
-            for key, value in _asset_cells(self.asset).items()
+            f"<tr><th>{escape(key)}</th><td>{escape(_cell_text(value))}</td></tr>"
+            for key, value in asset_cells(self.asset).items()
         )
-        return f"<table>{head}</table>{_table(self.rows())}"
+        return f"<table>{head}</table>{html_table(self.rows())}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,7 @@ class Comparison:
         return _frame(self.table(everything=True))
 
     def _repr_html_(self) -> str:
-        return _table(self.table())
+        return html_table(self.table())
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +405,7 @@ class Leaderboard:
         """Return a flat row for each asset."""
         names = self.column_names()
         return [
-            {**_asset_cells(row.asset), **dict(zip(names, row.values, strict=True))}
+            {**asset_cells(row.asset), **dict(zip(names, row.values, strict=True))}
             for row in self.rows
         ]
 
@@ -431,13 +431,14 @@ class Leaderboard:
         return f"<Leaderboard of {self.class_name}: {size}>"
 
     def _repr_html_(self) -> str:
-        return _table(self.table())
+        return html_table(self.table())
 
 
 _ASSET_CELLS = ("asset", "aliases", "created_by", "created_at")
 
 
-def _asset_cells(asset: AssetInfo) -> dict[str, object]:
+def asset_cells(asset: AssetInfo) -> dict[str, object]:
+    """Return an asset's cells in a flat row."""
     cells = (asset.name, ", ".join(asset.aliases), asset.author, asset.created_at)
     return dict(zip(_ASSET_CELLS, cells, strict=True))
 
@@ -452,20 +453,39 @@ def _frame(rows: Sequence[Mapping[str, object]]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def _table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as an HTML table, for notebooks; texts of a store are escaped."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+MOST_ROWS = 1_000
+"""The most rows of an HTML table: a notebook keeps them all."""
 
-    def cells(tag: str, values: Iterator[object]) -> str:
+_LONGEST_CELL = 300
+
+
+def html_table(rows: Sequence[Mapping[str, object]], count: int | None = None) -> str:
+    """Return rows as an HTML table, for notebooks; texts of a store are escaped.
+
+    Args:
+        rows: The rows; of many, the first are shown.
+        count: How many there are, if these are only the first.
+
+    Example:
+        >>> html_table([{"a": "<b>"}])
+        '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    some = rows[:MOST_ROWS]
+    names = list(dict.fromkeys(name for row in some for name in row))
+    left = (len(rows) if count is None else count) - len(some)
+
+    def cells(tag: str, values: Iterable[object]) -> str:
         return "".join(f"<{tag}>{escape(_cell_text(value))}</{tag}>" for value in values)
 
-    head = cells("th", iter(names))
-    body = "".join(f"<tr>{cells('td', (row.get(name) for name in names))}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    head = cells("th", names)
+    body = "".join(f"<tr>{cells('td', (row.get(name) for name in names))}</tr>" for row in some)
+    more = f"<tr>{cells('td', [f'… {left:,}'])}</tr>" if left > 0 else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{more}</tbody></table>"
 
 
 def _cell_text(value: object) -> str:
     """Return a cell for people; a time to the minute, in UTC."""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    return "" if value is None else str(value)
+    text = "" if value is None else str(value)
+    return shown(text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…")

@@ -1,4 +1,4 @@
-"""Sentences that the command line and the dashboard share: the library itself returns facts.
+"""Sentences of the faces: the library itself returns facts.
 
 - **hint**: what would help, as a code and facts; `hints` has the words for each code.
 - **note**: what was said later of an asset; `note_parts` says it in the order of its fields.
