@@ -172,7 +172,9 @@ def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey
             ):
                 continue
             keys = db.execute(f"SELECT DISTINCT key FROM {table} ORDER BY key")
-            near = near_keys(condition.key, RUN_KEYS if of_run else (key for (key,) in keys))
+            known = RUN_KEYS if of_run else [key for (key,) in keys]
+            near = near_keys(condition.key, known)
+            near = [key for key in near if not of_run or key in RUN_KEYS]
             found[condition.key] = UnknownKey(condition.key, tuple(near))
     return tuple(found.values())
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,8 @@ def look(
     Example:
         >>> look(["train.py"], ["python", "train.py"], "/runs/7", "").command
         ('python', 'train.py')
+        >>> look([], ["/usr/bin/python3", "/usr/bin/torchrun", "train.py"], "", "").command
+        ('torchrun', 'train.py')
     """
     import platform
     import socket
@@ -68,6 +71,9 @@ def look(
     command = tuple(from_system(str(word)) for word in original or words)
     if any(sign in word for word in command for sign in _WORKER):
         command = (*command[:1], *(from_system(str(word)) for word in words))
+    elif len(command) > 1 and _beside(*command[:2]):
+        # An installed program, such as torchrun: people type its name alone.
+        command = (os.path.basename(command[1]), *command[2:])
     if shell is not None or any(map(_KERNEL_FILE, command)):
         command = ()
     implementation = platform.python_implementation()
@@ -76,7 +82,20 @@ def look(
         command,
         from_system(str(notebook)),
         from_system(directory),
-        socket.gethostname(),
+        _told(socket.gethostname),
         version if implementation == "CPython" else f"{implementation} {version}",
-        platform.platform(),
+        _told(platform.platform),
     )
+
+
+def _told(ask: Callable[[], str]) -> str:
+    """Return what the system says; empty if it refuses: that is no reason to publish nothing."""
+    try:
+        return from_system(ask())
+    except (OSError, ValueError):
+        return ""
+
+
+def _beside(python: str, script: str) -> bool:
+    place = os.path.dirname(python)
+    return bool(place) and place == os.path.dirname(script)
