@@ -83,6 +83,17 @@ KEPT = [
     ["train", "--model", "ama://models@best/model.h5", "--out", "s3://bucket/run"],
     ["train", "--commit", "3f9a2c41d0" * 4, "data/train.csv", "a=b", "--", "x y"],
     ["train", "--tokens-per-batch", "4096", "--tokens", "1.5B", "task-learning-rate-schedule"],
+    [
+        "train",
+        "--pin-memory",
+        "--lr",
+        "0.1",
+        "--sig-level",
+        "0.05",
+        "--bypass",
+        "x",
+        "--auth-type=x",
+    ],
     ["git", "clone", "https://github.com/team/code.git"],
 ]
 

@@ -94,12 +94,15 @@ class Asset:
             info = self.info
         except AmaError as error:
             return table_of([repr(self), error.message])
-        if info.status == "deleted":
+        if info.status == "deleted" or not (near or self._listing):
             return asset_page(info, None)
-        if self._listing is not None:
-            return asset_page(info, map(as_file, self._listing.values()))
-        sources = self._sources() if near else None
-        return asset_page(info, map(as_file, walk(self._tree(), sources.tree)) if sources else None)
+        return asset_page(info, self._first_files())
+
+    def _first_files(self) -> Iterator[File]:
+        """Yield the files, from the listing that is here, or reading no more than is asked for."""
+        known = self._listing
+        found = walk(self._tree(), self._sources().tree) if known is None else known.values()
+        yield from map(as_file, found)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the store's URL and the id: both are opened where it arrives."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from ama.storage.credentials import names_secret
+from ama.storage.credentials import holds_secret
 from ama.system.git import TOKEN
 from ama.worktree.ignore import without_keys
 
@@ -84,7 +84,8 @@ def is_secret_name(name: str, value: str = "") -> bool:
         for one, other in pairwise(parts)
     ):
         return True
-    return "token" not in "".join(parts) and names_secret("-".join(parts))
+    # A token may be of a text; what is none was found above.
+    return holds_secret("".join(part for part in parts if "token" not in part))
 
 
 def mask_words(words: Sequence[str]) -> list[str]:

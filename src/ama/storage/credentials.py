@@ -233,21 +233,21 @@ def _is_named_so(name: str, value: Option) -> bool:
         return False
     if name == "token" and value in _NO_TOKENS:
         return False
-    return names_secret(name)
-
-
-def names_secret(name: str) -> bool:
-    """Whether a name, perhaps of several parts with dots, is one of a credential.
-
-    Example:
-        >>> names_secret("client_secret"), names_secret("region_name")
-        (True, False)
-    """
     for part in name.lower().split("."):
         words = re.split("[^a-z0-9]+", part)
         if _SECRET("".join(words)) or part in _SECRET_PARTS or _SECRET_WORDS.intersection(words):
             return True
     return False
+
+
+def holds_secret(words: str) -> bool:
+    """Whether joined words of a name mean a secret, whatever stands around them.
+
+    Example:
+        >>> holds_secret("myclientsecret"), holds_secret("regionname")
+        (True, False)
+    """
+    return _SECRET(words) is not None
 
 
 def _hint(scheme: str | None) -> str:
