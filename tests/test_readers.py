@@ -49,6 +49,9 @@ from conftest import SOURCE
 from counting_storage import CountingStorage
 from servers import free_port, running
 
+# Python 3.12 and later warn of each fork beside threads; readers do it all the same.
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 MIB = 1024 * 1024
 ROWS = 3000
 
@@ -214,6 +217,7 @@ def test_pyarrow(files: AmaFileSystem) -> None:
         ds.write_dataset(found.to_table(), "data/1/new", filesystem=files, format="parquet")
 
 
+@forks
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes"])
 def test_dask(given: dict[str, str], scheduler: str) -> None:
     with dask.config.set(scheduler=scheduler):
@@ -321,6 +325,7 @@ def test_pickled_copied_and_sent(store: ama.Store, asset: ama.Asset, files: AmaF
         assert file.read() == b'{"layers": [1, 2]}'
 
 
+@forks
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes(
     store: ama.Store, asset: ama.Asset, method: str, monkeypatch: pytest.MonkeyPatch
@@ -337,6 +342,7 @@ def test_processes(
             assert [job.result(60) for job in jobs] == [expected] * 6
 
 
+@forks
 def test_a_fork_uses_what_was_open(store: ama.Store, asset: ama.Asset) -> None:
     store.find(name="*.csv")  # the catalog is open
     file = asset.open("v.npy")
@@ -356,6 +362,7 @@ def test_a_fork_uses_what_was_open(store: ama.Store, asset: ama.Asset) -> None:
     assert np.load(file).sum() == values().sum()
 
 
+@forks
 def test_joblib_workers(
     store: ama.Store, asset: ama.Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
