@@ -633,6 +633,14 @@ class TestWhatItAsksFor:
         assert storage.requests <= 1 + 3 + 8
         assert storage.log[0] == ("read", (notes_name(128),))
 
+    def test_before_the_first_checkpoint_they_are_in_the_log(self, tmp_path: Path) -> None:
+        Store.open(tmp_path / "new", create=True).publish("models", {"a": b"a"})
+        store, storage = self.counted(tmp_path / "new")
+        asset = store.resolve("models/1")
+        storage.reset()
+        assert asset.noted().notes == ()
+        assert storage.log == []
+
     def test_nothing_else_reads_them(self, url: Path, tmp_path: Path) -> None:
         store, storage = self.counted(url)
         store.download("models/2", tmp_path / "out")
@@ -644,6 +652,7 @@ class TestWhatItAsksFor:
         store, storage = self.counted(url)
         store.note("models/1", metadata={"a": 1})
         assert storage.writes == [entry_name(131), HINT]
+        assert not any("checkpoint/notes" in name for _, names in storage.log for name in names)
         store, storage = self.counted(url)
         store.note("models/1", file={"a": b"content"})
         kinds = [name.partition("/")[0] for name in storage.writes]

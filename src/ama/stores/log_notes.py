@@ -162,7 +162,7 @@ class LogNotes:
 
     def _base(self, checkpoint: Checkpoint) -> NotesCheckpoint:
         """Return the notes of a checkpoint, from the nearest one that has a file of them."""
-        if NOTES not in checkpoint.write_features:
+        if not checkpoint.number or NOTES not in checkpoint.write_features:
             return _none(checkpoint)
         if self._last is None or self._last.entry_hash != checkpoint.entry_hash:
             self._last = self._stored(checkpoint) or self._folded(checkpoint)
@@ -231,7 +231,7 @@ class LogNotes:
 
     def _checked(self, checkpoint: Checkpoint) -> NotesCheckpoint:
         """Return the notes of a checkpoint that equal those before it and the entries since."""
-        if NOTES not in checkpoint.write_features:
+        if not checkpoint.number or NOTES not in checkpoint.write_features:
             return _none(checkpoint)
         found = self._stored(checkpoint)
         if found is not None and self._holds(found):

@@ -106,7 +106,9 @@ def add_note(
         require_notes(latest, remote.url)
         _require_there(latest, wanted, remote.url)
         asset = wanted.asset.asset if wanted.asset else None
-        known = remote.log.notes.at(latest).of(wanted.class_name, asset)
+        known: Sequence[NoteRecord] = ()
+        if wanted.remove or wanted.once:  # else what was said before decides nothing
+            known = remote.log.notes.at(latest).of(wanted.class_name, asset)
         said = [each.note for each in known]
         if wanted.once:
             same = _same(known, _note(wanted, said, sent, again=True), author)
