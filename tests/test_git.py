@@ -241,6 +241,24 @@ def test_the_code_is_where_it_is_said_to_be(outside: ama.Repo, repository: Path,
     assert "nowhere is no directory" in told.stderr
 
 
+def test_the_code_of_what_is_published_without_a_worktree(
+    repository: Path, cli: Ama, tmp_path: Path
+) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    store = ama.Store.open(tmp_path / "store", create=True)
+    said = store.publish("models", {"f": b"1"}, code=repository)
+    assert (recorded(said.asset)["git.commit"], said.no_code) == (commit, None)
+    assert recorded(store.publish("models", {"f": b"2"}).asset) == {}  # nobody has named any
+    words = ("publish", "models", repository / "train.py", "--remote", tmp_path / "store")
+    cli.ok(*words, env={"AMA_CODE": str(repository)})
+    assert recorded(store.resolve("models").info)["git.commit"] == commit
+    cli.ok(*words, "--code", repository, "--once")
+    assert len(store.assets("models")) == 3
+    no_code = store.publish("models", {"f": b"3"}, code=tmp_path).no_code
+    assert no_code is not None
+    assert no_code.reason == "no_repository"
+
+
 def test_the_repository_of_the_calling_script_is_recorded(
     outside: ama.Repo, repository: Path, tmp_path: Path
 ) -> None:
