@@ -45,12 +45,14 @@ ROOMS = (
     "wording",
     "filesystem",
     "dashboard",
+    "integrations",
     "cli",
     "__main__",
 )
 
 # The only modules that may import a package; every other third-party package is refused.
 WRAPPED: dict[str, set[str]] = {
+    "airflow": {"integrations.airflow.versions"},
     "blake3": {"format.hashing", "stores.object_reader"},
     "fsspec": {"storage.fsspec", "filesystem"},
     "jinja2": {"dashboard"},
@@ -78,8 +80,11 @@ LONGEST = 400  # lines of code; docstrings, comments and blank lines are free
 LONGEST_OF_ALL = 700  # lines, with what is free above
 MOST_PARAMETERS = 8
 # A command's options, and the conditions that one may search by.
-MANY_PARAMETERS = {"cli", "Store.find", "StoreChanges.publish", "publish"}
-MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 27, 13, 213
+MANY_PARAMETERS = {
+    *("cli", "Store.find", "StoreChanges.publish", "publish"),
+    "AmaPublishOperator.__init__",  # all that `publish` takes
+}
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 29, 14, 260
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {

@@ -103,6 +103,23 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     assert len(loaded) < 50, sorted(loaded)  # `typing` and what it needs
 
 
+def test_what_airflow_asks_at_each_start_is_light() -> None:
+    script = (
+        "import sys; before = set(sys.modules)\n"
+        "from ama.integrations.airflow.provider import get_provider_info\n"
+        "get_provider_info(); print(' '.join(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert sorted(loaded & (HEAVY | HEAVY_FOR_IMPORT | {"airflow"})) == []
+    assert {name for name in loaded if name.startswith("ama")} == {
+        *("ama", "ama.integrations", "ama.integrations.airflow"),
+        "ama.integrations.airflow.provider",
+    }
+
+
 def test_the_module_and_the_command_are_the_same(run: Ama) -> None:
     command = Path(sys.executable).with_name("ama" + (".exe" if os.name == "nt" else ""))
     if not command.exists():

@@ -1,0 +1,1 @@
+"""Integrations: ama as part of other programs. They call its public face, and decide nothing."""
