@@ -65,14 +65,16 @@ def blocks(document: Path) -> list[Block]:
     while number < len(lines):
         if directive := DIRECTIVE.search(lines[number]):
             word = directive["word"]
-            assert word in {"skip", "fresh"}, f"{document.name}:{number + 1}: unknown word {word!r}"
+            known = word in {"skip", "fresh", "airflow"}
+            assert known, f"{document.name}:{number + 1}: unknown word {word!r}"
         elif fence := FENCE.match(lines[number]):
             start, indent = number, len(fence["indent"])
             number += 1
             while lines[number].strip() != "```":
                 number += 1
             text = "\n".join(line[indent:] for line in lines[start + 1 : number]) + "\n"
-            if fence["language"] in {"console", "python"} and word != "skip":
+            # What runs in Airflow is run by tests/in_airflow.
+            if fence["language"] in {"console", "python"} and word not in {"skip", "airflow"}:
                 found.append(Block(fence["language"], start + 1, text, word == "fresh"))
             word = ""
         elif lines[number].strip():
