@@ -179,6 +179,7 @@ def test_the_connections_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ama://", "names no store"),
         ("ama://team?anon=true", "no URL"),
         ("ama://team", "no remote"),
+        ('{"conn_type": "ama", "host": "s3//bucket/ama"}', "depends on the worker"),
     ],
 )
 def test_a_wrong_connection_is_said_without_its_secrets(

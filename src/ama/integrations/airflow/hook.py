@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -80,8 +81,7 @@ class AmaHook(BaseHook):  # type: ignore[misc]
             NotFound: There is no store.
             InvalidInput, StorageError: See `Store.open`.
         """
-        settings = Settings.load(None)
-        place = self._place()
+        settings, place = Settings.load(None), self._place()
         progress = LogProgress(self.log.info)
         if create:
             return prepared(settings.remote_url(place), settings, progress)
@@ -97,15 +97,20 @@ class AmaHook(BaseHook):  # type: ignore[misc]
 
     def _place(self) -> str | None:
         """Return the store as the user names it; None: the configured one."""
-        if self._store:
-            return self._store
-        try:
-            connection = self.get_connection(self.ama_conn_id)
-        except AirflowNotFoundException:
-            if self.ama_conn_id != self.default_conn_name:
-                raise
-            return None
-        return place_of(connection)
+        place = self._store
+        if not place:
+            try:
+                place = place_of(self.get_connection(self.ama_conn_id))
+            except AirflowNotFoundException:
+                if self.ama_conn_id != self.default_conn_name:
+                    raise
+                return None
+        if "://" not in place and os.path.dirname(place) and not os.path.isabs(place):
+            raise InvalidInput(
+                f"the store is {shown(place)}, and where that leads depends on the worker",
+                hint="give a URL, the whole path of a directory, or the name of a remote",
+            )
+        return place
 
 
 def place_of(connection: Any) -> str:
