@@ -22,7 +22,12 @@ except ImportError:  # Airflow 2
 
 import training
 
-from ama.integrations.airflow import AmaFetchOperator, AmaHook, AmaPublishOperator
+from ama.integrations.airflow import (
+    AmaFetchOperator,
+    AmaHook,
+    AmaNoteOperator,
+    AmaPublishOperator,
+)
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "sample"
@@ -112,11 +117,7 @@ with DAG("ama_training", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=U
         files=[str(SAMPLE / name) for name in ("summary_dict.json", "training.yml")],
         record_run=False,
     )
-    fetched = AmaFetchOperator(
-        task_id="fetch_inputs",
-        asset=inputs.output,
-        directory=f"{WORK}/inputs",
-    )
+    fetched = AmaFetchOperator(task_id="fetch_inputs", asset=inputs.output)
     base = AmaPublishOperator(
         task_id="publish_stage_one",
         class_name="checkpoints",
@@ -130,6 +131,7 @@ with DAG("ama_training", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=U
         outlets=[Asset("ama://checkpoints")],  # of a mapped task, Airflow sees only these
     ).expand(files=stage_two(fetched.output, base.output, WORK))
     evaluated = evaluate.partial(inputs=fetched.output).expand(checkpoint=checkpoints.output)
+    AmaNoteOperator.partial(task_id="note_loss").expand_kwargs(evaluated)
     best = choose(evaluated)
     model = AmaPublishOperator(
         task_id="publish_model",
@@ -140,4 +142,7 @@ with DAG("ama_training", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=U
         inlets=[Asset("ama://checkpoints")],
     )
     tested = test_integrity(fetched.output, model.output, best["loss"])
-    tested >> to_production(model.output) >> clean(WORK)
+    note = AmaNoteOperator(
+        task_id="note_integrity", asset=model.output, metadata={"integrity": tested}, tags="tested"
+    )
+    note >> to_production(model.output) >> clean(WORK)

@@ -58,6 +58,15 @@ def test_the_example_tells_the_whole_story(home: Home) -> None:
     assert checkpoint.read("parameters.json") == model.read("parameters.json")
     code = {file.path for file in store.resolve("training_code").files()}
     assert code == {"ama_training.py", "training.py"}
+    losses = {
+        number: store.noted(f"checkpoints/{number}").metadata.get("loss") for number in range(1, 5)
+    }
+    assert losses.pop(1) is None
+    best = min(losses, key=lambda number: float(losses[number] or 1))
+    assert (best, losses[best]) == (checkpoint.info.number, loss)
+    noted = store.noted("models/1")
+    assert (noted.metadata, noted.tags) == ({"integrity": "passed"}, ("tested",))
+    assert len(noted.notes) == 1
     assert store.fsck().ok
     # The lines of progress are in the tasks' logs.
     assert "Sending: " in log

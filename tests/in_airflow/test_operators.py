@@ -19,6 +19,7 @@ from ama.integrations.airflow import (
     AmaAliasTrigger,
     AmaFetchOperator,
     AmaHook,
+    AmaNoteOperator,
     AmaPublishOperator,
 )
 from ama.integrations.airflow.hook import place_of
@@ -392,6 +393,51 @@ def test_an_asset_is_brought_here(store: ama.Store, out: Path, tmp_path: Path) -
     wrong = AmaFetchOperator(task_id="t", asset="modles", directory=str(tmp_path / "x"))
     with pytest.raises(ama.NotFound, match="modles"):
         run(wrong)
+
+
+def test_an_asset_is_brought_into_the_cache(store: ama.Store, out: Path) -> None:
+    store.publish("models", [out], aliases="best")
+    got = Path(run(AmaFetchOperator(task_id="t", asset="models@best")))
+    assert got == store.fetch("models/1")
+    assert (got / "model.h5").read_bytes() == b"weights"
+    some = Path(run(AmaFetchOperator(task_id="t", asset="models", include=["*.h5"])))
+    assert [path.name for path in some.iterdir()] == ["model.h5"]
+
+
+# Noting
+
+
+def test_what_is_known_later_is_noted_once(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish("models", {"f": b"1"}, aliases="best")
+    (tmp_path / "report.txt").write_text("fine")
+    task = AmaNoteOperator(
+        task_id="t",
+        asset="models@best",
+        metadata={"loss": 0.25},
+        tags="tested",
+        message="passed",
+        file=str(tmp_path / "report.txt"),
+    )
+    lines = said_by(monkeypatch, task)
+    assert run(task) == run(task, try_number=2) == "models/1"
+    assert any("an earlier try" in line for line in lines)
+    noted = store.noted("models/1")
+    assert (noted.metadata, noted.tags, noted.message) == ({"loss": 0.25}, ("tested",), "passed")
+    assert len(noted.notes) == 1
+    assert b"".join(store.note_file(noted.notes[0])) == b"fine"
+    assert run(AmaNoteOperator(task_id="t", asset="models/1", remove="tested")) == "models/1"
+    assert store.noted("models/1").tags == ()
+    assert run(AmaNoteOperator(task_id="t", asset="models", message="Sorts.")) == "models"
+    assert store.noted("models").message == "Sorts."
+    for wrong, error in (
+        ({"asset": "models/7", "tags": "x"}, ama.NotFound),
+        ({"asset": "models/1"}, AirflowFailException),
+        ({"asset": "models", "tags": "x"}, AirflowFailException),
+    ):
+        with pytest.raises(error):
+            run(AmaNoteOperator(task_id="t", **wrong))
 
 
 # Waiting

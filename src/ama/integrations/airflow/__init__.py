@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ama.integrations.airflow.hook import AmaHook
-    from ama.integrations.airflow.operators import AmaFetchOperator, AmaPublishOperator
+    from ama.integrations.airflow.operators import (
+        AmaFetchOperator,
+        AmaNoteOperator,
+        AmaPublishOperator,
+    )
     from ama.integrations.airflow.sensor import AmaAliasSensor
     from ama.integrations.airflow.trigger import AmaAliasTrigger
 
@@ -20,13 +24,14 @@ __all__ = [
     "AmaAliasTrigger",
     "AmaFetchOperator",
     "AmaHook",
+    "AmaNoteOperator",
     "AmaPublishOperator",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Airflow asks each provider for its description at every start: that imports no operator.
-    if name in {"AmaFetchOperator", "AmaPublishOperator"}:
+    if name in {"AmaFetchOperator", "AmaNoteOperator", "AmaPublishOperator"}:
         return getattr(import_module("ama.integrations.airflow.operators"), name)
     if name == "AmaHook":
         return import_module("ama.integrations.airflow.hook").AmaHook

@@ -1,4 +1,4 @@
-"""Operators: publish files as an asset, bring an asset here."""
+"""Operators: publish files as an asset, bring an asset here, note what is known later of one."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ class AmaFetchOperator(AmaOperator):
 
     Args:
         asset: The asset's name, such as "models@best".
-        directory: The directory to write it into. A retry completes it.
+        directory: The directory to write it into. A retry completes it. By default one of the
+            machine's content cache, to read: what is there isn't fetched again.
         include: Globs of the files to fetch; all by default.
         exclude: Globs of files to leave out.
         kwargs: `store`, `ama_conn_id`, and those of Airflow's `BaseOperator`.
@@ -154,7 +155,7 @@ class AmaFetchOperator(AmaOperator):
         self,
         *,
         asset: str,
-        directory: str,
+        directory: str | None = None,
         include: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         **kwargs: Any,
@@ -167,15 +168,75 @@ class AmaFetchOperator(AmaOperator):
 
     def execute(self, context: Any) -> str:
         """Fetch the asset."""
+        include, exclude = each(self.include), each(self.exclude)
         with explained(self.log):
-            done = self.hook.get_conn().download(
+            store = self.hook.get_conn()
+            if self.directory is None:
+                directory = store.fetch(self.asset, include=include, exclude=exclude)
+                if store.away is not None:
+                    self.log.warning("%s; what this machine has seen last counts", store.away)
+            else:
+                directory = store.download(
+                    self.asset, self.directory, include=include, exclude=exclude
+                ).directory
+        self.log.info("%s is in %s", self.asset, directory)
+        return str(directory)
+
+
+class AmaNoteOperator(AmaOperator):
+    """Notes what is known later of an asset; its result is the asset's name, such as "models/7".
+
+    A retry notes nothing twice. The asset stays the same one.
+
+    Args:
+        asset: The asset's name; or a class, whose description the message is.
+        metadata: Texts, numbers and truth values by their keys. What Jinja renders is a text.
+        tags: Tags that it gets.
+        message: Words.
+        file: A file to keep with the note: its path; or by its name, its path.
+        remove: Keys and tags that were noted, to take away.
+        kwargs: `store`, `ama_conn_id`, and those of Airflow's `BaseOperator`.
+    """
+
+    template_fields: Sequence[str] = (
+        *("asset", "metadata", "tags", "message", "file", "remove", "store", "ama_conn_id"),
+    )
+
+    def __init__(
+        self,
+        *,
+        asset: str,
+        metadata: Mapping[str, Scalar] | None = None,
+        tags: str | Iterable[str] = (),
+        message: str | None = None,
+        file: str | Mapping[str, str] | None = None,
+        remove: str | Iterable[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**_with_uris(kwargs, "inlets", asset))
+        self.asset = asset
+        self.metadata = metadata
+        self.tags = tags
+        self.message = message
+        self.file = file
+        self.remove = remove
+
+    def execute(self, context: Any) -> str:
+        """Note it."""
+        with explained(self.log):
+            result = self.hook.get_conn().note(
                 self.asset,
-                self.directory,
-                include=each(self.include),
-                exclude=each(self.exclude),
+                metadata=self.metadata,
+                tags=each(self.tags),
+                message=self.message,
+                file=self.file,
+                remove=each(self.remove),
+                once=True,
             )
-        self.log.info("%s is in %s", done.asset.name, done.directory)
-        return str(done.directory)
+        done = "was noted by an earlier try" if result.again else "is noted"
+        self.log.info("of %s it %s in %s", result.name, done, result.remote)
+        note = result.note
+        return note.class_name if note.asset is None else f"{note.class_name}/{note.number}"
 
 
 def plain_name(asset: AssetInfo) -> str:
