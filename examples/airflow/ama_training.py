@@ -92,7 +92,7 @@ def test_integrity(inputs: str, model: str, loss: float) -> str:
     return "passed"
 
 
-@task(outlets=[Asset("ama://models")])
+@task
 def to_production(model: str) -> None:
     """Points models@production to the model."""
     AmaHook().get_conn().move_alias("models", "production", model)

@@ -233,8 +233,8 @@ class AmaNoteOperator(AmaOperator):
                 remove=each(self.remove),
                 once=True,
             )
-        done = "was noted by an earlier try" if result.again else "is noted"
-        self.log.info("of %s it %s in %s", result.name, done, result.remote)
+        done = "has this note by an earlier try" if result.again else "has a new note"
+        self.log.info("%s %s in %s", result.name, done, result.remote)
         note = result.note
         return note.class_name if note.asset is None else f"{note.class_name}/{note.number}"
 
