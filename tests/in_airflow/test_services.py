@@ -18,9 +18,12 @@ import ama
 DAGS = Path(__file__).with_name("dags_of_services.py")
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.skipif(
-    major_version() == 2, reason="its services are those of an Airflow that is at its end"
-)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        major_version() == 2, reason="its services are those of an Airflow that is at its end"
+    ),
+]
 
 
 def states(home: Home, dag: str) -> dict[str, str]:
