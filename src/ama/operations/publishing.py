@@ -22,7 +22,7 @@ from ama.system.progress import Progress
 from ama.transfer.publish import Published, Who
 from ama.transfer.publish_files import Description, publish_files
 from ama.values import Scalar
-from ama.worktree.given import PathLike, Source, collect
+from ama.worktree.given import GivenFiles, Listing, PathLike, Source, listed
 
 
 def described(
@@ -65,14 +65,25 @@ def described(
     return Description(class_name, aliases, tuple(links.values()), message or "", metadata)
 
 
-def publish(
+def look_at(
     remote: Remote,
     settings: Settings,
     files: Iterable[PathLike] | Mapping[str, Source],
+    *,
+    force: bool,
+) -> Listing:
+    """Look at the files for an asset of a store, without reading them; see `Store.publish`."""
+    store = None if "://" in remote.url else Path(to_system(remote.url))
+    return listed(files, store=store, portable=settings.portable_names, force=force)
+
+
+def publish(
+    remote: Remote,
+    settings: Settings,
+    given: GivenFiles,
     said: Description,
     *,
     once: bool,
-    force: bool,
     code_dir: Path | None,
     environment: bool,
     progress: Progress,
@@ -82,13 +93,6 @@ def publish(
     code: Callable[[], Code] = cache(lambda: settings.for_script().code(directory))
     extra = cache(lambda: recorded(settings, run=True, environment=environment))
     who = Who(settings.author(), now, lambda: code().facts, extra)
-    given = collect(
-        files,
-        store=None if "://" in remote.url else Path(to_system(remote.url)),
-        portable=settings.portable_names,
-        force=force,
-        progress=progress,
-    )
     try:
         asset, done = publish_files(remote, given, said, who, once=once, progress=progress)
     except (Conflict, IntegrityError):

@@ -34,6 +34,7 @@ from ama.values import AliasMove, Scalar
 if TYPE_CHECKING:
     from ama.results import AliasChange, UploadResult
     from ama.transfer.delete import Decide
+    from ama.transfer.publish_files import Description
 
 
 class StoreChanges:
@@ -98,7 +99,33 @@ class StoreChanges:
             >>> result.asset.number, store.resolve("models@best").read("notes.txt")
             (2, b'better')
         """
-        from ama.operations.publishing import described, publish
+        from ama.operations.publishing import look_at, publish
+        from ama.worktree.given import read_all
+
+        said = self._described(class_name, several(aliases), refs, metadata, message)
+        code_dir = None if code is None else absolute(code)
+        self.settings.code_directory(code_dir)
+        listing = look_at(self.remote, self.settings, files, force=force)
+        return publish(
+            self.remote,
+            self.settings,
+            read_all(listing, force=force, progress=self._progress),
+            said,
+            once=once,
+            code_dir=code_dir,
+            environment=environment,
+            progress=self._progress,
+        )
+
+    def _described(
+        self,
+        class_name: str,
+        aliases: Iterable[str],
+        refs: str | Iterable[str] | Mapping[str, str],
+        metadata: Mapping[str, Scalar] | None,
+        message: str | None,
+    ) -> Description:
+        from ama.operations.publishing import described
 
         def find(name: str) -> tuple[str, bytes]:
             view = self.remote.view()
@@ -107,17 +134,7 @@ class StoreChanges:
             return target.class_name, target.asset
 
         labels = refs if isinstance(refs, Mapping) else dict.fromkeys(several(refs), "")
-        return publish(
-            self.remote,
-            self.settings,
-            files,
-            described(class_name, several(aliases), metadata or {}, message, labels, find),
-            once=once,
-            force=force,
-            code_dir=None if code is None else absolute(code),
-            environment=environment,
-            progress=self._progress,
-        )
+        return described(class_name, aliases, metadata or {}, message, labels, find)
 
     def aliases(self, class_name: str | None = None) -> tuple[AliasMove, ...]:
         """Return the targets of the aliases of a class, or of all, and who set them.

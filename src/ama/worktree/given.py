@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
-from ama.system import disk
+from ama.system import disk, fs
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
 from ama.worktree.add import secrets_found
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.ignore import Ignore, secret_names, secret_within
-from ama.worktree.reader import link_target, opened, read_small
+from ama.worktree.reader import changed_meanwhile, link_target, opened, read_small
 from ama.worktree.scan import Found, Scanned, directories_of, look, scan
 from ama.worktree.selection import NameCheck, require_not_git
 
@@ -27,6 +27,8 @@ PathLike = str | os.PathLike[str]
 Source = PathLike | bytes
 """A path on this machine, or content."""
 
+
+_AT_A_TIME = 1 << 20
 
 _LEAVE_OUT = Hint("leave-out-or-force")
 
@@ -37,6 +39,52 @@ class _File(NamedTuple):
     path: str
     root: Path
     found: Found
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Files that were looked at, but not read.
+
+    Attributes:
+        on_disk: Those on this machine.
+        held: The content of the others, by their paths in the asset.
+        links: The texts of symlinks, as far as they are read, likewise.
+    """
+
+    on_disk: Sequence[_File]
+    held: Mapping[str, bytes]
+    links: Mapping[str, bytes] = field(default_factory=dict)
+
+    def copied(self, directory: Path) -> Listing:
+        """Copy the files into an empty directory that nobody else changes; list the copies.
+
+        Raises:
+            Conflict: A file changed while it was copied.
+            StorageError: A file can't be read, or the directory's disk is full.
+        """
+        links = {
+            file.path: link_target(file.root, file.found.path).encode()
+            for file in self.on_disk
+            if file.found.kind is EntryKind.SYMLINK
+        }
+        copies = []
+        for number, (path, root, found) in enumerate(self.on_disk):
+            if path in links:
+                continue
+            with opened(root, found.path) as source:
+                fs.write_private(directory / str(number), _pieces(source), new=True)
+            copies.append(_File(path, directory, found._replace(path=str(number))))
+        return Listing(copies, self.held, links)
+
+    def require_same(self) -> None:
+        """Check, without reading them, that the files are those that were looked at.
+
+        Raises:
+            Conflict: One has changed since.
+        """
+        for _, root, found in self.on_disk:
+            if look(root, found.path) != found:
+                raise changed_meanwhile(found.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +102,14 @@ class GivenFiles:
     held: Mapping[bytes, bytes]
 
 
-def collect(
+def listed(
     files: Iterable[PathLike] | Mapping[str, Source],
     *,
     store: Path | None,
     portable: bool,
     force: bool,
-    progress: Progress,
-) -> GivenFiles:
-    """Look at files and read each once, for its id.
+) -> Listing:
+    """Look at files, without reading them.
 
     A file is named as it is called; a directory stands for what is in it, by its own ignore rules.
     A symlink that is given stands for what it leads to; one in a directory stays a symlink.
@@ -72,13 +119,10 @@ def collect(
         store: The store's own directory: it is no part of one that is given.
         portable: Whether to refuse names that some system can't hold.
         force: Whether to take files that look like secrets.
-        progress: The progress of the bytes read.
 
     Raises:
         NotFound: There is no such file.
         InvalidInput: A name can't be in an asset, is given twice, or looks like a secret.
-        Conflict: A file changed while it was read.
-        StorageError: A file can't be read.
     """
     on_disk, held = _sorted_out(files, store)
     _check_names([*(file.path for file in on_disk), *held], portable=portable)
@@ -88,15 +132,48 @@ def collect(
         secrets |= {path: what for path, data in small if (what := secret_within(path, data))}
     if secrets:
         raise secrets_found(secrets, _LEAVE_OUT)
+    return Listing(on_disk, held)
+
+
+def collect(
+    files: Iterable[PathLike] | Mapping[str, Source],
+    *,
+    store: Path | None,
+    portable: bool,
+    force: bool,
+    progress: Progress,
+) -> GivenFiles:
+    """Look at files, and read each once, for its id; see `listed` and `read_all`."""
+    found = listed(files, store=store, portable=portable, force=force)
+    return read_all(found, force=force, progress=progress)
+
+
+def read_all(listing: Listing, *, force: bool, progress: Progress) -> GivenFiles:
+    """Read each file once, for its id.
+
+    Args:
+        listing: The files.
+        force: Whether to take files that look like secrets.
+        progress: The progress of the bytes read.
+
+    Raises:
+        NotFound: There is no such file any more.
+        InvalidInput: A file looks like a secret.
+        Conflict: A file changed while it was read.
+        StorageError: A file can't be read.
+    """
     entries: list[IndexEntry] = []
     here: dict[bytes, IndexEntry] = {}
     contents: dict[bytes, bytes] = {}
-    for path, data in held.items():
-        entries.append(_entry(path, EntryKind.FILE, blob_id(data), len(data)))
+    texts = (*((EntryKind.FILE, *each) for each in listing.held.items()),)
+    texts += (*((EntryKind.SYMLINK, *each) for each in listing.links.items()),)
+    for kind, path, data in texts:
+        entries.append(_entry(path, kind, blob_id(data), len(data)))
         contents[entries[-1].id] = data
-    progress.start("Reading", sum(file.found.size for file in on_disk))
+    progress.start("Reading", sum(file.found.size for file in listing.on_disk))
     try:
-        for done in in_chunks(lambda some: [_read(one, force=force) for one in some], on_disk):
+        read = in_chunks(lambda some: [_read(one, force=force) for one in some], listing.on_disk)
+        for done in read:
             for file, entry, text, secret in done:
                 if secret is not None:
                     raise secrets_found({file.path: secret}, _LEAVE_OUT)
@@ -225,6 +302,11 @@ def _read(file: _File, *, force: bool) -> tuple[_File, IndexEntry, bytes | None,
 
 def _entry(path: str, kind: EntryKind, content: bytes, size: int) -> IndexEntry:
     return IndexEntry(path, kind, content, size, 0, 0, 0, True, False)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(_AT_A_TIME):
+        yield piece
 
 
 def _absolute(file: _File) -> str:

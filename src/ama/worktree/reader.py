@@ -44,7 +44,7 @@ def opened(root: Path, path: str) -> Iterator[BinaryIO]:
             raise
         raise storage_error(error, full, doing="read") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise _changed_meanwhile(path)
+        raise changed_meanwhile(path)
 
 
 def read_small(root: Path, path: str) -> bytes:
@@ -58,7 +58,7 @@ def read_small(root: Path, path: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{shown(path)}: no such file") from None
     if data is None:
-        raise _changed_meanwhile(path)
+        raise changed_meanwhile(path)
     return data
 
 
@@ -74,7 +74,8 @@ def read_entry(root: Path, path: str, kind: EntryKind) -> bytes:
     return read_small(root, path)
 
 
-def _changed_meanwhile(path: str) -> Conflict:
+def changed_meanwhile(path: str) -> Conflict:
+    """Return the error for a file that somebody writes to."""
     return Conflict(
         f"{shown(path)} was changed while it was read",
         hint="run the same command again when it is written",
@@ -174,7 +175,7 @@ def cut(
         reader = HashingReader(file, advance)
         recipe = cut_source(reader, write)
     if reader.size < THRESHOLD:
-        raise _changed_meanwhile(path)
+        raise changed_meanwhile(path)
     return recipe, reader.digest()
 
 
@@ -216,4 +217,4 @@ def look_again(root: Path, found: Found) -> None:
     """
     now = look(root, found.path)
     if now is None or now[1:4] != found[1:4]:
-        raise _changed_meanwhile(found.path)
+        raise changed_meanwhile(found.path)
