@@ -40,6 +40,7 @@ ROOMS = (
     "asset",
     "store",
     "publication",
+    "checkpoints",
     "repo",
     "ama",
     "wording",
@@ -81,7 +82,7 @@ LONGEST_OF_ALL = 700  # lines, with what is free above
 MOST_PARAMETERS = 8
 # A command's options, and the conditions that one may search by.
 MANY_PARAMETERS = {
-    *("cli", "Store.find", "StoreChanges.publish", "publish"),
+    *("cli", "Store.find", "StoreChanges.publish", "publish", "Checkpoints.__init__"),
     "AmaPublishOperator.__init__",  # all that `publish` takes
 }
 MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 29, 14, 260

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ama.asset import Asset, compare
+    from ama.checkpoints import Checkpoints
     from ama.errors import (
         AlreadyExists,
         AmaError,
@@ -38,6 +39,7 @@ _HOMES = {
     "AmaError": "errors",
     "Asset": "asset",
     "AssetInfo": "values",
+    "Checkpoints": "checkpoints",
     "Conflict": "errors",
     "FormatError": "errors",
     "Hint": "errors",
@@ -61,6 +63,7 @@ __all__ = [
     "AmaError",
     "Asset",
     "AssetInfo",
+    "Checkpoints",
     "Conflict",
     "FormatError",
     "Hint",

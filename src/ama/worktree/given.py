@@ -62,18 +62,20 @@ class Listing:
             Conflict: A file changed while it was copied.
             StorageError: A file can't be read, or the directory's disk is full.
         """
-        links = {
-            file.path: link_target(file.root, file.found.path).encode()
-            for file in self.on_disk
-            if file.found.kind is EntryKind.SYMLINK
-        }
-        copies = []
-        for number, (path, root, found) in enumerate(self.on_disk):
-            if path in links:
+        links: dict[str, bytes] = {}
+        copies: list[_File] = []
+        for path, root, found in self.on_disk:
+            if found.kind is EntryKind.SYMLINK:
+                links[path] = link_target(root, found.path).encode()
                 continue
+            name = str(len(copies))
+            executable = found.kind is EntryKind.EXECUTABLE
             with opened(root, found.path) as source:
-                fs.write_private(directory / str(number), _pieces(source), new=True)
-            copies.append(_File(path, directory, found._replace(path=str(number))))
+                pieces = _pieces(source)
+                fs.write_private(directory / name, pieces, executable=executable, new=True)
+            copy = look(directory, name)
+            assert copy is not None
+            copies.append(_File(path, directory, copy))
         return Listing(copies, self.held, links)
 
     def require_same(self) -> None:

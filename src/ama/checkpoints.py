@@ -1,0 +1,598 @@
+"""Checkpoints of a training, published beside it; the best are kept."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Literal
+
+from ama.errors import Conflict, InvalidInput, StorageError, shown
+from ama.format.names import check_alias
+from ama.format.objects import check_metadata
+from ama.operations.publishing import look_at, publish
+from ama.operations.session import absolute, at_least_one, plain
+from ama.publication import prepared
+from ama.settings import Settings
+from ama.store import Store
+from ama.stores.creation import Unmade
+from ama.stores.revisions import Describer
+from ama.system.encoding import check_texts, given, path_text
+from ama.system.parallel import start
+from ama.system.progress import NO_PROGRESS
+from ama.values import AssetInfo, Scalar
+from ama.worktree.given import Listing, PathLike, Source, read_all
+
+RUN, STEP = "run", "step"
+"""The metadata of each checkpoint, beside its metrics."""
+
+MOST_FAILURES = 100
+"""The failures that are remembered, the newest ones."""
+
+Files = Iterable[PathLike] | Mapping[str, Source] | Callable[[Path], object]
+"""Files as `Store.publish` takes them; or what writes them into an empty directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A checkpoint that was not published."""
+
+    step: int
+    """Its step."""
+    error: Exception
+    """Why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A checkpoint to publish, and the directory with its files, if they are copies."""
+
+    number: int
+    step: int
+    listing: Listing
+    metadata: Mapping[str, Scalar]
+    directory: TemporaryDirectory[str] | None
+
+    def discard(self) -> None:
+        if self.directory is not None:
+            self.directory.cleanup()
+
+
+class Checkpoints:
+    """Publishes checkpoints of a training in the background, and keeps the best ones.
+
+    One is published at a time, and what comes meanwhile replaces the one that waits: a slow store
+    skips checkpoints, and never holds up the training. Only what changed is sent. Each gets the
+    alias `RUN-latest`, and the best one `RUN-best`; it follows the one before it. What could not be
+    published is a warning at once, and an error at the end unless a later one was published.
+
+    With `keep`, the others are deleted: never one that has another alias, or that a live asset was
+    made from, or that this run did not publish. `Store.delete` can undo it, as long as no garbage
+    collection has run. A checkpoint without the metric (it may come later, as a note) counts beside
+    them: the newest `keep` of such stay, too.
+
+    A training that goes on under the same `run` finds what it has published. Of several processes
+    that train one model, one publishes.
+
+    Args:
+        class_name: The class of the checkpoints.
+        store: The store, or its URL or the name of a configured remote; by default the configured
+            one. If there is none, it is made.
+        run: The name of the run; by default a new one. It begins the aliases.
+        every: The steps from one checkpoint to the next; see `step`.
+        keep: How many to keep: the best, or without `best`, the newest. The newest one always
+            stays. None: all.
+        best: The metric by which one is better: "min:loss" or "max:accuracy".
+        refs: What the checkpoints are made from; see `Store.publish`.
+        metadata: Metadata of each, in addition to `run`, `step` and the metrics.
+        copy: Whether `step` copies the files, so that the training may overwrite them at once. If
+            not, they are read where they are; a checkpoint whose files change before they are
+            published is not published.
+        scratch: The directory for the copies; by default the system's for temporary files.
+        on_error: "raise" at the end, or only "warn".
+        code: The directory of the code; see `Settings.code`.
+        force: Whether to take files that look like secrets.
+
+    Raises:
+        InvalidInput: An argument makes no sense.
+        NotFound: There is no such asset to link.
+        StorageError: The store can't be reached.
+
+    Example:
+        >>> import ama
+        >>> store = ama.Store.open("store")
+        >>> with ama.Checkpoints("runs", store=store, run="a", every=10, best="min:loss") as run:
+        ...     for step in range(1, 31):
+        ...         _ = run.step(step, {"weights": bytes(step)}, {"loss": 1 / step})
+        >>> store.resolve("runs@a-best").info.metadata["step"]
+        30
+    """
+
+    def __init__(
+        self,
+        class_name: str,
+        *,
+        store: str | os.PathLike[str] | Store | None = None,
+        run: str | None = None,
+        every: int = 1,
+        keep: int | None = None,
+        best: str | None = None,
+        refs: str | Iterable[str] | Mapping[str, str] = (),
+        metadata: Mapping[str, Scalar] | None = None,
+        copy: bool = True,
+        scratch: str | os.PathLike[str] | None = None,
+        on_error: Literal["raise", "warn"] = "raise",
+        code: str | os.PathLike[str] | None = None,
+        force: bool = False,
+    ) -> None:
+        check_texts(run=run, best=best)
+        self.class_name = class_name
+        self.run = run if run is not None else _new_run()
+        self._every = at_least_one(every) or 1
+        self._keep = at_least_one(keep)
+        self._best = None if best is None else _Best.parse(best)
+        if on_error not in ("raise", "warn"):
+            raise InvalidInput(f"on_error is 'raise' or 'warn', not {shown(repr(on_error))}")
+        self._raises = on_error == "raise"
+        self._copy, self._force = copy, force
+        self._scratch = None if scratch is None else path_text("the directory", scratch)
+        self._code = None if code is None else absolute(code)
+        self._store = _opened(store)
+        self._store.settings.code_directory(self._code)
+        self._said = self._store._described(
+            class_name,
+            [self.latest_alias, *([self.best_alias] if self._best else [])],
+            refs,
+            metadata,
+            None,
+        )
+        if self._said.metadata.keys() & {RUN, STEP}:
+            raise InvalidInput(f"each checkpoint has {RUN} and {STEP} of its own in its metadata")
+        self._mine: list[str] = []
+        """The ids of what this run has published and that is live, oldest first."""
+        self._tried: set[str] = set()
+        """Those that are not to be deleted."""
+        self._published: tuple[AssetInfo, ...] = ()
+        self._find_own()
+        self._last: int | None = self._step_of_latest()
+        self._changed = threading.Condition()
+        self._waiting: _Job | None = None
+        self._left: _Job | None = None
+        """What failed and may succeed at another try, as long as nothing newer comes."""
+        self._thread: threading.Thread | None = None
+        self._registered = False
+        self._failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
+        self._taken = 0
+        self._error: tuple[int, Exception] | None = None
+        """What is to be raised at the end, and the number of the checkpoint."""
+        self._untidy: Exception | None = None
+        self._skipped = 0
+
+    def __repr__(self) -> str:
+        return f"<ama.Checkpoints {self.class_name} of {shown(self.run)} in {self._store.url}>"
+
+    @property
+    def latest_alias(self) -> str:
+        """The alias of the newest checkpoint."""
+        return check_alias(f"{self.run}-latest")
+
+    @property
+    def best_alias(self) -> str:
+        """The alias of the best checkpoint."""
+        return check_alias(f"{self.run}-best")
+
+    @property
+    def published(self) -> tuple[AssetInfo, ...]:
+        """The live checkpoints of this run in the store, oldest first, as last seen."""
+        return self._published
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What was not published: the newest 100."""
+        return tuple(self._failures)
+
+    @property
+    def skipped(self) -> int:
+        """How many checkpoints a newer one has replaced while they waited."""
+        return self._skipped
+
+    # What the training calls
+
+    def due(self, step: int) -> bool:
+        """Tell whether `step` would take a checkpoint: for who writes files only then.
+
+        Example:
+            >>> import ama
+            >>> run = ama.Checkpoints("runs", store=ama.Store.open("store"), every=100)
+            >>> run.due(99), run.due(100)
+            (False, True)
+        """
+        if isinstance(step, bool) or not isinstance(step := plain(step), int):
+            raise InvalidInput(f"a step is a whole number, not {shown(repr(step))}")
+        passed = self._last is not None and step // self._every > self._last // self._every
+        return step % self._every == 0 or passed
+
+    def step(
+        self,
+        step: int,
+        files: Files,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        always: bool = False,
+    ) -> bool:
+        """Take a checkpoint if one is due: a multiple of `every` is reached since the last call.
+
+        Args:
+            step: The step; whatever the training counts.
+            files: The files, whole: see `Store.publish`. Or a function that writes them into the
+                empty directory that it is given; it is called only if a checkpoint is due.
+            metrics: Numbers of this step, by their names; those of numpy and torch become plain.
+            always: Whether to take one in any case: at the end.
+
+        Returns:
+            Whether one was taken; it is published in the background.
+
+        Raises:
+            InvalidInput: The step is no whole number, or a metric no value of metadata. Whatever
+                else goes wrong is a warning, and one of `failures`.
+
+        Example:
+            >>> import ama
+            >>> run = ama.Checkpoints("runs", store=ama.Store.open("store"), every=100)
+            >>> run.step(1, ["model.h5"])
+            False
+            >>> run.step(100, lambda directory: (directory / "w").write_bytes(b"1"), {"loss": 0.5})
+            True
+            >>> run.close()
+        """
+        due = self.due(step) or always
+        metadata = self._metadata(plain(step), metrics or {})
+        self._last = plain(step)
+        if not due:
+            return False
+        self._taken += 1
+        try:
+            job = self._job(plain(step), files, metadata)
+            self._submit(job)
+        except Exception as error:  # noqa: BLE001 - nothing ends the training: see `on_error`
+            self._failed(self._taken, plain(step), error)
+            return False
+        return True
+
+    def wait(self) -> None:
+        """Wait until nothing is left to publish.
+
+        Example:
+            >>> import ama
+            >>> run = ama.Checkpoints("runs", store=ama.Store.open("store"))
+            >>> _ = run.step(1, ["model.h5"])
+            >>> run.wait()
+            >>> [asset.metadata["step"] for asset in run.published]
+            [1]
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._thread is None)
+
+    def prune(self) -> None:
+        """Look at the metrics again: move the alias of the best, delete what is not kept.
+
+        It is done after each publication. Call it when notes have come since.
+
+        Raises:
+            StorageError: The store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> ama.Checkpoints("runs", store=ama.Store.open("store"), keep=3).prune()
+        """
+        self.wait()
+        self._tidy()
+
+    def close(self) -> None:
+        """Wait, try once more what failed last, and raise what was not published after all.
+
+        Raises:
+            AmaError: The last checkpoint could not be published, or what is not kept not deleted;
+                unless `on_error` is "warn".
+
+        Example:
+            >>> import ama
+            >>> ama.Checkpoints("runs", store=ama.Store.open("store")).close()
+        """
+        self.wait()
+        left, self._left = self._left, None
+        if left is not None:
+            self._submit(left)
+            self.wait()
+            left.discard()
+            self._left = None
+        error = self._untidy if self._error is None else self._error[1]
+        self._error = self._untidy = None
+        if error is not None and self._raises:
+            raise error
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except Exception as also:  # noqa: BLE001 - the training's own error matters more
+            error.add_note(f"a checkpoint was not published, either: {also}")
+
+    # Taking one
+
+    def _metadata(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Scalar]:
+        if not isinstance(metrics, Mapping):
+            raise InvalidInput(
+                f"metrics are numbers by their names, not of type {type(metrics).__name__}"
+            )
+        found = {key: plain(value) for key, value in metrics.items()}
+        for key, value in found.items():
+            check_metadata(key, value)
+        if both := sorted(found.keys() & {RUN, STEP, *self._said.metadata}):
+            raise InvalidInput(f"{shown(both[0])} is in the metadata of each checkpoint already")
+        return {**self._said.metadata, RUN: self.run, STEP: step, **found}
+
+    def _job(self, step: int, files: Files, metadata: Mapping[str, Scalar]) -> _Job:
+        if not (self._copy or callable(files)):
+            return _Job(self._taken, step, self._listing(files), metadata, None)
+        listing = None if callable(files) else self._listing(files)
+        if listing is not None and not listing.on_disk:
+            return _Job(self._taken, step, listing, metadata, None)
+        made = TemporaryDirectory(prefix="ama-", dir=self._scratch, ignore_cleanup_errors=True)
+        try:
+            if callable(files):
+                files(Path(made.name))
+                listing = self._listing([made.name])
+            elif listing is not None:
+                listing = listing.copied(Path(made.name))
+            assert listing is not None
+            return _Job(self._taken, step, listing, metadata, made)
+        except BaseException:
+            made.cleanup()
+            raise
+
+    def _listing(self, files: Iterable[PathLike] | Mapping[str, Source]) -> Listing:
+        return look_at(self._store.remote, self._store.settings, files, force=self._force)
+
+    # Publishing, on a thread that ends when nothing waits: nobody has to stop it
+
+    def _submit(self, job: _Job) -> None:
+        with self._changed:
+            skipped, self._waiting = self._waiting, job
+            left, self._left = self._left, None
+            if self._thread is None:
+                self._at_exit()
+                self._thread = threading.Thread(target=self._work, name="ama-checkpoints")
+                try:
+                    start(self._thread)
+                except BaseException:
+                    self._thread = self._waiting = None
+                    job.discard()
+                    raise
+        for old in (skipped, left):
+            if old is not None:
+                old.discard()
+        self._skipped += skipped is not None
+
+    def _at_exit(self) -> None:
+        """Let Python wait, at its end, for what nobody has waited for."""
+        # It waits for the thread anyway, but only once it lets nobody start another one: so too
+        # late for what publishes. The public `atexit` is later still.
+        register = None if self._registered else getattr(threading, "_register_atexit", None)
+        self._registered = True
+        import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
+
+        if register is not None:
+            me = weakref.ref(self)
+
+            def wait() -> None:
+                if (found := me()) is not None:
+                    found.wait()
+
+            register(wait)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                job, self._waiting = self._waiting, None
+                if job is None:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+            try:
+                self._publish(job)
+            except Exception as error:  # noqa: BLE001 - raised by `close`
+                self._failed(job.number, job.step, error)
+                with self._changed:
+                    if isinstance(error, StorageError) and self._waiting is None:
+                        self._left, job = job, None
+            else:
+                if self._error is not None and self._error[0] <= job.number:
+                    self._error = None
+                self._tidy_quietly()
+            finally:
+                if job is not None:
+                    job.discard()
+
+    def _publish(self, job: _Job) -> None:
+        given = read_all(job.listing, force=self._force, progress=NO_PROGRESS)
+        # What is published is what was read: so it must be what was there when it was taken.
+        job.listing.require_same()
+        aliases = [self.latest_alias]
+        if self._best is not None and self._best.improves(job.metadata, self._published):
+            aliases.append(self.best_alias)
+        done = publish(
+            self._store.remote,
+            self._store.settings,
+            given,
+            replace(self._said, aliases=tuple(aliases), metadata=job.metadata),
+            once=True,
+            code_dir=self._code,
+            progress=NO_PROGRESS,
+        )
+        if isinstance(self._store.remote.storage, Unmade):
+            self._store = Store.open(self._store.url, settings=self._store.settings)
+        assert done.asset is not None
+        self._mine = [each for each in self._mine if each != done.asset.id] + [done.asset.id]
+
+    def _failed(self, number: int, step: int, error: Exception) -> None:
+        self._error = number, error
+        self._failures.append(Failure(step, error))
+        _warn(f"the checkpoint of step {step} was not published: {error}")
+
+    # Keeping the best
+
+    def _find_own(self) -> None:
+        """Find what this run has published: what its alias was on, and what says so itself."""
+        view = self._store.remote.view()
+        if view.class_state(self.class_name).last_move(self.latest_alias) is None:
+            return
+        moves = Describer(view).moves(self.class_name, self.latest_alias)
+        live = [move.asset for move in moves if move.asset and move.status != "deleted"]
+        self._mine = list(dict.fromkeys(reversed(live)))
+        self._published = self._infos()
+        self._mine = [asset.id for asset in self._published]
+
+    def _step_of_latest(self) -> int | None:
+        found = [asset for asset in self._published if self.latest_alias in asset.aliases]
+        step = found[0].metadata.get(STEP) if found else None
+        return step if isinstance(step, int) else None
+
+    def _infos(self) -> tuple[AssetInfo, ...]:
+        """Return the live checkpoints of this run as they are now, oldest first."""
+        view = self._store.remote.view()
+        describer = Describer(view)
+        wanted = [(self.class_name, bytes.fromhex(each)) for each in self._mine]
+        found = self._store.remote.assets(view, wanted)
+        infos = [describer.info(asset, found[asset]) for _, asset in wanted]
+        return tuple(
+            info
+            for info in infos
+            if info.status != "deleted" and info.metadata.get(RUN) == self.run
+        )
+
+    def _tidy_quietly(self) -> None:
+        try:
+            self._tidy()
+        except Exception as error:  # noqa: BLE001 - raised by `close`
+            self._untidy = error
+            _warn(f"the checkpoints of {shown(self.run)} were not pruned: {error}")
+
+    def _tidy(self) -> None:
+        """Move the alias of the best, and delete what is not kept."""
+        self._published = self._infos()
+        if self._best is not None:
+            best = self._best.of(self._published)
+            if best is not None and self.best_alias not in best.aliases:
+                self._store.move_alias(self.class_name, self.best_alias, best.id)
+                self._published = self._infos()
+        for asset in self._to_delete():
+            try:
+                self._store.delete(f"{self.class_name}/{asset.number}", reason=self._reason)
+            except Conflict:
+                # Something was made from it, or it has just got an alias.
+                self._tried.add(asset.id)
+            else:
+                self._published = tuple(each for each in self._published if each is not asset)
+        self._mine = [asset.id for asset in self._published]
+        self._untidy = None
+
+    @property
+    def _reason(self) -> str:
+        which = "newest" if self._best is None else "best"
+        return f"not one of the {which} {self._keep} checkpoints of {self.run}"
+
+    def _to_delete(self) -> Sequence[AssetInfo]:
+        if self._keep is None:
+            return ()
+        if self._best is None:
+            kept = [*self._published[-self._keep :]]
+        else:
+            known = self._best.ranked(self._published)
+            unknown = [asset for asset in self._published if asset not in known]
+            kept = [*known[: self._keep], *unknown[-self._keep :]]
+        return [
+            asset
+            for asset in self._published
+            if asset not in kept and not asset.aliases and asset.id not in self._tried
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The metric by which one checkpoint is better than another."""
+
+    metric: str
+    sign: int
+
+    @classmethod
+    def parse(cls, text: str) -> _Best:
+        direction, _, metric = text.partition(":")
+        if direction not in ("min", "max") or not metric:
+            raise InvalidInput(
+                f"{shown(repr(text))} names no metric", hint='write "min:loss" or "max:accuracy"'
+            )
+        check_metadata(metric, 0.0)
+        return cls(metric, 1 if direction == "min" else -1)
+
+    def ranked(self, assets: Iterable[AssetInfo]) -> list[AssetInfo]:
+        """Return those that have the metric, the best first; of equal ones, the older."""
+        values = [(self._value(asset.metadata), asset) for asset in assets]
+        known = [(value, asset) for value, asset in values if value is not None]
+        return [asset for _, asset in sorted(known, key=lambda each: each[0])]
+
+    def of(self, assets: Iterable[AssetInfo]) -> AssetInfo | None:
+        """Return the best one; a training that diverged has none."""
+        found = next(iter(self.ranked(assets)), None)
+        return None if found is None or self._value(found.metadata) == math.inf else found
+
+    def improves(self, metadata: Mapping[str, Scalar], assets: Iterable[AssetInfo]) -> bool:
+        """Tell whether something new is better than all that is there."""
+        new, best = self._value(metadata), self.of(assets)
+        least = math.inf if best is None else self._value(best.metadata)
+        return new is not None and least is not None and new < least
+
+    def _value(self, metadata: Mapping[str, Scalar]) -> float | None:
+        """Return the value, least first; of what is no number, that of the worst."""
+        found = metadata.get(self.metric)
+        if isinstance(found, bool) or not isinstance(found, (int, float)):
+            return None
+        return math.inf if math.isnan(found) else self.sign * float(found)
+
+
+def _warn(text: str) -> None:
+    # Where warnings are errors, this one still ends no training.
+    with suppress(RuntimeWarning):
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _opened(store: str | os.PathLike[str] | Store | None) -> Store:
+    if isinstance(store, Store):
+        return store
+    settings = Settings.load(None)
+    return prepared(settings.remote_url(None if store is None else given(store)), settings)
+
+
+def _new_run() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
