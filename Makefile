@@ -1,11 +1,13 @@
 # Needs make and Python 3.11 or newer with pip; everything else goes into .venv.
 #   make demo    the whole job on the bundled sample
 #   make test    linters, types and tests
+#   make integrations  the tests that need Keras, MLflow and others, in an environment of their own
 #   make servers what the tests of remotes need beside Python packages: else they are skipped
 #   make airflow the tests of the integration with Airflow, in venvs of their own
 
 VENV := .venv
 BIN := $(VENV)/bin
+OTHERS := .venv-integrations
 DEMO := demo
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -22,13 +24,14 @@ WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test airflow lint bench bench-peers bench-remotes bench-tracking bench-dashboard servers clean
+.PHONY: help venv dev demo test airflow integrations lint bench bench-peers bench-remotes bench-tracking bench-dashboard servers clean
 
 help:
 	@echo 'make demo    run the whole job on the bundled sample, in ./$(DEMO)'
 	@echo 'make test    ruff, mypy and pytest (PYTEST_ARGS="-k name")'
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make airflow tests in a real Airflow 3, and 2 (PYTEST_ARGS="-k name")'
+	@echo 'make integrations  tests of the integrations, with their packages in $(OTHERS)'
 	@echo 'make servers servers for the tests of remotes; needs npm'
 	@echo 'make bench   benchmarks (BENCH_ARGS="--quick")'
 	@echo 'make bench-peers     the same beside restic, borg and git, as far as they are there'
@@ -84,6 +87,18 @@ airflow: .venv-airflow-3/.installed .venv-airflow-2/.installed
 		AMA_TESTS_NEED_AIRFLOW=1 $(if $(MEMORY),TMPDIR=$(MEMORY)) .venv-airflow-$$version/bin/python \
 			-m pytest -c tests/in_airflow/pytest.ini tests/in_airflow $(PYTEST_ARGS) || exit 1; \
 	done
+# What is integrated is heavy, and pins versions of much else: so it stays out of .venv.
+$(OTHERS)/.installed: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: Python 3.11 or newer is needed (make PYTHON=...)' >&2; exit 1; }
+	@echo 'making $(OTHERS) with $(PYTHON)'
+	@'$(PYTHON)' -m venv --clear $(OTHERS) >/dev/null 2>&1 || { \
+		'$(PYTHON)' -m venv --clear --without-pip $(OTHERS) && \
+		'$(PYTHON)' -m pip --python $(OTHERS)/bin/python --quiet install pip; }
+	@$(OTHERS)/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[integrations]'
+	@touch $@
+
+integrations: $(OTHERS)/.installed
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(OTHERS)/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/integrations
 
 # Azure's own emulator comes from npm, and so does what looks for barriers in the dashboard's pages. Debian's nginx-light and openssh-server are used if they are
 # there; .ci/run installs them.
@@ -110,5 +125,5 @@ bench-remotes: $(VENV)/.dev
 	@$(BIN)/python benchmarks/remotes.py $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-airflow-* $(DEMO) .servers benchmarks/.scratch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OTHERS) .venv-airflow-* $(DEMO) .servers benchmarks/.scratch build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

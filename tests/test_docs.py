@@ -56,8 +56,11 @@ class Block:
     fresh: bool = False
 
 
-def blocks(document: Path) -> list[Block]:
-    """The console and python blocks of a document that are to be run, in its order."""
+def blocks(document: Path, *, apart: bool = False) -> list[Block]:
+    """The console and python blocks of a document that are to be run, in its order.
+
+    Those marked `apart` need other packages: tests/integrations runs them.
+    """
     lines = document.read_text(encoding="utf-8").splitlines()
     found: list[Block] = []
     word = ""
@@ -65,7 +68,7 @@ def blocks(document: Path) -> list[Block]:
     while number < len(lines):
         if directive := DIRECTIVE.search(lines[number]):
             word = directive["word"]
-            known = word in {"skip", "fresh", "airflow"}
+            known = word in {"skip", "fresh", "airflow", "apart"}
             assert known, f"{document.name}:{number + 1}: unknown word {word!r}"
         elif fence := FENCE.match(lines[number]):
             start, indent = number, len(fence["indent"])
@@ -74,7 +77,9 @@ def blocks(document: Path) -> list[Block]:
                 number += 1
             text = "\n".join(line[indent:] for line in lines[start + 1 : number]) + "\n"
             # What runs in Airflow is run by tests/in_airflow.
-            if fence["language"] in {"console", "python"} and word not in {"skip", "airflow"}:
+            left_out = {"skip", "airflow", "apart"}
+            wanted = word == "apart" if apart else word not in left_out
+            if fence["language"] in {"console", "python"} and wanted:
                 found.append(Block(fence["language"], start + 1, text, word == "fresh"))
             word = ""
         elif lines[number].strip():

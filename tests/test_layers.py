@@ -61,6 +61,7 @@ WRAPPED: dict[str, set[str]] = {
     "starlette": {"dashboard"},
     "uvicorn": {"dashboard"},
     "h5py": {"contents.hdf5"},
+    "keras": {"integrations.keras"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.yaml_documents"},
     "msgpack": {"format.canonical", "worktree.blocks", "worktree.staging"},

@@ -1,1 +1,1 @@
-"""Integrations: ama as part of other programs. They call its public face, and decide nothing."""
+"""Ways from other tools into ama. Each is an extra, and holds no logic of its own."""
