@@ -449,6 +449,7 @@ class Checkpoints:
             replace(self._said, aliases=tuple(aliases), metadata=job.metadata),
             once=True,
             code_dir=self._code,
+            environment=False,
             progress=NO_PROGRESS,
         )
         if isinstance(self._store.remote.storage, Unmade):

@@ -38,6 +38,8 @@ def publish(
     code: str | os.PathLike[str] | None = None,
     environment: bool = False,
     force: bool = False,
+    extend: bool = False,
+    without: str | Iterable[str] = (),
 ) -> UploadResult:
     """Publish files as an asset, without a worktree; see `Store.publish`.
 
@@ -54,6 +56,8 @@ def publish(
         code: See `Store.publish`.
         environment: See `Store.publish`.
         force: See `Store.publish`.
+        extend: See `Store.publish`.
+        without: See `Store.publish`.
 
     Raises:
         NotFound, InvalidInput, Conflict, StorageError: See `Store.publish`.
@@ -80,6 +84,8 @@ def publish(
         code=code,
         environment=environment,
         force=force,
+        extend=extend,
+        without=without,
     )
 
 

@@ -94,16 +94,16 @@ def publish(
     extra = cache(lambda: recorded(settings, run=True, environment=environment))
     who = Who(settings.author(), now, lambda: code().facts, extra)
     try:
-        asset, done = publish_files(remote, given, said, who, once=once, progress=progress)
+        asset, size, done = publish_files(remote, given, said, who, once=once, progress=progress)
     except (Conflict, IntegrityError):
         # Another process may have made the store: its log does not follow our format.json.
         unmade = remote.storage
         if not (isinstance(unmade, Unmade) and unmade.is_overtaken()):
             raise
         remote = prepare(unmade.inner, settings)
-        asset, done = publish_files(remote, given, said, who, once=once, progress=progress)
+        asset, size, done = publish_files(remote, given, said, who, once=once, progress=progress)
     record = remote.assets(done.view, [(said.class_name, asset)])[asset]
-    found = Describer(done.view).info(asset, record, given.entries.size)
+    found = Describer(done.view).info(asset, record, size)
     return UploadResult(
         asset=found,
         published=(found,) if done.assets else (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
@@ -62,6 +63,8 @@ class StoreChanges:
         code: str | os.PathLike[str] | None = None,
         environment: bool = False,
         force: bool = False,
+        extend: bool = False,
+        without: str | Iterable[str] = (),
     ) -> UploadResult:
         """Publish files as an asset, without a worktree: nothing is kept beside them.
 
@@ -85,6 +88,10 @@ class StoreChanges:
                 `Settings.code`.
             environment: Whether to record the packages of this Python: `Asset.environment`.
             force: Whether to take files that look like secrets.
+            extend: Whether it also has the files of the asset that the first alias points to, as
+                far as they are not given. They are not sent or read. If others extend it at the
+                same time, nobody's files are lost.
+            without: Paths of files or directories of that asset that it does not have.
 
         Raises:
             NotFound: There is no such file, or no such asset to link.
@@ -100,12 +107,24 @@ class StoreChanges:
             (2, b'better')
         """
         from ama.operations.publishing import look_at, publish
-        from ama.worktree.given import read_all
+        from ama.transfer.publish_files import Extend
+        from ama.worktree.given import Listing, inside, read_all
 
         said = self._described(class_name, several(aliases), refs, metadata, message)
         code_dir = None if code is None else absolute(code)
         self.settings.code_directory(code_dir)
-        listing = look_at(self.remote, self.settings, files, force=force)
+        gone = tuple(inside(path) for path in several(without))
+        if gone and not extend:
+            raise InvalidInput("without extend, there is nothing to leave out")
+        if extend:
+            portable = self.settings.portable_names
+            said = replace(said, extend=Extend(gone, lenient=once, portable=portable))
+        if extend and not said.aliases:
+            raise InvalidInput("an asset is extended by its alias, and none is given")
+        if gone and not files:
+            listing = Listing((), {})
+        else:
+            listing = look_at(self.remote, self.settings, files, force=force)
         return publish(
             self.remote,
             self.settings,

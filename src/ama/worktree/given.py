@@ -197,7 +197,7 @@ def _sorted_out(
     on_disk: list[_File] = []
     held: dict[str, bytes] = {}
     for name, source in _named(files):
-        path = None if name is None else _inside(name)
+        path = None if name is None else inside(name)
         if path is None or not isinstance(source, (bytes, bytearray, memoryview)):
             on_disk += _below(_place(source), path, store)
         elif path in held:
@@ -267,7 +267,12 @@ def _inner(place: Path, store: Path) -> str | None:
     return f"{from_system(found.as_posix())}/" if found.parts else ""
 
 
-def _inside(name: str) -> str:
+def inside(name: str) -> str:
+    """Return a path in an asset, checked.
+
+    Raises:
+        InvalidInput: It leads out of it, or nowhere.
+    """
     path_text("a file's name in the asset", name)
     parts = given(name).replace("\\", "/").split("/")
     if not all(part not in ("", ".", "..") for part in parts):
