@@ -98,7 +98,8 @@ $(OTHERS)/.installed: pyproject.toml
 	@touch $@
 
 integrations: $(OTHERS)/.installed
-	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(OTHERS)/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) tests/integrations
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(OTHERS)/bin/python -m pytest -n $(WORKERS) --dist loadfile \
+		$(PYTEST_ARGS) tests/integrations
 
 # Azure's own emulator comes from npm, and so does what looks for barriers in the dashboard's pages. Debian's nginx-light and openssh-server are used if they are
 # there; .ci/run installs them.

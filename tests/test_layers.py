@@ -62,6 +62,7 @@ WRAPPED: dict[str, set[str]] = {
     "uvicorn": {"dashboard"},
     "h5py": {"contents.hdf5"},
     "keras": {"integrations.keras"},
+    "mlflow": {"integrations.mlflow"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.yaml_documents"},
     "msgpack": {"format.canonical", "worktree.blocks", "worktree.staging"},

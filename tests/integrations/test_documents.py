@@ -10,10 +10,11 @@ import pytest
 from test_docs import DOCUMENTS, Session, blocks
 
 os.environ["KERAS_BACKEND"] = "jax"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 
 WITH_EXAMPLES = [document for document in DOCUMENTS if blocks(document, apart=True)]
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of what is integrated
 
 
 @pytest.mark.usefixtures("ama_on_path")
