@@ -459,6 +459,31 @@ def test_which_stay(
     assert store.fsck().ok
 
 
+def test_what_is_noted_later_counts(store: ama.Store) -> None:
+    """An evaluation elsewhere says how good each is; the newest note is what counts."""
+    checkpoints = train(store, dict.fromkeys(range(1, 7)), keep=2, best="max:accuracy")
+    assert live(store) == [5, 6]
+    checkpoints = train(store, dict.fromkeys(range(7, 11), 0.5), keep=4, best="max:accuracy")
+    assert live(store) == [7, 8, 9, 10]
+    by_step = {asset.metadata["step"]: asset.name for asset in store.assets("runs")}
+    for step, accuracy in ((7, 0.1), (8, 0.9), (9, 0.5), (10, 0.2), (7, 0.7)):
+        store.note(by_step[step], metadata={"accuracy": accuracy})
+    again = ama.Checkpoints("runs", store=store, run="r", keep=2, best="max:accuracy")
+    again.prune()
+    assert live(store) == [7, 8, 10]
+    assert store.resolve("runs@r-best").info.metadata["step"] == 8
+    # A note wins over what the checkpoint says itself.
+    store.note(by_step[8], metadata={"accuracy": math.nan})
+    again.step(11, {"w": b"11"}, {"accuracy": 0.6})
+    again.close()
+    assert live(store) == [7, 11]
+    assert store.resolve("runs@r-best").info.metadata["step"] == 7
+    store.note("runs@r-latest", metadata={"accuracy": 0.8})
+    again.prune()
+    assert store.resolve("runs@r-best").info.metadata["step"] == 11
+    assert checkpoints.failures == again.failures == ()
+
+
 def test_what_others_use_stays(store: ama.Store) -> None:
     store.publish("runs", {"w": b"theirs"}, metadata={"run": "r", "step": -1})
     with ama.Checkpoints("runs", store=store, run="other") as other:

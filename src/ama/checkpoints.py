@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from ama.errors import Conflict, InvalidInput, StorageError, shown
 from ama.format.names import check_alias
+from ama.format.notes import noted
 from ama.format.objects import check_metadata
 from ama.operations.publishing import look_at, publish
 from ama.operations.session import absolute, at_least_one, plain
@@ -164,6 +165,8 @@ class Checkpoints:
         self._tried: set[str] = set()
         """Those that are not to be deleted."""
         self._published: tuple[AssetInfo, ...] = ()
+        self._values: dict[str, Mapping[str, Scalar]] = {}
+        """What each of them says, and what was noted of it: that counts more."""
         self._find_own()
         self._last: int | None = self._step_of_latest()
         self._changed = threading.Condition()
@@ -440,7 +443,7 @@ class Checkpoints:
         # What is published is what was read: so it must be what was there when it was taken.
         job.listing.require_same()
         aliases = [self.latest_alias]
-        if self._best is not None and self._best.improves(job.metadata, self._published):
+        if self._best is not None and self._best.improves(job.metadata, self._ranked()):
             aliases.append(self.best_alias)
         done = publish(
             self._store.remote,
@@ -487,6 +490,14 @@ class Checkpoints:
         wanted = [(self.class_name, bytes.fromhex(each)) for each in self._mine]
         found = self._store.remote.assets(view, wanted)
         infos = [describer.info(asset, found[asset]) for _, asset in wanted]
+        if self._best is not None:
+            notes = self._store.remote.log.notes.at(view)
+            said = [notes.of(self.class_name, asset) for _, asset in wanted]
+            values = (noted(record.note for record in records)[0] for records in said)
+            self._values = {
+                info.id: {**info.metadata, **later}
+                for info, later in zip(infos, values, strict=True)
+            }
         return tuple(
             info
             for info in infos
@@ -504,7 +515,7 @@ class Checkpoints:
         """Move the alias of the best, and delete what is not kept."""
         self._published = self._infos()
         if self._best is not None:
-            best = self._best.of(self._published)
+            best = self._best.of(self._ranked())
             if best is not None and self.best_alias not in best.aliases:
                 self._store.move_alias(self.class_name, self.best_alias, best.id)
                 self._published = self._infos()
@@ -524,13 +535,21 @@ class Checkpoints:
         which = "newest" if self._best is None else "best"
         return f"not one of the {which} {self._keep} checkpoints of {self.run}"
 
+    def _ranked(self) -> list[tuple[float, AssetInfo]]:
+        """Return those that have the metric, the best first; of equal ones, the older."""
+        if self._best is None:
+            return []
+        values = [(self._best.value(self._values[each.id]), each) for each in self._published]
+        known = [(value, asset) for value, asset in values if value is not None]
+        return sorted(known, key=lambda each: each[0])
+
     def _to_delete(self) -> Sequence[AssetInfo]:
         if self._keep is None:
             return ()
         if self._best is None:
             kept = [*self._published[-self._keep :]]
         else:
-            known = self._best.ranked(self._published)
+            known = [asset for _, asset in self._ranked()]
             unknown = [asset for asset in self._published if asset not in known]
             kept = [*known[: self._keep], *unknown[-self._keep :]]
         return [
@@ -557,24 +576,18 @@ class _Best:
         check_metadata(metric, 0.0)
         return cls(metric, 1 if direction == "min" else -1)
 
-    def ranked(self, assets: Iterable[AssetInfo]) -> list[AssetInfo]:
-        """Return those that have the metric, the best first; of equal ones, the older."""
-        values = [(self._value(asset.metadata), asset) for asset in assets]
-        known = [(value, asset) for value, asset in values if value is not None]
-        return [asset for _, asset in sorted(known, key=lambda each: each[0])]
-
-    def of(self, assets: Iterable[AssetInfo]) -> AssetInfo | None:
+    def of(self, ranked: Sequence[tuple[float, AssetInfo]]) -> AssetInfo | None:
         """Return the best one; a training that diverged has none."""
-        found = next(iter(self.ranked(assets)), None)
-        return None if found is None or self._value(found.metadata) == math.inf else found
+        return ranked[0][1] if ranked and ranked[0][0] != math.inf else None
 
-    def improves(self, metadata: Mapping[str, Scalar], assets: Iterable[AssetInfo]) -> bool:
+    def improves(
+        self, metadata: Mapping[str, Scalar], ranked: Sequence[tuple[float, AssetInfo]]
+    ) -> bool:
         """Tell whether something new is better than all that is there."""
-        new, best = self._value(metadata), self.of(assets)
-        least = math.inf if best is None else self._value(best.metadata)
-        return new is not None and least is not None and new < least
+        new = self.value(metadata)
+        return new is not None and new < (ranked[0][0] if ranked else math.inf)
 
-    def _value(self, metadata: Mapping[str, Scalar]) -> float | None:
+    def value(self, metadata: Mapping[str, Scalar]) -> float | None:
         """Return the value, least first; of what is no number, that of the worst."""
         found = metadata.get(self.metric)
         if isinstance(found, bool) or not isinstance(found, (int, float)):
