@@ -1,4 +1,4 @@
-"""Checkpoints of a training, published beside it; the best are kept."""
+"""Checkpoints, published while a training goes on."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Ways from other tools into ama. Each is an extra, and holds no logic of its own."""
+"""Ways from other tools into ama, without logic of their own."""
