@@ -569,9 +569,18 @@ def test_a_process_that_is_killed_leaves_whole_checkpoints(tmp_path: Path) -> No
 
 # What is refused
 
+
+def test_names_that_differ_only_in_case_are_refused_at_once(store: ama.Store) -> None:
+    published(ama.Checkpoints("runs", store=store, run="a"), 1)
+    with pytest.raises(ama.InvalidInput, match="only in case"):
+        ama.Checkpoints("runs", store=store, run="A")
+    with pytest.raises(ama.InvalidInput, match="only in case"):
+        ama.Checkpoints("Runs", store=store)
+
+
 REFUSED: dict[str, tuple[Callable[[ama.Store], object], str]] = {
-    "every": (lambda s: ama.Checkpoints("runs", store=s, every=0), "limit of 0"),
-    "keep": (lambda s: ama.Checkpoints("runs", store=s, keep=0), "limit of 0"),
+    "every": (lambda s: ama.Checkpoints("runs", store=s, every=0), "every is a whole number"),
+    "keep": (lambda s: ama.Checkpoints("runs", store=s, keep=0), "keep is a whole number"),
     "best": (lambda s: ama.Checkpoints("runs", store=s, best="loss"), "names no metric"),
     "a direction": (lambda s: ama.Checkpoints("runs", store=s, best="least:x"), "names no metric"),
     "on_error": (lambda s: ama.Checkpoints("runs", store=s, on_error="x"), "on_error"),  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import threading
@@ -22,8 +21,9 @@ from ama.errors import Conflict, InvalidInput, StorageError, shown
 from ama.format.names import check_alias
 from ama.format.notes import noted
 from ama.format.objects import check_metadata
+from ama.operations.best import Best
 from ama.operations.publishing import look_at, publish
-from ama.operations.session import absolute, at_least_one, plain
+from ama.operations.session import absolute, plain
 from ama.publication import prepared
 from ama.settings import Settings
 from ama.store import Store
@@ -32,6 +32,7 @@ from ama.stores.revisions import Describer
 from ama.system.encoding import check_texts, given, path_text
 from ama.system.parallel import start
 from ama.system.progress import NO_PROGRESS
+from ama.transfer.aliases import check_alias_name, check_class_name
 from ama.values import AssetInfo, Scalar
 from ama.worktree.given import Listing, PathLike, Source, read_all
 
@@ -140,9 +141,9 @@ class Checkpoints:
         check_texts(run=run, best=best)
         self.class_name = class_name
         self.run = run if run is not None else _new_run()
-        self._every = at_least_one(every) or 1
-        self._keep = at_least_one(keep)
-        self._best = None if best is None else _Best.parse(best)
+        self._every = _count("every", every)
+        self._keep = None if keep is None else _count("keep", keep)
+        self._best = None if best is None else Best.parse(best)
         if on_error not in ("raise", "warn"):
             raise InvalidInput(f"on_error is 'raise' or 'warn', not {shown(repr(on_error))}")
         self._raises = on_error == "raise"
@@ -188,12 +189,22 @@ class Checkpoints:
     @property
     def latest_alias(self) -> str:
         """The alias of the newest checkpoint."""
-        return check_alias(f"{self.run}-latest")
+        return self._alias("latest")
 
     @property
     def best_alias(self) -> str:
         """The alias of the best checkpoint."""
-        return check_alias(f"{self.run}-best")
+        return self._alias("best")
+
+    def _alias(self, end: str) -> str:
+        alias = f"{self.run}-{end}"
+        try:
+            return check_alias(alias)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"'{shown(self.run)}' can't be the name of a run: {shown(alias)} would be no alias",
+                hint=error.hints,
+            ) from error
 
     @property
     def published(self) -> tuple[AssetInfo, ...]:
@@ -470,6 +481,9 @@ class Checkpoints:
     def _find_own(self) -> None:
         """Find what this run has published: what its alias was on, and what says so itself."""
         view = self._store.remote.view()
+        check_class_name(view, self.class_name)
+        for alias in self._said.aliases:
+            check_alias_name(view.class_state(self.class_name), alias, [])
         if view.class_state(self.class_name).last_move(self.latest_alias) is None:
             return
         moves = Describer(view).moves(self.class_name, self.latest_alias)
@@ -559,46 +573,17 @@ class Checkpoints:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Best:
-    """The metric by which one checkpoint is better than another."""
-
-    metric: str
-    sign: int
-
-    @classmethod
-    def parse(cls, text: str) -> _Best:
-        direction, _, metric = text.partition(":")
-        if direction not in ("min", "max") or not metric:
-            raise InvalidInput(
-                f"{shown(repr(text))} names no metric", hint='write "min:loss" or "max:accuracy"'
-            )
-        check_metadata(metric, 0.0)
-        return cls(metric, 1 if direction == "min" else -1)
-
-    def of(self, ranked: Sequence[tuple[float, AssetInfo]]) -> AssetInfo | None:
-        """Return the best one; a training that diverged has none."""
-        return ranked[0][1] if ranked and ranked[0][0] != math.inf else None
-
-    def improves(
-        self, metadata: Mapping[str, Scalar], ranked: Sequence[tuple[float, AssetInfo]]
-    ) -> bool:
-        """Tell whether something new is better than all that is there."""
-        new = self.value(metadata)
-        return new is not None and new < (ranked[0][0] if ranked else math.inf)
-
-    def value(self, metadata: Mapping[str, Scalar]) -> float | None:
-        """Return the value, least first; of what is no number, that of the worst."""
-        found = metadata.get(self.metric)
-        if isinstance(found, bool) or not isinstance(found, (int, float)):
-            return None
-        return math.inf if math.isnan(found) else self.sign * float(found)
-
-
 def _warn(text: str) -> None:
     # Where warnings are errors, this one still ends no training.
     with suppress(RuntimeWarning):
         warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _count(name: str, value: object) -> int:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{name} is a whole number from 1 on, not {shown(repr(value))}")
+    return value
 
 
 def _opened(store: str | os.PathLike[str] | Store | None) -> Store:
