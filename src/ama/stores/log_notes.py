@@ -29,7 +29,7 @@ from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
 from ama.stores.log_errors import rewritten
 from ama.stores.log_files import notes_name, read_readable
-from ama.stores.log_reader import CHECKPOINT_EVERY, MOST_ENTRIES, LogReader
+from ama.stores.log_reader import CHECKPOINT_EVERY, FEW_ENTRIES, MOST_ENTRIES, LogReader
 from ama.stores.log_view import LogView
 from ama.stores.segments import CheckpointSegments
 
@@ -80,8 +80,8 @@ class NotesView:
             after: The number of notes to leave out; see `count`.
         """
         table = self._table(class_name)
-        for start in range(min(after, table.count), table.count, MOST_ENTRIES):
-            end = min(start + MOST_ENTRIES, table.count)
+        for start in range(min(after, table.count), table.count, FEW_ENTRIES):
+            end = min(start + FEW_ENTRIES, table.count)
             yield from self._records(list(table.between(start, end)))
         yield from self._of_tail(class_name)[max(0, after - table.count) :]
 
@@ -102,7 +102,7 @@ class NotesView:
 
     def _records(self, rows: Sequence[Row]) -> list[NoteRecord]:
         """Return the notes of rows; those that are too long for a row are read in one batch."""
-        numbers = list(dict.fromkeys(_number_of(row) for row in rows if row[-1] is None))
+        numbers = list(dict.fromkeys(_number_of(row) for row in rows if row[-1:] == (None,)))
         entries = {entry.number: entry for entry in self._log.read_entries(numbers)}
         return [note_record(row, entries.get(_number_of(row))) for row in rows]
 
