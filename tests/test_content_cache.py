@@ -595,6 +595,18 @@ def test_a_clone_is_verified(
     assert repo.status().clean
 
 
+def test_clones_come_from_worktrees_also_where_there_is_a_cache(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(place, {"x": b"1"}, class_name="others")
+    ama.fetch("others", store=place)
+    download(place, tmp_path / "one")
+    system = Clones(damage=False)
+    monkeypatch.setattr(ama.system.fs, "_os", system)
+    download(place, tmp_path / "two")
+    assert system.clones == 1
+
+
 class NoLinks(ama.system.syscalls.System):
     """A file system without hard links."""
 

@@ -144,26 +144,26 @@ def copy_new(source: str, path: str) -> None:
             raise
 
 
-def clone(source: str, path: str, *, executable: bool) -> bool:
+def clone(source: str, path: str, *, executable: bool) -> bool | None:
     """Make a new file that shares the content of another, unsynced, if the file system can.
 
     Nothing is verified: the source may be changed meanwhile.
 
     Returns:
-        Whether it is made; not if the source can't be read.
+        Whether it is made; None if the source can't be read.
 
     Raises:
         FileExistsError: Something has the name.
         StorageError: The disk refused to make a file.
 
     Example:
-        >>> clone("no-such-file", "copy", executable=False)
-        False
+        >>> clone("no-such-file", "copy", executable=False) is None
+        True
     """
     try:
         file = disk.open_file(source)
     except OSError:
-        return False
+        return None
     with file:
         return _clone(file.fileno(), path, 0o777 if executable else 0o666)
 

@@ -277,11 +277,13 @@ class Fetching:
         if item.path in self._parts or not self._clones:
             return False
         try:
-            if not copies.clone(near, path, executable=item.kind is EntryKind.EXECUTABLE):
-                self._clones = False  # it won't, then: most file systems can't
-                return False
+            made = copies.clone(near, path, executable=item.kind is EntryKind.EXECUTABLE)
         except FileExistsError:
             raise one_name(item) from None
+        if not made:
+            if made is False:
+                self._clones = False  # it won't, then: most file systems can't
+            return False
         status = os.lstat(path)
         if not _is_whole(path, status, item):
             fs.remove(path)
