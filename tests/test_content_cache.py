@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from ama.errors import InvalidInput, NotFound, StorageError
 from ama.settings import Settings
 from ama.storage.local import LocalStorage
 from ama.stores.remote import Remote
+from ama.system import disk
 from ama.worktree.content_cache import LATELY_S, ContentCache
+from ama.worktree.neighbours import MOST_NOTES
 from ama.worktree.pool import stamp
 from conftest import Ama
 from counting_storage import CountingStorage
@@ -515,8 +518,7 @@ def test_what_changed_in_a_worktree_comes_from_the_store(
     if how.startswith("edited"):
         assert received < 1_000_000, "the other chunks are right"
     if how == "deleted":
-        notes = Path(os.environ["XDG_CACHE_HOME"]) / "ama" / "worktrees" / "c-models"
-        assert len(list(notes.iterdir())) == 1
+        assert len(list(notes_of_worktrees().iterdir())) == 1
 
 
 def test_a_bit_that_flipped_in_the_cache_never_reaches_a_worktree(
@@ -566,6 +568,73 @@ def test_a_full_disk_lets_old_assets_go_first(
     with pytest.raises(StorageError, match="no space left"):
         ama.fetch("models", store=place)
     download(place, tmp_path / "copy")
+
+
+def notes_of_worktrees() -> Path:
+    return Path(os.environ["XDG_CACHE_HOME"]) / "ama" / "worktrees" / "c-models"
+
+
+def test_a_note_that_a_crash_has_damaged_is_passed_over(place: Path, tmp_path: Path) -> None:
+    download(place, tmp_path / "one")
+    bad = (b"\0" * 40, b"", b"relative", b"/" + b"x" * 5000, b"/" + b"x/" * 5000)
+    for number, data in enumerate(bad):
+        (notes_of_worktrees() / f"{number:016x}").write_bytes(data)
+    (notes_of_worktrees() / "directory").mkdir()
+    _, received = download(place, tmp_path / "two")
+    assert received < 20_000
+    assert len([path for path in notes_of_worktrees().iterdir() if path.is_file()]) == 2
+
+
+def test_a_worktree_on_a_disk_that_fails_does_not_hide_the_others(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(place, tmp_path / "one")
+    download(place, tmp_path / "bad")
+    real = disk.is_directory
+
+    def fails(path: str | os.PathLike[str]) -> bool:
+        if os.fspath(path) == str(tmp_path / "bad" / ".ama"):
+            raise StorageError("stale file handle", errno=errno.ESTALE)
+        return real(path)
+
+    monkeypatch.setattr(disk, "is_directory", fails)
+    _, received = download(place, tmp_path / "two")
+    assert received < 20_000
+    assert len(list(notes_of_worktrees().iterdir())) == 3
+
+
+def test_a_disk_that_never_answers_is_not_waited_for(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(place, tmp_path / "one")
+    over = threading.Event()
+    real = disk.is_directory
+
+    def hangs(path: str | os.PathLike[str]) -> bool:
+        if os.fspath(path) == str(tmp_path / "one" / ".ama"):
+            assert over.wait(60)
+        return real(path)
+
+    monkeypatch.setattr(disk, "is_directory", hangs)
+    monkeypatch.setattr("ama.worktree.neighbours.PATIENCE_S", 0.01)
+    try:
+        download(place, tmp_path / "two")
+    finally:
+        over.set()
+
+
+def test_the_notes_of_worktrees_stay_few(place: Path, tmp_path: Path) -> None:
+    download(place, tmp_path / "one")
+    for number in range(MOST_NOTES + 20):
+        other = tmp_path / f"other-{number}"
+        (other / ".ama").mkdir(parents=True)
+        note = notes_of_worktrees() / f"{number:016x}"
+        note.write_bytes(os.fsencode(other))
+        os.utime(note, (number, number))
+    download(place, tmp_path / "two")
+    assert len(list(notes_of_worktrees().iterdir())) == MOST_NOTES
+    _, received = download(place, tmp_path / "three")
+    assert received < 20_000
 
 
 class Clones(ama.system.syscalls.System):

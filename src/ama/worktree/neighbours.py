@@ -8,6 +8,7 @@ their index says that it is what is wanted. Nothing is searched: the cost follow
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from ama.format.objects import EntryKind
 from ama.stores.sources import Sources
 from ama.system import disk, fs
 from ama.system.encoding import to_system
+from ama.system.parallel import start
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.layout import CONTROL, Worktree
 from ama.worktree.near import Part
@@ -30,6 +32,12 @@ MOST_WORKTREES = 4
 
 MOST_MISSES = 1024
 """The files in a row that a worktree lacks, from which it isn't asked for small ones any more."""
+
+MOST_NOTES = 64
+"""The notes of a class to keep: of those used last."""
+
+PATIENCE_S = 2.0
+"""The seconds to wait for the disk of a worktree: that of a dead server never answers."""
 
 _NOTES = "worktrees"
 
@@ -55,15 +63,56 @@ def _noted(cache_dir: Path | None, class_name: str) -> Iterator[Path]:
     if cache_dir is None:
         return
     directory = _directory(cache_dir, class_name)
+    names: list[str] = []
     with suppress(StorageError):
         names = [name for name in disk.list_directory(directory) if not fs.is_temp(name)]
-        notes = [os.path.join(directory, name) for name in names]
-        for note in sorted(notes, key=lambda path: disk.changed_at(path) or 0, reverse=True):
-            root = os.fsdecode(disk.read_file(note, 1 << 16) or b"")
-            if root and disk.is_directory(os.path.join(root, CONTROL)):
-                yield Path(root)
-            else:
+    notes = sorted((os.path.join(directory, name) for name in names), key=_noted_at, reverse=True)
+    for note in notes[MOST_NOTES:]:
+        with suppress(StorageError):
+            fs.remove(note)
+    for note in notes[:MOST_NOTES]:
+        root = _root_of(note)
+        is_there = root is not None and _is_there(root)
+        if is_there is None:
+            return
+        if is_there and root is not None:
+            yield Path(root)
+        else:
+            with suppress(StorageError):
                 fs.remove(note)
+
+
+def _noted_at(note: str) -> int:
+    with suppress(StorageError):
+        return disk.changed_at(note) or 0
+    return 0
+
+
+def _root_of(note: str) -> str | None:
+    """Return what a note says; None if that is no place: a crash may have left anything."""
+    with suppress(StorageError):
+        root = os.fsdecode(disk.read_file(note, 1 << 16) or b"")
+        return root if os.path.isabs(root) and "\0" not in root else None
+    return None
+
+
+def _is_there(root: str) -> bool | None:
+    """Whether there is a worktree; None if its disk doesn't answer."""
+    found: list[bool] = []
+
+    def look() -> None:
+        is_there = True  # a disk that fails may be well again tomorrow
+        with suppress(StorageError):
+            is_there = disk.is_directory(os.path.join(root, CONTROL))
+        found.append(is_there)
+
+    looking = threading.Thread(target=look, daemon=True)
+    try:
+        start(looking)
+    except StorageError:
+        return None
+    looking.join(PATIENCE_S)
+    return found[0] if found else None
 
 
 class _Neighbour:
