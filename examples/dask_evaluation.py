@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dask
 import dask.bag
+from dask.base import compute
 from evaluation import evaluate, keep_best, opened, publish_points, train
 
 
@@ -30,7 +31,7 @@ def main() -> None:
         dask.delayed(evaluate)(store, store.resolve(checkpoint.id), points)
         for checkpoint in store.assets("lines")
     ]
-    for step, loss in sorted(dask.compute(*work, scheduler="processes")):
+    for step, loss in sorted(compute(*work, scheduler="processes")):
         print(f"step {step}: {loss:.3f}")
     keep_best(store, "line")
 

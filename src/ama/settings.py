@@ -20,7 +20,7 @@ from ama.format.names import nearest
 from ama.storage.credentials import without_credentials
 from ama.storage.urls import parse_url, split_options
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
-from ama.system.people import git_user, login_at_host, one_line
+from ama.system.people import author_in, git_user, login_at_host, one_line, script_directory
 
 if TYPE_CHECKING:
     from ama.results import RemoteInfo
@@ -31,8 +31,6 @@ CONFIG_FILE = "config.toml"
 CONTROL_DIRECTORY = ".ama"
 CACHE_SIZE = 10 * 1024**3
 """The bytes of fetched assets that a machine keeps by default."""
-
-_AUTHOR = ("AMA_AUTHOR", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +130,7 @@ class Settings:
         except AmaError as found_error:
             error = found_error
         code = environ.get("AMA_CODE", "")
-        author_name, author_email = _author_in(environ)
+        author_name, author_email = author_in(environ)
         portable = _first("add.portable_names", local, user)
         run = _first("record.run", local, user)
         return cls(
@@ -256,7 +254,7 @@ class Settings:
         Example:
             >>> Settings.load(environ={"AMA_CONFIG_DIR": "config"}).for_script().code_dir
         """
-        return self if self.script_dir else replace(self, script_dir=_script_directory())
+        return self if self.script_dir else replace(self, script_dir=script_directory(Path.cwd))
 
     def code(self, directory: Path | None = None) -> Code:
         """Return the code that makes an asset: git's facts of a directory; see `ama.system.git`.
@@ -331,21 +329,6 @@ class Settings:
             True
         """
         return bool(self.user_name or self.user_email or git_user(self.worktree_dir))
-
-
-def _script_directory() -> Path | None:
-    """Return the directory of the script that uses the library; in a notebook, the current one."""
-    if "ama.cli" in sys.modules:  # the script is the command
-        return None
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not script:
-        try:
-            return Path.cwd()
-        except OSError:  # it was removed
-            return None
-    path = Path(os.path.abspath(script))
-    # A tool of the environment, such as pytest, is nobody's code that makes assets.
-    return None if path.is_relative_to(sys.prefix) else path.parent
 
 
 def user_config_path(environ: Mapping[str, str] | None = None) -> Path:
@@ -710,17 +693,3 @@ def _no_remote(name: str, remotes: Iterable[str]) -> NotFound:
     known = nearest(name, list(remotes)) or sorted(remotes)
     hint = Hint("known-remotes", names=tuple(known)) if known else Hint("add-a-remote")
     return NotFound(f"there is no remote '{shown(name)}'", hint=hint)
-
-
-def _author_in(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Return the author's name and email in the environment; ama's own variable comes first."""
-    said = {name: from_system(environ.get(name, "")).strip() for name in _AUTHOR}
-    whole = said["AMA_AUTHOR"]
-    name, bracket, email = whole.partition("<")
-    if not bracket and "@" in whole and " " not in whole:
-        name, email = "", whole
-    email = email.partition(">")[0]
-    return (
-        name.strip() or said["GIT_AUTHOR_NAME"] or None,
-        email.strip() or said["GIT_AUTHOR_EMAIL"] or None,
-    )
