@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -22,6 +23,7 @@ from ama.settings import Settings
 from ama.storage.local import LocalStorage
 from ama.stores.remote import Remote
 from ama.system import disk
+from ama.worktree import pool
 from ama.worktree.content_cache import LATELY_S, ContentCache
 from ama.worktree.neighbours import MOST_NOTES
 from ama.worktree.pool import stamp
@@ -715,3 +717,31 @@ def test_the_command(place: Path, run: Ama, monkeypatch: pytest.MonkeyPatch) -> 
     assert away.stdout == f"{top}\n"
     assert "this is what was seen last, and may be old" in away.stderr
     assert run("path", "models:data", "--include", "x").code == 2
+
+
+def test_a_file_that_is_written_to_while_it_is_verified_gets_no_stamp(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = ama.fetch("models", store=place)
+    path = top / "model.h5"
+    path.chmod(0o644)
+    real = pool.hash_stream
+
+    def slow(file: BinaryIO) -> tuple[bytes, int]:
+        found = real(file)
+        with path.open("r+b") as other:
+            other.write(b"?")
+        monkeypatch.setattr(pool, "hash_stream", real)
+        return found
+
+    monkeypatch.setattr(pool, "hash_stream", slow)
+    assert content(ama.fetch("models", store=place)) == FILES
+
+
+def test_a_file_of_another_size_is_not_read_into_memory(place: Path, tmp_path: Path) -> None:
+    ama.fetch("models", store=place)
+    planted = blob(FILES["model.yml"])
+    planted.unlink()
+    with planted.open("wb") as file:
+        file.truncate(1 << 44)  # more than any memory
+    download(place, tmp_path / "copy")

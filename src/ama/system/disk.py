@@ -59,10 +59,14 @@ def _open(target: str) -> int:
         raise storage_error(error, target, doing="read") from error
 
 
-def read_steady(path: AnyPath) -> bytes | None:
+def read_steady(path: AnyPath, size: int | None = None) -> bytes | None:
     """Return a small file's bytes, at once; None if it changed meanwhile.
 
     It is what `open_file` and a read do, in fewest calls of the system: for each of many files.
+
+    Args:
+        path: The file.
+        size: The bytes that it should have: one of another size isn't read. None: it has any.
 
     Raises:
         FileNotFoundError, NotADirectoryError: There is no such file.
@@ -80,6 +84,8 @@ def read_steady(path: AnyPath) -> bytes | None:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise _no_regular(before.st_mode, target)
+        if size not in (None, before.st_size):
+            return None
         data = os.read(fd, before.st_size + 1)
         while len(data) < before.st_size and (more := os.read(fd, before.st_size + 1 - len(data))):
             data += more

@@ -113,13 +113,13 @@ class OtherContentError(Exception):
 
 
 def small_content(path: str, item: Listed) -> bytes | None:
-    """Return the content of a small file if it can be read; else None.
+    """Return the content of a small file if it can be read and has its size; else None.
 
     Raises:
         OtherContentError: It is another content.
     """
     try:
-        data = disk.read_steady(path)
+        data = disk.read_steady(path, item.size)
     except OSError:
         return None
     if data is not None and blob_id(data) != item.id:

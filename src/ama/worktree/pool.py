@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ama.errors import StorageError
 from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
 from ama.system import copies, disk, fs
+from ama.worktree.staging import is_settled
 from ama.worktree.trees import Listed
 
 FIRST_TIME_S = 1_000_000_000
@@ -130,16 +132,38 @@ class Pool:
         is_frozen = copies.is_frozen(status, stamp(item.id), executable=executable)
         if is_frozen and self.verified.has(status, item.id):
             return True
+        looked = time.time_ns()
         if not _holds(path, item):
             return False
-        self.verified.note(status, item.id)
         if is_frozen:
+            self.verified.note(status, item.id)
             return True
-        with suppress(StorageError):
-            copies.freeze(path, stamp(item.id), executable=executable, sharing=self._sharing)
-            return True
-        # Another user's: its content is right. Beside that it counts whether it can be run.
-        return os.name == "nt" or bool(status.st_mode & stat.S_IXUSR) == executable
+        return self._is_right_still(path, item, status, looked)
+
+    def _is_right_still(self, path: str, item: Listed, seen: os.stat_result, looked: int) -> bool:
+        """Give a touched file that was right its stamp again, unless somebody writes to it.
+
+        It would be taken for verified for ever. A further name sets the time of the inode's change,
+        too, so that one doesn't tell.
+        """
+        executable = item.kind is EntryKind.EXECUTABLE
+        try:
+            now = os.lstat(path)
+        except OSError:
+            return False
+        if now.st_size != item.size:
+            return False
+        if copies.is_frozen(now, stamp(item.id), executable=executable):
+            return True  # another process was faster
+        if now.st_mtime_ns != seen.st_mtime_ns:
+            return False
+        if is_settled(seen.st_mtime_ns, looked):
+            with suppress(StorageError):
+                copies.freeze(path, stamp(item.id), executable=executable, sharing=self._sharing)
+                self.verified.note(now, item.id)
+                return True
+        # It can't be set, or not yet. Beside its content it counts whether it can be run.
+        return os.name == "nt" or bool(now.st_mode & stat.S_IXUSR) == executable
 
     def take(self, temp: str, item: Listed) -> int:
         """Take a verified file that nobody else sees, unless there is one of this content.
