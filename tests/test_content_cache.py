@@ -27,6 +27,7 @@ from ama.worktree import pool
 from ama.worktree.content_cache import LATELY_S, ContentCache
 from ama.worktree.neighbours import MOST_NOTES
 from ama.worktree.pool import stamp
+from ama.worktree.trees import Listed
 from conftest import Ama
 from counting_storage import CountingStorage
 
@@ -745,3 +746,28 @@ def test_a_file_of_another_size_is_not_read_into_memory(place: Path, tmp_path: P
     with planted.open("wb") as file:
         file.truncate(1 << 44)  # more than any memory
     download(place, tmp_path / "copy")
+
+
+def test_programs_that_write_beside_their_data_make_no_fetch_dearer(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tops = []
+    for number in range(5):
+        tops.append(ama.fetch("models", store=place))
+        (tops[-1] / "labels.cache").write_text(str(number))
+    assert len(set(tops)) == 5
+    last = ama.fetch("models", store=place)
+    looks = []
+    real = pool.Pool.is_intact
+
+    def counted(self: pool.Pool, path: str, item: Listed) -> bool | None:
+        looks.append(path)
+        return real(self, path, item)
+
+    monkeypatch.setattr(pool.Pool, "is_intact", counted)
+    assert ama.fetch("models", store=place) == last
+    assert len(looks) == len(FILES)
+    (last / "model.yml").unlink()
+    again = ama.fetch("models", store=place)
+    assert again not in tops
+    assert content(again) == FILES

@@ -356,19 +356,28 @@ class CachedAsset:
             files: The files.
             alone: Whether nothing else may be there.
         """
-        for number in count(1):
+        for number in self._numbers(choice):
             path = self._place(choice, number)
             state = self._state(path, files, alone=alone)
             if state is State.AS_IT_WAS:
                 return path
-            if state is State.GONE:
-                return None
+            if state is State.MORE:
+                return None  # those before it are no better: it was made because they weren't
             if state is State.CHANGED:
                 self._put_away(path)
-                if os.path.lexists(path):
-                    continue
-                return self.find(choice, files, alone=alone)
         return None
+
+    def _numbers(self, choice: str) -> list[int]:
+        """Return the numbers of the directories of a choice, the newest first."""
+        found = []
+        names: list[str] = []
+        with suppress(StorageError):
+            names = disk.list_directory(self._root)
+        for name in names:
+            begin, dot, number = name.partition(".")
+            if begin == choice and (not dot or number.isdecimal()):
+                found.append(int(number) if dot else 1)
+        return sorted(found, reverse=True)
 
     def place(self, built: str, choice: str, files: Files) -> str:
         """Give a directory that is whole its name, unless another process was faster.
@@ -377,7 +386,7 @@ class CachedAsset:
             Its path.
         """
         self.make()
-        for number in count(1):
+        for number in count(max(self._numbers(choice), default=1)):
             path = self._place(choice, number)
             if fs.move_directory(built, path):
                 return path
