@@ -19,6 +19,7 @@ import ama
 import ama.system.fs
 import ama.system.syscalls
 from ama.errors import InvalidInput, NotFound, StorageError
+from ama.publication import reached
 from ama.settings import Settings
 from ama.storage.local import LocalStorage
 from ama.stores.remote import Remote
@@ -771,3 +772,31 @@ def test_programs_that_write_beside_their_data_make_no_fetch_dearer(
     again = ama.fetch("models", store=place)
     assert again not in tops
     assert content(again) == FILES
+
+
+def test_a_symlink_leads_to_its_file_also_offline(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin" / "run.sh").write_text("#!/bin/sh\n")
+    (made / "latest").symlink_to("bin/run.sh")
+    (made / "tools").symlink_to("bin")
+    (made / "through").symlink_to("tools/../bin/./run.sh")
+    (made / "bin" / "top").symlink_to("..")
+    (made / "round").symlink_to("tools/top/tools")
+    (made / "loop").symlink_to("loop")
+    (made / "dangling").symlink_to("tools/nothing")
+    ama.publish("tools", [made], store=tmp_path / "store")
+    counted = Counted(tmp_path / "store")
+    asset = counted.store.resolve("tools")
+    for name in ("loop", "dangling"):
+        assert asset.path(name).is_symlink()
+    for name in ("latest", "through"):
+        assert asset.path(name).read_text() == "#!/bin/sh\n"
+        counted.packs_read()
+        assert asset.path(name).read_text() == "#!/bin/sh\n"
+        assert counted.packs_read() == 0
+    assert (asset.path("round") / "run.sh").read_text() == "#!/bin/sh\n"
+    os.rename(tmp_path / "store", tmp_path / "away")
+    again = reached(str(tmp_path / "store"), Settings.load(None)).resolve("tools")
+    assert again.path("latest").read_text() == "#!/bin/sh\n"
+    assert (again.path("round") / "run.sh").read_text() == "#!/bin/sh\n"

@@ -109,6 +109,14 @@ class _Reading:
         self.trees[tree] = None
         return self.sources.tree(tree)
 
+    def link(self, item: Listed, choice: str) -> bytes:
+        """Return what a symlink says, from the cache if it is there."""
+        for each in (choice, "all"):
+            data = self.place.link(each, item)
+            if data is not None:
+                return data
+        return self.sources.read(item.id, Kind.DATA)
+
     def keep(self, files: Files) -> None:
         large = (item.id for item in files if item.size >= THRESHOLD)
         keep_what_was_read(self.place.objects, self.sources, self.place.id, self.trees, large)
@@ -200,7 +208,7 @@ def _choose(reading: _Reading, target: Target, wanted: Wanted) -> tuple[Files, s
     if entry.kind is EntryKind.TREE:
         prefix = f"{path}/" if path else ""
         return Below(prefix, _survey(reading, entry.id, wanted=False)), path
-    return tuple(_with_targets(reading, tree, Listed(path, entry.kind, entry.id, entry.size))), path
+    return tuple(_with_targets(reading, tree, path, wanted.choice)), path
 
 
 def _survey(reading: _Reading, tree: bytes, *, wanted: bool) -> Listing:
@@ -208,28 +216,41 @@ def _survey(reading: _Reading, tree: bytes, *, wanted: bool) -> Listing:
     return listing.read_by(reading.sources.tree)
 
 
-def _with_targets(reading: _Reading, tree: bytes, item: Listed) -> Iterator[Listed]:
-    """Yield a file; of a symlink, what it leads to in the asset as well."""
+def _with_targets(reading: _Reading, tree: bytes, path: str, choice: str) -> Iterator[Listed]:
+    """Yield a file; of a symlink, all that it leads through in the asset as well."""
     seen: set[str] = set()
-    while True:
-        yield item
-        seen.add(item.path)
-        if item.kind is not EntryKind.SYMLINK or len(seen) > MOST_LINKS:
-            return
-        text = link_text(item, reading.sources.read(item.id, Kind.DATA))
-        if not stays_inside(item.path, text):
-            return  # it is refused when it is fetched
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(item.path), text))
-        entry = look_up(tree, "" if path == "." else path, reading.tree)
-        if entry is None or path in seen:
+    above: list[str] = []
+    links = 0
+    waiting = path.split("/")[::-1]
+    while waiting:
+        name = waiting.pop()
+        if name == "..":
+            del above[-1:]
+        if name in ("", ".", ".."):
+            continue
+        path = "/".join([*above, name])
+        entry = look_up(tree, path, reading.tree)
+        if entry is None:
             return
         if entry.kind is EntryKind.TREE:
-            below = Below(
-                f"{path}/" if path != "." else "", _survey(reading, entry.id, wanted=False)
-            )
-            yield from (each for each in below if each.path not in seen)
-            return
+            above.append(name)
+            continue
         item = Listed(path, entry.kind, entry.id, entry.size)
+        if path not in seen:
+            yield item
+        seen.add(path)
+        links += 1
+        if item.kind is not EntryKind.SYMLINK or links > MOST_LINKS:
+            return
+        text = link_text(item, reading.link(item, choice))
+        if not stays_inside(path, text):
+            return  # it is refused when it is fetched
+        waiting += text.split("/")[::-1]
+    prefix = "".join(f"{name}/" for name in above)
+    top = look_up(tree, prefix[:-1], reading.tree)
+    if top is not None:
+        below = Below(prefix, _survey(reading, top.id, wanted=False))
+        yield from (each for each in below if each.path not in seen)
 
 
 # Bringing them

@@ -38,6 +38,7 @@ from ama.worktree.incoming import Incoming, delete_all
 from ama.worktree.layout import INCOMING, TURN, Begun
 from ama.worktree.listing import Files
 from ama.worktree.local_objects import LocalObjects
+from ama.worktree.near import OtherContentError, small_content
 from ama.worktree.pool import Pool, Verified
 from ama.worktree.trees import Listed
 
@@ -365,6 +366,18 @@ class CachedAsset:
                 return None  # those before it are no better: it was made because they weren't
             if state is State.CHANGED:
                 self._put_away(path)
+        return None
+
+    def link(self, choice: str, item: Listed) -> bytes | None:
+        """Return what a symlink says, if it is in a directory of a choice, or in the pool."""
+        for number in self._numbers(choice)[:1]:
+            path = f"{self._place(choice, number)}{os.sep}{to_system(item.path)}"
+            with suppress(StorageError):
+                data = os.fsencode(disk.read_symlink(path))
+                if blob_id(data) == item.id:
+                    return data
+        with suppress(OSError, OtherContentError):
+            return small_content(self._cache.pool.path(item), item)
         return None
 
     def _numbers(self, choice: str) -> list[int]:
