@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ama.errors import StorageError
-from ama.system import disk, fs
+from ama.system import copies, disk, fs
 from ama.system.syscalls import System
 
 CALLS = [name for name in vars(System) if not name.startswith("_")]
@@ -585,3 +585,35 @@ def test_stale_is_what_the_file_systems_own_clock_says(
     monkeypatch.setattr("ama.system.fs.time.time", lambda: 0.0)
     assert fs.remove_stale_temps(tmp_path, older_than_s=86400) == 1
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root gives away")
+def test_a_private_directory_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine"
+    path.mkdir(mode=0o700)
+    (path / "x").touch()
+    copies.make_private(str(path))
+    path.chmod(0o755)
+    copies.make_private(str(path))
+    assert path.stat().st_mode & 0o777 == 0o700
+    path.chmod(0o777)
+    with pytest.raises(StorageError, match="could be written to by others"):
+        copies.make_private(str(path))
+    os.chown(path, 4711, -1)
+    with pytest.raises(StorageError, match="is another user's"):
+        copies.make_private(str(path))
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(StorageError):
+        copies.make_private(str(tmp_path / "link"))
+
+    class Server(System):
+        """A file system on which everything is somebody else's."""
+
+        def mkdir(self, path: str) -> None:
+            super().mkdir(path)
+            os.chown(path, 4711, -1)
+
+    monkeypatch.setattr(fs, "_os", Server())
+    copies.make_private(str(path))
+    copies.make_private(str(tmp_path / "new"))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "mine", "new"]

@@ -135,3 +135,21 @@ def test_received_is_what_came_of_the_packs(
     assert there.already
     assert there.bytes_received == sum(packs) < 1_000
     assert ama.Repo.open(tmp_path / "copy").status().clean
+
+
+def test_a_link_among_what_is_on_its_way_leads_to_nothing_that_is_deleted(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "shelf"
+    for data in (b"1", b"2"):
+        ama.publish("models", {"x": data}, store=store)
+    ama.Store.open(store).download("models/1", tmp_path / "copy")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "paper.txt").write_text("paper")
+    incoming = tmp_path / "copy" / ".ama" / "incoming"
+    incoming.mkdir(exist_ok=True)
+    (incoming / "0123456789abcdef").symlink_to(tmp_path / "work")
+    repo = Repo.open(tmp_path / "copy")
+    repo.switch("models/2")
+    assert (tmp_path / "copy" / "x").read_bytes() == b"2"
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["paper.txt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes  # noqa: F401 - a fork could not read it
 import os
 import random
@@ -143,3 +144,37 @@ def test_one_makes_room_of_what_another_has_fetched(tmp_path: Path, team: Team) 
     assert not [
         path for path in (tmp_path / "cache" / "blobs").rglob("*") if path.stat().st_size == 5
     ]
+
+
+def plant(asset: str, cache: Path, victim: Path) -> None:
+    """Let the place through which Ann's content comes lead to other files of hers."""
+    top = cache / "filling" / str(ANN)
+    incoming = top / asset / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "evil").symlink_to(victim)
+    for each in (cache / "filling", top, top / asset, incoming):
+        with contextlib.suppress(PermissionError):
+            each.chmod(0o2777)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_member_of_the_group_deletes_files_of_another(
+    tmp_path: Path, team: Team, when: str
+) -> None:
+    store = tmp_path / "store"
+    asset = ama.Store.open(store).resolve("models").info.id
+    work = tmp_path / "work"
+    (work / "years").mkdir(parents=True)
+    (work / "years" / "paper.txt").write_text("paper")
+    for each in (work, work / "years", work / "years" / "paper.txt"):
+        os.chown(each, ANN, ALONE)
+    if when == "after":
+        ama.publish("others", {"x": b"1"}, store=store)
+        for place in [store, *store.rglob("*")]:
+            place.chmod(0o755 if place.is_dir() else 0o644)
+        assert team(ANN, lambda: ama.fetch("others", store=store)).code == 0
+    team(BOB, lambda: plant(asset, tmp_path / "cache", work))
+    ann = team(ANN, lambda: right(ama.fetch("models", store=store)))
+    assert (work / "years" / "paper.txt").read_text() == "paper"
+    assert sorted(path.name for path in work.rglob("*")) == ["paper.txt", "years"]
+    assert ann.stdout == "True\n" if when == "after" else "another user's" in ann.stderr

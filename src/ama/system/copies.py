@@ -11,7 +11,7 @@ import stat
 import sys
 from contextlib import suppress
 
-from ama.errors import storage_error
+from ama.errors import StorageError, shown, storage_error
 from ama.system import disk, fs
 from ama.system.disk import explained
 
@@ -114,6 +114,54 @@ def share(fd: int, sharing: fs.Sharing) -> None:
     """
     with suppress(OSError):
         fs._os.share(fd, sharing, 0o600, 0o066)
+
+
+def make_private(path: str) -> None:
+    """Make a directory in which only its owner reads and writes; or make it so.
+
+    Raises:
+        StorageError: The disk refused, it is another user's, or others may have written to it.
+
+    Example:
+        >>> make_private("mine")
+        >>> oct(os.stat("mine").st_mode & 0o077)
+        '0o0'
+    """
+    made = fs._make_directory(path)
+    if sys.platform == "win32":
+        return
+    with explained(path):
+        # By its descriptor: who may write to the directory above may replace it meanwhile.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = fs._os.open(path, flags, 0)
+        try:
+            status = os.fstat(fd)
+            if not fs.is_ours(status):
+                if made or _owner_of_new(os.path.dirname(path)) == status.st_uid:
+                    return  # this file system doesn't tell owners
+                raise _not_ours(path, "is another user's")
+            fs._os.share(fd, fs.Sharing(0, status.st_gid), 0o700, 0)
+            is_closed = not os.fstat(fd).st_mode & 0o022
+            if status.st_mode & 0o022 and is_closed and disk.list_directory(path):
+                raise _not_ours(path, "could be written to by others, and isn't empty")
+        finally:
+            os.close(fd)
+
+
+def _owner_of_new(directory: str) -> int:
+    """Return whose a new directory is: a network file system may have its own opinion."""
+    path = os.path.join(directory, fs.temp_name())
+    fs._make_directory(path)
+    try:
+        return os.lstat(path).st_uid
+    finally:
+        fs.remove_empty_directory(path)
+
+
+def _not_ours(path: str, why: str) -> StorageError:
+    return StorageError(
+        f"{shown(path)} {why}", hint="delete it, or let its owner delete it", errno=errno.EPERM
+    )
 
 
 def copy_new(source: str, path: str) -> None:

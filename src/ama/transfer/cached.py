@@ -275,7 +275,7 @@ def _bring(
     """Fetch what the cache lacks, and make the directory of the files."""
     filling = Filling(cache, reading.place.id)
     _require_names(cache, filling, files)
-    cache.make(os.path.relpath(filling.control, cache.directory), INCOMING)
+    filling.make()
     reading.place.make()
     reading.keep(files)
     with Incoming(filling) as incoming:
@@ -348,14 +348,16 @@ def _taken(cache: ContentCache, fetched: Fetching) -> int:
 def _build(cache: ContentCache, files: Files, fetched: Fetching, top: str) -> bool:
     """Make a directory of the files; return whether all were there still."""
     made: set[str] = set()
-    cache.make(os.path.relpath(top, cache.directory))
+    own = os.path.dirname(top)
+    make = partial(fs.make_directories, sync=False, top=own, sharing=cache.sharing)
+    make(top)
     copied = 0
     links = []
     for item in files:
         parent = item.path.rpartition("/")[0]
         path = f"{top}{os.sep}{to_system(item.path)}"
         if parent not in made:
-            cache.make(os.path.relpath(os.path.dirname(path), cache.directory))
+            make(os.path.dirname(path))
             made.add(parent)
         if item.kind is EntryKind.SYMLINK:
             links.append((item, path))

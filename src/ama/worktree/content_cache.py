@@ -299,13 +299,26 @@ class ContentCache:
 class Filling:
     """The place through which content of an asset comes into the cache; see `Incoming`.
 
-    Each user has one of his own: what a dead command of another has left can't be deleted.
+    Each user has one of his own, which no other may write to: content is deleted there by what
+    it is called, and what a dead command has left is taken over.
     """
 
     def __init__(self, cache: ContentCache, asset: bytes) -> None:
         self.root = cache.directory
         user = "user" if sys.platform == "win32" else str(os.geteuid())
-        self.control = cache.directory / FILLING / user / asset.hex()
+        self._cache = cache
+        self._users = cache.directory / FILLING / user
+        self.control = self._users / asset.hex()
+
+    def make(self) -> None:
+        """Make it.
+
+        Raises:
+            StorageError: The disk refused, or another user could write there.
+        """
+        self._cache.make(FILLING)
+        for each in (self._users, self.control, self.control / INCOMING):
+            copies.make_private(os.fspath(each))
 
 
 class Turn:

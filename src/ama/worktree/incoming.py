@@ -108,6 +108,8 @@ class Incoming:
 
     def _hold(self, name: str, *, new: bool = False) -> None:
         path = os.path.join(self._top, name)
+        if os.path.islink(path):
+            return  # what it leads to isn't ours to delete
         written = None if new else _last_written(path)
         lock = os.path.join(path, LOCK)
         held = fs.hold(lock) if os.path.isdir(path) else None
