@@ -99,9 +99,36 @@ def is_frozen(status: os.stat_result, changed_at: int, *, executable: bool) -> b
         >>> is_frozen(os.stat("file"), 10**9, executable=False)
         False
     """
-    if status.st_mode & _WRITABLE or status.st_mtime_ns // 10**9 != changed_at:
+    if is_writable(status) or status.st_mtime_ns // 10**9 != changed_at:
         return False
     return sys.platform == "win32" or bool(status.st_mode & stat.S_IXUSR) == executable
+
+
+def is_writable(status: os.stat_result) -> bool:
+    """Whether anybody may write to a file.
+
+    Example:
+        >>> is_writable(os.stat("."))
+        True
+    """
+    return bool(status.st_mode & _WRITABLE)
+
+
+def set_changed_at(path: str, changed_at: int) -> None:
+    """Set a file's time of change, in seconds since 1970, unless it is a symlink.
+
+    Raises:
+        StorageError: It isn't there, or not ours.
+
+    Example:
+        >>> fs.write_replace("file", b"content")
+        >>> set_changed_at("file", 10**9)
+        >>> disk.changed_at("file")
+        1000000000000000000
+    """
+    with explained(path):
+        if not stat.S_ISLNK(os.lstat(path).st_mode):
+            fs._os.utime(path, (changed_at * 10**9, changed_at * 10**9))
 
 
 def share(fd: int, sharing: fs.Sharing) -> None:

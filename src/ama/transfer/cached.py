@@ -283,11 +283,12 @@ def _bring(
         for tries in range(_TRIES):
             missing = _missing(cache, files)
             fetched = _fetch(cache, reading, incoming, missing, near, progress)
-            cache.grew(_taken(cache, fetched))
+            _take(cache, fetched)
             built = os.path.join(own, f"built-{tries}")
             if _build(cache, files, fetched, built):
                 made = reading.place.place(built, choice, files)
                 incoming.drop()
+                filling.close()
                 return made
             delete_all(built)
     raise StorageError(
@@ -330,19 +331,22 @@ def _fetch(
         progress.finish()
 
 
-def _taken(cache: ContentCache, fetched: Fetching) -> int:
-    """Put the fetched files into the pool; return the bytes by which it has grown."""
-    grown = 0
-    for item in fetched.files:
-        path = fetched.place_of(item.path)
-        if item.kind is EntryKind.SYMLINK:
-            # Its text is a small file, for when the store can't be reached.
-            text = os.fsencode(read_symlink(path))
-            path = f"{fetched.top}-text"
-            fs.write_private(path, text)
-            item = Listed(item.path, EntryKind.FILE, item.id, len(text))
-        grown += cache.pool.take(path, item)
-    return grown
+def _take(cache: ContentCache, fetched: Fetching) -> None:
+    """Put the fetched files into the pool."""
+    coming, grown = size_of(fetched.files), 0
+    cache.grew(coming)  # before: whoever is killed leaves too high a number, not too low a one
+    try:
+        for item in fetched.files:
+            path = fetched.place_of(item.path)
+            if item.kind is EntryKind.SYMLINK:
+                # Its text is a small file, for when the store can't be reached.
+                text = os.fsencode(read_symlink(path))
+                path = f"{fetched.top}-text"
+                fs.write_private(path, text)
+                item = Listed(item.path, EntryKind.FILE, item.id, len(text))
+            grown += cache.pool.take(path, item)
+    finally:
+        cache.grew(grown - coming)
 
 
 def _build(cache: ContentCache, files: Files, fetched: Fetching, top: str) -> bool:

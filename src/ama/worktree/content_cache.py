@@ -19,10 +19,11 @@ first. One that was handed out lately stays: somebody is about to use it.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum, auto
 from itertools import count
@@ -34,12 +35,27 @@ from ama.format.objects import EntryKind
 from ama.settings import Settings
 from ama.system import copies, disk, fs
 from ama.system.encoding import to_system
+from ama.worktree.cached_files import (
+    BLOB,
+    CHOICE,
+    CLASS,
+    GONE,
+    ID,
+    SHARD,
+    Stamps,
+    has_others,
+    ids_in,
+    names_in,
+    remove_own,
+    size_below,
+    size_of_own,
+)
 from ama.worktree.incoming import Incoming, delete_all
 from ama.worktree.layout import INCOMING, TURN, Begun
 from ama.worktree.listing import Files
 from ama.worktree.local_objects import LocalObjects
 from ama.worktree.near import OtherContentError, small_content
-from ama.worktree.pool import Pool, Verified
+from ama.worktree.pool import Pool, Verified, stamp
 from ama.worktree.trees import Listed
 
 LATELY_S = 10 * 60
@@ -53,6 +69,7 @@ COUNT_AGAIN_S = 24 * 60 * 60
 
 OBJECTS, FILLING = "objects", "filling"
 
+_DENIED = (errno.EACCES, errno.EPERM)
 _PATIENCE = 100
 _A_MOMENT_S = 0.01
 
@@ -130,31 +147,42 @@ class ContentCache:
 
     def _marks(self) -> list[tuple[int, bytes]]:
         """Return all assets here, those used least recently first; one without a mark is old."""
-        names = disk.list_directory(self._path("classes"))
+        names = names_in(self._path("classes"), CLASS)
         found = {asset: used for name in names for used, asset in self._marks_in(name)}
-        for name in disk.list_directory(self._path("assets")):
-            with suppress(ValueError):
-                found.setdefault(bytes.fromhex(name), 0)
+        for directory in (self._path("assets"), self._fillings()):
+            for asset in ids_in(directory):
+                found.setdefault(asset, 0)
         return sorted((used, asset) for asset, used in found.items())
 
     def _marks_in(self, directory: str) -> Iterator[tuple[int, bytes]]:
         where = self._path("classes", directory)
-        with suppress(StorageError):
-            for name in disk.list_directory(where):
-                with suppress(ValueError):
-                    used = disk.changed_at(os.path.join(where, name))
-                    yield used or 0, bytes.fromhex(name)
+        for asset in ids_in(where):
+            with suppress(StorageError):
+                yield disk.changed_at(os.path.join(where, asset.hex())) or 0, asset
+
+    def _marks_of(self, asset: bytes) -> list[str]:
+        names = names_in(self._path("classes"), CLASS)
+        paths = (self._path("classes", name, asset.hex()) for name in names)
+        return [path for path in paths if os.path.lexists(path)]
+
+    def _fillings(self) -> str:
+        return self._path(FILLING, _user())
+
+    def _left(self, but: bytes = b"") -> int:
+        """Return the bytes that commands of this user have fetched and not brought to their end."""
+        assets = [asset for asset in ids_in(self._fillings()) if asset != but]
+        return sum(Filling(self, asset).size() for asset in assets)
 
     # How much there is
 
     def grew(self, size: int) -> None:
-        """Note that content has come, or (below 0) has gone."""
+        """Note that content is about to come, or (below 0) has gone."""
         if not size:
             return
         with suppress(StorageError):
             lock = self._held("account.lock")
             try:
-                total, counted = self._account()
+                total, counted = self._account() or self._count_again()
                 self._write_account(total + size, counted)
             finally:
                 if lock is not None:
@@ -162,14 +190,17 @@ class ContentCache:
 
     def total(self) -> int:
         """Return the bytes of all content, as far as is known."""
-        return self._account()[0]
+        return (self._account() or (0, 0))[0]
 
-    def _account(self) -> tuple[int, int]:
-        """Return the bytes of all content, and when they were counted, in seconds since 1970."""
+    def _account(self) -> tuple[int, int] | None:
+        """Return the bytes of all content, and when they were counted, in seconds since 1970.
+
+        None: nothing says so. A crash may have emptied the file.
+        """
         try:
             total, counted = map(int, (disk.read_file(self._path("account"), 100) or b"").split())
         except (StorageError, ValueError):
-            return 0, 0
+            return None
         return max(total, 0), counted
 
     def _write_account(self, total: int, counted: int) -> None:
@@ -179,9 +210,17 @@ class ContentCache:
         fs.place(temp, self._path("account"), sync=False)
 
     def _held(self, name: str) -> int | None:
-        """Lock a file for a moment; None: another seems to hang, and is not waited for."""
+        """Lock a file for a moment; None: another seems to hang, and is not waited for.
+
+        Nor is a file that another user has made for himself alone.
+        """
         for _ in range(_PATIENCE):
-            lock = self.hold(name)
+            try:
+                lock = self.hold(name)
+            except StorageError as error:
+                if error.errno not in _DENIED:
+                    raise
+                return None
             if lock is not None:
                 return lock
             time.sleep(_A_MOMENT_S)
@@ -206,94 +245,122 @@ class ContentCache:
         Returns:
             The bytes that this has freed.
         """
-        if not needed and self.total() <= self.size:
+        left = self._left(keep)
+        if not needed and self.total() + left <= self.size:
             return 0
         with suppress(StorageError):
-            lock = self.hold("evicting")
+            try:
+                lock = self.hold("evicting")
+            except StorageError as error:
+                if error.errno not in _DENIED:
+                    raise
+                return self._trim(keep, needed, left)  # another user's: go on without
             if lock is not None:
                 try:
-                    return self._trim(keep, needed)
+                    return self._trim(keep, needed, left)
                 finally:
                     fs.let_go(lock)
         return 0
 
-    def _trim(self, keep: bytes, needed: int) -> int:
-        total, counted = self._account()
+    def _trim(self, keep: bytes, needed: int, left: int) -> int:
+        total, counted = self._account() or (0, 0)
         if abs(time.time() - counted) > COUNT_AGAIN_S:
-            total = self._count_again()
+            total, _ = self._count_again()
+        total += left
         freed = 0
         for used, asset in self._marks():
             if total - freed <= self.size and freed >= needed:
                 break
             if asset != keep and abs(time.time() - used / 1e9) >= LATELY_S:
-                freed += self._remove(asset, used)
-        self.grew(-freed)
+                with suppress(StorageError):
+                    freed += self._remove(asset, used)
         return freed
 
     def _remove(self, asset: bytes, used: int) -> int:
-        """Delete an asset, unless it was used meanwhile; return the bytes that this frees."""
-        marks = [
-            self._path("classes", name, asset.hex())
-            for name in disk.list_directory(self._path("classes"))
-        ]
-        marks = [path for path in marks if os.path.lexists(path)]
-        if any(disk.changed_at(path) != used for path in marks):
-            return 0
-        aside = os.path.join(self.make("gone"), os.urandom(8).hex())
+        """Delete an asset, unless it was used meanwhile; return the bytes that this frees.
+
+        What somebody has put there stays.
+        """
         root = self._path("assets", asset.hex())
-        freed = 0
-        if os.path.isdir(root) and fs.move_directory(root, aside):
-            freed = self._delete_asset(aside, asset)
-        filling = Filling(self, asset)
-        with suppress(StorageError):
-            Incoming.give_up(filling)
-            fs.remove_empty_directory(filling.control / INCOMING)
-            fs.remove_empty_directory(filling.control)
-        for path in marks:
+        ids, are_all = _ids_in(LocalObjects(Path(root, OBJECTS)), asset)
+        stamps = set(map(stamp, ids)) if are_all else None
+        choices = [os.path.join(root, name) for name in names_in(root, CHOICE)]
+        go = [each for each in choices if not has_others(each, stamps)]
+        if self._was_used(asset, used):
+            return 0
+        aside = [(each, self._aside()) for each in go]
+        aside.append((os.path.join(root, OBJECTS), self._aside("objects-")))
+        moved = [
+            (path, there)
+            for path, there in aside
+            if os.path.isdir(path) and not os.path.islink(path) and fs.move_directory(path, there)
+        ]
+        if self._was_used(asset, used):  # and handed out before it was gone
+            for path, there in moved:
+                fs.move_directory(there, path)
+            return 0
+        freed = sum(remove_own(each, stamps) for each in choices if each not in go)
+        freed += sum(self._remove_aside(there, stamps) for _, there in moved)
+        freed += sum(map(self.pool.remove_unused, ids))
+        self.grew(-freed)
+        if os.path.isdir(root) and not os.path.islink(root):
+            fs.remove_empty_directory(root)
+        left = Filling(self, asset).give_up()
+        for path in self._marks_of(asset):
             fs.remove(path)
-        return freed
+        return freed + left
 
-    def _delete_asset(self, root: str, asset: bytes) -> int:
-        ids = set(_ids_in(LocalObjects(Path(root, OBJECTS)), asset))
-        freed = sum(
-            _only_name(os.path.join(directory, name))
-            for directory, _, names in os.walk(root)
-            for name in names
-            if not directory.startswith(os.path.join(root, OBJECTS))
-        )
-        delete_all(root)
-        return freed + sum(map(self.pool.remove_unused, ids))
+    def _was_used(self, asset: bytes, used: int) -> bool:
+        return any(disk.changed_at(path) != used for path in self._marks_of(asset))
 
-    def _count_again(self) -> int:
+    def _aside(self, kind: str = "") -> str:
+        return os.path.join(self.make("gone"), kind + os.urandom(8).hex())
+
+    def put_away(self, path: str) -> None:
+        """Put a directory away that isn't what it was, if that is possible."""
+        with suppress(StorageError):
+            fs.move_directory(path, self._aside())
+
+    def _remove_aside(self, path: str, stamps: Stamps) -> int:
+        if os.path.basename(path).startswith("objects-"):
+            delete_all(path)
+            return 0
+        return remove_own(path, stamps)
+
+    def _count_again(self) -> tuple[int, int]:
         """Count the bytes of all content, and delete what crashes have left."""
         now, total = time.time(), 0
-        for directory, _, names in os.walk(self.pool.directory):
-            for path in (os.path.join(directory, name) for name in names):
+        blobs = self.pool.directory
+        for shard in names_in(blobs, SHARD):
+            for name in names_in(os.path.join(blobs, shard), BLOB):
                 with suppress(OSError):
+                    path = os.path.join(blobs, shard, name)
                     status = os.lstat(path)
                     if status.st_nlink > 1 or abs(now - status.st_ctime) < COUNT_AGAIN_S:
                         total += status.st_size
                     else:
                         fs.remove(path)
-        for directory, directories, names in os.walk(self._path("assets")):
-            if OBJECTS in directories and os.path.dirname(directory) == self._path("assets"):
-                directories.remove(OBJECTS)
-            total += sum(_only_name(os.path.join(directory, name)) for name in names)
-        for name in disk.list_directory(self._path("gone")):
+        for asset in names_in(self._path("assets"), ID):
+            root = self._path("assets", asset)
+            total += sum(size_of_own(os.path.join(root, name)) for name in names_in(root, CHOICE))
+        for name in names_in(self._path("gone"), GONE):
             with suppress(OSError):
                 path = self._path("gone", name)
                 if abs(now - os.lstat(path).st_ctime) >= COUNT_AGAIN_S:
-                    delete_all(path)
-        for name in disk.list_directory(self._path("turns")):
+                    self._remove_aside(path, None)
+        for name in names_in(self._path("turns"), ID):
             path = self._path("turns", name)
-            changed = disk.changed_at(os.path.join(path, TURN)) or 0
-            # Not at once: whoever is about to take his turn would wait for nobody.
-            if abs(now - changed / 1e9) >= COUNT_AGAIN_S:
-                fs.remove(os.path.join(path, TURN))
-                fs.remove_empty_directory(path)
+            if os.path.islink(path):
+                continue
+            with suppress(StorageError):
+                changed = disk.changed_at(os.path.join(path, TURN)) or 0
+                # Not at once: whoever is about to take his turn would wait for nobody.
+                if abs(now - changed / 1e9) >= COUNT_AGAIN_S:
+                    fs.remove(os.path.join(path, TURN))
+                    fs.remove_empty_directory(path)
         fs.remove_stale_temps(self._top, COUNT_AGAIN_S)
         self._write_account(total, int(now))
-        return total
+        return total, int(now)
 
 
 class Filling:
@@ -305,9 +372,8 @@ class Filling:
 
     def __init__(self, cache: ContentCache, asset: bytes) -> None:
         self.root = cache.directory
-        user = "user" if sys.platform == "win32" else str(os.geteuid())
         self._cache = cache
-        self._users = cache.directory / FILLING / user
+        self._users = cache.directory / FILLING / _user()
         self.control = self._users / asset.hex()
 
     def make(self) -> None:
@@ -319,6 +385,27 @@ class Filling:
         self._cache.make(FILLING)
         for each in (self._users, self.control, self.control / INCOMING):
             copies.make_private(os.fspath(each))
+
+    def size(self) -> int:
+        """Return the bytes that are here."""
+        return size_below(os.fspath(self.control))
+
+    def give_up(self) -> int:
+        """Delete what dead commands have left; return the bytes that this frees."""
+        if os.path.islink(self._users) or os.path.islink(self.control):
+            return 0
+        size = self.size()
+        with suppress(StorageError):
+            Incoming.give_up(self)
+        freed = size - self.size()
+        self.close()
+        return freed
+
+    def close(self) -> None:
+        """Delete it if there is nothing in it."""
+        with suppress(StorageError):
+            fs.remove_empty_directory(self.control / INCOMING)
+            fs.remove_empty_directory(self.control)
 
 
 class Turn:
@@ -378,7 +465,9 @@ class CachedAsset:
             if state is State.MORE:
                 return None  # those before it are no better: it was made because they weren't
             if state is State.CHANGED:
-                self._put_away(path)
+                if has_others(path, {stamp(item.id) for item in files}):
+                    return None  # it may be somebody's work
+                self._cache.put_away(path)
         return None
 
     def link(self, choice: str, item: Listed) -> bytes | None:
@@ -424,10 +513,6 @@ class CachedAsset:
     def _place(self, choice: str, number: int) -> str:
         return os.path.join(self._root, choice if number == 1 else f"{choice}.{number}")
 
-    def _put_away(self, path: str) -> None:
-        with suppress(StorageError):
-            fs.move_directory(path, os.path.join(self._cache.make("gone"), os.urandom(8).hex()))
-
     def _state(self, top: str, files: Files, *, alone: bool) -> State:
         if os.path.islink(top) or not os.path.isdir(top):
             return State.GONE if not os.path.lexists(top) else State.MORE
@@ -463,17 +548,10 @@ def _says(path: str, item: Listed) -> bool:
         return False
 
 
-def _only_name(path: str) -> int:
-    """Return the bytes of a file that has no other name; 0 if it has one."""
-    with suppress(OSError):
-        status = os.lstat(path)
-        return status.st_size if status.st_nlink <= 1 and not os.path.islink(path) else 0
-    return 0
-
-
-def _ids_in(objects: LocalObjects, asset: bytes) -> Iterable[bytes]:
-    """Yield the contents of an asset, as far as its trees are at hand."""
-    with suppress(AmaError):
+def _ids_in(objects: LocalObjects, asset: bytes) -> tuple[set[bytes], bool]:
+    """Return the contents of an asset, as far as its trees are at hand, and if none is damaged."""
+    found: set[bytes] = set()
+    try:
         waiting = {objects.asset(asset).tree}
         seen: set[bytes] = set()
         while waiting:
@@ -482,6 +560,13 @@ def _ids_in(objects: LocalObjects, asset: bytes) -> Iterable[bytes]:
             with suppress(NotFound):
                 for entry in objects.tree(tree):
                     if entry.kind is not EntryKind.TREE:
-                        yield entry.id
+                        found.add(entry.id)
                     elif entry.id not in seen:
                         waiting.add(entry.id)
+    except AmaError:
+        return found, False
+    return found, True
+
+
+def _user() -> str:
+    return "user" if sys.platform == "win32" else str(os.geteuid())

@@ -11,7 +11,6 @@ from ama.errors import AmaError
 from ama.format.chunking import THRESHOLD
 from ama.format.objects import EntryKind
 from ama.stores.sources import Sources
-from ama.system import fs
 from ama.worktree.content_cache import CachedAsset, ContentCache
 from ama.worktree.near import Part
 from ama.worktree.trees import Listed, look_up
@@ -59,10 +58,8 @@ class InCache:
                         break
 
     def reject(self, path: str) -> None:
-        """Touch a file that is another, all names of it: whoever uses it next reads it first."""
-        if path.startswith(self._cache.pool.directory):
-            with suppress(AmaError):
-                fs.touch(path)
+        """Note at a file that it is another."""
+        self._cache.pool.doubt(path)
 
     def _others(self) -> list[CachedAsset]:
         if self._versions is None:

@@ -25,6 +25,9 @@ FIRST_TIME_S = 1_000_000_000
 TIMES = 250_000_000
 """The number of times that files get, two seconds apart: some file systems know no others."""
 
+NO_STAMP_S = FIRST_TIME_S - 2
+"""The time of a file that has turned out to be another."""
+
 
 class Verified:
     """The files of other users that this one has verified: of each, its inode and its id.
@@ -218,6 +221,12 @@ class Pool:
             return None
         copies.freeze(path, stamp(item.id), executable=executable, sharing=self._sharing)
         return item.size
+
+    def doubt(self, path: str) -> None:
+        """Note at a file that it is another, for all its names: whoever uses it reads it first."""
+        if path.startswith(self.directory + os.sep):
+            with suppress(StorageError):
+                copies.set_changed_at(path, NO_STAMP_S)
 
     def drop(self, item: Listed) -> None:
         """Forget content that has turned out to be another."""
