@@ -231,10 +231,12 @@ def test_what_a_task_publishes(
         refs={"inputs": "data@train"},
         metadata={"loss": 0.25},
         message="wider",
+        environment=True,
     )
     lines = said_by(monkeypatch, task)
     assert run(task) == "models/1"
     asset = store.resolve("models@best")
+    assert "apache-airflow==" in (asset.environment or "")
     assert [file.path for file in asset.files()] == ["model.h5", "sub/a.yml"]
     assert asset.info.metadata == {
         "airflow.dag_id": "d",

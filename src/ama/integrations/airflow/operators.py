@@ -62,6 +62,7 @@ class AmaPublishOperator(AmaOperator):
         metadata: Texts, numbers and truth values by their keys. What Jinja renders is a text.
         message: Why it was made.
         code: The directory of the code that made it, in a git repository.
+        environment: Whether to record the packages of the worker's Python.
         record_run: Whether its metadata name the DAG, the task and the run, as `airflow.dag_id`,
             `airflow.task_id`, `airflow.run_id` and, of a mapped task, `airflow.map_index`. If not,
             runs that publish the same share an asset.
@@ -84,6 +85,7 @@ class AmaPublishOperator(AmaOperator):
         metadata: Mapping[str, Scalar] | None = None,
         message: str | None = None,
         code: str | None = None,
+        environment: bool = False,
         record_run: bool = True,
         force: bool = False,
         **kwargs: Any,
@@ -96,6 +98,7 @@ class AmaPublishOperator(AmaOperator):
         self.metadata = metadata
         self.message = message
         self.code = code
+        self.environment = environment
         self.record_run = record_run
         self.force = force
 
@@ -111,6 +114,7 @@ class AmaPublishOperator(AmaOperator):
                 message=self.message,
                 once=True,
                 code=self.code,
+                environment=self.environment,
                 force=self.force,
             )
         asset = result.asset
