@@ -46,7 +46,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "set": Entry("work", "set_", "Set aliases, message and metadata of the next upload."),
         "commit": Entry("work", "commit", "Make an asset of what is staged, and keep it here."),
         "log": Entry("history", "log", "Show an asset and those that it came from, or a class."),
-        "show": Entry("history", "show", "Show an asset: who, when, why, code, parameters, data."),
+        "show": Entry(
+            "history", "show", "Show an asset: who, when, why, code, run, parameters, data."
+        ),
         "ls": Entry("history", "ls", "List the files of an asset."),
         "cat": Entry("history", "cat", "Print a file of an asset.", json=False),
         "switch": Entry("work", "switch", "Make this directory hold another asset."),
