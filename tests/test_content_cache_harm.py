@@ -11,6 +11,9 @@ import pytest
 
 import ama
 import ama.system.fs
+from ama.errors import IntegrityError, NoSpace
+from ama.worktree.content_cache import ContentCache
+from forging import Forge, Objects, file_entry, listed
 from test_content_cache import (
     FILES,
     Counted,
@@ -201,3 +204,37 @@ def test_an_asset_whose_trees_are_damaged_goes_as_well(
         pack.write_bytes(data)
     make_room(monkeypatch)
     assert not top.exists()
+
+
+def test_what_no_room_can_be_made_for_empties_no_cache(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(place, {"x": b"1" * 1000}, class_name="others")
+    top = ama.fetch("models", store=place)
+    used_long_ago("*")
+    free = 100
+
+    def usage(path: object) -> tuple[int, int, int]:
+        return ama.worktree.incoming.shutil._ntuple_diskusage(1 << 40, 1 << 40, free)
+
+    monkeypatch.setattr("ama.worktree.incoming.shutil.disk_usage", usage)
+    monkeypatch.setattr(ContentCache, "total", lambda self: 800)
+    with pytest.raises(NoSpace):
+        ama.fetch("others", store=place)
+    assert top.exists()
+
+
+@pytest.mark.parametrize("more", [-2, 1])
+def test_an_asset_that_lies_about_a_size_is_refused(tmp_path: Path, more: int) -> None:
+    forge = Forge(tmp_path / "store")
+    objects: Objects = {}
+    entry = file_entry("x", b"hello", objects)
+    forge.publish({"x": b"hello"})
+    lying = listed([entry._replace(size=entry.size + more)], objects)
+    forge.publish_trees(lying.id, objects)
+    top = ama.fetch("models/1", store=tmp_path / "store")
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="x has 5 bytes, and its directory says"):
+            ama.fetch("models/2", store=tmp_path / "store")
+    assert (top / "x").stat().st_nlink == 2
+    assert cache().total() == 5

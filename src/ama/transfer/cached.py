@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ama.errors import Hint, InvalidInput, NotFound, StorageError
+from ama.errors import Hint, InvalidInput, NoSpace, NotFound, StorageError
 from ama.format.canonical import encode
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id
@@ -324,7 +324,8 @@ def _fetch(
     try:
         return incoming.fetch(missing, reading.sources, progress, near)
     except StorageError as error:
-        if error.errno not in _FULL or not cache.trim(reading.place.id, size):
+        lacking = error.needed - error.free if isinstance(error, NoSpace) else size
+        if error.errno not in _FULL or not cache.trim(reading.place.id, lacking):
             raise
         return incoming.fetch(missing, reading.sources, progress, near)
     finally:

@@ -246,8 +246,9 @@ class ContentCache:
             The bytes that this has freed.
         """
         left = self._left(keep)
-        if not needed and self.total() + left <= self.size:
-            return 0
+        total = self.total() + left
+        if (needed > total) if needed else (total <= self.size):
+            return 0  # or nothing would be won
         with suppress(StorageError):
             try:
                 lock = self.hold("evicting")

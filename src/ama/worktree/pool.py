@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ama.errors import StorageError
+from ama.errors import Hint, IntegrityError, StorageError, shown
 from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
 from ama.system import copies, disk, fs
@@ -111,13 +111,8 @@ class Pool:
         return self.place_of(item.id, executable=item.kind is EntryKind.EXECUTABLE)
 
     def has(self, item: Listed) -> bool:
-        """Whether the content of an asset's file is here, as it was put here; drop what isn't."""
-        path = self.path(item)
-        found = self.is_intact(path, item)
-        if found is False:
-            with suppress(StorageError):
-                fs.remove(path)
-        return found is True
+        """Whether the content of an asset's file is here, as it was put here."""
+        return self.is_intact(self.path(item), item) is True
 
     def is_intact(self, path: str, item: Listed) -> bool | None:
         """Whether a file is as the pool has made it; None if there is none.
@@ -175,8 +170,15 @@ class Pool:
             The bytes by which the pool has grown.
 
         Raises:
+            IntegrityError: The asset says another size.
             StorageError: The disk refused.
         """
+        size = os.lstat(temp).st_size
+        if size != item.size:  # else its content would count as changed, for other assets too
+            raise IntegrityError(
+                f"{shown(item.path)} has {size:,} bytes, and its directory says {item.size:,}",
+                hint=Hint("exclude", glob=item.path),
+            )
         path = self.path(item)
         directory = os.path.dirname(path)
         if directory not in self._made:
@@ -223,10 +225,16 @@ class Pool:
         return item.size
 
     def doubt(self, path: str) -> None:
-        """Note at a file that it is another, for all its names: whoever uses it reads it first."""
+        """Note at a file that it is another, for all its names: whoever uses it reads it first.
+
+        One that shows that it was changed stays as it is: it may be somebody's work.
+        """
+        name, _, program = os.path.basename(path).partition(".")
         if path.startswith(self.directory + os.sep):
-            with suppress(StorageError):
-                copies.set_changed_at(path, NO_STAMP_S)
+            with suppress(StorageError, OSError):
+                status, time_s = os.lstat(path), stamp(bytes.fromhex(name))
+                if copies.is_frozen(status, time_s, executable=bool(program)):
+                    copies.set_changed_at(path, NO_STAMP_S)
 
     def drop(self, item: Listed) -> None:
         """Forget content that has turned out to be another."""
