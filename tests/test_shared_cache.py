@@ -178,3 +178,43 @@ def test_no_member_of_the_group_deletes_files_of_another(
     assert (work / "years" / "paper.txt").read_text() == "paper"
     assert sorted(path.name for path in work.rglob("*")) == ["paper.txt", "years"]
     assert ann.stdout == "True\n" if when == "after" else "another user's" in ann.stderr
+
+
+def test_a_lock_that_one_keeps_for_himself_stops_no_other(tmp_path: Path, team: Team) -> None:
+    store = tmp_path / "store"
+    ama.publish("others", {"b": random.Random(4).randbytes(2_000_000)}, store=store)
+    for place in [store, *store.rglob("*")]:
+        place.chmod(0o755 if place.is_dir() else 0o644)
+    bob = team(BOB, lambda: ama.fetch("models", store=store))
+    top = Path(bob.stdout.strip())
+    for mark in (tmp_path / "cache" / "classes").rglob(top.parent.name):
+        os.utime(mark, (1, 1))
+    for name in ("account.lock", "evicting"):
+        lock = tmp_path / "cache" / name
+        lock.touch()
+        os.chown(lock, ANN, ALONE)
+        lock.chmod(0o600)
+
+    def fetch() -> int:
+        os.environ["AMA_CACHE_SIZE"] = "3MB"
+        ama.fetch("others", store=store)
+        found = ContentCache.of(Settings.load(None))
+        assert found is not None
+        return found.total()
+
+    again = team(BOB, fetch)
+    assert again.stdout == "2000000\n", again.stderr
+    assert not top.exists()
+
+
+def test_what_comes_is_its_users_alone_and_what_is_there_the_groups(
+    tmp_path: Path, team: Team
+) -> None:
+    ann = team(ANN, lambda: ama.fetch("models", store=tmp_path / "store"))
+    top = Path(ann.stdout.strip())
+    cache = tmp_path / "cache"
+    assert (cache / "filling" / str(ANN)).stat().st_mode & 0o777 == 0o700
+    for path in (top, top / "a", top.parent, top.parent / "objects"):
+        assert (path.stat().st_mode & 0o7777, path.stat().st_gid) == (0o2770, TEAM), path
+    for path in (top / "model.h5", top / "a" / "notes.txt"):
+        assert (path.stat().st_mode & 0o7777, path.stat().st_gid) == (0o440, TEAM), path

@@ -4,7 +4,7 @@
     assets/<id>/objects/        the asset, its trees and recipes, as far as they were needed
     assets/<id>/<choice>/       a directory that was handed out: further names of the files
     classes/c-<class>/<id>      the mark of an asset: when it was used last
-    filling/<user>/<id>/        content on its way, in `incoming` as in a worktree
+    filling/<user>/<id>/        content on its way, in `incoming` as in a worktree: his alone
     turns/<id>/turn             held by who brings files of an asset: others wait for them
     gone/                       what is being deleted
     account                     the bytes of all content, and when they were counted
@@ -14,7 +14,8 @@ repeated, and several processes may do the same at once: whoever is late takes w
 only keep two from the same work. What a crash leaves is deleted when content has to go.
 
 When there is more than is allowed, the assets that were used least recently go, each by a rename
-first. One that was handed out lately stays: somebody is about to use it.
+first. One that was handed out lately stays: somebody is about to use it. What isn't the cache's own
+stays as well, see `cached_files`.
 """
 
 from __future__ import annotations
