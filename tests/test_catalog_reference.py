@@ -21,7 +21,7 @@ from ama.catalog.overview import contents, files_with_gaps, search_values
 from ama.catalog.tables import column_values
 from ama.catalog.values import Column, FileRow
 from ama.errors import InvalidInput
-from ama.format.entries import HeldRef, MoveAlias, Publish, SetStatus
+from ama.format.entries import AddNote, HeldRef, MoveAlias, Publish, SetStatus
 from ama.format.hashing import asset_id, blob_id, tree_id
 from ama.format.objects import (
     Asset,
@@ -77,6 +77,12 @@ class Made:
     tree: bytes
     aliases: set[str] = field(default_factory=set)
     deleted: bool = False
+    noted: dict[str, int | str] = field(default_factory=dict)
+    tags: set[str] = field(default_factory=set)
+
+    def told(self, as_published: bool) -> dict[str, int | str]:
+        """Return its metadata, with what was noted later or without."""
+        return self.metadata if as_published else {**self.metadata, **self.noted}
 
     def documents(self) -> Iterator[tuple[str, Mapping[str, Value], bool]]:
         """Yield the path of each document, its values, and whether it has gaps."""
@@ -169,7 +175,19 @@ class Shelf:
         if to:
             to.aliases.add(alias)
 
-    def append(self, event: Publish | SetStatus | MoveAlias) -> None:
+    def note(self, made: Made) -> None:
+        pick = self.random
+        values = {"lr": pick.choice((0, 1, "adam", None)), "best.loss": pick.choice((1, 3, None))}
+        key = pick.choice(tuple(values))
+        value = values[key]
+        added, gone = pick.sample(("good", "bad", "eu"), 2)
+        self.append(AddNote(made.class_name, made.id, {key: value}, (added,), (gone,)))
+        made.noted.pop(key, None)
+        if value is not None:
+            made.noted[key] = value
+        made.tags = (made.tags | {added}) - {gone}
+
+    def append(self, event: Publish | SetStatus | MoveAlias | AddNote) -> None:
         self.remote.log.append(lambda _: [event], author="Ann", now=lambda: 0)
 
     def step(self) -> None:
@@ -178,6 +196,8 @@ class Shelf:
         elif self.live and self.random.random() < 0.2:
             made = self.random.choice(self.live)
             self.point(made.class_name, self.random.choice(("best", "new")), made)
+        elif self.live and self.random.random() < 0.3:
+            self.note(self.random.choice(self.live))
         else:
             self.publish()
 
@@ -224,9 +244,10 @@ def meets(condition: Condition, key: str, value: Value) -> bool:
     return {"": True, "=": equal, "!=": not equal}[condition.operator]
 
 
-def says(made: Made, condition: Condition) -> bool:
+def says(made: Made, condition: Condition, as_published: bool) -> bool:
     def itself(each: Made) -> bool:
-        return any(
+        told = each.told(as_published) if condition.file is None else {}
+        return any(meets(condition, *of) for of in told.items()) or any(
             fits(path, condition.file) and meets(condition, key, value)
             for path, values, _ in each.documents()
             for key, value in values.items()
@@ -247,6 +268,7 @@ def expected(made: list[Made], criteria: Criteria) -> dict[bytes, tuple[str, ...
             )
         )
         wants_file = criteria.content is not None or criteria.name is not None
+        told = each.told(criteria.as_published)
         if (
             criteria.class_name in (None, each.class_name)
             and (criteria.author or "").casefold() in each.author.casefold()
@@ -255,8 +277,9 @@ def expected(made: list[Made], criteria: Criteria) -> dict[bytes, tuple[str, ...
                 or any(fnmatchcase(alias, criteria.alias) for alias in each.aliases)
             )
             and criteria.tree in (None, each.tree)
-            and all(any(meets(c, *of) for of in each.metadata.items()) for c in criteria.meta)
-            and all(says(each, condition) for condition in criteria.params)
+            and all(any(meets(c, *of) for of in told.items()) for c in criteria.meta)
+            and all(says(each, condition, criteria.as_published) for condition in criteria.params)
+            and all(any(fnmatchcase(tag, glob) for tag in each.tags) for glob in criteria.tags)
             and (held or not wants_file)
         ):
             found[each.id] = held if wants_file else ()
@@ -292,6 +315,13 @@ def questions(pick: random.Random, made: list[Made]) -> Iterator[Criteria]:
     for param in PARAMS:
         for file in FILES:
             yield Criteria(params=(parse_param(file + param),))
+    for param in PARAMS:
+        for as_published in (False, True):
+            yield Criteria(meta=(parse_meta(param),), as_published=as_published)
+            yield Criteria(params=(parse_param(param),), as_published=as_published)
+    for glob in ("good", "*d", "[be]*", "none"):
+        yield Criteria(tags=(glob,))
+        yield Criteria(tags=(glob, "eu"))
     for each in pick.sample(made, min(5, len(made))):
         yield Criteria(tree=each.tree)
     for _ in range(20):
@@ -303,6 +333,8 @@ def questions(pick: random.Random, made: list[Made]) -> Iterator[Criteria]:
             author=pick.choice((None, None, "jörg", "n")),
             meta=pick.choice(((), (), (parse_meta("lr=1"),))),
             params=pick.choice(((), (), (parse_param(pick.choice(FILES) + pick.choice(PARAMS)),))),
+            tags=pick.choice(((), (), ("good",))),
+            as_published=pick.choice((False, True)),
         )
 
 
@@ -349,14 +381,17 @@ def assert_values(catalog: Catalog, live: list[Made]) -> None:
     }
     found = catalog.ask(lambda db, view: search_values(db, ["LR", "1"], 10_000))
     assert {(each.asset.id, each.file, each.key) for each in found} == said
-    for path in ("params.yml", "sub/metrics.json", "a/sub/x.toml"):
+    for path in ("params.yml", "sub/metrics.json", "a/sub/x.toml", ""):
         for name in CLASSES:
             column = Column("parameter", "", path, "lr")
             of = {
                 made.id: values["lr"]
                 for made in live
                 if made.class_name == name
-                for at, values, _ in made.documents()
+                for at, values in (
+                    *((at, values) for at, values, _ in made.documents()),
+                    ("", made.told(as_published=False)),
+                )
                 if at == path and "lr" in values
             }
 
@@ -365,7 +400,8 @@ def assert_values(catalog: Catalog, live: list[Made]) -> None:
             ) -> dict[bytes, Value]:
                 rows = dict(db.execute("SELECT id, hash FROM assets"))  # type: ignore[attr-defined]
                 values = column_values(db, name, column)  # type: ignore[arg-type]
-                return {rows[row]: value for row, value in values.items()}
+                held = {made.id for made in live}  # metadata of deleted ones stay known
+                return {rows[row]: v for row, v in values.items() if rows[row] in held}
 
             assert catalog.ask(told) == of
 

@@ -564,9 +564,10 @@ class Asset:
 
             yield Top(tree, read)
 
-    def _profile(self) -> Profile:
+    def _profile(self, *, as_published: bool) -> Profile:
         require_live(self._view, self._target.class_name, self._target.asset, self._remote.url)
-        return self._questions.profile(self._target.class_name, self._target.asset)
+        name, asset = self._target.class_name, self._target.asset
+        return self._questions.profile(name, asset, as_published=as_published)
 
     def _others(self, named: Iterator[tuple[str, str]]) -> tuple[Asset, ...]:
         found = []
@@ -578,13 +579,15 @@ class Asset:
         return Rows(found)
 
 
-def compare(*assets: Asset, same_files: bool = True) -> Comparison:
+def compare(*assets: Asset, same_files: bool = True, as_published: bool = False) -> Comparison:
     """Return the differences between assets, and what is the same: values, files, refs.
 
     Args:
         assets: At least two, also of different classes or stores.
         same_files: Whether to list the files that are the same, too. Without them, a comparison of
             large assets takes only as long as what differs.
+        as_published: Whether to leave out what was noted later; else the newest value under each
+            key of the metadata counts.
 
     Returns:
         A row for each value of any of them; for numbers with the difference of the last from the
@@ -607,7 +610,7 @@ def compare(*assets: Asset, same_files: bool = True) -> Comparison:
         raise InvalidInput("a comparison takes two assets or more", hint=Hint("show-asset"))
     for asset in assets:
         _require_asset(asset, "Store.compare")
-    profiles = [asset._profile() for asset in assets]
+    profiles = [asset._profile(as_published=as_published) for asset in assets]
     with ExitStack() as opened:
         tops = [
             opened.enter_context(asset._top(bytes.fromhex(profile.info.tree)))

@@ -400,6 +400,8 @@ class Store(StoreContent, StoreNotes):
         until: datetime | str | None = None,
         meta: str | Iterable[str] = (),
         params: str | Iterable[str] = (),
+        tags: str | Iterable[str] = (),
+        as_published: bool = False,
         sort: str = "class",
         reverse: bool = False,
         limit: int | None = None,
@@ -419,8 +421,12 @@ class Store(StoreContent, StoreNotes):
                 UTC), or an age such as `3d`, `12h`, `2w`.
             until: The time before which the asset was made.
             meta: Conditions on metadata: `KEY`, `KEY=VALUE`, and the same with != < <= > >=. A key
-                may be the last parts of a longer one.
-            params: Conditions on values in YAML, JSON and TOML files, optionally after `FILE:`.
+                may be the last parts of a longer one. What was noted later counts, the newest
+                value first; see `note`.
+            params: Conditions on values in YAML, JSON and TOML files, and in the metadata; after
+                `FILE:` only on those of such files.
+            tags: Globs of tags; the asset must have a tag for each.
+            as_published: Whether to leave out what was noted later.
             sort: "class" (and number), "created" or "author".
             reverse: Whether to reverse the order.
             limit: The maximum number of assets; at least 1.
@@ -430,7 +436,8 @@ class Store(StoreContent, StoreNotes):
 
         Raises:
             NotFound: There is no such file, here or in the store, or no such class.
-            InvalidInput: A condition is malformed, or several files' hashes begin with the digits.
+            InvalidInput: A condition is malformed, or several files' hashes begin with the digits;
+                or tags are wanted of assets as they were published, which have none.
 
         Example:
             >>> import ama
@@ -450,9 +457,11 @@ class Store(StoreContent, StoreNotes):
         for moment in (since, until):
             if not (moment is None or isinstance(moment, (str, datetime))):
                 raise InvalidInput(f"{shown(repr(moment))} is neither a text nor a datetime")
-        on_meta, on_params = several(meta), several(params)
-        for text in (name, alias, author, *on_meta, *on_params):
+        on_meta, on_params, wanted = several(meta), several(params), several(tags)
+        for text in (name, alias, author, *on_meta, *on_params, *wanted):
             check_text("condition", text or "")
+        if wanted and as_published:
+            raise InvalidInput("an asset as it was published has no tags: they are noted later")
         now = self.snapshot()
         criteria = Criteria(
             content=None if file is None else now._content(file),
@@ -464,6 +473,8 @@ class Store(StoreContent, StoreNotes):
             until=moment_of(until),
             meta=tuple(map(parse_meta, on_meta)),
             params=tuple(map(parse_param, on_params)),
+            tags=tuple(wanted),
+            as_published=as_published,
         )
         return now._questions.find(criteria, sort=sort, reverse=reverse, limit=limit)
 
@@ -481,12 +492,15 @@ class Store(StoreContent, StoreNotes):
             )
         return bytes.fromhex(self.resolve(asset).file(path).id)
 
-    def compare(self, *names: str, same_files: bool = True) -> Comparison:
+    def compare(
+        self, *names: str, same_files: bool = True, as_published: bool = False
+    ) -> Comparison:
         """Compare assets of this store: return what differs, and what is the same.
 
         Args:
             names: Two names or more; see `resolve`.
             same_files: Whether to list the files that are the same, too; see `ama.compare`.
+            as_published: Whether to leave out what was noted later.
 
         Raises:
             NotFound, InvalidInput: See `resolve`.
@@ -497,7 +511,8 @@ class Store(StoreContent, StoreNotes):
             >>> [f.kind for f in ama.Store.open("store").compare("models/1", "models@best").files]
             ['same']
         """
-        return compare(*map(self.snapshot().resolve, names), same_files=same_files)
+        assets = map(self.snapshot().resolve, names)
+        return compare(*assets, same_files=same_files, as_published=as_published)
 
     def leaderboard(
         self,
@@ -507,6 +522,7 @@ class Store(StoreContent, StoreNotes):
         sort: str | None = None,
         reverse: bool = False,
         limit: int | None = None,
+        as_published: bool = False,
     ) -> Leaderboard:
         """Return the assets of a class side by side, with their metrics and what differs.
 
@@ -519,6 +535,7 @@ class Store(StoreContent, StoreNotes):
                 asset comes first.
             reverse: Whether to reverse the order.
             limit: The maximum number of assets; at least 1.
+            as_published: Whether to leave out what was noted later.
 
         Raises:
             NotFound: There is no such class, or no such value.
@@ -534,7 +551,12 @@ class Store(StoreContent, StoreNotes):
         now = self.snapshot()
         class_state(now._whole_view(), class_name, self.url)
         return now._questions.leaderboard(
-            class_name, columns=several(columns), sort=sort, reverse=reverse, limit=limit
+            class_name,
+            columns=several(columns),
+            sort=sort,
+            reverse=reverse,
+            limit=limit,
+            as_published=as_published,
         )
 
     # Aliases

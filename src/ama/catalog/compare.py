@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 from ama.catalog.documents import Value, split_key
-from ama.catalog.facts import FactReader, RulesOf, read_asset, unread_assets
+from ama.catalog.facts import FactReader, read_asset, unread_assets
+from ama.catalog.noting import tags_of
 from ama.catalog.roles import Role, near_keys, source_names
 from ama.catalog.unread import Unread
 from ama.catalog.values import (
@@ -57,14 +58,14 @@ class Profile:
 
 
 def profile(
-    db: sqlite3.Connection, view: LogView, rules_of: RulesOf, class_name: str, asset: bytes
+    db: sqlite3.Connection, view: LogView, reader: FactReader, class_name: str, asset: bytes
 ) -> Profile:
     """Return the profile of a published asset.
 
     Args:
         db: A catalog.
         view: The log that the catalog was filled from.
-        rules_of: A function that returns a class's rules.
+        reader: Reads its facts.
         class_name: The asset's class.
         asset: Its id.
 
@@ -73,7 +74,6 @@ def profile(
     """
     record, size = read_asset(db, asset)
     info = Describer(view).info(asset, record, size)
-    reader = FactReader(db, rules_of)
     facts = reader.facts(asset, class_name)
     environment = environment_of(record.extra)
     return Profile(info, facts, (*reader.unread, *reader.gaps), environment)
@@ -189,11 +189,17 @@ def _fact_rows(facts: Sequence[_Facts]) -> list[Row]:
                 len(known) == len(found) and all(_same(values[0], value) for value in values),
                 difference,
                 None if not (better and difference) else (difference < 0) == (better == "lower"),
+                _noted([None if fact is None else fact.entry for fact in found]),
             )
         )
     order = [*_ORDER, "metadata"]
     # Within a role, single values come before histories: they are what people ask for first.
     return sorted(rows, key=lambda row: (order.index(row.role), _is_history(row.values)))
+
+
+def _noted(entries: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Return the entries that noted some values; nothing if none was noted."""
+    return tuple(entries) if any(entries) else ()
 
 
 def _is_history(values: Sequence[Value]) -> bool:
@@ -324,7 +330,7 @@ def _file_change(files: Sequence[File | None]) -> FileChange:
 def leaderboard(
     db: sqlite3.Connection,
     view: LogView,
-    rules_of: RulesOf,
+    reader: FactReader,
     class_name: str,
     *,
     columns: Sequence[str] = (),
@@ -337,7 +343,7 @@ def leaderboard(
     Args:
         db: A catalog.
         view: The log that the catalog was filled from.
-        rules_of: A function that returns a class's rules.
+        reader: Reads the assets' facts.
         class_name: The class.
         columns: Keys, or the last parts of keys, with or without `FILE:`, `REF:` or `REF: FILE:`
             before them; by default the metrics, and the parameters that differ.
@@ -350,7 +356,6 @@ def leaderboard(
         NotFound: No asset of the class has such a key; the hint has suggestions.
         InvalidInput: Several keys have this ending.
     """
-    reader = FactReader(db, rules_of)
     rows = db.execute(
         "SELECT hash FROM assets WHERE class = ? AND status != 'deleted' AND data IS NOT NULL"
         " AND unread IS NULL AND number IS NOT NULL ORDER BY number DESC",
@@ -376,6 +381,8 @@ def leaderboard(
             LeaderboardRow(
                 describer.info(asset, *read_asset(db, asset)),
                 tuple(_value(facts[asset], column) for column in chosen),
+                () if reader.as_published else tags_of(db, asset),
+                _noted([_entry(facts[asset], column) for column in chosen]),
             )
             for asset in order[:limit]
         ),
@@ -396,6 +403,11 @@ def known_columns(facts: Iterable[_Facts]) -> dict[_Key, Column]:
 def _value(facts: _Facts, column: Column) -> Value:
     fact = facts.get((column.source, column.file, column.key))
     return None if fact is None else fact.value
+
+
+def _entry(facts: _Facts, column: Column) -> int | None:
+    fact = facts.get((column.source, column.file, column.key))
+    return None if fact is None else fact.entry
 
 
 def _resolve(name: str, known: Mapping[_Key, Column]) -> Column:

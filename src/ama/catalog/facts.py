@@ -111,11 +111,15 @@ class FactReader:
     Args:
         db: A catalog.
         rules_of: A function that returns a class's rules.
+        as_published: Whether to leave out what was noted later.
     """
 
-    def __init__(self, db: sqlite3.Connection, rules_of: RulesOf) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, rules_of: RulesOf, *, as_published: bool = False
+    ) -> None:
         self._db = db
         self._rules_of = rules_of
+        self.as_published = as_published
         self._documents: dict[int, Document] = {}
         self._facts: dict[tuple[int, str, str], tuple[Fact, ...]] = {}
         self._unread: dict[Unread, None] = {}
@@ -138,8 +142,8 @@ class FactReader:
         an asset of its own class is an earlier model instead, and doesn't count.
 
         Returns:
-            The values of its documents in the order of their paths, its metadata, and the same of
-            its refs to assets of other classes.
+            The values of its documents in the order of their paths, its metadata with what was
+            noted later, and the same of its refs to assets of other classes.
         """
         found = list(self._own(asset, class_name, ""))
         # Its row as a value makes this an index lookup, not a scan of all others.
@@ -196,13 +200,25 @@ class FactReader:
             told = Unread(name, reason="too_many", source=source, detail=error.message)
             self._unread[told] = None
         found = [fact for path in sorted(by_path) for fact in by_path[path]]
-        rows = self._db.execute(
-            "SELECT key, metadata.kind, text FROM metadata JOIN assets ON assets.id = asset"
-            " WHERE hash = ? ORDER BY key",
-            (asset,),
-        )
+        return (*found, *self._metadata(asset, rules))
+
+    def _metadata(self, asset: bytes, rules: Rules) -> Iterator[Fact]:
+        """Yield an asset's metadata; what was noted later counts, unless it is left out."""
+        # Its row as a value makes this an index lookup, not a scan of all others.
+        row = self._db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone() or (0,)
+        rows = self._db.execute("SELECT key, kind, text FROM metadata WHERE asset = ?", row)
         values = {key: from_cell(kind, text) for key, kind, text in rows}
-        return (*found, *_facts("", values, rules))
+        entries: dict[str, int] = {}
+        if not self.as_published:
+            for key, kind, text, entry in self._db.execute(
+                "SELECT key, kind, text, entry FROM noted JOIN notes ON notes.id = note"
+                " WHERE noted.asset = ?",
+                row,
+            ):
+                values[key] = from_cell(kind, text)
+                entries[key] = entry
+        for fact in _facts("", dict(sorted(values.items())), rules):
+            yield replace(fact, entry=entries[fact.key]) if fact.key in entries else fact
 
     def _paths(self, asset: bytes) -> list[tuple[str, int]]:
         items: dict[int, list[tuple[str, int]]] = {}
@@ -396,7 +412,7 @@ def summarise(
     """
     describer = Describer(view)
     asset, size = read_asset(db, asset_id)
-    reader = FactReader(db, rules_of)
+    reader = FactReader(db, rules_of, as_published=True)
     facts = reader.facts(asset_id, class_name)
     number = view.class_state(class_name).number(asset_id)
     held = _Held()

@@ -18,6 +18,7 @@ from ama.catalog.schema import content_key
 from ama.catalog.unread import Gap, Unread
 from ama.errors import Hint, InvalidInput
 from ama.format.hashing import tree_id
+from ama.format.names import nearest
 from ama.format.objects import EntryKind, TreeEntry, reread_tree
 from ama.worktree.trees import MOST_TEXT
 
@@ -41,9 +42,11 @@ class Criteria:
         author: A part of the author, in any case.
         since: The earliest time of creation.
         until: The time of creation is before this.
-        meta: Conditions on the metadata.
-        params: Conditions on values in documents.
+        meta: Conditions on the metadata, with what was noted later.
+        params: Conditions on values in documents and metadata.
         tree: The id of the whole tree.
+        tags: Globs of tags that it has.
+        as_published: Whether what was noted later counts as little as if nobody had noted it.
     """
 
     content: bytes | None = None
@@ -56,6 +59,13 @@ class Criteria:
     meta: tuple[Condition, ...] = ()
     params: tuple[Condition, ...] = ()
     tree: bytes | None = None
+    tags: tuple[str, ...] = ()
+    as_published: bool = False
+
+    @property
+    def metadata(self) -> str:
+        """Return the table or view of the metadata that counts."""
+        return "metadata" if self.as_published else "told"
 
 
 def content_id(db: sqlite3.Connection, prefix: str) -> bytes | None:
@@ -143,9 +153,11 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
         aliases = db.execute("SELECT alias, asset FROM aliases")
         named = {asset for alias, asset in aliases if fnmatchcase(alias, criteria.alias)}
         allowed = [asset for asset in allowed if asset in named]
+    for glob in criteria.tags:
+        tagged = _tagged(db, glob)
+        allowed = [asset for asset in allowed if asset in tagged]
     for condition in criteria.params:
-        saying = _saying(db, condition)
-        saying |= _made_from(db, saying) | _run_so(db, condition)
+        saying = _saying(db, condition, criteria.metadata)
         allowed = [asset for asset in allowed if asset in saying]
     if criteria.content is None and criteria.name is None:
         return dict.fromkeys(allowed, ())
@@ -158,25 +170,53 @@ def select(db: sqlite3.Connection, criteria: Criteria) -> Selected:
 def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey, ...]:
     """Return the keys of conditions that nothing in the catalog has: mistyped ones, say."""
     found: dict[str, UnknownKey] = {}
-    for conditions, table in ((criteria.meta, "metadata"), (criteria.params, "parameters")):
-        for condition in conditions:
-            where, given = Condition(condition.key).sql()
-            # A key of a value that can't be read isn't mistyped.
-            tables = (table, *(["gaps"] if table == "parameters" else []))
-            of_run = condition.key.startswith(RUN)
-            if of_run:
-                tables = (*tables, "metadata")
-            if any(
-                db.execute(f"SELECT 1 FROM {each} WHERE {where} LIMIT 1", given).fetchone()
-                for each in tables
-            ):
-                continue
-            keys = db.execute(f"SELECT DISTINCT key FROM {table} ORDER BY key")
-            known = RUN_KEYS if of_run else [key for (key,) in keys]
-            near = near_keys(condition.key, known)
-            near = [key for key in near if not of_run or key in RUN_KEYS]
-            found[condition.key] = UnknownKey(condition.key, tuple(near))
+    for condition in (*criteria.meta, *criteria.params):
+        tables = [criteria.metadata] if condition.file is None else []
+        tables += ["parameters"] if condition in criteria.params else []
+        of_run = condition.key.startswith(RUN)
+        where, given = Condition(condition.key).sql()
+        # A key of a value that can't be read isn't mistyped.
+        known = [*tables, "gaps"] if "parameters" in tables else tables
+        if any(
+            of_run or key not in RUN_KEYS
+            for each in known
+            for (key,) in db.execute(f"SELECT DISTINCT key FROM {each} WHERE {where}", given)
+        ):
+            continue
+        every = " UNION ".join(f"SELECT key FROM {each}" for each in tables)
+        keys = [key for (key,) in db.execute(f"{every} ORDER BY key") if key not in RUN_KEYS]
+        near = near_keys(condition.key, RUN_KEYS if of_run else keys)
+        near = [key for key in near if not of_run or key in RUN_KEYS]
+        found[condition.key] = UnknownKey(condition.key, tuple(near))
     return tuple(found.values())
+
+
+def unknown_tags(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey, ...]:
+    """Return the wanted tags that no asset has, with those that have nearly such a name."""
+    if not criteria.tags:
+        return ()
+    tags = [tag for (tag,) in db.execute("SELECT DISTINCT tag FROM tags ORDER BY tag")]
+    return tuple(
+        UnknownKey(glob, tuple(nearest(glob, tags)))
+        for glob in criteria.tags
+        if not any(_is_tag(tag, glob) for tag in tags)
+    )
+
+
+def _tagged(db: sqlite3.Connection, glob: str) -> set[bytes]:
+    """Return the assets with a tag."""
+    if set("*?[") & set(glob):
+        tags = [tag for (tag,) in db.execute("SELECT DISTINCT tag FROM tags")]
+    else:
+        tags = [glob]
+    query = "SELECT hash FROM tags JOIN assets ON assets.id = asset WHERE tag = ?"
+    wanted = (tag for tag in tags if _is_tag(tag, glob))
+    return {asset for tag in wanted for (asset,) in db.execute(query, (tag,))}
+
+
+def _is_tag(tag: str, glob: str) -> bool:
+    # A tag may be called anything, `[draft]` too.
+    return tag == glob or fnmatchcase(tag, glob)
 
 
 def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple[Unread, ...]:
@@ -199,8 +239,7 @@ def hiding(db: sqlite3.Connection, criteria: Criteria, found: Selected) -> tuple
     for condition in criteria.params:
         if not left:
             break
-        saying = _saying(db, condition)
-        saying |= _made_from(db, saying) | _run_so(db, condition)
+        saying = _saying(db, condition, criteria.metadata)
         gaps = _gaps_for(db, condition, left - saying)
         left &= saying | set(gaps.values())
         named |= gaps
@@ -273,7 +312,7 @@ def _conditions(criteria: Criteria) -> tuple[list[str], list[object]]:
         require("tree = (SELECT id FROM trees WHERE hash = ?)", criteria.tree)
     for condition in criteria.meta:
         where, given = condition.sql()
-        require(f"id IN (SELECT asset FROM metadata WHERE {where})", *given)
+        require(f"id IN (SELECT asset FROM {criteria.metadata} WHERE {where})", *given)
     return wheres, values
 
 
@@ -342,7 +381,30 @@ def holding_values(
             yield asset, path, key, text
 
 
-def _saying(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
+def _saying(db: sqlite3.Connection, condition: Condition, metadata: str) -> set[bytes]:
+    """Return the assets with a value that meets a condition, and those made from them.
+
+    Args:
+        db: A catalog.
+        condition: The condition; without a file, metadata count too.
+        metadata: The table or view of the metadata that counts.
+    """
+    found = _in_documents(db, condition)
+    if condition.file is None:
+        where, values = condition.sql()
+        query = (
+            "SELECT hash FROM assets WHERE status != 'deleted'"
+            f" AND id IN (SELECT asset FROM {metadata} WHERE {where} AND NOT {_OF_RUN})"
+        )
+        found |= {asset for (asset,) in db.execute(query, values)}
+    return found | _made_from(db, found) | _run_so(db, condition)
+
+
+_OF_RUN = f"key IN ({', '.join(map(repr, RUN_KEYS))})"
+"""Whether a value is of the run: that is asked for by its whole key alone."""
+
+
+def _in_documents(db: sqlite3.Connection, condition: Condition) -> set[bytes]:
     """Return the assets with a document that meets a condition."""
     where, values = condition.sql()
     files = db.execute(

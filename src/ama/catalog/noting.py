@@ -8,12 +8,27 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+from ama.catalog.documents import metadata_key
 from ama.catalog.schema import to_cell
 from ama.format.entries import AddNote, Event, Publish
 from ama.format.notes import NoteRecord
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
+from ama.stores.revisions import moment
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a class was described as: Markdown, which is empty where that was taken away."""
+
+    text: str
+    entry: int
+    """The entry of the log that says so."""
+    author: str
+    at: datetime
 
 
 def note_news(
@@ -43,6 +58,35 @@ def note_news(
     for event in since or ():
         if isinstance(event, Publish):
             _note_again(db, remote, view, event)
+
+
+def tags_of(db: sqlite3.Connection, asset: bytes) -> tuple[str, ...]:
+    """Return the tags of an asset, in order."""
+    # Its row as a value makes this an index lookup, not a scan of all others.
+    row = db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone() or (0,)
+    tags = db.execute("SELECT tag FROM tags WHERE asset = ? ORDER BY tag", row)
+    return tuple(tag for (tag,) in tags)
+
+
+def descriptions(db: sqlite3.Connection, class_name: str, limit: int) -> tuple[Description, ...]:
+    """Return the newest descriptions of a class, the present one first.
+
+    Args:
+        db: A catalog.
+        class_name: The class.
+        limit: The most descriptions.
+    """
+    rows = db.execute(
+        "SELECT message, entry, author, at FROM notes WHERE class = ? AND asset IS NULL"
+        " ORDER BY id DESC LIMIT ?",
+        (class_name, limit),
+    )
+    return tuple(Description(text, entry, by, moment(at)) for text, entry, by, at in rows)
+
+
+def description_of(db: sqlite3.Connection, class_name: str) -> str:
+    """Return the present description of a class, in Markdown; empty if it has none."""
+    return "".join(each.text for each in descriptions(db, class_name, 1))
 
 
 def _note_again(db: sqlite3.Connection, remote: Remote, view: LogView, published: Publish) -> None:
@@ -77,10 +121,10 @@ def _add_up(db: sqlite3.Connection, record: NoteRecord, row: int) -> None:
     if found is None:
         return  # it is about the class, or about what is no asset of it
     (asset,) = found
-    gone = [(asset, key) for key, value in note.metadata.items() if value is None]
+    gone = [(asset, metadata_key(key)) for key, value in note.metadata.items() if value is None]
     db.executemany("DELETE FROM noted WHERE asset = ? AND key = ?", gone)
     values = [
-        (asset, key, *to_cell(value), row)
+        (asset, metadata_key(key), *to_cell(value), row)
         for key, value in note.metadata.items()
         if value is not None
     ]

@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import islice
 
 from ama.catalog.find import Criteria, content_id, holding_values, select
+from ama.catalog.noting import tags_of
 from ama.lineage import ancestry
 from ama.stores.revisions import moment
 from ama.values import AssetStatus, display_name
@@ -55,6 +56,8 @@ class AssetLine:
     """The bytes of its files."""
     unread: str | None = None
     """Why the asset, or a part of it, can't be read."""
+    tags: tuple[str, ...] = ()
+    """The tags that were noted of it."""
 
     @property
     def name(self) -> str:
@@ -134,6 +137,7 @@ def lines(db: sqlite3.Connection, where: str, *values: object) -> tuple[AssetLin
                 status,
                 size,
                 unread,
+                tags_of(db, asset),
             )
         )
     return tuple(found)
@@ -195,7 +199,8 @@ def ancestors(db: sqlite3.Connection, asset: bytes, limit: int) -> tuple[AssetLi
 def in_words(words: Iterable[str]) -> tuple[str, list[object]]:
     """Return an SQL condition on assets: the asset's texts contain all words, in any case.
 
-    The texts are its name, the beginning of its id, its author, message, aliases and metadata.
+    The texts are its name, the beginning of its id, its author, message, aliases, metadata, and the
+    values and tags that were noted later.
 
     Example:
         >>> in_words([])
@@ -208,9 +213,10 @@ def in_words(words: Iterable[str]) -> tuple[str, list[object]]:
             "(instr(lower(class || '/' || number), ?) OR instr(lower(author), ?)"
             " OR instr(lower(message), ?) OR substr(lower(hex(hash)), 1, ?) = ?"
             " OR hash IN (SELECT asset FROM aliases WHERE instr(lower(alias), ?))"
-            " OR id IN (SELECT asset FROM metadata WHERE instr(lower(key || '=' || text), ?)))"
+            " OR id IN (SELECT asset FROM told WHERE instr(lower(key || '=' || text), ?))"
+            " OR id IN (SELECT asset FROM tags WHERE instr(lower(tag), ?)))"
         )
-        values += [word, word, word, len(word), word, word.lstrip("@"), word]
+        values += [word, word, word, len(word), word, word.lstrip("@"), word, word]
     return " AND ".join(parts) or "1", values
 
 

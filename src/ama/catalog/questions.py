@@ -152,7 +152,8 @@ class Questions:
     ) -> Findings:
         """Return the assets that meet criteria; see `Store.find`."""
         from ama.catalog.facts import unread_assets
-        from ama.catalog.find import hiding, select, unknown_keys
+        from ama.catalog.find import hiding, select, unknown_keys, unknown_tags
+        from ama.catalog.noting import tags_of
         from ama.catalog.values import Findings, Found
         from ama.format.objects import decode_asset
 
@@ -182,10 +183,12 @@ class Questions:
                     (asset,),
                 ).fetchone()
                 info = describer.info(asset, decode_asset(data), size)
-                found.append(Found(info, selected[asset]))
-            unknown = () if selected else unknown_keys(db, criteria)
+                tags = () if criteria.as_published else tags_of(db, asset)
+                found.append(Found(info, selected[asset], tags))
             unread = unread_assets(db, criteria.class_name) + hiding(db, criteria, selected)
-            return Findings(tuple(found), unread, unknown)
+            if selected:
+                return Findings(tuple(found), unread)
+            return Findings((), unread, unknown_keys(db, criteria), unknown_tags(db, criteria))
 
         return self._ask(ask)
 
@@ -209,22 +212,27 @@ class Questions:
     def summary(self, class_name: str, asset: bytes, most_files: int | None = None) -> Summary:
         """Summarise a published asset; see `Asset.summary`."""
         from ama.catalog.facts import summarise
+        from ama.catalog.noting import description_of
 
         def ask(db: sqlite3.Connection, view: LogView) -> Summary:
             found = summarise(db, view, self._rules_of, class_name, asset, most_files)
             notes = self._remote.log.notes.at(view).of(class_name, asset)
-            return replace(found, noted=Describer(view).noted(notes))
+            described = description_of(db, class_name)
+            noted = Describer(view).noted(notes)
+            return replace(found, noted=noted, class_description=described)
 
         return self._ask(ask)
 
-    def profile(self, class_name: str, asset: bytes) -> Profile:
+    def profile(self, class_name: str, asset: bytes, *, as_published: bool = False) -> Profile:
         """Return the profile of a published asset, for a comparison; see `ama.compare`."""
         from ama.catalog.compare import profile
+        from ama.catalog.facts import FactReader
 
         def ask(db: sqlite3.Connection, view: LogView) -> Profile:
             # How much is known of a deleted asset depends on what was asked before.
             require_live(view, class_name, asset, self._remote.url)
-            return profile(db, view, self._rules_of, class_name, asset)
+            reader = FactReader(db, self._rules_of, as_published=as_published)
+            return profile(db, view, reader, class_name, asset)
 
         return self._ask(ask)
 
@@ -240,15 +248,17 @@ class Questions:
         sort: str | None,
         reverse: bool,
         limit: int | None,
+        as_published: bool = False,
     ) -> Leaderboard:
         """Return the assets of a class side by side; see `Store.leaderboard`."""
         from ama.catalog.compare import leaderboard
+        from ama.catalog.facts import FactReader
 
         return self._ask(
             lambda db, view: leaderboard(
                 db,
                 view,
-                self._rules_of,
+                FactReader(db, self._rules_of, as_published=as_published),
                 class_name,
                 columns=columns,
                 sort=sort,

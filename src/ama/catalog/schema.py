@@ -8,7 +8,7 @@ import math
 from ama.catalog.documents import Value
 from ama.catalog.unread import Plain
 
-FILE = "catalog-9.sqlite"
+FILE = "catalog-10.sqlite"
 """The version of the tables is in the name: catalogs of other versions of ama are left alone."""
 
 SCHEMA = """
@@ -97,6 +97,14 @@ CREATE TABLE IF NOT EXISTS tags (
     PRIMARY KEY (asset, tag)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tags_by_tag ON tags (tag);
+
+-- An asset's metadata with what was noted later: the newest value under each key.
+CREATE VIEW IF NOT EXISTS told AS
+    SELECT asset, key, kind, number, text FROM metadata
+    WHERE NOT EXISTS (
+        SELECT 1 FROM noted WHERE noted.asset = metadata.asset AND noted.key = metadata.key
+    )
+    UNION ALL SELECT asset, key, kind, number, text FROM noted;
 
 -- problem: "unread" until its file was read, which is tried again where it is damaged or away.
 CREATE TABLE IF NOT EXISTS documents (

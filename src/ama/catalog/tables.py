@@ -77,10 +77,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """An asset, and its value in each column; None: it has none."""
+    """An asset, and its value in each column; None: it has none.
+
+    `noted` says which of the values were noted later.
+    """
 
     asset: AssetLine
     values: tuple[Value, ...]
+    noted: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,14 @@ def page(
     part = order[offset : offset + limit]
     found = {line.id: line for line in lines(db, f"id IN ({_marks(part)})", *part)}
     hashes = dict(db.execute(f"SELECT id, hash FROM assets WHERE id IN ({_marks(part)})", part))
-    values = [column_values(db, choice.class_name, column, part) for column in shown]
+    cells = [_cells(db, choice.class_name, column, part) for column in shown]
     rows = tuple(
-        TableRow(found[hashes[row].hex()], tuple(each.get(row) for each in values)) for row in part
+        TableRow(
+            found[hashes[row].hex()],
+            tuple(each.get(row, _NOTHING)[0] for each in cells),
+            tuple(each.get(row, _NOTHING)[1] for each in cells),
+        )
+        for row in part
     )
     return TablePage(rows, offset, len(order))
 
@@ -148,11 +157,24 @@ def column_values(
         column: The column.
         only: The rows to read; None: all.
     """
+    return {row: value for row, (value, _) in _cells(db, class_name, column, only).items()}
+
+
+_NOTHING = None, False
+
+
+def _cells(
+    db: sqlite3.Connection, class_name: str, column: Column, only: Sequence[int] | None = None
+) -> dict[int, tuple[Value, bool]]:
+    """Return the values in a column, each with whether it was noted later."""
     query, values = _said(class_name, column)
     if only is not None:
         query += f" AND asset.id IN ({_marks(only)})"
         values += only
-    return {row: from_cell(kind, text) for row, _, kind, _, text in db.execute(query, values)}
+    return {
+        row: (from_cell(kind, text), bool(noted))
+        for row, _, kind, _, text, noted in db.execute(query, values)
+    }
 
 
 def required(condition: Condition, known: Sequence[Column]) -> Required:
@@ -174,6 +196,10 @@ def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
     joins: list[str] = []
     values: list[object] = []
     holder = "asset"
+    cell = (
+        "said.key AS key, said.kind AS kind, said.number AS number, said.text AS text, 0 AS noted"
+    )
+    there = ""
     if column.source:
         joins.append(
             "JOIN inputs ON inputs.asset = asset.id AND inputs.source = ?"
@@ -189,13 +215,27 @@ def _said(class_name: str, column: Column) -> tuple[str, list[object]]:
             joins.append(_document_join(parts, holder))
             values += [*parts, column.key]
     else:
-        joins.append(f"JOIN metadata AS said ON said.asset = {holder}.id AND said.key = ?")
-        values.append(column.key)
+        # Two lookups by the asset and the key, where a view of both would be read whole.
+        joins += [
+            f"LEFT JOIN {table} AS {name} ON {name}.asset = {holder}.id AND {name}.key = ?"
+            for table, name in (("noted", "later"), ("metadata", "said"))
+        ]
+        values += [column.key, column.key]
+        cell = _NEWEST
+        there = " AND coalesce(later.kind, said.kind) IS NOT NULL"
     query = (
-        "SELECT asset.id AS id, said.key AS key, said.kind AS kind, said.number AS number,"
-        f" said.text AS text FROM assets AS asset {' '.join(joins)} WHERE asset.class = ?"
+        f"SELECT asset.id AS id, {cell} FROM assets AS asset {' '.join(joins)}"
+        f" WHERE asset.class = ?{there}"
     )
     return query, [*values, class_name]
+
+
+_NEWEST = (
+    "coalesce(later.key, said.key) AS key, coalesce(later.kind, said.kind) AS kind,"
+    " CASE WHEN later.kind IS NULL THEN said.number ELSE later.number END AS number,"
+    " coalesce(later.text, said.text) AS text, later.kind IS NOT NULL AS noted"
+)
+"""What was noted later, or else what the asset says itself."""
 
 
 def _document_join(parts: Sequence[str], holder: str) -> str:
@@ -240,8 +280,6 @@ def _holding(db: sqlite3.Connection, class_name: str, wanted: Required) -> set[i
         found |= {row for (row,) in rows}
     if not wanted.columns:
         assets = set(select(db, Criteria(class_name=class_name, params=(wanted.condition,))))
-        if wanted.condition.file is None:
-            assets |= set(select(db, Criteria(class_name=class_name, meta=(wanted.condition,))))
         of = db.execute("SELECT id, hash FROM assets WHERE class = ?", (class_name,))
         found = {row for row, asset in of if asset in assets}
     return found
@@ -318,6 +356,13 @@ LIMIT {MOST_PLACES}
 """
 
 
+# For each noted key the newest asset that has it. Notes are about old assets too.
+_NOTED = f"""
+SELECT key, max(assets.number) FROM assets CROSS JOIN noted ON noted.asset = assets.id
+WHERE {_LIVE} AND assets.number IS NOT NULL GROUP BY key LIMIT {MOST_PLACES}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns that a class's table can have, and its default ones."""
@@ -333,10 +378,13 @@ class _Seen:
     deleted: int
     upto: int = 0
     known: Mapping[_Place, Column] = field(default_factory=dict)
+    noted: frozenset[str] = frozenset()
+    """The keys that were noted of them."""
 
 
 class ColumnFinder:
-    """A finder of columns. It reads an asset only once, unless others are deleted.
+    """A finder of columns. It reads an asset only once, unless others are deleted, or what was
+    noted is taken back.
 
     Args:
         rules_of: A function that returns a class's rules.
@@ -371,14 +419,17 @@ class ColumnFinder:
         (deleted,) = db.execute(
             "SELECT count(*) FROM assets WHERE class = ? AND status = 'deleted'", (class_name,)
         ).fetchone()
+        noted = dict(db.execute(_NOTED, {"class": class_name}).fetchall())
         seen = self._seen.get(class_name)
-        if seen is None or seen.deleted != deleted:
+        if seen is None or seen.deleted != deleted or not seen.noted <= noted.keys():
             seen = _Seen(deleted)
         for place, column in seen.known.items():
             known.setdefault(place, column)
-        _add_missing(db, reader, class_name, seen.upto, newest, known)
+        missing = [*db.execute(_PLACES, {"class": class_name, "after": seen.upto})]
+        missing += [("", "", key, number) for key, number in noted.items()]
+        _add_missing(db, reader, class_name, missing, newest, known)
         known = dict(islice(known.items(), MOST_COLUMNS))
-        self._seen[class_name] = _Seen(deleted, max(newest), known)
+        self._seen[class_name] = _Seen(deleted, max(newest), known, frozenset(noted))
         return Columns(tuple(known.values()), tuple(default))
 
 
@@ -386,14 +437,13 @@ def _add_missing(
     db: sqlite3.Connection,
     reader: FactReader,
     class_name: str,
-    after: int,
+    places: Iterable[tuple[str, str, str, int]],
     read: Iterable[int],
     known: dict[_Place, Column],
 ) -> None:
-    """Add the columns of assets above a number that were not read yet."""
+    """Add the columns for places, each with the number of an asset that has it."""
     missing: dict[int, list[_Place]] = {}
-    for *place, number in db.execute(_PLACES, {"class": class_name, "after": after}):
-        source, file, key = place
+    for source, file, key, number in places:
         if (source, file, key) not in known:
             missing.setdefault(number, []).append((source, file, key))
     # Some are no columns, such as the metrics of an asset's sources.

@@ -35,6 +35,8 @@ class Found:
     """The asset."""
     paths: tuple[str, ...] = ()
     """The paths in it of the file that was looked for; empty if none was."""
+    tags: tuple[str, ...] = ()
+    """The tags that were noted of it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,6 +52,8 @@ class Findings(Sequence[Found]):
     """
     unknown: tuple[UnknownKey, ...] = ()
     """If nothing was found: the keys of the conditions that no asset has."""
+    unknown_tags: tuple[UnknownKey, ...] = ()
+    """If nothing was found: the tags that no asset has."""
 
     def __len__(self) -> int:
         return len(self.found)
@@ -64,7 +68,7 @@ class Findings(Sequence[Found]):
     def rows(self) -> list[dict[str, object]]:
         """Return a flat row for each path, or for each asset where no file was looked for."""
         return [
-            {**asset_cells(each.asset), **({"path": path} if path else {})}
+            {**asset_cells(each.asset, each.tags), **({"path": path} if path else {})}
             for each in self.found
             for path in (each.paths or ("",))
         ]
@@ -103,6 +107,8 @@ class Fact:
 
     A ref's name is its class if no other ref has that class, else its label.
     """
+    entry: int | None = None
+    """The entry of the log with the note that says it; None: it was there when published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,8 @@ class Summary:
     """What was said later of it; None where its store was not asked."""
     environment: str | None = None
     """The packages that it was made with, as a list for pip; None: none were recorded."""
+    class_description: str = ""
+    """The description of its class, in Markdown; empty if there is none."""
 
     def of(self, role: Role) -> tuple[Fact, ...]:
         """Return the facts of one role: "parameter", "metric", "data", "code" or "other"."""
@@ -197,7 +205,7 @@ class Summary:
     def _repr_html_(self) -> str:
         head = "".join(
             f"<tr><th>{escape(key)}</th><td>{escape(_cell_text(value))}</td></tr>"
-            for key, value in asset_cells(self.asset).items()
+            for key, value in asset_cells(self.asset, self.noted.tags if self.noted else ()).items()
         )
         return f"<table>{head}</table>{html_table(self.rows())}"
 
@@ -222,6 +230,8 @@ class Row:
     """The last number minus the first; None if they are no numbers."""
     better: bool | None = None
     """Whether the last value is better than the first; None if that is not known."""
+    entries: tuple[int | None, ...] = ()
+    """For each value the entry of the log that noted it later, as in `Fact`; empty if none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +396,10 @@ class LeaderboardRow:
     """The asset."""
     values: tuple[Value, ...]
     """Its value in each column; None: it has none."""
+    tags: tuple[str, ...] = ()
+    """The tags that were noted of it."""
+    entries: tuple[int | None, ...] = ()
+    """For each value the entry of the log that noted it later, as in `Fact`; empty if none did."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -405,7 +419,7 @@ class Leaderboard:
         """Return a flat row for each asset."""
         names = self.column_names()
         return [
-            {**asset_cells(row.asset), **dict(zip(names, row.values, strict=True))}
+            {**asset_cells(row.asset, row.tags), **dict(zip(names, row.values, strict=True))}
             for row in self.rows
         ]
 
@@ -434,12 +448,13 @@ class Leaderboard:
         return html_table(self.table())
 
 
-_ASSET_CELLS = ("asset", "aliases", "created_by", "created_at")
+_ASSET_CELLS = ("asset", "aliases", "tags", "created_by", "created_at")
 
 
-def asset_cells(asset: AssetInfo) -> dict[str, object]:
+def asset_cells(asset: AssetInfo, tags: Sequence[str] = ()) -> dict[str, object]:
     """Return an asset's cells in a flat row."""
-    cells = (asset.name, ", ".join(asset.aliases), asset.author, asset.created_at)
+    named = ", ".join(asset.aliases), ", ".join(tags)
+    cells = (asset.name, *named, asset.author, asset.created_at)
     return dict(zip(_ASSET_CELLS, cells, strict=True))
 
 

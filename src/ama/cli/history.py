@@ -125,11 +125,11 @@ def show(
         ama show sequence_models/7:model.yml
         ama show sequence_models@my_model --environment > requirements.txt
     """
-    name, colon, path = asset.partition(":")
+    word, colon, path = asset.partition(":")
     if environment and (colon or everything or console.json):
         raise typer.BadParameter("--environment stands alone; --json has the packages too")
     path = path_in_asset(path)
-    source, name = open_asset(name or "HEAD", remote)
+    source, name = open_asset(word or "HEAD", remote)
     if colon:
         if console.json:  # JSON holds no bytes: print the facts about the file
             console.print_json(source.file(name, path))
@@ -150,12 +150,14 @@ def show(
         assert isinstance(rest, dict)
         parents = described["parents"]
         if as_published:
-            del rest["noted"]
+            del rest["noted"], rest["class_description"]
         console.print_json({**described, **rest, "parents": parents})
         return
     if environment:
         _print_environment(summary)
         return
+    if as_published or word != summary.asset.class_name:
+        summary = replace(summary, class_description="")
     _print_summary(summary if not as_published else replace(summary, noted=None), everything)
 
 
@@ -194,6 +196,7 @@ def _print_summary(summary: Summary, everything: bool) -> None:
         packages = count(len(packages_in(summary.environment)), "package")
         print_field("Environment", f"{packages}: --environment")
     limit = None if everything else _SOME_FACTS
+    print_fields("Class", _class_lines(summary, limit))
     print_fields("Parameters", fact_lines(summary.parameters, limit))
     print_fields("Metrics", fact_lines(summary.metrics, limit))
     print_fields("Data", fact_lines(summary.data, limit))
@@ -218,6 +221,14 @@ def _print_summary(summary: Summary, everything: bool) -> None:
     print_files(shown, indent="  ")
     if len(shown) < summary.file_count:
         console.line(f"  ... and {summary.file_count - len(shown):,} more: --all, or ama ls")
+
+
+def _class_lines(summary: Summary, limit: int | None) -> Iterator[str]:
+    lines = summary.class_description.strip().splitlines()
+    yield from lines[:limit]
+    if limit is not None and len(lines) > limit:
+        more = count(len(lines) - limit, "more line")
+        yield f"... and {more}: ama note {summary.asset.class_name}"
 
 
 def ls(

@@ -226,6 +226,7 @@ def print_comparison(comparison: Comparison, *, everything: bool) -> None:
         table.append(["Files", *[""] * (len(header) - 1)])
         table += [_file_cells(row, two) for row in files]
     console.columns(table, bold=frozenset({0, *titles}), cut=range(len(header)))
+    _explain_marks(row.entries for row in rows)
 
 
 def _package_rows(comparison: Comparison, *, everything: bool) -> list[list[str]]:
@@ -250,10 +251,21 @@ def _short_name(name: str, aliases: Sequence[str]) -> str:
 
 
 def _comparison_cells(row: Row, two: bool) -> list[str]:
-    cells = [f"  {row.key}", *map(value_text, row.values)]
+    cells = [f"  {row.key}", *_marked(row.values, row.entries)]
     if two:
         cells.append(_difference_text(row))
     return [*cells, where_text(row.source, row.file)]
+
+
+def _marked(values: Sequence[Value], entries: Sequence[int | None]) -> list[str]:
+    """Format values on one line each, with a mark behind those that were noted later."""
+    marks = ["*" if entry else "" for entry in entries] or [""] * len(values)
+    return [value_text(value) + mark for value, mark in zip(values, marks, strict=True)]
+
+
+def _explain_marks(entries: Iterable[Sequence[int | None]]) -> None:
+    if any(map(any, entries)):
+        console.note("* noted later: ama note ASSET shows by whom; --as-published leaves it out")
 
 
 def _difference_text(row: Row) -> str:
@@ -283,16 +295,21 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def print_leaderboard(board: Leaderboard) -> None:
     """Print the assets of a class side by side."""
-    header = ("Asset", "Aliases", *_short(board.column_names()), "Created By", "Created At (UTC)")
+    tags = any(row.tags for row in board.rows)
+    named = ("Asset", "Aliases", *(["Tags"] if tags else []))
+    header = (*named, *_short(board.column_names()), "Created By", "Created At (UTC)")
     rows = [
         (
             row.asset.name,
             ", ".join(row.asset.aliases),
-            *map(value_text, row.values),
+            *([", ".join(row.tags)] if tags else []),
+            *_marked(row.values, row.entries),
             row.asset.author.partition(" <")[0],
             when_short(row.asset.created_at),
         )
         for row in board.rows
     ]
     last = len(header) - 1
-    console.table(header, rows, right=frozenset(range(2, last - 1)), cut=(1, last - 1))
+    right = frozenset(range(len(named), last - 1))
+    console.table(header, rows, right=right, cut=(*range(1, len(named)), last - 1))
+    _explain_marks(row.entries for row in board.rows)

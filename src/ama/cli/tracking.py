@@ -43,6 +43,10 @@ _SOME_FILES = 5
 # Keys separated by commas; a comma in quotes is part of a key.
 _KEYS = re.compile(r"(?:\"(?:[^\"\\]|\\.)*\"|[^,])+").findall
 
+AsPublishedOption = Annotated[
+    bool, typer.Option("--as-published", help="Leave out what was noted later.")
+]
+
 ClassOption = Annotated[
     str | None,
     typer.Option(
@@ -87,9 +91,15 @@ def find(
         typer.Option(
             "--param",
             metavar="CONDITION",
-            help="On YAML, JSON and TOML files: 'training.yml:learning_rate=0.001'. Repeatable.",
+            help="On metadata, or in YAML, JSON and TOML files: 'training.yml:learning_rate=0.001'."
+            " Repeatable.",
         ),
     ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="GLOB", help="A tag that was noted of it. Repeatable."),
+    ] = None,
+    as_published: AsPublishedOption = False,
     sort: Annotated[
         Literal["class", "created", "author"], typer.Option("--sort", help="What comes first.")
     ] = "class",
@@ -110,8 +120,8 @@ def find(
 
     require_one_form(csv=csv)
     store = open_store(remote)
-    conditions = (class_name, name, alias, author, since, until, *(meta or ()), *(param or ()))
-    if file is None and not any(conditions):
+    texts = (class_name, name, alias, author, since, until)
+    if file is None and not any((*texts, *(meta or ()), *(param or ()), *(tag or ()))):
         raise InvalidInput("nothing is given to find", hint=Hint("give-a-condition"))
     if file is not None and ":" in file:
         asset, _, path = file.partition(":")
@@ -126,6 +136,8 @@ def find(
         until=until,
         meta=meta or (),
         params=param or (),
+        tags=tag or (),
+        as_published=as_published,
         sort=sort,
         reverse=reverse,
         limit=limit,
@@ -137,9 +149,10 @@ def find(
         return
     if not found:
         console.note(_nothing_found(store.url, file))
-        for unknown in found.unknown:
-            meant = f"; did you mean {' or '.join(unknown.near)}?" if unknown.near else ""
-            console.note(f"no asset has a value called {unknown.key}{meant}")
+        for what, unknowns in (("value called", found.unknown), ("tag", found.unknown_tags)):
+            for unknown in unknowns:
+                meant = f"; did you mean {' or '.join(unknown.near)}?" if unknown.near else ""
+                console.note(f"no asset has a {what} {unknown.key}{meant}")
         _note_unread(found)
     elif not print_rows(found.rows(), csv=csv, markdown=False):
         _print_findings(found)
@@ -169,11 +182,13 @@ def _note_unread(findings: Findings) -> None:
 
 def _print_findings(findings: Findings) -> None:
     paths = any(each.paths for each in findings)
+    tags = any(each.tags for each in findings)
     rows = [
         (
             each.asset.name,
             *([path] if paths else []),
             ", ".join(each.asset.aliases),
+            *([", ".join(each.tags)] if tags else []),
             each.asset.author.partition(" <")[0],
             when_short(each.asset.created_at),
             *(["deprecated"] if each.asset.status == "deprecated" else [""]),
@@ -181,11 +196,12 @@ def _print_findings(findings: Findings) -> None:
         for each in findings
         for path in (each.paths or ("",))
     ]
-    header = ("Asset", *(["Path"] if paths else []), "Aliases", "Created By", "Created At (UTC)")
+    found = ("Asset", *(["Path"] if paths else []), "Aliases", *(["Tags"] if tags else []))
+    header = (*found, "Created By", "Created At (UTC)")
     if any(row[-1] for row in rows):
-        console.table((*header, "Status"), rows, cut=(1, 2))
+        console.table((*header, "Status"), rows, cut=range(1, 1 + len(found)))
     else:
-        console.table(header, [row[:-1] for row in rows], cut=(1, 2))
+        console.table(header, [row[:-1] for row in rows], cut=range(1, 1 + len(found)))
 
 
 def compare(
@@ -217,6 +233,7 @@ def compare(
     ] = None,
     limit: LimitOption = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what is the same.")] = False,
+    as_published: AsPublishedOption = False,
     csv: CsvOption = False,
     markdown: MarkdownOption = False,
     remote: RemoteOption = None,
@@ -238,7 +255,9 @@ def compare(
             )
         names = [name_in_store(name, remote) for name in assets or ()]
         same_files = everything or console.json
-        comparison = open_store(remote).compare(*names, same_files=same_files)
+        comparison = open_store(remote).compare(
+            *names, same_files=same_files, as_published=as_published
+        )
         for unread in comparison.unread:
             console.warn(unread_text(unread, whose=True))
         if console.report(comparison):
@@ -257,7 +276,12 @@ def compare(
         raise typer.BadParameter("--class compares all assets of a class: name none, or no --class")
     wanted = [key for each in columns or () for key in _KEYS(each) if key.strip()]
     board = open_store(remote).leaderboard(
-        class_name, columns=wanted, sort=sort, reverse=reverse, limit=limit
+        class_name,
+        columns=wanted,
+        sort=sort,
+        reverse=reverse,
+        limit=limit,
+        as_published=as_published,
     )
     for unread in board.unread:
         console.warn(unread_text(unread))
