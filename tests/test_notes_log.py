@@ -44,6 +44,7 @@ from ama.storage.protocol import Buffer, Range, Storage
 from ama.stores import log_errors
 from ama.stores.cache import Cache
 from ama.stores.log_files import HINT, checkpoint_name, notes_name, segment_name
+from ama.stores.log_notes import LogNotes
 from ama.stores.log_writer import Log
 from ama.stores.remote import FORMAT, Remote, StoreFormat, encode_format
 from ama.transfer.log_derived import checkpoints
@@ -171,6 +172,30 @@ def test_where_it_is_missing_the_ones_before_do(lost: list[int], how: str) -> No
     *_, last = checkpoints(remote, 256)
     assert storage.read([Range(notes_name(256))]) == [last[notes_name(256)]]
     assert all(storage.read([Range(name)]) == [data] for name, data in last.items())
+
+
+def test_threads_with_views_of_other_checkpoints() -> None:
+    """Each gets the notes of its own view, whoever looked last."""
+
+    class Interleaved(LogNotes):
+        hook: Callable[[], None] | None = None
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "_last" and self.hook is not None:
+                hook, self.hook = self.hook, None
+                hook()
+
+    log, views = new_log(storage := MemoryStorage("log")), []
+    for number in range(1, 129):
+        append(log, AddNote("models", None, message=str(number)))
+        if number % 64 == 0:
+            views.append(new_log(storage).view())
+    early, late = views
+    notes = Interleaved(log, storage, Cache(None))
+    notes.hook = lambda: void(notes.at(late))
+    assert notes.at(early).count("models") == 64
+    assert notes.at(late).count("models") == 128
 
 
 def test_a_lost_segment_is_made_again() -> None:

@@ -164,9 +164,11 @@ class LogNotes:
         """Return the notes of a checkpoint, from the nearest one that has a file of them."""
         if not checkpoint.number or NOTES not in checkpoint.write_features:
             return _none(checkpoint)
-        if self._last is None or self._last.entry_hash != checkpoint.entry_hash:
-            self._last = self._stored(checkpoint) or self._folded(checkpoint)
-        return self._last
+        last = self._last  # another thread may set it, for a checkpoint of its own
+        if last is None or last.entry_hash != checkpoint.entry_hash:
+            last = self._stored(checkpoint) or self._folded(checkpoint)
+            self._last = last
+        return last
 
     def _stored(self, checkpoint: Checkpoint) -> NotesCheckpoint | None:
         """Return the notes of a checkpoint as this machine or the store has them."""
