@@ -250,6 +250,29 @@ class TestOnce:
         with pytest.raises(NotFound):
             store.note("models/1", remove="b", once=True)
 
+    def test_a_removal_of_what_was_a_key_before_and_is_a_tag(self, store: Store) -> None:
+        store.note("models/1", metadata={"a": 1})
+        store.note("models/1", remove="a")
+        store.note("models/1", tags="a")
+        done = store.note("models/1", remove="a", once=True)
+        assert (done.again, done.note.removed, done.note.untagged) == (False, (), ("a",))
+        assert store.note("models/1", remove="a", once=True).again
+        store.note("models/1", metadata={"a": 2})
+        assert not store.note("models/1", remove="a", once=True).again
+        assert store.noted("models/1").metadata == {}
+
+    def test_a_file_that_another_one_has_followed(self, store: Store) -> None:
+        def said(content: bytes) -> bool:
+            return store.note("models/1", file={"report.json": content}, once=True).again
+
+        assert [said(b"1"), said(b"1"), said(b"2"), said(b"1"), said(b"1")] == [
+            *(False, True, False, False, True)
+        ]
+        newest = store.notes("models/1")[-1]
+        assert b"".join(store.note_file(newest)) == b"1"
+        store.note("models/1", file={"other.json": b"3"}, metadata={"report.json": 1})
+        assert said(b"1")
+
     def test_a_description(self, store: Store) -> None:
         store.note("models", message="a", once=True)
         assert store.note("models", message="a", once=True).again

@@ -200,21 +200,31 @@ def _note(
 
 def _same(known: Sequence[NoteRecord], note: AddNote, author: str) -> NoteRecord | None:
     """Return the same note of the same author, if none after it speaks of the same things."""
-    speaks = {*note.metadata, *note.tags, *note.untags}
+    speaks = _subjects(note)
     for record in reversed(known):
         if record.author == author and _content(record.note) == _content(note):
             return record
-        if note.asset is None or not speaks.isdisjoint(
-            (*record.note.metadata, *record.note.tags, *record.note.untags)
-        ):
+        if note.asset is None or not speaks.isdisjoint(_subjects(record.note)):
             return None
     return None
 
 
+def _subjects(note: AddNote) -> set[tuple[str, str]]:
+    """Return what a note speaks of: of each, the newest note counts."""
+    names = {("name", each) for each in (*note.metadata, *note.tags, *note.untags)}
+    return names if note.file is None else {*names, ("file", note.file.name)}
+
+
 def _content(note: AddNote) -> tuple[object, ...]:
-    # 1, 1.0 and True are three values.
-    values = {key: (type(value), repr(value)) for key, value in note.metadata.items()}
-    return values, note.tags, note.untags, note.message, note.file
+    values, taken = {}, {*note.untags}
+    for key, value in note.metadata.items():
+        if value is None:
+            # Who takes a name away doesn't say whether it is a key, a tag or both.
+            taken.add(key)
+        else:
+            # 1, 1.0 and True are three values.
+            values[key] = type(value), repr(value)
+    return values, note.tags, taken, note.message, note.file
 
 
 class _File:
