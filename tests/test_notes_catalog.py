@@ -12,11 +12,13 @@ import pytest
 
 import ama
 from ama import Settings, Store
+from ama.catalog import noting
 from ama.catalog.database import Catalog
 from ama.catalog.filling import MOST_BEHIND
 from ama.catalog.schema import FILE, from_cell
-from ama.format.entries import AddNote, Event, entry_name
+from ama.format.entries import AddNote, Event, Publish, entry_name
 from ama.format.hashing import blob_id
+from ama.format.notes import NoteRecord
 from ama.storage.local import LocalStorage
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
@@ -121,6 +123,26 @@ def test_a_note_of_an_asset_that_comes_later(url: Path, tmp_path: Path) -> None:
     source.copy("models/1", store)
     assert in_catalog(store)["models/4"] == ({"a": 1}, ["x"], 1)
     assert typed(in_catalog(store)) == typed(in_store(store))
+
+
+def test_an_asset_that_is_published_many_times(url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hostile log can't make each update add up all notes of an asset many times."""
+    store = Store.open(url)
+    in_catalog(store)
+    publish = store.remote.log.read_entry(1).events[0]
+    assert isinstance(publish, Publish)
+    append(store, [AddNote("models", publish.asset, {"a": number}) for number in range(50)])
+    append(store, [publish] * 50)
+    calls = []
+    add_up = noting._add_up
+
+    def counted(db: sqlite3.Connection, record: NoteRecord, row: int) -> None:
+        calls.append(row)
+        add_up(db, record, row)
+
+    monkeypatch.setattr(noting, "_add_up", counted)
+    assert typed(in_catalog(store)) == typed(in_store(store))
+    assert len(calls) == 100
 
 
 def test_what_is_known_of_a_file_and_of_a_class(url: Path) -> None:

@@ -55,9 +55,10 @@ def note_news(
             if known < notes.count(name):
                 for record in notes.all_of(name, known):
                     _add_up(db, record, _add(db, record))
-    for event in since or ():
-        if isinstance(event, Publish):
-            _note_again(db, remote, view, event)
+    # Each once: a log may publish the same asset any number of times.
+    published = {(e.class_name, e.asset) for e in since or () if isinstance(e, Publish)}
+    for about in sorted(published):
+        _note_again(db, remote, view, about)
 
 
 def tags_of(db: sqlite3.Connection, asset: bytes) -> tuple[str, ...]:
@@ -89,9 +90,10 @@ def description_of(db: sqlite3.Connection, class_name: str) -> str:
     return "".join(each.text for each in descriptions(db, class_name, 1))
 
 
-def _note_again(db: sqlite3.Connection, remote: Remote, view: LogView, published: Publish) -> None:
-    """Add up what was noted of an asset before it was published."""
-    about = published.class_name, published.asset
+def _note_again(
+    db: sqlite3.Connection, remote: Remote, view: LogView, about: tuple[str, bytes]
+) -> None:
+    """Add up what was noted of an asset, by its class and id, before it was published."""
     rows = db.execute("SELECT id FROM notes WHERE class = ? AND asset = ? ORDER BY id", about)
     if known := [row for (row,) in rows]:
         for record, row in zip(remote.log.notes.at(view).of(*about), known, strict=True):
