@@ -125,6 +125,29 @@ def test_a_note_of_an_asset_that_comes_later(url: Path, tmp_path: Path) -> None:
     assert typed(in_catalog(store)) == typed(in_store(store))
 
 
+def test_a_note_of_an_asset_of_another_store(url: Path, tmp_path: Path) -> None:
+    """It isn't published here, so that a note has no effect, whenever the catalog was filled."""
+    source = Store.open(tmp_path / "elsewhere", create=True)
+    asset = source.publish("data", {"b": b"b"}).asset
+    assert asset is not None
+    source.publish("models", {"c": b"c"}, refs="data/1")
+    source.delete("data/1", force=True)  # what is deleted is not copied, but its record is
+    store = Store.open(url)
+    source.copy("models/1", store)
+    assert len(store.find(class_name="data")) == 1  # the other one is not published here
+
+    def values(store: Store) -> list[tuple[object, ...]]:
+        return Catalog(store.remote).ask(
+            lambda db, view: db.execute("SELECT key, text FROM noted").fetchall()
+        )
+
+    assert values(store) == []
+    append(store, [AddNote("data", bytes.fromhex(asset.id), {"a": 1}, ("x",))])
+    other = Store.open(url, settings=replace(store.settings, cache_dir=tmp_path / "other"))
+    assert values(store) == values(other) == []
+    assert typed(in_catalog(store)) == typed(in_store(store))
+
+
 def test_an_asset_that_is_published_many_times(url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hostile log can't make each update add up all notes of an asset many times."""
     store = Store.open(url)

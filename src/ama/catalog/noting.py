@@ -118,10 +118,11 @@ def _add_up(db: sqlite3.Connection, record: NoteRecord, row: int) -> None:
     """Let a note change what the notes of its asset add up to."""
     note = record.note
     found = db.execute(
-        "SELECT id FROM assets WHERE hash = ? AND class = ?", (note.asset, note.class_name)
+        "SELECT id FROM assets WHERE hash = ? AND class = ? AND number IS NOT NULL",
+        (note.asset, note.class_name),
     ).fetchone()
     if found is None:
-        return  # it is about the class, or about what is no asset of it
+        return  # it is about the class, or about what is no asset of it, or not yet
     (asset,) = found
     gone = [(asset, metadata_key(key)) for key, value in note.metadata.items() if value is None]
     db.executemany("DELETE FROM noted WHERE asset = ? AND key = ?", gone)
