@@ -21,6 +21,7 @@ from ama.catalog.questions import Questions
 from ama.catalog.values import Fact
 from ama.dashboard import asset_views, views
 from ama.dashboard.compare_views import Comparing, compare_page
+from ama.dashboard.markdown import plain_text
 from ama.dashboard.previews import Previews
 from ama.dashboard.queries import Asked
 from ama.dashboard.rendering import (
@@ -30,7 +31,6 @@ from ama.dashboard.rendering import (
     Renderer,
     moment_text,
     path_to,
-    plain_text,
     static_file,
     value_text,
 )

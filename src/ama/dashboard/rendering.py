@@ -23,8 +23,8 @@ from markupsafe import Markup
 
 from ama.catalog.compare import number_of
 from ama.catalog.documents import Value
-from ama.dashboard import charts, previews
-from ama.errors import shown
+from ama.dashboard import charts
+from ama.dashboard.markdown import plain_text, render
 from ama.format.hashing import blob_id
 from ama.format.names import unportable_reason
 from ama.wording import unread_text
@@ -160,7 +160,7 @@ class Renderer:
             address=lambda author: author.partition("<")[2].rstrip("> "),
             plain=plain_text,
             breakable=breakable,
-            markdown=lambda text: Markup(previews.render(plain_text(text))),
+            markdown=lambda text: Markup(render(text)),
             spark=_spark,
             number=lambda number: f"{number:,}",
             count=count_text,
@@ -211,13 +211,6 @@ MOST_TEXT = 300
 """The most characters of a value in a table."""
 
 _END_OF_PART = re.compile(r"[._/]+(?=[^._/])")
-
-
-def plain_text(text: str) -> str:
-    """Return a text of several lines with characters written out that a browser would not show."""
-    return "\n".join(
-        "\t".join(map(shown, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n")
-    )
 
 
 def breakable(name: object) -> Markup:
