@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 
 from ama.catalog.find import Criteria, content_id, holding_values, select
-from ama.catalog.noting import tags_of
+from ama.catalog.noting import description_of, tags_of
 from ama.lineage import ancestry
 from ama.stores.revisions import moment
 from ama.values import AssetStatus, display_name
@@ -76,6 +76,8 @@ class ClassOverview:
     """The bytes of their files."""
     newest: AssetLine | None
     """The newest live asset; None if all are deleted."""
+    description: str = ""
+    """Its description, in Markdown; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ def classes(db: sqlite3.Connection) -> tuple[ClassOverview, ...]:
     found = []
     for name, count, size, newest in rows.fetchall():
         line = lines(db, "class = ? AND number = ?", name, newest) if newest else ()
-        found.append(ClassOverview(name, count, size, line[0] if line else None))
+        newest_line = line[0] if line else None
+        found.append(ClassOverview(name, count, size, newest_line, description_of(db, name)))
     return tuple(sorted(found, key=_age))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ama.catalog.compare import Profile
     from ama.catalog.database import Catalog, Question
     from ama.catalog.find import Criteria
+    from ama.catalog.noting import Description
     from ama.catalog.overview import AssetLine, ClassOverview, Contents, FoundValue, Holder
     from ama.catalog.tables import Choice, ColumnFinder, Columns, TablePage
     from ama.catalog.values import Column, Findings, Leaderboard, Summary
@@ -372,6 +373,15 @@ class Questions:
 
         return self._ask(
             lambda db, view: tables.page(db, choice, columns, offset=offset, limit=limit)
+        )
+
+    def descriptions(self, class_name: str, limit: int) -> tuple[Description, ...]:
+        """Return what a class was described as, the newest first."""
+        from ama.catalog.noting import descriptions
+
+        return self._once(
+            ("descriptions", class_name, limit),
+            lambda db, view: descriptions(db, class_name, limit),
         )
 
     def series(self, choice: Choice, column: Column) -> tuple[tuple[int, float], ...]:

@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from ama.asset import Asset
 from ama.catalog.questions import Questions
-from ama.dashboard import asset_views, views
+from ama.dashboard import asset_views, note_views, views
 from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.previews import MAX_IMAGE, Previews, image_type
 from ama.dashboard.queries import Asked, asset_number
@@ -43,7 +43,7 @@ from ama.format.hashing import Hasher
 from ama.store import Store
 from ama.system.parallel import start
 from ama.system.progress import NO_PROGRESS, Progress
-from ama.values import File
+from ama.values import File, Note
 
 _MOST_FIELDS = 400
 
@@ -86,11 +86,15 @@ class _Dashboard:
             ("/", self._home),
             ("/classes/{name}", self._class),
             ("/classes/{name}/aliases/{alias}", self._alias),
+            ("/classes/{name}/description", self._description),
             (asset, self._asset),
             (f"{asset}/lineage", self._lineage),
             (f"{asset}/files/{{path:path}}", self._file),
             (f"{asset}/image/{{path:path}}", self._image),
             (f"{asset}/download/{{path:path}}", self._download),
+            (f"{asset}/noted/{{entry}}/{{path:path}}", self._noted_file),
+            (f"{asset}/noted-image/{{entry}}/{{path:path}}", self._noted_image),
+            (f"{asset}/noted-download/{{entry}}/{{path:path}}", self._noted_download),
             ("/compare", self._compare),
             ("/search", self._search),
             ("/store", self._about),
@@ -125,6 +129,12 @@ class _Dashboard:
         name, alias = request.path_params["name"], request.path_params["alias"]
         return self._page(request, lambda store, questions: views.alias_page(store, name, alias))
 
+    def _description(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return self._page(
+            request, lambda store, questions: note_views.description_page(store, questions, name)
+        )
+
     def _asset(self, request: Request) -> Response:
         named = _named(request)
         return self._page(
@@ -145,6 +155,15 @@ class _Dashboard:
             request,
             lambda store, questions: asset_views.file_page(
                 store, questions, *named, path, self._previews
+            ),
+        )
+
+    def _noted_file(self, request: Request) -> Response:
+        (name, number), wanted = _named(request), _noted(request)
+        return self._page(
+            request,
+            lambda store, questions: note_views.noted_file_page(
+                store, questions, store.resolve(f"{name}/{number}"), wanted, self._previews
             ),
         )
 
@@ -185,30 +204,30 @@ class _Dashboard:
 
     def _download(self, request: Request) -> Response:
         asset, file = self._asset_and_file(request)
-        name = quote(file.path.split("/")[-1])
-        headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{name}",
-            "content-length": str(file.size),
-            "etag": f'"{file.id}"',
-        }
-        pieces = iter(()) if request.method == "HEAD" else _begun(asset.stream(file.path))
-        # Damage found on the way ends the connection before all announced bytes: no browser takes
-        # that for the whole file.
-        return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+        return _sent(request, file, lambda: asset.stream(file.path))
+
+    def _noted_download(self, request: Request) -> Response:
+        store, note, file = self._note_and_file(request)
+        return _sent(request, file, lambda: store.note_file(note))
 
     def _image(self, request: Request) -> Response:
         asset, file = self._asset_and_file(request)
-        data = asset.read(file.path) if file.size <= MAX_IMAGE else b""
-        kind = image_type(data)
-        if kind is None:
-            raise NotFound(f"{shown(file.path)} is no image that is shown")
-        headers = {"content-security-policy": "default-src 'none'; sandbox"}
-        return Response(data, headers=headers, media_type=kind)
+        return _shown_image(file, lambda: asset.stream(file.path))
+
+    def _noted_image(self, request: Request) -> Response:
+        store, note, file = self._note_and_file(request)
+        return _shown_image(file, lambda: store.note_file(note))
 
     def _asset_and_file(self, request: Request) -> tuple[Asset, File]:
         name, number = _named(request)
         asset = self._reaching.answer().resolve(f"{name}/{number}")
         return asset, asset_views.file_of_asset(asset, request.path_params["path"])
+
+    def _note_and_file(self, request: Request) -> tuple[Store, Note, File]:
+        name, number = _named(request)
+        store = self._reaching.answer()
+        found = note_views.find_note(store.resolve(f"{name}/{number}"), *_noted(request))
+        return store, *found
 
     async def _hash(self, request: Request) -> Response:
         """Return the hash of the request's body, without keeping any of it."""
@@ -297,6 +316,35 @@ def _asked(request: Request) -> Asked:
 def _named(request: Request) -> tuple[str, int]:
     params = request.path_params
     return params["name"], asset_number(params["number"])
+
+
+def _noted(request: Request) -> tuple[int, str]:
+    """Return the entry of a note, and the name of its file."""
+    params = request.path_params
+    return asset_number(params["entry"]), params["path"]
+
+
+def _sent(request: Request, file: File, open_file: Callable[[], Iterator[bytes]]) -> Response:
+    """Return a file to be saved, never shown."""
+    name = quote(file.path.split("/")[-1])
+    headers = {
+        "content-disposition": f"attachment; filename*=UTF-8''{name}",
+        "content-length": str(file.size),
+        "etag": f'"{file.id}"',
+    }
+    pieces = iter(()) if request.method == "HEAD" else _begun(open_file())
+    # Damage found on the way ends the connection before all announced bytes: no browser takes
+    # that for the whole file.
+    return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+
+
+def _shown_image(file: File, open_file: Callable[[], Iterator[bytes]]) -> Response:
+    data = b"".join(open_file()) if file.size <= MAX_IMAGE else b""
+    kind = image_type(data)
+    if kind is None:
+        raise NotFound(f"{shown(file.path)} is no image that is shown")
+    headers = {"content-security-policy": "default-src 'none'; sandbox"}
+    return Response(data, headers=headers, media_type=kind)
 
 
 def _itself(path: str) -> str:

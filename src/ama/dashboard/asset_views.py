@@ -12,6 +12,7 @@ from ama.asset import Asset
 from ama.catalog.overview import AssetLine
 from ama.catalog.questions import Questions
 from ama.catalog.values import Fact, Summary
+from ama.dashboard.note_views import NotePlacing, Place, served, shown_notes
 from ama.dashboard.previews import Previews
 from ama.dashboard.rendering import Page, path_to
 from ama.dashboard.views import ROLES, Panel, panel
@@ -32,11 +33,16 @@ MOST_PARENTS = 12
 MOST_DEPTH = 24
 
 Link = Callable[[str], str | None]
-Place = tuple[str | int, ...]
-"""The parts of a page's path."""
-
 Placing = Callable[[File], Place | None]
 """Returns the place of a file's page; None if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the pages of an asset's files are, and of its notes' files; by default as served."""
+
+    file: Placing | None = None
+    noted: NotePlacing = served
 
 
 @dataclass(slots=True)
@@ -67,7 +73,7 @@ def asset_page(
     name: str,
     number: int,
     link: Link,
-    place: Placing | None = None,
+    places: Places = Places(),
     enlarged: bool = True,
 ) -> Page:
     """Return the page of an asset.
@@ -78,14 +84,14 @@ def asset_page(
         name: The class.
         number: The asset's number.
         link: Returns where a page is, by its path; None where there is none.
-        place: Returns where the pages of its files are; by default those that are served.
+        places: Where the pages of its files are.
         enlarged: Whether its lineage has a page of its own.
 
     Raises:
         NotFound: There is no such asset.
     """
 
-    def served(file: File) -> Place:
+    def file_place(file: File) -> Place:
         return "assets", name, number, "files", file.path
 
     line = questions.line(name, number)
@@ -104,7 +110,8 @@ def asset_page(
         "facts": _facts(summary.value) if summary and summary.value else [],
         "packages": _packages(summary.value) if summary and summary.value else {},
         "most_packages": MOST_PACKAGES,
-        "files": summary and _listing(summary, place or served),
+        "files": summary and _listing(summary, places.file or file_place),
+        "noted": panel(lambda: shown_notes(asset.noted(), places.noted)),
         "history": history,
         "moves": panel(lambda: _moves(store, line)),
         "picture": panel(lambda: _picture(questions, line, NEAR, link)),
@@ -151,6 +158,7 @@ def file_page(
     content = {
         "line": line,
         "file": file,
+        "note": None,
         "names": path.split("/"),
         "preview": panel(lambda: previews.of(file, lambda: asset.stream(path))),
         "download": ("assets", name, number, "download", path),

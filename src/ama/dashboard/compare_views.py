@@ -192,6 +192,7 @@ def _compared(assets: list[Asset], asked: Asked, comparing: Comparing) -> dict[s
     changed, wanted = comparison.changed_files, asked.one("file")
     return {
         "assets": comparison.assets,
+        "tags": [asset.noted().tags for asset in assets],
         "unread": comparison.unread,
         "rows": scalars[:MOST_ROWS],
         "rows_left": max(0, len(scalars) - MOST_ROWS),

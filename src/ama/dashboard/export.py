@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -19,7 +19,7 @@ from typing import Any
 from ama.catalog.overview import AssetLine
 from ama.catalog.questions import Questions
 from ama.catalog.values import Fact
-from ama.dashboard import asset_views, views
+from ama.dashboard import asset_views, note_views, views
 from ama.dashboard.compare_views import Comparing, compare_page
 from ama.dashboard.markdown import plain_text
 from ama.dashboard.previews import Previews
@@ -41,7 +41,7 @@ from ama.format.hashing import blob_id
 from ama.format.names import fold_name
 from ama.store import Store
 from ama.system.progress import NO_PROGRESS, Progress
-from ama.values import File
+from ama.values import File, Note
 
 MOST_FILES = 40
 """The files of each asset with a page, beside those that another asset's page is about."""
@@ -71,10 +71,12 @@ class Exported:
 
 @dataclass(slots=True)
 class _Content:
-    """A file with a page: its place, and the assets that have it."""
+    """A file with a page, and the assets that have it: each with its path, and the entry of the
+    note that it came with, 0 if it is the asset's own.
+    """
 
     file: File
-    holders: list[tuple[str, int, str]] = field(default_factory=list)
+    holders: list[tuple[str, int, str, int]] = field(default_factory=list)
     more: int = 0
 
 
@@ -191,6 +193,9 @@ class _Export:
         for alias in sorted(state.aliases):
             page = views.alias_page(self._store, name, alias)
             self._write(path_to("classes", name, "aliases", alias), page)
+        if self._questions.descriptions(name, 1):
+            page = note_views.description_page(self._store, self._questions, name)
+            self._write(path_to("classes", name, "description"), page)
         for number, record in state.newest():
             enlarged = number > state.count - MOST_LINEAGES or bool(record.aliases)
             self._asset(name, number, enlarged)
@@ -198,9 +203,9 @@ class _Export:
     def _asset(self, name: str, number: int, enlarged: bool) -> None:
         store, questions = self._store, self._questions
         here = path_to("assets", name, number)
-        place = self._places(name, number)
+        places = asset_views.Places(self._places(name, number), self._noted_places())
         link = partial(self._links.address, here, query={})
-        page = asset_views.asset_page(store, questions, name, number, link, place, enlarged)
+        page = asset_views.asset_page(store, questions, name, number, link, places, enlarged)
         self._write(here, page)
         if enlarged:
             large = f"{here}/lineage"
@@ -212,7 +217,9 @@ class _Export:
             self._comparison(questions.line(name, page.content["before"]), line)
         if line.status != "deleted":
             facts = summary.value.facts if summary.value else ()
-            self._index.add(line, facts, self._links.directory(name))
+            noted = page.content["noted"].value
+            later = () if noted is None else _noted_texts(noted)
+            self._index.add(line, facts, self._links.directory(name), later)
 
     def _comparison(self, old: AssetLine, new: AssetLine) -> None:
         here = f"{path_to('assets', new.class_name, new.number)}/compare"
@@ -234,20 +241,43 @@ class _Export:
         """
         left = iter(range(MOST_FILES))
 
-        def place(file: File) -> asset_views.Place | None:
+        def place(file: File) -> note_views.Place | None:
             if next(left, None) is None and file.id not in self._contents:
                 return None
-            content = self._contents.setdefault(file.id, _Content(file))
-            if len(content.holders) < MOST_HOLDERS:
-                content.holders.append((name, number, file.path))
-            else:
-                content.more += 1
-            return "files", f"{file.id[:DIGITS]}.html"
+            return self._held(file, name, number, 0)
 
         return place
 
+    def _noted_places(self) -> note_views.NotePlacing:
+        """Return a function that notes the files of an asset's notes, and returns the places."""
+        left = iter(range(MOST_FILES))
+
+        def place(note: Note, file: File) -> note_views.Place | None:
+            if next(left, None) is None and file.id not in self._contents:
+                return None
+            return self._held(file, note.class_name, note.number or 0, note.entry)
+
+        return place
+
+    def _held(self, file: File, name: str, number: int, entry: int) -> note_views.Place:
+        """Note that an asset has a file, or that the note of an entry has it; return its place."""
+        content = self._contents.setdefault(file.id, _Content(file))
+        if len(content.holders) < MOST_HOLDERS:
+            content.holders.append((name, number, file.path, entry))
+        else:
+            content.more += 1
+        return "files", f"{file.id[:DIGITS]}.html"
+
+    def _stream(self, content: _Content) -> Iterator[bytes]:
+        name, number, path, entry = content.holders[0]
+        asset = self._store.resolve(f"{name}/{number}")
+        if not entry:
+            return asset.stream(path)
+        note, _ = note_views.find_note(asset, entry, path)
+        return self._store.note_file(note)
+
     def _file(self, content: _Content) -> None:
-        name, number, path = content.holders[0]
+        name, number, path, entry = content.holders[0]
         here = path_to("files", f"{content.file.id[:DIGITS]}.html")
         # No server sends a file of this name as something that a browser would run.
         download = self._copied(content, ".bin", self._most)
@@ -256,9 +286,12 @@ class _Export:
         mark = self._mark(content.holders, content.more, status, download)
         if self._kept(here, mark):
             return
-        page = asset_views.file_page(
-            self._store, self._questions, name, number, path, self._previews
-        )
+        store, questions = self._store, self._questions
+        if entry:
+            asset, wanted = store.resolve(f"{name}/{number}"), (entry, path)
+            page = note_views.noted_file_page(store, questions, asset, wanted, self._previews)
+        else:
+            page = asset_views.file_page(store, questions, name, number, path, self._previews)
         preview = page.content["preview"].value
         image = None
         if preview is not None and preview.form == "image":
@@ -275,15 +308,13 @@ class _Export:
         page = Page(page.template, page.title, {**page.content, **own})
         self._write(here, page, mark if whole else "")
 
-    def _copied(self, content: _Content, ending: str, most: int) -> asset_views.Place | None:
+    def _copied(self, content: _Content, ending: str, most: int) -> note_views.Place | None:
         """Copy a file, unless it is too large or damaged; return its place."""
         if content.file.kind == "symlink" or content.file.size > most:
             return None
-        name, number, path = content.holders[0]
         place = "files", f"{content.file.id[:DIGITS]}{ending}"
-        data = self._store.resolve(f"{name}/{number}").stream(path)
         try:
-            self._site.write_once(self._links.file_of(path_to(*place)), data)
+            self._site.write_once(self._links.file_of(path_to(*place)), self._stream(content))
         except IntegrityError:
             return None
         return place
@@ -360,18 +391,22 @@ class SearchIndex:
         self._known: dict[str, str] = {}
         self._files: list[str] = []
 
-    def add(self, line: AssetLine, facts: Sequence[Fact], directory: str) -> None:
+    def add(
+        self, line: AssetLine, facts: Sequence[Fact], directory: str, later: Sequence[str] = ()
+    ) -> None:
         """Add an asset.
 
         Args:
             line: The asset.
             facts: Its facts.
             directory: The site's directory for pages of its class.
+            later: What was noted of it later, as texts.
         """
-        chosen = sorted(facts, key=_place)[:MOST_SAID]
+        texts = [*later, *map(_text, sorted(facts, key=_place)[:MOST_SAID])][:MOST_SAID]
         # Most assets of a class say much the same: keep each text once.
-        said = tuple(self._known.setdefault(text, text) for text in map(_text, chosen))
-        self._entries.append(_Entry(line, directory, said, len(chosen) == len(facts)))
+        said = tuple(self._known.setdefault(text, text) for text in texts)
+        whole = len(texts) == len(facts) + len(later)
+        self._entries.append(_Entry(line, directory, said, whole))
 
     def add_file(self, digest: str) -> None:
         """Add a file with a page, by its hash in hex digits."""
@@ -425,6 +460,12 @@ class SearchIndex:
 def _place(fact: Fact) -> tuple[bool, int, bool]:
     """Return the order of a fact: metadata first, a person wrote it; histories last in a role."""
     return bool(fact.file), list(ROLES).index(fact.role), isinstance(fact.value, tuple)
+
+
+def _noted_texts(noted: note_views.ShownNotes) -> list[str]:
+    values = (f"{each.key} = {value_text(each.value, 120)}" for each in noted.values)
+    texts = [*(f"tag {tag}" for tag in noted.tags), *values]
+    return [plain_text(f"noted: {text}") for text in texts]
 
 
 def _text(fact: Fact) -> str:

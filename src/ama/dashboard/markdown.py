@@ -47,6 +47,24 @@ def _leads_out(url: str) -> bool:
     return _ADDRESS(url) is not None
 
 
+def beginning(text: str, most: int = 200) -> str:
+    r"""Return the first line of Markdown without its marks, for a place where only text fits.
+
+    Example:
+        >>> beginning("# A *model*\n\nof text")
+        'A model'
+    """
+    for token in _parser().parse(plain_text(text[:2000])):
+        if token.type == "inline":
+            marked = _without_images(token.children or ())
+            said = "".join(
+                " " if each.type in ("softbreak", "hardbreak") else each.content for each in marked
+            ).strip()
+            if said:
+                return said if len(said) <= most else f"{said[:most]}…"
+    return ""
+
+
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the name that it is called by
         return _leads_out(url)

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from ama.catalog.compare import number_of
 from ama.catalog.documents import Value
 from ama.dashboard import charts
-from ama.dashboard.markdown import plain_text, render
+from ama.dashboard.markdown import beginning, plain_text, render
 from ama.format.hashing import blob_id
 from ama.format.names import unportable_reason
 from ama.wording import unread_text
@@ -161,6 +161,8 @@ class Renderer:
             plain=plain_text,
             breakable=breakable,
             markdown=lambda text: Markup(render(text)),
+            beginning=beginning,
+            searched=_searched,
             spark=_spark,
             number=lambda number: f"{number:,}",
             count=count_text,
@@ -191,6 +193,11 @@ def _harmless(value: object) -> object:
     if isinstance(value, str) and not hasattr(value, "__html__") and not value.isprintable():
         return plain_text(value)
     return "" if value is None else value
+
+
+def _searched(tag: str) -> str | None:
+    """Return the filter of a class's table that finds a tag; None: it would be a condition."""
+    return None if set("=<>") & set(tag) else shlex.quote(tag)
 
 
 def _spark(value: object) -> Markup:

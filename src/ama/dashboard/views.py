@@ -128,6 +128,9 @@ def class_page(
         "chart": chart,
         "points": len(points),
         "aliases": store.aliases(name),
+        "tagged": any(row.asset.tags for row in table.rows),
+        "later": any(any(row.noted) for row in table.rows),
+        "described": questions.descriptions(name, 2),
         "columns_asked": asked.all("col", 200),
     }
     return Page("class.html", name, content)
