@@ -234,6 +234,23 @@ def test_a_lying_file_is_found_by_the_next_writer_and_by_fsck(tmp_path: Path) ->
     assert len(cold.notes("models/1")) == 191
 
 
+def test_fsck_blames_no_sound_notes_behind_two_lost_entries(tmp_path: Path) -> None:
+    url = tmp_path / "store"
+    store = Store.open(url, create=True)
+    store.publish("models", {"a": b"a"})
+    while store.remote.view().number < 130:
+        append(store.remote.log, AddNote("models", None, message="m"))
+    (url / checkpoint_name(64)).write_bytes(b"damaged")
+    for number in (10, 70):
+        (url / entry_name(number)).unlink()
+    report = Store.open(url, settings=replace(Settings.load(None), cache_dir=None)).fsck()
+    assert {problem.where for problem in report.problems} == {
+        entry_name(10),
+        checkpoint_name(64),
+        entry_name(70),
+    }
+
+
 def test_a_repair_puts_it_back(tmp_path: Path) -> None:
     import ama
 

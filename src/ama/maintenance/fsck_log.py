@@ -249,8 +249,10 @@ class _Reader:
             self._fold()
             self._history.numbered = dict(self._history.states)
             self._exact = False
-            self._folded = self._noted = None
+            self._folded = None
             self._history.unknown_from = number
+        # A checkpoint's notes may be sound where the rest of it is not.
+        self._noted = None
 
     def _fold(self) -> None:
         """Fold the waiting entries into the root, the classes' states, and the checkpoint."""
