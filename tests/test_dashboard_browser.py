@@ -36,6 +36,9 @@ SCREENS = [
     "/compare?a=models/1&a=models/2",
     "/search?q=wide",
     "/classes/models/aliases/newest",
+    "/classes/models/description",
+    "/assets/models/2",
+    "/assets/models/2/noted/10/report.json",
     "/store",
     "/no/such/page",
 ]
@@ -53,7 +56,21 @@ def need(what: object, why: str) -> None:
 def store(training_runs: Path, home: Path) -> ama.Store:
     need(CHROMIUM, "needs Chromium: apt-get install chromium")
     publish(training_runs)
-    return ama.Store.default()
+    store = ama.Store.default()
+    note(store)
+    return store
+
+
+def note(store: ama.Store) -> None:
+    """What a browser is to show of notes, entries 7 to 10 of the log."""
+    store.note("models", message="first words")
+    table = "| a | b |\n|--|--:|\n| 1 | 2 |"
+    described = f"# Models\n\nof *text*\n\n- a\n  - b\n\n{table}\n\n    {'code ' * 60}\n"
+    store.note("models", message=described)
+    values = {"best.val_loss": 0.3, "passed": True, "report": "https://example.com/" + "x" * 200}
+    tags = ["approved", "needs review", "a very long tag " * 8]
+    store.note("models/2", metadata=values, tags=[tag.strip() for tag in tags], message="a\nb")
+    store.note("models/2", file={"report.json": b'{"f1": 0.9}'}, remove=["passed", "approved"])
 
 
 @contextmanager
@@ -193,7 +210,9 @@ def test_every_screen_can_be_used_by_all(
     page.emulate_media(color_scheme=scheme)
     failed = []
     for screen in SCREENS:
-        page.goto(address + screen)
+        answer = page.goto(address + screen)
+        assert answer is not None
+        assert answer.ok == (screen != "/no/such/page"), screen
         assert page.evaluate("document.documentElement.scrollWidth") <= width, screen
         # The page's policy lets no script in but its own: this one comes by the debugger.
         page.evaluate(AXE.read_text(encoding="utf-8"))
@@ -275,14 +294,28 @@ def test_names_break_between_their_words(page: sync_api.Page, address: str, widt
     assert {screen: names for screen, names in broken.items() if names} == {}
 
 
-def test_nothing_hostile_runs(page: sync_api.Page, address: str, tmp_path: Path) -> None:
+def test_nothing_hostile_runs(
+    page: sync_api.Page, address: str, store: ama.Store, tmp_path: Path
+) -> None:
     """A dialog, an error, or anything that the page's policy had to refuse, fails it."""
     publish_hostile(tmp_path / "hostile")
+    said = (
+        f"{SCRIPT} <img src=x onerror=alert(1)> [a](javascript:alert(1)) ![b](https://x.invalid/b)"
+    )
+    store.note("hostile", message=f"{said}\n\n{'> ' * 30_000}{said}")
+    store.note("hostile/1", metadata={SCRIPT: said}, tags=[SCRIPT], message=said)
+    store.note("hostile/1", file={"page.html": SCRIPT.encode()})
     asset = f"{address}/assets/hostile/1"
     page.goto(asset)
-    links = page.locator("a[href*='/files/']").evaluate_all("all => all.map(each => each.href)")
-    assert len(links) > 10
-    screens = ["/", "/classes/hostile", "/compare?a=hostile/1&a=models/1&all=1"]
+    all_of = "a[href*='/files/'], a[href*='/noted/']"
+    links = page.locator(all_of).evaluate_all("all => all.map(each => each.href)")
+    assert len(links) > 11
+    screens = [
+        "/",
+        "/classes/hostile",
+        "/classes/hostile/description",
+        "/compare?a=hostile/1&a=models/1&all=1",
+    ]
     screens += [f"/search?q={SCRIPT}", f"/search?hash={SCRIPT}&file={SCRIPT}"]
     for each in [asset, f"{asset}/lineage", *links, *(address + screen for screen in screens)]:
         page.goto(each)

@@ -13,10 +13,9 @@ from ama.dashboard.markdown import render
 ALLOWED: dict[str, set[str]] = {
     **{
         name: set()
-        for name in (
-            "p h3 h4 h5 h6 ul li em strong s code pre blockquote hr br thead tbody tr".split()
-        )
+        for name in ("p h3 h4 h5 h6 ul li em strong s code blockquote hr br thead tbody tr".split())
     },
+    "pre": {"tabindex"},
     "ol": {"start"},
     "th": {"scope", "class"},
     "td": {"class"},
@@ -80,7 +79,7 @@ class Reader(HTMLParser):
             "**b** *i* ~~s~~ `<c>`",
             "<p><strong>b</strong> <em>i</em> <s>s</s> <code>&lt;c&gt;</code></p>",
         ),
-        ("```js\n<x>", "<pre><code>&lt;x&gt;</code></pre>"),
+        ("```js\n<x>", '<pre tabindex="0"><code>&lt;x&gt;</code></pre>'),
         ("## a # b ## ", "<h4>a # b</h4>"),
         ("###### a", "<h6>a</h6>"),
         ("> a\n> b", "<blockquote><p>a b</p></blockquote>"),

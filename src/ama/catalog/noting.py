@@ -20,6 +20,20 @@ from ama.stores.remote import Remote
 from ama.stores.revisions import moment
 
 
+def last_note(db: sqlite3.Connection, asset: bytes) -> int:
+    """Return the entry of the last note about an asset, or about what it was made from, else 0."""
+    (entry,) = db.execute(
+        "WITH about (class, asset) AS ("
+        " SELECT class, hash FROM assets WHERE hash = :asset UNION ALL"
+        " SELECT links.class, target FROM links JOIN assets ON assets.id = links.asset"
+        " WHERE hash = :asset AND kind = 'ref')"
+        " SELECT coalesce(max(entry), 0) FROM about"
+        " JOIN notes ON notes.class = about.class AND notes.asset = about.asset",
+        {"asset": asset},
+    ).fetchone()
+    return int(entry)
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """What a class was described as: Markdown, which is empty where that was taken away."""

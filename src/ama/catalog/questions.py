@@ -375,6 +375,12 @@ class Questions:
             lambda db, view: tables.page(db, choice, columns, offset=offset, limit=limit)
         )
 
+    def last_note(self, asset: bytes) -> int:
+        """Return the entry of the last note about an asset or what it was made from, else 0."""
+        from ama.catalog.noting import last_note
+
+        return self._ask(lambda db, view: last_note(db, asset))
+
     def descriptions(self, class_name: str, limit: int) -> tuple[Description, ...]:
         """Return what a class was described as, the newest first."""
         from ama.catalog.noting import descriptions

@@ -262,6 +262,8 @@ class _Dashboard:
         asked = dict(request.path_params)
         if not isinstance(error, NotFound | InvalidInput) or "name" not in asked:
             return None
+        if asked.pop("entry", None) is not None:
+            del asked["path"]  # it is no file of the asset itself
         number = asked.pop("number", "")
         with suppress(NotFound):
             asked["number"] = asset_number(number)

@@ -224,7 +224,9 @@ class _Export:
     def _comparison(self, old: AssetLine, new: AssetLine) -> None:
         here = f"{path_to('assets', new.class_name, new.number)}/compare"
         rules = self._store.settings.of_class(new.class_name)
-        mark = self._mark([old.id, *old.aliases], [new.id, *new.aliases], sorted(rules.items()))
+        noted = [self._questions.last_note(bytes.fromhex(each.id)) for each in (old, new)]
+        told = [old.id, *old.aliases], [new.id, *new.aliases], noted
+        mark = self._mark(*told, sorted(rules.items()))
         if self._kept(here, mark):
             return
         asked = Asked({"a": [f"{each.class_name}/{each.number}" for each in (old, new)]})
@@ -284,7 +286,7 @@ class _Export:
         self.files += download is not None
         status = self._statuses[name, number]
         mark = self._mark(content.holders, content.more, status, download)
-        if self._kept(here, mark):
+        if not entry and self._kept(here, mark):  # a later note may come with one of this name
             return
         store, questions = self._store, self._questions
         if entry:

@@ -6,9 +6,10 @@ HTML in it is text. A link leads only to a web page or an address of mail; an im
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from functools import cache
 from html import escape
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -19,6 +20,8 @@ from ama.errors import shown
 
 MOST_DEPTH = 20
 """The most blocks and marks within each other; what is deeper is text."""
+
+_Env = MutableMapping[str, Any]
 
 _ADDRESS = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE).match
 _TABLE = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table class="list">\n'
@@ -48,21 +51,26 @@ def _leads_out(url: str) -> bool:
 
 
 def beginning(text: str, most: int = 200) -> str:
-    r"""Return the first line of Markdown without its marks, for a place where only text fits.
+    r"""Return the first paragraph of Markdown without its marks, for where only text fits.
 
     Example:
-        >>> beginning("# A *model*\n\nof text")
-        'A model'
+        >>> beginning("# Models\n\nof *text*"), beginning("# Models")
+        ('of text', 'Models')
     """
+    found = ""
+    is_title = False
     for token in _parser().parse(plain_text(text[:2000])):
         if token.type == "inline":
             marked = _without_images(token.children or ())
             said = "".join(
                 " " if each.type in ("softbreak", "hardbreak") else each.content for each in marked
             ).strip()
-            if said:
-                return said if len(said) <= most else f"{said[:most]}…"
-    return ""
+            found = found or said
+            if said and not is_title:
+                found = said
+                break
+        is_title = token.type == "heading_open"
+    return found if len(found) <= most else f"{found[:most]}…"
 
 
 class _Parser(MarkdownIt):
@@ -73,20 +81,21 @@ class _Parser(MarkdownIt):
 class _Renderer(RendererHTML):
     """Writes texts as they are shown elsewhere, and no attribute but those that `_plain` leaves."""
 
-    def text(self, tokens: Sequence[Token], at: int, options: OptionsDict, env: object) -> str:
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: _Env) -> str:
         # An entity may stand for a character that a browser would not show.
-        return escape(plain_text(tokens[at].content.replace("\N{NO-BREAK SPACE}", " ")))
+        return escape(plain_text(tokens[idx].content.replace("\N{NO-BREAK SPACE}", " ")))
 
-    def fence(self, tokens: Sequence[Token], at: int, options: OptionsDict, env: object) -> str:
-        return f"<pre><code>{escape(tokens[at].content)}</code></pre>\n"
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: _Env) -> str:
+        return f'<pre tabindex="0"><code>{escape(tokens[idx].content)}</code></pre>\n'
 
-    def table_open(
-        self, tokens: Sequence[Token], at: int, options: OptionsDict, env: object
-    ) -> str:
+    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: _Env) -> str:
+        return self.fence(tokens, idx, options, env)
+
+    def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: _Env) -> str:
         return _TABLE
 
     def table_close(
-        self, tokens: Sequence[Token], at: int, options: OptionsDict, env: object
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: _Env
     ) -> str:
         return "</table></div>\n"
 
