@@ -125,6 +125,7 @@ class TestFind:
         assert store.find(params="acuracy").unknown[0].near[0] == "accuracy"
         assert store.find(params="acuracy", as_published=True).unknown[0].near == ()
         assert store.find(meta="accuracy=3").unknown == ()
+        assert store.find(params="params.yml:accuracy").unknown == ()
         assert store.find(tags=["eu", "approved"], meta="loss=3").unknown_tags == ()
         said = run.ok("find", "--tag", "aproved").stderr
         assert "no asset has a tag aproved; did you mean approved?" in said

@@ -204,16 +204,19 @@ class FactReader:
 
     def _metadata(self, asset: bytes, rules: Rules) -> Iterator[Fact]:
         """Yield an asset's metadata; what was noted later counts, unless it is left out."""
-        # Its row as a value makes this an index lookup, not a scan of all others.
-        row = self._db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone() or (0,)
-        rows = self._db.execute("SELECT key, kind, text FROM metadata WHERE asset = ?", row)
+        rows = self._db.execute(
+            "SELECT key, metadata.kind, text FROM assets"
+            " CROSS JOIN metadata ON metadata.asset = assets.id WHERE hash = ?",
+            (asset,),
+        )
         values = {key: from_cell(kind, text) for key, kind, text in rows}
         entries: dict[str, int] = {}
         if not self.as_published:
             for key, kind, text, entry in self._db.execute(
-                "SELECT key, kind, text, entry FROM noted JOIN notes ON notes.id = note"
-                " WHERE noted.asset = ?",
-                row,
+                "SELECT key, noted.kind, text, entry FROM assets"
+                " CROSS JOIN noted ON noted.asset = assets.id"
+                " CROSS JOIN notes ON notes.id = note WHERE assets.hash = ?",
+                (asset,),
             ):
                 values[key] = from_cell(kind, text)
                 entries[key] = entry

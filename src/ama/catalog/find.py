@@ -171,12 +171,12 @@ def unknown_keys(db: sqlite3.Connection, criteria: Criteria) -> tuple[UnknownKey
     """Return the keys of conditions that nothing in the catalog has: mistyped ones, say."""
     found: dict[str, UnknownKey] = {}
     for condition in (*criteria.meta, *criteria.params):
-        tables = [criteria.metadata] if condition.file is None else []
-        tables += ["parameters"] if condition in criteria.params else []
+        is_param = condition in criteria.params
+        tables = [criteria.metadata, *(["parameters"] if is_param else [])]
         of_run = condition.key.startswith(RUN)
         where, given = Condition(condition.key).sql()
         # A key of a value that can't be read isn't mistyped.
-        known = [*tables, "gaps"] if "parameters" in tables else tables
+        known = [*tables, *(["gaps"] if is_param else [])]
         if any(
             of_run or key not in RUN_KEYS
             for each in known

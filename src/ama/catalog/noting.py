@@ -77,9 +77,11 @@ def note_news(
 
 def tags_of(db: sqlite3.Connection, asset: bytes) -> tuple[str, ...]:
     """Return the tags of an asset, in order."""
-    # Its row as a value makes this an index lookup, not a scan of all others.
-    row = db.execute("SELECT id FROM assets WHERE hash = ?", (asset,)).fetchone() or (0,)
-    tags = db.execute("SELECT tag FROM tags WHERE asset = ? ORDER BY tag", row)
+    tags = db.execute(
+        "SELECT tag FROM assets CROSS JOIN tags ON tags.asset = assets.id WHERE hash = ?"
+        " ORDER BY tag",
+        (asset,),
+    )
     return tuple(tag for (tag,) in tags)
 
 
