@@ -17,11 +17,15 @@ from ama.format.objects import Kind
 from ama.stores.sources import Sources
 from ama.system.parallel import one_ahead
 
-MOST_HELD: Final = 16 * 1024 * 1024
+MOST_HELD: Final = 24 * 1024 * 1024
 """The most bytes of chunks in memory: of those read last."""
 
 MOST_AT_ONCE: Final = 8 * 1024 * 1024
-"""The most bytes to fetch at once, and for somebody who reads forwards, ahead."""
+"""The most bytes to fetch at once for somebody who asks for them."""
+
+MOST_AHEAD: Final = 16 * 1024 * 1024
+"""The most bytes to fetch at once for somebody who reads forwards: a bucket answers late. They must
+fit in what is held."""
 
 FIRST_AHEAD: Final = 256 * 1024
 """The bytes to fetch once somebody reads forwards; each time twice as many."""
@@ -221,7 +225,7 @@ class StoredFile(io.RawIOBase):
             while end < len(self._starts) and self._end_of(end) <= limit:
                 end += 1
             yield range(first, end)
-            first, room = end, min(2 * room, MOST_AT_ONCE)
+            first, room = end, min(2 * room, MOST_AHEAD)
 
     def _end_of(self, number: int) -> int:
         return self._starts[number + 1] if number + 1 < len(self._starts) else self.size
