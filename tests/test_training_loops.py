@@ -211,7 +211,9 @@ def test_what_comes_meanwhile_replaces_what_waits(store: ama.Store, gate: Gate) 
         before = threading.active_count()
         for step in range(2, 50):
             assert checkpoints.step(step, lambda d: (d / "w").write_bytes(b"w"))
-        assert threading.active_count() <= before
+        # The push of step 1 may still start its own while it waits: a few, not one for each step
+        assert threading.active_count() < before + 40
+        assert [thread.name for thread in threading.enumerate()].count("ama-checkpoints") == 1
         gate.open.set()
     assert live(store) == [1, 49]
     assert checkpoints.skipped == 47
