@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 
-from ama.storage.protocol import Buffer, Range, Storage
+from ama.storage.protocol import Buffer, Detail, HasDetails, Range, Storage
 
 
 class CountingStorage:
@@ -86,6 +86,12 @@ class CountingStorage:
         """Return how many bytes each name holds. See `Storage.sizes`."""
         self._count("sizes", tuple(names))
         return self.inner.sizes(names)
+
+    def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
+        """Return what `list` does, with details. See `HasDetails.details`."""
+        self._count("list", (prefix,))
+        assert isinstance(self.inner, HasDetails)
+        return self.inner.details(prefix)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Return the names that begin with `prefix`. See `Storage.list`."""

@@ -23,7 +23,13 @@ import servers
 from ama.errors import AlreadyExists, InvalidInput, StorageError
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
-from ama.storage.protocol import Range, Storage, check_prefix, check_storage_name
+from ama.storage.protocol import (
+    HasDetails,
+    Range,
+    Storage,
+    check_prefix,
+    check_storage_name,
+)
 from ama.storage.urls import open_storage
 from ama.system import fs
 from ama.system.fs import is_temp
@@ -728,3 +734,16 @@ def test_the_next_writer_cleans_up_after_a_killed_one_wherever_it_writes(tmp_pat
     LocalStorage(tmp_path).put("packs/bb/y", b"content")
     # What may be a live writer's stays.
     assert [path for path in tmp_path.rglob("*") if is_temp(path.name)] == temps[:1]
+
+
+def test_a_listing_tells_what_was_written_again(writable: Storage) -> None:
+    storage = writable
+    assert isinstance(storage, HasDetails)
+    storage.put("runs/a.zip", b"first")
+    storage.put("runs/b.zip", b"b")
+    before = dict(storage.details("runs/"))
+    storage.replace("runs/a.zip", b"of another size")  # SFTP knows seconds only
+    after = dict(storage.details("runs/"))
+    assert {name: detail.size for name, detail in after.items()} == dict(storage.list("runs/"))
+    assert before["runs/b.zip"] == after["runs/b.zip"]
+    assert before["runs/a.zip"] != after["runs/a.zip"]

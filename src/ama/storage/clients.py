@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ama.errors import StorageError
 from ama.storage.failures import is_absent
+from ama.storage.protocol import Detail
 from ama.system.fs import is_temp, temp_name
 
 if TYPE_CHECKING:
@@ -43,8 +46,8 @@ class Client(Protocol):
     async def create(self, path: str, data: bytes) -> None:
         """Write a path that must not exist yet."""
 
-    async def find(self, directory: str) -> dict[str, int]:
-        """Return the paths below a directory with their sizes."""
+    async def find(self, directory: str) -> dict[str, Detail]:
+        """Return the paths below a directory with their details."""
 
     async def delete(self, path: str) -> None:
         """Delete a path."""
@@ -109,13 +112,13 @@ class BucketClient:
         """See `Client.create`."""
         await self._fs._pipe_file(path, data, mode="create")
 
-    async def find(self, directory: str) -> dict[str, int]:
+    async def find(self, directory: str) -> dict[str, Detail]:
         """See `Client.find`."""
         found = await self._fs._find(directory, detail=True)
         if not isinstance(found, dict):  # adlfs gives this for a path that is no directory
             return {}
         # Some servers keep an empty object for each directory.
-        return {p: int(info["size"]) for p, info in found.items() if info["type"] == "file"}
+        return {p: _detail(info) for p, info in found.items() if info["type"] == "file"}
 
     async def delete(self, path: str) -> None:
         """See `Client.delete`."""
@@ -239,9 +242,9 @@ class SftpClient:
                     raise FileExistsError(path) from error
                 raise
 
-    async def find(self, directory: str) -> dict[str, int]:
+    async def find(self, directory: str) -> dict[str, Detail]:
         """See `Client.find`."""
-        found: dict[str, int] = {}
+        found: dict[str, Detail] = {}
         waiting = [directory]
         while waiting:
             at = waiting.pop()
@@ -250,7 +253,7 @@ class SftpClient:
                 if info["type"] == "directory":
                     waiting.append(path)
                 elif not is_temp(path.rpartition("/")[2]):
-                    found[path] = int(info["size"])
+                    found[path] = _detail(info)
         return found
 
     async def delete(self, path: str) -> None:
@@ -363,7 +366,7 @@ class HttpClient:
 
     create = write
 
-    async def find(self, directory: str) -> dict[str, int]:
+    async def find(self, directory: str) -> dict[str, Detail]:
         """Refuse: see `Client.find`."""
         raise StorageError(f"{directory}: a web server does not list what it has", hint=_READ_ONLY)
 
@@ -377,6 +380,30 @@ class HttpClient:
 
     async def remove(self, directory: str) -> None:
         """See `Client.remove`. There is none."""
+
+
+_MARKS = ("ETag", "etag", "generation")
+_TIMES = ("LastModified", "last_modified", "updated", "mtime")
+
+
+def _detail(info: Mapping[str, Any]) -> Detail:
+    """Return the details in what a client of fsspec says of a file."""
+    when = next((info[name] for name in _TIMES if info.get(name)), None)
+    mark = next((str(info[name]) for name in _MARKS if info.get(name)), str(when or ""))
+    return Detail(int(info["size"]), mark.strip('"'), _moment(when))
+
+
+def _moment(when: Any) -> datetime | None:
+    try:
+        if isinstance(when, str):
+            when = datetime.fromisoformat(when)
+        elif isinstance(when, (int, float)):
+            when = datetime.fromtimestamp(when, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    if not isinstance(when, datetime):
+        return None
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 _READ_ONLY = "use the URL of the bucket or directory that it serves"

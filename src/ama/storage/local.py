@@ -7,11 +7,12 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ama.errors import AlreadyExists, StorageError, shown, storage_error
 from ama.storage.permissions import refusal, require_open_to_members, try_as_member
-from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+from ama.storage.protocol import Buffer, Detail, Range, check_prefix, check_storage_name
 from ama.system import disk, fs
 from ama.system.encoding import from_system
 
@@ -98,9 +99,11 @@ class LocalStorage:
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Return the files whose names begin with `prefix`. See `Storage.list`."""
-        check_prefix(prefix)
-        directory = prefix.rpartition("/")[0]
-        return self._walk(directory, prefix)
+        return ((name, status.st_size) for name, status in self._found(prefix))
+
+    def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
+        """Return the files whose names begin with `prefix`. See `HasDetails.details`."""
+        return ((name, _detail(status)) for name, status in self._found(prefix))
 
     def delete(self, name: str) -> None:
         """Delete a file; its directory stays. See `Storage.delete`."""
@@ -224,7 +227,11 @@ class LocalStorage:
             raise self._explained(storage_error(error, path, doing="read"), path, "read") from error
         return None if stat.S_ISDIR(status.st_mode) else status.st_size
 
-    def _walk(self, directory: str, prefix: str) -> Iterator[tuple[str, int]]:
+    def _found(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+        check_prefix(prefix)
+        return self._walk(prefix.rpartition("/")[0], prefix)
+
+    def _walk(self, directory: str, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         path = os.path.join(self._root, *directory.split("/")) if directory else self._root
         below = []
         try:
@@ -235,8 +242,8 @@ class LocalStorage:
                         continue
                     if entry.is_dir():
                         below.append(name)
-                    elif name.startswith(prefix) and (size := _entry_size(entry)) is not None:
-                        yield name, size
+                    elif name.startswith(prefix) and (status := _status(entry)) is not None:
+                        yield name, status
         except _ABSENT:
             return
         except OSError as error:
@@ -277,8 +284,13 @@ def _read_at(fd: int, count: int, start: int) -> bytes:
         return os.pread(fd, count, start)
 
 
-def _entry_size(entry: os.DirEntry[str]) -> int | None:
+def _detail(status: os.stat_result) -> Detail:
+    mark = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+    return Detail(status.st_size, mark, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
-        return entry.stat().st_size
+        return entry.stat()
     except FileNotFoundError:
         return None  # deleted since

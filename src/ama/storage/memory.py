@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from ama.errors import AlreadyExists
-from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+from ama.format.hashing import blob_id
+from ama.storage.protocol import Buffer, Detail, Range, check_prefix, check_storage_name
 
 
 class MemoryStorage:
@@ -87,6 +88,13 @@ class MemoryStorage:
         with self._lock:
             found = [(n, len(data)) for n, data in self._held.items() if n.startswith(prefix)]
         return iter(found)
+
+    def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
+        """Return the names that begin with `prefix`. See `HasDetails.details`."""
+        check_prefix(prefix)
+        with self._lock:
+            found = {n: data for n, data in self._held.items() if n.startswith(prefix)}
+        return ((n, Detail(len(data), blob_id(data).hex())) for n, data in found.items())
 
     def delete(self, name: str) -> None:
         """Delete a name. See `Storage.delete`."""

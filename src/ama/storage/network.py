@@ -30,7 +30,7 @@ from ama.storage.failures import (
     storage_failure,
     unknown_option,
 )
-from ama.storage.protocol import Buffer, Range, check_prefix, check_storage_name
+from ama.storage.protocol import Buffer, Detail, Range, check_prefix, check_storage_name
 
 Result = TypeVar("Result")
 Results = list[Result]  # the class below has a method of that name
@@ -179,18 +179,22 @@ class NetworkStorage:
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Return the names that begin with `prefix`. See `Storage.list`."""
+        return ((name, detail.size) for name, detail in self.details(prefix))
+
+    def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
+        """Return the names that begin with `prefix`. See `HasDetails.details`."""
         check_prefix(prefix)
         # A bucket has no directories that could be absent: only the bucket itself.
-        absent: list[dict[str, int]] = [{}] if self._backend.root == "host" else []
+        absent: list[dict[str, Detail]] = [{}] if self._backend.root == "host" else []
 
-        async def find(opened: Opened) -> dict[str, int]:
+        async def find(opened: Opened) -> dict[str, Detail]:
             directory = opened.path(prefix).rpartition("/")[0]
             search = partial(opened.client.find, directory)
             found = await self._tried("list", prefix, 0, search, *absent)
-            return {path[len(opened.root) + 1 :]: size for path, size in found.items()}
+            return {path[len(opened.root) + 1 :]: detail for path, detail in found.items()}
 
         found = self._run(find)
-        return ((name, size) for name, size in found.items() if name and name.startswith(prefix))
+        return ((n, detail) for n, detail in found.items() if n and n.startswith(prefix))
 
     def delete(self, name: str) -> None:
         """Delete a name. See `Storage.delete`."""

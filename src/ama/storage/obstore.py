@@ -25,6 +25,7 @@ from typing import Any
 
 from ama.storage.backends import S3, Backend
 from ama.storage.clients import REQUESTS, BeyondClient, Opened
+from ama.storage.protocol import Detail
 from ama.system.parallel import start
 
 # It gives a status in words only.
@@ -86,15 +87,15 @@ class ObstoreClient:
         """See `Client.create`."""
         await self._put(path, data, "create")
 
-    async def find(self, directory: str) -> dict[str, int]:
+    async def find(self, directory: str) -> dict[str, Detail]:
         """See `Client.find`."""
         import obstore
 
         bucket = directory.partition("/")[0]
-        found: dict[str, int] = {}
+        found: dict[str, Detail] = {}
         with _told():
             async for some in obstore.list(self._store, _key(directory)):
-                found.update((f"{bucket}/{each['path']}", int(each["size"])) for each in some)
+                found.update((f"{bucket}/{each['path']}", _detail(each)) for each in some)
         return found
 
     async def delete(self, path: str) -> None:
@@ -200,6 +201,11 @@ def _rest(process: int) -> None:
     """
     if os.getpid() == process:
         time.sleep(0.05)
+
+
+def _detail(found: Any) -> Detail:
+    mark = found.get("e_tag") or found.get("version") or ""
+    return Detail(int(found["size"]), mark.strip('"'), found["last_modified"])
 
 
 def _key(path: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from datetime import datetime
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ama.errors import InvalidInput, shown
 from ama.system.fs import Buffer, is_temp
 
 __all__ = [
     "Buffer",
+    "Detail",
+    "HasDetails",
     "HasDirectories",
     "HasMembers",
     "Range",
@@ -40,6 +43,20 @@ class Range:
     def __post_init__(self) -> None:
         if self.start < 0 or (self.length is not None and self.length < 0):
             raise InvalidInput(f"no range of {shown(self.name)}: {self.start}+{self.length}")
+
+
+class Detail(NamedTuple):
+    """What a listing says of a name.
+
+    Attributes:
+        size: Its bytes.
+        mark: What changes when its content does: an etag, a generation, a time. It has no form.
+        modified: When it was written, in UTC, if that is known.
+    """
+
+    size: int
+    mark: str = ""
+    modified: datetime | None = None
 
 
 class Storage(Protocol):
@@ -113,6 +130,14 @@ class HasDirectories(Protocol):
 
     def remove_directories(self, paths: Sequence[str]) -> None:
         """Delete directories, the last first. One that isn't empty stays."""
+
+
+@runtime_checkable
+class HasDetails(Protocol):
+    """A storage whose listing tells whether a name was written again."""
+
+    def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
+        """Return the names that begin with `prefix`, as `Storage.list` does, with their details."""
 
 
 @runtime_checkable
