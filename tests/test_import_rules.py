@@ -53,7 +53,7 @@ def test_one_source_becomes_two_linked_assets() -> None:
     assert list(model.members) == ["out/model.h5", "out/meta.yml", "out/model.yml"]
     assert (model.class_name, inputs.class_name) == ("sequence_models", "nlp_embeddings")
     assert model.refs == {1: "inputs"}
-    assert list(in_order([model, inputs])) == [1, 0]
+    assert list(in_order([model.refs, inputs.refs])) == [1, 0]
     assert (model.alias, inputs.alias) == ("base", None)
     assert model.author == "Ann Lee <ann@example.org>"
     assert model.created_at == datetime(2026, 11, 2, tzinfo=UTC)

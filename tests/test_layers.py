@@ -41,6 +41,7 @@ ROOMS = (
     "store",
     "publication",
     "checkpoints",
+    "importing",
     "repo",
     "ama",
     "wording",
@@ -75,7 +76,7 @@ WRAPPED: dict[str, set[str]] = {
     "rich": {"cli"},
     "tomlkit": {"config"},
     "typer": {"cli"},
-    "zstandard": {"format.compression"},
+    "zstandard": {"format.compression", "importing.archives"},
 }
 
 BANNED_NAMES = {"utils", "util", "core", "common", "base", "helpers", "helper", "manager", "misc"}

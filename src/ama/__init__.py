@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ama.format.hashing import hash_file
+    from ama.importing import import_assets
     from ama.publication import fetch, publish
     from ama.repo import Repo
     from ama.settings import Settings
@@ -54,6 +55,7 @@ _HOMES = {
     "compare": "asset",
     "fetch": "publication",
     "hash_file": "format.hashing",
+    "import_assets": "importing",
     "publish": "publication",
     "repair_log": "transfer.log_repair",
 }
@@ -79,6 +81,7 @@ __all__ = [
     "compare",
     "fetch",
     "hash_file",
+    "import_assets",
     "publish",
     "repair_log",
 ]

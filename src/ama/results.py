@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ama.errors import Hint
@@ -371,3 +372,73 @@ class FsckReport:
     def ok(self) -> bool:
         """Whether nothing is damaged."""
         return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedAsset:
+    """An asset that a source has become, or would become.
+
+    Attributes:
+        source: The URL or path of the source.
+        class_name: Its class.
+        number: Its number; None: it was not published.
+        id: Its id, likewise.
+        alias: Its alias, if it got one.
+        created_at: When it was made, in UTC.
+        author: Its author.
+        files: The number of its files.
+        size: Their bytes.
+    """
+
+    source: str
+    class_name: str
+    number: int | None
+    id: str | None
+    alias: str | None
+    created_at: datetime
+    author: str
+    files: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Return its name in the store; without a number its class."""
+        return self.class_name if self.number is None else f"{self.class_name}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotImported:
+    """A source of which nothing was published, and why.
+
+    Attributes:
+        source: Its URL or path.
+        reason: What is wrong with it.
+        hints: What to do about it.
+    """
+
+    source: str
+    reason: str
+    hints: tuple[Hint | str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did.
+
+    Attributes:
+        assets: The assets, in the order of their time.
+        unchanged: The sources that were imported before, and have not changed since.
+        failed: The sources that were passed over.
+        remote: The URL of the store.
+        bytes_read: The bytes of the sources that were read.
+        bytes_sent: The bytes sent to the store.
+        dry_run: Whether nothing was published.
+    """
+
+    assets: tuple[ImportedAsset, ...]
+    unchanged: tuple[str, ...]
+    failed: tuple[NotImported, ...]
+    remote: str
+    bytes_read: int = 0
+    bytes_sent: int = 0
+    dry_run: bool = False

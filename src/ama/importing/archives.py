@@ -12,7 +12,6 @@ import io
 import lzma
 import os
 import re
-import shutil
 import stat
 import struct
 import tarfile
@@ -30,7 +29,6 @@ import zstandard
 from ama.errors import InvalidInput, StorageError, shown
 from ama.format.names import check_name
 from ama.system import fs
-from ama.system.encoding import to_system
 
 MOST_MEMBERS = 5_000_000
 """The most members of an archive: their list takes some 2 GB then."""
@@ -71,16 +69,19 @@ class Archive(Protocol):
     def members(self) -> Mapping[str, Member]:
         """Return the members by their paths, in the order in which they lie there."""
 
-    def extract(self, into: Path, wanted: Collection[str]) -> None:
-        """Write some members below an empty directory.
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
+        """Yield the content of some members, in the order in which they lie there.
+
+        A symlink's content is what it leads to. Read each before the next one.
 
         Args:
-            into: The directory.
             wanted: The paths of the members.
+
+        Yields:
+            The paths that have one content (of hard links several), and a stream of it.
 
         Raises:
             InvalidInput: The archive is broken.
-            StorageError: They can't be written.
         """
 
 
@@ -108,12 +109,12 @@ def without_suffix(name: str) -> str:
 
 @contextmanager
 def open_archive(
-    file: Path, name: str, *, most: int = MOST_BYTES, encoding: str = "cp437"
+    file: Path | bytes, name: str, *, most: int = MOST_BYTES, encoding: str = "cp437"
 ) -> Iterator[Archive]:
     """Open an archive and list its members.
 
     Args:
-        file: The file.
+        file: The file, or its bytes.
         name: Its name, which tells the form, for errors too.
         most: The most bytes that its members may have together.
         encoding: That of a zip's names that are marked as of no other and are no UTF-8.
@@ -162,18 +163,16 @@ class _Zip:
                 self._infos[path] = info
         self.members = found.all()
 
-    def extract(self, into: Path, wanted: Collection[str]) -> None:
-        place = _Place(into, self.members)
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
         for path in (path for path in self.members if path in wanted):
             with self._file.open(self._infos[path]) as stream:
-                place.write(path, stream)
-        place.finish()
+                yield (path,), _exact(stream, self.members[path])
 
 
 @contextmanager
-def _opened_zip(file: Path, most: int, encoding: str) -> Iterator[Archive]:
-    with file.open("rb") as raw, zipfile.ZipFile(raw) as opened:
-        yield _Zip(opened, os.fstat(raw.fileno()).st_size, most, encoding)
+def _opened_zip(file: Path | bytes, most: int, encoding: str) -> Iterator[Archive]:
+    with _raw(file) as raw, zipfile.ZipFile(raw) as opened:
+        yield _Zip(opened, raw.seek(0, os.SEEK_END), most, encoding)
 
 
 def _zip_name(info: zipfile.ZipInfo, encoding: str) -> str:
@@ -247,33 +246,29 @@ class _Tar:
         kind = _kind(path, info.mode & 0o777)
         return Member(path, info.size, kind, _time(info.mtime))
 
-    def extract(self, into: Path, wanted: Collection[str]) -> None:
-        place = _Place(into, self.members)
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
         again: dict[str, list[str]] = {}
-        for link in (link for link in wanted if link in self._same):
+        for link in (link for link in self.members if link in wanted and link in self._same):
             again.setdefault(self._same[link], []).append(link)
         with self._opened() as file:
             for info in file:
                 path = _checked_path(info.name)
                 if path is None or info.isdir() or info.islnk():
                     continue
-                targets = [*([path] if path in wanted else []), *again.get(path, [])]
-                if targets and info.issym():
-                    place.write(path, io.BytesIO(info.linkname.encode()))
-                elif targets:
+                paths = (*([path] if path in wanted else []), *again.get(path, []))
+                if paths and info.issym():
+                    yield paths, io.BytesIO(info.linkname.encode())
+                elif paths:
                     stream = file.extractfile(info)
                     assert stream is not None
-                    place.write(targets[0], stream)
-                    for other in targets[1:]:
-                        place.copy(targets[0], other)
-        place.finish()
+                    yield paths, _exact(stream, self.members[path])
 
 
 @contextmanager
-def _opened_tar(file: Path, name: str, most: int) -> Iterator[Archive]:
+def _opened_tar(file: Path | bytes, name: str, most: int) -> Iterator[Archive]:
     @contextmanager
     def opened() -> Iterator[tarfile.TarFile]:
-        with file.open("rb") as raw, _expanded(raw, name) as stream:
+        with _raw(file) as raw, _expanded(raw, name) as stream:
             bounded: Any = _Bounded(stream, most)
             with tarfile.open(fileobj=bounded, mode="r|", encoding="utf-8") as archive:
                 yield archive
@@ -357,54 +352,33 @@ class _Members:
         return self._found
 
 
-class _Place:
-    """A directory that members are written to."""
+def _raw(file: Path | bytes) -> IO[bytes]:
+    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
 
-    def __init__(self, root: Path, members: Mapping[str, Member]) -> None:
-        self._root = root
-        self._members = members
-        self._made: set[str] = set()
-        self._links: dict[str, str] = {}
 
-    def write(self, path: str, stream: IO[bytes]) -> None:
-        member = self._members[path]
-        if member.kind == "symlink":
-            self._links[path] = stream.read(4097).decode()
-            return
-        with self._new(path) as file:
-            shutil.copyfileobj(stream, file, fs.PIECE)
-            size = file.tell()
-        if size != member.size:
-            raise InvalidInput(f"{shown(path)} has {size:,} bytes, not {member.size:,}")
-        self._finished(path)
+class _Exact(io.RawIOBase):
+    """A stream that has the bytes that its member says, no more and no less."""
 
-    def copy(self, source: str, path: str) -> None:
-        with self._at(source).open("rb") as before, self._new(path) as file:
-            shutil.copyfileobj(before, file, fs.PIECE)
-        self._finished(path)
+    def __init__(self, stream: IO[bytes], member: Member) -> None:
+        self._stream = stream
+        self._member = member
+        self._seen = 0
 
-    def finish(self) -> None:
-        """Make the symlinks: at the end, so that nothing is written through one."""
-        for path, target in self._links.items():
-            self._make_parent(path)
-            fs.make_symlink(to_system(target), self._at(path))
+    def readable(self) -> bool:
+        return True
 
-    def _new(self, path: str) -> IO[bytes]:
-        self._make_parent(path)
-        return self._at(path).open("xb")
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        self._seen += len(data)
+        if self._seen > self._member.size or (not data and self._seen < self._member.size):
+            size = f"{self._seen:,} bytes, not {self._member.size:,}"
+            raise InvalidInput(f"{shown(self._member.path)} has {size}")
+        buffer[: len(data)] = data
+        return len(data)
 
-    def _finished(self, path: str) -> None:
-        if self._members[path].kind == "executable":
-            fs.set_executable(self._at(path), True)
 
-    def _make_parent(self, path: str) -> None:
-        above = path.rpartition("/")[0]
-        if above not in self._made:
-            (self._root / to_system(above)).mkdir(parents=True, exist_ok=True)
-            self._made.add(above)
-
-    def _at(self, path: str) -> Path:
-        return self._root / to_system(path)
+def _exact(stream: IO[bytes], member: Member) -> IO[bytes]:
+    return io.BufferedReader(_Exact(stream, member), fs.PIECE)
 
 
 def _checked_path(name: str) -> str | None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -362,12 +362,17 @@ def _check_together(assets: tuple[AssetRule, ...]) -> None:
         raise InvalidInput(f"refs of the rules go round in a circle: {', '.join(waiting)}")
 
 
-def in_order(planned: list[Planned]) -> Iterator[int]:
-    """Yield the places of a plan, each after those that it is made from."""
+def in_order(refs: Sequence[Collection[int]]) -> Iterator[int]:
+    """Yield the places of assets, each after those that it is made from.
+
+    Example:
+        >>> list(in_order([[1], []]))
+        [1, 0]
+    """
     done: set[int] = set()
-    while len(done) < len(planned):
-        for at, each in enumerate(planned):
-            if at not in done and each.refs.keys() <= done:
+    while len(done) < len(refs):
+        for at, each in enumerate(refs):
+            if at not in done and done.issuperset(each):
                 done.add(at)
                 yield at
 

@@ -190,6 +190,45 @@ def read_all(listing: Listing, *, force: bool, progress: Progress) -> GivenFiles
     return GivenFiles(Entries.of(entries), here, contents)
 
 
+def of_contents(
+    files: Mapping[str, tuple[EntryKind, bytes | Path]], *, portable: bool, force: bool
+) -> GivenFiles:
+    """Return files of known kinds; each that is on this machine is read once, for its id.
+
+    Args:
+        files: By their paths in the asset: the kind, and the content or the file that has it.
+        portable: Whether to refuse names that some system can't hold.
+        force: Whether to take files that look like secrets.
+
+    Raises:
+        InvalidInput: A name can't be in an asset, or a file looks like a secret.
+        Conflict: A file changed while it was read.
+        StorageError: A file can't be read.
+    """
+    _check_names(files, portable=portable)
+    secrets = {} if force else secret_names(files)
+    entries: list[IndexEntry] = []
+    here: dict[bytes, IndexEntry] = {}
+    held: dict[bytes, bytes] = {}
+    for path, (kind, data) in files.items():
+        if isinstance(data, bytes):
+            secret = None if force or len(data) >= THRESHOLD else secret_within(path, data)
+            entries.append(_entry(path, kind, blob_id(data), len(data)))
+            held[entries[-1].id] = data
+        else:
+            found = look(data.parent, from_system(data.name))
+            if found is None:
+                raise changed_meanwhile(path)
+            file, entry, _, secret = _read(_File(path, data.parent, found), force=force)
+            entries.append(entry._replace(kind=kind))
+            here[entry.id] = entry._replace(path=_absolute(file))
+        if secret is not None:
+            secrets[path] = secret
+    if secrets:
+        raise secrets_found(secrets, _LEAVE_OUT)
+    return GivenFiles(Entries.of(entries), here, held)
+
+
 def _sorted_out(
     files: Iterable[PathLike] | Mapping[str, Source], store: Path | None
 ) -> tuple[list[_File], dict[str, bytes]]:

@@ -1,0 +1,90 @@
+"""What comes in: sources, what is in them, and the assets that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from ama.format.objects import EntryKind
+from ama.values import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a source is, and how it was when it was listed.
+
+    Attributes:
+        url: Its URL or path, without options.
+        size: Its bytes.
+        mark: What changes when it does: an etag, a generation, a time.
+        modified: When it was written, in UTC, if that is known.
+    """
+
+    url: str
+    size: int
+    mark: str
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file for an asset: its kind, and its bytes or the file on this machine that has them."""
+
+    kind: EntryKind
+    data: bytes | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An asset that a source becomes.
+
+    Attributes:
+        class_name: Its class.
+        files: Its files, by their paths.
+        alias: Its alias, if it gets one.
+        author: Its author, if that is known.
+        created_at: When it was made, in UTC; None: when its source was written.
+        message: Its message.
+        metadata: Its metadata.
+        refs: What it is made from: labels by the places of assets of the same source.
+    """
+
+    class_name: str
+    files: Mapping[str, Content]
+    alias: str | None = None
+    author: str | None = None
+    created_at: datetime | None = None
+    message: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    refs: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was read of a source: its assets, and the BLAKE3 of its bytes, if it is one file."""
+
+    assets: tuple[Incoming, ...]
+    digest: bytes | None = None
+
+
+class Source(Protocol):
+    """Something that becomes assets."""
+
+    @property
+    def origin(self) -> Origin:
+        """Return where it is."""
+
+    def read(self, scratch: Path) -> Contents:
+        """Read it.
+
+        Args:
+            scratch: An empty directory for what is too large for memory.
+
+        Raises:
+            InvalidInput: It is broken, or no asset can be made of it.
+            Conflict: It changed meanwhile.
+            StorageError: It can't be read.
+        """

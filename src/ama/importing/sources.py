@@ -1,0 +1,307 @@
+"""Sources that are files and directories, at a path or a URL, and the assets in them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ama.catalog.documents import Value, read_document, syntax_of
+from ama.errors import Conflict, InvalidInput, shown
+from ama.format.hashing import blob_id, hash_file
+from ama.format.objects import EntryKind
+from ama.importing.archives import Archive, is_archive, open_archive, without_suffix
+from ama.importing.incoming import Content, Contents, Incoming, Origin
+from ama.importing.rules import Planned, Rules, name_groups, plan
+from ama.storage.protocol import Detail, HasDetails, Range, Storage
+from ama.system import fs
+from ama.worktree.given import Listing
+from ama.worktree.reader import link_target
+
+IN_MEMORY = 8 * 1024 * 1024
+"""The most bytes of a source, or of what it expands to, that are held in memory."""
+
+MOST_DOCUMENT = 1024 * 1024
+"""The most bytes of a member that rules read values from."""
+
+_PIECE = 16 * 1024 * 1024
+_KINDS = {
+    "file": EntryKind.FILE,
+    "executable": EntryKind.EXECUTABLE,
+    "symlink": EntryKind.SYMLINK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file in a storage: an archive becomes what is in it.
+
+    Attributes:
+        storage: The storage.
+        name: The file's name there.
+        origin: Where it is.
+        rules: What becomes which asset.
+    """
+
+    storage: Storage
+    name: str
+    origin: Origin
+    rules: Rules
+
+    def read(self, scratch: Path) -> Contents:
+        """Read it; see `Source.read`."""
+        base = self.name.rpartition("/")[2]
+        detail = Detail(self.origin.size, self.origin.mark)
+        held = detail.size <= IN_MEMORY
+        data = _fetched(self.storage, self.name, detail, None if held else scratch / "source")
+        digest = blob_id(data) if isinstance(data, bytes) else bytes.fromhex(hash_file(data))
+        if not is_archive(base):
+            content = Content(EntryKind.FILE, data)
+            return Contents(_assets(self, base, _Loose({base: content})), digest)
+        with open_archive(data, base) as archive:
+            members = _Unpacked(archive, scratch)
+            return Contents(_assets(self, without_suffix(base), members), digest)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSource:
+    """What a storage has below a name.
+
+    Attributes:
+        storage: The storage.
+        prefix: The name, with a slash.
+        names: The names below it, with their details.
+        origin: Where it is.
+        rules: What becomes which asset.
+    """
+
+    storage: Storage
+    prefix: str
+    names: Mapping[str, Detail]
+    origin: Origin
+    rules: Rules
+
+    def read(self, scratch: Path) -> Contents:
+        """Read it; see `Source.read`."""
+        files: dict[str, Content] = {}
+        held = 0
+        for number, some in enumerate(_batches(self.names)):
+            held += sum(self.names[name].size for name in some)
+            place = None if held <= IN_MEMORY else scratch
+            read = _all_fetched(self.storage, {name: self.names[name] for name in some}, place)
+            for at, (name, data) in enumerate(read):
+                if place is not None and isinstance(data, bytes):
+                    data = _spilled(place / f"file-{number}-{at}", [data])
+                files[name.removeprefix(self.prefix)] = Content(EntryKind.FILE, data)
+        base = self.prefix.rstrip("/").rpartition("/")[2]
+        return Contents(_assets(self, base, _Loose(files)))
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySource:
+    """A directory of this machine, with what it does not ignore.
+
+    Attributes:
+        place: The directory.
+        listing: Its files.
+        origin: Where it is.
+        rules: What becomes which asset.
+    """
+
+    place: Path
+    listing: Listing
+    origin: Origin
+    rules: Rules
+
+    def read(self, scratch: Path) -> Contents:
+        """Look at it; see `Source.read`. Its files are read when they are sent."""
+        self.listing.require_same()
+        files: dict[str, Content] = {}
+        for path, root, found in self.listing.on_disk:
+            data: bytes | Path = root.absolute() / found.path
+            if found.kind is EntryKind.SYMLINK:
+                data = link_target(root, found.path).encode()
+            files[path] = Content(found.kind, data)
+        return Contents(_assets(self, self.place.name, _Loose(files)))
+
+
+# Reading from a storage
+
+
+def _fetched(storage: Storage, name: str, detail: Detail, place: Path | None) -> bytes | Path:
+    """Return the bytes of a name, or the file that they are written to.
+
+    Raises:
+        Conflict: It is no longer what was listed.
+    """
+    if place is None:
+        (data,) = storage.read([Range(name)])
+        return _require_same(name, data, detail.size)
+    starts = range(0, detail.size, _PIECE)
+    parts = (storage.read([Range(name, start, _PIECE)])[0] or b"" for start in starts)
+    _spilled(place, parts)
+    # They came one after the other.
+    assert isinstance(storage, HasDetails)
+    now = dict(storage.details(name)).get(name)
+    if now is None or now.mark != detail.mark or place.stat().st_size != detail.size:
+        raise _changed(name)
+    return place
+
+
+def _all_fetched(
+    storage: Storage, names: Mapping[str, Detail], place: Path | None
+) -> Iterator[tuple[str, bytes | Path]]:
+    """Yield names with their bytes, read in one batch; a large one alone, with its file."""
+    if place is not None and len(names) == 1:
+        ((name, detail),) = names.items()
+        yield name, _fetched(storage, name, detail, place / f"large-{blob_id(name.encode()).hex()}")
+        return
+    for (name, detail), data in zip(
+        names.items(), storage.read([Range(name) for name in names]), strict=True
+    ):
+        yield name, _require_same(name, data, detail.size)
+
+
+def _batches(names: Mapping[str, Detail]) -> Iterator[list[str]]:
+    """Yield names of which few bytes are read at a time."""
+    some: list[str] = []
+    size = 0
+    for name, detail in names.items():
+        if some and size + detail.size > _PIECE:
+            yield some
+            some, size = [], 0
+        some.append(name)
+        size += detail.size
+    if some:
+        yield some
+
+
+def _require_same(name: str, data: bytes | None, size: int) -> bytes:
+    if data is None or len(data) != size:
+        raise _changed(name)
+    return data
+
+
+def _changed(name: str) -> Conflict:
+    return Conflict(f"{shown(name)} was changed while it was read")
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    while piece := stream.read(fs.PIECE):
+        yield piece
+
+
+# Members
+
+
+class _Loose:
+    """Files that are there as they are."""
+
+    def __init__(self, files: Mapping[str, Content]) -> None:
+        self._files = files
+        self.sizes = {path: _size(content.data) for path, content in files.items()}
+
+    def value_text(self, path: str) -> bytes:
+        data = self._files[path].data
+        return data if isinstance(data, bytes) else data.read_bytes()
+
+    def contents(self, wanted: set[str]) -> dict[str, Content]:
+        return {path: self._files[path] for path in wanted}
+
+
+class _Unpacked:
+    """Members of an archive."""
+
+    def __init__(self, archive: Archive, scratch: Path) -> None:
+        self._archive = archive
+        self._scratch = scratch
+        self.sizes = {path: member.size for path, member in archive.members.items()}
+
+    def value_text(self, path: str) -> bytes:
+        for _, stream in self._archive.contents({path}):
+            return stream.read()
+        return b""
+
+    def contents(self, wanted: set[str]) -> dict[str, Content]:
+        found: dict[str, Content] = {}
+        held = 0
+        for paths, stream in self._archive.contents(wanted):
+            member = self._archive.members[paths[0]]
+            small = member.size <= IN_MEMORY - held
+            held += member.size if small else 0
+            place = self._scratch / f"member-{len(found)}"
+            data = stream.read() if small else _spilled(place, _pieces(stream))
+            for path in paths:
+                found[path] = Content(_KINDS[self._archive.members[path].kind], data)
+        return found
+
+
+def _spilled(place: Path, pieces: Iterable[bytes]) -> Path:
+    """Write bytes to a new file, and return it."""
+    fs.write_private(place, pieces, new=True)
+    return place
+
+
+def _size(data: bytes | Path) -> int:
+    return len(data) if isinstance(data, bytes) else data.lstat().st_size
+
+
+def _assets(
+    source: FileSource | PrefixSource | DirectorySource, name: str, members: _Loose | _Unpacked
+) -> tuple[Incoming, ...]:
+    """Return the assets that rules make of members.
+
+    Raises:
+        InvalidInput: They make none, or ask for what is not there.
+    """
+    groups = name_groups(source.rules, name)
+    if groups is None:
+        raise InvalidInput("its name does not fit the rules")
+    facts = {**groups, "source": source.origin.url}
+    if source.origin.modified is not None:
+        facts["date"] = f"{source.origin.modified:%Y-%m-%d}"
+    planned = plan(source.rules, members.sizes, facts, _values(members))
+    if not planned:
+        raise InvalidInput("the rules make no asset of it" if members.sizes else "it is empty")
+    wanted = {path for each in planned for path in each.members.values()}
+    contents = members.contents(wanted)
+    return tuple(_incoming(each, contents) for each in planned)
+
+
+def _values(members: _Loose | _Unpacked) -> Callable[[str, str], Value | None]:
+    """Return a function that reads the value under a key in a member."""
+    read: dict[str, Mapping[str, Value]] = {}
+
+    def value(path: str, key: str) -> Value | None:
+        if path not in read:
+            syntax = syntax_of(path)
+            known = syntax is not None and members.sizes[path] <= MOST_DOCUMENT
+            values = read_document(members.value_text(path), syntax).values if known else {}  # type: ignore[arg-type]
+            read[path] = dict(values)
+        return read[path].get(key)
+
+    return value
+
+
+def _incoming(planned: Planned, contents: Mapping[str, Content]) -> Incoming:
+    return Incoming(
+        planned.class_name,
+        {path: contents[member] for path, member in planned.members.items()},
+        planned.alias,
+        planned.author,
+        planned.created_at,
+        planned.message,
+        planned.metadata,
+        planned.refs,
+    )
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Make a directory for what is too large for memory; it is gone afterwards."""
+    made: AbstractContextManager[str] = tempfile.TemporaryDirectory(prefix="ama-import-")
+    with made as path:
+        yield Path(path)

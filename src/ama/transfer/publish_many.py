@@ -1,0 +1,157 @@
+"""Publishing several assets by one entry, each with a note about it: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ama.format.compression import BYTE_PLANES
+from ama.format.entries import MAX_TIME, AddNote, Event
+from ama.format.hashing import asset_id
+from ama.format.objects import Asset, Kind, RefLink, encode_asset
+from ama.results import AliasChange
+from ama.storage.memory import MemoryStorage
+from ama.stores.log_view import LogView
+from ama.stores.object_reader import ObjectStore
+from ama.stores.pack_writer import PackWriter
+from ama.stores.remote import Remote
+from ama.stores.sources import Sources
+from ama.system.progress import Progress
+from ama.transfer.aliases import Job, check_class_name
+from ama.transfer.notes import require_notes
+from ama.transfer.publish import encoded
+from ama.transfer.publish_files import hold
+from ama.transfer.push import Push
+from ama.values import Scalar
+from ama.worktree.entries import IndexEntry
+from ama.worktree.given import GivenFiles
+from ama.worktree.trees import build_trees
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An asset to publish.
+
+    Attributes:
+        class_name: Its class.
+        files: Its files.
+        author: Its author.
+        created_at: When it was made, in UTC microseconds.
+        message: Its message.
+        metadata: Its metadata.
+        aliases: The aliases that it gets.
+        refs: What it is made from: labels by the places of items before it.
+        parent: Its parent, an asset of the store, and when that was made.
+        noted: What is noted of it by the same entry.
+    """
+
+    class_name: str
+    files: GivenFiles
+    author: str
+    created_at: int
+    message: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    refs: Mapping[int, str] = field(default_factory=dict)
+    parent: tuple[bytes, int] | None = None
+    noted: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was published: the assets in the order of the items, and the log with them."""
+
+    assets: tuple[bytes, ...]
+    aliases: tuple[AliasChange, ...]
+    view: LogView
+    bytes_sent: int
+
+
+def publish_many(
+    remote: Remote,
+    items: Sequence[Item],
+    *,
+    author: str,
+    now: Callable[[], int],
+    progress: Progress,
+) -> Done:
+    """Publish assets by one entry.
+
+    Args:
+        remote: The store.
+        items: The assets; each after those that it is made from.
+        author: The author of the entry.
+        now: The time in UTC microseconds.
+        progress: The progress of the bytes sent.
+
+    Raises:
+        InvalidInput: A name or a value can't be in an asset, or the store takes no notes.
+        Conflict: A file changed meanwhile, or an alias was moved.
+        StorageError: The store can't be reached.
+    """
+    view = remote.view()
+    view.require_whole()
+    for name in {item.class_name for item in items}:
+        check_class_name(view, name)
+    near, assets = _made(items)
+    sources = Sources(near, [lambda: remote.current(view)])
+    here: dict[bytes, IndexEntry] = {}
+    for item in items:
+        here |= item.files.here
+    jobs = [Job(asset, item.aliases) for asset, item in zip(assets, items, strict=True)]
+    push = Push(remote, sources, jobs, here=here, root=Path(), progress=progress)
+
+    def events(latest: LogView) -> list[Event]:
+        require_notes(latest, remote.url)
+        notes = [
+            AddNote(item.class_name, asset, dict(sorted(item.noted.items())))
+            for asset, item in zip(assets, items, strict=True)
+            if item.noted
+        ]
+        return [*push.events(latest), *notes]
+
+    appended = remote.log.append(events, author=author, now=now, view=view)
+    remote.remember_indexes(push.own_indexes)
+    for asset in assets:
+        remote.remember_asset(asset, encode_asset(sources.asset(asset)))
+    after = appended.view if appended is not None else remote.view()
+    return Done(assets, tuple(push.aliases), after, push.bytes_sent)
+
+
+def _made(items: Sequence[Item]) -> tuple[ObjectStore, tuple[bytes, ...]]:
+    """Make the assets in memory, with their trees and the content that is in no file."""
+    memory = MemoryStorage("given")
+    assets: list[bytes] = []
+    with PackWriter(memory, features=(BYTE_PLANES,)) as writer:
+        for item in items:
+            for content, data in item.files.held.items():
+                if content not in writer:
+                    hold(writer, content, data)
+            trees = build_trees(
+                item.files.entries, lambda tree: False, partial(writer.add, Kind.TREE)
+            )
+            assert trees.tree is not None
+            data = encoded(_asset(item, trees.tree, items, assets))
+            assets.append(asset_id(data))
+            writer.add(Kind.ASSET, assets[-1], data)
+        return ObjectStore(memory, writer.finish(), fresh=True), tuple(assets)
+
+
+def _asset(item: Item, tree: bytes, items: Sequence[Item], assets: Sequence[bytes]) -> Asset:
+    since = 0 if item.parent is None else item.parent[1] + 1
+    refs = {
+        assets[at]: RefLink(assets[at], items[at].class_name, label)
+        for at, label in item.refs.items()
+    }
+    return Asset(
+        item.class_name,
+        tree,
+        () if item.parent is None else (item.parent[0],),
+        tuple(refs.values()),
+        item.author,
+        min(max(item.created_at, since), MAX_TIME),
+        item.message,
+        dict(item.metadata),
+    )

@@ -1,0 +1,324 @@
+"""`ama.import_assets`: archives, directories and files become assets, each source once."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+import ama
+from ama.errors import InvalidInput, NotFound, StorageError
+from ama.importing import importer
+from ama.settings import Settings
+from ama.storage.protocol import Buffer
+from ama.storage.urls import open_storage
+from counting_storage import CountingStorage
+
+RULES = """
+name = "(?P<run>.+)-(?P<day>[0-9]{8})"
+
+[[assets]]
+class = "nlp_embeddings"
+members = ["run_config*.yml", "training.yml"]
+alias = "{run}"
+
+[[assets]]
+class = "sequence_models"
+alias = "{run}"
+author = "{training.yml:author}"
+created_at = "{training.yml:date}"
+message = "{source}"
+metadata = {layers = "{model.yml:layers}", day = "{day}"}
+refs = {nlp_embeddings = "inputs"}
+"""
+
+
+def zipped(path: Path, files: Mapping[str, str | bytes], at: float = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in files.items():
+            made.writestr(name, data)
+    if at:
+        os.utime(path, (at, at))
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        cache_dir=tmp_path / "cache",
+        user_config_path=tmp_path / "config.toml",
+        user_name="Ann",
+        user_email="ann@example.org",
+    )
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> CountingStorage:
+    counting = CountingStorage(open_storage(f"memory://{uuid4()}"))
+    monkeypatch.setattr("ama.store.open_storage", lambda *args: counting)
+    return counting
+
+
+@pytest.fixture
+def store(storage: CountingStorage, settings: Settings) -> ama.Store:
+    return ama.Store.open(storage.url, create=True, settings=settings)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for day in (3, 1, 2):
+        files = {"model.yml": f"layers: {day}", "sub/weights": os.urandom(1000)}
+        zipped(tmp_path / "runs" / f"run-{day}.zip", files, 1_700_000_000 + day)
+    return tmp_path / "runs"
+
+
+def names(result: object) -> list[str]:
+    assert isinstance(result, ama.results.ImportResult)  # type: ignore[attr-defined]
+    return [Path(asset.source).name for asset in result.assets]
+
+
+def test_each_zip_becomes_an_asset_in_the_order_of_time(store: ama.Store, runs: Path) -> None:
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store, alias="{name}")
+    assert [(asset.name, asset.alias) for asset in result.assets] == [
+        ("models/1", "run-1"),
+        ("models/2", "run-2"),
+        ("models/3", "run-3"),
+    ]
+    assert result.failed == result.unchanged == ()
+    asset = store.resolve("models@run-2")
+    assert asset.read("model.yml") == b"layers: 2"
+    assert asset.info.created_at == datetime.fromtimestamp(1_700_000_002, UTC)
+    assert asset.info.message == "run-2.zip"
+    noted = store.noted("models/2").metadata
+    assert noted["import.source"] == str(runs / "run-2.zip")
+    assert noted["import.size"] == (runs / "run-2.zip").stat().st_size
+    assert noted["import.hash"] == ama.hash_file(runs / "run-2.zip")
+    (note,) = store.notes("models/2")
+    assert note.author == "Ann <ann@example.org>"
+    assert not store.fsck().problems
+
+
+def test_again_reads_only_what_is_new_or_changed(
+    store: ama.Store, storage: CountingStorage, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    storage.reset()
+    second = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    assert not second.assets
+    assert len(second.unchanged) == 3
+    assert second.bytes_read == 0
+    assert storage.requests <= 20
+    assert not storage.writes
+    zipped(runs / "run-4.zip", {"model.yml": "layers: 4"})
+    zipped(runs / "run-2.zip", {"model.yml": "layers: 22"})
+    third = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    assert sorted(names(third)) == ["run-2.zip", "run-4.zip"]
+    changed = next(asset for asset in third.assets if asset.source.endswith("run-2.zip"))
+    before = next(asset for asset in first.assets if asset.source.endswith("run-2.zip"))
+    assert changed.number is not None
+    assert store.resolve(changed.name).info.parents == (before.id,)
+    assert len(store.assets("models")) == 5
+
+
+def test_a_source_that_is_only_newer_is_not_imported_again(store: ama.Store, runs: Path) -> None:
+    ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    os.utime(runs / "run-1.zip")
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    assert not result.assets
+    assert result.bytes_read == (runs / "run-1.zip").stat().st_size
+
+
+def test_rules_make_linked_assets_of_one_zip(store: ama.Store, tmp_path: Path) -> None:
+    for day, layers in (("20240102", 3), ("20240101", 2)):
+        zipped(
+            tmp_path / f"base{layers}-{day}.zip",
+            {
+                "out/training.yml": f"author: Bo\ndate: {day[:4]}-{day[4:6]}-{day[6:]}",
+                "out/run_config_a.yml": "seed: 1",
+                "out/model.yml": f"layers: {layers}",
+                "out/model.h5": b"weights" * layers,
+            },
+        )
+    zipped(tmp_path / "other.zip", {"a": "b"})
+    result = ama.import_assets(f"{tmp_path}/*.zip", store=store, rules=RULES)
+    assert [(a.name, a.alias) for a in result.assets if a.class_name == "sequence_models"] == [
+        ("sequence_models/1", "base2"),
+        ("sequence_models/2", "base3"),
+    ]
+    (failed,) = result.failed
+    assert failed.source.endswith("other.zip")
+    assert "does not fit" in failed.reason
+    model = store.resolve("sequence_models@base3")
+    assert [file.path for file in model.files()] == ["out/model.h5", "out/model.yml"]
+    assert model.info.author == "Bo"
+    assert model.info.created_at == datetime(2024, 1, 2, tzinfo=UTC)
+    assert model.info.metadata == {"layers": 3, "day": "20240102"}
+    (ref,) = model.info.refs
+    inputs = store.resolve("nlp_embeddings@base3")
+    assert (ref.number, ref.label) == (inputs.info.number, "inputs")
+    assert store.noted(inputs.info.name.split()[0]).metadata["import.source"] == model.info.message
+
+
+def test_a_dry_run_writes_nothing(store: ama.Store, storage: CountingStorage, runs: Path) -> None:
+    storage.reset()
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store, alias="{name}", dry_run=True)
+    assert [(a.name, a.alias, a.files) for a in result.assets] == [
+        ("models", f"run-{day}", 2) for day in (1, 2, 3)
+    ]
+    assert not storage.writes
+
+
+def test_what_is_broken_is_named_and_passed_over(store: ama.Store, runs: Path) -> None:
+    good = (runs / "run-1.zip").read_bytes()
+    (runs / "cut.zip").write_bytes(good[: len(good) // 2])
+    zipped(runs / "evil.zip", {"../../evil": "x"})
+    zipped(runs / "secret.zip", {".env": "TOKEN=1"})
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    assert len(result.assets) == 3
+    assert sorted(Path(failed.source).name for failed in result.failed) == [
+        "cut.zip",
+        "evil.zip",
+        "secret.zip",
+    ]
+    with pytest.raises(InvalidInput, match=r"cut\.zip was not imported"):
+        ama.import_assets(f"{runs}/cut.zip", "models", store=store, strict=True)
+    ama.import_assets(f"{runs}/secret.zip", "models", store=store, force=True)
+    assert store.resolve("models/4").read(".env") == b"TOKEN=1"
+
+
+def test_directories_tars_and_files(store: ama.Store, tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    (place / "run" / "sub").mkdir(parents=True)
+    (place / "run" / "sub" / "a").write_bytes(b"a")
+    (place / "run" / "link").symlink_to("sub/a")
+    (place / "run" / "a.tmp").write_bytes(b"")
+    (place / "run" / ".amaignore").write_text("*.tmp\n")
+    with tarfile.open(place / "packed.tar.gz", "w:gz") as made:
+        made.add(place / "run", "run")
+    (place / "model.onnx").write_bytes(b"alone")
+    result = ama.import_assets(f"{place}/*", "models", store=store, alias="{name}")
+    assert not result.failed
+    assert {a.alias for a in result.assets} == {"run", "packed", "model.onnx"}
+    files = {file.path: file for file in store.resolve("models@run").files()}
+    assert sorted(files) == [".amaignore", "link", "sub/a"]
+    assert store.resolve("models@packed").read("run/sub/a") == b"a"
+    assert store.resolve("models@packed").read("run/a.tmp") == b""
+    assert store.resolve("models@model.onnx").read("model.onnx") == b"alone"
+    assert not ama.import_assets(f"{place}/*", "models", store=store).assets
+    (place / "run" / "sub" / "a").write_bytes(b"b")
+    again = ama.import_assets(f"{place}/*", "models", store=store)
+    assert [Path(asset.source).name for asset in again.assets] == ["run"]
+
+
+def test_large_files_are_cut_as_ever(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ama.importing.sources.IN_MEMORY", 100_000)
+    data = os.urandom(5_000_000)
+    zipped(tmp_path / "in" / "large.zip", {"model.bin": data, "small": b"s" * 1000})
+    store.publish("models", {"model.bin": data})
+    result = ama.import_assets(tmp_path / "in" / "large.zip", "models", store=store)
+    assert result.bytes_sent < 100_000  # the content was there
+    asset = store.resolve("models/2")
+    assert asset.read("model.bin") == data
+    assert asset.read("small") == b"s" * 1000
+
+
+def test_from_a_storage_across_the_network(store: ama.Store, tmp_path: Path) -> None:
+    bucket = open_storage("memory://bucket-of-zips")
+    for day in (1, 2):
+        file = zipped(tmp_path / "x.zip", {"model.yml": f"layers: {day}"})
+        bucket.replace(f"old/team/run-{day}.zip", file.read_bytes())
+    bucket.replace("old/plain/a/b", b"b")
+    bucket.replace("old/plain/c", b"c")
+    url = "memory://bucket-of-zips"
+    zips = ama.import_assets(f"{url}/old/**/*.zip", "models", store=store, alias="{name}")
+    assert {a.source for a in zips.assets} == {f"{url}/old/team/run-{day}.zip" for day in (1, 2)}
+    plain = ama.import_assets(f"{url}/old/pl*", "models", store=store)
+    assert [a.source for a in plain.assets] == [f"{url}/old/plain"]
+    assert store.resolve("models/3").read("a/b") == b"b"
+    one = ama.import_assets(f"{url}/old/plain/c", "files", store=store)
+    assert [a.name for a in one.assets] == ["files/1"]
+    assert not ama.import_assets(f"{url}/old/**/*.zip", "models", store=store).assets
+    with pytest.raises(NotFound):
+        ama.import_assets(f"{url}/old/nothing*", "models", store=store)
+
+
+def test_an_import_that_is_stopped_goes_on(
+    store: ama.Store,
+    storage: CountingStorage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(12):
+        files = {"n": str(number), "w": os.urandom(100)}
+        zipped(tmp_path / "in" / f"{number:02}.zip", files, 1_700_000_000 + number)
+    monkeypatch.setattr(importer, "WINDOW_SOURCES", 3)
+    create, left = storage.create, 2
+
+    def fail(name: str, data: Buffer) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise StorageError("the bucket is away")
+        create(name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "create", fail)
+        with pytest.raises(StorageError, match="away"):
+            ama.import_assets(f"{tmp_path}/in/*.zip", "models", store=store)
+    assert len(store.assets("models")) == 6
+    result = ama.import_assets(f"{tmp_path}/in/*.zip", "models", store=store)
+    assert len(result.unchanged) == 6
+    assert [store.resolve(f"models/{n + 1}").read("n") for n in range(12)] == [
+        str(n).encode() for n in range(12)
+    ]
+    assert not store.fsck().problems
+
+
+def test_an_alias_of_somebody_else_stays(store: ama.Store, runs: Path) -> None:
+    store.publish("models", {"a": b"a"}, aliases="run-2")
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store, alias="{name}")
+    assert names(result) == ["run-1.zip", "run-3.zip"]
+    (failed,) = result.failed
+    assert "models@run-2 is on an asset that was not imported" in failed.reason
+    assert store.resolve("models@run-2").info.number == 1
+
+
+def test_an_alias_goes_on_in_time_and_never_back(store: ama.Store, runs: Path) -> None:
+    ama.import_assets(f"{runs}/run-[23].zip", "models", store=store, alias="latest")
+    newest = store.resolve("models@latest")
+    assert newest.read("model.yml") == b"layers: 3"
+    late = ama.import_assets(f"{runs}/run-1.zip", "models", store=store, alias="latest")
+    assert [asset.alias for asset in late.assets] == [None]
+    assert store.resolve("models@latest").info.id == newest.info.id
+
+
+@pytest.mark.parametrize(
+    ("sources", "class_name", "rules", "message"),
+    [
+        ("", "models", None, "a source is empty"),
+        ([], "models", None, "no source is given"),
+        ("*.zip", None, None, "neither a class nor rules"),
+        ("*.zip", "models", RULES, "rules say classes"),
+        ("*.zip", "no class!", None, "class"),
+    ],
+)
+def test_wrong_input(
+    store: ama.Store, sources: str, class_name: str | None, rules: str | None, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        ama.import_assets(sources, class_name, store=store, rules=rules)
+
+
+def test_nothing_there(store: ama.Store, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="there is nothing"):
+        ama.import_assets(f"{tmp_path}/*.zip", "models", store=store)
