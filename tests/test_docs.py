@@ -97,13 +97,18 @@ class Command:
     output: list[str] = field(default_factory=list)
 
 
+def goes_on(command: str) -> bool:
+    """Whether a shell would ask for more of a command: a line that `>` begins."""
+    return command.endswith("\\") or ("<<'EOF'" in command and not command.endswith("\nEOF"))
+
+
 def commands(block: Block) -> list[Command]:
     found: list[Command] = []
     after_blank = True
     for number, line in enumerate(block.text.splitlines(), block.line + 1):
         if line.startswith("$ "):
             found.append(Command(number, line[2:]))
-        elif line.startswith("> ") and found and found[-1].text.endswith("\\"):
+        elif line.startswith("> ") and found and goes_on(found[-1].text):
             found[-1] = Command(found[-1].line, found[-1].text + "\n" + line[2:])
         elif line.startswith("# ") and after_blank:
             pass  # a remark between two commands

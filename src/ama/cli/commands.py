@@ -56,6 +56,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Sharing": {
         "upload": Entry("sharing", "upload", "Publish what is staged."),
         "publish": Entry("publishing", "publish", "Publish files without a worktree."),
+        "import": Entry(
+            "importing", "import_", "Bring in archives, directories and files that are there."
+        ),
         "download": Entry("sharing", "download", "Download an asset into a new directory."),
         "path": Entry("publishing", "path", "Print where an asset's files are on this machine."),
         "push": Entry("sharing", "push", "Publish commits that were made before."),

@@ -11,6 +11,10 @@ from typing import Any, Final
 
 from ama.format.objects import MAX_TEXT
 
+SOURCE, SIZE, MARK, HASH = "import.source", "import.size", "import.mark", "import.hash"
+"""What is noted of an asset that was imported: its source's URL, its bytes, what changes when they
+do, and their BLAKE3."""
+
 RUN: Final = "run"
 ENVIRONMENT: Final = "environment"
 

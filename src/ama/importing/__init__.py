@@ -68,10 +68,10 @@ def import_assets(
         >>> import ama, zipfile
         >>> with zipfile.ZipFile("run-7.zip", "w") as made:
         ...     made.writestr("model.yml", "layers: 3")
-        >>> result = ama.import_assets("run-*.zip", "models", store="store", alias="{name}")
+        >>> result = ama.import_assets("run-*.zip", "models", store="./store", alias="{name}")
         >>> [asset.alias for asset in result.assets]
         ['run-7']
-        >>> ama.import_assets("run-*.zip", "models", store="store").assets
+        >>> ama.import_assets("run-*.zip", "models", store="./store").assets
         ()
     """
     said = _rules(class_name, rules, alias)

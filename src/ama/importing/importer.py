@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ama.errors import AmaError, Conflict, Hint, InvalidInput, shown
 from ama.format.names import check_alias
 from ama.format.objects import check_metadata, check_text
+from ama.format.recorded import HASH, MARK, SIZE, SOURCE
 from ama.importing.incoming import Contents, Incoming, Origin, Source
 from ama.importing.rules import in_order
 from ama.importing.sources import scratch_directory
@@ -23,6 +24,7 @@ from ama.results import ImportedAsset, ImportResult, NotImported
 from ama.settings import Settings
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
+from ama.system import fs
 from ama.system.parallel import in_chunks
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.publish_many import Item, publish_many
@@ -34,9 +36,6 @@ WINDOW = 64 * 1024 * 1024
 
 WINDOW_SOURCES = 256
 """The most sources of a window."""
-
-SOURCE, SIZE, MARK, HASH = "import.source", "import.size", "import.mark", "import.hash"
-"""What is noted of an asset that was imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ class _Import:
                 done = []
                 for number, source in some:
                     place = scratch / str(number)
-                    place.mkdir()
+                    fs.make_directories(place)
                     done.append(self._read(source, place))
                 return done
 

@@ -116,7 +116,7 @@ def load_rules(text: str) -> Rules:
         InvalidInput: They say something that is no rule.
 
     Example:
-        >>> rules = load_rules('[[assets]]\\nclass = "models"\\nalias = "{name}"')
+        >>> rules = load_rules('[[assets]]\nclass = "models"\nalias = "{name}"')
         >>> rules.assets[0].alias
         '{name}'
     """
@@ -146,7 +146,7 @@ def name_groups(rules: Rules, name: str) -> dict[str, str] | None:
         name: The last part of its URL, without the suffix of an archive.
 
     Example:
-        >>> rules = load_rules('name = "(?P<run>.*)-(?P<day>.*)"\\n[[assets]]\\nclass = "m"')
+        >>> rules = load_rules('name = "(?P<run>.*)-(?P<day>.*)"\n[[assets]]\nclass = "m"')
         >>> name_groups(rules, "base-20260101")
         {'name': 'base-20260101', 'run': 'base', 'day': '20260101'}
     """
@@ -173,7 +173,7 @@ def plan(
         InvalidInput: A text asks for what is not there, or says what can't be in an asset.
 
     Example:
-        >>> rules = load_rules('[[assets]]\\nclass = "models"\\nalias = "{name}"')
+        >>> rules = load_rules('[[assets]]\nclass = "models"\nalias = "{name}"')
         >>> planned = plan(rules, {"model.h5": 7}, {"name": "base"}, lambda member, key: None)
         >>> planned[0].alias, planned[0].members
         ('base', {'model.h5': 'model.h5'})

@@ -17,7 +17,7 @@ from ama.importing.archives import Archive, is_archive, open_archive, without_su
 from ama.importing.incoming import Content, Contents, Incoming, Origin
 from ama.importing.rules import Planned, Rules, name_groups, plan
 from ama.storage.protocol import Detail, HasDetails, Range, Storage
-from ama.system import fs
+from ama.system import disk, fs
 from ama.worktree.given import Listing
 from ama.worktree.reader import link_target
 
@@ -206,7 +206,7 @@ class _Loose:
 
     def value_text(self, path: str) -> bytes:
         data = self._files[path].data
-        return data if isinstance(data, bytes) else data.read_bytes()
+        return data if isinstance(data, bytes) else disk.read_file(data) or b""
 
     def contents(self, wanted: set[str]) -> dict[str, Content]:
         return {path: self._files[path] for path in wanted}

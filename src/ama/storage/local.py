@@ -285,8 +285,9 @@ def _read_at(fd: int, count: int, start: int) -> bytes:
 
 
 def _detail(status: os.stat_result) -> Detail:
-    mark = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
-    return Detail(status.st_size, mark, datetime.fromtimestamp(status.st_mtime, UTC))
+    return Detail(
+        status.st_size, str(status.st_mtime_ns), datetime.fromtimestamp(status.st_mtime, UTC)
+    )
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:

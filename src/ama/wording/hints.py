@@ -95,6 +95,9 @@ WORDS: Mapping[str, str] = {
     " <ama add --force {paths}>",
     "ignore-or-add-secrets": "name them in .amaignore; or add them all the same:"
     " <ama add --force {paths}>",
+    "import-another-alias": "choose another --alias; or take it away first:"
+    " <ama alias remove {alias}>",
+    "quote-globs": "give a path, a URL, or a glob in quotes",
     "leave-out-or-force": "leave them out; or take them all the same: --force, in Python"
     " force=True",
     "init": "start an asset here: <ama init> CLASS",

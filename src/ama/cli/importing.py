@@ -1,0 +1,168 @@
+"""The command that brings in what is there: import."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.arguments import RemoteOption
+from ama.cli.output import console, count, plain, size, terminal_progress, when_short
+from ama.cli.sharing import NewStoreOption
+from ama.cli.targets import load_settings
+from ama.errors import InvalidInput, NotFound, shown, storage_error
+from ama.system import disk, fs
+from ama.system.encoding import to_system
+from ama.wording.hints import words
+
+if TYPE_CHECKING:
+    from ama.results import ImportResult
+
+_SOME_FAILED = 1
+_MOST_FAILURES = 20
+
+
+def import_(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CLASS] SOURCE...",
+            help="The class, unless there are rules; then paths, URLs and globs. - reads them from"
+            " the input, one a line.",
+        ),
+    ],
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            "--rules", metavar="FILE", help="TOML that says which members become which assets."
+        ),
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(
+            "--alias",
+            metavar="TEXT",
+            help="The alias of each asset; {name} is the source's name without its suffix.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Publish nothing: show what would become what.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first source that can't be imported.")
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Read also what was imported before and has not changed."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Take files that look like secrets.")
+    ] = False,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="FILE", help="Write what was done into a file, as JSON."),
+    ] = None,
+    new_store: NewStoreOption = False,
+    remote: RemoteOption = None,
+) -> None:
+    """Bring in archives, directories and files that are there.
+
+    An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) becomes what is in it. An asset was made
+    when its source was written, unless rules say otherwise. Run it again: only sources that are new
+    or were written again are read. A source that can't be imported is named and passed over; then
+    the exit code is 1.
+
+    Example:
+        ama import sequence_models '/mnt/models/*.zip' --alias '{name}'
+        ama import --rules rules.toml 's3://old-models/**/*.zip' --dry-run
+        find /mnt/models -name '*.zip' | ama import sequence_models -
+    """
+    from ama.importing import import_assets
+    from ama.publication import prepared
+
+    class_name, places = (None, arguments) if rules is not None else (arguments[0], arguments[1:])
+    if not places:
+        raise typer.BadParameter("give a class and sources, or --rules FILE and sources")
+    if report is not None and Path(to_system(report)).is_dir():
+        raise InvalidInput(f"{shown(report)} is a directory", hint="give a file for the report")
+    text = None if rules is None else _text(rules)
+    settings = load_settings()
+    store = prepared(
+        settings.remote_url(remote), settings, terminal_progress(), new_store=new_store
+    )
+    result = import_assets(
+        list(_places(places)),
+        class_name,
+        store=store,
+        rules=text,
+        alias=alias,
+        dry_run=dry_run,
+        strict=strict,
+        again=again,
+        force=force,
+        progress=terminal_progress(),
+    )
+    if report is not None:
+        written = json.dumps(plain(result), ensure_ascii=False, indent=2) + "\n"
+        fs.write_replace(to_system(report), written.encode())
+    if not console.report(result):
+        _print(result)
+    if result.failed:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _text(rules: str) -> str:
+    try:
+        data = disk.read_file(to_system(rules))
+    except OSError as error:
+        raise storage_error(error, rules, doing="read") from error
+    if data is None:
+        raise NotFound(f"{shown(rules)}: no such file")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{shown(rules)} isn't UTF-8") from error
+
+
+def _places(arguments: list[str]) -> list[str]:
+    places: list[str] = []
+    for each in arguments:
+        if each == "-":
+            places += [line for line in sys.stdin.read().splitlines() if line.strip()]
+        else:
+            places.append(each)
+    if not places:
+        raise InvalidInput("the input names no source")
+    return places
+
+
+def _print(result: ImportResult) -> None:
+    rows = [
+        [
+            asset.name + (f"@{asset.alias}" if asset.alias and asset.number is None else ""),
+            (asset.alias or "") if asset.number is not None else "",
+            when_short(asset.created_at),
+            count(asset.files, "file"),
+            size(asset.size),
+            asset.source,
+        ]
+        for asset in result.assets
+    ]
+    if rows:
+        console.table(["asset", "alias", "made", "files", "size", "source"], rows)
+    for failed in result.failed[:_MOST_FAILURES]:
+        hint = words(failed.hints)
+        console.warn(f"{shown(failed.source)} was passed over: {failed.reason}")
+        if hint:
+            console.note(f"hint: {hint}")
+    if len(result.failed) > _MOST_FAILURES:
+        console.warn(f"{count(len(result.failed) - _MOST_FAILURES, 'more source')} passed over")
+    done = "would become" if result.dry_run else "became"
+    sources = len({asset.source for asset in result.assets})
+    console.done(
+        f"{count(sources, 'source')} {done} {count(len(result.assets), 'asset')};"
+        f" {len(result.unchanged)} unchanged, {len(result.failed)} passed over"
+    )

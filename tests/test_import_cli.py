@@ -1,0 +1,78 @@
+"""`ama import`: as a user types it, with wrong input too."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from conftest import Ama
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    root = tmp_path / "w"
+    root.mkdir()
+    for name in ("a", "b"):
+        with zipfile.ZipFile(root / f"run-{name}.zip", "w") as made:
+            made.writestr("model.yml", f"name: {name}")
+    return root
+
+
+def test_an_import_and_another(here: Path, run: Ama) -> None:
+    dry = run.ok("import", "models", "run-*.zip", "--alias", "{name}", "--dry-run", cwd=here)
+    assert "models@run-a" in dry.stdout
+    assert "would become 2 assets" in dry.stdout
+    done = run.ok("import", "models", "run-*.zip", "--alias", "{name}", cwd=here)
+    assert done.stdout.splitlines()[-1] == ("2 sources became 2 assets; 0 unchanged, 0 passed over")
+    assert run.ok("cat", "models@run-b:model.yml", cwd=here).stdout == "name: b"
+    shown = run.ok("show", "models@run-b", cwd=here).stdout
+    assert "Imported:" in shown
+    assert "import.hash" not in shown
+    assert "import.hash = " in run.ok("show", "--all", "models@run-b", cwd=here).stdout
+    again = run.ok("import", "models", "-", cwd=here, stdin="run-a.zip\n\nrun-b.zip\n")
+    assert "2 unchanged" in again.stdout
+
+
+def test_what_is_passed_over(here: Path, run: Ama) -> None:
+    (here / "run-c.zip").write_bytes(b"nothing")
+    failed = run("import", "models", "run-*.zip", "--report", "report.json", cwd=here)
+    assert failed.code == 1
+    assert "run-c.zip was passed over: " in failed.stderr
+    assert "2 sources became 2 assets; 0 unchanged, 1 passed over" in failed.stdout
+    report = json.loads((here / "report.json").read_text())
+    assert [asset["number"] for asset in report["assets"]] == [1, 2]
+    assert report["failed"][0]["source"].endswith("run-c.zip")
+    found = run("import", "models", "run-*.zip", "--json", cwd=here)
+    assert found.code == 1
+    assert len(found.json()["unchanged"]) == 2
+    strict = run("import", "models", "run-c.zip", "--strict", cwd=here)
+    assert strict.code == 2
+    assert strict.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["models"], 2, "give a class and sources"),
+        (["models", ""], 2, "a source is empty"),
+        (["models", "nothing-*.zip"], 3, "there is nothing"),
+        (["no class", "run-a.zip"], 2, "class"),
+        (["--rules", "none.toml", "run-a.zip"], 3, "none.toml: no such file"),
+        (["--rules", "run-a.zip", "run-a.zip"], 2, "isn't UTF-8"),
+        (["--rules", "rules.toml", "run-a.zip", "--alias", "x"], 2, "rules say"),
+        (["models", "s3://"], 2, "s3://"),
+        (["models", "ftp://host/a.zip"], 2, "ftp"),
+        (["models", "run-a.zip", "--report", "."], 2, "is a directory"),
+        (["models", "run-a.zip", "--alias", "{nmae}"], 1, "nmae"),
+    ],
+)
+def test_wrong_input(here: Path, run: Ama, words: list[str], code: int, said: str) -> None:
+    (here / "rules.toml").write_text('[[assets]]\nclass = "models"\n')
+    done = run("import", *words, cwd=here)
+    assert done.code == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "became" not in done.stdout or code == 1
