@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
+import threading
 import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +23,7 @@ from ama.settings import Settings
 from ama.storage.protocol import Buffer
 from ama.storage.urls import open_storage
 from counting_storage import CountingStorage
+from test_golden import V1
 
 RULES = """
 name = "(?P<run>.+)-(?P<day>[0-9]{8})"
@@ -322,3 +327,99 @@ def test_wrong_input(
 def test_nothing_there(store: ama.Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is nothing"):
         ama.import_assets(f"{tmp_path}/*.zip", "models", store=store)
+
+
+def test_two_imports_at_once_publish_each_source_once(
+    store: ama.Store, storage: CountingStorage, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one publishes when this one has read and sent all, and is about to publish."""
+    create, others = storage.create, ama.Store.open(storage.url, settings=store.settings)
+
+    def create_late(name: str, data: Buffer) -> None:
+        if name.startswith("log/"):
+            monkeypatch.setattr(storage, "create", create)
+            done = ama.import_assets(f"{runs}/run-[12].zip", "models", store=others)
+            assert len(done.assets) == 2
+        create(name, data)
+
+    monkeypatch.setattr(storage, "create", create_late)
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    assert names(result) == ["run-3.zip"]
+    assert len(result.unchanged) == 2
+    assert len(store.assets("models")) == 3
+    assert not store.fsck().problems
+
+
+def test_again_makes_nothing_of_what_is_the_same(
+    store: ama.Store, storage: CountingStorage, runs: Path
+) -> None:
+    ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    storage.reset()
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store, again=True)
+    assert not result.assets
+    assert len(result.unchanged) == 3
+    assert not [name for name in storage.writes if name.startswith("log/0")]
+    named = ama.import_assets(f"{runs}/run-2.zip", "models", store=store, alias="b", again=True)
+    assert [(asset.number, asset.alias) for asset in named.assets] == [(2, "b")]
+    assert len(store.assets("models")) == 3
+    rules = '[[assets]]\nclass = "models"\nmetadata = {run = "{name}"}\n'
+    other = ama.import_assets(f"{runs}/*.zip", store=store, rules=rules, again=True)
+    assert [asset.number for asset in other.assets] == [4, 5, 6]
+    assert store.resolve("models/5").info.metadata == {"run": "run-2"}
+
+
+def test_a_directory_that_is_only_newer(store: ama.Store, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a").write_bytes(b"a")
+    ama.import_assets(tmp_path / "run", "models", store=store)
+    os.utime(tmp_path / "run" / "a", (1_700_000_000, 1_700_000_000))
+    result = ama.import_assets(tmp_path / "run", "models", store=store)
+    assert (result.assets, len(result.unchanged)) == ((), 1)
+    again = ama.import_assets(tmp_path / "run", "models", store=store)
+    assert again.bytes_read == 0  # the new time is noted
+
+
+def test_a_bucket_that_goes_away_ends_it(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = CountingStorage(open_storage(f"memory://{uuid4()}"))
+    for number in range(3):
+        file = zipped(tmp_path / "x.zip", {"n": str(number)})
+        bucket.replace(f"in/{number}.zip", file.read_bytes())
+    monkeypatch.setattr("ama.importing.open_storage", lambda *args: bucket)
+
+    def away(*args: object) -> None:
+        raise StorageError("no server answers", retryable=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket, "read", away)
+        with pytest.raises(StorageError, match="no server answers"):
+            ama.import_assets(f"{bucket.url}/in/*", "models", store=store)
+    assert len(ama.import_assets(f"{bucket.url}/in/*", "models", store=store).assets) == 3
+
+
+def test_a_file_of_a_web_server(store: ama.Store, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    zipped(tmp_path / "site" / "run.zip", {"model.yml": "layers: 1"})
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/run.zip"
+        result = ama.import_assets(url, "models", store=store)
+        assert [asset.source for asset in result.assets] == [url]
+        again = ama.import_assets(url, "models", store=store)
+        assert (again.assets, again.unchanged) == ((), (url,))
+        with pytest.raises(NotFound):
+            ama.import_assets(url + "x", "models", store=store)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_store_that_takes_no_notes_is_refused(tmp_path: Path, runs: Path) -> None:
+    shutil.copytree(V1, tmp_path / "old")
+    with pytest.raises(InvalidInput, match="takes no notes yet"):
+        ama.import_assets(f"{runs}/*.zip", "models", store=tmp_path / "old")

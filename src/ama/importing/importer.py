@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from ama.errors import AmaError, Conflict, Hint, InvalidInput, shown
+from ama.errors import AmaError, Conflict, Hint, InvalidInput, StorageError, shown
 from ama.format.names import check_alias
 from ama.format.objects import check_metadata, check_text
 from ama.format.recorded import HASH, MARK, SIZE, SOURCE
@@ -27,7 +27,8 @@ from ama.stores.remote import Remote
 from ama.system import fs
 from ama.system.parallel import in_chunks
 from ama.system.progress import NO_PROGRESS, Progress
-from ama.transfer.publish_many import Item, publish_many
+from ama.transfer.notes import require_notes
+from ama.transfer.publish_many import Item, Parent, publish_many
 from ama.values import Scalar
 from ama.worktree.given import GivenFiles, of_contents
 
@@ -106,6 +107,10 @@ def import_from(
     return _Import(remote, settings, choice, progress).run(sources)
 
 
+class _Overtaken(Exception):
+    """Another import has published what a source became."""
+
+
 class _Import:
     def __init__(
         self, remote: Remote, settings: Settings, choice: Choice, progress: Progress
@@ -118,13 +123,14 @@ class _Import:
         self._report = _Report()
         self._known: dict[tuple[str, str], _Known] = {}
         self._imported: dict[str, set[bytes]] = {}
-        self._loaded: set[str] = set()
+        self._counts: dict[str, int] = {}
 
     def run(self, sources: Iterable[Source]) -> ImportResult:
         view = self._remote.view()
         view.require_whole()
-        for name in view.class_names:
-            self._load(view, name)
+        if not self._choice.dry_run:
+            require_notes(view, self._remote.url)
+        self._learn(view)
         left = sorted(self._changed(sources), key=lambda source: _order(source.origin))
         self._progress.start("Importing", sum(source.origin.size for source in left))
         try:
@@ -145,26 +151,28 @@ class _Import:
 
     # What is known
 
-    def _load(self, view: LogView, class_name: str) -> None:
-        for record in self._remote.log.notes.at(view).all_of(class_name):
-            values, asset = record.note.metadata, record.note.asset
-            if asset is None or SOURCE not in values:
-                continue
-            key = class_name, str(values[SOURCE])
-            self._imported.setdefault(class_name, set()).add(asset)
-            if values[SOURCE] is None:
-                self._known = {k: v for k, v in self._known.items() if v.asset != asset}
-            else:
-                self._known[key] = _Known(asset, str(values.get(MARK)), str(values.get(HASH)))
+    def _learn(self, view: LogView) -> None:
+        """Take in what was noted of imports since the last time."""
+        notes = self._remote.log.notes.at(view)
+        for name in notes.classes:
+            for record in notes.all_of(name, after=self._counts.get(name, 0)):
+                self._counts[name] = self._counts.get(name, 0) + 1
+                values, asset = record.note.metadata, record.note.asset
+                if asset is None or SOURCE not in values:
+                    continue
+                self._imported.setdefault(name, set()).add(asset)
+                if values[SOURCE] is None:
+                    self._known = {k: v for k, v in self._known.items() if v.asset != asset}
+                    continue
+                known = _Known(asset, str(values.get(MARK, "")), str(values.get(HASH, "")))
+                self._known[name, str(values[SOURCE])] = known
 
     def _changed(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Yield the sources that are new or were written again."""
-        marks: dict[str, set[str]] = {}
-        for (_, url), known in self._known.items():
-            marks.setdefault(url, set()).add(known.mark)
+        marks = {(url, known.mark) for (_, url), known in self._known.items()}
         for source in sources:
             origin = source.origin
-            if origin.mark and origin.mark in marks.get(origin.url, ()) and not self._choice.again:
+            if origin.mark and (origin.url, origin.mark) in marks and not self._choice.again:
                 self._report.unchanged.append(origin.url)
             else:
                 yield source
@@ -213,6 +221,8 @@ class _Import:
             contents = source.read(scratch)
             return _Read(source, self._items(source.origin, contents), _hex(contents.digest))
         except AmaError as error:
+            if isinstance(error, StorageError) and error.retryable:
+                raise  # the others would fail as well, and each after a long wait
             return _Read(source, (), error=error)
 
     def _items(self, origin: Origin, contents: Contents) -> tuple[Item, ...]:
@@ -254,6 +264,7 @@ class _Import:
             files,
             asset.author or self._author,
             now() if made is None else _micros(made),
+            asset.created_at is not None,
             asset.message or origin.url.rpartition("/")[2],
             asset.metadata,
             () if asset.alias is None else (asset.alias,),
@@ -273,6 +284,12 @@ class _Import:
         """Publish what sources became by one entry; if that is refused, each by itself."""
         try:
             self._publish_together(ready)
+        except _Overtaken:
+            left = [each for each in ready if self._is_new(each)]
+            done = [each.source.origin.url for each in ready if not self._is_new(each)]
+            self._report.unchanged += done
+            if left:
+                self._publish(left)
         except (InvalidInput, Conflict) as error:
             if len(ready) == 1:
                 self._fail(ready[0].source.origin, error)
@@ -282,25 +299,49 @@ class _Import:
 
     def _publish_together(self, ready: Sequence[_Read]) -> None:
         view = self._remote.view()
+        self._learn(view)
+        before = dict(self._known)
         items: list[Item] = []
         for each in ready:
             first = len(items)
             for item in each.items:
                 refs = {first + at: label for at, label in item.refs.items()}
                 items.append(self._placed(view, each.source.origin.url, replace(item, refs=refs)))
-        done = publish_many(self._remote, items, author=self._author, now=now, progress=NO_PROGRESS)
+
+        def check(latest: LogView) -> None:
+            if latest.number > view.number:
+                self._learn(latest)
+                if any(self._known.get(key) != before.get(key) for key in _keys(ready)):
+                    raise _Overtaken
+
+        check(self._remote.view())
+        done = publish_many(
+            self._remote,
+            items,
+            author=self._author,
+            now=now,
+            progress=NO_PROGRESS,
+            check=check,
+        )
         self._report.bytes_sent += done.bytes_sent
+        self._learn(done.view)
+        moved = {(change.class_name, change.alias) for change in done.aliases}
         assets = iter(zip(done.assets, items, strict=True))
         for each in ready:
+            url = each.source.origin.url
+            some = False
             for _ in each.items:
                 asset, item = next(assets)
-                origin = each.source.origin
-                key = item.class_name, origin.url
-                self._known[key] = _Known(asset, origin.mark, each.digest)
-                self._imported.setdefault(item.class_name, set()).add(asset)
+                known = before.get((item.class_name, url))
+                named = any((item.class_name, alias) in moved for alias in item.aliases)
+                if known is not None and known.asset == asset and not named:
+                    continue
+                some = True
                 number = done.view.class_state(item.class_name).number(asset)
                 found = _planned(each, item)
                 self._report.assets.append(replace(found, number=number, id=asset.hex()))
+            if not some:
+                self._report.unchanged.append(url)
 
     def _placed(self, view: LogView, url: str, item: Item) -> Item:
         """Return an item with its parent, and without an alias that belongs to a later asset.
@@ -324,13 +365,20 @@ class _Import:
                 item = replace(item, aliases=())
         if known is None:
             return item
-        return replace(item, parent=(known.asset, made[known.asset].created_at))
+        noted = {} if known.mark == item.noted[MARK] else item.noted
+        return replace(item, parent=Parent(known.asset, made[known.asset]), noted=noted)
 
     def _fail(self, origin: Origin, error: AmaError) -> None:
         if self._choice.strict:
             message = f"{shown(origin.url)} was not imported: {error.message}"
             raise type(error)(message, hint=error.hints) from error
         self._report.failed.append(NotImported(origin.url, error.message, error.hints))
+
+
+def _keys(ready: Iterable[_Read]) -> Iterator[tuple[str, str]]:
+    """Yield the classes of what sources become, each with the source's URL."""
+    for each in ready:
+        yield from ((item.class_name, each.source.origin.url) for item in each.items)
 
 
 def _planned(read: _Read, item: Item) -> ImportedAsset:

@@ -16,6 +16,7 @@ from ama.importing.rules import Rules
 from ama.importing.sources import DirectorySource, FileSource, PrefixSource
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Detail, HasDetails, Storage
+from ama.storage.urls import is_read_only
 from ama.system.encoding import from_system, system_path
 from ama.worktree.given import listed
 from ama.worktree.ignore import matching
@@ -147,9 +148,10 @@ def _listed(storage: Storage, prefix: str) -> Iterator[tuple[str, Detail]]:
     except StorageError:
         # A web server lists nothing, but says whether one name is there.
         (size,) = storage.sizes([prefix]) if prefix else (None,)
-        if size is None:
+        if size is not None:
+            yield prefix, Detail(size)
+        elif not (prefix and is_read_only(storage.url)):
             raise
-        yield prefix, Detail(size)
 
 
 def _matching(pattern: str, names: Mapping[str, Detail]) -> dict[str, dict[str, Detail]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ama.format.compression import BYTE_PLANES
 from ama.format.entries import MAX_TIME, AddNote, Event
@@ -29,6 +30,16 @@ from ama.worktree.entries import IndexEntry
 from ama.worktree.given import GivenFiles
 from ama.worktree.trees import build_trees
 
+A_MOMENT = 1000
+"""Microseconds in which an asset may be later than its source says."""
+
+
+class Parent(NamedTuple):
+    """An asset of the store, by its id."""
+
+    id: bytes
+    asset: Asset
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -39,11 +50,12 @@ class Item:
         files: Its files.
         author: Its author.
         created_at: When it was made, in UTC microseconds.
+        dated: Whether another time makes another asset.
         message: Its message.
         metadata: Its metadata.
         aliases: The aliases that it gets.
         refs: What it is made from: labels by the places of items before it.
-        parent: Its parent, an asset of the store, and when that was made.
+        parent: Its parent, an asset of the store. If that says the same, there is no new asset.
         noted: What is noted of it by the same entry.
     """
 
@@ -51,11 +63,12 @@ class Item:
     files: GivenFiles
     author: str
     created_at: int
+    dated: bool = False
     message: str = ""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     refs: Mapping[int, str] = field(default_factory=dict)
-    parent: tuple[bytes, int] | None = None
+    parent: Parent | None = None
     noted: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -76,6 +89,7 @@ def publish_many(
     author: str,
     now: Callable[[], int],
     progress: Progress,
+    check: Callable[[LogView], None] = lambda view: None,
 ) -> Done:
     """Publish assets by one entry.
 
@@ -85,6 +99,7 @@ def publish_many(
         author: The author of the entry.
         now: The time in UTC microseconds.
         progress: The progress of the bytes sent.
+        check: A function that raises if, by the log as it is now, nothing is to be published.
 
     Raises:
         InvalidInput: A name or a value can't be in an asset, or the store takes no notes.
@@ -105,6 +120,7 @@ def publish_many(
 
     def events(latest: LogView) -> list[Event]:
         require_notes(latest, remote.url)
+        check(latest)
         notes = [
             AddNote(item.class_name, asset, dict(sorted(item.noted.items())))
             for asset, item in zip(assets, items, strict=True)
@@ -133,25 +149,34 @@ def _made(items: Sequence[Item]) -> tuple[ObjectStore, tuple[bytes, ...]]:
                 item.files.entries, lambda tree: False, partial(writer.add, Kind.TREE)
             )
             assert trees.tree is not None
-            data = encoded(_asset(item, trees.tree, items, assets))
+            data = _encoded(item, trees.tree, items, assets)
             assets.append(asset_id(data))
             writer.add(Kind.ASSET, assets[-1], data)
         return ObjectStore(memory, writer.finish(), fresh=True), tuple(assets)
 
 
-def _asset(item: Item, tree: bytes, items: Sequence[Item], assets: Sequence[bytes]) -> Asset:
-    since = 0 if item.parent is None else item.parent[1] + 1
+def _encoded(item: Item, tree: bytes, items: Sequence[Item], assets: Sequence[bytes]) -> bytes:
     refs = {
         assets[at]: RefLink(assets[at], items[at].class_name, label)
         for at, label in item.refs.items()
     }
-    return Asset(
+    asset = Asset(
         item.class_name,
         tree,
-        () if item.parent is None else (item.parent[0],),
+        (),
         tuple(refs.values()),
         item.author,
-        min(max(item.created_at, since), MAX_TIME),
+        min(item.created_at, MAX_TIME),
         item.message,
         dict(item.metadata),
     )
+    if item.parent is None:
+        return encoded(asset)
+    before = item.parent.asset
+    same = replace(asset, parents=before.parents, created_at=before.created_at)
+    # Of two of one time, the later one was moved on by a moment.
+    as_old = not item.dated or 0 <= before.created_at - asset.created_at < A_MOMENT
+    if as_old and asset_id(data := encoded(same)) == item.parent.id:
+        return data
+    created = min(max(item.created_at, before.created_at + 1), MAX_TIME)
+    return encoded(replace(asset, parents=(item.parent.id,), created_at=created))
