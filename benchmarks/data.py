@@ -6,6 +6,7 @@
     python benchmarks/data.py weights DIRECTORY [--count BYTES]
     python benchmarks/data.py digits DIRECTORY [--count 70000]
     python benchmarks/data.py store DIRECTORY [--count 2000]
+    python benchmarks/data.py zips DIRECTORY [--count 1000]
     python benchmarks/data.py tracked DIRECTORY [--count 10000]
 
 Add `--second` to turn what was made of the first two into its second version.
@@ -18,6 +19,7 @@ import json
 import random
 import shutil
 import struct
+import zipfile
 import zlib
 from array import array
 from functools import partial
@@ -46,7 +48,7 @@ REWRITTEN_BYTES = MIB
 REWRITTEN_AT = (0.25, 0.5, 0.75)  # shares of the size
 
 LAYERS = 32
-KINDS = ("small", "tiny", "large", "weights", "digits", "store", "tracked", "table")
+KINDS = ("small", "tiny", "large", "weights", "digits", "store", "zips", "tracked", "table")
 
 PIXELS = 28  # in a row, and in a column
 DIGIT_BYTES = (214, 40)  # compressed, and the standard deviation
@@ -362,6 +364,20 @@ def tracked_content(rng: random.Random, number: int) -> bytes:
     return rng.randbytes(1_000)
 
 
+def write_zips(directory: Path, count: int) -> None:
+    """Writes `count` zips of 8 files and 2 MB: weights, and what a training said of itself."""
+    rng = random.Random(SEED)
+    for number in range(count):
+        with zipfile.ZipFile(
+            directory / f"run-{number:05d}.zip", "w", zipfile.ZIP_DEFLATED
+        ) as made:
+            for part in range(4):
+                made.writestr(f"weights-{part}.bin", rng.randbytes(500_000))
+            for part in range(4):
+                values = "\n".join(f"  option_{at}: {rng.random():.6f}" for at in range(20))
+                made.writestr(f"part-{part}.yml", f"number: {number}\nvalues:\n{values}\n")
+
+
 def write_out(storage: Storage, directory: Path) -> None:
     """Writes what was made in memory: nobody waits for the disk thousands of times."""
     from ama.storage.protocol import Range
@@ -397,6 +413,8 @@ def main() -> None:
         write_digits(options.path, options.count or 70_000)
     elif options.kind == "store":
         write_store(options.path, options.count or 2_000)
+    elif options.kind == "zips":
+        write_zips(options.path, options.count or 1_000)
     elif options.kind == "tracked":
         write_tracked(options.path, options.count or 10_000)
     elif options.second:

@@ -25,6 +25,7 @@ from typing import Any
 
 import delay
 import opening
+import zips
 from measure import (
     AMA,
     MIB,
@@ -70,14 +71,29 @@ class Sizes:
     many_pairs: int  # the others take minutes for one
     pairs: int
     short_pairs: int
+    zips: int
     races: bool  # before a store is made, as always; they take seconds on some servers
 
 
 FULL = Sizes(
-    many=70_000, large=1 << 30, assets=2_000, many_pairs=1, pairs=3, short_pairs=5, races=True
+    many=70_000,
+    large=1 << 30,
+    assets=2_000,
+    many_pairs=1,
+    pairs=3,
+    short_pairs=5,
+    zips=1_000,
+    races=True,
 )
 QUICK = Sizes(
-    many=700, large=16 * MIB, assets=20, many_pairs=1, pairs=1, short_pairs=1, races=False
+    many=700,
+    large=16 * MIB,
+    assets=20,
+    many_pairs=1,
+    pairs=1,
+    short_pairs=1,
+    zips=20,
+    races=False,
 )
 
 
@@ -417,6 +433,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "large": large,
     "cold-download": cold,
     **opening.CASES,
+    **zips.CASES,
 }
 
 
