@@ -39,12 +39,16 @@ from ama.stores.remote import Remote
 from ama.worktree.status import KIND_NAMES
 
 CLASSES = ("models", "inputs", "others")
-NAMES = ("a", "a.txt", "b", "model.bin", "params.yml", "metrics.json", "x.toml", "data", "é.yml")
+NAMES = (
+    *("a", "a.txt", "b", "model.bin", "params.yml", "metrics.json", "x.toml", "data", "é.yml"),
+    *("log.csv", "é.jsonl", "run.ini"),
+)
 DIRECTORIES = ("a", "sub", "data", "deep.yml")
 CONTENTS = (
     *(b"lr: %d\nname: adam\n" % number for number in range(3)),
     *(b'{"loss": %d, "lr": "adam"}' % number for number in range(3)),
     b"lr = 1\n[best]\nloss = 2\n",
+    b"epoch,loss\n0,1\n1,2\n",
     b"lr: [1,",
     b"",
     b"weights",

@@ -482,7 +482,7 @@ class Asset:
             most_files: The most files to list, the first by their paths; by default all.
 
         Returns:
-            The values in its YAML, JSON and TOML files and its metadata, each with its role, and
+            The values in its files and its metadata, each with its role, and
             its place among the store's other assets.
 
         Raises:

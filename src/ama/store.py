@@ -423,8 +423,8 @@ class Store(StoreContent, StoreNotes):
             meta: Conditions on metadata: `KEY`, `KEY=VALUE`, and the same with != < <= > >=. A key
                 may be the last parts of a longer one. What was noted later counts, the newest
                 value first; see `note`.
-            params: Conditions on values in YAML, JSON and TOML files, and in the metadata; after
-                `FILE:` only on those of such files.
+            params: Conditions on values in files, and in the metadata; after `FILE:` only on those
+                of such files.
             tags: Globs of tags; the asset must have a tag for each.
             as_published: Whether to leave out what was noted later.
             sort: "class" (and number), "created" or "author".

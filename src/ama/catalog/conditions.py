@@ -133,7 +133,7 @@ def parse_meta(text: str) -> Condition:
 
 
 def parse_param(text: str) -> Condition:
-    """Parse a condition on a value in a YAML, JSON or TOML file.
+    """Parse a condition on a value in a file.
 
     Args:
         text: As in `parse_meta`, with or without `FILE:` (a glob) before it.

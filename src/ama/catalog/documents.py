@@ -1,4 +1,4 @@
-"""Documents: small YAML, JSON and TOML files, read as values under dotted keys.
+"""Documents: files that are read as values under dotted keys, by their names.
 
 A file may say anything, also something hostile: safe parsers read it within limits of size, depth
 and number. What can't be read is named, and affects nothing else.
@@ -9,27 +9,33 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Literal
 
+from ama.catalog.ini_documents import read_ini
 from ama.catalog.json_documents import read_json
+from ama.catalog.table_documents import read_csv, read_json_lines
 from ama.catalog.toml_documents import read_toml
-from ama.catalog.unread import MAX_DEPTH, Gap, Missing, Node, Plain, Reason, Repeated
+from ama.catalog.unread import MAX_DEPTH, Gap, Keyed, Missing, Node, Plain, Reason, Repeated
 from ama.catalog.yaml_documents import read_yaml
 from ama.errors import InvalidInput, shown
 
 Value = Plain | tuple[Plain, ...]
 """A value under a key: a scalar, or a list of scalars, such as a metric's history."""
 
-Syntax = Literal["yaml", "json", "toml"]
+Syntax = Literal["yaml", "json", "toml", "ini", "csv", "jsonl"]
 
 MAX_SIZE = 256 * 1024
 """The largest file to read, in bytes."""
 
 MAX_VALUES = 2_000
 """The most values of a file: one with more is data, not parameters, and is not read."""
+
+MOST_TABLES = 20
+"""The most files of one form of tables in a directory: more are data, and none of them is read."""
 
 MAX_GAPS = 100
 """The most gaps of a document to name."""
@@ -42,12 +48,21 @@ _FORMATS: Mapping[str, Syntax] = {
     ".yaml": "yaml",
     ".json": "json",
     ".toml": "toml",
+    ".ini": "ini",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
 }
 _ENDINGS = tuple(_FORMATS)
+_TABLES: Sequence[Syntax] = ("csv", "jsonl")
 _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
     "yaml": read_yaml,
     "json": read_json,
     "toml": read_toml,
+    "ini": read_ini,
+    "csv": read_csv,
+    "jsonl": read_json_lines,
 }
 _BARE = re.compile(r"[^\s.\"'=<>!:,~\x00-\x1f]+").fullmatch
 _SEGMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[^.\"]+")
@@ -75,6 +90,24 @@ def syntax_of(name: str) -> Syntax | None:
     if not name.lower().endswith(_ENDINGS):
         return None  # most files
     return _FORMATS.get(posixpath.splitext(name)[1].lower())
+
+
+def documents_among(names: Iterable[str]) -> dict[str, Syntax]:
+    """Return how to read the documents among the files of one directory, by their names.
+
+    Args:
+        names: The files; one may also be given by its path.
+
+    Example:
+        >>> documents_among(["run.ini", "run.txt", "log.csv"])
+        {'run.ini': 'ini', 'log.csv': 'csv'}
+        >>> documents_among(f"{number}.csv" for number in range(MOST_TABLES + 1))
+        {}
+    """
+    found = {name: syntax for name in names if (syntax := syntax_of(name)) is not None}
+    times = Counter(found.values())
+    many = {syntax for syntax in _TABLES if times[syntax] > MOST_TABLES}
+    return {name: syntax for name, syntax in found.items() if syntax not in many} if many else found
 
 
 def read_document(data: bytes, syntax: Syntax) -> Document:
@@ -130,7 +163,7 @@ def _flattened(nodes: list[Node], ended: Reason | None, half: Reason) -> Documen
     gaps: dict[Gap, None] = {}
     if ended is not None:
         gaps[Gap(None, ended)] = None
-    documents = [node for node in nodes if isinstance(node, dict | list | Missing)]
+    documents = [node for node in nodes if isinstance(node, dict | list | Missing | Keyed)]
     for place, node in enumerate(documents):
         for key, found in _flat(node, str(place or ""), 0, half):
             if isinstance(found, Missing):
@@ -159,6 +192,13 @@ def _flat(node: Node, key: str, depth: int, half: Reason) -> Iterator[tuple[str,
         before = f"{key}." if key else ""
         for name, item in node.items():
             yield from _named(item, before, name, depth, half)
+    elif isinstance(node, Keyed):
+        for (*above, name), item in node.nodes.items():
+            before = "".join(f"{_quoted(_spelt(part))}." for part in above)
+            if all(part.isascii() or _is_text(part, half) for part in above):
+                yield from _named(item, before, name, len(above), half)
+            else:
+                yield before + _quoted(_spelt(name)), Missing(half)
     elif isinstance(node, list):
         items = [item if type(item) is float else _plain(item, half) for item in node]
         if any(isinstance(item, _NO_SCALAR) for item in items):
@@ -175,10 +215,13 @@ def _named(
     node: Node, before: str, name: str, depth: int, half: Reason
 ) -> Iterator[tuple[str, Value | Missing]]:
     if not name.isascii() and isinstance(_plain(name, half), Missing):
-        spelt = name.encode("utf-8", "replace").decode()
-        yield before + _quoted(spelt), Missing(half)
+        yield before + _quoted(_spelt(name)), Missing(half)
         return
     yield from _flat(node, before + _quoted(name), depth + 1, half)
+
+
+def _spelt(name: str) -> str:
+    return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
 def _plain(value: Node, half: Reason) -> Node:

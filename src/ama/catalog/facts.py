@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,9 @@ from typing import NamedTuple, TypeVar
 from ama.catalog.documents import (
     MAX_SIZE,
     Document,
+    Syntax,
     Value,
+    documents_among,
     metadata_key,
     read_document,
     syntax_of,
@@ -181,7 +184,7 @@ class FactReader:
             paths = sorted(self._paths(asset), key=_further_up_first)
         except InvalidInput:
             paths = []
-            why = "its YAML, JSON and TOML files are more than can be listed"
+            why = "its files with values are more than can be listed"
             self._unread[Unread(name, reason="too_many", source=source, detail=why)] = None
         try:
             for path, document in paths:
@@ -268,10 +271,7 @@ def read_facts(
     """
     found: list[Fact] = []
     unread: list[Unread] = []
-    for file in files:
-        syntax = syntax_of(file.path)
-        if syntax is None or file.kind == "symlink":
-            continue
+    for file, syntax in _documents(files):
         if file.size > MAX_SIZE:
             unread.append(Unread("", file.path, reason="too_large"))
             continue
@@ -284,6 +284,18 @@ def read_facts(
         unread += [Unread("", file.path, gap.key, gap.reason) for gap in document.gaps]
     said = {metadata_key(name): value for name, value in metadata.items()}
     return (*found, *_facts("", said, rules)), tuple(unread)
+
+
+def _documents(files: Iterable[File]) -> list[tuple[File, Syntax]]:
+    """Return the documents among the files of an asset, in their order."""
+    wanted = [file for file in files if file.kind != "symlink" and syntax_of(file.path)]
+    near: dict[str, list[str]] = {}
+    for file in wanted:
+        near.setdefault(posixpath.dirname(file.path), []).append(file.path)
+    found = {
+        path: syntax for some in near.values() for path, syntax in documents_among(some).items()
+    }
+    return [(file, found[file.path]) for file in wanted if file.path in found]
 
 
 def _facts(path: str, document: Mapping[str, Value], rules: Rules) -> tuple[Fact, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
-from ama.catalog.documents import Syntax, metadata_key, read_document, syntax_of
+from ama.catalog.documents import Syntax, documents_among, metadata_key, read_document
 from ama.catalog.noting import note_news
 from ama.catalog.roles import run_values, source_names
 from ama.catalog.schema import TABLES, content_key, to_cell
@@ -369,12 +369,8 @@ def _note_tree(db: sqlite3.Connection, row: int, data: bytes, entries: Sequence[
             "INSERT OR IGNORE INTO directories SELECT ?, ?, id FROM trees WHERE hash = ?",
             [(row, entry.name, entry.id) for entry in inner],
         )
-    documents = [
-        (entry, syntax)
-        for entry in entries
-        if (syntax := syntax_of(entry.name)) is not None
-        and entry.kind in (EntryKind.FILE, EntryKind.EXECUTABLE)
-    ]
+    files = {e.name: e for e in entries if e.kind in (EntryKind.FILE, EntryKind.EXECUTABLE)}
+    documents = [(files[name], syntax) for name, syntax in documents_among(files).items()]
     if documents:
         _note_places(db, row, documents)
     names = [entry.name for entry in entries if entry.kind is not EntryKind.TREE]

@@ -413,7 +413,7 @@ class Questions:
         return self._ask(lambda db, view: overview.search(db, words, limit))
 
     def search_values(self, words: Sequence[str], limit: int) -> tuple[FoundValue, ...]:
-        """Return values in YAML, JSON and TOML files that contain all words."""
+        """Return values in files that contain all words."""
         from ama.catalog import overview
 
         return self._once(
@@ -422,7 +422,7 @@ class Questions:
         )
 
     def files_with_gaps(self) -> int:
-        """Return the number of YAML, JSON and TOML files that could not be read completely."""
+        """Return the number of files whose values could not be read completely."""
         from ama.catalog import overview
 
         return self._once(("gaps",), lambda db, view: overview.files_with_gaps(db))

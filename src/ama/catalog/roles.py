@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Literal, Protocol
 
 from ama.catalog.documents import Value, join_key, split_key
+from ama.catalog.words import HIGHER, LOWER, STEPS, words_of
 from ama.errors import InvalidInput
 from ama.format.names import nearest
 from ama.format.recorded import RUN_FACTS
@@ -40,16 +41,9 @@ _PARAMETER_FILES = frozenset(
     "param params parameter parameters config configuration conf cfg training train hparams"
     " hyperparameters settings args arguments options model run".split()
 )
+_TABLES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson"))
+_DATA_KEY = re.compile(r"rows|columns\..*", re.DOTALL).fullmatch
 _OTHER_FILES = frozenset("meta metadata info about description readme".split())
-_LOWER = frozenset(
-    "loss error err mse mae rmse mape perplexity ppl wer cer fid nll bpb regret seconds time"
-    " duration latency".split()
-)
-_HIGHER = frozenset(
-    "accuracy acc auc auroc f1 precision recall sensitivity specificity bleu rouge r2 iou dice map"
-    " ndcg mrr score reward throughput likelihood".split()
-)
-_WORD = re.compile(r"[A-Za-z]+[0-9]*|[0-9]+")
 
 
 RUN = "run."
@@ -95,7 +89,9 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
         >>> roles_of("training.yml", {"batch_size": 32, "datasets.0.name": "digits"}, Rules())
         {'batch_size': 'parameter', 'datasets.0.name': 'data'}
     """
-    words = _words(posixpath.splitext(posixpath.basename(path))[0])
+    stem, ending = posixpath.splitext(posixpath.basename(path))
+    words, ending = words_of(stem), ending.lower()
+    is_data = all(map(_DATA_KEY, document))
     parts = {key: split_key(key) for key in document}
     commits = {parts[key][:-1] for key, value in document.items() if _is_commit(parts[key], value)}
 
@@ -111,17 +107,25 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
         if words & _DATA or not _DATA.isdisjoint(part.lower() for part in parts[key]):
             return "data"
         is_number = _is_number(value)
+        if ending in _TABLES:
+            return _role_in_table(last, is_number=is_number, is_data=is_data)
         if is_number and words & _METRIC_FILES:
             return "metric"
         if words & _PARAMETER_FILES:
             return "parameter"
-        if is_number and _words(last) & (_LOWER | _HIGHER):
+        if is_number and words_of(last) & (LOWER | HIGHER):
             return "metric"
         if not path or words & (_OTHER_FILES | _METRIC_FILES) or len(document) > MANY:
             return "other"
         return "parameter"
 
     return {key: role(key, value) for key, value in document.items()}
+
+
+def _role_in_table(name: str, *, is_number: bool, is_data: bool) -> Role:
+    if is_data:
+        return "data"
+    return "metric" if is_number and not words_of(name) & STEPS else "other"
 
 
 def direction_of(key: str, rules: Rules) -> Direction | None:
@@ -135,21 +139,16 @@ def direction_of(key: str, rules: Rules) -> Direction | None:
     for direction, globs in rules.better.items():
         if any(fnmatchcase(key, glob) or fnmatchcase(last, glob) for glob in globs):
             return direction
-    words = _words(last)
-    if words & _LOWER:
+    words = words_of(last)
+    if words & LOWER:
         return "lower"
-    return "higher" if words & _HIGHER else None
+    return "higher" if words & HIGHER else None
 
 
 def _matches(glob: str, path: str, key: str) -> bool:
     file, colon, wanted = glob.partition(":")
     name = path if "/" in file else posixpath.basename(path)
     return fnmatchcase(name, file) and (not colon or fnmatchcase(key, wanted))
-
-
-def _words(name: str) -> set[str]:
-    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
-    return {word.lower() for word in _WORD.findall(spaced)}
 
 
 def _is_commit(parts: Sequence[str], value: Value) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 Plain = str | int | float | bool | None
 """A scalar."""
 
 Node = Any
-"""A file's content: a dict by printed names, a list, a `Plain`, `Missing` or `Repeated`."""
+"""A file's content: a dict by printed names, a list, a `Plain`, `Missing`, `Repeated`, `Keyed`."""
 
 Reason = Literal[
     "binary",
@@ -111,7 +111,21 @@ class Repeated:
     node: Node
 
 
-def put(table: dict[str, Node], name: str, node: Node) -> None:
+Name = tuple[str, ...]
+"""The parts of a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A table by whole keys: one may be the beginning of another."""
+
+    nodes: Mapping[Name, Node]
+
+
+Key = TypeVar("Key", str, Name)
+
+
+def put(table: dict[Key, Node], name: Key, node: Node) -> None:
     """Put a node under a name in a table; note if one was there already.
 
     Example:

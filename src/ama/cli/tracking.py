@@ -91,8 +91,7 @@ def find(
         typer.Option(
             "--param",
             metavar="CONDITION",
-            help="On metadata, or in YAML, JSON and TOML files: 'training.yml:learning_rate=0.001'."
-            " Repeatable.",
+            help="On metadata, or values in files: 'training.yml:learning_rate=0.001'. Repeatable.",
         ),
     ] = None,
     tag: Annotated[
