@@ -18,7 +18,7 @@ import ama
 from ama.catalog.documents import (
     MAX_SIZE,
     MAX_VALUES,
-    MOST_TABLES,
+    MOST_OF_A_FORM,
     Document,
     Syntax,
     Value,
@@ -294,8 +294,8 @@ def test_a_csv_file_says_what_was_written(rows: list[tuple[object, object]]) -> 
 
 
 def test_a_directory_of_many_tables_is_data() -> None:
-    few = [f"{number}.csv" for number in range(MOST_TABLES)]
-    assert len(documents_among([*few, "a.jsonl"])) == MOST_TABLES + 1
+    few = [f"{number}.csv" for number in range(MOST_OF_A_FORM)]
+    assert len(documents_among([*few, "a.jsonl"])) == MOST_OF_A_FORM + 1
     assert list(documents_among([*few, "more.tsv", "a.jsonl", "b.yml"])) == ["a.jsonl", "b.yml"]
 
 
@@ -314,7 +314,7 @@ FILES = {
     "eval.jsonl": b'{"step": 1, "bleu": 20}\n{"step": 2, "bleu": 30}\n',
     "cut.csv": b"epoch,f1\n0,0.5\n1",
     "weights.pkl": b"\x80\x04cos\nsystem\n(S'false'\ntR.",
-    **{f"parts/{n}.csv": b"epoch,hidden\n0,1\n" for n in range(MOST_TABLES + 1)},
+    **{f"parts/{n}.csv": b"epoch,hidden\n0,1\n" for n in range(MOST_OF_A_FORM + 1)},
     "parts/one.jsonl": b'{"step": 1, "there": 2}\n',
     "parts.csv": b"label\na\nb\n",
 }

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ama.errors import IntegrityError, NotFound, StorageError
 from ama.format.names import check_class
@@ -320,13 +320,13 @@ class Repo(RepoChanges):
                 return questions.summary(class_name, asset, most_files)
         files = session.content.live_listing(asset)
 
-        def read(path: str) -> bytes:
-            return b"".join(session.content.read(files[path]))
+        def open_file(path: str) -> BinaryIO:
+            return session.content.open(files[path])
 
         listed = tuple(map(as_file, files.values()))
         environment = environment_of(session.content.sources().asset(asset).extra)
         info = session.content.info(asset, Describer(view))
-        return summary_here(info, listed, read, self.settings, most_files, environment)
+        return summary_here(info, listed, open_file, self.settings, most_files, environment)
 
     def files(self, name: str = "HEAD", path: str = "") -> tuple[File, ...]:
         """Return the files of an asset, in the order of their paths.

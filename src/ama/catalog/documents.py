@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +20,28 @@ from ama.catalog.ini_documents import read_ini
 from ama.catalog.json_documents import read_json
 from ama.catalog.table_documents import read_csv, read_json_lines
 from ama.catalog.toml_documents import read_toml
-from ama.catalog.unread import MAX_DEPTH, Gap, Keyed, Missing, Node, Plain, Reason, Repeated
+from ama.catalog.unread import (
+    MAX_DEPTH,
+    Gap,
+    Keyed,
+    Missing,
+    Name,
+    Node,
+    Plain,
+    Reason,
+    Repeated,
+    put,
+)
 from ama.catalog.yaml_documents import read_yaml
-from ama.errors import InvalidInput, shown
+from ama.contents.headers import Found, Header, HeaderEnds, Left, ReadAt
+from ama.contents.numpy_files import read_npy, read_npz
+from ama.errors import AmaError, InvalidInput, shown
+from ama.stores.stored_parts import Ends
 
 Value = Plain | tuple[Plain, ...]
 """A value under a key: a scalar, or a list of scalars, such as a metric's history."""
 
-Syntax = Literal["yaml", "json", "toml", "ini", "csv", "jsonl"]
+Syntax = Literal["yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz"]
 
 MAX_SIZE = 256 * 1024
 """The largest file to read, in bytes."""
@@ -34,8 +49,8 @@ MAX_SIZE = 256 * 1024
 MAX_VALUES = 2_000
 """The most values of a file: one with more is data, not parameters, and is not read."""
 
-MOST_TABLES = 20
-"""The most files of one form of tables in a directory: more are data, and none of them is read."""
+MOST_OF_A_FORM = 20
+"""The most tables, or large files, of one form in a directory: of more, none is read."""
 
 MAX_GAPS = 100
 """The most gaps of a document to name."""
@@ -53,9 +68,10 @@ _FORMATS: Mapping[str, Syntax] = {
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".npy": "npy",
+    ".npz": "npz",
 }
 _ENDINGS = tuple(_FORMATS)
-_TABLES: Sequence[Syntax] = ("csv", "jsonl")
 _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
     "yaml": read_yaml,
     "json": read_json,
@@ -64,6 +80,24 @@ _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
     "csv": read_csv,
     "jsonl": read_json_lines,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderForm:
+    """How a header is read: by which function, which ends of the file surely, how much at most."""
+
+    read: Callable[[Header], Iterator[Found]]
+    ends: Ends
+    most: int = 4 * 1024 * 1024
+
+
+HEADERS: Mapping[Syntax, HeaderForm] = {
+    "npy": HeaderForm(read_npy, "first"),
+    "npz": HeaderForm(read_npz, "both"),
+}
+"""The forms of large files, of which only a header is read."""
+
+_DATA: Sequence[Syntax] = ("csv", "jsonl", *HEADERS)
 _BARE = re.compile(r"[^\s.\"'=<>!:,~\x00-\x1f]+").fullmatch
 _SEGMENT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|[^.\"]+")
 _LOST = "\ufffd"
@@ -101,12 +135,12 @@ def documents_among(names: Iterable[str]) -> dict[str, Syntax]:
     Example:
         >>> documents_among(["run.ini", "run.txt", "log.csv"])
         {'run.ini': 'ini', 'log.csv': 'csv'}
-        >>> documents_among(f"{number}.csv" for number in range(MOST_TABLES + 1))
+        >>> documents_among(f"{number}.csv" for number in range(MOST_OF_A_FORM + 1))
         {}
     """
     found = {name: syntax for name in names if (syntax := syntax_of(name)) is not None}
     times = Counter(found.values())
-    many = {syntax for syntax in _TABLES if times[syntax] > MOST_TABLES}
+    many = {syntax for syntax in _DATA if times[syntax] > MOST_OF_A_FORM}
     return {name: syntax for name, syntax in found.items() if syntax not in many} if many else found
 
 
@@ -136,6 +170,43 @@ def read_document(data: bytes, syntax: Syntax) -> Document:
         return _flattened(nodes, ended, "surrogate" if is_sound else "encoding")
     except (ValueError, TypeError, OverflowError, LookupError, RecursionError):
         return _unread("broken")
+
+
+def read_header(read_at: ReadAt, size: int, syntax: Syntax) -> Document:
+    r"""Return the values and the gaps of a large file, of which only a header is read.
+
+    Args:
+        read_at: Returns its bytes from a place on.
+        size: Its size in bytes.
+        syntax: How to read it: one of `HEADERS`.
+
+    Raises:
+        AmaError: Its bytes can't be read.
+
+    Example:
+        >>> said = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }"
+        >>> data = b"\x93NUMPY\x01\x00" + bytes([len(said), 0]) + said + bytes(12)
+        >>> read_header(lambda at, size: data[at : at + size], len(data), "npy").values
+        {'dtype': 'float32', 'shape': (3,), 'order': 'C'}
+    """
+    form = HEADERS[syntax]
+    nodes: dict[Name, Node] = {}
+    ended: Reason | None = None
+    room = MAX_SIZE
+    try:
+        for name, found in form.read(Header(read_at, size, form.most)):
+            put(nodes, name, Missing(found.reason) if isinstance(found, Left) else found)
+            room -= sum(map(len, name)) + (len(found) if isinstance(found, str) else 0)
+            if room < 0 or len(nodes) > MAX_VALUES:
+                return _unread("too_many")
+        return _flattened([Keyed(nodes)], None, "surrogate")
+    except HeaderEnds as end:
+        ended = end.reason
+    except AmaError:
+        raise
+    except (ValueError, TypeError, OverflowError, LookupError, RecursionError, struct.error):
+        ended = "broken"
+    return _flattened([Keyed(nodes)], ended, "surrogate")
 
 
 def _unread(reason: Reason) -> Document:

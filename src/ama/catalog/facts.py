@@ -6,10 +6,12 @@ import posixpath
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from ama.catalog.documents import (
+    HEADERS,
     MAX_SIZE,
     Document,
     Syntax,
@@ -17,6 +19,7 @@ from ama.catalog.documents import (
     documents_among,
     metadata_key,
     read_document,
+    read_header,
     syntax_of,
 )
 from ama.catalog.find import Criteria, entries_of, select
@@ -257,7 +260,7 @@ class FactReader:
 
 def read_facts(
     files: Iterable[File],
-    read: Callable[[str], bytes],
+    open_file: Callable[[str], BinaryIO],
     metadata: Mapping[str, Value],
     rules: Rules,
 ) -> tuple[tuple[Fact, ...], tuple[Unread, ...]]:
@@ -265,18 +268,23 @@ def read_facts(
 
     Args:
         files: Its files.
-        read: A function that returns the bytes of a file.
+        open_file: A function that opens a file, to be read at any place.
         metadata: Its metadata.
         rules: The rules of its class.
     """
     found: list[Fact] = []
     unread: list[Unread] = []
     for file, syntax in _documents(files):
-        if file.size > MAX_SIZE:
+        if file.size > MAX_SIZE and syntax not in HEADERS:
             unread.append(Unread("", file.path, reason="too_large"))
             continue
         try:
-            document = read_document(read(file.path), syntax)
+            with open_file(file.path) as opened:
+                document = (
+                    read_header(partial(_read_at, opened), file.size, syntax)
+                    if syntax in HEADERS
+                    else read_document(opened.read(), syntax)
+                )
         except AmaError as error:
             unread.append(Unread("", file.path, detail=error.message))
             continue
@@ -284,6 +292,11 @@ def read_facts(
         unread += [Unread("", file.path, gap.key, gap.reason) for gap in document.gaps]
     said = {metadata_key(name): value for name, value in metadata.items()}
     return (*found, *_facts("", said, rules)), tuple(unread)
+
+
+def _read_at(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
 
 
 def _documents(files: Iterable[File]) -> list[tuple[File, Syntax]]:

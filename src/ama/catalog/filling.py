@@ -10,12 +10,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from ama.catalog.documents import MAX_SIZE as MAX_DOCUMENT
-from ama.catalog.documents import Syntax, documents_among, metadata_key, read_document
+from ama.catalog.document_rows import note_places, read_documents
+from ama.catalog.documents import documents_among, metadata_key
 from ama.catalog.noting import note_news
 from ama.catalog.roles import run_values, source_names
 from ama.catalog.schema import TABLES, content_key, to_cell
-from ama.catalog.unread import Gap
 from ama.errors import AmaError, IntegrityError
 from ama.format.checkpoint import class_of
 from ama.format.entries import Event, MoveAlias, Publish, SetStatus, entry_hash, entry_name
@@ -43,7 +42,7 @@ _State = tuple[int, bytes, int]
 """The number of an entry, its hash, and whether everything in it was read."""
 
 AT_ONCE = 10_000
-"""The most trees or documents to read at once."""
+"""The most trees to read at once."""
 
 WAITING = 1 << 16
 """The most files to sort before they are noted: in their order that takes a third of the time."""
@@ -237,7 +236,7 @@ def _read_assets(db: sqlite3.Connection, objects: ObjectStore, ids: Sequence[byt
     # The content of a deleted asset may be gone, and nobody asks for it.
     live = {root for asset, root in roots.items() if asset not in deleted}
     unread = _read_trees(db, objects, live)
-    unread |= _read_documents(db, objects)
+    unread |= read_documents(db, objects)
     for asset, root in roots.items():
         if unread and asset not in deleted and (why := _lacking(db, root, unread)):
             bad[asset] = why
@@ -372,41 +371,13 @@ def _note_tree(db: sqlite3.Connection, row: int, data: bytes, entries: Sequence[
     files = {e.name: e for e in entries if e.kind in (EntryKind.FILE, EntryKind.EXECUTABLE)}
     documents = [(files[name], syntax) for name, syntax in documents_among(files).items()]
     if documents:
-        _note_places(db, row, documents)
+        note_places(db, row, documents)
     names = [entry.name for entry in entries if entry.kind is not EntryKind.TREE]
     size = min(sum(entry.size for entry in entries), MAX_SIZE)  # a hostile one claims any size
     db.execute(
         "UPDATE trees SET size = ?, own = ?, own_text = ?, encoded = ? WHERE id = ?",
         (size, len(names), sum(map(len, names)), data, row),
     )
-
-
-def _note_places(
-    db: sqlite3.Connection, tree: int, documents: Sequence[tuple[TreeEntry, Syntax]]
-) -> None:
-    """Note where documents are; new ones wait to be read, unless they are too large."""
-    for entry, syntax in documents:
-        if entry.size > MAX_DOCUMENT:
-            _note_large(db, entry.id, syntax)
-    db.executemany(
-        "INSERT OR IGNORE INTO documents (content, syntax, problem) VALUES (?, ?, 'unread')",
-        [(entry.id, syntax) for entry, syntax in documents],
-    )
-    db.executemany(
-        "INSERT OR IGNORE INTO places"
-        " SELECT ?, ?, id FROM documents WHERE content = ? AND syntax = ?",
-        [(tree, entry.name, entry.id, syntax) for entry, syntax in documents],
-    )
-
-
-def _note_large(db: sqlite3.Connection, content: bytes, syntax: Syntax) -> None:
-    """Note a document that is too large to be read, unless it is known."""
-    new = db.execute(
-        "INSERT OR IGNORE INTO documents (content, syntax) VALUES (?, ?) RETURNING id",
-        (content, syntax),
-    ).fetchone()
-    if new is not None:
-        _note_gaps(db, new[0], [Gap(None, "too_large")])
 
 
 class _Files:
@@ -493,35 +464,3 @@ def _lacking(db: sqlite3.Connection, root: bytes, unread: Bad) -> AmaError | Non
         (root,),
     )
     return next((unread[each] for (each,) in lacking if each in unread), None)
-
-
-def _read_documents(db: sqlite3.Connection, objects: ObjectStore) -> Bad:
-    """Note the values of documents that wait to be read; return the unreadable ones."""
-    bad: Bad = {}
-    last = 0
-    while rows := db.execute(
-        "SELECT id, content, syntax FROM documents WHERE problem = 'unread' AND id > ?"
-        " ORDER BY id LIMIT ?",
-        (last, AT_ONCE),
-    ).fetchall():
-        last = rows[-1][0]
-        waiting: dict[bytes, list[tuple[int, Syntax]]] = {}
-        for row, content, syntax in rows:
-            waiting.setdefault(content, []).append((row, syntax))
-        for content, data in objects.read_records(waiting, Kind.DATA, bad):
-            for row, syntax in waiting[content]:
-                _note_document(db, row, syntax, data)
-    return bad
-
-
-def _note_document(db: sqlite3.Connection, document: int, syntax: Syntax, data: bytes) -> None:
-    found = read_document(data, syntax)
-    rows = [(document, key, *to_cell(value)) for key, value in found.values.items()]
-    db.executemany("INSERT INTO parameters VALUES (?, ?, ?, ?, ?)", rows)
-    _note_gaps(db, document, found.gaps)
-    db.execute("UPDATE documents SET problem = NULL WHERE id = ?", (document,))
-
-
-def _note_gaps(db: sqlite3.Connection, document: int, gaps: Sequence[Gap]) -> None:
-    rows = [(document, gap.key, gap.reason) for gap in gaps]
-    db.executemany("INSERT INTO gaps VALUES (?, ?, ?)", rows)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from heapq import nlargest
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ama.catalog.roles import Direction, Role, Rules
 from ama.errors import Hint, InvalidInput, NotFound, shown
@@ -513,7 +513,7 @@ def rules_of(settings: Settings, class_name: str) -> Rules:
 def summary_here(
     info: AssetInfo,
     files: tuple[File, ...],
-    read: Callable[[str], bytes],
+    open_file: Callable[[str], BinaryIO],
     settings: Settings,
     most_files: int | None = None,
     environment: str | None = None,
@@ -526,7 +526,7 @@ def summary_here(
     Args:
         info: The asset.
         files: The asset's files.
-        read: A function that returns the bytes of a file.
+        open_file: A function that opens a file, to be read at any place.
         settings: The settings.
         most_files: The most files to name; None: all.
         environment: The packages that it was made with, if they were recorded.
@@ -537,7 +537,8 @@ def summary_here(
     from ama.values import Ref
 
     rules = rules_of(settings, info.class_name)
-    facts, unread = read_facts(files, read, {**run_values(info.run), **info.metadata}, rules)
+    said = {**run_values(info.run), **info.metadata}
+    facts, unread = read_facts(files, open_file, said, rules)
     parents = tuple(Ref(parent, info.class_name, "") for parent in info.parents)
     return Summary(
         asset=info,

@@ -42,6 +42,7 @@ _PARAMETER_FILES = frozenset(
     " hyperparameters settings args arguments options model run".split()
 )
 _TABLES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson"))
+_ARRAYS = frozenset((".npy", ".npz"))
 _DATA_KEY = re.compile(r"rows|columns\..*", re.DOTALL).fullmatch
 _OTHER_FILES = frozenset("meta metadata info about description readme".split())
 
@@ -91,7 +92,7 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
     """
     stem, ending = posixpath.splitext(posixpath.basename(path))
     words, ending = words_of(stem), ending.lower()
-    is_data = all(map(_DATA_KEY, document))
+    is_data = ending in _ARRAYS or all(map(_DATA_KEY, document))
     parts = {key: split_key(key) for key in document}
     commits = {parts[key][:-1] for key, value in document.items() if _is_commit(parts[key], value)}
 
@@ -107,7 +108,7 @@ def roles_of(path: str, document: Mapping[str, Value], rules: Rules) -> dict[str
         if words & _DATA or not _DATA.isdisjoint(part.lower() for part in parts[key]):
             return "data"
         is_number = _is_number(value)
-        if ending in _TABLES:
+        if ending in _TABLES | _ARRAYS:
             return _role_in_table(last, is_number=is_number, is_data=is_data)
         if is_number and words & _METRIC_FILES:
             return "metric"

@@ -160,7 +160,9 @@ def file_page(
         "file": file,
         "note": None,
         "names": path.split("/"),
-        "preview": panel(lambda: previews.of(file, lambda: asset.stream(path))),
+        "preview": panel(
+            lambda: previews.of(file, lambda: asset.stream(path), lambda: asset.open(path))
+        ),
         "download": ("assets", name, number, "download", path),
         "image": ("assets", name, number, "image", path),
         "holders": (),

@@ -6,19 +6,24 @@ import csv
 import io
 import posixpath
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Literal
+from typing import BinaryIO, Literal
 
+from ama.catalog.documents import HEADERS, Syntax, read_header, syntax_of
+from ama.catalog.unread import REASONS
 from ama.contents.comparison import form_of, read_tensors
 from ama.contents.tensors import Tensor
 from ama.contents.text import Pieces, read_text
+from ama.dashboard.rendering import value_text
 from ama.values import File
 
 MAX_TEXT = 96 * 1024
 MAX_LINE = 2_000
 MAX_ROWS, MAX_CELLS, MAX_CELL = 100, 30, 120
 MAX_TENSORS = 500
+MAX_VALUES, MAX_NOTES = 500, 5
 MAX_HDF5 = 512 * 1024 * 1024
 """The largest HDF5 file to list, in bytes: it is read whole for that."""
 
@@ -58,12 +63,17 @@ def image_type(head: bytes) -> str | None:
     return next((kind for mark, kind in _IMAGES if head.startswith(mark)), None)
 
 
-def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
+Stream = Callable[[], Iterator[bytes]]
+Opener = Callable[[], AbstractContextManager[BinaryIO]]
+
+
+def preview(file: File, open_file: Stream, open_anywhere: Opener | None = None) -> Preview:
     r"""Return the preview of a file.
 
     Args:
         file: The file.
         open_file: A function that yields its bytes in pieces.
+        open_anywhere: A function that opens it to be read at any place; None: it can't be.
 
     Raises:
         IntegrityError: The file is damaged.
@@ -76,6 +86,9 @@ def preview(file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
     """
     if file.kind == "symlink":
         return Preview("link", _read(open_file, 4096).decode("utf-8", "replace"))
+    syntax = syntax_of(file.path)
+    if syntax is not None and syntax in HEADERS and open_anywhere is not None:
+        return _of_header(file, syntax, open_anywhere)
     pieces = Pieces(open_file())
     form = form_of(pieces)
     if form == "hdf5" and file.size > MAX_HDF5:
@@ -116,7 +129,7 @@ class Previews:
         self._made: dict[tuple[str, str, str], Preview] = {}
         self._making = Lock()
 
-    def of(self, file: File, open_file: Callable[[], Iterator[bytes]]) -> Preview:
+    def of(self, file: File, open_file: Stream, open_anywhere: Opener | None = None) -> Preview:
         """Return the preview of a file; see `preview`."""
         key = file.id, file.kind, posixpath.splitext(file.path)[1]
         found = self._made.get(key)
@@ -127,14 +140,37 @@ class Previews:
         with self._making:
             found = self._made.get(key)
             if found is None:
-                found = preview(file, open_file)
+                found = preview(file, open_file, open_anywhere)
                 if len(self._made) >= MOST_KEPT:
                     self._made.clear()
                 self._made[key] = found
         return found
 
 
-def _read(open_file: Callable[[], Iterator[bytes]], size: int) -> bytes:
+def _of_header(file: File, syntax: Syntax, open_anywhere: Opener) -> Preview:
+    with open_anywhere() as opened:
+
+        def read_at(at: int, size: int) -> bytes:
+            opened.seek(at)
+            return opened.read(size)
+
+        found = read_header(read_at, file.size, syntax)
+    gaps = [(gap.key, REASONS[gap.reason]) for gap in found.gaps]
+    notes = [f"{key}: not read: {why}" if key else f"not read: {why}" for key, why in gaps]
+    below = [(key, value_text(value, MAX_CELL)) for key, value in found.values.items()]
+    if len(below) > MAX_VALUES:
+        notes.append(f"the first {MAX_VALUES:,} of {len(below):,} values")
+    if len(notes) > MAX_NOTES:
+        notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES:,} more"]
+    if not below:
+        return Preview("none", note="; ".join(notes))
+    rows = (("Value in its header", ""), *below[:MAX_VALUES])
+    return Preview(
+        "table", rows=tuple((key[:MAX_CELL], text) for key, text in rows), note="; ".join(notes)
+    )
+
+
+def _read(open_file: Stream, size: int) -> bytes:
     return Pieces(open_file()).read(size)
 
 

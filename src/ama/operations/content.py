@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
+from typing import BinaryIO
 
 from ama.errors import AmaError, Hint, IntegrityError, NotFound, shown
 from ama.format.objects import EntryKind, Kind
@@ -158,6 +159,12 @@ class Content:
     def read(self, item: Listed) -> Iterator[bytes]:
         """Yield the bytes of a listed file in verified pieces."""
         return self.sources().stream(item.id, Kind.DATA)
+
+    def open(self, item: Listed) -> BinaryIO:
+        """Open a listed file, to read it at any place."""
+        from ama.stores.stored_file import BufferedFile, StoredFile
+
+        return BufferedFile(StoredFile(self.sources(), item.id, item.size, item.path))
 
     def live_listing(self, asset: bytes) -> dict[str, Listed]:
         """Return the files by path of an asset that is not deleted, or of HEAD's.

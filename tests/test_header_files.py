@@ -1,0 +1,371 @@
+"""Large files of which only a header is read: what they say, what it costs, and hostile ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+import ama
+from ama.catalog.database import Catalog
+from ama.catalog.documents import HEADERS, Document, Syntax, Value, read_header
+from ama.catalog.facts import FactReader
+from ama.catalog.roles import Rules
+from ama.catalog.unread import Gap
+from ama.contents import headers
+from ama.contents.headers import Header, HeaderEnds
+from ama.dashboard.application import application
+from ama.storage.local import LocalStorage
+from ama.stores.remote import Remote
+from counting_storage import CountingStorage
+
+MIB = 1024 * 1024
+
+
+class Read:
+    """A file, and how many of its bytes were asked for."""
+
+    def __init__(self, data: bytes, size: int | None = None) -> None:
+        self.data = data
+        self.size = len(data) if size is None else size
+        self.bytes = 0
+
+    def at(self, at: int, size: int) -> bytes:
+        """Return bytes from a place on; behind the data, zeros up to the size."""
+        end = min(at + size, self.size)
+        self.bytes += end - at
+        return self.data[at:end].ljust(end - at, b"\0")
+
+
+def read(data: bytes, syntax: Syntax) -> Document:
+    return read_header(Read(data).at, len(data), syntax)
+
+
+def said(data: bytes, syntax: Syntax) -> dict[str, Value]:
+    found = read(data, syntax)
+    assert found.gaps == ()
+    return dict(found.values)
+
+
+def npy(array: object) -> bytes:
+    file = io.BytesIO()
+    numpy.save(file, numpy.asarray(array))
+    return file.getvalue()
+
+
+def npz(*, packed: bool = False, **arrays: object) -> bytes:
+    file = io.BytesIO()
+    save = numpy.savez_compressed if packed else numpy.savez
+    save(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+class TestNpy:
+    @pytest.mark.parametrize(
+        ("dtype", "name"),
+        [
+            ("<f4", "float32"),
+            (">f8", "float64 (big-endian)"),
+            ("u1", "uint8"),
+            ("i8", "int64"),
+            ("?", "bool"),
+            ("c16", "complex128"),
+            ("S5", "bytes5"),
+            ("U3", "text3"),
+            ("M8[ns]", "datetime64[ns]"),
+            ("f2", "float16"),
+        ],
+    )
+    def test_type_shape_and_order(self, dtype: str, name: str) -> None:
+        array = numpy.zeros((2, 3), dtype)
+        assert said(npy(array), "npy") == {"dtype": name, "shape": (2, 3), "order": "C"}
+        turned = said(npy(numpy.asfortranarray(array)), "npy")
+        assert turned["order"] == "Fortran"
+
+    def test_scalars_and_structures(self) -> None:
+        assert said(npy(3.5), "npy") == {"dtype": "float64", "shape": (), "order": "C"}
+        array = numpy.zeros(4, [("a.b", "<i4"), ("xyz", "<f8", (3,))])
+        assert said(npy(array), "npy") == {
+            "dtype": "structured",
+            "shape": (4,),
+            "order": "C",
+            'fields."a.b"': "int32",
+            "fields.xyz": "float64[3]",
+        }
+
+    def test_objects_are_only_named(self, tmp_path: Path) -> None:
+        class Harm:
+            def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+                return Path.touch, (tmp_path / "touched",)
+
+        file = io.BytesIO()
+        numpy.save(file, numpy.array([Harm()], object), allow_pickle=True)
+        assert said(file.getvalue(), "npy")["dtype"] == "object"
+        assert not (tmp_path / "touched").exists()
+
+    def test_one_that_is_cut_off_is_named(self) -> None:
+        data = npy(numpy.arange(1000))
+        found = read(data[:-1], "npy")
+        assert (found.values["shape"], found.gaps) == ((1000,), (Gap(None, "broken"),))
+
+
+def header(text: str, version: int = 1) -> bytes:
+    size = struct.pack("<H" if version == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + text.encode() + bytes(64)
+
+
+HOSTILE_NPY = [
+    b"",
+    b"\x93NUMPY",
+    b"\x93NUMPX\x01\x00" + bytes(100),
+    header("", 9),
+    header("{'descr': '<f4', 'fortran_order': False, 'shape': (3, -4)}"),
+    header("{'descr': '<f4', 'fortran_order': False, 'shape': (9" + "9" * 4_400 + ",)}"),
+    header("{'descr': '<f4', 'fortran_order': False, 'shape': (1" + ",1" * 65 + ")}"),
+    header("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,)}"),
+    header("{'descr': __import__('os'), 'fortran_order': False, 'shape': ()}"),
+    header("[" * 5_000),
+    header("-" * 9_000 + "1"),
+    header("{'descr': 'f4'}"),
+    header("{'descr': 'q7', 'fortran_order': False, 'shape': ()}"),
+    header("{'descr': [('a',)], 'fortran_order': False, 'shape': ()}"),
+    header("x" * 60_000),
+    b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(100),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE_NPY)))
+def test_a_hostile_array_is_named(number: int) -> None:
+    assert read(HOSTILE_NPY[number], "npy").gaps
+
+
+class TestNpz:
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_each_array(self, packed: bool) -> None:
+        data = npz(packed=packed, **{"layer.w": numpy.ones((5, 7), "f2"), "b": numpy.arange(3)})
+        assert said(data, "npz") == {
+            "arrays": 2,
+            "layer.w.dtype": "float16",
+            "layer.w.shape": (5, 7),
+            "layer.w.order": "C",
+            "b.dtype": "int64",
+            "b.shape": (3,),
+            "b.order": "C",
+        }
+
+    def test_of_a_large_one_little_is_read(self) -> None:
+        parts = {f"w{n}": numpy.zeros(MIB // 2, "f8") for n in range(8)}
+        data = npz(**parts)  # 32 MiB
+        file = Read(data)
+        found = read_header(file.at, file.size, "npz")
+        assert found.values["w7.shape"] == (MIB // 2,)
+        assert file.bytes < 10 * headers.WINDOW + 2 * MIB
+
+    def test_an_archive_of_64_bits(self) -> None:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+            with archive.open("a.npy", "w", force_zip64=True) as member:
+                member.write(npy([1, 2]))
+            archive.writestr("readme.txt", "no array")
+        assert said(file.getvalue(), "npz")["a.shape"] == (2,)
+        assert said(file.getvalue(), "npz")["arrays"] == 1
+
+    def test_a_bomb_stays_packed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bomb.npy", bytes(64 * MIB))
+            archive.writestr("a.npy", npy([1]))
+        found = read(file.getvalue(), "npz")
+        assert found.values["a.shape"] == (1,)
+        assert found.gaps == (Gap("bomb", "broken"),)
+
+    def test_what_is_hostile_is_named(self) -> None:
+        data = npz(a=numpy.arange(3), b=numpy.arange(4))
+        for cut in (0, 1, 21, len(data) // 2, len(data) - 1):
+            assert read(data[:cut], "npz").gaps
+        at = data.rfind(b"PK\x05\x06")
+        for place, form, value in [
+            (at + 10, "<H", 60_000),  # the number of members
+            (at + 12, "<I", 0xFFFFFFF0),  # the size of their list
+            (at + 16, "<I", len(data)),  # its place
+            (data.find(b"PK\x01\x02") + 42, "<I", 0x7FFFFFFF),  # a member's place
+            (data.find(b"PK\x01\x02") + 42, "<I", 3),
+            (data.find(b"PK\x01\x02") + 28, "<H", 0xFFFF),  # the size of its name
+        ]:
+            harmed = bytearray(data)
+            struct.pack_into(form, harmed, place, value)
+            assert read(bytes(harmed), "npz").gaps
+
+    def test_many_arrays_are_data(self) -> None:
+        data = npz(**{f"a{n}": numpy.zeros(1) for n in range(700)})
+        assert [gap.reason for gap in read(data, "npz").gaps] == ["too_many"]
+
+    def test_twins_are_named(self) -> None:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("a.npy", npy([1]))
+            with pytest.warns(UserWarning, match="Duplicate"):
+                archive.writestr("a.npy", npy([1, 2]))
+        found = read(file.getvalue(), "npz")
+        assert found.values["a.shape"] == (2,)
+        assert Gap("a.shape", "repeated") in found.gaps
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(HEADERS)))
+def test_no_bytes_raise_anything_else(data: bytes, syntax: Syntax) -> None:
+    read(data, syntax)
+
+
+SAMPLES: list[tuple[Syntax, bytes]] = [
+    ("npy", npy(numpy.arange(30))),
+    ("npz", npz(a=numpy.arange(3), b=numpy.ones(2))),
+    ("npz", npz(packed=True, a=numpy.arange(3), b=numpy.ones(2))),
+]
+
+
+@given(st.sampled_from(SAMPLES), st.integers(0), st.integers(0, 255), st.booleans())
+def test_no_harmed_file_raises_anything_else(
+    sample: tuple[Syntax, bytes], at: int, byte: int, cut: bool
+) -> None:
+    syntax, data = sample
+    harmed = bytearray(data)
+    harmed[at % len(data)] = byte
+    read(bytes(harmed[: at % len(data)] if cut else harmed), syntax)
+
+
+class TestLimits:
+    def test_no_more_is_read_than_allowed(self) -> None:
+        file = Read(b"", size=1 << 40)
+        header = Header(file.at, file.size, MIB)
+        with pytest.raises(HeaderEnds, match="too_large"):
+            list(iter(lambda: header.read(1000), b""))
+        assert file.bytes <= MIB
+
+    def test_each_place_counts_as_a_window(self) -> None:
+        file = Read(b"", size=1 << 40)
+        header = Header(file.at, file.size, MIB)
+        places = iter(range(1, 1 << 20))
+
+        def next_place() -> bytes:
+            header.seek(next(places) * MIB)
+            return header.read(1)
+
+        with pytest.raises(HeaderEnds, match="too_large"):
+            list(iter(next_place, b""))
+        assert next(places) <= MIB // headers.WINDOW + 2
+
+    def test_steps_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(headers, "MOST_STEPS", 10)
+        header = Header(Read(bytes(100)).at, 100, MIB)
+        with pytest.raises(HeaderEnds, match="too_many"):
+            [header.read(1) for _ in range(20)]
+
+
+def noise(size: int, seed: int) -> bytes:
+    return numpy.random.default_rng(seed).bytes(size)
+
+
+def large_files() -> dict[str, bytes]:
+    """Files of many chunks that don't pack, one of each form."""
+    array = numpy.frombuffer(noise(6 * MIB, 1), "f4")
+    return {"x.npy": npy(array), "w.npz": npz(first=array, last=array[:10])}
+
+
+def publish(directory: Path, name: str, files: dict[str, bytes]) -> ama.Store:
+    directory.mkdir(parents=True)
+    repo = ama.Repo.init(directory, name)
+    for path, data in files.items():
+        (directory / path).write_bytes(data)
+    repo.add(list(files))
+    repo.upload()
+    return ama.Store.default()
+
+
+def fill(store: ama.Store, cache: Path) -> tuple[CountingStorage, Remote]:
+    """Fill a new catalog; return the storage that has counted, and the store."""
+    assert isinstance(store.url, str)
+    storage = CountingStorage(LocalStorage(Path(store.url.removeprefix("file://"))))
+    remote = Remote.open(storage, cache)
+    Catalog(remote).ask(lambda db, view: None)
+    return storage, remote
+
+
+def test_a_catalog_reads_headers_only(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = large_files()
+    assert all(len(data) > 6 * MIB for data in files.values())
+    store = publish(tmp_path / "a", "models", files)
+    storage, remote = fill(store, tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr("ama.catalog.filling.documents_among", lambda names: {})
+        before, _ = fill(store, tmp_path / "other")
+    # Each file costs a recipe, its ends, and maybe the chunk beside one of these.
+    assert storage.requests - before.requests <= 4 * len(files)
+    assert storage.round_trips - before.round_trips <= 2 + 2 * len(files)
+    assert storage.bytes_read - before.bytes_read <= 4 * 512 * 1024 * len(files)
+
+    summary = store.resolve("models/1").summary()
+    assert summary.unread == ()
+    shapes = {(fact.file, fact.key): fact.value for fact in summary.facts}
+    assert shapes["x.npy", "shape"] == (6 * MIB // 4,)
+    assert shapes["w.npz", "last.shape"] == (10,)
+    found = Catalog(remote).ask(
+        lambda db, view: FactReader(db, lambda name: Rules()).facts(
+            bytes.fromhex(summary.asset.id), "models"
+        )
+    )
+    assert found == summary.facts
+
+
+def test_the_requests_of_a_class_are_made_together(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten versions cost ten times as many bytes, and hardly more round trips than one."""
+    for number in range(10):
+        data = npy(numpy.frombuffer(noise(2 * MIB, number), "f4"))
+        store = publish(tmp_path / f"{number}", "models", {"x.npy": data})
+    storage, _ = fill(store, tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr("ama.catalog.filling.documents_among", lambda names: {})
+        before, _ = fill(store, tmp_path / "other")
+    assert storage.round_trips - before.round_trips <= 4
+    assert storage.requests - before.requests <= 3 * 10
+
+
+def test_a_damaged_header_is_named_and_read_once_it_is_mended(tmp_path: Path, home: Path) -> None:
+    store = publish(tmp_path / "a", "models", {"x.npy": large_files()["x.npy"]})
+    packs = list(Path(store.url.removeprefix("file://")).rglob("*.pack"))
+    sound = {path: path.read_bytes() for path in packs}
+    largest = max(packs, key=lambda path: len(sound[path]))
+    largest.chmod(0o644)
+    largest.write_bytes(bytes(b ^ 1 if at > 4096 else b for at, b in enumerate(sound[largest])))
+    (found,) = store.find(params="shape=1").unread
+    assert "damaged" in found.detail
+    largest.write_bytes(sound[largest])
+    assert store.find(params="shape=1").unread == ()
+    assert len(store.find(params="dtype=float32")) == 1
+
+
+def test_a_page_shows_the_header_and_reads_no_more(tmp_path: Path, home: Path) -> None:
+    files = {**large_files(), "broken.npy": b"text"}
+    store = publish(tmp_path / "a", "models", files)
+    client = TestClient(application(store), base_url="http://127.0.0.1")
+    for path, value in {
+        "x.npy": "float32",
+        "w.npz": "last.shape",
+        "broken.npy": "not read",
+    }.items():
+        page = client.get(f"/assets/models/1/files/{path}")
+        assert page.status_code == 200
+        assert value in page.text
+    about = client.get("/assets/models/1").text
+    assert "first.<wbr>dtype" in about
