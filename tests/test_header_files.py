@@ -219,6 +219,111 @@ class TestNpz:
         assert Gap("a.shape", "repeated") in found.gaps
 
 
+DATA = Path(__file__).parent / "data"
+GGUF = (DATA / "tiny.gguf").read_bytes()
+
+
+def gguf_text(text: bytes, order: str = "<") -> bytes:
+    return struct.pack(f"{order}Q", len(text)) + text
+
+
+def gguf(*pairs: bytes, tensors: int = 1, order: str = "<", count: int | None = None) -> bytes:
+    """A GGUF file by hand, for what the real writer refuses to write."""
+    counts = struct.pack(f"{order}IQQ", 3, tensors, len(pairs) if count is None else count)
+    return b"GGUF" + counts + b"".join(pairs) + bytes(64)
+
+
+def pair(key: bytes, kind: int, value: bytes, order: str = "<") -> bytes:
+    return gguf_text(key, order) + struct.pack(f"{order}I", kind) + value
+
+
+def texts(key: bytes, each: list[bytes]) -> bytes:
+    listed = struct.pack("<IQ", 8, len(each)) + b"".join(map(gguf_text, each))
+    return pair(key, 9, listed)
+
+
+class TestGguf:
+    def test_one_of_its_own_writer(self) -> None:
+        assert said(GGUF, "gguf") == {
+            "gguf.version": 3,
+            "gguf.tensors": 2,
+            "general.architecture": "llama",
+            "general.name": "Tiny",
+            "llama.context_length": 2048,
+            "llama.embedding_length": 8,
+            "llama.attention.layer_norm_rms_epsilon": 1e-05,
+            "llama.rope.freq_base": 10000.0,
+            "general.file_type": 7,
+            "tokenizer.ggml.add_bos_token": True,
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.tokens.length": 300,
+            "tokenizer.ggml.scores.length": 300,
+            "general.tags": ("text", "tiny"),
+            "tokenizer.chat_template": "{{ messages }}",
+            "llama.rope.sections": (1, 2, 3),
+            "general.parameter_count": 24,
+        }
+
+    def test_the_large_end_first(self) -> None:
+        data = gguf(pair(b"a.b", 4, struct.pack(">I", 7), ">"), order=">")
+        assert said(data, "gguf") == {"gguf.version": 3, "gguf.tensors": 1, "a.b": 7}
+
+    def test_the_first_version_has_short_counts(self) -> None:
+        data = b"GGUF" + struct.pack("<III", 1, 5, 1)
+        data += struct.pack("<I", 1) + b"k" + struct.pack("<If", 6, 0.1)
+        assert said(data, "gguf") == {"gguf.version": 1, "gguf.tensors": 5, "k": 0.1}
+
+    def test_a_vocabulary_is_skipped_and_what_follows_read(self) -> None:
+        words = [b"w%d" % n for n in range(200_000)]
+        data = gguf(texts(b"tokens", words), pair(b"after", 0, b"\7"))
+        file = Read(data, size=4 << 30)
+        found = read_header(file.at, file.size, "gguf")
+        assert found == Document(
+            {"gguf.version": 3, "gguf.tensors": 1, "tokens.length": 200_000, "after": 7}
+        )
+        assert file.bytes < len(data) + MIB
+
+    def test_a_long_text_is_left_out(self) -> None:
+        data = gguf(pair(b"a", 8, gguf_text(b"x" * 100_000)), pair(b"b", 7, b"\1"))
+        found = read(data, "gguf")
+        assert (found.values["b"], found.gaps) == (True, (Gap("a", "too_large"),))
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"GGML" + bytes(100), "broken"),
+            (b"GGUF" + struct.pack("<I", 99) + bytes(100), "broken"),
+            (b"GGUF", "broken"),
+            (gguf(count=1 << 63), "too_many"),
+            (gguf(pair(b"a", 99, b"")), "broken"),
+            (gguf(pair(b"a", 8, struct.pack("<Q", 1 << 63))), "broken"),
+            (gguf(pair(b"a", 9, struct.pack("<IQ", 0, 1 << 63))), "broken"),
+            (gguf(pair(b"a", 9, struct.pack("<IQ", 8, 1 << 63))), "broken"),
+            (gguf(pair(b"a", 9, struct.pack("<IQ", 9, 1 << 63) * 9)), "broken"),
+            (gguf(struct.pack("<Q", 1 << 40)), "broken"),
+            (gguf(gguf_text(b"\xff") + bytes(20)), "broken"),
+            (gguf(*[pair(b"k%d" % n, 0, b"\1") for n in range(3_000)]), "too_many"),
+            (gguf(*[pair(b"k%d" % n, 8, gguf_text(b"x" * 60_000)) for n in range(9)]), "too_many"),
+        ],
+    )
+    def test_what_is_hostile_is_named(self, data: bytes, reason: str) -> None:
+        assert reason in [gap.reason for gap in read(data, "gguf").gaps]
+
+    def test_lists_without_end_take_no_time(self) -> None:
+        nothing = struct.pack("<IQ", 9, 1 << 62) + struct.pack("<IQ", 0, 0) * 100
+        for data in (
+            gguf(pair(b"a", 9, nothing)),  # of empty lists
+            gguf(pair(b"a", 9, struct.pack("<IQ", 8, 1 << 62))),  # of empty texts
+        ):
+            file = Read(data, size=1 << 40)  # zeros follow
+            assert read_header(file.at, file.size, "gguf").gaps
+            assert file.bytes <= 17 * MIB
+
+    def test_a_key_that_is_there_twice(self) -> None:
+        found = read(gguf(pair(b"a", 0, b"\1"), pair(b"a", 0, b"\2")), "gguf")
+        assert (found.values["a"], found.gaps) == (2, (Gap("a", "repeated"),))
+
+
 @given(st.binary(max_size=200), st.sampled_from(sorted(HEADERS)))
 def test_no_bytes_raise_anything_else(data: bytes, syntax: Syntax) -> None:
     read(data, syntax)
@@ -228,6 +333,7 @@ SAMPLES: list[tuple[Syntax, bytes]] = [
     ("npy", npy(numpy.arange(30))),
     ("npz", npz(a=numpy.arange(3), b=numpy.ones(2))),
     ("npz", npz(packed=True, a=numpy.arange(3), b=numpy.ones(2))),
+    ("gguf", GGUF),
 ]
 
 
@@ -276,7 +382,12 @@ def noise(size: int, seed: int) -> bytes:
 def large_files() -> dict[str, bytes]:
     """Files of many chunks that don't pack, one of each form."""
     array = numpy.frombuffer(noise(6 * MIB, 1), "f4")
-    return {"x.npy": npy(array), "w.npz": npz(first=array, last=array[:10])}
+    vocabulary = [b"word%d" % n for n in range(100_000)]
+    return {
+        "x.npy": npy(array),
+        "w.npz": npz(first=array, last=array[:10]),
+        "m.gguf": gguf(texts(b"tokens", vocabulary), pair(b"after", 0, b"\7")) + noise(6 * MIB, 2),
+    }
 
 
 def publish(directory: Path, name: str, files: dict[str, bytes]) -> ama.Store:
@@ -308,9 +419,9 @@ def test_a_catalog_reads_headers_only(
     with monkeypatch.context() as patched:
         patched.setattr("ama.catalog.filling.documents_among", lambda names: {})
         before, _ = fill(store, tmp_path / "other")
-    # Each file costs a recipe, its ends, and maybe the chunk beside one of these.
-    assert storage.requests - before.requests <= 4 * len(files)
-    assert storage.round_trips - before.round_trips <= 2 + 2 * len(files)
+    # Each file costs a recipe and its ends, and a vocabulary's windows.
+    assert storage.requests - before.requests <= 3 * len(files) + 6
+    assert storage.round_trips - before.round_trips <= 2 + 6
     assert storage.bytes_read - before.bytes_read <= 4 * 512 * 1024 * len(files)
 
     summary = store.resolve("models/1").summary()
@@ -318,6 +429,7 @@ def test_a_catalog_reads_headers_only(
     shapes = {(fact.file, fact.key): fact.value for fact in summary.facts}
     assert shapes["x.npy", "shape"] == (6 * MIB // 4,)
     assert shapes["w.npz", "last.shape"] == (10,)
+    assert shapes["m.gguf", "after"] == 7
     found = Catalog(remote).ask(
         lambda db, view: FactReader(db, lambda name: Rules()).facts(
             bytes.fromhex(summary.asset.id), "models"

@@ -33,6 +33,7 @@ from ama.catalog.unread import (
     put,
 )
 from ama.catalog.yaml_documents import read_yaml
+from ama.contents.gguf import read_gguf
 from ama.contents.headers import Found, Header, HeaderEnds, Left, ReadAt
 from ama.contents.numpy_files import read_npy, read_npz
 from ama.errors import AmaError, InvalidInput, shown
@@ -41,7 +42,7 @@ from ama.stores.stored_parts import Ends
 Value = Plain | tuple[Plain, ...]
 """A value under a key: a scalar, or a list of scalars, such as a metric's history."""
 
-Syntax = Literal["yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz"]
+Syntax = Literal["yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz", "gguf"]
 
 MAX_SIZE = 256 * 1024
 """The largest file to read, in bytes."""
@@ -70,6 +71,7 @@ _FORMATS: Mapping[str, Syntax] = {
     ".ndjson": "jsonl",
     ".npy": "npy",
     ".npz": "npz",
+    ".gguf": "gguf",
 }
 _ENDINGS = tuple(_FORMATS)
 _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
@@ -94,6 +96,7 @@ class HeaderForm:
 HEADERS: Mapping[Syntax, HeaderForm] = {
     "npy": HeaderForm(read_npy, "first"),
     "npz": HeaderForm(read_npz, "both"),
+    "gguf": HeaderForm(read_gguf, "first", 16 * 1024 * 1024),
 }
 """The forms of large files, of which only a header is read."""
 

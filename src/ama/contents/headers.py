@@ -81,7 +81,7 @@ class Header:
             HeaderEnds: There are fewer, or they are too many.
         """
         self._steps -= 1
-        if not self._steps:
+        if self._steps <= 0:
             raise HeaderEnds("too_many")
         at = self.position - self._start
         if not 0 <= at <= len(self._held) - size:
@@ -112,6 +112,26 @@ class Header:
         """Return the next number, given its form in the words of `struct`."""
         found: int = struct.unpack(form, self.read(struct.calcsize(form)))[0]
         return found
+
+    def skip_counted(self, form: str, times: int) -> None:
+        """Skip so many texts that stand behind their lengths, which have a form of `struct`.
+
+        Raises:
+            HeaderEnds: There are fewer, or too many.
+        """
+        width, unpack = struct.calcsize(form), struct.Struct(form).unpack_from
+        while times:
+            if not 0 <= self.position - self._start <= len(self._held) - width:
+                self._fill(width)
+            held, at = self._held, self.position - self._start
+            before, last = times, len(held) - width
+            while times and at <= last:
+                at += width + unpack(held, at)[0]
+                times -= 1
+            self._steps -= before - times
+            if self._steps <= 0:
+                raise HeaderEnds("too_many")
+            self.seek(self._start + at)
 
     def text(self, size: int, most: int = MOST_TEXT) -> str | Left:
         """Return the next bytes as a text; one that is too long is skipped."""

@@ -16,8 +16,8 @@ from ama.stores.object_reader import Bad, ObjectStore
 AT_ONCE = 24
 """The files whose parts are fetched at once: their chunks are in memory together."""
 
-MOST_HELD = 4 * 1024 * 1024
-"""The most bytes of chunks in memory of the file that is read."""
+MOST_HELD = 16 * 1024 * 1024
+"""The most bytes of further chunks in memory. Versions of a file often share them."""
 
 NEAR = 64 * 1024
 """The bytes at an end of a file that are surely read."""
@@ -42,6 +42,7 @@ def each_in_parts(objects: ObjectStore, wanted: Mapping[bytes, Ends], bad: Bad) 
             `IntegrityError` or `NotFound`.
     """
     ids = list(wanted)
+    shared: OrderedDict[bytes, bytes] = OrderedDict()
     for start in range(0, len(ids), AT_ONCE):
         some = ids[start : start + AT_ONCE]
         lacking: Bad = {}
@@ -60,8 +61,8 @@ def each_in_parts(objects: ObjectStore, wanted: Mapping[bytes, Ends], bad: Bad) 
             objects.read_records({c for some in ends.values() for c in some}, Kind.DATA, {})
         )
         for object_id, recipe in recipes.items():
-            held = {chunk: first[chunk] for chunk in ends[object_id] if chunk in first}
-            file = ChunkedFile(objects, object_id, recipe, held)
+            near = {chunk: first[chunk] for chunk in ends[object_id] if chunk in first}
+            file = ChunkedFile(objects, object_id, recipe, near, shared)
             yield object_id, file.size, file.read_at
 
 
@@ -93,17 +94,24 @@ class ChunkedFile:
         objects: The objects.
         object_id: The file's id.
         recipe: Its recipe.
-        held: Chunks that are here.
+        near: Chunks of it that are here.
+        shared: Chunks that were read last, of any file.
     """
 
     def __init__(
-        self, objects: ObjectStore, object_id: bytes, recipe: Recipe, held: Mapping[bytes, bytes]
+        self,
+        objects: ObjectStore,
+        object_id: bytes,
+        recipe: Recipe,
+        near: Mapping[bytes, bytes],
+        shared: OrderedDict[bytes, bytes],
     ) -> None:
         self._objects = objects
         self._id = object_id
         self._chunks = recipe.chunks
         *self._starts, self.size = accumulate((size for _, size in recipe.chunks), initial=0)
-        self._held = OrderedDict(held)
+        self._near = near
+        self._shared = shared
 
     def read_at(self, at: int, size: int) -> bytes:
         """Return bytes from a place on, fewer at the end.
@@ -116,16 +124,16 @@ class ChunkedFile:
             return b""
         first, last = bisect_right(self._starts, at) - 1, bisect_right(self._starts, end - 1) - 1
         chunks = self._chunks[first : last + 1]
-        missing = {chunk: None for chunk, _ in chunks if chunk not in self._held}
-        self._held.update(self._objects.read_records(missing, Kind.DATA))
-        parts = []
-        for chunk, length in chunks:
-            self._held.move_to_end(chunk)
-            if len(self._held[chunk]) != length:
-                raise IntegrityError(
-                    f"object {short(self._id)} is damaged: a chunk has another size"
-                )
-            parts.append(self._held[chunk])
-        while sum(map(len, self._held.values())) > MOST_HELD and len(self._held) > 1:
-            self._held.popitem(last=False)
+        found = {chunk: self._near.get(chunk) or self._shared.get(chunk) for chunk, _ in chunks}
+        missing = [chunk for chunk, data in found.items() if data is None]
+        found.update(self._objects.read_records(missing, Kind.DATA))
+        for chunk, data in found.items():
+            if chunk not in self._near and data is not None:
+                self._shared[chunk] = data
+                self._shared.move_to_end(chunk)
+        while sum(map(len, self._shared.values())) > MOST_HELD:
+            self._shared.popitem(last=False)
+        parts = [found[chunk] or b"" for chunk, _ in chunks]
+        if [len(part) for part in parts] != [length for _, length in chunks]:
+            raise IntegrityError(f"object {short(self._id)} is damaged: a chunk has another size")
         return b"".join(parts)[at - self._starts[first] : end - self._starts[first]]
