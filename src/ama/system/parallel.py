@@ -150,19 +150,39 @@ def one_ahead(
         >>> list(one_ahead(abs, [-1, -2]))
         [1, 2]
     """
+    return some_ahead(work, items, 1)
+
+
+def some_ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], most: int
+) -> Generator[Result, None, None]:
+    """Yield the result of `work` for each item, and work on the next ones meanwhile.
+
+    A single item starts no thread.
+
+    Args:
+        work: A function that waits more than it computes, called on threads of its own.
+        items: The items, taken when needed, a few ahead.
+        most: The most items that are worked on at a time.
+
+    Example:
+        >>> list(some_ahead(abs, [-1, -2, -3], 2))
+        [1, 2, 3]
+    """
     source = iter(items)
-    first = list(islice(source, 2))
+    first = list(islice(source, most + 1))
     if len(first) < 2:
         yield from map(work, first)
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1, thread_name_prefix="ama-ahead") as pool:
+    with ThreadPoolExecutor(most, thread_name_prefix="ama-ahead") as pool:
         waiting: deque[Future[Result]] = deque(submit(pool, work, item) for item in first)
         try:
             while waiting:
                 done = waiting.popleft().result()
                 yield done
+                del done
                 waiting.extend(submit(pool, work, item) for item in islice(source, 1))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
