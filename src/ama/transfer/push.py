@@ -28,6 +28,7 @@ from ama.stores.pack_writer import PACK_SIZE, PackWriter
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
+from ama.transfer.ahead import NOTHING, Sent
 from ama.transfer.aliases import Job, alias_events
 from ama.transfer.bases import Base, Bases, is_live
 from ama.transfer.difference import Difference, difference
@@ -84,6 +85,7 @@ class Push:
         root: The worktree.
         progress: The progress of the bytes sent.
         pack_size: See `PackWriter`.
+        sent: What was sent ahead.
 
     Attributes:
         aliases: The moves of aliases.
@@ -100,6 +102,7 @@ class Push:
         root: Path,
         progress: Progress,
         pack_size: int = PACK_SIZE,
+        sent: Sent = NOTHING,
     ) -> None:
         self.remote = remote
         self.aliases: list[AliasChange] = []
@@ -115,14 +118,14 @@ class Push:
         self._deleted = {job.asset for job in jobs if job.deleted is not None}
         self._progress = progress
         self._pack_size = pack_size
-        self._own: ObjectStore | None = None
-        self._sent_at = 0
+        self._own = ObjectStore(remote.storage, sent.indexes)
+        self._sent_at = sent.number
         self._lost: set[bytes] = set()
         self._checked: set[bytes] = set()
         self._relied: set[bytes] = set()
         self._parts: dict[bytes, _Part] = {}
         self._records: tuple[bytes, ...] = ()
-        self._needs: Mapping[bytes, Sequence[bytes]] = {}
+        self._needs: Mapping[bytes, Sequence[bytes]] | None = None
 
     @property
     def recipes(self) -> Mapping[bytes, Recipe]:
@@ -132,7 +135,7 @@ class Push:
     @property
     def own_indexes(self) -> Sequence[PackIndex]:
         """Return the indexes that this push has written."""
-        return self._own.indexes if self._own else ()
+        return self._own.indexes
 
     @property
     def changed(self) -> Sequence[str]:
@@ -160,7 +163,7 @@ class Push:
         if not new:
             return events
         records = self._ref_records(view, new)
-        if self._own is None or not self._still_holds(view):
+        if self._needs is None or not self._still_holds(view):
             self._needs = self._send_all(view, new, records)
         return [*self._publish_events(new, records, self._needs), *events]
 
@@ -433,7 +436,6 @@ class Push:
     def _all_needs(self, view: LogView, new: Sequence[Job]) -> dict[bytes, Sequence[bytes]]:
         """Return for each new asset the indexes that together name all of its content."""
         own, current = self._own, self._current(view)
-        assert own is not None
         counted = {index.id: index for index in current}
         # No asset needs the records of its sources, but the store must have them too.
         _, naming = self._named(self._records, [*own.indexes, *current])
@@ -523,7 +525,6 @@ class Push:
 
     def _write_index(self, data: bytes, asset: bytes, view: LogView) -> PackIndex:
         """Write an index of this push, under a name that no gc has condemned."""
-        assert self._own is not None
         index = PackIndex(data)
         if index.id in view.root.condemned_indexes:
             # A copy of the asset in a pack of its own makes this a different index.
