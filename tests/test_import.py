@@ -266,7 +266,7 @@ def test_an_import_that_is_stopped_goes_on(
     for number in range(12):
         files = {"n": str(number), "w": os.urandom(100)}
         zipped(tmp_path / "in" / f"{number:02}.zip", files, 1_700_000_000 + number)
-    monkeypatch.setattr(importer, "WINDOW_SOURCES", 3)
+    monkeypatch.setattr(importer, "PIECE_SOURCES", 3)
     create, left = storage.create, 2
 
     def fail(name: str, data: Buffer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +62,10 @@ def import_(
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Take files that look like secrets.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", metavar="N", help="Read with N processes of this machine."),
+    ] = None,
     report: Annotated[
         str | None,
         typer.Option("--report", metavar="FILE", help="Write what was done into a file, as JSON."),
@@ -81,8 +86,11 @@ def import_(
         find /mnt/models -name '*.zip' | ama import sequence_models -
     """
     from ama.importing import import_assets
+    from ama.importing.workers import processes
     from ama.publication import prepared
+    from ama.system.memory import share_arenas
 
+    share_arenas()
     class_name, places = (None, arguments) if rules is not None else (arguments[0], arguments[1:])
     if not places:
         raise typer.BadParameter("give a class and sources, or --rules FILE and sources")
@@ -93,18 +101,20 @@ def import_(
     store = prepared(
         settings.remote_url(remote), settings, terminal_progress(), new_store=new_store
     )
-    result = import_assets(
-        list(_places(places)),
-        class_name,
-        store=store,
-        rules=text,
-        alias=alias,
-        dry_run=dry_run,
-        strict=strict,
-        again=again,
-        force=force,
-        progress=terminal_progress(),
-    )
+    with nullcontext() if jobs is None else processes(jobs) as executor:
+        result = import_assets(
+            list(_places(places)),
+            class_name,
+            store=store,
+            rules=text,
+            alias=alias,
+            dry_run=dry_run,
+            strict=strict,
+            again=again,
+            force=force,
+            executor=executor,
+            progress=terminal_progress(),
+        )
     if report is not None:
         written = json.dumps(plain(result), ensure_ascii=False, indent=2) + "\n"
         fs.write_replace(to_system(report), written.encode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ama.errors import InvalidInput
 from ama.format.names import check_class
@@ -24,6 +25,9 @@ from ama.store import Store
 from ama.system.encoding import given
 from ama.system.progress import Progress
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 
 def import_assets(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -36,6 +40,7 @@ def import_assets(
     strict: bool = False,
     again: bool = False,
     force: bool = False,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> ImportResult:
     """Bring in archives, directories and files as assets.
@@ -56,6 +61,9 @@ def import_assets(
         strict: Whether the first source that can't be imported ends it.
         again: Whether to read also what was imported before and has not changed.
         force: Whether to take files that look like secrets.
+        executor: What reads the sources, such as a `ProcessPoolExecutor`, or Dask's
+            `client.get_executor()`: its workers send content, and one entry after the other is
+            published here. They need the same settings and logins. By default, this process reads.
         progress: The progress of the bytes of the sources.
 
     Raises:
@@ -95,7 +103,7 @@ def import_assets(
         force=force,
     )
     choice = Choice(dry_run, strict, again, force)
-    return import_from(store.remote, settings, found, choice, progress or progress_here(None))
+    return import_from(store, found, choice, progress or progress_here(None), executor)
 
 
 def _rules(class_name: str | None, rules: str | None, alias: str | None) -> Rules:

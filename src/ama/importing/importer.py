@@ -6,37 +6,44 @@ reads only what is new or changed, and one that was stopped anywhere goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ama.errors import AmaError, Conflict, Hint, InvalidInput, StorageError, shown
-from ama.format.names import check_alias
-from ama.format.objects import check_metadata, check_text
-from ama.format.recorded import HASH, MARK, SIZE, SOURCE
-from ama.importing.incoming import Contents, Incoming, Origin, Source
-from ama.importing.rules import in_order
-from ama.importing.sources import scratch_directory
+from ama.errors import AmaError, Conflict, Hint, IntegrityError, InvalidInput, shown
+from ama.format.packindex import PackIndex
+from ama.format.recorded import HASH, MARK, SOURCE
+from ama.importing.incoming import Origin, Source
+from ama.importing.pieces import Piece, PieceRead, Read, is_known, read_piece
+from ama.importing.workers import read_elsewhere
 from ama.operations.session import now
 from ama.results import ImportedAsset, ImportResult, NotImported
-from ama.settings import Settings
+from ama.store import Store
 from ama.stores.log_view import LogView
-from ama.stores.remote import Remote
-from ama.system import fs
-from ama.system.parallel import in_chunks
+from ama.system.parallel import one_ahead
 from ama.system.progress import NO_PROGRESS, Progress
+from ama.transfer.ahead import Sent
 from ama.transfer.notes import require_notes
 from ama.transfer.publish_many import Item, Parent, publish_many
-from ama.values import Scalar
-from ama.worktree.given import GivenFiles, of_contents
 
-WINDOW = 64 * 1024 * 1024
-"""The bytes of sources that are read before an entry publishes what they became."""
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
-WINDOW_SOURCES = 256
-"""The most sources of a window."""
+
+PIECE = 256 * 1024 * 1024
+"""The bytes of sources after which an entry publishes what they became."""
+
+PIECE_SOURCES = 400
+"""The most sources of an entry."""
+
+ELSEWHERE = 64 * 1024 * 1024
+"""The bytes of sources that a worker reads at a time."""
+
+AHEAD = 16
+"""The most pieces that workers have or that wait for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,51 +82,51 @@ class _Report:
     bytes_sent: int = 0
 
 
-class _Read(NamedTuple):
-    """A source that was read: its assets as items, or why it has none."""
-
-    source: Source
-    items: tuple[Item, ...]
-    digest: str = ""
-    error: AmaError | None = None
-
-
 def import_from(
-    remote: Remote,
-    settings: Settings,
+    store: Store,
     sources: Iterable[Source],
     choice: Choice,
     progress: Progress = NO_PROGRESS,
+    executor: Executor | None = None,
 ) -> ImportResult:
     """Import sources.
 
     Args:
-        remote: The store.
-        settings: The settings.
+        store: The store.
         sources: The sources.
         choice: How.
         progress: The progress of the bytes of the sources.
+        executor: What reads the sources; by default they are read here.
 
     Raises:
         InvalidInput: The store takes no notes; or, if it is strict, a source can't be imported.
         StorageError: The store can't be reached.
     """
-    return _Import(remote, settings, choice, progress).run(sources)
+    return _Import(store, choice, progress, executor).run(sources)
 
 
 class _Overtaken(Exception):
     """Another import has published what a source became."""
 
 
+class _Gone(Exception):
+    """The store no longer has content of sources that was counted on."""
+
+    def __init__(self, origins: Collection[Origin]) -> None:
+        super().__init__(origins)
+        self.origins = origins
+
+
 class _Import:
     def __init__(
-        self, remote: Remote, settings: Settings, choice: Choice, progress: Progress
+        self, store: Store, choice: Choice, progress: Progress, executor: Executor | None
     ) -> None:
-        self._remote = remote
-        self._settings = settings
+        self._store = store
+        self._remote = store.remote
         self._choice = choice
         self._progress = progress
-        self._author = settings.author()
+        self._executor = executor
+        self._author = store.settings.author()
         self._report = _Report()
         self._known: dict[tuple[str, str], _Known] = {}
         self._imported: dict[str, set[bytes]] = {}
@@ -134,8 +141,9 @@ class _Import:
         left = sorted(self._changed(sources), key=lambda source: _order(source.origin))
         self._progress.start("Importing", sum(source.origin.size for source in left))
         try:
-            for window in _windows(left):
-                self._window(window)
+            with closing(self._read(left)) as done:
+                for piece, read in done:
+                    self._take(piece, read)
         finally:
             self._progress.finish()
         report = self._report
@@ -177,127 +185,115 @@ class _Import:
             else:
                 yield source
 
-    # A window
+    # Reading
 
-    def _window(self, window: Sequence[Source]) -> None:
-        with scratch_directory() as scratch:
+    def _read(self, left: Sequence[Source]) -> Generator[tuple[Piece, PieceRead], None, None]:
+        if self._executor is None:
+            yield from self._read_here(left)
+            return
+        for piece, done in read_elsewhere(self._executor, self._pieces(left, ELSEWHERE), AHEAD):
+            self._progress.advance(piece.size)
+            yield piece, done
 
-            def read(some: list[tuple[int, Source]]) -> list[_Read]:
-                done = []
-                for number, source in some:
-                    place = scratch / str(number)
-                    fs.make_directories(place)
-                    done.append(self._read(source, place))
-                return done
+    def _read_here(self, left: Sequence[Source]) -> Generator[tuple[Piece, PieceRead], None, None]:
+        # What is read now rests on what was sent before it and is about to be published.
+        near: deque[Sequence[PackIndex]] = deque(maxlen=2)
 
-            ready: list[_Read] = []
-            held = 0
-            for some in in_chunks(read, list(enumerate(window)), chunk=1):
-                for each in some:
-                    self._progress.advance(each.source.origin.size)
-                    self._report.bytes_read += each.source.origin.size
-                    if each.error is not None:
-                        self._fail(each.source.origin, each.error)
-                    elif self._is_new(each):
-                        ready.append(each)
-                        held += sum(map(_held, each.items))
-                    else:
-                        self._report.unchanged.append(each.source.origin.url)
-                if held > WINDOW:  # archives may expand to much more than they are
-                    self._finish(ready)
-                    ready, held = [], 0
-            self._finish(ready)
+        def read(piece: Piece) -> tuple[Piece, PieceRead]:
+            flat = [index for indexes in near for index in indexes]
+            done = read_piece(piece, flat, self._progress.advance)
+            near.append(done.sent.indexes)
+            return piece, done
 
-    def _finish(self, ready: list[_Read]) -> None:
-        ready.sort(key=lambda each: min(item.created_at for item in each.items))
+        return one_ahead(read, self._pieces(left, PIECE))
+
+    def _pieces(self, sources: Iterable[Source], most: int) -> Iterator[Piece]:
+        some: list[Source] = []
+        size = 0
+        for source in sources:
+            if some and (size + source.origin.size > most or len(some) >= PIECE_SOURCES):
+                yield self._piece(some)
+                some, size = [], 0
+            some.append(source)
+            size += source.origin.size
+        if some:
+            yield self._piece(some)
+
+    def _piece(self, sources: Sequence[Source]) -> Piece:
+        settings = self._store.settings
+        return Piece(
+            tuple(sources),
+            None if self._choice.dry_run else self._store,
+            self._author,
+            settings.portable_names,
+            self._choice.force,
+            self._hashes(source.origin.url for source in sources),
+        )
+
+    def _hashes(self, urls: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the hashes of what was imported before, by URL and class."""
+        if self._choice.again:
+            return {}
+        wanted = {url: {} for url in urls}  # type: dict[str, dict[str, str]]
+        for (name, url), known in self._known.items():
+            if url in wanted:
+                wanted[url][name] = known.digest
+        return wanted
+
+    # Publishing
+
+    def _take(self, piece: Piece, done: PieceRead, *, last: bool = False) -> None:
+        """Publish what the sources of a piece became.
+
+        If the store has lost what was counted on, to a gc, they are read again, once.
+        """
+        self._report.bytes_read += sum(read.origin.size for read in done.reads)
+        self._report.bytes_sent += done.sent.size
+        known = self._hashes(read.origin.url for read in done.reads)
+        ready = []
+        for read in done.reads:
+            if read.error is not None:
+                self._fail(read.origin, read.error)
+            elif is_known(read, known):
+                self._report.unchanged.append(read.origin.url)
+            else:
+                ready.append(read)
+        ready.sort(key=lambda read: min(item.created_at for item in read.items))
         if self._choice.dry_run:
-            for each in ready:
-                self._report.assets += [_planned(each, item) for item in each.items]
+            for read in ready:
+                self._report.assets += [_planned(read, item) for item in read.items]
         elif ready:
-            self._publish(ready)
+            try:
+                self._publish(ready, done.sent)
+            except _Gone as error:
+                if last:
+                    raise error.__cause__ from None  # type: ignore[misc]
+                some = tuple(each for each in piece.sources if each.origin in error.origins)
+                self._take(rest := replace(piece, sources=some), read_piece(rest), last=True)
 
-    def _read(self, source: Source, scratch: Path) -> _Read:
-        try:
-            contents = source.read(scratch)
-            return _Read(source, self._items(source.origin, contents), _hex(contents.digest))
-        except AmaError as error:
-            if isinstance(error, StorageError) and error.retryable:
-                raise  # the others would fail as well, and each after a long wait
-            return _Read(source, (), error=error)
-
-    def _items(self, origin: Origin, contents: Contents) -> tuple[Item, ...]:
-        """Return the assets of a source, checked, each after those that it is made from."""
-        order = list(in_order([asset.refs.keys() for asset in contents.assets]))
-        places = {at: place for place, at in enumerate(order)}
-        noted: dict[str, Scalar] = {SOURCE: origin.url, SIZE: origin.size, MARK: origin.mark}
-        if contents.digest is not None:
-            noted[HASH] = contents.digest.hex()
-        return tuple(
-            self._item(
-                origin,
-                contents.assets[at],
-                {places[ref]: label for ref, label in contents.assets[at].refs.items()},
-                noted,
-            )
-            for at in order
-        )
-
-    def _item(
-        self,
-        origin: Origin,
-        asset: Incoming,
-        refs: Mapping[int, str],
-        noted: Mapping[str, Scalar],
-    ) -> Item:
-        made = asset.created_at or origin.modified
-        if asset.alias is not None:
-            check_alias(asset.alias)
-        check_text("message", asset.message)
-        for key, value in asset.metadata.items():
-            check_metadata(key, value)
-        contents = {path: (each.kind, each.data) for path, each in asset.files.items()}
-        files = of_contents(
-            contents, portable=self._settings.portable_names, force=self._choice.force
-        )
-        return Item(
-            asset.class_name,
-            files,
-            asset.author or self._author,
-            now() if made is None else _micros(made),
-            asset.created_at is not None,
-            asset.message or origin.url.rpartition("/")[2],
-            asset.metadata,
-            () if asset.alias is None else (asset.alias,),
-            refs,
-            noted=noted,
-        )
-
-    def _is_new(self, read: _Read) -> bool:
-        """Whether a source differs from what was imported of it, though it was written again."""
-        if self._choice.again or not read.digest:
-            return True
-        url = read.source.origin.url
-        before = (self._known.get((item.class_name, url)) for item in read.items)
-        return not all(known is not None and known.digest == read.digest for known in before)
-
-    def _publish(self, ready: Sequence[_Read]) -> None:
+    def _publish(self, ready: Sequence[Read], sent: Sent) -> None:
         """Publish what sources became by one entry; if that is refused, each by itself."""
         try:
-            self._publish_together(ready)
+            self._publish_together(ready, sent)
         except _Overtaken:
-            left = [each for each in ready if self._is_new(each)]
-            done = [each.source.origin.url for each in ready if not self._is_new(each)]
-            self._report.unchanged += done
+            known = self._hashes(read.origin.url for read in ready)
+            self._report.unchanged += [r.origin.url for r in ready if is_known(r, known)]
+            left = [read for read in ready if not is_known(read, known)]
             if left:
-                self._publish(left)
+                self._publish(left, sent)
+        except IntegrityError as error:
+            raise _Gone([read.origin for read in ready]) from error
         except (InvalidInput, Conflict) as error:
             if len(ready) == 1:
-                self._fail(ready[0].source.origin, error)
+                self._fail(ready[0].origin, error)
                 return
-            for each in ready:
-                self._publish([each])
+            for at, read in enumerate(ready):
+                try:
+                    self._publish([read], sent)
+                except _Gone as gone:
+                    raise _Gone([each.origin for each in ready[at:]]) from gone.__cause__
 
-    def _publish_together(self, ready: Sequence[_Read]) -> None:
+    def _publish_together(self, ready: Sequence[Read], sent: Sent) -> None:
         view = self._remote.view()
         self._learn(view)
         before = dict(self._known)
@@ -306,7 +302,7 @@ class _Import:
             first = len(items)
             for item in each.items:
                 refs = {first + at: label for at, label in item.refs.items()}
-                items.append(self._placed(view, each.source.origin.url, replace(item, refs=refs)))
+                items.append(self._placed(view, each.origin.url, replace(item, refs=refs)))
 
         def check(latest: LogView) -> None:
             if latest.number > view.number:
@@ -314,21 +310,15 @@ class _Import:
                 if any(self._known.get(key) != before.get(key) for key in _keys(ready)):
                     raise _Overtaken
 
-        check(self._remote.view())
         done = publish_many(
-            self._remote,
-            items,
-            author=self._author,
-            now=now,
-            progress=NO_PROGRESS,
-            check=check,
+            self._remote, view, items, sent, author=self._author, now=now, check=check
         )
         self._report.bytes_sent += done.bytes_sent
         self._learn(done.view)
         moved = {(change.class_name, change.alias) for change in done.aliases}
         assets = iter(zip(done.assets, items, strict=True))
         for each in ready:
-            url = each.source.origin.url
+            url = each.origin.url
             some = False
             for _ in each.items:
                 asset, item = next(assets)
@@ -375,24 +365,24 @@ class _Import:
         self._report.failed.append(NotImported(origin.url, error.message, error.hints))
 
 
-def _keys(ready: Iterable[_Read]) -> Iterator[tuple[str, str]]:
+def _keys(ready: Iterable[Read]) -> Iterator[tuple[str, str]]:
     """Yield the classes of what sources become, each with the source's URL."""
     for each in ready:
-        yield from ((item.class_name, each.source.origin.url) for item in each.items)
+        yield from ((item.class_name, each.origin.url) for item in each.items)
 
 
-def _planned(read: _Read, item: Item) -> ImportedAsset:
-    files: GivenFiles = item.files
+def _planned(read: Read, item: Item) -> ImportedAsset:
+    entries = item.entries
     return ImportedAsset(
-        read.source.origin.url,
+        read.origin.url,
         item.class_name,
         None,
         None,
         item.aliases[0] if item.aliases else None,
         datetime.fromtimestamp(item.created_at / 1e6, UTC),
         item.author,
-        len(files.entries),
-        files.entries.size,
+        len(entries),
+        entries.size,
     )
 
 
@@ -400,29 +390,3 @@ def _order(origin: Origin) -> tuple[float, str]:
     # What has no time is as new as can be.
     modified = origin.modified
     return (float("inf") if modified is None else modified.timestamp(), origin.url)
-
-
-def _windows(sources: Iterable[Source]) -> Iterator[list[Source]]:
-    """Yield sources of which few bytes are read before an entry is made."""
-    window: list[Source] = []
-    size = 0
-    for source in sources:
-        if window and (size + source.origin.size > WINDOW or len(window) >= WINDOW_SOURCES):
-            yield window
-            window, size = [], 0
-        window.append(source)
-        size += source.origin.size
-    if window:
-        yield window
-
-
-def _micros(moment: datetime) -> int:
-    return max(0, round(moment.timestamp() * 1_000_000))
-
-
-def _held(item: Item) -> int:
-    return sum(map(len, item.files.held.values()))
-
-
-def _hex(digest: bytes | None) -> str:
-    return "" if digest is None else digest.hex()

@@ -13,7 +13,7 @@ from ama.errors import Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.hashing import blob_id
 from ama.importing.incoming import Origin, Source
 from ama.importing.rules import Rules
-from ama.importing.sources import DirectorySource, FileSource, PrefixSource
+from ama.importing.sources import DirectorySource, FileSource, Place, PrefixSource
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Detail, HasDetails, Storage
 from ama.storage.urls import is_read_only
@@ -82,7 +82,7 @@ def _on_disk(place: str, rules: Rules, *, portable: bool, force: bool) -> Iterat
             if detail is None:
                 raise InvalidInput(f"{shown(place)} is neither a file nor a directory")
             origin = Origin(from_system(str(at)), detail.size, detail.mark, detail.modified)
-            yield FileSource(storage, name, origin, rules)
+            yield FileSource(Place(storage), name, origin, rules)
 
 
 def _directory(at: Path, rules: Rules, *, portable: bool, force: bool) -> Source:
@@ -120,19 +120,20 @@ def _in_storage(place: str, rules: Rules, open_at: Opener) -> Iterator[Source]:
     else:
         above = "".join(f"{part}/" for part in parts[:depth])
         chosen = _matching(path, dict(_listed(storage, above)))
+    shared = Place(storage)
     some = False
     for name, below in sorted(chosen.items()):
         at = f"{base}/{name}"
         if name in below:
             detail = below[name]
             origin = Origin(at, detail.size, detail.mark, detail.modified)
-            yield FileSource(storage, name, origin, rules)
+            yield FileSource(shared, name, origin, rules)
         elif inside := {each: d for each, d in below.items() if each.startswith(f"{name}/")}:
             times = [d.modified for d in inside.values() if d.modified is not None]
             size = sum(d.size for d in inside.values())
             mark = _mark(f"{each}\0{d.size}\0{d.mark}" for each, d in inside.items())
             origin = Origin(at, size, mark, max(times, default=None))
-            yield PrefixSource(storage, f"{name}/", inside, origin, rules)
+            yield PrefixSource(shared, f"{name}/", inside, origin, rules)
         else:
             continue
         some = True

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ama.catalog.documents import Value, read_document, syntax_of
 from ama.errors import Conflict, InvalidInput, shown
 from ama.format.hashing import blob_id, hash_file
 from ama.format.objects import EntryKind
 from ama.importing.archives import Archive, is_archive, open_archive, without_suffix
-from ama.importing.incoming import Content, Contents, Incoming, Origin
+from ama.importing.incoming import Content, Contents, Incoming, Origin, Source
 from ama.importing.rules import Planned, Rules, name_groups, plan
+from ama.settings import Settings
 from ama.storage.protocol import Detail, HasDetails, Range, Storage
+from ama.storage.urls import open_storage
 from ama.system import disk, fs
 from ama.worktree.given import Listing
 from ama.worktree.reader import link_target
@@ -36,27 +36,47 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A storage with sources. To other processes it travels as its URL."""
+
+    storage: Storage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _place_at, (self.storage.url,)
+
+
+def _place_at(url: str) -> Place:
+    return Place(open_storage(url, Settings.load(None).options_at(url)))
+
+
+@dataclass(frozen=True, slots=True)
 class FileSource:
     """A file in a storage: an archive becomes what is in it.
 
     Attributes:
-        storage: The storage.
+        place: The storage.
         name: The file's name there.
         origin: Where it is.
         rules: What becomes which asset.
+        data: Its bytes, if they were read already.
     """
 
-    storage: Storage
+    place: Place
     name: str
     origin: Origin
     rules: Rules
+    data: bytes | None = None
 
     def read(self, scratch: Path) -> Contents:
         """Read it; see `Source.read`."""
         base = self.name.rpartition("/")[2]
-        detail = Detail(self.origin.size, self.origin.mark)
-        held = detail.size <= IN_MEMORY
-        data = _fetched(self.storage, self.name, detail, None if held else scratch / "source")
+        data: bytes | Path
+        if self.data is not None:
+            data = _require_same(self.name, self.data, self.origin.size)
+        else:
+            detail = Detail(self.origin.size, self.origin.mark)
+            place = None if detail.size <= IN_MEMORY else scratch / "source"
+            data = _fetched(self.place.storage, self.name, detail, place)
         digest = blob_id(data) if isinstance(data, bytes) else bytes.fromhex(hash_file(data))
         if not is_archive(base):
             content = Content(EntryKind.FILE, data)
@@ -71,14 +91,14 @@ class PrefixSource:
     """What a storage has below a name.
 
     Attributes:
-        storage: The storage.
+        place: The storage.
         prefix: The name, with a slash.
         names: The names below it, with their details.
         origin: Where it is.
         rules: What becomes which asset.
     """
 
-    storage: Storage
+    place: Place
     prefix: str
     names: Mapping[str, Detail]
     origin: Origin
@@ -90,11 +110,12 @@ class PrefixSource:
         held = 0
         for number, some in enumerate(_batches(self.names)):
             held += sum(self.names[name].size for name in some)
-            place = None if held <= IN_MEMORY else scratch
-            read = _all_fetched(self.storage, {name: self.names[name] for name in some}, place)
+            spill = None if held <= IN_MEMORY else scratch
+            wanted = {name: self.names[name] for name in some}
+            read = _all_fetched(self.place.storage, wanted, spill)
             for at, (name, data) in enumerate(read):
-                if place is not None and isinstance(data, bytes):
-                    data = _spilled(place / f"file-{number}-{at}", [data])
+                if spill is not None and isinstance(data, bytes):
+                    data = _spilled(spill / f"file-{number}-{at}", [data])
                 files[name.removeprefix(self.prefix)] = Content(EntryKind.FILE, data)
         base = self.prefix.rstrip("/").rpartition("/")[2]
         return Contents(_assets(self, base, _Loose(files)))
@@ -129,6 +150,26 @@ class DirectorySource:
 
 
 # Reading from a storage
+
+
+def prefetched(sources: Sequence[Source]) -> list[Source]:
+    """Return sources with the bytes of those that are small files, which are read in one batch.
+
+    Raises:
+        StorageError: They can't be read.
+    """
+    done = list(sources)
+    small: dict[int, list[tuple[int, FileSource]]] = {}
+    for at, source in enumerate(sources):
+        if isinstance(source, FileSource) and source.origin.size <= IN_MEMORY:
+            small.setdefault(id(source.place.storage), []).append((at, source))
+    for some in small.values():
+        storage = some[0][1].place.storage
+        read = storage.read([Range(source.name) for _, source in some])
+        for (at, source), data in zip(some, read, strict=True):
+            if data is not None:  # else its turn comes, and with it the error
+                done[at] = replace(source, data=data)
+    return done
 
 
 def _fetched(storage: Storage, name: str, detail: Detail, place: Path | None) -> bytes | Path:
@@ -297,11 +338,3 @@ def _incoming(planned: Planned, contents: Mapping[str, Content]) -> Incoming:
         planned.metadata,
         planned.refs,
     )
-
-
-@contextmanager
-def scratch_directory() -> Iterator[Path]:
-    """Make a directory for what is too large for memory; it is gone afterwards."""
-    made: AbstractContextManager[str] = tempfile.TemporaryDirectory(prefix="ama-import-")
-    with made as path:
-        yield Path(path)

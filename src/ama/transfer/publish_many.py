@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ama.format.compression import BYTE_PLANES
 from ama.format.entries import MAX_TIME, AddNote, Event
 from ama.format.hashing import asset_id
-from ama.format.objects import Asset, Kind, RefLink, encode_asset
+from ama.format.objects import Asset, Kind, RefLink, encode_asset, encode_recipe
 from ama.results import AliasChange
 from ama.storage.memory import MemoryStorage
 from ama.stores.log_view import LogView
@@ -19,15 +18,14 @@ from ama.stores.object_reader import ObjectStore
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
-from ama.system.progress import Progress
+from ama.system.progress import NO_PROGRESS
+from ama.transfer.ahead import Sent
 from ama.transfer.aliases import Job, check_class_name
 from ama.transfer.notes import require_notes
 from ama.transfer.publish import encoded
-from ama.transfer.publish_files import hold
 from ama.transfer.push import Push
 from ama.values import Scalar
-from ama.worktree.entries import IndexEntry
-from ama.worktree.given import GivenFiles
+from ama.worktree.entries import Entries
 from ama.worktree.trees import build_trees
 
 A_MOMENT = 1000
@@ -47,7 +45,7 @@ class Item:
 
     Attributes:
         class_name: Its class.
-        files: Its files.
+        entries: Its files.
         author: Its author.
         created_at: When it was made, in UTC microseconds.
         dated: Whether another time makes another asset.
@@ -60,7 +58,7 @@ class Item:
     """
 
     class_name: str
-    files: GivenFiles
+    entries: Entries
     author: str
     created_at: int
     dated: bool = False
@@ -84,39 +82,38 @@ class Done:
 
 def publish_many(
     remote: Remote,
+    view: LogView,
     items: Sequence[Item],
+    sent: Sent,
     *,
     author: str,
     now: Callable[[], int],
-    progress: Progress,
     check: Callable[[LogView], None] = lambda view: None,
 ) -> Done:
     """Publish assets by one entry.
 
     Args:
         remote: The store.
+        view: Its log.
         items: The assets; each after those that it is made from.
+        sent: The content of their files, as far as the store lacked it.
         author: The author of the entry.
         now: The time in UTC microseconds.
-        progress: The progress of the bytes sent.
         check: A function that raises if, by the log as it is now, nothing is to be published.
 
     Raises:
         InvalidInput: A name or a value can't be in an asset, or the store takes no notes.
-        Conflict: A file changed meanwhile, or an alias was moved.
+        Conflict: An alias was moved.
+        IntegrityError: The store no longer has content that was counted on.
         StorageError: The store can't be reached.
     """
-    view = remote.view()
     view.require_whole()
     for name in {item.class_name for item in items}:
         check_class_name(view, name)
-    near, assets = _made(items)
+    near, assets = _made(items, sent)
     sources = Sources(near, [lambda: remote.current(view)])
-    here: dict[bytes, IndexEntry] = {}
-    for item in items:
-        here |= item.files.here
     jobs = [Job(asset, item.aliases) for asset, item in zip(assets, items, strict=True)]
-    push = Push(remote, sources, jobs, here=here, root=Path(), progress=progress)
+    push = Push(remote, sources, jobs, here={}, root=Path(), progress=NO_PROGRESS, sent=sent)
 
     def events(latest: LogView) -> list[Event]:
         require_notes(latest, remote.url)
@@ -136,18 +133,15 @@ def publish_many(
     return Done(assets, tuple(push.aliases), after, push.bytes_sent)
 
 
-def _made(items: Sequence[Item]) -> tuple[ObjectStore, tuple[bytes, ...]]:
-    """Make the assets in memory, with their trees and the content that is in no file."""
-    memory = MemoryStorage("given")
+def _made(items: Sequence[Item], sent: Sent) -> tuple[ObjectStore, tuple[bytes, ...]]:
+    """Make the assets in memory, with their trees and the recipes of their large files."""
+    memory = MemoryStorage("made")
     assets: list[bytes] = []
-    with PackWriter(memory, features=(BYTE_PLANES,)) as writer:
+    with PackWriter(memory) as writer:
+        for content, recipe in sent.recipes.items():
+            writer.add(Kind.RECIPE, content, encode_recipe(recipe))
         for item in items:
-            for content, data in item.files.held.items():
-                if content not in writer:
-                    hold(writer, content, data)
-            trees = build_trees(
-                item.files.entries, lambda tree: False, partial(writer.add, Kind.TREE)
-            )
+            trees = build_trees(item.entries, lambda tree: False, partial(writer.add, Kind.TREE))
             assert trees.tree is not None
             data = _encoded(item, trees.tree, items, assets)
             assets.append(asset_id(data))
