@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal
 
@@ -29,9 +26,10 @@ from ama.settings import Settings
 from ama.store import Store
 from ama.stores.creation import Unmade
 from ama.stores.revisions import Describer
+from ama.system.background import Newest
 from ama.system.encoding import check_texts, given, path_text
-from ama.system.parallel import start
 from ama.system.progress import NO_PROGRESS
+from ama.system.scratch import Scratch
 from ama.transfer.aliases import check_alias_name, check_class_name
 from ama.values import AssetInfo, Scalar
 from ama.worktree.given import Listing, PathLike, Source, read_all
@@ -64,11 +62,13 @@ class _Job:
     step: int
     listing: Listing
     metadata: Mapping[str, Scalar]
-    directory: TemporaryDirectory[str] | None
+    directory: Scratch | None
+    process: int
+    """The process that took it: one that was forked has no part in it."""
 
     def discard(self) -> None:
         if self.directory is not None:
-            self.directory.cleanup()
+            self.directory.remove()
 
 
 class Checkpoints:
@@ -85,7 +85,8 @@ class Checkpoints:
     them: the newest `keep` of such stay, too.
 
     A training that goes on under the same `run` finds what it has published. Of several processes
-    that train one model, one publishes.
+    that train one model, one publishes. The two aliases are the run's own: wherever others have
+    moved them, they follow what it publishes.
 
     Args:
         class_name: The class of the checkpoints.
@@ -100,7 +101,7 @@ class Checkpoints:
         metadata: Metadata of each, in addition to `run`, `step` and the metrics.
         copy: Whether `step` copies the files, so that the training may overwrite them at once. If
             not, they are read where they are; a checkpoint whose files change before they are
-            published is not published.
+            published is not published. `step` waits until that would be seen: about 50 ms.
         scratch: The directory for the copies; by default the system's for temporary files.
         on_error: "raise" at the end, or only "warn".
         code: The directory of the code; see `Settings.code`.
@@ -170,12 +171,9 @@ class Checkpoints:
         """What each of them says, and what was noted of it: that counts more."""
         self._find_own()
         self._last: int | None = self._step_of_latest()
-        self._changed = threading.Condition()
-        self._waiting: _Job | None = None
+        self._queue = Newest(self._work, "ama-checkpoints")
         self._left: _Job | None = None
         """What failed and may succeed at another try, as long as nothing newer comes."""
-        self._thread: threading.Thread | None = None
-        self._registered = False
         self._failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
         self._taken = 0
         self._error: tuple[int, Exception] | None = None
@@ -232,8 +230,9 @@ class Checkpoints:
             >>> run.due(99), run.due(100)
             (False, True)
         """
-        if isinstance(step, bool) or not isinstance(step := plain(step), int):
+        if isinstance(step := plain(step), bool) or not isinstance(step, int):
             raise InvalidInput(f"a step is a whole number, not {shown(repr(step))}")
+        check_metadata(STEP, step)
         passed = self._last is not None and step // self._every > self._last // self._every
         return step % self._every == 0 or passed
 
@@ -295,8 +294,7 @@ class Checkpoints:
             >>> [asset.metadata["step"] for asset in run.published]
             [1]
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._thread is None)
+        self._queue.wait()
 
     def prune(self) -> None:
         """Look at the metrics again: move the alias of the best, delete what is not kept.
@@ -325,12 +323,11 @@ class Checkpoints:
             >>> ama.Checkpoints("runs", store=ama.Store.open("store")).close()
         """
         self.wait()
-        left, self._left = self._left, None
-        if left is not None:
-            self._submit(left)
+        if self._left is not None and self._left.process == os.getpid():
+            with suppress(StorageError):  # no thread for it: the error before stays
+                self._queue.submit(self._left)
             self.wait()
-            left.discard()
-            self._left = None
+        self._let_go()
         error = self._untidy if self._error is None else self._error[1]
         self._error = self._untidy = None
         if error is not None and self._raises:
@@ -368,86 +365,62 @@ class Checkpoints:
         return {**self._said.metadata, RUN: self.run, STEP: step, **found}
 
     def _job(self, step: int, files: Files, metadata: Mapping[str, Scalar]) -> _Job:
-        if not (self._copy or callable(files)):
-            return _Job(self._taken, step, self._listing(files), metadata, None)
+        made = None
         listing = None if callable(files) else self._listing(files)
-        if listing is not None and not listing.on_disk:
-            return _Job(self._taken, step, listing, metadata, None)
-        made = TemporaryDirectory(prefix="ama-", dir=self._scratch, ignore_cleanup_errors=True)
+        if listing is None or (self._copy and listing.on_disk):
+            made = Scratch("ama-", self._scratch)
         try:
             if callable(files):
-                files(Path(made.name))
-                listing = self._listing([made.name])
+                assert made is not None
+                files(made.path)
+                listing = self._listing([made.path])
+            elif listing is not None and made is not None:
+                listing = listing.copied(made.path)
             elif listing is not None:
-                listing = listing.copied(Path(made.name))
+                listing.settle()
             assert listing is not None
-            return _Job(self._taken, step, listing, metadata, made)
+            return _Job(self._taken, step, listing, metadata, made, os.getpid())
         except BaseException:
-            made.cleanup()
+            if made is not None:
+                made.remove()
             raise
 
     def _listing(self, files: Iterable[PathLike] | Mapping[str, Source]) -> Listing:
         return look_at(self._store.remote, self._store.settings, files, force=self._force)
 
-    # Publishing, on a thread that ends when nothing waits: nobody has to stop it
+    # Publishing, on a thread
 
     def _submit(self, job: _Job) -> None:
-        with self._changed:
-            skipped, self._waiting = self._waiting, job
-            left, self._left = self._left, None
-            if self._thread is None:
-                self._at_exit()
-                self._thread = threading.Thread(target=self._work, name="ama-checkpoints")
-                try:
-                    start(self._thread)
-                except BaseException:
-                    self._thread = self._waiting = None
-                    job.discard()
-                    raise
-        for old in (skipped, left):
-            if old is not None:
-                old.discard()
-        self._skipped += skipped is not None
+        try:
+            skipped = self._queue.submit(job)
+        except BaseException:
+            job.discard()
+            raise
+        if skipped is not None:
+            skipped.discard()
+            self._skipped += 1
 
-    def _at_exit(self) -> None:
-        """Let Python wait, at its end, for what nobody has waited for."""
-        # It waits for the thread anyway, but only once it lets nobody start another one: so too
-        # late for what publishes. The public `atexit` is later still.
-        register = None if self._registered else getattr(threading, "_register_atexit", None)
-        self._registered = True
-        import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
+    def _work(self, job: _Job) -> None:
+        if self._left is not job:
+            self._let_go()
+        try:
+            self._publish(job)
+        except Exception as error:  # noqa: BLE001 - raised by `close`
+            if isinstance(error, StorageError):
+                self._left = job
+            self._failed(job.number, job.step, error)
+        else:
+            if self._error is not None and self._error[0] <= job.number:
+                self._error = None
+            self._tidy_quietly()
+        finally:
+            if self._left is not job:
+                job.discard()
 
-        if register is not None:
-            me = weakref.ref(self)
-
-            def wait() -> None:
-                if (found := me()) is not None:
-                    found.wait()
-
-            register(wait)
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                job, self._waiting = self._waiting, None
-                if job is None:
-                    self._thread = None
-                    self._changed.notify_all()
-                    return
-            try:
-                self._publish(job)
-            except Exception as error:  # noqa: BLE001 - raised by `close`
-                self._failed(job.number, job.step, error)
-                with self._changed:
-                    if isinstance(error, StorageError) and self._waiting is None:
-                        self._left, job = job, None
-            else:
-                if self._error is not None and self._error[0] <= job.number:
-                    self._error = None
-                self._tidy_quietly()
-            finally:
-                if job is not None:
-                    job.discard()
+    def _let_go(self) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            left.discard()
 
     def _publish(self, job: _Job) -> None:
         given = read_all(job.listing, force=self._force, progress=NO_PROGRESS)
@@ -460,7 +433,7 @@ class Checkpoints:
             self._store.remote,
             self._store.settings,
             given,
-            replace(self._said, aliases=tuple(aliases), metadata=job.metadata),
+            replace(self._said, aliases=tuple(aliases), metadata=job.metadata, free=True),
             once=True,
             code_dir=self._code,
             environment=False,
@@ -574,8 +547,8 @@ class Checkpoints:
 
 
 def _warn(text: str) -> None:
-    # Where warnings are errors, this one still ends no training.
-    with suppress(RuntimeWarning):
+    # Where warnings are errors, or there is nowhere to print them, this one still ends no training.
+    with suppress(Exception):
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
@@ -588,6 +561,8 @@ def _count(name: str, value: object) -> int:
 
 def _opened(store: str | os.PathLike[str] | Store | None) -> Store:
     if isinstance(store, Store):
+        if store._entry is not None:
+            raise InvalidInput("a snapshot of a store does not see what is published to it")
         return store
     settings = Settings.load(None)
     return prepared(settings.remote_url(None if store is None else given(store)), settings)

@@ -7,16 +7,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from ama.contents.tensors import Tensor
-from ama.errors import FormatError, StorageError, shown, storage_error
+from ama.errors import FormatError, shown, storage_error
 from ama.system import disk, fs
+from ama.system.scratch import Scratch
 
 TIME_S = 60.0
 """The seconds that a file may take, plus one for each `BYTES_PER_S` of it."""
@@ -72,7 +71,7 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
         raise FormatError(
             "an HDF5 file that can't be read: h5py is not installed", hint="pip install h5py"
         )
-    with _directory() as place:
+    with Scratch("ama-") as place:
         for pieces, path in ((old, place / OLD), (new, place / NEW)):
             if pieces is not None:
                 fs.write_private(path, pieces)
@@ -80,23 +79,6 @@ def read_hdf5(old: Iterable[bytes] | None, new: Iterable[bytes] | None) -> Found
     if "error" in said:
         raise _unread(shown(said["error"]))
     return Found(_tensors(said["old"]), _tensors(said["new"]), _values(said["values"]))
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    """Yield a directory for temporary files, and delete it afterwards."""
-    try:
-        made = tempfile.TemporaryDirectory(prefix="ama-", ignore_cleanup_errors=True)
-    except OSError as error:
-        if error.filename is not None:
-            raise storage_error(error, error.filename) from error
-        raise StorageError(
-            "no directory for temporary files can be written to",
-            hint="set TMPDIR to one",
-            errno=error.errno,
-        ) from error
-    with made as name:
-        yield Path(name)
 
 
 def _size(place: Path) -> int:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from shutil import rmtree
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import NamedTuple
 
 from ama.errors import AmaError, Conflict, StorageError
@@ -27,6 +25,7 @@ from ama.importing.sources import prefetched
 from ama.operations.session import now
 from ama.store import Store
 from ama.system.parallel import in_chunks, some_ahead
+from ama.system.scratch import Scratch
 from ama.transfer.ahead import NOTHING, Ahead, Sent
 from ama.transfer.publish_many import Item
 from ama.values import Scalar
@@ -115,8 +114,7 @@ def read_piece(
     reads: list[Read] = []
     with ExitStack() as stack:
         ahead: Ahead | None = None
-        scratch = stack.enter_context(TemporaryDirectory(prefix="ama-import-"))
-        for opened in _opened(piece, scratch):
+        for opened in _opened(piece):
             with opened as (read, contents):
                 if piece.store is not None and contents and not is_known(read, piece.known):
                     if ahead is None:
@@ -132,22 +130,22 @@ def read_piece(
 class _Opened:
     """A source that was read, with the content of its assets, until the end of the context."""
 
-    def __init__(self, piece: Piece, source: Source, scratch: str) -> None:
-        self._scratch = mkdtemp(dir=scratch)
-        self._read, self._contents = _read(piece, source, Path(self._scratch))
+    def __init__(self, piece: Piece, source: Source) -> None:
+        self._scratch = Scratch("ama-import-")
+        self._read, self._contents = _read(piece, source, self._scratch.path)
 
     def __enter__(self) -> tuple[Read, tuple[GivenFiles, ...]]:
         return self._read, self._contents
 
     def __exit__(self, *error: object) -> None:
-        rmtree(self._scratch)
+        self._scratch.remove()
 
 
-def _opened(piece: Piece, scratch: str) -> Iterator[_Opened]:
+def _opened(piece: Piece) -> Iterator[_Opened]:
     """Yield the sources in order; some are read ahead, and some more are fetched."""
     with closing(some_ahead(prefetched, _batches(piece.sources), FETCHES)) as batches:
         sources = chain.from_iterable(batches)
-        yield from in_chunks(lambda some: _Opened(piece, some[0], scratch), sources, chunk=1)
+        yield from in_chunks(lambda some: _Opened(piece, some[0]), sources, chunk=1)
 
 
 def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:

@@ -32,6 +32,8 @@ class Job:
     deleted: str | None = None
     """The reason, if the source has deleted the asset. It is published as deleted: a history needs
     its number and its record, but no content."""
+    free: bool = False
+    """Whether the aliases move from wherever they are: nobody else is asked."""
     made: bytes | None = None
     """The new asset, if `asset` is an equal one of the store. Whether the aliases may move depends
     on the new asset's ancestors."""
@@ -69,7 +71,7 @@ def alias_events(
             old = targets.get(key, state.target(alias))
             if old == job.asset:
                 continue
-            if key not in targets:
+            if key not in targets and not job.free:
                 _check_not_moved(view, state, alias, job.made or job.asset, read)
             targets[key] = job.asset
             expected: Expected = ABSENT if old is None else old

@@ -56,6 +56,8 @@ class Description:
     message: str = ""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     extend: Extend | None = None
+    free: bool = False
+    """Whether the aliases move from wherever they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,8 @@ def _publish_files(
         base = Sources(objects)
     near, asset, size = _made(files, said, who, _Before(parent, since, base))
     sources = Sources(near, far)
-    push = Push(
-        remote, sources, [Job(asset, said.aliases)], here=files.here, root=Path(), progress=progress
-    )
+    job = Job(asset, said.aliases, free=said.free)
+    push = Push(remote, sources, [job], here=files.here, root=Path(), progress=progress)
 
     def unmoved(latest: LogView) -> LogView:
         if said.extend is not None and _parent(latest, said) != parent:
@@ -155,7 +156,7 @@ def _publish_files(
         again = Push(
             remote,
             there,
-            [Job(found.asset, said.aliases, made=asset)] if said.aliases else [],
+            [replace(job, asset=found.asset, made=asset)] if said.aliases else [],
             here={},
             root=Path(),
             progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from ama.worktree.ignore import Ignore, secret_names, secret_within
 from ama.worktree.reader import changed_meanwhile, link_target, opened, read_small
 from ama.worktree.scan import Found, Scanned, directories_of, look, scan
 from ama.worktree.selection import NameCheck, require_not_git
+from ama.worktree.staging import settles_in
 
 PathLike = str | os.PathLike[str]
 Source = PathLike | bytes
@@ -77,6 +79,20 @@ class Listing:
             assert copy is not None
             copies.append(_File(path, directory, copy))
         return Listing(copies, self.held, links)
+
+    def settle(self) -> None:
+        """Wait until a change of a file would give it other times than those that it has.
+
+        On most systems that is within a twentieth of a second after it was written.
+
+        Raises:
+            Conflict: One has changed since it was looked at.
+        """
+        now = time.time_ns()
+        times = {max(file.found.mtime, file.found.ctime) for file in self.on_disk}
+        if waits := max((settles_in(at, now) for at in times), default=0):
+            time.sleep(waits / 1e9)
+            self.require_same()
 
     def require_same(self) -> None:
         """Check, without reading them, that the files are those that were looked at.

@@ -403,5 +403,20 @@ def is_settled(changed_at: int, seen_at: int) -> bool:
         >>> is_settled(1_000_000_001, 1_060_000_001), is_settled(1_000_000_000, 1_060_000_000)
         (True, False)
     """
-    step = COARSE_STEP if changed_at % COARSE_TIME == 0 else FINE_STEP
-    return seen_at - changed_at >= step
+    return seen_at - changed_at >= _step(changed_at)
+
+
+def settles_in(changed_at: int, now: int) -> int:
+    """Return for how many nanoseconds another change may get the same time; see `is_settled`.
+
+    A time ahead of this machine's clock is a server's, and counts as now.
+
+    Example:
+        >>> settles_in(1_000_000_001, 1_010_000_001), settles_in(1_000_000_001, 2_000_000_000)
+        (40000000, 0)
+    """
+    return max(_step(changed_at) - max(now - changed_at, 0), 0)
+
+
+def _step(changed_at: int) -> int:
+    return COARSE_STEP if changed_at % COARSE_TIME == 0 else FINE_STEP
