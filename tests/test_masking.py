@@ -72,9 +72,36 @@ HIDDEN: dict[str, list[str]] = {
     "aws id": ["aws", AWS],
     "jwt": ["train", JWT],
     "private key": ["train", PEM],
+    "curl at once": ["curl", f"-uann:{SECRET}"],
+    "curl in one word": ["curl", f"--user=ann:{SECRET}"],
+    "curl in a shell": ["sh", "-c", f"curl -u ann:{SECRET} https://example.org"],
+    "json in json": ["train", f'{{\\"token\\": \\"{SECRET}\\"}}'],
+    "annotated": ["python", "-c", f"password: str = {SECRET!r}"],
+    "behind another name": ["train", f"env:API_KEY={SECRET}"],
+    "bytes": ["python", "-c", f"password = b'a {SECRET}'"],
+    "two arguments": ["python", "-c", f"setenv('API_KEY', 'a {SECRET}')"],
+    "words in a program": ["python", "-c", f"run(['train', '--password', '{SECRET}'])"],
+    "encoded": ["train", f"https://host/x?next=%2Fy%3Ftoken%3D{SECRET}"],
+    "encoded login": ["train", f"https://host/x?next=https%3A%2F%2Fann%3A{SECRET}%40host"],
+    "hook": ["train", f"https://hooks.slack.com/services/T0/B0/{SECRET}"],
+    "payment": ["train", "sk" + "_live_" + "a1B2" * 6],
+    "cloud": ["train", "dop" + "_v1_" + "0a" * 32],
+    "mail": ["train", ".".join(["S" + "G", "a1B2" * 5, "a1B2" * 10])],
     "long before": ["python", "-c", "x = 1\n" * 9000 + f"token = '{SECRET}'"],
 }
-SECRETS = [SECRET, GITHUB, HUGGING, AWS, AWS_SECRET, GOOGLE, JWT, "MIIEvQ", "x" * 86]
+SECRETS = [
+    SECRET,
+    "a1B2" * 5,
+    "0a" * 32,
+    GITHUB,
+    HUGGING,
+    AWS,
+    AWS_SECRET,
+    GOOGLE,
+    JWT,
+    "MIIEvQ",
+    "x" * 86,
+]
 
 KEPT = [
     ["python", "train.py", "--lr", "0.1", "--tokenizer", "bert-base", "--max-tokens", "512"],
@@ -94,6 +121,9 @@ KEPT = [
         "x",
         "--auth-type=x",
     ],
+    ["curl", "--user-agent", "a:b", "-o", "x:y"],
+    ["python", "-c", "def f(tokenizer: str = 'bert', keep: int = 3): return ['lr', 'steps']"],
+    ["train", "a%3Db", "host%3A8080%2Fx", "SG.small.part", "r8_short", "sk_live"],
     ["git", "clone", "https://github.com/team/code.git"],
 ]
 
@@ -128,6 +158,8 @@ def test_long_words_and_many_are_cut() -> None:
 HARD = (
     *("a" * 10**6, "://" * 10**5, "=" * 10**6, "-" * 10**6, "a:" * 10**5, "'" * 10**6),
     *("a.b" * 10**5, "--a " * 10**5, "eyJ" * 10**5, "-----BEGIN PRIVATE KEY" * 10**4),
+    *("token: a " * 10**5, "token: " + "a" * 10**6, "%3Aa" * 10**5, "-u a" * 10**5),
+    *('token\\"' * 10**5, "a:b c " * 10**5, 'token=\\"' + "\\" * 10**6, "SG." * 10**5),
     *("bearer " * 10**5, "a:" * 10**4 + "@", "://" * 10**4 + "@", "token=" * 10**5),
 )
 

@@ -44,18 +44,32 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer|basic)(\s{1,9})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+# Between the name and the value: as in `a: str = 1`, `{\"a\": 1}`, `setenv("a", "1")`, `a%3D1`.
 _ASSIGNED = re.compile(
-    r"(?<![A-Za-z0-9_.-])([A-Za-z0-9_.-]{1,100}+)[\"'\])]{0,3}\s{0,9}[:=]{1,2}\s{0,9}"
+    r"(?<![A-Za-z0-9_.-])([A-Za-z0-9_.-]{1,100}+)"
+    r"(?::\s{0,9}[A-Za-z][A-Za-z0-9_.\[\]| ]{0,60}(?==)"
+    r"|[\\\"'\])]{0,5}\s{0,9}(?=[:=])|[\"']\s{0,9},(?=\s{0,9}[\"'])|(?=%3[ADad]))"
+    r"(?:[:=]|%3[ADad]){0,2}\s{0,9}"
 )
 _IN_WORDS = re.compile(r"(?<!\S)(--?[A-Za-z][A-Za-z0-9_.-]{0,99}+)\s{1,9}")
-_VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|[^\s\"'&]+").match
+_VALUE = re.compile(
+    r"\\\"(?:[^\\\"]|\\(?!\"))*(?:\\\")?|[A-Za-z]{0,2}(?:\"[^\"]*\"?|'[^']*'?)|[^\s\"'&]+"
+).match
+_LOGIN_OPTION = re.compile(r"(?<!\S)(-[uU]\s{0,9}|--(?:proxy-)?user[\s=]\s{0,9})[^\s:]{0,200}:\S+")
 _LOGIN = re.compile(r"(?<![^/\s@:\"'=])[^/\s@:]{0,200}+:[^/\s@]{1,500}+@|:[^/\s@]{1,500}+@")
+_ENCODED_LOGIN = re.compile(r"%3[Aa](?:(?!%40)[^\s/@&]){1,500}+%40")
 _IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}+://)((?:(?!::)[^\s\"'<>]){0,2000}@)")
 _ASSET = re.compile(r"[A-Za-z0-9._-]+@").fullmatch
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+(\.[A-Za-z0-9_-]*)?")
 _TOKEN = re.compile(
     rf"(?<![A-Za-z0-9])(?:{TOKEN}|ya29\.[A-Za-z0-9_-]{{16,}}|npm_[A-Za-z0-9]{{30,}}"
-    r"|pypi-[A-Za-z0-9_-]{30,})[A-Za-z0-9_-]*"
+    r"|pypi-[A-Za-z0-9_-]{30,}|AIza[A-Za-z0-9_-]{30,}|(?:[rs]k_(?:live|test)|gsk|r8|dckr_pat)_\w{16,}"
+    r"|(?:nvapi|tskey|dapi|shp[a-z]{2}_|dop_v1_)-?[A-Za-z0-9_-]{20,}|SG\.[\w-]{16,}\.[\w-]{16,})"
+    r"[A-Za-z0-9_-]*"
+)
+# Whoever knows such an address may write there.
+_HOOK = re.compile(
+    r"((?:hooks\.slack\.com|discord(?:app)?\.com/api/webhooks|api\.telegram\.org)/)[^\s\"'<>]+"
 )
 
 _SAFE = re.compile(r"[A-Za-z0-9@%+=:,./_…-]+").fullmatch
@@ -124,6 +138,8 @@ def mask_text(text: str) -> str:
     text = _HEADER.sub(rf"\1\2{MASK}", text)
     text = _BEARER.sub(rf"\1\2{MASK}", text)
     text = _without_values(_IN_WORDS, _without_values(_ASSIGNED, text))
+    text = _HOOK.sub(rf"\1{MASK}", _LOGIN_OPTION.sub(rf"\1{MASK}", text))
+    text = _ENCODED_LOGIN.sub(f"%3A{MASK}%40", text)
     if "@" in text:
         text = _LOGIN.sub(f"{MASK}@", _IN_URL.sub(_masked_login, text))
     return _TOKEN.sub(MASK, _JWT.sub(MASK, text))
@@ -133,9 +149,12 @@ def _without_values(names: re.Pattern[str], text: str) -> str:
     """Return a text with a mask behind each name of a credential."""
     done, at = "", 0
     while found := names.search(text, at):
-        done += text[at : found.end()]
-        at = found.end()
-        value = _VALUE(text, at) if is_secret_name(found[1]) else None
+        is_secret = is_secret_name(found[1])
+        # What is behind another name may be a name itself.
+        end = found.end() if is_secret else found.end(1)
+        done += text[at:end]
+        at = end
+        value = _VALUE(text, at) if is_secret else None
         if value and is_secret_name(found[1], value[0]):
             done += MASK
             at = value.end()
