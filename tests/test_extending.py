@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -81,6 +82,8 @@ def test_files_are_left_out(store: ama.Store) -> None:
         extend(store, (), without="nope")
     with pytest.raises(ama.NotFound, match="has no a/b"):
         extend(store, (), without="a/b")
+    with pytest.raises(ama.NotFound, match="has no x/b"):
+        extend(store, iter(()), without="x/b")
     # What is given takes the place of what is left out, whatever it is.
     extend(store, {"a/b": b"6"}, without="a")
     assert files_of(store) == {"a/b": b"6", "x": b"5"}
@@ -202,6 +205,103 @@ def test_a_deleted_one_is_not_extended(store: ama.Store) -> None:
         extend(store, {"b": b"2"})
     with pytest.raises(ama.NotFound, match="no asset yet"):
         store.publish("runs", (), aliases="new", extend=True, without="a")
+
+
+def test_only_the_first_alias_counts(store: ama.Store) -> None:
+    """Another one that the asset gets brings no files of what it is on."""
+    extend(store, {"a": b"1"})
+    done = store.publish("runs", {"b": b"2"}, aliases=["new", "r"], extend=True)
+    assert files_of(store, "runs@new") == {"b": b"2"}
+    assert store.resolve("runs@r").info == done.asset
+
+
+@pytest.mark.parametrize("name", ["runs/1", "runs@r", "r", "@r", "runs", "runs@s~", "ID"])
+def test_a_named_one_is_extended(store: ama.Store, name: str) -> None:
+    first = extend(store, {"a": b"1", "d/b": b"2"}).asset
+    name = first.id[:12] if name == "ID" else name
+    if "~" in name:
+        store.publish("runs", {"x": b"x"}, aliases=["s", "r"])
+        store.move_alias("runs", "r", "1")
+    call = partial(store.publish, "runs", {"d/c": b"3"}, extend=name, without="a", once=True)
+    done = call(aliases="new")
+    assert files_of(store, "runs@new") == {"d/b": b"2", "d/c": b"3"}
+    assert done.asset.parents == (first.id,)
+    assert store.resolve("runs@r").info.id == first.id
+    if name != "runs":  # its newest is another one now
+        assert call(aliases="new").again
+    assert store.fsck().ok
+
+
+def test_a_named_one_that_its_alias_has_left(store: ama.Store) -> None:
+    """By its number, it stays that one: the alias is not taken from others unseen."""
+    extend(store, {"a": b"1"})
+    extend(store, {"b": b"2"})
+    with pytest.raises(ama.Conflict, match="runs@r is now runs/2"):
+        store.publish("runs", {"c": b"3"}, aliases="r", extend="runs/1")
+    store.publish("runs", {"c": b"3"}, aliases="r", extend="runs@r")
+    assert set(files_of(store)) == {"a", "b", "c"}
+    store.publish("runs", {"d": b"4"}, extend="runs/1")
+    assert set(files_of(store, "runs")) == {"a", "d"}
+    assert store.fsck().ok
+
+
+@pytest.mark.parametrize("alias", [(), "other", "r"])
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("runs/7", ama.NotFound, "runs has no asset 7"),
+        ("runs@nope", ama.NotFound, "nope"),
+        ("data@x", ama.InvalidInput, "of data, not of runs"),
+        ("", ama.InvalidInput, "name of a class"),
+        (None, ama.InvalidInput, "is a text, not"),
+        (1, ama.InvalidInput, "is a text, not"),
+        ("HEAD", ama.NotFound, "HEAD is a worktree's"),
+        ("runs/2", ama.NotFound, "deleted"),
+    ],
+)
+def test_what_cannot_be_extended(
+    store: ama.Store, alias: Any, name: Any, error: type[Exception], said: str
+) -> None:
+    extend(store, {"a": b"1"})
+    store.publish("runs", {"b": b"1"})
+    store.delete("runs/2")
+    store.publish("data", {"x": b"1"}, aliases="x")
+    for without in ((), "a"):
+        with pytest.raises(error, match=said):
+            store.publish("runs", {"x": b"x"}, aliases=alias, extend=name, without=without)
+    assert files_of(store) == {"a": b"1"}
+
+
+def test_a_named_one_that_is_deleted_meanwhile(
+    store: ama.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ama.transfer import publish_files
+
+    extend(store, {"a": b"1"})
+    real = publish_files._made
+
+    def made(*args: Any) -> Any:
+        store.delete("runs/1", force=True)
+        return real(*args)
+
+    monkeypatch.setattr(publish_files, "_made", made)
+    done = store.publish("runs", {"b": b"2"}, extend="runs/1")
+    assert files_of(store, done.asset.id) == {"a": b"1", "b": b"2"}  # whole, whatever became of it
+    assert store.fsck().ok
+
+
+def test_many_name_one_alias(store: ama.Store) -> None:
+    extend(store, {"0": b"0"})
+
+    def work(n: int) -> None:
+        store.publish("runs", {str(n): b"%d" % n}, aliases="r", extend="runs@r")
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert files_of(store) == {str(n): b"%d" % n for n in range(6)}
 
 
 def test_it_is_as_a_dict(store: ama.Store) -> None:

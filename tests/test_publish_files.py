@@ -474,6 +474,40 @@ def test_the_command(run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.Mo
         assert failed.stderr.startswith("error: ")
 
 
+def test_the_command_extends(
+    run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
+    (tmp_path / "notes.md").write_text("fine")
+    run.ok("publish", "models", "out", "--alias", "best")
+    before = paths_of(tmp_path / "store", "models@best")
+    args = ("publish", "models", "notes.md", "--extend", "models@best", "--alias", "best")
+    assert "published models/2" in run.ok(*args).stdout
+    assert paths_of(tmp_path / "store", "models@best") == sorted([*before, "notes.md"])
+    args = ("publish", "models", "--extend", "@best", "--without", "sub/", "--without", "notes.md")
+    assert "published models/3" in run.ok(*args, "--once").stdout
+    kept = [path for path in before if not path.startswith("sub/")]
+    assert paths_of(tmp_path / "store", "models/3") == kept != before
+    assert "says the same" in run.ok(*args, "--once").stdout
+    for wrong, code in (
+        (("models", "out", "--without", "a"), 2),
+        (("models", "--extend", "models@best"), 2),
+        (("models", "out", "--extend", ""), 2),
+        (("models", "out", "--extend", "models@nope"), 3),
+        (("models", "out", "--extend", "HEAD"), 3),
+        (("models", "--extend", "models@best", "--without", "nope"), 3),
+        (("others", "out", "--extend", "models@best"), 2),
+    ):
+        failed = run("publish", *wrong)
+        assert failed.code == code, failed.output
+        assert failed.stderr.startswith("error: ")
+
+
+def paths_of(store: Path, name: str) -> list[str]:
+    return sorted(file.path for file in ama.Store.open(store).files(name))
+
+
 def test_what_others_publish_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new machine publishes a next version to a store with many assets."""
     url = f"memory://{uuid4()}"

@@ -38,7 +38,7 @@ def publish(
     code: str | os.PathLike[str] | None = None,
     environment: bool = False,
     force: bool = False,
-    extend: bool = False,
+    extend: bool | str = False,
     without: str | Iterable[str] = (),
 ) -> UploadResult:
     """Publish files as an asset, without a worktree; see `Store.publish`.

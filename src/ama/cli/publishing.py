@@ -45,9 +45,9 @@ def publish(
         str, typer.Argument(metavar="CLASS", autocompletion=complete_class, help="Its class.")
     ],
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="PATH...", help="Files, and directories with all that is in them."),
-    ],
+    ] = None,
     alias: AliasesOption = None,
     ref: Annotated[
         list[str] | None,
@@ -67,6 +67,19 @@ def publish(
     ] = False,
     code: CodeOption = None,
     new_store: NewStoreOption = False,
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            "--extend",
+            metavar="ASSET",
+            autocompletion=complete_asset,
+            help="Have this asset's other files, too.",
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="PATH", help="Leave a file or directory of it out."),
+    ] = None,
     environment: Annotated[
         bool,
         typer.Option("--environment", help="Record the packages of the Python that runs ama."),
@@ -77,21 +90,30 @@ def publish(
 
     A file is named as it is called; of a directory, what is in it is taken. A symlink that is given
     stands for what it leads to. Nothing is kept here, and nothing is written beside the files.
-    --alias, --ref and --meta can be given several times.
+    --alias, --ref, --meta and --without can be given several times.
+
+    With --extend, the asset follows another one of its class, and has its files as far as they are
+    not given or left out. They are neither read nor sent. If --alias is on that asset and moves on
+    meanwhile, the files of both are kept.
 
     Example:
         ama publish sequence_models model.h5 model.yml --alias my_model -m "wider layers"
         ama publish sequence_models out --ref nlp_embeddings@my_training_inputs=inputs
         ama publish sequence_models out --meta loss=0.25 --once
+        ama publish sequence_models meta.yml --extend sequence_models@my_model --alias my_model
     """
     from ama.publication import prepared
 
-    settings = _with_code_beside(load_settings(), paths[0])
+    if without and extend is None:
+        raise typer.BadParameter("--without goes with --extend")
+    if not paths and not without:
+        raise typer.BadParameter("no file is given", param_hint="PATH")
+    settings = _with_code_beside(load_settings(), paths[0] if paths else ".")
     url = settings.remote_url(remote)
     store = prepared(url, settings, terminal_progress(), new_store=new_store)
     result = store.publish(
         class_name,
-        paths,
+        paths or (),
         aliases=alias or (),
         refs=_labels(ref or ()),
         metadata=parse_metadata(meta or (), meta_str or ()),
@@ -100,6 +122,8 @@ def publish(
         code=code,
         environment=environment,
         force=force,
+        extend=False if extend is None else _name_of(extend, remote),
+        without=[path.rstrip("/") for path in without or ()],
     )
     report_upload(result, remote)
     for asset in result.published:
@@ -150,6 +174,11 @@ def _with_code_beside(settings: Settings, path: str) -> Settings:
     """Return settings that look for the code around what is published: no script is there."""
     place = Path(os.path.abspath(to_system(path)))
     return replace(settings, script_dir=place if place.is_dir() else place.parent)
+
+
+def _name_of(asset: str, remote: str | None) -> str:
+    # `@best` is an alias of the class that is published, not of the worktree around here.
+    return asset if asset.startswith("@") else name_in_store(asset, remote)
 
 
 def _labels(given: Iterable[str]) -> dict[str, str]:

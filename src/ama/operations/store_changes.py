@@ -63,7 +63,7 @@ class StoreChanges:
         code: str | os.PathLike[str] | None = None,
         environment: bool = False,
         force: bool = False,
-        extend: bool = False,
+        extend: bool | str = False,
         without: str | Iterable[str] = (),
     ) -> UploadResult:
         """Publish files as an asset, without a worktree: nothing is kept beside them.
@@ -88,8 +88,9 @@ class StoreChanges:
                 `Settings.code`.
             environment: Whether to record the packages of this Python: `Asset.environment`.
             force: Whether to take files that look like secrets.
-            extend: Whether it also has the files of the asset that the first alias points to, as
-                far as they are not given. They are not sent or read. If others extend it at the
+            extend: Another asset of the class: the new one follows it, and also has its files, as
+                far as they are not given. They are not sent or read. True: the one that the first
+                alias points to, if it does. If others extend what the first alias points to at the
                 same time, nobody's files are lost.
             without: Paths of files or directories of that asset that it does not have.
 
@@ -107,20 +108,20 @@ class StoreChanges:
             (2, b'better')
         """
         from ama.operations.publishing import look_at, publish
-        from ama.transfer.publish_files import Extend
         from ama.worktree.given import Listing, inside, read_all
 
         said = self._described(class_name, several(aliases), refs, metadata, message)
         code_dir = None if code is None else absolute(code)
         self.settings.code_directory(code_dir)
         gone = tuple(inside(path) for path in several(without))
-        if gone and not extend:
+        if gone and extend is False:
             raise InvalidInput("without extend, there is nothing to leave out")
-        if extend:
-            portable = self.settings.portable_names
-            said = replace(said, extend=Extend(gone, lenient=once, portable=portable))
-        if extend and not said.aliases:
-            raise InvalidInput("an asset is extended by its alias, and none is given")
+        if extend is not False:
+            said = self._extending(said, extend, gone, once=once)
+        if not isinstance(files, (Mapping, str, bytes, os.PathLike)) and isinstance(
+            files, Iterable
+        ):
+            files = tuple(files)
         if gone and not files:
             listing = Listing((), {})
         else:
@@ -135,6 +136,26 @@ class StoreChanges:
             environment=environment,
             progress=self._progress,
         )
+
+    def _extending(
+        self, said: Description, extend: bool | str, gone: tuple[str, ...], *, once: bool
+    ) -> Description:
+        from ama.transfer.publish_files import Extend
+
+        portable = self.settings.portable_names
+        if not isinstance(extend, bool):
+            check_text("asset's name", extend)
+            found = self._target(self._whole_view(), extend, said.class_name)
+            named = parse_revision(extend, said.class_name)
+            if named != Revision(said.class_name, alias=next(iter(said.aliases), "")):
+                fixed = Extend(found.asset, gone, portable=portable)
+                return replace(said, extend=fixed)
+        if not said.aliases:
+            raise InvalidInput(
+                "an asset is extended by its alias, and none is given",
+                hint="give the asset that is to be extended",
+            )
+        return replace(said, extend=Extend(None, gone, lenient=once, portable=portable))
 
     def _described(
         self,

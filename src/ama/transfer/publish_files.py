@@ -62,8 +62,10 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """The rest of an asset's files: those of the one that its first alias is on."""
+    """The rest of an asset's files: those of another one of its class."""
 
+    asset: bytes | None = None
+    """That one; None: the one that the first alias is on when the new one is published."""
     without: tuple[str, ...] = ()
     """The paths of those that it does not have."""
     lenient: bool = False
@@ -122,7 +124,8 @@ def _publish_files(
     view = remote.view()
     view.require_whole()
     check_class_name(view, said.class_name)
-    parent = _parent(view, said)
+    extended = _extended(view, said)
+    parent = extended or _parent(view, said)
     far: list[Opener] = [lambda: remote.current(view)]
     since = 0
     if parent is not None:
@@ -130,8 +133,8 @@ def _publish_files(
         far.insert(0, lambda: objects)
         since = Sources(objects).asset(parent).created_at + 1
     base = None
-    if parent is not None and said.extend is not None:
-        require_live(view, said.class_name, parent, remote.url)
+    if extended is not None:
+        require_live(view, said.class_name, extended, remote.url)
         base = Sources(objects)
     near, asset, size = _made(files, said, who, _Before(parent, since, base))
     sources = Sources(near, far)
@@ -139,7 +142,7 @@ def _publish_files(
     push = Push(remote, sources, [job], here=files.here, root=Path(), progress=progress)
 
     def unmoved(latest: LogView) -> LogView:
-        if said.extend is not None and _parent(latest, said) != parent:
+        if _extended(latest, said) != extended:
             raise _MovedOn
         return latest
 
@@ -179,6 +182,13 @@ def _parent(view: LogView, said: Description) -> bytes | None:
     state = view.class_state(said.class_name)
     targets = (state.target(alias) for alias in said.aliases)
     return next((target for target in targets if target is not None), None)
+
+
+def _extended(view: LogView, said: Description) -> bytes | None:
+    """Return the asset whose files the new one has too."""
+    if said.extend is None or said.extend.asset is not None:
+        return None if said.extend is None else said.extend.asset
+    return view.class_state(said.class_name).target(said.aliases[0])
 
 
 def _objects_of(remote: Remote, view: LogView, class_name: str, asset: bytes) -> ObjectStore:

@@ -61,18 +61,24 @@ class Joining:
             )
         return self._kept([*entries.values()])
 
-    def without(self, tree: bytes, path: Sequence[str]) -> TreeEntry:
+    def without(self, tree: bytes, path: Sequence[str], above: int = 0) -> TreeEntry:
         """Return a tree without what is at a path; a directory that is empty then is gone, too.
+
+        Args:
+            tree: The id of the tree.
+            path: The names on the way.
+            above: How many of them lead to the tree.
 
         Raises:
             NotFound: There is nothing.
         """
         entries = {entry.name: entry for entry in self.read(tree)}
-        found = entries.pop(path[0], None)
-        if found is None or (len(path) > 1 and found.kind is not _TREE):
+        found = entries.pop(path[above], None)
+        is_last = above + 1 == len(path)
+        if found is None or not (is_last or found.kind is _TREE):
             raise NotFound(f"the asset has no {shown('/'.join(path))}")
-        if len(path) > 1:
-            left = self.without(found.id, path[1:])
+        if not is_last:
+            left = self.without(found.id, path, above + 1)
             if self.read(left.id):
                 entries[found.name] = TreeEntry(found.name, _TREE, left.id, left.size)
         return self._kept([*entries.values()])
