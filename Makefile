@@ -95,6 +95,8 @@ $(OTHERS)/.installed: pyproject.toml
 		'$(PYTHON)' -m venv --clear --without-pip $(OTHERS) && \
 		'$(PYTHON)' -m pip --python $(OTHERS)/bin/python --quiet install pip; }
 	@$(OTHERS)/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[integrations]'
+	@$(OTHERS)/bin/python -m pip --disable-pip-version-check --quiet install 'ray>=2.40' \
+		|| echo 'there is no Ray for this Python: its test is skipped'
 	@touch $@
 
 integrations: $(OTHERS)/.installed
