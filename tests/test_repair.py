@@ -223,6 +223,46 @@ def test_what_is_sound_in_a_damaged_pack_is_kept(people: People) -> None:
     assert people.store().fsck().ok
 
 
+@pytest.mark.parametrize("damage", ["delete", "half", "flip-middle"])
+@pytest.mark.parametrize(("role", "size"), [("pack", 900), ("pack", 1_500_000), ("idx", 900)])
+def test_the_file_of_a_note_is_sent_again(
+    people: People, damage: str, role: str, size: int
+) -> None:
+    """If it still lies in the worktree under its name, or is in another place that is known."""
+    people.worktree("models", FILES)
+    old = set(people.url.rglob("*"))
+    report = NOISE.randbytes(size)
+    repo = people.again("models")
+    (repo.root / "report.bin").write_bytes(report)
+    people.store().note("models/1", file=repo.root / "report.bin")
+    new = [path for path in set(people.url.rglob("*")) - old if path.suffix == f".{role}"]
+    if role == "idx":  # which this machine remembers
+        assert people.again("models").push(repair=True).repaired == 0
+    for path in new:
+        DAMAGES[damage](path)
+    assert not people.store().fsck().ok
+    assert people.again("models").push(repair=True).repaired > 0
+    assert people.store().fsck().ok
+    (note,) = people.store().notes("models/1")
+    assert note.file is not None
+    assert b"".join(people.store().note_file(note)) == report
+    assert people.files("models/1") == FILES
+    assert people.again("models").push(repair=True).repaired == 0
+
+
+def test_the_file_of_a_note_that_is_nowhere_is_named(people: People) -> None:
+    people.worktree("models", FILES)
+    old = set(people.url.rglob("*.pack"))
+    repo = people.again("models")
+    people.store().note("models/1", file={"report.bin": b"result"})
+    for path in set(people.url.rglob("*.pack")) - old:
+        path.unlink()
+    (repo.root / "report.bin").write_bytes(b"another")
+    with pytest.raises(IntegrityError, match=r"report\.bin, the file of a note, can't be read"):
+        people.again("models").push(repair=True)
+    assert people.files("models/1") == FILES
+
+
 def test_a_repair_makes_no_store(people: People, tmp_path: Path) -> None:
     repo = people.worktree("models", {"model.txt": b"weights"})
     repo.commit()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 from ama.errors import (
@@ -18,7 +19,7 @@ from ama.errors import (
     NotFound,
     StorageError,
 )
-from ama.format.objects import Kind
+from ama.format.objects import EntryKind, Kind
 from ama.operations.recording import recorded
 from ama.operations.rollback import keep_lost_files
 from ama.operations.session import Session, now, settle
@@ -41,6 +42,7 @@ from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.incoming import Incoming
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import WorktreeChanges, compare_worktree
+from ama.worktree.trees import Listed
 
 MOST_LOOKED_AT = 100_000
 """The files to look at, about, for a remark on those that a new asset lacks."""
@@ -316,11 +318,17 @@ def _repair(
         record = store.record(view, class_name, asset)
         if record is not None and record.status != "deleted":
             assets.append((class_name, asset))
+    noted = store.log.notes.at(view)
+    notes = [note for class_name, asset in assets for note in noted.of(class_name, asset)]
+    # The file of a note is in no asset: it may still lie here under its name.
+    files = [each.note.file for each in notes if each.note.file]
+    named = [Listed(file.name, EntryKind.FILE, file.id, file.size) for file in files]
     repair = Repair(
         store,
         sources,
-        WorktreeFiles(session.tree.root, session.content.listing(tip).values()),
+        WorktreeFiles(session.tree.root, chain(named, session.content.listing(tip).values())),
         assets,
+        notes,
         rebuilt,
         session.progress,
     )

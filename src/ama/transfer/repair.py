@@ -24,9 +24,11 @@ from ama.errors import (
     InvalidInput,
     NotFound,
     StorageError,
+    shown,
 )
 from ama.format.entries import Event, Gc, Publish
 from ama.format.hashing import blob_id, short
+from ama.format.notes import NoteRecord
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.format.pack import (
     FOOTER_SIZE,
@@ -58,7 +60,7 @@ class WorktreeFiles:
 
     Args:
         root: The worktree.
-        listed: The files that should be there.
+        listed: The files that should be there; of two with one content, the last one counts.
     """
 
     def __init__(self, root: Path, listed: Iterable[Listed]) -> None:
@@ -137,6 +139,7 @@ class Repair:
         sources: Sources of good copies: on this machine, or in stores.
         files: Files with good copies.
         assets: The assets as (class, id), the newest first.
+        notes: What was noted of them: the files of notes are sent again, too.
         rebuilt: The content of the store's packs.
         progress: The progress of the bytes read.
 
@@ -151,6 +154,7 @@ class Repair:
         sources: Sources,
         files: WorktreeFiles,
         assets: Sequence[tuple[str, bytes]],
+        notes: Iterable[NoteRecord],
         rebuilt: Rebuilt,
         progress: Progress,
     ) -> None:
@@ -160,6 +164,8 @@ class Repair:
         self._sources = sources
         self._files = files
         self._assets = assets
+        self._notes = [each.note for each in notes if each.note.file]
+        self._names = {note.file.id: note.file.name for note in self._notes if note.file}
         self._rebuilt = rebuilt
         self._progress = progress
         self._found = _Found()
@@ -199,6 +205,8 @@ class Repair:
         found.needing = assets_needing(self._remote, view, found.lost)
         for _, asset in self._assets:
             self._need(asset, objects, found)
+        for file in self._names:
+            self._need_object((Kind.DATA, file), objects, found)
         sizes = {p: size for index in objects.indexes for p, size in index.pack_sizes.items()}
         packs: dict[bytes, None] = {}
         for wanted in found.needed:
@@ -249,11 +257,13 @@ class Repair:
         """Check the files of the indexes that the assets need."""
         known = {index.id for index in objects.indexes} | found.lost
         checked: set[bytes] = set()
+        of_all: list[Iterable[bytes]] = []
         for class_name, asset in self._assets:
             record = self._remote.record(view, class_name, asset)
-            if record is None:
-                continue
-            needs = self._remote.needs(view, class_name, record)
+            if record is not None:
+                of_all.append(self._remote.needs(view, class_name, record))
+        of_all += [view.root.current(note.needs) for note in self._notes]
+        for needs in of_all:
             found.carriers.update([i for i in needs if i in known][:1])
             for index in set(needs) - checked - found.lost:
                 if index not in known:
@@ -304,8 +314,10 @@ class Repair:
         if data is not None:
             writer.add(kind, object_id, data)
         elif wanted in self._found.needed:
-            what = f"object {short(object_id)} can't be read in {self._remote.url}, nor here"
-            self.lost[what] = None
+            what = f"object {short(object_id)}"
+            if object_id in self._names:
+                what = f"{shown(self._names[object_id])}, the file of a note,"
+            self.lost[f"{what} can't be read in {self._remote.url}, nor here"] = None
 
     def _good(self, kind: Kind, wanted: bytes) -> bytes | None:
         """Return the verified bytes of an object, from any source."""
