@@ -7,6 +7,15 @@ fail() {
     exit 2
 }
 
+# Fails unless an input is "true" or "false": what is none would be taken for one of them.
+is_true() {
+    case $2 in
+        true) return 0 ;;
+        false) return 1 ;;
+        *) fail "the input $1 is true or false" ;;
+    esac
+}
+
 # Appends each line of a text to the array `arguments`, behind an option if one is given.
 add_lines() {
     local line
@@ -37,7 +46,7 @@ case $AMA_ACTION_COMMAND in
         add_lines "$AMA_ACTION_REFS" --ref=
         add_lines "$AMA_ACTION_METADATA" --meta=
         if [[ -n $AMA_ACTION_MESSAGE ]]; then arguments+=("--message=$AMA_ACTION_MESSAGE"); fi
-        if [[ $AMA_ACTION_ONCE == true ]]; then arguments+=(--once); fi
+        if is_true once "$AMA_ACTION_ONCE"; then arguments+=(--once); fi
         arguments+=(--json -- "$AMA_ACTION_CLASS")
         before=${#arguments[@]}
         add_lines "$AMA_ACTION_FILES"
@@ -48,7 +57,7 @@ case $AMA_ACTION_COMMAND in
         if [[ -n $AMA_ACTION_DIRECTORY ]]; then arguments+=("--output=$AMA_ACTION_DIRECTORY"); fi
         add_lines "$AMA_ACTION_INCLUDE" --include=
         add_lines "$AMA_ACTION_EXCLUDE" --exclude=
-        if [[ $AMA_ACTION_WITH_REFS == true ]]; then arguments+=(--refs); fi
+        if is_true with-refs "$AMA_ACTION_WITH_REFS"; then arguments+=(--refs); fi
         arguments+=(--json -- "$AMA_ACTION_ASSET")
         ;;
     *) fail 'the input command is publish or download' ;;
@@ -57,7 +66,7 @@ esac
 answer=$(mktemp "$RUNNER_TEMP/ama-XXXXXX")
 code=0
 "$bin/ama" "$AMA_ACTION_COMMAND" "${arguments[@]}" >"$answer" || code=$?
-"$bin/python" - "$answer" "$GITHUB_OUTPUT" "$code" <<'PYTHON'
+"$bin/python" -I - "$answer" "$GITHUB_OUTPUT" "$code" <<'PYTHON'
 import json
 import secrets
 import sys

@@ -82,7 +82,8 @@ class Runner:
         return Done(0, printed, read_outputs(self.outputs.read_text(encoding="utf-8")))
 
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("GITHUB_", "AMA_AUTHOR"))}
+        others = ("GITHUB_", "AMA_AUTHOR", "PYTHONSAFEPATH")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         return kept | {
             "GITHUB_ACTION_PATH": str(ACTION),
             "GITHUB_ACTOR": "ann",
@@ -159,6 +160,9 @@ def test_the_whole_action_with_this_checkout(tmp_path: Path) -> None:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, source / name if name == "src" else source)  # type: ignore[operator]
     (runner.workspace / "model.h5").write_bytes(b"weights")
+    # A checkout's own modules, with names that Python and pip use.
+    for name in ("json", "logging", "secrets", "types", "venv", "pip"):
+        (runner.workspace / f"{name}.py").write_text("raise SystemExit('from the checkout')")
     given = {
         "class": "models",
         "files": "model.h5",
@@ -282,7 +286,7 @@ def test_every_input_is_one_word_of_the_command(runner: Runner, text: str) -> No
         *("--once", "--json", "--", text),
         *lines,
     ]
-    done = runner.run(dict.fromkeys(INPUTS, text) | {"command": "download"})
+    done = runner.run(dict.fromkeys(INPUTS, text) | {"command": "download", "with-refs": "false"})
     assert done.outputs == {"asset": "m/1", "id": "0", "directory": text}
     assert said.read_bytes().decode().split("\0")[:-1] == [
         "download",
@@ -312,6 +316,12 @@ def test_names_that_look_like_options_are_files(runner: Runner) -> None:
         ({"class": "mod/els", "files": "."}, "::error::"),
         ({"command": "download"}, "the input asset is missing"),
         ({"command": "download", "asset": "models@nope"}, "::error::there is no class models"),
+        ({"class": "models", "files": ".", "once": "True"}, "the input once is true or false"),
+        ({"class": "models", "files": ".", "once": ""}, "the input once is true or false"),
+        (
+            {"command": "download", "asset": "models/1", "with-refs": "yes"},
+            "the input with-refs is true or false",
+        ),
         ({"command": "rm"}, "the input command is publish or download"),
     ],
 )
