@@ -6,9 +6,13 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +22,7 @@ import ama
 from ama.catalog.database import Catalog
 from ama.catalog.documents import HEADERS, Document, Syntax, Value, read_header
 from ama.catalog.facts import FactReader
-from ama.catalog.roles import Rules
+from ama.catalog.roles import Rules, roles_of
 from ama.catalog.unread import Gap
 from ama.contents import headers
 from ama.contents.headers import Header, HeaderEnds
@@ -324,6 +328,268 @@ class TestGguf:
         assert (found.values["a"], found.gaps) == (2, (Gap("a", "repeated"),))
 
 
+ONNX = (DATA / "tiny.onnx").read_bytes()
+
+
+def varint(number: int) -> bytes:
+    found = b""
+    while number > 0x7F:
+        found += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return found + bytes([number])
+
+
+def part(number: int, value: int | bytes | str) -> bytes:
+    """A field of a message of protobuf."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def initializer(name: str, size: int) -> bytes:
+    return part(5, part(1, size) + part(2, 2) + part(8, name) + part(9, bytes(size)))
+
+
+def end(number: int, name: str, kind: bytes) -> bytes:
+    """An input (11) or output (12) of a graph."""
+    return part(number, part(1, name) + part(2, kind))
+
+
+def tensor(*dimensions: bytes, kind: int = 1) -> bytes:
+    shape = b"".join(part(1, dimension) for dimension in dimensions)
+    return part(1, part(1, kind) + part(2, shape))
+
+
+def nested(levels: int) -> bytes:
+    """A sequence of sequences of ..."""
+    kind = tensor()
+    for _ in range(levels):
+        kind = part(4, part(1, kind))
+    return end(11, "x", kind)
+
+
+def onnx(*parts: bytes, after: bytes = b"") -> bytes:
+    return part(1, 9) + part(7, b"".join(parts)) + after
+
+
+class TestOnnx:
+    def test_one_of_its_own_writer(self) -> None:
+        assert said(ONNX, "onnx") == {
+            "ir_version": 9,
+            "producer_name": "tiny",
+            "producer_version": "1.2",
+            "model_version": 4,
+            "opset.ai.onnx": 17,
+            "opset.com.microsoft": 1,
+            "metadata.task": "classify",
+            "metadata.epochs": 12,
+            "metadata.val.loss": 0.25,
+            "metadata.names": "{0: 'cat'}",
+            "graph.name": "tiny",
+            "graph.nodes": 5,
+            "graph.initializers": 3,
+            "external_data": ("weights.bin",),
+            "inputs.ids.type": "int64",
+            "inputs.ids.shape": ("batch", "?", 8),
+            "outputs.logits.type": "float32",
+            "outputs.logits.shape": ("batch", "?", 8, 3),
+            "outputs.all.type": "sequence of float32",
+            "outputs.scores.type": "map of text to float64",
+        }
+
+    def test_an_initializer_is_no_input(self) -> None:
+        """Before version 4 of the format, each was an input as well."""
+        data = onnx(initializer("w", 5), end(11, "x", tensor()), end(11, "w", tensor()))
+        assert [key for key in said(data, "onnx") if key.startswith("inputs")] == [
+            "inputs.x.type",
+            "inputs.x.shape",
+        ]
+
+    def test_weights_are_passed_by(self) -> None:
+        weights = [initializer(f"w{n}", 2 * MIB) for n in range(16)]
+        file = Read(onnx(*weights, end(11, "a/b.c", tensor(part(2, "n")))))
+        found = read_header(file.at, file.size, "onnx")
+        assert found.values["graph.initializers"] == 16
+        assert found.values['inputs."a/b.c".shape'] == ("n",)
+        assert file.bytes <= 18 * headers.WINDOW
+
+    def test_of_too_many_weights_the_model_is_still_named(self) -> None:
+        weights = b"".join(initializer("w", 70_000) for _ in range(300))
+        found = read(onnx(weights, after=part(8, part(2, 17))), "onnx")
+        assert found == Document({"ir_version": 9, "opset.ai.onnx": 17}, (Gap(None, "too_large"),))
+
+    def test_many_names_are_counted(self) -> None:
+        many = [end(12, f"o{n}", tensor()) for n in range(301)]
+        outside = part(13, part(1, "location") + part(2, "w.bin")) + part(14, 1)
+        values = said(onnx(part(5, part(8, "w") + outside), *many), "onnx")
+        assert (values["outputs.length"], values["external_data"]) == (301, ("w.bin",))
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"", "broken"),
+            (b"no model at all", "broken"),
+            (part(2, "no version"), "broken"),
+            (ONNX[:-1], "broken"),
+            (part(1, 9) + varint(7 << 3 | 2) + varint(1 << 62), "broken"),
+            (part(1, 9) + varint(7 << 3 | 2) + b"\xff" * 11, "broken"),
+            (part(1, 9) + b"\x00", "broken"),  # a field 0
+            (part(1, 9) + b"\x3b", "broken"),  # a group, which ended before ONNX began
+            (part(1, 9) + part(14, part(1, b"\xff")), "broken"),
+            (onnx(nested(9)), "too_deep"),
+            (onnx(end(11, "x", tensor(*[part(1, 2)] * 65))), "too_many"),
+            (onnx() + part(7, b""), "too_many"),  # a second graph
+            (part(1, 9) + part(14, part(1, "k")) * 1_001, "too_many"),
+            (part(1, 9) + part(3, b"x" * 70_000), "too_large"),
+            (onnx(part(5, b"") * 100_001), "too_many"),
+        ],
+    )
+    def test_what_is_hostile_is_named(self, data: bytes, reason: str) -> None:
+        assert reason in [gap.reason for gap in read(data, "onnx").gaps]
+
+
+def parquet(table: pyarrow.Table, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table, file, **options)
+    return file.getvalue()
+
+
+def footer(*values: bytes, size: int | None = None) -> bytes:
+    """A Parquet file by hand: the fields of its footer."""
+    said = b"".join(values) + b"\0"
+    return b"PAR1" + said + struct.pack("<I", len(said) if size is None else size) + b"PAR1"
+
+
+def listed(number_step: int, kind: int, size: int) -> bytes:
+    """The head of a list, as the next field but so many."""
+    return bytes([number_step << 4 | 9, 0xF0 | kind]) + varint(size)
+
+
+def element(name: str, *, kind: int | None = None, children: int | None = None) -> bytes:
+    """An element of a schema."""
+    plain = b"" if kind is None else bytes([0x15, 2 * kind])
+    below = b"" if children is None else bytes([0x15]) + varint(2 * children)
+    step = 4 if kind is None else 3
+    return plain + bytes([step << 4 | 8, len(name)]) + name.encode() + below + b"\0"
+
+
+def schema(*elements: bytes, size: int | None = None) -> bytes:
+    return listed(2, 12, len(elements) if size is None else size) + b"".join(elements)
+
+
+ROWS = b"\x16\x06"  # the next field: 3
+
+
+class TestParquet:
+    def test_one_of_its_own_writer(self) -> None:
+        columns = {
+            "id": pyarrow.array([1, 2]),
+            "name": pyarrow.array(["a", "b"]),
+            "u.v": pyarrow.array([1, 2], pyarrow.uint8()),
+            "at": pyarrow.array([1, 2], pyarrow.timestamp("us", "UTC")),
+            "price": pyarrow.array([Decimal("1.20")] * 2, pyarrow.decimal128(10, 2)),
+            "code": pyarrow.array([b"x", b"y"], pyarrow.binary(1)),
+            "tags": pyarrow.array([["a"], []]),
+            "part": pyarrow.array([{"a": 1.5, "b": None}] * 2),
+        }
+        table = pyarrow.table(columns).replace_schema_metadata({"split": "train", "epoch": "3"})
+        values = said(parquet(table, row_group_size=1), "parquet")
+        assert str(values.pop("created_by")).startswith("parquet-cpp-arrow")
+        assert values == {
+            "rows": 2,
+            "columns.id": "int64",
+            "columns.name": "text",
+            'columns."u.v"': "uint8",
+            "columns.at": "timestamp[us, UTC]",
+            "columns.price": "decimal(10, 2)",
+            "columns.code": "bytes1",
+            "columns.tags.list.element": "text",
+            "columns.part.a": "float64",
+            "columns.part.b": "null",
+            "row_groups": 2,
+            "metadata.split": "train",
+            "metadata.epoch": 3,
+        }
+        assert set(roles_of("a.parquet", values, Rules()).values()) == {"data"}
+
+    def test_of_a_large_one_only_the_footer_is_read(self) -> None:
+        table = pyarrow.table({"x": range(MIB)})
+        file = Read(parquet(table))
+        assert file.size > 4 * MIB
+        assert read_header(file.at, file.size, "parquet").values["rows"] == MIB
+        assert file.bytes <= headers.WINDOW
+
+    def test_a_large_footer_is_read_within_limits(self) -> None:
+        table = pyarrow.table({f"c{n}": range(200) for n in range(300)})
+        data = parquet(table, row_group_size=2)
+        assert len(data) > 2 * MIB
+        assert said(data, "parquet")["row_groups"] == 100
+        wide = parquet(pyarrow.table({f"c{n}": [1] for n in range(1_001)}))
+        assert said(wide, "parquet")["columns.length"] == 1_001
+
+    def test_an_encrypted_one_is_named(self) -> None:
+        assert read(footer()[:-4] + b"PARE", "parquet").gaps == (Gap(None, "binary"),)
+
+    def test_types_of_older_writers(self) -> None:
+        data = footer(
+            schema(
+                element("top", children=3),
+                element("a", kind=0),
+                element("b", kind=3),
+                element("c", kind=6)[:-1] + bytes([0x25, 0, 0]),  # a converted type: text
+            ),
+            ROWS,
+        )
+        assert said(data, "parquet") == {
+            "rows": 3,
+            "columns.a": "bool",
+            "columns.b": "int96",
+            "columns.c": "text",
+        }
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"", "broken"),
+            (b"PAR1PAR1", "broken"),
+            (b"text that is no table", "broken"),
+            (footer(size=1 << 31), "broken"),
+            (footer(size=3_000), "broken"),
+            (footer(schema(element("top", children=2), element("a", kind=1))), "broken"),
+            (footer(schema(element("top", children=0), element("a", kind=1))), "broken"),
+            (footer(schema()), "broken"),
+            (footer(schema(*[element("g", children=1)] * 40)), "too_deep"),
+            (footer(schema(size=1 << 60)), "too_many"),
+            (footer(listed(5, 12, 201)), "too_many"),
+            (footer(bytes([0x1C]) * 40), "too_deep"),  # structs in structs
+            (footer(bytes([0x19, 0x19]) * 40), "too_deep"),  # lists in lists
+            (footer(listed(1, 1, 1 << 60)), "broken"),
+            (footer(listed(1, 12, 1 << 60) + bytes(100)), "broken"),
+            (footer(bytes([0x1E])), "broken"),  # no kind
+            (footer(bytes([0x16]) + b"\xff" * 20), "broken"),
+        ],
+    )
+    def test_what_is_hostile_is_named(self, data: bytes, reason: str) -> None:
+        assert reason in [gap.reason for gap in read(data, "parquet").gaps]
+
+    @pytest.mark.parametrize("kind", [1, 3, 4, 7, 8, 12])
+    def test_lists_without_end_take_no_time(self, kind: int) -> None:
+        said = listed(4, kind, 1 << 60)
+        tail = struct.pack("<I", 1 << 30) + b"PAR1"
+
+        def at(place: int, size: int) -> bytes:
+            first = (1 << 40) - 8 - (1 << 30)
+            found = bytearray(size)
+            for start, data in ((first, said), ((1 << 40) - 8, tail)):
+                begin = start - place
+                if 0 <= begin <= size - len(data):
+                    found[begin : begin + len(data)] = data
+            return bytes(found)
+
+        assert read_header(at, 1 << 40, "parquet").gaps
+
+
 @given(st.binary(max_size=200), st.sampled_from(sorted(HEADERS)))
 def test_no_bytes_raise_anything_else(data: bytes, syntax: Syntax) -> None:
     read(data, syntax)
@@ -334,6 +600,8 @@ SAMPLES: list[tuple[Syntax, bytes]] = [
     ("npz", npz(a=numpy.arange(3), b=numpy.ones(2))),
     ("npz", npz(packed=True, a=numpy.arange(3), b=numpy.ones(2))),
     ("gguf", GGUF),
+    ("onnx", ONNX),
+    ("parquet", parquet(pyarrow.table({"a": [1, 2], "b": [["x"], []]}))),
 ]
 
 
@@ -387,6 +655,8 @@ def large_files() -> dict[str, bytes]:
         "x.npy": npy(array),
         "w.npz": npz(first=array, last=array[:10]),
         "m.gguf": gguf(texts(b"tokens", vocabulary), pair(b"after", 0, b"\7")) + noise(6 * MIB, 2),
+        "m.onnx": onnx(part(5, part(8, "w") + part(9, noise(7 * MIB, 3))), end(11, "x", tensor())),
+        "t.parquet": parquet(pyarrow.table({"a": pyarrow.array(array[: 5 * MIB // 4])})),
     }
 
 
@@ -430,6 +700,8 @@ def test_a_catalog_reads_headers_only(
     assert shapes["x.npy", "shape"] == (6 * MIB // 4,)
     assert shapes["w.npz", "last.shape"] == (10,)
     assert shapes["m.gguf", "after"] == 7
+    assert shapes["m.onnx", "inputs.x.type"] == "float32"
+    assert shapes["t.parquet", "rows"] == 5 * MIB // 4
     found = Catalog(remote).ask(
         lambda db, view: FactReader(db, lambda name: Rules()).facts(
             bytes.fromhex(summary.asset.id), "models"

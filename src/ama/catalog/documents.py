@@ -36,13 +36,17 @@ from ama.catalog.yaml_documents import read_yaml
 from ama.contents.gguf import read_gguf
 from ama.contents.headers import Found, Header, HeaderEnds, Left, ReadAt
 from ama.contents.numpy_files import read_npy, read_npz
+from ama.contents.onnx import read_onnx
+from ama.contents.parquet import read_parquet
 from ama.errors import AmaError, InvalidInput, shown
 from ama.stores.stored_parts import Ends
 
 Value = Plain | tuple[Plain, ...]
 """A value under a key: a scalar, or a list of scalars, such as a metric's history."""
 
-Syntax = Literal["yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz", "gguf"]
+Syntax = Literal[
+    "yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz", "gguf", "onnx", "parquet"
+]
 
 MAX_SIZE = 256 * 1024
 """The largest file to read, in bytes."""
@@ -72,6 +76,8 @@ _FORMATS: Mapping[str, Syntax] = {
     ".npy": "npy",
     ".npz": "npz",
     ".gguf": "gguf",
+    ".onnx": "onnx",
+    ".parquet": "parquet",
 }
 _ENDINGS = tuple(_FORMATS)
 _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
@@ -97,6 +103,8 @@ HEADERS: Mapping[Syntax, HeaderForm] = {
     "npy": HeaderForm(read_npy, "first"),
     "npz": HeaderForm(read_npz, "both"),
     "gguf": HeaderForm(read_gguf, "first", 16 * 1024 * 1024),
+    "onnx": HeaderForm(read_onnx, "both", 16 * 1024 * 1024),
+    "parquet": HeaderForm(read_parquet, "last", 16 * 1024 * 1024),
 }
 """The forms of large files, of which only a header is read."""
 

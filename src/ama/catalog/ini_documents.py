@@ -5,8 +5,8 @@ from __future__ import annotations
 import configparser
 import re
 
-from ama.catalog.scalars import scalar_of
 from ama.catalog.unread import Keyed, Name, Node, Reason, Repeated, put
+from ama.contents.scalars import scalar_of
 
 # The parser takes quadratic time for so many blanks within a line.
 _LONG_BLANK = re.compile(r"[^\S\n]{100}").search

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from ama.catalog.unread import MAX_DEPTH, MAX_DIGITS, Node, Reason, put
+from ama.catalog.unread import MAX_DEPTH, Node, Reason, put
+from ama.contents.scalars import MAX_DIGITS
 
 _TOO_DEEP = 4 * MAX_DEPTH
 _LONG_NUMBER = re.compile(rf"(?<![0-9])[0-9]{{{MAX_DIGITS}}}").search

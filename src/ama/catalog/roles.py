@@ -42,7 +42,7 @@ _PARAMETER_FILES = frozenset(
     " hyperparameters settings args arguments options model run".split()
 )
 _TABLES = frozenset((".csv", ".tsv", ".jsonl", ".ndjson"))
-_ARRAYS = frozenset((".npy", ".npz"))
+_ARRAYS = frozenset((".npy", ".npz", ".parquet"))
 _DATA_KEY = re.compile(r"rows|columns\..*", re.DOTALL).fullmatch
 _OTHER_FILES = frozenset("meta metadata info about description readme".split())
 

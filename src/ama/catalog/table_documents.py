@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ama.catalog.json_documents import decoder_of
-from ama.catalog.scalars import scalar_of
 from ama.catalog.unread import MAX_DEPTH, Keyed, Missing, Name, Node, Reason, Repeated, put
 from ama.catalog.words import HIGHER, LOWER, STEPS, words_of
+from ama.contents.scalars import scalar_of
 
 HISTORY: Final = "history"
 """The table of the columns of numbers."""

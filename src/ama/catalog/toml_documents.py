@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from ama.catalog.unread import MAX_DEPTH, MAX_DIGITS, Node, Reason
+from ama.catalog.unread import MAX_DEPTH, Node, Reason
+from ama.contents.scalars import MAX_DIGITS
 
 MOST_REPAIRS = 8
 """The most invalid values of a TOML file to read as texts."""

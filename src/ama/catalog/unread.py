@@ -50,10 +50,6 @@ MAX_NODES = 100_000
 """The most nodes of a file; a node with several references counts at each."""
 
 
-MAX_DIGITS = 300
-"""The most digits of an integer: a longer one is a text."""
-
-
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A part of a document that could not be read.

@@ -113,6 +113,28 @@ class Header:
         found: int = struct.unpack(form, self.read(struct.calcsize(form)))[0]
         return found
 
+    def varint(self) -> int:
+        """Return the next number in groups of seven bits, the lowest first, of 64 bits at most.
+
+        Raises:
+            HeaderEnds: It is longer.
+        """
+        first = self.read(1)[0]
+        if first < 0x80:
+            return first
+        found, at = first & 0x7F, self.position - self._start
+        for shift in range(7, 70, 7):
+            if at == len(self._held):
+                self._fill(1)
+                at = 0
+            byte = self._held[at]
+            at += 1
+            self.position += 1
+            found |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return found & 0xFFFF_FFFF_FFFF_FFFF
+        raise HeaderEnds("broken")
+
     def skip_counted(self, form: str, times: int) -> None:
         """Skip so many texts that stand behind their lengths, which have a form of `struct`.
 

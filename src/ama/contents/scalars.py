@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ama.catalog.unread import MAX_DIGITS
+MAX_DIGITS = 300
+"""The most digits of an integer: a longer one is a text."""
 
 # Without zeros in front: those are parts of names, such as a postal code.
 _INTEGER = re.compile(rf"[-+]?(?:0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})").fullmatch
