@@ -7,17 +7,20 @@ reads only what is new or changed, and one that was stopped anywhere goes on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from ama.errors import AmaError, Conflict, Hint, IntegrityError, InvalidInput, shown
+from ama.format.objects import RefLink
 from ama.format.packindex import PackIndex
 from ama.format.recorded import HASH, MARK, SOURCE
-from ama.importing.incoming import Origin, Source
+from ama.importing.incoming import Link, Origin, Source
 from ama.importing.pieces import Piece, PieceRead, Read, is_known, read_piece
+from ama.importing.rules import in_order
 from ama.importing.workers import read_elsewhere
 from ama.operations.session import now
 from ama.results import ImportedAsset, ImportResult, NotImported
@@ -128,7 +131,7 @@ class _Import:
         self._executor = executor
         self._author = store.settings.author()
         self._report = _Report()
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._known: dict[Link, _Known] = {}
         self._imported: dict[str, set[bytes]] = {}
         self._counts: dict[str, int] = {}
 
@@ -173,7 +176,7 @@ class _Import:
                     self._known = {k: v for k, v in self._known.items() if v.asset != asset}
                     continue
                 known = _Known(asset, str(values.get(MARK, "")), str(values.get(HASH, "")))
-                self._known[name, str(values[SOURCE])] = known
+                self._known[Link(name, str(values[SOURCE]))] = known
 
     def _changed(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Yield the sources that are new or were written again."""
@@ -298,11 +301,15 @@ class _Import:
         self._learn(view)
         before = dict(self._known)
         items: list[Item] = []
+        places: dict[Link, int] = {}
+        ready = list(_linked(ready))
         for each in ready:
-            first = len(items)
-            for item in each.items:
+            first, url = len(items), each.origin.url
+            for item, links in zip(each.items, each.links, strict=True):
                 refs = {first + at: label for at, label in item.refs.items()}
-                items.append(self._placed(view, each.origin.url, replace(item, refs=refs)))
+                item = self._joined(view, replace(item, refs=refs), places, *links)
+                items.append(self._placed(view, url, item))
+            places |= {Link(item.class_name, url): first + at for at, item in enumerate(each.items)}
 
         def check(latest: LogView) -> None:
             if latest.number > view.number:
@@ -322,7 +329,7 @@ class _Import:
             some = False
             for _ in each.items:
                 asset, item = next(assets)
-                known = before.get((item.class_name, url))
+                known = before.get(Link(item.class_name, url))
                 named = any((item.class_name, alias) in moved for alias in item.aliases)
                 if known is not None and known.asset == asset and not named:
                     continue
@@ -333,6 +340,37 @@ class _Import:
             if not some:
                 self._report.unchanged.append(url)
 
+    def _joined(
+        self,
+        view: LogView,
+        item: Item,
+        places: Mapping[Link, int],
+        links: Mapping[Link, str],
+        follows: Link | None,
+    ) -> Item:
+        """Return an item with refs to what other sources became, and the version before it.
+
+        Raises:
+            InvalidInput: A source was not imported.
+        """
+        for link in (*links, *([follows] if follows else [])):
+            if link not in places and link not in self._known:
+                raise InvalidInput(f"what it is made from was not imported: {shown(link.url)}")
+        refs = {places[link]: label for link, label in links.items() if link in places}
+        held = [
+            RefLink(self._known[link].asset, link.class_name, label)
+            for link, label in links.items()
+            if link not in places
+        ]
+        item = replace(item, refs={**item.refs, **refs}, links=tuple(held))
+        if follows is None:
+            return item
+        if follows in places:
+            return replace(item, follows=places[follows])
+        before = self._known[follows].asset
+        made = self._remote.assets(view, [(item.class_name, before)])
+        return replace(item, parent=Parent(before, made[before]))
+
     def _placed(self, view: LogView, url: str, item: Item) -> Item:
         """Return an item with its parent, and without an alias that belongs to a later asset.
 
@@ -340,19 +378,23 @@ class _Import:
             InvalidInput: The alias is on an asset that was not imported.
         """
         state = view.class_state(item.class_name)
-        known = self._known.get((item.class_name, url))
-        target = None if not item.aliases else state.target(item.aliases[0])
-        wanted = {asset for asset in (known.asset if known else None, target) if asset is not None}
-        made = self._remote.assets(view, [(item.class_name, asset) for asset in wanted])
-        if target is not None:
+        known = self._known.get(Link(item.class_name, url))
+        targets = {alias: state.target(alias) for alias in item.aliases}
+        wanted = {known.asset if known else None, *targets.values()} - {None}
+        made = self._remote.assets(view, [(item.class_name, each) for each in wanted if each])
+        for alias, target in targets.items():
+            if target is None:
+                continue
             if target not in self._imported.get(item.class_name, ()):
-                name = f"{item.class_name}@{item.aliases[0]}"
+                name = f"{item.class_name}@{alias}"
                 raise InvalidInput(
                     f"{shown(name)} is on an asset that was not imported",
                     hint=Hint("import-another-alias", alias=name),
                 )
-            if made[target].created_at > item.created_at and target != (known and known.asset):
-                item = replace(item, aliases=())
+            newer = made[target].created_at > item.created_at
+            if newer and target != (known and known.asset) and not item.free:
+                left = tuple(each for each in item.aliases if each != alias)
+                item = replace(item, aliases=left)
         if known is None:
             return item
         noted = {} if known.mark == item.noted[MARK] else item.noted
@@ -365,10 +407,21 @@ class _Import:
         self._report.failed.append(NotImported(origin.url, error.message, error.hints))
 
 
-def _keys(ready: Iterable[Read]) -> Iterator[tuple[str, str]]:
+def _linked(ready: Sequence[Read]) -> Iterator[Read]:
+    """Yield sources, each after those that it has links to."""
+    places = {key: at for at, each in enumerate(ready) for key in _keys([each])}
+    before = [
+        {places[link] for link in chain(*of_all) if link in places} - {at}
+        for at, each in enumerate(ready)
+        for of_all in [[(*links, *([follows] if follows else [])) for links, follows in each.links]]
+    ]
+    return (ready[at] for at in in_order(before))
+
+
+def _keys(ready: Iterable[Read]) -> Iterator[Link]:
     """Yield the classes of what sources become, each with the source's URL."""
     for each in ready:
-        yield from ((item.class_name, each.origin.url) for item in each.items)
+        yield from (Link(item.class_name, each.origin.url) for item in each.items)
 
 
 def _planned(read: Read, item: Item) -> ImportedAsset:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ama.format.objects import EntryKind
 from ama.values import Scalar
@@ -21,12 +21,21 @@ class Origin:
         size: Its bytes.
         mark: What changes when it does: an etag, a generation, a time.
         modified: When it was written, in UTC, if that is known.
+        says_aliases: Whether it says where its aliases are now, whichever assets are newer.
     """
 
     url: str
     size: int
     mark: str
     modified: datetime | None = None
+    says_aliases: bool = False
+
+
+class Link(NamedTuple):
+    """What another source became: its class, and the URL of that source."""
+
+    class_name: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +53,26 @@ class Incoming:
     Attributes:
         class_name: Its class.
         files: Its files, by their paths.
-        alias: Its alias, if it gets one.
+        aliases: The aliases that it gets.
         author: Its author, if that is known.
         created_at: When it was made, in UTC; None: when its source was written.
         message: Its message.
         metadata: Its metadata.
         refs: What it is made from: labels by the places of assets of the same source.
+        links: What else it is made from: labels by what other sources became.
+        follows: The version before it, which another source became.
     """
 
     class_name: str
     files: Mapping[str, Content]
-    alias: str | None = None
+    aliases: tuple[str, ...] = ()
     author: str | None = None
     created_at: datetime | None = None
     message: str = ""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     refs: Mapping[int, str] = field(default_factory=dict)
+    links: Mapping[Link, str] = field(default_factory=dict)
+    follows: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)

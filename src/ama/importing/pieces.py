@@ -19,7 +19,7 @@ from ama.format.names import check_alias
 from ama.format.objects import check_metadata, check_text
 from ama.format.packindex import PackIndex
 from ama.format.recorded import HASH, MARK, SIZE, SOURCE
-from ama.importing.incoming import Incoming, Origin, Source
+from ama.importing.incoming import Incoming, Link, Origin, Source
 from ama.importing.rules import in_order
 from ama.importing.sources import prefetched
 from ama.operations.session import now
@@ -74,6 +74,8 @@ class Read(NamedTuple):
     items: tuple[Item, ...]
     digest: str = ""
     error: AmaError | None = None
+    links: tuple[tuple[Mapping[Link, str], Link | None], ...] = ()
+    """Of each item what other sources became: what it is made from, and the version before it."""
 
 
 class PieceRead(NamedTuple):
@@ -175,16 +177,16 @@ def _read(piece: Piece, source: Source, scratch: Path) -> tuple[Read, tuple[Give
     origin = source.origin
     try:
         contents = source.read(scratch)
-        made = [
-            _item(piece, origin, asset, refs, contents.digest)
-            for asset, refs in _in_order(contents.assets)
-        ]
+        assets = list(_in_order(contents.assets))
+        made = [_item(piece, origin, asset, refs, contents.digest) for asset, refs in assets]
     except AmaError as error:
         if isinstance(error, StorageError) and error.retryable:
             raise  # the others would fail as well, and each after a long wait
         return Read(origin, (), error=error), ()
     digest = "" if contents.digest is None else contents.digest.hex()
-    return Read(origin, tuple(item for item, _ in made), digest), tuple(files for _, files in made)
+    links = tuple((asset.links, asset.follows) for asset, _ in assets)
+    items, files = zip(*made, strict=True) if made else ((), ())
+    return Read(origin, items, digest, links=links), files
 
 
 def _in_order(assets: Sequence[Incoming]) -> Iterator[tuple[Incoming, Mapping[int, str]]]:
@@ -200,8 +202,8 @@ def _item(
 ) -> tuple[Item, GivenFiles]:
     """Return an asset, checked, and its files with their content."""
     made = asset.created_at or origin.modified
-    if asset.alias is not None:
-        check_alias(asset.alias)
+    for alias in asset.aliases:
+        check_alias(alias)
     check_text("message", asset.message)
     for key, value in asset.metadata.items():
         check_metadata(key, value)
@@ -218,7 +220,8 @@ def _item(
         asset.created_at is not None,
         asset.message or origin.url.rpartition("/")[2],
         asset.metadata,
-        () if asset.alias is None else (asset.alias,),
+        asset.aliases,
+        origin.says_aliases,
         refs,
         noted=noted,
     )

@@ -365,16 +365,23 @@ def _check_together(assets: tuple[AssetRule, ...]) -> None:
 def in_order(refs: Sequence[Collection[int]]) -> Iterator[int]:
     """Yield the places of assets, each after those that it is made from.
 
+    Raises:
+        InvalidInput: Some are made from each other.
+
     Example:
         >>> list(in_order([[1], []]))
         [1, 0]
     """
     done: set[int] = set()
-    while len(done) < len(refs):
-        for at, each in enumerate(refs):
-            if at not in done and done.issuperset(each):
+    left = list(range(len(refs)))
+    while left:
+        for at in left:
+            if done.issuperset(refs[at]):
                 done.add(at)
                 yield at
+        if len(left) == (waiting := len(refs) - len(done)):
+            raise InvalidInput(f"{waiting} assets are made from each other, in a circle")
+        left = [at for at in left if at not in done]
 
 
 def _known(table: Mapping[str, object], known: set[str], where: str) -> None:

@@ -331,7 +331,7 @@ def _incoming(planned: Planned, contents: Mapping[str, Content]) -> Incoming:
     return Incoming(
         planned.class_name,
         {path: contents[member] for path, member in planned.members.items()},
-        planned.alias,
+        () if planned.alias is None else (planned.alias,),
         planned.author,
         planned.created_at,
         planned.message,

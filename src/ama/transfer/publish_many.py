@@ -52,8 +52,11 @@ class Item:
         message: Its message.
         metadata: Its metadata.
         aliases: The aliases that it gets.
+        free: Whether the aliases move from wherever they are.
         refs: What it is made from: labels by the places of items before it.
+        links: What else it is made from, in the store.
         parent: Its parent, an asset of the store. If that says the same, there is no new asset.
+        follows: The place of an item before it that is its parent, if it has none in the store.
         noted: What is noted of it by the same entry.
     """
 
@@ -65,8 +68,11 @@ class Item:
     message: str = ""
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    free: bool = False
     refs: Mapping[int, str] = field(default_factory=dict)
+    links: tuple[RefLink, ...] = ()
     parent: Parent | None = None
+    follows: int | None = None
     noted: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -112,7 +118,9 @@ def publish_many(
         check_class_name(view, name)
     near, assets = _made(items, sent)
     sources = Sources(near, [lambda: remote.current(view)])
-    jobs = [Job(asset, item.aliases) for asset, item in zip(assets, items, strict=True)]
+    jobs = [
+        Job(asset, item.aliases, free=item.free) for asset, item in zip(assets, items, strict=True)
+    ]
     push = Push(remote, sources, jobs, here={}, root=Path(), progress=NO_PROGRESS, sent=sent)
 
     def events(latest: LogView) -> list[Event]:
@@ -150,27 +158,29 @@ def _made(items: Sequence[Item], sent: Sent) -> tuple[ObjectStore, tuple[bytes, 
 
 
 def _encoded(item: Item, tree: bytes, items: Sequence[Item], assets: Sequence[bytes]) -> bytes:
-    refs = {
+    refs = {link.asset: link for link in item.links}
+    refs |= {
         assets[at]: RefLink(assets[at], items[at].class_name, label)
         for at, label in item.refs.items()
     }
+    before = item.parent
+    parents = () if before or item.follows is None else (assets[item.follows],)
     asset = Asset(
         item.class_name,
         tree,
-        (),
+        parents,
         tuple(refs.values()),
         item.author,
         min(item.created_at, MAX_TIME),
         item.message,
         dict(item.metadata),
     )
-    if item.parent is None:
+    if before is None:
         return encoded(asset)
-    before = item.parent.asset
-    same = replace(asset, parents=before.parents, created_at=before.created_at)
+    same = replace(asset, parents=before.asset.parents, created_at=before.asset.created_at)
     # Of two of one time, the later one was moved on by a moment.
-    as_old = not item.dated or 0 <= before.created_at - asset.created_at < A_MOMENT
-    if as_old and asset_id(data := encoded(same)) == item.parent.id:
+    as_old = not item.dated or 0 <= before.asset.created_at - asset.created_at < A_MOMENT
+    if as_old and asset_id(data := encoded(same)) == before.id:
         return data
-    created = min(max(item.created_at, before.created_at + 1), MAX_TIME)
-    return encoded(replace(asset, parents=(item.parent.id,), created_at=created))
+    created = min(max(item.created_at, before.asset.created_at + 1), MAX_TIME)
+    return encoded(replace(asset, parents=(before.id,), created_at=created))
