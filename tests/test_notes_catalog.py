@@ -237,7 +237,7 @@ def test_show_has_them_apart(url: Path) -> None:
 
 
 def test_a_catalog_of_the_version_before_is_left_alone(url: Path) -> None:
-    assert FILE == "catalog-12.sqlite"
+    assert FILE == "catalog-13.sqlite"
     store = Store.open(url)
     in_catalog(store)
     assert store.remote.cache.path(FILE).is_file()  # type: ignore[union-attr]

@@ -63,6 +63,32 @@ def test_names_tell_how_a_file_is_read() -> None:
     ]  # fmt: skip
 
 
+class TestCard:
+    def test_the_head_of_a_readme(self) -> None:
+        text = "---\nlicense: mit\ntags: [a, b]\nresults:\n- {value: 0.9}\n---\n# Tiny\n---\n"
+        expected = {"license": "mit", "tags": ("a", "b"), "results.0.value": 0.9}
+        assert values(text, "card") == expected
+        assert values("\ufeff" + text.replace("\n", "\r\n"), "card") == expected
+        assert [syntax_of(name) for name in ("README.md", "a/readme.MD", "notes.md")] == [
+            "card",
+            "card",
+            None,
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "# Tiny\n\n---\nlicense: mit\n---\n", "---\nlicense: mit\n", "----\na: b\n----\n"],
+    )
+    def test_a_readme_without_one_says_nothing(self, text: str) -> None:
+        assert values(text, "card") == {}
+
+    def test_a_broken_one_is_named(self) -> None:
+        assert gaps(b"---\nlicense: mit\ntags: [a\n---\n", "card") == [
+            (None, "broken"),
+            ("tags", "broken"),
+        ]
+
+
 class TestIni:
     def test_sections_are_tables(self) -> None:
         text = "seed = 7\n[model.encoder]\nLayers: 3\nrate = 1e-3\nname = a b\nbias = False\n"

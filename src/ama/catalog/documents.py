@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Literal
 
+from ama.catalog.card_documents import read_card
 from ama.catalog.ini_documents import read_ini
 from ama.catalog.json_documents import read_json
 from ama.catalog.table_documents import read_csv, read_json_lines
@@ -45,7 +46,7 @@ Value = Plain | tuple[Plain, ...]
 """A value under a key: a scalar, or a list of scalars, such as a metric's history."""
 
 Syntax = Literal[
-    "yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz", "gguf", "onnx", "parquet"
+    "card", "yaml", "json", "toml", "ini", "csv", "jsonl", "npy", "npz", "gguf", "onnx", "parquet"
 ]
 
 MAX_SIZE = 256 * 1024
@@ -79,8 +80,10 @@ _FORMATS: Mapping[str, Syntax] = {
     ".onnx": "onnx",
     ".parquet": "parquet",
 }
-_ENDINGS = tuple(_FORMATS)
+_CARD = "readme.md"
+_ENDINGS = (*_FORMATS, _CARD)
 _READERS: Mapping[Syntax, Callable[[str], tuple[list[Node], Reason | None]]] = {
+    "card": read_card,
     "yaml": read_yaml,
     "json": read_json,
     "toml": read_toml,
@@ -134,7 +137,9 @@ def syntax_of(name: str) -> Syntax | None:
     """
     if not name.lower().endswith(_ENDINGS):
         return None  # most files
-    return _FORMATS.get(posixpath.splitext(name)[1].lower())
+    found = _FORMATS.get(posixpath.splitext(name)[1].lower())
+    is_card = found is None and posixpath.basename(name).lower() == _CARD
+    return "card" if is_card else found
 
 
 def documents_among(names: Iterable[str]) -> dict[str, Syntax]:

@@ -8,7 +8,7 @@ import math
 from ama.catalog.documents import Value
 from ama.catalog.unread import Plain
 
-FILE = "catalog-12.sqlite"
+FILE = "catalog-13.sqlite"
 """The version of the tables is in the name: catalogs of other versions of ama are left alone."""
 
 SCHEMA = """
