@@ -31,10 +31,16 @@ def import_(
         list[str],
         typer.Argument(
             metavar="[CLASS] SOURCE...",
-            help="The class, unless there are rules; then paths, URLs and globs. - reads them from"
-            " the input, one a line.",
+            help="The class, unless there are rules or a tool; then paths, URLs and globs. - reads"
+            " them from the input, one a line.",
         ),
     ],
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TOOL", help="The tool whose repositories the sources are: hf."
+        ),
+    ] = None,
     rules: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +89,7 @@ def import_(
     Example:
         ama import sequence_models '/mnt/models/*.zip' --alias '{name}'
         ama import --rules rules.toml 's3://old-models/**/*.zip' --dry-run
+        ama import --from hf ~/.cache/huggingface/hub
         find /mnt/models -name '*.zip' | ama import sequence_models -
     """
     from ama.importing import import_assets
@@ -91,9 +98,10 @@ def import_(
     from ama.system.memory import share_arenas
 
     share_arenas()
-    class_name, places = (None, arguments) if rules is not None else (arguments[0], arguments[1:])
+    has_class = rules is None and tool is None
+    class_name, places = (arguments[0], arguments[1:]) if has_class else (None, arguments)
     if not places:
-        raise typer.BadParameter("give a class and sources, or --rules FILE and sources")
+        raise typer.BadParameter("give a class and sources; or --rules FILE, or --from TOOL")
     if report is not None and Path(to_system(report)).is_dir():
         raise InvalidInput(f"{shown(report)} is a directory", hint="give a file for the report")
     text = None if rules is None else _text(rules)
@@ -105,6 +113,7 @@ def import_(
         result = import_assets(
             list(_places(places)),
             class_name,
+            tool=tool,  # type: ignore[arg-type]
             store=store,
             rules=text,
             alias=alias,

@@ -15,6 +15,7 @@ from ama.format.names import check_class
 from ama.importing.importer import Choice, import_from
 from ama.importing.listing import list_sources
 from ama.importing.rules import AssetRule, Rules, load_rules
+from ama.importing.tools import Tool, list_from
 from ama.notebook import progress_here
 from ama.publication import prepared
 from ama.results import ImportResult
@@ -33,6 +34,7 @@ def import_assets(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     class_name: str | None = None,
     *,
+    tool: Tool | None = None,
     store: str | os.PathLike[str] | Store | None = None,
     rules: str | None = None,
     alias: str | None = None,
@@ -53,6 +55,8 @@ def import_assets(
     Args:
         sources: Paths and URLs; a glob stands for all that fits it, `**` crosses directories.
         class_name: The class of the assets, one a source.
+        tool: The tool whose repositories the sources are, instead of a class: "hf" for caches of
+            Hugging Face and folders with a model card. It says classes, aliases and links.
         store: The store, or its URL or the name of a configured remote; by default the configured
             one. If there is none, it is made.
         rules: TOML that says which members of a source become which assets, instead of a class.
@@ -82,7 +86,9 @@ def import_assets(
         >>> ama.import_assets("run-*.zip", "models", store="./store").assets
         ()
     """
-    said = _rules(class_name, rules, alias)
+    if tool is not None and not (class_name is rules is alias is None):
+        raise InvalidInput("the tool says classes and aliases itself")
+    said = None if tool is not None else _rules(class_name, rules, alias)
     places = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     if not places:
         raise InvalidInput("no source is given")
@@ -95,13 +101,12 @@ def import_assets(
     def open_at(url: str) -> Storage:
         return open_storage(url, settings.options_at(url))
 
-    found = list_sources(
-        [given(place) for place in places],
-        said,
-        open_at,
-        portable=settings.portable_names,
-        force=force,
-    )
+    named = [given(place) for place in places]
+    if said is None:
+        assert tool is not None
+        found = list_from(tool, named, settings, force=force)
+    else:
+        found = list_sources(named, said, open_at, portable=settings.portable_names, force=force)
     choice = Choice(dry_run, strict, again, force)
     return import_from(store, found, choice, progress or progress_here(None), executor)
 

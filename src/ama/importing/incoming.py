@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ama.errors import InvalidInput
 from ama.format.objects import EntryKind
 from ama.values import Scalar
 
@@ -101,3 +102,15 @@ class Source(Protocol):
             Conflict: It changed meanwhile.
             StorageError: It can't be read.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A source that can't be imported, as was seen when it was listed."""
+
+    origin: Origin
+    error: InvalidInput
+
+    def read(self, scratch: Path) -> Contents:
+        """Raise what is wrong with it."""
+        raise self.error

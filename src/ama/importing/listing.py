@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ama.errors import Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.hashing import blob_id
-from ama.importing.incoming import Origin, Source
+from ama.importing.incoming import Origin, Refused, Source
 from ama.importing.rules import Rules
 from ama.importing.sources import DirectorySource, FileSource, Place, PrefixSource
 from ama.storage.local import LocalStorage
@@ -86,7 +86,10 @@ def _on_disk(place: str, rules: Rules, *, portable: bool, force: bool) -> Iterat
 
 
 def _directory(at: Path, rules: Rules, *, portable: bool, force: bool) -> Source:
-    listing = listed([at], store=None, portable=portable, force=force)
+    try:
+        listing = listed([at], store=None, portable=portable, force=force)
+    except InvalidInput as error:
+        return Refused(Origin(from_system(str(at)), 0, ""), error)
     newest, size, marks = 0, 0, []
     for path, _, found in listing.on_disk:
         marks.append(f"{path}\0{found.kind}\0{found.size}\0{found.mtime}")
