@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from ama.results import ImportResult
 
 _SOME_FAILED = 1
+_MLFLOW = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+}
 _MOST_FAILURES = 20
 
 
@@ -38,7 +45,9 @@ def import_(
     tool: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="TOOL", help="The tool whose repositories the sources are: hf."
+            "--from",
+            metavar="TOOL",
+            help="The tool whose repositories the sources are: hf, mlflow.",
         ),
     ] = None,
     rules: Annotated[
@@ -90,6 +99,7 @@ def import_(
         ama import sequence_models '/mnt/models/*.zip' --alias '{name}'
         ama import --rules rules.toml 's3://old-models/**/*.zip' --dry-run
         ama import --from hf ~/.cache/huggingface/hub
+        ama import --from mlflow http://localhost:5000
         find /mnt/models -name '*.zip' | ama import sequence_models -
     """
     from ama.importing import import_assets
@@ -104,6 +114,8 @@ def import_(
         raise typer.BadParameter("give a class and sources; or --rules FILE, or --from TOOL")
     if report is not None and Path(to_system(report)).is_dir():
         raise InvalidInput(f"{shown(report)} is a directory", hint="give a file for the report")
+    if tool == "mlflow":
+        _quiet_mlflow()
     text = None if rules is None else _text(rules)
     settings = load_settings()
     store = prepared(
@@ -131,6 +143,12 @@ def import_(
         _print(result)
     if result.failed:
         raise typer.Exit(_SOME_FAILED)
+
+
+def _quiet_mlflow() -> None:
+    """Let MLflow print no bars, tell nobody of this, and give up on a server within a minute."""
+    for name, value in _MLFLOW.items():
+        os.environ.setdefault(name, value)
 
 
 def _text(rules: str) -> str:

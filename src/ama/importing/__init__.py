@@ -56,7 +56,8 @@ def import_assets(
         sources: Paths and URLs; a glob stands for all that fits it, `**` crosses directories.
         class_name: The class of the assets, one a source.
         tool: The tool whose repositories the sources are, instead of a class: "hf" for caches of
-            Hugging Face and folders with a model card. It says classes, aliases and links.
+            Hugging Face and folders with a model card; "mlflow" for servers, directories and SQLite
+            files. It says classes, aliases and links.
         store: The store, or its URL or the name of a configured remote; by default the configured
             one. If there is none, it is made.
         rules: TOML that says which members of a source become which assets, instead of a class.

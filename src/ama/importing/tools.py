@@ -9,7 +9,7 @@ from ama.errors import InvalidInput, shown
 from ama.importing.incoming import Source
 from ama.settings import Settings
 
-Tool = Literal["hf"]
+Tool = Literal["hf", "mlflow"]
 
 TOOLS: tuple[str, ...] = get_args(Tool)
 
@@ -33,6 +33,10 @@ def list_from(tool: str, places: Iterable[str], settings: Settings, *, force: bo
             from ama.importing.from_hf import list_hf
 
             return list_hf(places, portable=settings.portable_names, force=force)
+        case "mlflow":
+            from ama.importing.from_mlflow import list_mlflow
+
+            return list_mlflow(places)
     raise InvalidInput(
         f"nothing is imported from {shown(repr(tool))}", hint=f"from {', '.join(TOOLS)}"
     )
