@@ -262,6 +262,36 @@ def test_deletion_of_a_part(repo: AmaArtifactRepository, tmp_path: Path) -> None
     assert [item.path for item in repo.list_artifacts()] == ["again"]
 
 
+@pytest.mark.parametrize("first", ["d/x", None])
+def test_what_is_logged_during_a_deletion_stays(
+    repo: AmaArtifactRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str | None
+) -> None:
+    """A part is deleted that is all there is, and another process logs a model meanwhile; or
+    everything was deleted before."""
+    if first is not None:
+        repo.log_artifact(write(tmp_path / "x", b"x"), "d")
+    else:
+        repo.log_artifact(write(tmp_path / "x", b"x"))
+        repo.delete_artifacts()
+    other = AmaArtifactRepository(ROOT)
+    real, once = ama.Store.alias_history, threading.Lock()
+
+    def slow(self: ama.Store, *args: Any) -> Any:
+        found = real(self, *args)
+        if once.acquire(blocking=False):
+            other.log_artifact(write(tmp_path / "model", b"m"))
+        return found
+
+    monkeypatch.setattr(ama.Store, "alias_history", slow)
+    repo.delete_artifacts("d")
+    assert [item.path for item in repo.list_artifacts()] == ["model"]
+    assert Path(repo.download_artifacts("model")).read_bytes() == b"m"
+    store = ama.Store.open(tmp_path / "store")
+    newest = store.resolve(f"runs@run-{RUN}").info
+    assert newest.id in {asset.id for asset in store.assets("runs")}
+    assert store.fsck().ok
+
+
 def test_what_others_use_is_not_deleted(repo: AmaArtifactRepository, tmp_path: Path) -> None:
     repo.log_artifact(write(tmp_path / "a", b"1"))
     repo.log_artifact(write(tmp_path / "b", b"2"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
 from posixpath import join
@@ -112,12 +112,30 @@ class AmaArtifactRepository(ArtifactRepository):  # type: ignore[misc]
         """
         with _as_mlflow_has_it():
             place = self._place_to_write(artifact_path)
-            asset = self._asset(place)
-            inner = f"{place.inner}/" if place.inner else ""
-            if asset is None or all(f"{f.path}/".startswith(inner) for f in asset.files()):
-                self._delete_all(place)
-            else:
-                self._extend(place, {}, without=place.inner)
+            while not self._deleted(place):
+                pass  # others have logged something since
+
+    def _deleted(self, place: _Place) -> bool:
+        """Delete what is at a place, unless others log to the run at the same time."""
+        now = self._store().snapshot()
+        inner = f"{place.inner}/" if place.inner else ""
+        try:
+            asset = now.resolve(f"{self._class}@{place.alias}")
+        except NotFound:
+            asset = None
+        if asset is not None and not all(f"{f.path}/".startswith(inner) for f in asset.files()):
+            self._extend(place, {}, without=place.inner)
+            return True
+        try:
+            history = now.alias_history(self._class, place.alias)
+            if asset is not None:  # else a deletion that was interrupted has removed it
+                now.remove_alias(self._class, place.alias)
+        except NotFound:
+            return True  # nothing was ever logged
+        except Conflict:
+            return False
+        self._delete_versions(place, dict.fromkeys(move.number for move in history))
+        return True
 
     def _publish(self, path: str | None, files: Mapping[str, str]) -> None:
         with _as_mlflow_has_it():
@@ -135,23 +153,16 @@ class AmaArtifactRepository(ArtifactRepository):  # type: ignore[misc]
             without=[without] if without else (),
         )
 
-    def _delete_all(self, place: _Place) -> None:
+    def _delete_versions(self, place: _Place, numbers: Iterable[int | None]) -> None:
         store = self._store()
-        try:
-            history = store.alias_history(self._class, place.alias)
-        except NotFound:
-            return  # nothing was ever logged
-        with suppress(NotFound):  # a deletion that was interrupted has removed it
-            store.remove_alias(self._class, place.alias)
-        for number in dict.fromkeys(move.number for move in history):
+        for number in numbers:
             if number is None:
                 continue
             info = store.resolve(f"{self._class}/{number}").info
             if info.metadata.get(ID) == place.id and info.status != "deleted":
-                try:
+                # Unless something was made from it, or it has another alias.
+                with suppress(Conflict):
                     store.delete(f"{self._class}/{number}", reason="deleted in MLflow")
-                except Conflict:
-                    continue  # something was made from it, or it has another alias
 
     # Out
 
