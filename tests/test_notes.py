@@ -212,6 +212,16 @@ class TestWhatIsRefused:
         with pytest.raises(InvalidInput, match="one file"):
             store.note("models/1", file=tmp_path / "d")
 
+    def test_a_directory_is_not_read(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a", "b"):
+            (tmp_path / "runs").mkdir(exist_ok=True)
+            (tmp_path / "runs" / name).write_bytes(b"x")
+        monkeypatch.setattr("ama.worktree.given.read_small", None)
+        with pytest.raises(InvalidInput, match="one file, and no directory"):
+            store.note("models/1", file=tmp_path / "runs")
+
 
 class TestOnce:
     def test_a_retry_adds_nothing(self, store: Store) -> None:

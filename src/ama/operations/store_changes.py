@@ -80,7 +80,7 @@ class StoreChanges:
                 for what it leads to; one in a directory stays a symlink.
             aliases: The aliases that it gets.
             refs: What it was made from: names of assets in this store, or their labels by these.
-            metadata: Texts, numbers, truth values or None by their keys.
+            metadata: Texts, numbers and truth values by their keys.
             message: Why it was made.
             once: Whether to publish nothing if the class has an asset that says the same: that
                 gets the aliases.

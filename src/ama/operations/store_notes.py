@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
@@ -15,7 +14,6 @@ from ama.results import NoteResult
 from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer, class_state, parse_revision
 from ama.stores.sources import Sources
-from ama.system.encoding import to_system
 from ama.transfer.download import Target
 from ama.values import Note, Noted, Scalar
 
@@ -181,18 +179,15 @@ class StoreNotes(StoreChanges):
     def _given(
         self, file: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str] | bytes]
     ) -> GivenFiles:
-        from ama.worktree.given import collect
+        from ama.operations.publishing import look_at
+        from ama.worktree.given import read_all
 
-        found = collect(
-            file if isinstance(file, Mapping) else [file],
-            store=None if "://" in self.url else Path(to_system(self.url)),
-            portable=self.settings.portable_names,
-            force=False,
-            progress=self._progress,
-        )
-        if len(found.entries) != 1 or any("/" in path for path in found.entries):
+        files = file if isinstance(file, Mapping) else [file]
+        found = look_at(self.remote, self.settings, files, force=False)
+        paths = [*(each.path for each in found.on_disk), *found.held]
+        if len(paths) != 1 or "/" in paths[0]:
             raise InvalidInput("a note comes with one file, and no directory")
-        return found
+        return read_all(found, force=False, progress=self._progress)
 
 
 def _checked(

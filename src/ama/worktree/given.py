@@ -153,19 +153,6 @@ def listed(
     return Listing(on_disk, held)
 
 
-def collect(
-    files: Iterable[PathLike] | Mapping[str, Source],
-    *,
-    store: Path | None,
-    portable: bool,
-    force: bool,
-    progress: Progress,
-) -> GivenFiles:
-    """Look at files, and read each once, for its id; see `listed` and `read_all`."""
-    found = listed(files, store=store, portable=portable, force=force)
-    return read_all(found, force=force, progress=progress)
-
-
 def read_all(listing: Listing, *, force: bool, progress: Progress) -> GivenFiles:
     """Read each file once, for its id.
 
