@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from ama.storage.protocol import Buffer, Detail, HasDetails, Range, Storage
+from ama.storage.protocol import Buffer, Detail, HasDetails, HasParts, Range, Storage
 
 
 class CountingStorage:
@@ -81,6 +81,18 @@ class CountingStorage:
         """Write what may be there. See `Storage.replace`."""
         self._count_write("replace", name, data)
         self.inner.replace(name, data)
+
+    def write_parts(self, name: str, pieces: Iterable[Buffer]) -> None:
+        """Write bytes that come in pieces. See `HasParts.write_parts`."""
+        self._count_write("write_parts", name, b"")
+        assert isinstance(self.inner, HasParts)
+        self.inner.write_parts(name, self._counted(pieces))
+
+    def _counted(self, pieces: Iterable[Buffer]) -> Iterator[Buffer]:
+        for piece in pieces:
+            with self._lock:
+                self.bytes_written += memoryview(piece).nbytes
+            yield piece
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """Return how many bytes each name holds. See `Storage.sizes`."""

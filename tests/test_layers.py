@@ -96,7 +96,7 @@ MANY_PARAMETERS = {
     ),
     "AmaPublishOperator.__init__",  # all that `publish` takes
 }
-MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 30, 14, 275
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 30, 14, 276
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {

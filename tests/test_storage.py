@@ -8,6 +8,7 @@ import gc
 import http.server
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -20,11 +21,14 @@ from typing import Any
 import pytest
 
 import servers
-from ama.errors import AlreadyExists, InvalidInput, StorageError
+from ama.errors import AlreadyExists, IntegrityError, InvalidInput, StorageError
+from ama.format.hashing import blob_id
 from ama.storage.local import LocalStorage
 from ama.storage.memory import MemoryStorage
+from ama.storage.network import with_fsspec, with_obstore
 from ama.storage.protocol import (
     HasDetails,
+    HasParts,
     Range,
     Storage,
     check_prefix,
@@ -311,6 +315,54 @@ def test_replace_overwrites(writable: Storage) -> None:
     writable.replace("log/HINT", b"longer")
     writable.replace("log/HINT", b"")
     assert read(writable, "log/HINT") == b""
+
+
+@pytest.fixture(params=[m for m in WRITABLE if "obstore" not in named(m)], ids=named)
+def in_parts(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Those with a client that sends parts; obstore leaves them to the next one."""
+    return request.param(tmp_path).storage
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 << 20, (16 << 20) + 1, 40 << 20])
+def test_parts_make_one_whole(in_parts: Storage, size: int) -> None:
+    assert isinstance(in_parts, HasParts)
+    data = random.Random(size).randbytes(size)
+    in_parts.write_parts("a/whole", (data[at : at + 700_001] for at in range(0, size, 700_001)))
+    found = read(in_parts, "a/whole")
+    assert found is not None
+    assert blob_id(found) == blob_id(data)
+    assert [*in_parts.list("a/")] == [("a/whole", size)]
+
+
+@pytest.mark.parametrize("before", [None, b"as it was"])
+def test_of_parts_that_end_in_an_error_nothing_is_seen(
+    in_parts: Storage, before: bytes | None
+) -> None:
+    assert isinstance(in_parts, HasParts)
+    if before is not None:
+        in_parts.put("a/whole", before)
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(40):
+            assert read(in_parts, "a/whole") == before
+            yield bytes(1 << 20)
+        raise IntegrityError("damaged")
+
+    with pytest.raises(IntegrityError):
+        in_parts.write_parts("a/whole", pieces())
+    assert read(in_parts, "a/whole") == before
+    assert [name for name, _ in in_parts.list("a/")] == (["a/whole"] if before else [])
+
+
+def test_obstore_leaves_parts_to_the_next_client() -> None:
+    server = servers.start("s3_obstore")
+    storage = server.storage(f"tests/{os.urandom(8).hex()}", openers=(with_obstore, with_fsspec))
+    assert storage.client == "obstore"
+    storage.write_parts("a", [b"small"])
+    assert storage.client == "obstore"
+    storage.write_parts("b", (bytes(1 << 20) for _ in range(17)))
+    assert storage.client == "s3fs"
+    assert storage.sizes(["a", "b"]) == [5, 17 << 20]
 
 
 def test_delete(writable: Storage) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ama.errors import StorageError
 from ama.storage.failures import is_absent
+from ama.storage.parts import Part
 from ama.storage.protocol import Detail
 from ama.system.fs import is_temp, temp_name
 
@@ -45,6 +46,18 @@ class Client(Protocol):
 
     async def create(self, path: str, data: bytes) -> None:
         """Write a path that must not exist yet."""
+
+    async def begin(self, path: str) -> Any:
+        """Begin an upload in parts; nobody sees any of it before `finish`."""
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """Send a part, maybe again; return what `finish` needs of it. They come in order."""
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """Make a path of the parts."""
+
+    async def give_up(self, upload: Any) -> None:
+        """Let go of the parts."""
 
     async def find(self, directory: str) -> dict[str, Detail]:
         """Return the paths below a directory with their details."""
@@ -139,6 +152,26 @@ class AzureClient(BucketClient):
         super().__init__(fs)
         fs.service_client._config.retry_policy.total_retries = 0  # ours know when to stop
 
+    async def begin(self, path: str) -> Any:
+        """See `Client.begin`. Nothing is begun: blocks that no list names are forgotten."""
+        container, name, _ = self._fs.split_path(path)
+        return self._fs.service_client.get_blob_client(container=container, blob=name)
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """See `Client.send`."""
+        block = f"{part.number:06d}"
+        await upload.stage_block(block, part.data)
+        return block
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """See `Client.finish`."""
+        await upload.commit_block_list([*sent], metadata={"is_directory": "false"})
+        await upload.close()
+
+    async def give_up(self, upload: Any) -> None:
+        """See `Client.give_up`."""
+        await upload.close()
+
 
 class GcsClient(BucketClient):
     """GCS. The client's own write copies the data, to put a header before it."""
@@ -159,6 +192,42 @@ class GcsClient(BucketClient):
             data=_InParts(data),
         )
 
+    async def begin(self, path: str) -> Any:
+        """See `Client.begin`."""
+        bucket, name, _ = self._fs.split_path(path)
+        headers, _ = await self._fs._call(
+            "POST",
+            f"{self._fs._location}/upload/storage/v1/b/{{}}/o",
+            bucket,
+            uploadType="resumable",
+            name=name,
+            headers={"X-Upload-Content-Type": "application/octet-stream"},
+            json={"name": name},
+        )
+        return headers["Location"]
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """See `Client.send`. The server passes over what it has already."""
+        end = part.offset + len(part.data)
+        whole = end if part.is_last else "*"
+        headers, answer = await self._fs._call(
+            "PUT",
+            upload,
+            headers={"Content-Range": f"bytes {part.offset}-{end - 1}/{whole}"},
+            data=_InParts(part.data),
+        )
+        # An answer without an object says how much of the part was kept.
+        if not (answer if part.is_last else headers.get("Range", "").endswith(f"-{end - 1}")):
+            raise ConnectionError
+        return None
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """See `Client.finish`. The last part said so."""
+
+    async def give_up(self, upload: Any) -> None:
+        """See `Client.give_up`."""
+        await self._fs._call("DELETE", upload)
+
 
 class S3Client(BucketClient):
     """S3. The client would copy a whole body once more, so send it in parts."""
@@ -166,6 +235,29 @@ class S3Client(BucketClient):
     async def write(self, path: str, data: bytes) -> None:
         """See `Client.write`."""
         await self._fs._pipe_file(path, _InParts(data))
+
+    async def begin(self, path: str) -> Any:
+        """See `Client.begin`."""
+        bucket, key, _ = self._fs.split_path(path)
+        names = {"Bucket": bucket, "Key": key}
+        made = await self._fs._call_s3("create_multipart_upload", **names)
+        return {**names, "UploadId": made["UploadId"]}
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """See `Client.send`."""
+        sent = await self._fs._call_s3(
+            "upload_part", **upload, PartNumber=part.number, Body=_InParts(part.data)
+        )
+        return {"PartNumber": part.number, "ETag": sent["ETag"]}
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """See `Client.finish`."""
+        parts = {"Parts": [*sent]}
+        await self._fs._call_s3("complete_multipart_upload", **upload, MultipartUpload=parts)
+
+    async def give_up(self, upload: Any) -> None:
+        """See `Client.give_up`."""
+        await self._fs._call_s3("abort_multipart_upload", **upload)
 
 
 class _InParts(io.BytesIO):
@@ -241,6 +333,27 @@ class SftpClient:
                 if await self._is_there(path):
                     raise FileExistsError(path) from error
                 raise
+
+    async def begin(self, path: str) -> Any:
+        """See `Client.begin`."""
+        temp = await self._write_temp(path, b"")
+        return temp, path
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """See `Client.send`."""
+        async with self._fs._pool.get() as channel, channel.open(upload[0], "r+b") as file:
+            await file.write(part.data, part.offset)
+            await _synced(file)
+        return None
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """See `Client.finish`."""
+        async with self._fs._pool.get() as channel:
+            await channel.posix_rename(*upload)
+
+    async def give_up(self, upload: Any) -> None:
+        """See `Client.give_up`."""
+        await self.delete(upload[0])
 
     async def find(self, directory: str) -> dict[str, Detail]:
         """See `Client.find`."""
@@ -365,6 +478,20 @@ class HttpClient:
         raise StorageError(f"{path}: a web server can only be read", hint=_READ_ONLY)
 
     create = write
+
+    async def begin(self, path: str) -> Any:
+        """Refuse: see `Client.begin`."""
+        await self.write(path, b"")
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """See `Client.send`. Nothing begins."""
+        return None
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """See `Client.finish`. Nothing begins."""
+
+    async def give_up(self, upload: Any) -> None:
+        """See `Client.give_up`. Nothing begins."""
 
     async def find(self, directory: str) -> dict[str, Detail]:
         """Refuse: see `Client.find`."""

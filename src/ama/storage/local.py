@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,6 +93,17 @@ class LocalStorage:
         """Write a name, whether or not it exists. See `Storage.replace`."""
         self._write(self._path(name), data, fs.write_replace)
 
+    def write_parts(self, name: str, pieces: Iterable[Buffer]) -> None:
+        """Write bytes that come in pieces. See `HasParts.write_parts`."""
+        path = self._path(name)
+        sharing = self._make_directory(path)
+        self._clean(os.path.dirname(path))
+        try:
+            # Beside its place: there is no second try, for which the pieces would be gone.
+            fs.write_replace(path, pieces, sharing=sharing)
+        except StorageError as error:
+            raise self._explained(error, path, "write") from error
+
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """Return the size of each file. See `Storage.sizes`."""
         return [self._size(name) for name in names]
@@ -156,11 +167,8 @@ class LocalStorage:
         Don't find that out by an error: it would keep the data until the next garbage collection,
         by the frames that it passed.
         """
-        directory = os.path.dirname(path)
-        fs.make_directories(self._root)
-        sharing = fs.sharing_of(self._root) if self._shared else None
-        fs.make_directories(directory, top=self._root, sharing=sharing)
-        place = self._place_of_temps(directory)
+        sharing = self._make_directory(path)
+        place = self._place_of_temps(os.path.dirname(path))
         self._clean(place)
         try:
             write(path, data, temp_in=place, sharing=sharing)
@@ -168,6 +176,13 @@ class LocalStorage:
             if error.errno != errno.EXDEV:  # a bind mount says so, and nothing tells before
                 raise
             write(path, data, sharing=sharing)
+
+    def _make_directory(self, path: str) -> fs.Sharing | None:
+        """Make the directory of a file; return the rights that the file gets."""
+        fs.make_directories(self._root)
+        sharing = fs.sharing_of(self._root) if self._shared else None
+        fs.make_directories(os.path.dirname(path), top=self._root, sharing=sharing)
+        return sharing
 
     def _is_sound(self, path: str) -> bool:
         """Whether a file exists and everybody who may use the storage can read it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ama.errors import AlreadyExists
 from ama.format.hashing import blob_id
@@ -74,6 +74,11 @@ class MemoryStorage:
         check_storage_name(name)
         with self._lock:
             self._held[name] = bytes(data)
+
+    def write_parts(self, name: str, pieces: Iterable[Buffer]) -> None:
+        """Write bytes that come in pieces. See `HasParts.write_parts`."""
+        check_storage_name(name)
+        self.replace(name, b"".join(pieces))
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """Return the size of each name in bytes. See `Storage.sizes`."""

@@ -13,8 +13,10 @@ import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from ama.errors import AlreadyExists, AmaError, Hint, InvalidInput, StorageError
@@ -30,7 +32,9 @@ from ama.storage.failures import (
     storage_failure,
     unknown_option,
 )
+from ama.storage.parts import Part, parts_of
 from ama.storage.protocol import Buffer, Detail, Range, check_prefix, check_storage_name
+from ama.system.parallel import one_ahead
 
 Result = TypeVar("Result")
 Results = list[Result]  # the class below has a method of that name
@@ -168,6 +172,37 @@ class NetworkStorage:
     def replace(self, name: str, data: Buffer) -> None:
         """Write a name, whether or not it exists. See `Storage.replace`."""
         self._write(name, data)
+
+    def write_parts(self, name: str, pieces: Iterable[Buffer]) -> None:
+        """Write bytes that come in pieces. See `HasParts.write_parts`."""
+        check_storage_name(name)
+        parts = parts_of(pieces)
+        first = next(parts)
+        if first.is_last:
+            self._write(name, first.data)
+            return
+        upload = self._run(lambda opened: self._begin(opened, name))
+
+        def send(part: Part) -> object:
+            return self._run(lambda opened: self._send(opened, name, upload, part))
+
+        try:
+            sent = list(one_ahead(send, chain([first], parts)))
+            self._run(lambda opened: self._finish(opened, name, upload, sent))
+        except BaseException:
+            with suppress(Exception):  # the storage forgets what was never finished
+                self._run(lambda opened: opened.client.give_up(upload))
+            raise
+
+    async def _begin(self, opened: Opened, name: str) -> Any:
+        return await self._tried("write", name, 0, partial(opened.client.begin, opened.path(name)))
+
+    async def _send(self, opened: Opened, name: str, upload: Any, part: Part) -> object:
+        request = partial(opened.client.send, upload, part)
+        return await self._tried("write", name, len(part.data), request)
+
+    async def _finish(self, opened: Opened, name: str, upload: Any, sent: Results[object]) -> None:
+        await self._tried("write", name, 0, partial(opened.client.finish, upload, sent))
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """Return the size of each name in bytes. See `Storage.sizes`."""

@@ -15,7 +15,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +25,7 @@ from typing import Any
 
 from ama.storage.backends import S3, Backend
 from ama.storage.clients import REQUESTS, BeyondClient, Opened
+from ama.storage.parts import Part
 from ama.storage.protocol import Detail
 from ama.system.parallel import start
 
@@ -86,6 +87,20 @@ class ObstoreClient:
     async def create(self, path: str, data: bytes) -> None:
         """See `Client.create`."""
         await self._put(path, data, "create")
+
+    async def begin(self, path: str) -> Any:
+        """See `Client.begin`. It has no upload whose end one can decide."""
+        raise BeyondClient
+
+    async def send(self, upload: Any, part: Part) -> object:
+        """See `Client.send`. Nothing begins."""
+        return None
+
+    async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
+        """See `Client.finish`. Nothing begins."""
+
+    async def give_up(self, upload: Any) -> None:
+        """See `Client.give_up`. Nothing begins."""
 
     async def find(self, directory: str) -> dict[str, Detail]:
         """See `Client.find`."""

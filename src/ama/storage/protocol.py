@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ __all__ = [
     "HasDetails",
     "HasDirectories",
     "HasMembers",
+    "HasParts",
     "Range",
     "Storage",
     "check_prefix",
@@ -138,6 +139,20 @@ class HasDetails(Protocol):
 
     def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
         """Return the names that begin with `prefix`, as `Storage.list` does, with their details."""
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A storage that takes what is larger than memory."""
+
+    def write_parts(self, name: str, pieces: Iterable[Buffer]) -> None:
+        """Write bytes that come in pieces: a name has all of them, or what it had before.
+
+        Args:
+            name: The name; it may exist.
+            pieces: The bytes in order. If taking the next piece raises, the name stays as it is,
+                and the error passes through.
+        """
 
 
 @runtime_checkable
