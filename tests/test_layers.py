@@ -33,6 +33,7 @@ ROOMS = (
     "stores",
     "worktree",
     "transfer",
+    "exporting",
     "maintenance",
     "operations",
     "catalog",
@@ -76,7 +77,7 @@ WRAPPED: dict[str, set[str]] = {
     "rich": {"cli"},
     "tomlkit": {"config"},
     "typer": {"cli"},
-    "zstandard": {"format.compression", "importing.archives"},
+    "zstandard": {"exporting.tars", "format.compression", "importing.archives"},
 }
 
 BANNED_NAMES = {"utils", "util", "core", "common", "base", "helpers", "helper", "manager", "misc"}
@@ -96,7 +97,7 @@ MANY_PARAMETERS = {
     ),
     "AmaPublishOperator.__init__",  # all that `publish` takes
 }
-MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 30, 14, 276
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 31, 14, 285
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {

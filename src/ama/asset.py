@@ -15,7 +15,7 @@ from ama.format.objects import Kind, TreeEntry
 from ama.format.recorded import environment_of, run_of
 from ama.notebook import Rows, asset_page, table_of
 from ama.operations.session import at_least_one, several
-from ama.results import DownloadResult, LocalCopy
+from ama.results import DownloadResult, ExportResult, LocalCopy
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, require_live
@@ -42,6 +42,10 @@ class Home(Protocol):
     @property
     def download(self) -> Callable[..., DownloadResult]:
         """Write an asset, by its name, into a directory."""
+
+    @property
+    def export(self) -> Callable[..., ExportResult]:
+        """Write an asset, by its name, as plain files."""
 
     def resolve(self, name: str, /) -> Asset:
         """Return the asset that a name means."""
@@ -380,6 +384,25 @@ class Asset:
             exclude=exclude,
             metadata_only=metadata_only,
             partial=partial,
+        )
+
+    def export(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        refs: bool = False,
+        partial: bool = False,
+        force: bool = False,
+    ) -> ExportResult:
+        """Write the asset's files as plain files, for those who have no ama; see `Store.export`.
+
+        Example:
+            >>> import ama
+            >>> ama.Store.open("store").resolve("models").export("plain").descriptions
+            ('ama.json',)
+        """
+        return self._home.export(
+            self._target.asset.hex(), to, refs=refs, partial=partial, force=force
         )
 
     def changes_from(self, old: Asset, *, paths: str | Iterable[str] = ()) -> tuple[Change, ...]:

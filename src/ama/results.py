@@ -269,6 +269,28 @@ class DownloadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportResult:
+    """The result of `export`."""
+
+    asset: AssetInfo
+    """The asset."""
+    place: str
+    """Where its files are now: a path or a URL, as it was given."""
+    files: int
+    """How many files of assets are there."""
+    size: int
+    """Their bytes."""
+    descriptions: tuple[str, ...]
+    """The files there that say what the assets are, one for each, the asset's own first."""
+    bytes_received: int
+    """The bytes read from the store's packs."""
+    refs: tuple[AssetInfo, ...] = ()
+    """The assets that it was made from, as far as they are there too."""
+    missing_refs: tuple[Ref, ...] = ()
+    """The assets that it was made from and whose content the store lacks."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalCopy:
     """Files of an asset in this machine's content cache."""
 

@@ -60,6 +60,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
             "importing", "import_", "Bring in archives, directories and files that are there."
         ),
         "download": Entry("sharing", "download", "Download an asset into a new directory."),
+        "export": Entry(
+            "exporting", "export", "Write an asset as plain files, for those who have no ama."
+        ),
         "path": Entry("publishing", "path", "Print where an asset's files are on this machine."),
         "push": Entry("sharing", "push", "Publish commits that were made before."),
         "pull": Entry("sharing", "pull", "Fetch, and switch to where the alias points now."),

@@ -13,13 +13,13 @@ from ama.operations.store_changes import StoreChanges
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import parse_revision
-from ama.system.encoding import path_text, system_path
+from ama.system.encoding import given, path_text, system_path
 from ama.transfer.cached import Wanted, fetch
 from ama.transfer.deliver import deliver
 from ama.transfer.download import Order, Selection, Target
 
 if TYPE_CHECKING:
-    from ama.results import DownloadResult, LocalCopy
+    from ama.results import DownloadResult, ExportResult, LocalCopy
 
 
 class StoreContent(StoreChanges):
@@ -82,6 +82,54 @@ class StoreContent(StoreChanges):
         place = Path(os.path.abspath(named))
         order = Order(target, place, alias, selection, refs, partial)
         return deliver(self.remote, view, order, self.settings, self._progress)
+
+    def export(
+        self,
+        name: str,
+        to: str | os.PathLike[str],
+        *,
+        refs: bool = False,
+        partial: bool = False,
+        force: bool = False,
+    ) -> ExportResult:
+        """Write an asset's files as plain files, for those who have no ama.
+
+        An `ama.json` beside them says where they come from: store, class, number, id, author, time,
+        message, metadata, refs, notes, and each file with its hash. If the asset has a file of that
+        name, it is `ama-2.json`.
+
+        Args:
+            name: See `resolve`.
+            to: A directory; or an archive, by its end: .zip, .tar, .tar.gz, .tar.zst; or a URL of
+                either. An archive, and a new directory, are there whole or not at all. A zip and a
+                tar are the same, byte for byte, each time the store says the same of the asset.
+            refs: Whether to write everything that the asset was made from too, transitively, each
+                asset into `class-number`.
+            partial: Whether to skip refs whose content is not in this store, instead of an error.
+            force: Whether files that are there may be overwritten. Others there stay.
+
+        Raises:
+            NotFound: There is no such asset, or (unless `partial`) a ref is not in this store.
+            AlreadyExists: There is a file, or a directory that isn't empty.
+            InvalidInput: The place is none, or a symlink of the asset leads out of it.
+            IntegrityError: Content is damaged; no damaged file was written.
+            StorageError: The store or the place can't be reached.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.export("models@best", "model.zip").files
+            1
+            >>> import zipfile
+            >>> zipfile.ZipFile("model.zip").namelist()
+            ['ama.json', 'model.txt']
+        """
+        from ama.exporting.export import Order, export
+
+        view = self._whole_view()
+        place = given(to)
+        order = Order(self._target(view, name, None), place, refs, partial, force)
+        return export(self.remote, view, order, self.settings, self._progress)
 
     def fetch(
         self, name: str, *, include: str | Iterable[str] = (), exclude: str | Iterable[str] = ()

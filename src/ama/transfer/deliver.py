@@ -26,19 +26,9 @@ def deliver(
         IntegrityError: Content is damaged; no damaged file was written.
     """
     target = order.target
-    others, missing = _closure(remote, view, target) if order.refs else ([], ())
+    others, missing = closure(remote, view, target) if order.refs else ([], ())
     if missing and not order.partial:
-        named = ", ".join(ref.name for ref in missing)
-        deleted = next((ref for ref in missing if ref.status == "deleted"), None)
-        otherwise = (
-            Hint("download-elsewhere")
-            if deleted is None
-            else Hint("undelete", asset=f"{deleted.class_name}/{deleted.number}")
-        )
-        raise NotFound(
-            f"{target.name} was made from {named}, whose content is not in {remote.url}",
-            hint=(Hint("partial"), otherwise),
-        )
+        raise lacks_refs(remote, target, missing)
     opened = require_match(remote, view, (target, *others), order.selection)
     beside = [order.place.parent / f"{other.class_name}-{other.number}" for other in others]
     if others:
@@ -88,7 +78,22 @@ def instead_of(remote: Remote, view: LogView, target: Target) -> AssetInfo | Non
     return describer.info(newest, remote.assets(view, [(target.class_name, newest)])[newest])
 
 
-def _closure(remote: Remote, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
+def lacks_refs(remote: Remote, target: Target, missing: tuple[Ref, ...]) -> NotFound:
+    """Return the error of an asset whose refs are wanted, and some are not in the store."""
+    named = ", ".join(ref.name for ref in missing)
+    deleted = next((ref for ref in missing if ref.status == "deleted"), None)
+    otherwise = (
+        Hint("download-elsewhere")
+        if deleted is None
+        else Hint("undelete", asset=f"{deleted.class_name}/{deleted.number}")
+    )
+    return NotFound(
+        f"{target.name} was made from {named}, whose content is not in {remote.url}",
+        hint=(Hint("partial"), otherwise),
+    )
+
+
+def closure(remote: Remote, view: LogView, target: Target) -> tuple[list[Target], tuple[Ref, ...]]:
     """Return the assets that an asset was made from, transitively, and refs not in the store."""
     describer = Describer(view)
     found: dict[bytes, Target] = {}

@@ -170,14 +170,14 @@ class Fetching:
         for position, item in window:
             self._make_room(item.path)
             if item.kind is EntryKind.SYMLINK:
-                _check_length(item, sources)
+                check_link_length(item, sources)
             by_id = small if item.size < THRESHOLD else large
             by_id.setdefault(item.id, []).append((position, item))
 
         def write(object_id: bytes, data: bytes) -> None:
             for position, item in small[object_id]:
                 if item.kind is EntryKind.SYMLINK:
-                    self._links.append((position, item, _checked_link(item, data)))
+                    self._links.append((position, item, checked_link(item, data)))
                 else:
                     self._write(position, item, data)
 
@@ -368,7 +368,13 @@ def _counted(stream: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(len(data))
 
 
-def _checked_link(item: Listed, data: bytes) -> str:
+def checked_link(item: Listed, data: bytes) -> str:
+    """Return the target of a symlink that stays in its asset.
+
+    Raises:
+        InvalidInput: It leads out of the asset.
+        IntegrityError: It is impossible.
+    """
     target = link_text(item, data)
     if not stays_inside(item.path, target):
         raise InvalidInput(
@@ -378,7 +384,7 @@ def _checked_link(item: Listed, data: bytes) -> str:
     return target
 
 
-def _check_length(item: Listed, sources: Sources) -> None:
+def check_link_length(item: Listed, sources: Sources) -> None:
     """Check that a symlink isn't in chunks, as large content is, before fetching it."""
     recipe = sources.recipe(item.id)
     if recipe is not None and recipe.size > MAX_LINK:

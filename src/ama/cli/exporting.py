@@ -1,0 +1,78 @@
+"""The commands that take out what is there: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ama.cli.arguments import RemoteOption, as_given
+from ama.cli.completion import complete_asset
+from ama.cli.output import console, count, shown_path, size
+from ama.cli.rendering import files_text
+from ama.cli.targets import name_in_store, open_store
+from ama.system.encoding import to_system
+
+if TYPE_CHECKING:
+    from ama.results import ExportResult
+
+
+def export(
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ASSET",
+            autocompletion=complete_asset,
+            help="A class (its newest asset), or an asset by any of its names.",
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="PLACE",
+            callback=as_given,
+            help="A directory, an archive (.zip, .tar, .tar.gz, .tar.zst), or a URL of either.",
+        ),
+    ],
+    refs: Annotated[
+        bool, typer.Option("--refs", help="Also every asset that it was made from.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out refs whose content is in another store.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Overwrite files that are there.")
+    ] = False,
+    remote: RemoteOption = None,
+) -> None:
+    """Write an asset as plain files, for those who have no ama.
+
+    An ama.json beside the files says where they come from. An archive, and a new directory, are
+    there whole or not at all, and a zip is the same, byte for byte, each time. With --refs, each
+    asset has a directory of its own.
+
+    Example:
+        ama export sequence_models@my_model --to model.zip
+        ama export sequence_models/7 --refs --to s3://outbox/models/7.tar.zst
+        ama export HEAD --to ~/plain
+    """
+    if partial and not refs:
+        raise typer.BadParameter("--partial goes with --refs")
+    result = open_store(remote).export(
+        name_in_store(asset, remote), to, refs=refs, partial=partial, force=force
+    )
+    if not console.report(result):
+        _print(result)
+
+
+def _print(result: ExportResult) -> None:
+    others = f" and {count(len(result.refs), 'asset')} that it was made from" if result.refs else ""
+    files = files_text(result.files, result.size)
+    place = result.place if "://" in result.place else shown_path(Path(to_system(result.place)))
+    console.done(f"exported {result.asset.name}{others} to {place}: {files}")
+    console.done(f"described in {', '.join(result.descriptions)}")
+    for missing in result.missing_refs:
+        console.done(f"not in this store: {missing.name}")
+    console.done(f"received {size(result.bytes_received)}")
