@@ -291,6 +291,40 @@ class ExportResult:
 
 
 @dataclass(frozen=True, slots=True)
+class NotExported:
+    """An asset that could not be exported."""
+
+    name: str
+    """Its name: `class/number`."""
+    reason: str
+    """Why."""
+    hints: tuple[Hint | str, ...] = ()
+    """What would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreExportResult:
+    """The result of `export_everything`."""
+
+    store: str
+    """The URL of the store."""
+    directory: str
+    """The directory."""
+    new: tuple[AssetInfo, ...]
+    """The assets that this call wrote, without deleted ones."""
+    updated: int
+    """How many assets that were there got another alias, status or note."""
+    files: int
+    """How many files the new assets have."""
+    size: int
+    """Their bytes."""
+    linked: int
+    """How many of them are names of files that were there."""
+    failed: tuple[NotExported, ...]
+    """The assets that could not be exported; the next call tries them again."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalCopy:
     """Files of an asset in this machine's content cache."""
 

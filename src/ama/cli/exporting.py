@@ -13,6 +13,9 @@ from ama.cli.output import console, count, shown_path, size
 from ama.cli.rendering import files_text
 from ama.cli.targets import name_in_store, open_store
 from ama.system.encoding import to_system
+from ama.wording.hints import words
+
+_SOME_FAILED = 1
 
 if TYPE_CHECKING:
     from ama.results import ExportResult
@@ -20,13 +23,14 @@ if TYPE_CHECKING:
 
 def export(
     asset: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="ASSET",
+            metavar="[ASSET]",
             autocompletion=complete_asset,
             help="A class (its newest asset), or an asset by any of its names.",
         ),
-    ],
+    ] = None,
+    *,
     to: Annotated[
         str,
         typer.Option(
@@ -42,6 +46,10 @@ def export(
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave out refs whose content is in another store.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--everything", help="All assets of the store, with JSON, into a directory."),
+    ] = False,
     force: Annotated[
         bool, typer.Option("-f", "--force", help="Overwrite files that are there.")
     ] = False,
@@ -53,11 +61,21 @@ def export(
     there whole or not at all, and a zip is the same, byte for byte, each time. With --refs, each
     asset has a directory of its own.
 
+    With --everything, it is all assets, with aliases, history and notes as JSON, in a directory of
+    their own. Run again, it adds what is new.
+
     Example:
         ama export sequence_models@my_model --to model.zip
         ama export sequence_models/7 --refs --to s3://outbox/models/7.tar.zst
-        ama export HEAD --to ~/plain
+        ama export --everything --to /mnt/plain
     """
+    if everything:
+        if asset is not None or refs or partial or force:
+            raise typer.BadParameter("--everything goes with --to and --remote alone")
+        _export_everything(to, remote)
+        return
+    if asset is None:
+        raise typer.BadParameter("name an asset; for all of the store: --everything")
     if partial and not refs:
         raise typer.BadParameter("--partial goes with --refs")
     result = open_store(remote).export(
@@ -76,3 +94,21 @@ def _print(result: ExportResult) -> None:
     for missing in result.missing_refs:
         console.done(f"not in this store: {missing.name}")
     console.done(f"received {size(result.bytes_received)}")
+
+
+def _export_everything(to: str, remote: str | None) -> None:
+    result = open_store(remote).export_everything(to)
+    if not console.report(result):
+        for failed in result.failed:
+            console.warn(f"{failed.name} was passed over: {failed.reason}")
+            hint = words(failed.hints)
+            if hint:
+                console.note(f"hint: {hint}")
+        linked = f"; {count(result.linked, 'file')} of them linked" if result.linked else ""
+        files = files_text(result.files, result.size)
+        console.done(
+            f"exported {count(len(result.new), 'new asset')}, {files}{linked};"
+            f" {count(result.updated, 'asset')} updated"
+        )
+    if result.failed:
+        raise typer.Exit(_SOME_FAILED)

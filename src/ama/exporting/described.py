@@ -9,6 +9,7 @@ from typing import Any
 
 from ama.exporting.members import Taken
 from ama.format.objects import EntryKind
+from ama.format.recorded import environment_of
 from ama.stores.remote import Remote
 from ama.values import AssetInfo, Note, Scalar
 from ama.worktree.trees import Listed
@@ -32,8 +33,8 @@ def describe(taken: Taken, remote: Remote) -> Iterator[bytes]:
         remote: Its store.
     """
     asset = asset_fields(taken.info)
-    environment = taken.asset.extra.get("environment")
-    if isinstance(environment, str):
+    environment = environment_of(taken.asset.extra)
+    if environment is not None:
         asset["environment"] = environment
     fields = {
         "format": FORMAT,

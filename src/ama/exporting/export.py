@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from ama.errors import InvalidInput, shown
 from ama.exporting.described import describe
 from ama.exporting.members import Taken, take
-from ama.exporting.places import ArchiveFile, Files, Opener, Place, Work, find_place
+from ama.exporting.places import ArchiveFile, Files, Opener, Work, find_place
 from ama.results import ExportResult
 from ama.settings import Settings
-from ama.storage.local import LocalStorage
 from ama.storage.urls import open_storage
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
@@ -67,7 +66,8 @@ def export(
         others, missing = closure(remote, view, order.target)
         if missing and not order.partial:
             raise lacks_refs(remote, order.target, missing)
-    _require_outside(place, remote)
+    if isinstance(place, ArchiveFile | Files):
+        require_outside(place.path, remote)
     place.require_free()
     taken = [
         take(remote, view, each, f"{each.class_name}-{each.number}/" if order.refs else "")
@@ -83,17 +83,21 @@ def export(
     return _result(order, taken, missing)
 
 
-def _require_outside(place: Place, remote: Remote) -> None:
-    """Refuse a path in the store's own directory."""
-    if isinstance(place, ArchiveFile | Files) and isinstance(remote.storage, LocalStorage):
-        store = os.path.realpath(to_system(remote.storage.url))
-        path = os.path.realpath(place.path)
-        if path == store or path.startswith(store + os.sep):
-            raise InvalidInput(
-                f"{shown(from_system(path))} is in the store {shown(remote.url)}, which keeps its"
-                " own files only",
-                hint="export elsewhere",
-            )
+def require_outside(path: str, remote: Remote) -> None:
+    """Refuse a path in the store's own directory.
+
+    Raises:
+        InvalidInput: It is one.
+    """
+    if "://" in remote.url:
+        return
+    store, real = os.path.realpath(to_system(remote.url)), os.path.realpath(path)
+    if real == store or real.startswith(store + os.sep):
+        raise InvalidInput(
+            f"{shown(from_system(path))} is in the store {shown(remote.url)}, which keeps its own"
+            " files only",
+            hint="export elsewhere",
+        )
 
 
 def _result(order: Order, taken: Sequence[Taken], missing: tuple[Ref, ...]) -> ExportResult:

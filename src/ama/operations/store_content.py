@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ama.errors import Hint, IntegrityError, InvalidInput, StorageError
+from ama.errors import Hint, IntegrityError, InvalidInput, StorageError, shown
 from ama.operations.session import several
 from ama.operations.store_changes import StoreChanges
 from ama.stores.log_view import LogView
@@ -19,7 +19,7 @@ from ama.transfer.deliver import deliver
 from ama.transfer.download import Order, Selection, Target
 
 if TYPE_CHECKING:
-    from ama.results import DownloadResult, ExportResult, LocalCopy
+    from ama.results import DownloadResult, ExportResult, LocalCopy, StoreExportResult
 
 
 class StoreContent(StoreChanges):
@@ -130,6 +130,44 @@ class StoreContent(StoreChanges):
         place = given(to)
         order = Order(self._target(view, name, None), place, refs, partial, force)
         return export(self.remote, view, order, self.settings, self._progress)
+
+    def export_everything(self, to: str | os.PathLike[str]) -> StoreExportResult:
+        """Write all assets as plain files with JSON, from which one can go on without ama.
+
+        Called again, it writes what is new in the store. Files of the same content are hard links
+        where the disk can do that, and read-only. A README.txt there explains the layout.
+
+        Args:
+            to: A directory of its own.
+
+        Raises:
+            AlreadyExists: The directory has something else.
+            InvalidInput: It is no directory of this machine, or is in the store.
+            Conflict: The store has another history than what is there.
+            IntegrityError: The log is damaged. An asset that is damaged is named in the result.
+            StorageError: The store can't be reached, or the disk refuses.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> [asset.number for asset in store.export_everything("plain").new]
+            [1]
+            >>> store.export_everything("plain").new
+            ()
+        """
+        from ama.exporting.everything import export_everything
+        from ama.exporting.export import require_outside
+
+        path_text("the directory", to)
+        if "://" in str(to):
+            raise InvalidInput(
+                f"{shown(to)}: a whole store is exported into a directory of this machine",
+                hint="sync that directory with the tool of your bucket",
+            )
+        top = os.path.abspath(os.path.expanduser(system_path(to)))
+        require_outside(top, self.remote)
+        view = self._whole_view()
+        return export_everything(self.remote, view, top, self.settings, self._progress)
 
     def fetch(
         self, name: str, *, include: str | Iterable[str] = (), exclude: str | Iterable[str] = ()
