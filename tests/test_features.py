@@ -22,6 +22,7 @@ from ama.format.hashing import blob_id
 from ama.format.notes import NOTES
 from ama.format.objects import Kind
 from ama.format.pack import PackBuilder, codec_of, read_trailer
+from ama.format.references import REFERENCES
 from ama.storage.memory import MemoryStorage
 from ama.storage.protocol import Range
 from ama.stores import log_errors
@@ -109,7 +110,7 @@ def entries(url: Path) -> int:
 def test_a_new_store_has_it_and_stores_weights_as_planes(place: Place) -> None:
     url = place.new()
     fields = json.loads((url / "format.json").read_bytes())
-    assert fields["features"] == {"read": [BYTE_PLANES], "write": [NOTES]}
+    assert fields["features"] == {"read": [BYTE_PLANES, REFERENCES], "write": [NOTES]}
     place.worktree(url, FILES).upload()
     assert codecs(url)[PLANES] >= 5
     content = sum(map(len, FILES.values()))
@@ -164,13 +165,13 @@ def test_an_upgrade_is_an_entry(place: Place) -> None:
     url = place.old()
     read = before().Store(url).listing()
     store = Store.open(str(url))
-    assert store.upgrade() == (BYTE_PLANES, NOTES)
+    assert store.upgrade() == (BYTE_PLANES, NOTES, REFERENCES)
     assert entries(url) == 71
     assert store.upgrade() == ()
     assert entries(url) == 71
-    assert store.remote.view().root.read_features == (BYTE_PLANES,)
+    assert store.remote.view().root.read_features == (BYTE_PLANES, REFERENCES)
     (event,) = store.remote.view().entry(71).events  # type: ignore[union-attr]
-    assert event == Feature(read=(BYTE_PLANES,), write=(NOTES,))
+    assert event == Feature(read=(BYTE_PLANES, REFERENCES), write=(NOTES,))
     assert json.loads((url / "format.json").read_bytes())["features"]["read"] == []
 
     reader = before()
@@ -230,7 +231,7 @@ def test_a_checkpoint_carries_it(place: Place, monkeypatch: pytest.MonkeyPatch) 
         store.move_alias("models", "moving", str(1 + number % 2))
     assert load(READER).Store(url).checkpoints == [64, 128]
     storage = store.remote.storage
-    assert Remote.open(storage, None).view().base.read_features == (BYTE_PLANES,)
+    assert Remote.open(storage, None).view().base.read_features == (BYTE_PLANES, REFERENCES)
     # The log ends with it, so there is no entry to look at.
     monkeypatch.setattr(log_errors, "KNOWN_FEATURES", frozenset())
     with pytest.raises(FormatError, match=BYTE_PLANES):
@@ -304,7 +305,7 @@ def test_trees_and_recipes_are_never_planes() -> None:
 def test_the_command(place: Place, run: Ama) -> None:
     url = place.old()
     done = run.ok("remote", "upgrade", url, cwd=place.root)
-    assert f"upgraded {url}: byte-planes, notes" in done.stdout
+    assert f"upgraded {url}: byte-planes, notes, references" in done.stdout
     assert "everybody needs this one" in done.output
     assert "has everything already" in run.ok("remote", "upgrade", url, cwd=place.root).output
     again = run.ok("remote", "upgrade", url, "--json", cwd=place.root)

@@ -151,7 +151,7 @@ def test_a_store_of_the_version_before(tmp_path: Path, run: Ama) -> None:
     assert f"ama remote upgrade {url}" in done.output
     assert "Noted" not in run.ok("show", "models/2", "--remote", url, cwd=tmp_path).stdout
     upgraded = run.ok("remote", "upgrade", url, cwd=tmp_path)
-    assert "byte-planes, notes" in upgraded.stdout
+    assert "byte-planes, notes, references" in upgraded.stdout
     assert "can't write to it any more" in upgraded.output
     run.ok("note", "models/2", "-m", "x", "--remote", url, cwd=tmp_path)
 

@@ -26,6 +26,8 @@ KNOWN_KEYS: Mapping[str, str] = {
     "cache.size": "how much of fetched assets this machine keeps, such as 50GiB (default 10GiB;"
     " 0: nothing)",
     "cache.directory": "where it keeps them; a group may share it",
+    "references.allow": "servers that content by reference may be read from: beginnings of URLs,"
+    " such as https://data.example/, sftp://host/sets/ (default none; buckets and files always)",
     "record.git": "whether an asset says at which commit of a git repository it was made (default"
     " true)",
     "record.run": "whether an asset says by which command, where and on which machine it was made"
@@ -318,16 +320,22 @@ def class_settings(data: Mapping[str, object], name: str) -> dict[str, tuple[str
     classes = data.get("classes", {})
     table = classes.get(name, {}) if isinstance(classes, Mapping) else {}
     return {
-        setting: _globs(value)
+        setting: texts(value)
         for setting, value in (table.items() if isinstance(table, Mapping) else ())
         if isinstance(value, str | list)
     }
 
 
-def _globs(value: str | list[object]) -> tuple[str, ...]:
-    """Return the texts of a value: one text with commas, or a list of texts."""
-    texts = value.split(",") if isinstance(value, str) else value
-    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
+def texts(value: object) -> tuple[str, ...]:
+    """Return the texts of a value: one text with commas, or a list of texts.
+
+    Example:
+        >>> texts("eval.yml, notes.yml"), texts(None)
+        (('eval.yml', 'notes.yml'), ())
+    """
+    found = value.split(",") if isinstance(value, str) else value
+    some = found if isinstance(found, list) else []
+    return tuple(text.strip() for text in some if isinstance(text, str) and text.strip())
 
 
 def _parts(key: str) -> list[str]:

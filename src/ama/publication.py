@@ -136,9 +136,9 @@ def reached(url: str, settings: Settings, progress: Progress = NO_PROGRESS) -> S
     """
     storage = open_storage(url, settings.options_at(url))
     try:
-        return Store(Remote.open(storage, settings.cache_dir), settings, progress)
+        return Store(Remote.open(storage, settings.cache_dir, settings.reach), settings, progress)
     except StorageError as error:
-        seen = Remote.last_seen(storage, settings.cache_dir)
+        seen = Remote.last_seen(storage, settings.cache_dir, settings.reach)
         if seen is None:
             raise
         store = Store(seen, settings, progress)

@@ -18,6 +18,7 @@ from ama import config
 from ama.errors import AlreadyExists, AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.format.names import nearest
 from ama.storage.credentials import without_credentials
+from ama.storage.outside import Reach
 from ama.storage.urls import parse_url, split_options
 from ama.system.encoding import from_system, given, path_text, system_path, to_system
 from ama.system.people import author_in, git_user, login_at_host, one_line, script_directory
@@ -214,6 +215,12 @@ class Settings:
         """
         names = [name for name, known in self.remotes.items() if known == url]
         return {key: v for name in names for key, v in self.options.get(name, {}).items()}
+
+    @property
+    def reach(self) -> Reach:
+        """What references of stores may lead to, and how it is reached."""
+        found = config.texts(_first("references.allow", self.local, self.user))
+        return Reach.of(self.remotes, self.options, found)
 
     def urls(self) -> list[str]:
         """Return the URLs of all stores that can be opened: the default first.
@@ -495,13 +502,9 @@ def list_remotes(settings: Settings) -> tuple[RemoteInfo, ...]:
     """
     from ama.results import RemoteInfo
 
+    default, options = settings.default_remote_name, settings.options
     return tuple(
-        RemoteInfo(
-            name=name,
-            url=url,
-            default=name == settings.default_remote_name,
-            options=settings.options.get(name, {}),
-        )
+        RemoteInfo(name=name, url=url, default=name == default, options=options.get(name, {}))
         for name, url in sorted(settings.remotes.items())
     )
 

@@ -112,7 +112,7 @@ class Store(StoreContent, StoreNotes):
             from ama.stores.creation import create as make
 
             return cls(make(storage, settings, new_store=new_store), settings, progress)
-        return cls(Remote.open(storage, settings.cache_dir), settings, progress)
+        return cls(Remote.open(storage, settings.cache_dir, settings.reach), settings, progress)
 
     @classmethod
     def default(
@@ -141,7 +141,11 @@ class Store(StoreContent, StoreNotes):
         settings = settings or Settings.load(None)
         url = settings.remote_url(remote)
         storage = open_storage(url, settings.options_at(url))
-        return cls(Remote.open(storage, settings.cache_dir), settings, progress_here(progress))
+        return cls(
+            Remote.open(storage, settings.cache_dir, settings.reach),
+            settings,
+            progress_here(progress),
+        )
 
     def __repr__(self) -> str:
         # fsspec tells arguments from others by this: two stores are never one.

@@ -25,7 +25,7 @@ SEAL = "ama 2026-11-23 seal version 1"
 DATA_KIND, TREE_KIND, ASSET_KIND, RECIPE_KIND = 1, 2, 3, 4
 LARGEST = {1: 2**20, 2: 2**28, 3: 2**20, 4: 2**28}
 FILE, EXECUTABLE, SYMLINK, DIRECTORY = 0, 1, 2, 3
-FEATURES = {"byte-planes"}
+FEATURES = {"byte-planes", "references"}
 STATUSES = ("active", "deprecated", "deleted")
 PROBES = (1, 2, 4, 8, 16, 32, 64)
 

@@ -205,8 +205,7 @@ def _objects(remote: Remote, view: LogView, wanted: Sequence[tuple[str, bytes]])
     if len(wanted) > FEW:
         return remote.current(view)
     stores = [remote.objects_of(view, name, _record(view, name, asset)) for name, asset in wanted]
-    return ObjectStore(
-        remote.storage,
+    return remote.objects(
         {index.id: index for store in stores for index in store.indexes}.values(),
         added=lambda: remote.indexes(view.root.indexes, []),
     )

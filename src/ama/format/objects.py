@@ -40,6 +40,18 @@ class Kind(IntEnum):
     TREE = 2
     ASSET = 3
     RECIPE = 4
+    REFERENCE = 5
+    """What stands for content that is elsewhere; see `ama.format.references`."""
+
+    @property
+    def makes(self) -> Kind:
+        """Return the kind of the object that a record of this kind holds or stands for.
+
+        Example:
+            >>> Kind.REFERENCE.makes is Kind.DATA
+            True
+        """
+        return Kind.DATA if self is Kind.REFERENCE else self
 
 
 class EntryKind(IntEnum):

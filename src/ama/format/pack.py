@@ -22,6 +22,7 @@ from ama.errors import FormatError, IntegrityError
 from ama.format.compression import decompress
 from ama.format.hashing import ID_SIZE, Buffer, blob_id, short
 from ama.format.objects import MAX_ASSET, MAX_CHUNK, MAX_RECIPE, MAX_TREE, Kind, object_id
+from ama.format.references import REFERENCE, Reference, decode_reference
 
 MAGIC = b"ama-pack"
 VERSION = 1
@@ -40,6 +41,7 @@ _LARGEST = {
     Kind.TREE: MAX_TREE,
     Kind.ASSET: MAX_ASSET,
     Kind.RECIPE: MAX_RECIPE + ID_SIZE,
+    Kind.REFERENCE: MAX_CHUNK,
 }
 """The largest decoded size of a record of each kind, in bytes."""
 
@@ -182,6 +184,28 @@ def open_record(raw: Buffer, record: Record) -> bytes:
 
     Raises:
         IntegrityError: It isn't the record that `record` describes, or its bytes have another id.
+        FormatError: It is a reference: its bytes are elsewhere, see `read_record`.
+    """
+    found = read_record(raw, record)
+    if isinstance(found, Reference):
+        raise FormatError(f"object {short(record.id)} is a reference, and its bytes are elsewhere")
+    return found
+
+
+def read_record(raw: Buffer, record: Record) -> bytes | Reference:
+    """Verify a record from a pack, and return its decoded bytes, or where they are.
+
+    A reference is verified as far as it goes: nobody has asked its source.
+
+    Raises:
+        IntegrityError: It isn't the record that `record` describes, or its bytes have another id.
+
+    Example:
+        >>> builder = PackBuilder()
+        >>> _ = builder.add(Kind.DATA, blob_id(b"abc"), 0, b"abc", 3)
+        >>> sealed = builder.seal()
+        >>> read_record(sealed.data[32:], sealed.records[0])
+        b'abc'
     """
     what = f"object {short(record.id)}"
     size = RECORD_HEADER_SIZE + record.stored
@@ -191,10 +215,27 @@ def open_record(raw: Buffer, record: Record) -> bytes:
         raise IntegrityError(f"{what} is damaged: no {record.kind.name.lower()} is so large")
     view = memoryview(raw)[:size]
     codec = _read_record_header(view, record, what)
-    data = decompress(codec, view[RECORD_HEADER_SIZE:], record.full, what)
-    if record.kind is not Kind.RECIPE and object_id(record.kind, data) != record.id:
-        raise IntegrityError(f"{what} is damaged: its bytes have another hash")
+    stored = view[RECORD_HEADER_SIZE:]
+    if (codec == REFERENCE) != (record.kind is Kind.REFERENCE):
+        raise IntegrityError(f"{what} is damaged: it has a codec of another kind")
+    if record.kind is Kind.REFERENCE:
+        return decode_reference(stored, record.full, what)
+    data = decompress(codec, stored, record.full, what)
+    verify_content(record, data)
     return data
+
+
+def verify_content(record: Record, data: bytes) -> None:
+    """Check that bytes are those of a record.
+
+    Raises:
+        IntegrityError: They have another id.
+
+    Example:
+        >>> verify_content(Record(blob_id(b"abc"), Kind.DATA, 32, 3, 3), b"abc")
+    """
+    if record.kind is not Kind.RECIPE and object_id(record.kind.makes, data) != record.id:
+        raise IntegrityError(f"object {short(record.id)} is damaged: its bytes have another hash")
 
 
 def _read_record_header(view: memoryview, record: Record, what: str) -> int:

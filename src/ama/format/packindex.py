@@ -33,6 +33,7 @@ _PACK = Struct("<32sQ")
 _ROW = Struct("<32sIB3xQQQ")
 _KIND_OFFSET = 36
 _KINDS = {int(kind): kind for kind in Kind}
+_CONTENT = (Kind.DATA, Kind.REFERENCE)
 
 BEGIN = _HEADER.size + _FANOUT.size
 """The bytes that tell how long an index is, and about where each row lies."""
@@ -265,12 +266,18 @@ class PackIndex:
 
     def only_recipe(self, object_id: bytes) -> bool:
         """Whether the index names an object in chunks only."""
+        return self.first_kind(object_id) == Kind.RECIPE
+
+    def first_kind(self, object_id: bytes) -> int | None:
+        """Return the lowest kind of an object's records, or None if the index doesn't name it.
+
+        Those that hold all of its bytes come first, then a recipe, then references.
+        """
         row = self._row(object_id)
         if row is None:
-            return False
-        # Rows of one id are in the order of their kinds, and a recipe's comes last.
-        kind = self._read(self._rows + row * _ROW.size + _KIND_OFFSET, 1)
-        return bool(kind[0] == Kind.RECIPE)
+            return None
+        # Rows of one id are in the order of their kinds.
+        return self._read(self._rows + row * _ROW.size + _KIND_OFFSET, 1)[0]
 
     def starting_with(self, prefix: str) -> set[bytes]:
         """Return the ids whose hex digits begin with `prefix`."""
@@ -336,7 +343,7 @@ class PackIndex:
         for at in range(0, self._count, _SLAB):
             rows = self._slab(at)
             for row, kind in enumerate(rows[_KIND_OFFSET :: _ROW.size]):
-                if kind != Kind.DATA:
+                if kind not in _CONTENT:
                     yield self._at(at + row, rows[row * _ROW.size : (row + 1) * _ROW.size])
 
     def validate(self) -> None:

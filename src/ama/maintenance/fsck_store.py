@@ -17,7 +17,7 @@ from ama.maintenance.fsck_history import History, Published
 from ama.maintenance.fsck_log import read_history
 from ama.maintenance.fsck_packs import Fault, PackCheck, plural, read_indexes, several
 from ama.results import FsckReport, Problem
-from ama.stores.object_reader import ObjectStore, index_name, pack_name
+from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import Remote
 from ama.stores.revisions import moment
 from ama.system.progress import Progress
@@ -47,7 +47,7 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
     indexes, index_faults = read_indexes(storage, current)
     packs = PackCheck(storage, indexes, progress)
     packs.run()
-    closure = Closure(ObjectStore(storage, indexes), packs, progress)
+    closure = Closure(remote.objects(indexes), packs, progress)
     closure.check_recipes()
     assets = _Assets(history, closure, indexes)
     assets.check()

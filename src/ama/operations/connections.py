@@ -84,7 +84,9 @@ class Connections:
         if url not in self._remotes:
             storage = self.storage(url)
             try:
-                self._remotes[url] = Remote.open(storage, self._settings.cache_dir)
+                self._remotes[url] = Remote.open(
+                    storage, self._settings.cache_dir, self._settings.reach
+                )
             except NotFound:
                 # This machine's memory may be deleted, but HEAD still names its origin.
                 if self._origin() == storage.url:
@@ -155,7 +157,7 @@ class Connections:
     def _last_seen(self, url: str) -> Remote | None:
         from ama.stores.remote import Remote
 
-        return Remote.last_seen(self.storage(url), self._settings.cache_dir)
+        return Remote.last_seen(self.storage(url), self._settings.cache_dir, self._settings.reach)
 
     @overload
     def view(self, url: str, when: Literal[When.NOW] = ...) -> LogView: ...
@@ -239,6 +241,8 @@ class Connections:
         from ama.stores.remote import Remote
 
         with suppress(AmaError):
-            seen = Remote.last_seen(UnaskedStorage(url), self._settings.cache_dir)
+            seen = Remote.last_seen(
+                UnaskedStorage(url), self._settings.cache_dir, self._settings.reach
+            )
             return seen.view().class_state(class_name) if seen else None
         return None

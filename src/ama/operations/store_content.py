@@ -240,7 +240,9 @@ class StoreContent(StoreChanges):
         try:
             return self.remote.view()
         except StorageError as error:
-            seen = Remote.last_seen(self.remote.storage, self.settings.cache_dir)
+            seen = Remote.last_seen(
+                self.remote.storage, self.settings.cache_dir, self.settings.reach
+            )
             if seen is None:
                 raise
             self.away = error

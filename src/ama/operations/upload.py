@@ -459,7 +459,7 @@ def _where_published(session: Session, storage: Storage, head: Head) -> LogView 
     """
     if head.asset is None or head.origin != storage.url or head.unpublished:
         return None
-    remote = Remote.last_seen(storage, session.settings.cache_dir)
+    remote = Remote.last_seen(storage, session.settings.cache_dir, session.settings.reach)
     view = remote.view() if remote else None
     if remote is None or view is None or not remote.log.ends_as(view):
         return None

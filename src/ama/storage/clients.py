@@ -41,6 +41,9 @@ class Client(Protocol):
     async def size(self, path: str) -> int | None:
         """Return the size of a path in bytes; None for a directory."""
 
+    async def detail(self, path: str) -> Detail:
+        """Return what is known of a path without reading it; a listing says the same of it."""
+
     async def write(self, path: str, data: bytes) -> None:
         """Write a path, whole or not at all."""
 
@@ -116,6 +119,10 @@ class BucketClient:
         """See `Client.size`."""
         info = await self._fs._info(path)
         return None if info["type"] == "directory" else int(info["size"])
+
+    async def detail(self, path: str) -> Detail:
+        """See `Client.detail`."""
+        return _file_detail(await self._fs._info(path), path)
 
     async def write(self, path: str, data: bytes) -> None:
         """See `Client.write`."""
@@ -313,6 +320,10 @@ class SftpClient:
         info = await self._fs._info(path)
         return None if info["type"] == "directory" else int(info["size"])
 
+    async def detail(self, path: str) -> Detail:
+        """See `Client.detail`."""
+        return _file_detail(await self._fs._info(path), path)
+
     async def write(self, path: str, data: bytes) -> None:
         """See `Client.write`."""
         temp = await self._write_temp(path, data)
@@ -473,6 +484,10 @@ class HttpClient:
             length = answer.headers.get("Content-Length")
         return len(await self.read(path, 0, None)) if length is None else int(length)
 
+    async def detail(self, path: str) -> Detail:
+        """See `Client.detail`. It lists nothing, so it has no mark."""
+        return Detail(await self.size(path) or 0)
+
     async def write(self, path: str, data: bytes) -> None:
         """Refuse: see `Client.write`."""
         raise StorageError(f"{path}: a web server can only be read", hint=_READ_ONLY)
@@ -518,6 +533,12 @@ def _detail(info: Mapping[str, Any]) -> Detail:
     when = next((info[name] for name in _TIMES if info.get(name)), None)
     mark = next((str(info[name]) for name in _MARKS if info.get(name)), str(when or ""))
     return Detail(int(info["size"]), mark.strip('"'), _moment(when))
+
+
+def _file_detail(info: Mapping[str, Any], path: str) -> Detail:
+    if info["type"] == "directory":
+        raise FileNotFoundError(path)
+    return _detail(info)
 
 
 def _moment(when: Any) -> datetime | None:

@@ -114,7 +114,7 @@ class LocalStorage:
 
     def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
         """Return the files whose names begin with `prefix`. See `HasDetails.details`."""
-        return ((name, _detail(status)) for name, status in self._found(prefix))
+        return ((name, detail_of(status)) for name, status in self._found(prefix))
 
     def delete(self, name: str) -> None:
         """Delete a file; its directory stays. See `Storage.delete`."""
@@ -225,7 +225,7 @@ class LocalStorage:
                 fd = file.fileno()
                 size = os.fstat(fd).st_size
                 for number in numbers:
-                    yield number, _read_range(fd, size, ranges[number])
+                    yield number, read_range(fd, size, ranges[number])
         except _ABSENT:
             return
         except StorageError as error:
@@ -274,7 +274,8 @@ class LocalStorage:
             fs.remove_stale_temps(directory, _STALE_AFTER_S)
 
 
-def _read_range(fd: int, size: int, wanted: Range) -> bytes:
+def read_range(fd: int, size: int, wanted: Range) -> bytes:
+    """Return the bytes of a range of an open file of `size` bytes."""
     # Ask for no more than there is, so that a damaged index can't demand all memory.
     count = max(0, size - wanted.start)
     if wanted.length is not None:
@@ -299,7 +300,8 @@ def _read_at(fd: int, count: int, start: int) -> bytes:
         return os.pread(fd, count, start)
 
 
-def _detail(status: os.stat_result) -> Detail:
+def detail_of(status: os.stat_result) -> Detail:
+    """Return the details of a file."""
     return Detail(
         status.st_size, str(status.st_mtime_ns), datetime.fromtimestamp(status.st_mtime, UTC)
     )

@@ -231,6 +231,14 @@ class NetworkStorage:
         found = self._run(find)
         return ((n, detail) for n, detail in found.items() if n and n.startswith(prefix))
 
+    def details_of(self, names: Sequence[str]) -> Results[Detail | None]:
+        """Return the details of each name, by a request each, all at once; None: it is absent."""
+        for name in names:
+            check_storage_name(name)
+        return self._run(
+            lambda opened: self._all(opened, [self._look(opened, name) for name in names])
+        )
+
     def delete(self, name: str) -> None:
         """Delete a name. See `Storage.delete`."""
         check_storage_name(name)
@@ -290,6 +298,10 @@ class NetworkStorage:
 
     async def _size(self, opened: Opened, name: str) -> int | None:
         request = partial(opened.client.size, opened.path(name))
+        return await self._tried("read", name, 0, request, None)
+
+    async def _look(self, opened: Opened, name: str) -> Detail | None:
+        request = partial(opened.client.detail, opened.path(name))
         return await self._tried("read", name, 0, request, None)
 
     async def _tried(

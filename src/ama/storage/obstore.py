@@ -80,6 +80,13 @@ class ObstoreClient:
         with _told():
             return int((await obstore.head_async(self._store, _key(path)))["size"])
 
+    async def detail(self, path: str) -> Detail:
+        """See `Client.detail`."""
+        import obstore
+
+        with _told():
+            return _detail(await obstore.head_async(self._store, _key(path)))
+
     async def write(self, path: str, data: bytes) -> None:
         """See `Client.write`."""
         await self._put(path, data, "overwrite")

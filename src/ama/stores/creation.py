@@ -39,7 +39,7 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
     if new_store:
         Remote.forget(storage, settings.cache_dir)
     try:
-        return Remote.open(storage, settings.cache_dir)
+        return Remote.open(storage, settings.cache_dir, settings.reach)
     except NotFound:
         check_place(storage, settings)
     data = encode_format(new_format())
@@ -48,14 +48,14 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
         Remote.remember(storage, settings.cache_dir, data)
 
     unmade = Unmade(storage, data, remember, own=_is_own(storage, settings))
-    return Remote.of(unmade, data, settings.cache_dir)
+    return Remote.of(unmade, data, settings.cache_dir, reach=settings.reach)
 
 
 def create(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:
     """Open the store in a storage; if there is none, make it at once. See `prepare`."""
     remote = prepare(storage, settings, new_store=new_store)
     if isinstance(remote.storage, Unmade):
-        return Remote.create(storage, settings.cache_dir)[0]
+        return Remote.create(storage, settings.cache_dir, settings.reach)[0]
     return remote
 
 

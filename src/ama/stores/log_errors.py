@@ -7,14 +7,20 @@ from collections.abc import Iterable
 from ama.errors import UPGRADE, FormatError, Hint, Hints, IntegrityError
 from ama.format.compression import BYTE_PLANES
 from ama.format.notes import NOTES
+from ama.format.references import REFERENCES
 
 Features = tuple[tuple[str, ...], tuple[str, ...]]
 """Features that readers must know, and features that writers must know."""
 
-FEATURES: tuple[Features, ...] = (((), ()), ((BYTE_PLANES,), ()), ((BYTE_PLANES,), (NOTES,)))
+FEATURES: tuple[Features, ...] = (
+    ((), ()),
+    ((BYTE_PLANES,), ()),
+    ((BYTE_PLANES,), (NOTES,)),
+    ((BYTE_PLANES, REFERENCES), (NOTES,)),
+)
 """The features of new stores, of the first version of ama to this one."""
 
-KNOWN_FEATURES = frozenset({BYTE_PLANES, NOTES})
+KNOWN_FEATURES = frozenset({BYTE_PLANES, NOTES, REFERENCES})
 
 
 def check_features(features: Iterable[str], url: str, verb: str) -> None:

@@ -8,30 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
 
 from blake3 import blake3
 
 from ama.errors import AmaError, Hint, IntegrityError, NotFound
-from ama.format.hashing import Buffer, short
+from ama.format.hashing import short
 from ama.format.objects import Kind, Recipe, decode_recipe
 from ama.format.objects import object_id as id_of
-from ama.format.pack import RECORD_HEADER_SIZE, open_record
+from ama.format.pack import RECORD_HEADER_SIZE, read_record
 from ama.format.packindex import Location, PackIndex
+from ama.format.references import Reference
 from ama.storage.protocol import Range, Storage
 from ama.stores.places import Places, Verify
+from ama.stores.records import UNREAD, Fetched, Raw, Span, joined, opened, spans, verified
+from ama.stores.references import MOST_AT_ONCE, References, Wanted, in_batches
 from ama.system.parallel import one_ahead, where_it_pays
-
-RANGE_SIZE = 8 * 1024 * 1024
-"""The largest coalesced range in bytes (unless a single record is larger)."""
 
 BATCH_SIZE = 24 * 1024 * 1024
 """The most memory of one batch of ranges, in bytes."""
-
-GAP = 64 * 1024
-"""The bytes between two records that cost less to read than another request."""
 
 METADATA_BATCH = 8 * 1024 * 1024
 """The most bytes of metadata records to read at once, before anyone asks."""
@@ -45,8 +40,6 @@ Have = Callable[[bytes, int], bytes | None]
 
 Elsewhere = Callable[[Iterable[bytes]], Iterable[tuple[bytes, bytes]]]
 """Yields (id, verified bytes) of chunks that can't be read here, as far as others have them."""
-
-T = TypeVar("T")
 
 Bad = dict[bytes, AmaError]
 """Why objects can't be read. A caller that passes one in gets all the other objects."""
@@ -73,16 +66,6 @@ def index_name(index: bytes) -> str:
     return f"index/{index.hex()}.idx"
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Neighbouring records of one pack, read in one range."""
-
-    pack: bytes
-    start: int
-    end: int
-    locations: tuple[Location, ...]
-
-
 class ObjectStore(Places):
     """The objects in a set of indexes, in one storage.
 
@@ -95,6 +78,7 @@ class ObjectStore(Places):
         hint: The hint for damage.
         verify: See `Places`.
         fresh: Whether its packs were made just now, so that no other storage can have them.
+        references: A reader of what lies outside of the store.
 
     Attributes:
         bytes_read: The bytes of packs that the storage has sent so far.
@@ -110,9 +94,11 @@ class ObjectStore(Places):
         verify: Verify = lambda ids, damage: [],
         *,
         fresh: bool = False,
+        references: References | None = None,
     ) -> None:
         super().__init__(storage, indexes, damage, added, verify)
         self.fresh = fresh
+        self.references = references or References()
         self._hint = hint
         self._counting = Lock()
         self.bytes_read = 0
@@ -223,12 +209,12 @@ class ObjectStore(Places):
         if cached and cached[0] is kind:
             yield cached[1]
             return
-        whole = [at for at in self._places(object_id) if at.record.kind is kind]
+        whole = [at for at in self._places(object_id) if at.record.kind.makes is kind]
         if whole:
             try:
                 yield self._read_one(whole)
                 return
-            except IntegrityError:
+            except UNREAD:
                 if all(at.record.kind is not Kind.RECIPE for at in self.find(object_id)):
                     raise
         recipe = self.recipe(object_id)
@@ -280,9 +266,8 @@ class ObjectStore(Places):
         def read(window: list[tuple[bytes, int]]) -> list[tuple[bytes, bytes]]:
             return list(self._read_window(window, have, elsewhere))
 
-        for window in one_ahead(
-            read, _batches(chunks, lambda chunk: chunk[1] + RECORD_HEADER_SIZE)
-        ):
+        sized = in_batches(chunks, lambda chunk: chunk[1] + RECORD_HEADER_SIZE, BATCH_SIZE)
+        for window in one_ahead(read, sized):
             yield from window
 
     def _read_window(
@@ -330,7 +315,7 @@ class ObjectStore(Places):
             else:
                 waiting.append(object_id)
         places = self._all_alike(waiting, kind, bad)
-        for location, raw in self._read_spans(found[0] for found in places.values()):
+        for location, raw in self._contents(found[0] for found in places.values()):
             key = location.record.id
             data = self._open(raw, location, places[key][1:], bad)
             if data is not None:
@@ -361,7 +346,7 @@ class ObjectStore(Places):
         """
         places = self._all_alike(ids, Kind.DATA, bad)
 
-        def run(taken: list[tuple[Location, memoryview | None]]) -> list[bytes]:
+        def run(taken: list[tuple[Location, Raw]]) -> list[bytes]:
             done = []
             for location, raw in taken:
                 key = location.record.id
@@ -371,14 +356,15 @@ class ObjectStore(Places):
                     done.append(key)
             return done
 
-        return where_it_pays(run, self._read_spans((p[0] for p in places.values()), ahead=True))
+        return where_it_pays(run, self._contents((p[0] for p in places.values()), ahead=True))
 
     def read_raw(
         self, locations: Iterable[Location], bad: Bad | None = None
     ) -> Iterator[tuple[Location, memoryview]]:
         """Yield records as they are in their packs, with headers, each verified.
 
-        If one is damaged, it comes from another place, if there is one.
+        A reference is verified as far as it goes: its source isn't read. If a record is damaged, it
+        comes from another place, if there is one.
 
         Args:
             locations: The records' locations.
@@ -389,7 +375,7 @@ class ObjectStore(Places):
         """
         for location, raw in self._read_spans(locations):
             try:
-                _opened(raw, location)
+                verified(raw, location)
             except IntegrityError as error:
                 other = self._raw_elsewhere(location)
                 if other is not None:
@@ -405,10 +391,41 @@ class ObjectStore(Places):
     def _raw_elsewhere(self, bad: Location) -> tuple[Location, memoryview] | None:
         for location, raw in self._read_spans(self._other_places(bad, [])):
             with suppress(IntegrityError):
-                _opened(raw, location)
+                verified(raw, location)
                 assert raw is not None
                 return location, raw
         return None
+
+    def _contents(
+        self, locations: Iterable[Location], *, ahead: bool = False
+    ) -> Iterator[tuple[Location, Raw]]:
+        """Yield records as `_read_spans` does, and in place of references what they lead to."""
+        waiting: list[tuple[Location, Reference]] = []
+        size = 0
+        for location, raw in self._read_spans(locations, ahead=ahead):
+            if raw is None or location.record.kind is not Kind.REFERENCE:
+                yield location, raw
+                continue
+            try:
+                reference = read_record(raw, location.record)
+            except IntegrityError as error:
+                yield location, Fetched(error)
+                continue
+            assert isinstance(reference, Reference)
+            if size + location.record.full > MOST_AT_ONCE:
+                yield from self._fetched(waiting)
+                waiting, size = [], 0
+            waiting.append((location, reference))
+            size += location.record.full
+        yield from self._fetched(waiting)
+
+    def _fetched(
+        self, waiting: Sequence[tuple[Location, Reference]]
+    ) -> Iterator[tuple[Location, Fetched]]:
+        if waiting:
+            found = self.references.fetch([Wanted(at.record, ref) for at, ref in waiting])
+            for (location, _), content in zip(waiting, found, strict=True):
+                yield location, Fetched(content)
 
     def _read_spans(
         self, locations: Iterable[Location], *, ahead: bool = False
@@ -419,7 +436,7 @@ class ObjectStore(Places):
             locations: The locations.
             ahead: Whether to read the next batch while the caller is busy with one.
         """
-        batches = _batches(_spans(locations), lambda span: span.end - span.start)
+        batches = in_batches(spans(locations), lambda span: span.end - span.start, BATCH_SIZE)
         for batch in (one_ahead if ahead else map)(self._read_batch, batches):
             for span, data in batch:
                 view = None if data is None else memoryview(data)
@@ -428,7 +445,7 @@ class ObjectStore(Places):
                     end = start + RECORD_HEADER_SIZE + location.record.stored
                     yield location, None if view is None else view[start:end]
 
-    def _read_batch(self, batch: list[_Span]) -> list[tuple[_Span, bytes | None]]:
+    def _read_batch(self, batch: list[Span]) -> list[tuple[Span, bytes | None]]:
         ranges = [Range(pack_name(s.pack), s.start, s.end - s.start) for s in batch]
         return list(zip(batch, self._read(ranges), strict=True))
 
@@ -456,13 +473,18 @@ class ObjectStore(Places):
         wanted = {at.record.id: at for at in locations if at.record.id not in self._metadata}
         for at, raw in self._read_spans(wanted.values()):
             with suppress(IntegrityError):
-                self._metadata[at.record.id] = (at.record.kind, _opened(raw, at))
+                self._metadata[at.record.id] = (at.record.kind, opened(raw, at))
 
     def _read_one(self, places: list[Location]) -> bytes:
         first, *others = places
-        data = self._open(self._raw(first), first, others)
+        data = self._open(self._found(first), first, others)
         assert data is not None
         return data
+
+    def _found(self, location: Location) -> Raw:
+        if location.record.kind is Kind.REFERENCE:
+            return next(self._contents([location]))[1]
+        return self._raw(location)
 
     def _raw(self, location: Location) -> bytes | None:
         size = RECORD_HEADER_SIZE + location.record.stored
@@ -478,7 +500,7 @@ class ObjectStore(Places):
 
     def _open(
         self,
-        raw: Buffer | None,
+        raw: Raw,
         location: Location,
         others: list[Location],
         bad: Bad | None = None,
@@ -488,16 +510,24 @@ class ObjectStore(Places):
         If all are bad, raise an error, or return None with the error in `bad`, if given.
         """
         try:
-            return _opened(raw, location)
-        except IntegrityError as found:
+            return opened(raw, location)
+        except UNREAD as found:
+            failed = [self._explained(location, found)]
             for at in self._other_places(location, others):
-                with suppress(IntegrityError):
-                    return _opened(self._raw(at), at)
-            error = self._damaged(location, found)
+                other = self._found(at)
+                try:
+                    return opened(other, at)
+                except UNREAD as again:
+                    failed.append(self._explained(at, again))
+            error = joined(failed)
             if bad is None:
                 raise error from found
             bad[location.record.id] = error
             return None
+
+    def _explained(self, location: Location, error: AmaError) -> AmaError:
+        is_outside = location.record.kind is Kind.REFERENCE
+        return error if is_outside else self._damaged(location, error)
 
     def _other_places(self, bad: Location, others: list[Location]) -> Iterator[Location]:
         """Yield other places of a record; those in added indexes come last."""
@@ -507,11 +537,11 @@ class ObjectStore(Places):
         while more:  # once at least: others may have been looked for already
             more = self.look_again()
             for at in self.find(bad.record.id):
-                if at.record.kind is bad.record.kind and at not in tried:
+                if at.record.kind.makes is bad.record.kind.makes and at not in tried:
                     tried.add(at)
                     yield at
 
-    def _damaged(self, location: Location, error: IntegrityError) -> IntegrityError:
+    def _damaged(self, location: Location, error: AmaError) -> IntegrityError:
         where = f"{error.message} ({pack_name(location.pack)} in {self.storage.url})"
         return IntegrityError(where, hint=self._hint)
 
@@ -533,8 +563,8 @@ class ObjectStore(Places):
     def _alike(self, object_id: bytes, kind: Kind | None = None) -> list[Location]:
         """Return an object's locations of one kind, by default that of the best one."""
         found = self._places(object_id)
-        wanted = found[0].record.kind if kind is None else kind
-        alike = [at for at in found if at.record.kind is wanted]
+        wanted = found[0].record.kind.makes if kind is None else kind
+        alike = [at for at in found if at.record.kind.makes is wanted]
         if not alike:
             raise IntegrityError(f"object {short(object_id)} is damaged: of another kind")
         return alike
@@ -549,49 +579,10 @@ class ObjectStore(Places):
             raise NotFound(f"object {short(object_id)} is not in {self.storage.url}")
         if len(places) == 1:
             return places
-        # A whole record first: it takes one request, a recipe many.
-        return sorted(places, key=lambda place: place.record.kind is Kind.RECIPE)
-
-
-def _opened(raw: Buffer | None, location: Location) -> bytes:
-    """Return a record's verified bytes; `raw` is None if its pack is gone."""
-    if raw is None:
-        raise IntegrityError(f"object {short(location.record.id)} is lost: its pack is gone")
-    data = open_record(raw, location.record)
-    if location.record.kind is Kind.RECIPE:
-        decode_recipe(data, f"recipe of {short(location.record.id)}")
-    return data
+        # A whole record first: it takes one request, a recipe many. What is elsewhere comes last.
+        return sorted(places, key=lambda place: max(place.record.kind, Kind.ASSET))
 
 
 def _require_id(found: bytes, expected: bytes) -> None:
     if found != expected:
         raise IntegrityError(f"object {short(expected)} is damaged: its chunks make another")
-
-
-def _spans(locations: Iterable[Location]) -> Iterator[_Span]:
-    """Yield ranges that cover the locations, neighbours together."""
-    run: list[Location] = []
-    for location in sorted(locations, key=lambda at: (at.pack, at.record.offset)):
-        if run:
-            start, end = run[0].record.offset, run[-1].record.end
-            near = location.pack == run[0].pack and location.record.offset - end <= GAP
-            if not near or location.record.end - start > RANGE_SIZE:
-                yield _Span(run[0].pack, start, end, tuple(run))
-                run = []
-        run.append(location)
-    if run:
-        yield _Span(run[0].pack, run[0].record.offset, run[-1].record.end, tuple(run))
-
-
-def _batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield groups of neighbours, each of which is one batch."""
-    batch: list[T] = []
-    size = 0
-    for item in items:
-        size += size_of(item)
-        if batch and size > BATCH_SIZE:
-            yield batch
-            batch, size = [], size_of(item)
-        batch.append(item)
-    if batch:
-        yield batch

@@ -31,6 +31,7 @@ from ama.format.pack import (
     trailer_row,
 )
 from ama.format.packindex import PackIndex
+from ama.format.references import REFERENCE, REFERENCES, Reference, encode_reference
 from ama.storage.protocol import Storage
 from ama.stores.object_reader import index_name, pack_name
 from ama.system.parallel import submit
@@ -66,8 +67,11 @@ class Stored(NamedTuple):
 
 def _stored(pack: bytes, size: int, rows: bytes) -> Stored:
     """Return the note of a pack, given the rows of its trailer."""
-    content = sum(full for _, kind, _, _, full in row_fields(rows) if kind == Kind.DATA)
+    content = sum(full for _, kind, _, _, full in row_fields(rows) if kind in _CONTENT)
     return Stored(pack, size, packed(row_fields(rows)), content)
+
+
+_CONTENT = (Kind.DATA, Kind.REFERENCE)
 
 
 class PackWriter:
@@ -102,6 +106,7 @@ class PackWriter:
 
         self._storage = storage
         self._planes = BYTE_PLANES in features
+        self._references = REFERENCES in features
         self._advance = advance
         self._pack_size = pack_size
         self._index_every = index_every
@@ -159,14 +164,34 @@ class PackWriter:
                 kind, len(stored), lambda pack: pack.add(kind, object_id, codec, stored, full)
             )
 
+    def add_reference(self, object_id: bytes, reference: Reference, full: int) -> None:
+        """Write where the content of a file or chunk lies, unless this writer has it already.
+
+        Args:
+            object_id: Its id, which the caller has computed from the content.
+            reference: Where it lies.
+            full: The bytes of the content.
+
+        Raises:
+            InvalidInput: Its URL can't be kept.
+        """
+        stored = encode_reference(reference)
+        self.add_compressed(Kind.REFERENCE, object_id, REFERENCE, stored, full)
+
     def copy(self, record: Record, raw: Buffer) -> None:
-        """Write a verified record of another pack, with its header."""
+        """Write a verified record of another pack, with its header.
+
+        It is one that it `takes`, or no reference.
+        """
         if self._seen.add(record.id):
             self._later(record.kind, len(raw), lambda pack: self._copy(pack, record, raw))
 
     def takes(self, raw: Buffer) -> bool:
         """Return whether readers of this storage know the codec of a record."""
-        return self._planes or codec_of(raw) != PLANES
+        codec = codec_of(raw)
+        if codec == REFERENCE:
+            return self._references
+        return self._planes or codec != PLANES
 
     def adopt(self, pack: bytes, data: bytes, records: tuple[Record, ...]) -> None:
         """Store a whole verified pack of another storage unchanged, and index everything in it.
@@ -235,7 +260,7 @@ class PackWriter:
         while batch:
             # What is packed is freed at once: a batch is never in memory twice.
             kind, job = batch.popleft()
-            is_content = kind is Kind.DATA
+            is_content = kind in _CONTENT
             builder = self._filling.get(is_content)
             if builder is None:
                 builder = self._filling[is_content] = self._empty_builder()

@@ -29,6 +29,7 @@ from ama.format.objects import Asset, decode_asset
 from ama.format.packindex import PackIndex
 from ama.format.state import AssetRecord
 from ama.storage.local import LocalStorage
+from ama.storage.outside import Outside, Reach
 from ama.storage.protocol import Storage
 from ama.stores.cache import Cache
 from ama.stores.indexes import FEW, Indexes
@@ -37,6 +38,7 @@ from ama.stores.log_files import HINT, read_readable
 from ama.stores.log_view import LogView, When
 from ama.stores.log_writer import Log
 from ama.stores.object_reader import ObjectStore
+from ama.stores.references import References
 from ama.system.encoding import to_system
 
 FORMAT = "format.json"
@@ -44,6 +46,9 @@ MAGIC = "ama store"
 VERSION = 1
 MAX_FORMAT = 64 * 1024
 REPAIR = Hint("repair")
+
+NOWHERE = Reach()
+"""Files of this machine and buckets alone, with nothing configured."""
 
 _ID = re.compile("[0-9a-f]{32}").fullmatch
 
@@ -118,7 +123,7 @@ def formats_of(store_id: str) -> Iterator[bytes]:
     """Yield what a format.json with an id may be: one for each version of ama that makes others.
 
     Example:
-        >>> [decode_format(data, "example").id for data in formats_of("0" * 32)] == ["0" * 32] * 3
+        >>> [decode_format(data, "example").id for data in formats_of("0" * 32)] == ["0" * 32] * 4
         True
     """
     for read, write in FEATURES:
@@ -140,6 +145,7 @@ class Remote:
         format_bytes: The bytes of that file, which the log's first entry depends on.
         cache: The cache of the store on this machine.
         hint: HINT's bytes, if they were read with it.
+        reach: What its references may lead to.
     """
 
     def __init__(
@@ -149,8 +155,10 @@ class Remote:
         format_bytes: bytes,
         cache: Cache,
         hint: bytes | None = None,
+        reach: Reach = NOWHERE,
     ) -> None:
         self.storage = storage
+        self.references = References(Outside(reach, storage.url))
         self.format = store
         self.cache = cache
         self.log = Log(
@@ -170,6 +178,7 @@ class Remote:
         format_bytes: bytes,
         cache_dir: Path | None,
         hint: bytes | None = None,
+        reach: Reach = NOWHERE,
     ) -> Remote:
         """Return the store with a known format.json, without asking for it.
 
@@ -178,10 +187,10 @@ class Remote:
         """
         store = decode_format(format_bytes, storage.url)
         cache = Cache.of_store(cache_dir, store.id, storage.url)
-        return cls(storage, store, format_bytes, cache, hint)
+        return cls(storage, store, format_bytes, cache, hint, reach)
 
     @classmethod
-    def open(cls, storage: Storage, cache_dir: Path | None) -> Remote:
+    def open(cls, storage: Storage, cache_dir: Path | None, reach: Reach = NOWHERE) -> Remote:
         """Open the store in a storage.
 
         Raises:
@@ -204,7 +213,7 @@ class Remote:
                 raise gone(storage.url)
             raise _no_store(storage)
         try:
-            remote = cls.of(storage, format_bytes, cache_dir, hint or b"")
+            remote = cls.of(storage, format_bytes, cache_dir, hint or b"", reach)
         except IntegrityError as error:
             known = way_back(storage.url, known=seen is not None)
             raise IntegrityError(error.message, hint=known) from error
@@ -213,7 +222,9 @@ class Remote:
         return remote
 
     @classmethod
-    def last_seen(cls, storage: Storage, cache_dir: Path | None) -> Remote | None:
+    def last_seen(
+        cls, storage: Storage, cache_dir: Path | None, reach: Reach = NOWHERE
+    ) -> Remote | None:
         """Return the store in a storage as this machine saw it last, without asking for it.
 
         None where it saw none, or nothing of its log.
@@ -222,7 +233,7 @@ class Remote:
         if format_bytes is None:
             return None
         try:
-            remote = cls.of(storage, format_bytes, cache_dir)
+            remote = cls.of(storage, format_bytes, cache_dir, reach=reach)
         except (IntegrityError, FormatError):
             return None
         view = remote.log.view(When.LAST_SEEN)
@@ -244,14 +255,16 @@ class Remote:
         Cache.of_urls(cache_dir).drop(_url_file(storage.url))
 
     @classmethod
-    def create(cls, storage: Storage, cache_dir: Path | None) -> tuple[Remote, bool]:
+    def create(
+        cls, storage: Storage, cache_dir: Path | None, reach: Reach = NOWHERE
+    ) -> tuple[Remote, bool]:
         """Open the store in a storage; make it first if there is none.
 
         Returns:
             The store, and whether this call made it.
         """
         try:
-            return cls.open(storage, cache_dir), False
+            return cls.open(storage, cache_dir, reach), False
         except NotFound:
             pass
         require_fit(storage)
@@ -260,7 +273,7 @@ class Remote:
             created = True
         except AlreadyExists:
             created = False
-        return cls.open(storage, cache_dir), created
+        return cls.open(storage, cache_dir, reach), created
 
     @property
     def url(self) -> str:
@@ -319,7 +332,14 @@ class Remote:
         """
         damage = [] if view.damage is None else [view.damage]
         indexes = self.indexes(view.root.indexes, damage)
-        return ObjectStore(self.storage, indexes, damage[0] if damage else None, hint=REPAIR)
+        found = damage[0] if damage else None
+        return self.objects(indexes, found, hint=REPAIR)
+
+    def objects(
+        self, indexes: Iterable[PackIndex], damage: AmaError | None = None, **options: Any
+    ) -> ObjectStore:
+        """Return the objects in some of its indexes; for `options` see `ObjectStore`."""
+        return ObjectStore(self.storage, indexes, damage, references=self.references, **options)
 
     def publish_event(self, view: LogView, class_name: str, record: AssetRecord) -> Publish:
         """Return the event that published an asset."""
@@ -378,7 +398,7 @@ class Remote:
         others = cache(lambda: self.indexes(view.root.indexes, []))
         found = damage[0] if damage else None
         verify = self._indexes.whole
-        return ObjectStore(self.storage, indexes, found, others, REPAIR, verify)
+        return self.objects(indexes, found, added=others, hint=REPAIR, verify=verify)
 
     def assets(self, view: LogView, wanted: Sequence[tuple[str, bytes]]) -> dict[bytes, Asset]:
         """Return some assets' objects, given as (class, id), in few requests.
@@ -416,13 +436,12 @@ class Remote:
         ids: Collection[bytes] = view.root.indexes
         if len(ids) > max(FEW, 2 * len(assets)):
             ids = self._needed(view, classes, assets) or ids
-        return ObjectStore(
-            self.storage,
+        return self.objects(
             self._indexes.parts(ids, damage),
             damage[0] if damage else None,
-            cache(lambda: self.indexes(view.root.indexes, [])),
-            REPAIR,
-            self._indexes.whole,
+            added=cache(lambda: self.indexes(view.root.indexes, [])),
+            hint=REPAIR,
+            verify=self._indexes.whole,
         )
 
     def _needed(

@@ -115,9 +115,18 @@ class Sources:
         store, places = self._stores[0], self._stores[0].find(object_id)
         if all(at.record.kind is Kind.RECIPE for at in places):
             store = self.holding(object_id)
-            places = sorted(store.find(object_id), key=lambda at: at.record.kind is Kind.RECIPE)
-            return store, places[0]
-        return store, next(at for at in places if at.record.kind is not Kind.RECIPE)
+            places = store.find(object_id)
+        return store, min(places, key=lambda at: max(at.record.kind, Kind.ASSET))
+
+    def has_bytes_near(self, object_id: bytes) -> bool:
+        """Whether the first store has all bytes of an object, and not only references."""
+        near = self._stores[0]
+        kinds = {at.record.kind for at in near.find(object_id)} - {Kind.REFERENCE}
+        if kinds != {Kind.RECIPE}:
+            return bool(kinds)
+        recipe = near.recipe(object_id)
+        chunks = [] if recipe is None else recipe.chunks
+        return all(any(at.record.kind is Kind.DATA for at in near.find(c)) for c, _ in chunks)
 
     def __contains__(self, object_id: bytes) -> bool:
         try:

@@ -43,7 +43,8 @@ def copy_asset(
 ) -> Copied:
     """Publish an asset of one store in another, with its ancestors and everything it was made from.
 
-    Send only what the target lacks. After an interruption, another call continues.
+    Send only what the target lacks, and the content of references rather than these. After an
+    interruption, another call continues.
 
     Args:
         source: The store with the asset.
@@ -76,7 +77,7 @@ def copy_asset(
     sent = reused = 0
     for start in range(0, len(jobs), BATCH):
         batch = jobs[start : start + BATCH]
-        push = Push(target, sources, batch, here={}, root=Path(), progress=progress)
+        push = Push(target, sources, batch, here={}, root=Path(), progress=progress, bring=True)
         appended = target.log.append(push.events, author=author, now=now)
         if appended is not None:
             view = appended.view

@@ -16,7 +16,6 @@ from ama.format.entries import Event, SetStatus, StatusName
 from ama.format.objects import EntryKind
 from ama.format.state import AssetRecord
 from ama.stores.log_view import LogView
-from ama.stores.object_reader import ObjectStore
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.transfer.download import Target
@@ -189,7 +188,7 @@ def _is_whole(remote: Remote, view: LogView, target: Target, record: AssetRecord
     needs = remote.needs(view, target.class_name, record)
     if not all(index in view.root.indexes for index in needs):
         return False
-    objects = ObjectStore(remote.storage, remote.indexes(needs))
+    objects = remote.objects(remote.indexes(needs))
     if not objects.holds(target.asset):
         return False
     objects.load_metadata()

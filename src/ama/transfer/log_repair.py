@@ -104,7 +104,7 @@ def repair_log(
     mended = mend(storage, settings.cache_dir, others, progress)
     refuse_lost(mended, storage.url)
     # If nothing was put back, there may be no store: opening it finds out.
-    Remote.open(storage, settings.cache_dir).view().require_whole()
+    Remote.open(storage, settings.cache_dir, settings.reach).view().require_whole()
     return mended.done
 
 

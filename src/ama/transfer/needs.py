@@ -63,6 +63,6 @@ def is_wasteful(indexes: Sequence[PackIndex], size: int) -> bool:
         for index in indexes
         for first in range(0, 256, _EVERY)
         for _, _, kind, _, _, full in index.rows(first)
-        if kind == Kind.DATA
+        if kind in (Kind.DATA, Kind.REFERENCE)
     )
     return named * _EVERY > 2 * size

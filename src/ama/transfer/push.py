@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ama.errors import Hint, IntegrityError, NotFound, StorageError
+from ama.errors import Hint, IntegrityError, StorageError
 from ama.format.entries import MAX_NEEDS, Event, HeldRef, Publish, SetStatus
 from ama.format.hashing import short
 from ama.format.indexrows import RowCollector, merge_indexes
@@ -86,6 +86,7 @@ class Push:
         progress: The progress of the bytes sent.
         pack_size: See `PackWriter`.
         sent: What was sent ahead.
+        bring: Whether to send the content of references, instead of these.
 
     Attributes:
         aliases: The moves of aliases.
@@ -103,12 +104,19 @@ class Push:
         progress: Progress,
         pack_size: int = PACK_SIZE,
         sent: Sent = NOTHING,
+        bring: bool = False,
     ) -> None:
         self.remote = remote
         self.aliases: list[AliasChange] = []
         self.new_trees: set[bytes] = set()
         self._sender = Sender(
-            remote.storage, sources, here=here, root=root, progress=progress, pack_size=pack_size
+            remote.storage,
+            sources,
+            here=here,
+            root=root,
+            progress=progress,
+            pack_size=pack_size,
+            bring=bring,
         )
         self._choice = IndexChoice(remote)
         self._worth = 0  # the bytes of content that are sent if none is found
@@ -274,13 +282,13 @@ class Push:
         present = Presence([*kept, *self._current(view)], self._more)
         # An index that names a recipe should name its chunks. An index of this push may have left
         # chunks to other indexes that a gc has dropped since. Do not copy an incomplete index.
-        missing = [i for i in files if not self._is_whole(i, present)]
+        missing = [i for i in files if not self._sender.is_whole(i, present)]
         if sum(files[i] for i in missing) > self._pack_size:
             for index in self._orphans(view):
                 present.add(index, partial(reads_back, self.remote.storage))
-            missing = [i for i in missing if not self._is_whole(i, present)]
+            missing = [i for i in missing if not self._sender.is_whole(i, present)]
         self._sender.bytes_reused = reused = whole - sum(files[i] for i in missing)
-        wanted = [i for i in metadata if not self._is_whole(i, present)]
+        wanted = [i for i in metadata if not self._sender.is_whole(i, present)]
         lacking = set(wanted)
         self.new_trees = {part for part in self._parts if self._asset(part).tree in lacking}
         self._progress.start("Sending", whole)
@@ -292,7 +300,7 @@ class Push:
         current = set(view.root.indexes)
         used = [i for i in present.indexes if i.id in present.used and i.id not in current]
         ours = [index for index in used if index in kept]
-        self._own = ObjectStore(self.remote.storage, [*ours, *sent])
+        self._own = self.remote.objects([*ours, *sent])
         if orphans := [index for index in used if index not in kept]:
             # Orphans may name trees and recipes whose other parts nobody sent. So an index of this
             # push names the objects that it needs of them, and everything below these.
@@ -306,20 +314,6 @@ class Push:
             self._write_index(self._rows_of(ids, orphans), new[0].asset, view)
         self._sent_at = view.number
         self._relied = present.used & current
-
-    def _is_whole(self, object_id: bytes, present: Presence) -> bool:
-        """Tell whether indexes name an object whole or with all its chunks, not only its recipe."""
-        if object_id not in present:
-            return False
-        if not present.only_recipe(object_id):
-            return True
-        try:
-            recipe = self._sender.recipe(object_id, present)
-        except (IntegrityError, NotFound):
-            return False
-        # Don't stop at the first that is missing: each lookup counts as used.
-        named = [chunk in present for chunk, _ in recipe.chunks]
-        return all(named)
 
     def _usable_own(self, view: LogView) -> list[PackIndex]:
         """Return the indexes that this push has written and that no gc has taken since."""

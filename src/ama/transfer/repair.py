@@ -427,10 +427,10 @@ def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
     lost = frozenset(view.root.indexes) - {index.id for index in indexes}
     if not lost:
         nothing = PackIndex(encode_index([], {}))
-        return Rebuilt(ObjectStore(remote.storage, indexes), lost, nothing, frozenset())
+        return Rebuilt(remote.objects(indexes), lost, nothing, frozenset())
     doubtful = _doubtful(remote.storage, view.root.condemned_packs, indexes)
     index, damaged = _read(remote.storage, doubtful, progress)
-    return Rebuilt(ObjectStore(remote.storage, [*indexes, index]), lost, index, damaged)
+    return Rebuilt(remote.objects([*indexes, index]), lost, index, damaged)
 
 
 def _read(

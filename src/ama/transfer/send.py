@@ -13,6 +13,7 @@ from ama.errors import (
     FormatError,
     Hint,
     IntegrityError,
+    InvalidInput,
     NotFound,
     StorageError,
     shown,
@@ -23,6 +24,7 @@ from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.pack import FOOTER_SIZE, Record, count_records, read_trailer
 from ama.format.packindex import Location, PackIndex
+from ama.format.references import REFERENCES
 from ama.storage.protocol import Range, Storage
 from ama.stores.log_files import REFUSED
 from ama.stores.log_view import LogView
@@ -55,6 +57,7 @@ class Sender:
         root: The worktree.
         progress: The progress of content that is stored, or need not be.
         pack_size: See `PackWriter`.
+        bring: Whether to send the content of references, instead of these.
 
     Attributes:
         recipes: The recipes of large files, as far as they are known.
@@ -72,7 +75,9 @@ class Sender:
         root: Path,
         progress: Progress,
         pack_size: int,
+        bring: bool = False,
     ) -> None:
+        self._bring = bring
         self.recipes: dict[bytes, Recipe] = {}
         self.changed: list[str] = []
         self.bytes_sent = 0
@@ -100,6 +105,31 @@ class Sender:
         self.recipes[object_id] = recipe
         return recipe
 
+    def is_whole(self, object_id: bytes, present: Presence) -> bool:
+        """Tell whether indexes name an object whole or with all its chunks, not only its recipe.
+
+        What they name by references is sent all the same if its bytes are at hand.
+
+        Args:
+            object_id: The object.
+            present: The indexes.
+        """
+        kinds = [present.kind(object_id)]
+        if kinds[0] == Kind.RECIPE:
+            try:
+                recipe = self.recipe(object_id, present)
+            except (IntegrityError, NotFound):
+                return False
+            # Don't stop at the first that is missing: each lookup counts as used.
+            kinds = [present.kind(chunk) for chunk, _ in recipe.chunks]
+        if None in kinds:
+            return False
+        return Kind.REFERENCE not in kinds or not self._brings(object_id)
+
+    def _brings(self, object_id: bytes) -> bool:
+        """Tell whether the bytes of a file are sent, rather than a reference to them."""
+        return self._bring or object_id in self._here or self._sources.has_bytes_near(object_id)
+
     def send(
         self,
         present: Presence,
@@ -123,6 +153,8 @@ class Sender:
             Conflict: A file of the worktree is no longer what was added.
             IntegrityError: An object is lost.
         """
+        if self._bring:
+            features = [name for name in features if name != REFERENCES]
         writer = PackWriter(
             self._storage,
             features=features,
@@ -151,7 +183,7 @@ class Sender:
             return
 
         def write(chunk: bytes, data: memoryview) -> None:
-            if chunk in present or chunk in writer:
+            if present.has_bytes(chunk) or chunk in writer:
                 self._reuse(len(data))
             else:
                 writer.add(Kind.DATA, chunk, data)
@@ -191,17 +223,39 @@ class Sender:
                 recipe = store.recipe(object_id) or self.recipe(object_id, present)
                 # A recipe after its chunks: it may be read as soon as it is there.
                 for chunk, size in recipe.chunks:
-                    if chunk in present or chunk in load.packs:
+                    if chunk in load.packs or self._is_there(chunk, store, present):
                         self._reuse(size)
                     else:
-                        load.add(chunk, store.find(chunk)[0])
+                        load.add(chunk, nearest_place(store.find(chunk)))
             load.add(object_id, at)
         for load in loads.values():
             adopt(writer, self._storage, load, condemned)
             # As many at a time as fit into memory as places.
             for group in load.groups(MOST_PLACES):
+                outside = []
                 for location, raw in load.store.read_raw(group):
-                    writer.copy(location.record, raw)
+                    if location.record.kind is Kind.REFERENCE and not writer.takes(raw):
+                        self._require_bringing()
+                        outside.append(location.record.id)
+                    else:
+                        writer.copy(location.record, raw)
+                for object_id, data in load.store.read_records(outside, Kind.DATA):
+                    writer.add(Kind.DATA, object_id, data)
+
+    def _is_there(self, chunk: bytes, store: ObjectStore, present: Presence) -> bool:
+        """Whether the target has a chunk, with its bytes if they can be sent."""
+        kind = present.kind(chunk)
+        if kind != Kind.REFERENCE:
+            return kind is not None
+        is_outside = nearest_place(store.find(chunk)).record.kind is Kind.REFERENCE
+        return is_outside and not self._bring
+
+    def _require_bringing(self) -> None:
+        if not self._bring:
+            raise InvalidInput(
+                f"{shown(self._storage.url)} takes no content by reference",
+                hint=(Hint("materialize"), Hint("upgrade-store", store=self._storage.url)),
+            )
 
     def _reuse(self, size: int) -> None:
         self.bytes_reused += size
@@ -303,6 +357,11 @@ def _listed(data: bytes) -> tuple[Record, ...]:
         return ()  # of another form or a later version: it can't be sent unchanged
 
 
+def nearest_place(places: Sequence[Location]) -> Location:
+    """Return the place of an object with its bytes, rather than a reference to it."""
+    return min(places, key=lambda at: max(at.record.kind, Kind.ASSET))
+
+
 class Lost(Exception):
     """Indexes that were counted on, and that are not there, or not with all their packs."""
 
@@ -342,8 +401,20 @@ class Presence:
         self._table = None
 
     def __contains__(self, object_id: bytes) -> bool:
-        if self._hit(self._candidates(object_id), object_id):
-            return True
+        return self.kind(object_id) is not None
+
+    def has_bytes(self, object_id: bytes) -> bool:
+        """Tell whether indexes name an object not only by references."""
+        return self.kind(object_id) not in (None, Kind.REFERENCE)
+
+    def kind(self, object_id: bytes) -> int | None:
+        """Return the kind of an object's best record, or None if no index names it.
+
+        That is one that has all of its bytes, else a recipe, else a reference.
+        """
+        kind = self._hit(self._candidates(object_id), object_id)
+        if kind is not None:
+            return kind
         more = list(self._more(object_id))
         if more:
             self._add(more)
@@ -359,24 +430,32 @@ class Presence:
         # What is used already first: an asset's needs are to be few.
         return sorted(found, key=self.indexes.index) if len(found) > 1 else found
 
-    def _hit(self, indexes: Iterable[PackIndex], object_id: bytes) -> bool:
+    def _hit(self, indexes: Iterable[PackIndex], object_id: bytes) -> int | None:
+        outside = None
         for index in indexes:
-            if object_id in index:
-                believe = self._doubted.pop(index.id, None)
-                if believe is not None and not believe(index):
-                    self.indexes.remove(index)
-                    self._table = None
-                    continue
-                self.used.add(index.id)
-                if self.indexes[0] is not index:
-                    self.indexes.remove(index)
-                    self.indexes.insert(0, index)
-                return True
-        return False
+            kind = index.first_kind(object_id)
+            if kind is None:
+                continue
+            believe = self._doubted.pop(index.id, None)
+            if believe is not None and not believe(index):
+                self.indexes.remove(index)
+                self._table = None
+            elif kind == Kind.REFERENCE:
+                outside = outside or index
+            else:
+                return self._use(index, kind)
+        return None if outside is None else self._use(outside, Kind.REFERENCE)
+
+    def _use(self, index: PackIndex, kind: int) -> int:
+        self.used.add(index.id)
+        if self.indexes[0] is not index:
+            self.indexes.remove(index)
+            self.indexes.insert(0, index)
+        return kind
 
     def only_recipe(self, object_id: bytes) -> bool:
         """Tell whether indexes name an object only by its chunks."""
-        return object_id in self and self.indexes[0].only_recipe(object_id)
+        return self.kind(object_id) == Kind.RECIPE
 
     def gone_through(self, ids: Sequence[bytes]) -> tuple[Iterable[bytes], list[bytes]]:
         """Go through the indexes that are hardly larger than the search, instead of searching.
@@ -397,7 +476,8 @@ class Presence:
             for row in chain.from_iterable(map(index.rows, range(256))):
                 object_id, kind = row[0], row[2]
                 # Rows of one id are in the order of their kinds, and a recipe's comes last.
-                if object_id in left:
+                # What is outside may also be here, which another index says.
+                if kind != Kind.REFERENCE and object_id in left:
                     del left[object_id]
                     self.used.add(index.id)
                     if kind == Kind.RECIPE:
@@ -405,12 +485,14 @@ class Presence:
         return ids if left is None else left, in_chunks
 
     def find(self, object_id: bytes) -> list[Location]:
-        """Return the locations of an object in the first index that names it."""
+        """Return the locations of an object in the first index that names it with its bytes."""
+        outside: list[Location] = []
         for index in self._candidates(object_id):
             places = index.find(object_id)
-            if places:
+            if places and places[0].record.kind is not Kind.REFERENCE:
                 return places
-        return []
+            outside = outside or places
+        return outside
 
 
 def reads_back(storage: Storage, index: PackIndex) -> bool:

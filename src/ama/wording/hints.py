@@ -193,6 +193,11 @@ WORDS: Mapping[str, str] = {
     "name-export": "name one: --export DIR",
     "name-remote": "name one: --remote REMOTE",
     "remove-remote": "remove it: <ama remote remove {name}>",
+    "bring-source-back": "bring {source} back as it was; or send its content, from a worktree that"
+    " has it: <ama push --materialize>",
+    "allow-references": "if you trust that server:"
+    " <ama config set --user references.allow {prefix}>",
+    "materialize": "send the content too: <ama push --materialize>",
     "repair": "send it again from a worktree that has its content: <ama push --repair>",
     "repair-log": "put it back, as this machine remembers it: <ama push --repair --remote {store}>",
     "repair-log-elsewhere": "put it back on a machine that has seen it:"
