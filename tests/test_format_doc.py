@@ -51,6 +51,7 @@ from ama.format.entries import (
 from ama.format.notes import NOTES, NotesCheckpoint, decode_notes, encode_notes, fold_notes
 from ama.format.objects import Asset, EntryKind, Kind, Recipe, RefLink, TreeEntry
 from ama.format.packindex import Location, PackIndex, encode_index
+from ama.format.references import Method, Reference, decode_reference, encode_reference
 from ama.format.state import (
     ClassState,
     Root,
@@ -118,6 +119,7 @@ ASSET = Asset(
 )
 RECIPE = Recipe(1, Kind.DATA, ((ONE, 65536), (TWO, 300000)))
 STORE = StoreFormat(COUNTING.hex())
+REFERRED = Reference("file:///srv/a%20b.zip", "17", 10_000, 40, 5_000, Method.DEFLATE, 70)
 
 
 def example_pack() -> pack.SealedPack:
@@ -218,6 +220,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "asset id": lambda: hashing.asset_id(EXAMPLES["asset"]),
     "recipe": lambda: objects.encode_recipe(RECIPE),
     "byte planes": lambda: bytes([4]) + b"".join(map(len_of, PLANES)) + b"".join(PLANES),
+    "reference": lambda: encode_reference(REFERRED),
     "pack": lambda: bytes(example_pack().data),
     "pack id": lambda: example_pack().id,
     "index header": lambda: example_index()[:32],
@@ -269,6 +272,7 @@ def test_ama_reads_the_examples() -> None:
     assert decode_class_state(EXAMPLES["class state"]) == STATE
     planes = EXAMPLES["byte planes"]
     assert compression.decompress(compression.PLANES, planes, 10, "example") == SPLIT
+    assert decode_reference(EXAMPLES["reference"], 600, "example") == REFERRED
     (record,) = pack.read_trailer(EXAMPLES["pack"], "example")
     assert pack.open_record(EXAMPLES["pack"][record.offset :], record) == HELLO
     fanout = b"".join((n >= 0x8E).to_bytes(8, "little") for n in range(256))

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 import ama
-from ama.errors import NotFound
+from ama.errors import AmaError, IntegrityError, NotFound
 from ama.format.checkpoint import decode_checkpoint, encode_checkpoint
 from ama.format.compression import PLANES
 from ama.format.entries import decode_entry, encode_entry, entry_hash
@@ -37,6 +38,7 @@ from ama.format.objects import (
 )
 from ama.format.pack import open_record, read_trailer, scan_records
 from ama.format.packindex import PackIndex
+from ama.format.references import Method, decode_reference
 from ama.format.state import (
     AliasRecord,
     Root,
@@ -47,9 +49,11 @@ from ama.format.state import (
     fold_root,
 )
 from ama.storage.local import LocalStorage
+from ama.storage.outside import Outside, Part
 from ama.storage.protocol import Range
 from ama.stores.log_files import HINT
 from ama.stores.object_reader import index_name, pack_name
+from ama.stores.references import References
 from ama.stores.remote import Remote, decode_format, encode_format
 from ama.transfer.log_derived import checkpoints
 from conftest import Ama
@@ -86,9 +90,11 @@ ENTRIES = [name for name in STORED if name.startswith("log/0")]
 SEGMENTED = files_below(GOLDEN / "v1_segments")
 
 
-def independent_listing(store: Path, directory: Path | None = None) -> Any:
+def independent_listing(
+    store: Path, directory: Path | None = None, sources: Path | None = None
+) -> Any:
     """What the independent reader says, in a process that can't import ama's source."""
-    words = [str(store)] + ([str(directory)] if directory else [])
+    words = [str(store), str(directory or "-"), *([str(sources)] if sources else [])]
     done = subprocess.run(
         [sys.executable, "-I", READER, *words],
         capture_output=True,
@@ -101,9 +107,28 @@ def independent_listing(store: Path, directory: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
-def ama_listing(place: Path) -> Any:
+class Beside(Outside):
+    """What references lead to, in a directory, with nothing but what they say of it."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+
+    def read(self, parts: Sequence[Part]) -> list[bytes | AmaError]:
+        found: list[bytes | AmaError] = []
+        for part in parts:
+            path = self.directory / part.url.partition("://")[2].removeprefix("/")
+            gone = NotFound(f"{part.url} is gone")
+            data = path.read_bytes() if path.is_file() else None
+            found.append(gone if data is None else data[part.start : part.start + part.length])
+        return found
+
+
+def ama_listing(place: Path, sources: Path | None = None) -> Any:
     """The same by ama itself, without a cache and without a right to write."""
     remote = Remote.open(ReadOnlyStorage(LocalStorage(place)), None)
+    if sources is not None:
+        remote.references = References(Beside(sources))
     store = ama.Store(remote, ama.Settings.load(None))
     view = remote.view()
     view.require_whole()
@@ -338,6 +363,58 @@ class TestBytePlanes:
         reader = load(READER)
         with pytest.raises(reader.Damaged):
             reader.Store(tmp_path / "store").listing()
+
+
+class TestReferences:
+    """A store whose content lies elsewhere, since it got the feature in its life."""
+
+    place = GOLDEN / "references"
+    sources = GOLDEN / "sources"
+    stored = files_below(place)
+    expected = json.loads((GOLDEN / "references.json").read_text(encoding="utf-8"))
+
+    def test_the_script_makes_the_same_bytes(self) -> None:
+        load(GOLDEN / "make_v1.py")
+        made = load(GOLDEN / "make_references.py").make()
+        assert sorted(made) == sorted(self.stored)
+        assert [name for name in made if made[name] != self.stored[name]] == []
+        assert sum(len(data) for data in made.values()) < 50_000
+
+    def test_both_readers_read_what_it_holds(self) -> None:
+        assert as_json(ama_listing(self.place, self.sources)) == as_json(self.expected)
+        found = independent_listing(self.place, sources=self.sources)
+        assert as_json(found) == as_json(self.expected)
+
+    def test_what_is_in_it(self) -> None:
+        found = [
+            decode_reference(data[at.offset + 64 : at.end], at.full, name)
+            for name, data in self.stored.items()
+            if name.startswith("packs/")
+            for at in read_trailer(data, name)
+            if at.kind is Kind.REFERENCE
+        ]
+        assert {each.method for each in found} == {*Method}
+        assert max(each.start for each in found) > 1_000_000
+        assert {each.url.partition(":")[0] for each in found} == {"s3", "file"}
+        assert {bool(each.mark) for each in found} == {True, False}
+
+    def test_a_reader_of_the_version_before_refuses(self) -> None:
+        before = load(READER)
+        before.FEATURES = {"byte-planes"}
+        with pytest.raises(before.Newer, match="references"):
+            before.Store(self.place)
+
+    @pytest.mark.parametrize("source", ["models/runs/a 1.zip", "models/set.bin"])
+    def test_both_readers_see_a_source_that_changed(self, source: str, tmp_path: Path) -> None:
+        shutil.copytree(self.sources, tmp_path / "sources")
+        changed = bytearray((tmp_path / "sources" / source).read_bytes())
+        changed[len(changed) // 2] ^= 1
+        (tmp_path / "sources" / source).write_bytes(bytes(changed))
+        reader = load(READER)
+        with pytest.raises(reader.Damaged):
+            reader.Store(self.place, tmp_path / "sources").listing()
+        with pytest.raises(IntegrityError, match="which has it"):
+            ama_listing(self.place, tmp_path / "sources")
 
 
 class TestNotes:

@@ -1,8 +1,10 @@
 """A reader of ama's stores, written from docs/format.md alone: it imports nothing of ama.
 
-    python reader.py STORE [DIRECTORY]
+    python reader.py STORE [DIRECTORY [SOURCES]]
 
-prints what the store in a directory holds, as JSON, and writes each asset below DIRECTORY. It is
+prints what the store in a directory holds, as JSON, and writes each asset below DIRECTORY, unless
+that is -. What references lead to is read from SOURCES: `s3://bucket/runs/a.zip` is there
+`bucket/runs/a.zip`. It is
 there to show that the specification is enough, so it is plain rather than fast: it folds the whole
 log, then checks that the checkpoints say the same.
 """
@@ -12,6 +14,7 @@ import os
 import re
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 import msgpack
@@ -22,8 +25,9 @@ TREE = "ama 2026-11-23 tree object version 1"
 ASSET = "ama 2026-11-23 asset object version 1"
 SEAL = "ama 2026-11-23 seal version 1"
 
-DATA_KIND, TREE_KIND, ASSET_KIND, RECIPE_KIND = 1, 2, 3, 4
-LARGEST = {1: 2**20, 2: 2**28, 3: 2**20, 4: 2**28}
+DATA_KIND, TREE_KIND, ASSET_KIND, RECIPE_KIND, REFERENCE_KIND = 1, 2, 3, 4, 5
+LARGEST = {1: 2**20, 2: 2**28, 3: 2**20, 4: 2**28, 5: 2**20}
+SCHEMES = "file s3 gs gcs az abfs abfss sftp ssh http https".split()
 FILE, EXECUTABLE, SYMLINK, DIRECTORY = 0, 1, 2, 3
 FEATURES = {"byte-planes", "references"}
 STATUSES = ("active", "deprecated", "deleted")
@@ -736,11 +740,38 @@ def join_planes(stored, full):
     return bytes(planes[at % stride][at // stride] for at in range(full))
 
 
-class Store:
-    """A store in a directory, read whole."""
+def read_reference(data, full):
+    """The fields of a reference: URL, mark, size, offset, length, method, start."""
+    require(len(data) <= 4096, "a reference's size")
+    url, mark, *numbers = fields(data, 7)
+    size, offset, length, method, start = numbers
+    require(all(type(number) is int and 0 <= number < 2**63 for number in numbers), "a number")
+    require(type(url) is str and type(mark) is str and len(mark.encode()) <= 512, "a text")
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/]*)/(.+)", url, re.DOTALL)
+    require(found and found[1] in SCHEMES, "a URL")
+    require(not re.search("[\x00-\x1f\x7f-\x9f]", url), "a URL")
+    if found[1] == "file":
+        plain = r"(?:[A-Za-z0-9_.!~*'()/:@&=+$,;-]|%[0-9A-F]{2})*"
+        require(not found[2] and re.fullmatch(plain, found[3]) and "%00" not in url, "a path")
+    else:
+        login = re.match(r"[^@]*:[^@]*@", found[2]) or (found[1][:4] == "http" and "@" in found[2])
+        require(found[2] and not login and "?" not in url and "#" not in url, "a URL")
+    require(length > 0 and offset + length <= size, "bytes beyond the source")
+    if method > 1:
+        raise Newer(f"method {method}")
+    if method == 0:
+        require(length == full and start == 0, "another number of bytes")
+    else:
+        require(start + full <= 1032 * length, "more than deflated bytes make")
+    return url, offset, length, method, start
 
-    def __init__(self, root):
+
+class Store:
+    """A store in a directory, read whole; and a directory with what its references lead to."""
+
+    def __init__(self, root, sources=None):
         self.root = Path(root)
+        self.sources = sources and Path(sources)
         data = self.read("format.json")
         require(data is not None, "no format.json")
         self.format = json.loads(data)
@@ -886,10 +917,11 @@ class Store:
     def object(self, indexes, object_id, kind, kinds=(RECIPE_KIND,)):
         """The bytes of an object of a kind; `kinds` are those that its record may have beside."""
         places = [place for index in indexes for place in index.get(object_id, [])]
+        kinds = (*kinds, REFERENCE_KIND) if kind == DATA_KIND else kinds
         places = [place for place in places if place[0] in (kind, *kinds)]
         require(places, f"no index has object {object_id.hex()}")
         problem = None
-        for place in sorted(places, key=lambda place: place[0] == RECIPE_KIND):
+        for place in sorted(places, key=lambda place: max(place[0], ASSET_KIND)):
             try:
                 data = self.record(object_id, place)
                 if place[0] == RECIPE_KIND:
@@ -925,15 +957,33 @@ class Store:
         marker, its_kind, codec, flags, its_stored, its_full, its_id = header
         expected = (b"arec", kind, stored, full, object_id)
         require((marker, its_kind, its_stored, its_full, its_id) == expected, "another record")
-        if flags or codec not in (0, 1, 3):
+        if flags or codec not in (0, 1, 3, 4):
             raise Newer("a record's flags or codec")
+        require((codec == 4) == (kind == REFERENCE_KIND), "the codec of another kind")
         content = raw[64:]
         if codec == 1:
             content = expand(content, full)
         elif codec == 3:
             content = join_planes(content, full)
+        elif codec == 4:
+            content = self.elsewhere(*read_reference(content, full), full)
         require(len(content) == full, "a record of another size")
         return content
+
+    def elsewhere(self, url, offset, length, method, start, full):
+        """What a reference leads to."""
+        require(self.sources is not None, "nobody says where sources are")
+        path = self.sources.joinpath(*url.partition("://")[2].split("/"))
+        require(path.is_file(), f"{url} is gone")
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+        if method == 1:
+            try:
+                data = zlib.decompressobj(-15).decompress(data, start + full)[start:]
+            except zlib.error as error:
+                raise Damaged(str(error)) from error
+        return data
 
     def check_pack(self, pack_id):
         """The trailer and footer, which reading an object doesn't need."""
@@ -1065,8 +1115,8 @@ def write(path, kind, data):
 
 
 def main(arguments):
-    store = Store(arguments[0])
-    directory = arguments[1] if len(arguments) > 1 else None
+    store = Store(arguments[0], arguments[2] if len(arguments) > 2 else None)
+    directory = arguments[1] if len(arguments) > 1 and arguments[1] != "-" else None
     json.dump(store.listing(directory), sys.stdout, indent=1, sort_keys=True)
     sys.stdout.write("\n")
 
