@@ -423,6 +423,14 @@ class FsckReport:
     """How many packs and indexes nothing names. Interrupted work leaves them; it is no damage."""
     interrupted: tuple[Hint, ...] = ()
     """Interrupted work, and how to finish it. It is no damage."""
+    references: int = 0
+    """How many objects the store has by reference."""
+    referenced: int = 0
+    """The bytes that these have in their sources."""
+    sources: int = 0
+    """How many sources they are in."""
+    checked_sources: bool = False
+    """Whether these were asked for, or read."""
 
     @property
     def ok(self) -> bool:

@@ -621,8 +621,13 @@ class Store(StoreContent, StoreNotes):
             store_created=isinstance(to.remote.storage, Unmade) and to.remote.storage.made,
         )
 
-    def fsck(self) -> FsckReport:
+    def fsck(self, *, sources: bool = False, read_data: bool = False) -> FsckReport:
         """Verify everything in the store: the log, its checkpoints, every index, pack and id.
+
+        Args:
+            sources: Whether to ask if the sources of content by reference are as they were, by a
+                request each.
+            read_data: Whether to read all content by reference, too.
 
         Returns:
             The damage, and the assets that it affects.
@@ -634,7 +639,7 @@ class Store(StoreContent, StoreNotes):
         """
         from ama.maintenance.fsck_store import check_store, remember
 
-        report = check_store(self.remote, self._progress)
+        report = check_store(self.remote, self._progress, sources=sources, read_data=read_data)
         remember(self.remote, now(), len(report.problems))
         return report
 

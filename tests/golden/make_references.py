@@ -3,8 +3,8 @@
     python tests/golden/make_references.py DIRECTORY
 
 What its references lead to is in tests/golden/sources, which nobody makes again: other versions of
-zlib would deflate it otherwise. As make_v1.py does, it puts ama's encoders together by hand, so that
-the bytes depend on the format alone. The store in the repository is never made again.
+zlib would deflate it otherwise. As make_v1.py does, it puts ama's encoders together by hand, so
+that the bytes depend on the format alone. The store in the repository is never made again.
 """
 
 from __future__ import annotations

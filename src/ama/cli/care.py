@@ -68,7 +68,19 @@ def _checksum_line(file_id: str, path: str) -> str:
     return f"{chr(92) if escaped != path else ''}{file_id}  {escaped}"
 
 
-def fsck(remote: RemoteOption = None) -> None:
+def fsck(
+    sources: Annotated[
+        bool,
+        typer.Option(
+            "--sources",
+            help="Of a store: ask if the sources of content by reference are as they were.",
+        ),
+    ] = False,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Of a store: read all content by reference, too.")
+    ] = False,
+    remote: RemoteOption = None,
+) -> None:
     """Verify everything that is stored.
 
     In a worktree, it verifies the objects there; with --remote, or elsewhere, a store. It reads
@@ -77,9 +89,14 @@ def fsck(remote: RemoteOption = None) -> None:
     Example:
         ama fsck
         ama fsck --remote team
+        ama fsck --remote team --sources
     """
-    repo = find_repo() if remote is None else None
-    report = open_store(remote).fsck() if repo is None else repo.fsck()
+    of_store = remote is not None or sources or read_data
+    repo = None if of_store else find_repo()
+    if repo is None:
+        report = open_store(remote).fsck(sources=sources, read_data=read_data)
+    else:
+        report = repo.fsck()
     if not console.report(report):
         _print_report(report)
         if not report.ok:
@@ -115,6 +132,9 @@ def _print_report(report: FsckReport) -> None:
     if report.orphans:
         left = f"passed over {count(report.orphans, 'file')} that nothing names"
         console.line(f"{left}: of uploads under way, or interrupted, which is no damage")
+    if report.references and not report.checked_sources:
+        outside = f"{size(report.referenced)} by reference in {count(report.sources, 'source')}"
+        console.note(f"{outside} not looked at; next: ama fsck --sources, or --read-data")
     objects = f"{count(report.objects, 'object')}, {size(report.size)}"
     verified = f"verified {objects} of {count(report.assets, 'asset')} in {report.where}"
     if report.ok:

@@ -85,7 +85,7 @@ class Closure:
         """
         for number, index in enumerate(self._indexes):
             for at in index.find(wanted):
-                if at.record.kind is kind and not self._packs.is_bad(at):
+                if at.record.kind.makes is kind and not self._packs.is_bad(at):
                     # The next object is often in the same index.
                     self._indexes.insert(0, self._indexes.pop(number))
                     return index.id, at
@@ -135,17 +135,21 @@ class Closure:
         place = self.place(whole, Kind.RECIPE)
         used = {place[0]} if place else set()
         lost: set[bytes] = set()
+        outside = False
         for chunk, size in dict.fromkeys(recipe.chunks):
             named = self.place(chunk, Kind.DATA)
             if named is None:
                 lost |= self.lacking(chunk)
-            elif named[1].record.full != size:
+                continue
+            outside = outside or named[1].record.kind is Kind.REFERENCE
+            if named[1].record.full != size:
                 what = f"its recipe says that chunk {short(chunk)} has {size:,} bytes"
                 self._wrong(whole, f"{what}, and it has {named[1].record.full:,}")
                 lost.add(whole)
             else:
                 used.add(named[0])
-        if not lost and not self._makes(whole, recipe):
+        # What is outside isn't read for it: its chunks are verified, where that is asked for.
+        if not lost and not outside and not self._makes(whole, recipe):
             self._wrong(whole, "its recipe makes something else")
             lost.add(whole)
         return Below(recipe.size, frozenset(lost), frozenset(used))

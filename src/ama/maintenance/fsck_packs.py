@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from ama.errors import AmaError, FormatError, IntegrityError, StorageError
 from ama.format.hashing import blob_id, short
 from ama.format.objects import Kind, decode_asset, decode_recipe, decode_tree
-from ama.format.pack import Record, open_record, read_trailer, scan_records
+from ama.format.pack import Record, read_record, read_trailer, scan_records
 from ama.format.packindex import Location, PackIndex
+from ama.format.references import Reference
 from ama.storage.protocol import Range, Storage
 from ama.stores.object_reader import index_name, pack_name
 from ama.system.progress import Progress
@@ -55,6 +56,9 @@ class PackCheck:
         recipes: The sizes in bytes of sound recipes' objects, by id.
         objects: How many records were opened.
         size: How many bytes these have.
+        references: How many of them are references.
+        referenced: How many bytes of content these stand for.
+        sources: The URLs, marks and sizes of what they lead to.
     """
 
     def __init__(self, storage: Storage, indexes: Sequence[PackIndex], progress: Progress) -> None:
@@ -66,6 +70,9 @@ class PackCheck:
         self.faults: list[Fault] = []
         self.objects = 0
         self.size = 0
+        self.references = 0
+        self.referenced = 0
+        self.sources: set[tuple[str, str, int]] = set()
 
     def run(self) -> None:
         """Check every pack."""
@@ -170,8 +177,10 @@ class PackCheck:
     def _open(self, data: bytes, record: Record) -> bool:
         """Whether a record is what its index says, and can be decoded."""
         try:
-            content = open_record(memoryview(data)[record.offset :], record)
-            if record.kind is Kind.TREE:
+            content = read_record(memoryview(data)[record.offset :], record)
+            if isinstance(content, Reference):
+                self._note(content, record)
+            elif record.kind is Kind.TREE:
                 decode_tree(content)
             elif record.kind is Kind.ASSET:
                 decode_asset(content)
@@ -180,6 +189,11 @@ class PackCheck:
         except (IntegrityError, FormatError):
             return False
         return True
+
+    def _note(self, found: Reference, record: Record) -> None:
+        self.references += 1
+        self.referenced += record.full
+        self.sources.add((found.url, found.mark, found.size))
 
     def _all_lost(self, pack: bytes, named: Sequence[_Rows], what: str) -> None:
         lost = set()

@@ -16,6 +16,7 @@ from ama.maintenance.fsck_closure import Closure, by_lost, missing_faults, read_
 from ama.maintenance.fsck_history import History, Published
 from ama.maintenance.fsck_log import read_history
 from ama.maintenance.fsck_packs import Fault, PackCheck, plural, read_indexes, several
+from ama.maintenance.fsck_sources import SourceCheck
 from ama.results import FsckReport, Problem
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import Remote
@@ -23,7 +24,9 @@ from ama.stores.revisions import moment
 from ama.system.progress import Progress
 
 
-def check_store(remote: Remote, progress: Progress) -> FsckReport:
+def check_store(
+    remote: Remote, progress: Progress, *, sources: bool = False, read_data: bool = False
+) -> FsckReport:
     """Verify everything in a store.
 
     That is its format.json, every entry of its log, HINT and the checkpoints, every current index,
@@ -33,6 +36,8 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
     Args:
         remote: The store. Its cache on this machine is not used.
         progress: The progress of the bytes read.
+        sources: Whether to ask if what references lead to is as it was.
+        read_data: Whether to read it.
 
     Returns:
         A report of the damage and the assets that it touches.
@@ -47,7 +52,13 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
     indexes, index_faults = read_indexes(storage, current)
     packs = PackCheck(storage, indexes, progress)
     packs.run()
-    closure = Closure(remote.objects(indexes), packs, progress)
+    objects = remote.objects(indexes)
+    outside = SourceCheck(objects, packs, progress)
+    if read_data:
+        outside.read_all()
+    elif sources:
+        outside.ask()
+    closure = Closure(objects, packs, progress)
     closure.check_recipes()
     assets = _Assets(history, closure, indexes)
     assets.check()
@@ -57,6 +68,7 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
         *index_faults,
         *_condemned(history, indexes),
         *packs.faults,
+        *outside.faults,
         *closure.faults,
         *assets.faults,
         *missing_faults(assets.unexplained(broken)),
@@ -68,6 +80,10 @@ def check_store(remote: Remote, progress: Progress) -> FsckReport:
         len(history.live()),
         tuple(assets.problem(fault) for fault in faults),
         _orphans(remote, set(current), indexes),
+        references=packs.references,
+        referenced=packs.referenced,
+        sources=len(packs.sources),
+        checked_sources=read_data or sources,
     )
 
 
