@@ -104,6 +104,10 @@ def push(
         bool,
         typer.Option("--repair", help="Send again what the remote has lost, or has damaged."),
     ] = False,
+    materialize: Annotated[
+        bool,
+        typer.Option("--materialize", help="Send the content of what is there by reference, too."),
+    ] = False,
 ) -> None:
     """Publish commits that were made before.
 
@@ -112,21 +116,24 @@ def push(
     this asset and its ancestors, and sends lost or damaged parts again, from here or from another
     remote. Outside of a worktree, it repairs only the log.
 
+    With --materialize, what the remote has only by reference of this asset and its ancestors is
+    read, from here or from where it lies, and stored there.
+
     Example:
         ama commit -m "wider layers"
         ama push
         ama push --repair
     """
-    repo = find_repo() if repair and not new_store else open_repo()
+    repo = find_repo() if repair and not (new_store or materialize) else open_repo()
     if repo is None:
         _repair_log(remote)
         return
-    result = repo.push(remote=remote, new_store=new_store, repair=repair)
+    result = repo.push(remote=remote, new_store=new_store, repair=repair, materialize=materialize)
     if repair and not console.json:
         _print_put_back(result.put_back)
     if console.json or result.asset is not None:
         report_upload(result, remote)
-    if repair and not console.json:
+    if (repair or materialize) and not console.json:
         _print_repaired(result)
 
 

@@ -311,7 +311,12 @@ class RepoChanges:
         )
 
     def push(
-        self, *, remote: str | None = None, new_store: bool = False, repair: bool = False
+        self,
+        *,
+        remote: str | None = None,
+        new_store: bool = False,
+        repair: bool = False,
+        materialize: bool = False,
     ) -> UploadResult:
         """Publish the commits that a store lacks.
 
@@ -320,6 +325,8 @@ class RepoChanges:
             repair: Whether to repair the store: first its log, see `ama.repair_log`; then HEAD's
                 asset and its ancestors. Their content is read back, and damaged or lost parts are
                 sent again from this worktree, or from another store that it knows.
+            materialize: Whether to send also the content of HEAD's asset and its ancestors that the
+                store would have, or has, only by reference.
 
         Raises:
             InvalidInput, Conflict, StorageError: See `upload`.
@@ -334,7 +341,9 @@ class RepoChanges:
         """
         from ama.operations import upload
 
-        return upload.push(self._session, remote, new_store=new_store, repair=repair)
+        return upload.push(
+            self._session, remote, new_store=new_store, repair=repair, materialize=materialize
+        )
 
     def fetch(self, *, remote: str | None = None, force: bool = False) -> FetchResult:
         """Read a store's log, and return the assets of this class that are new there.

@@ -35,7 +35,8 @@ from ama.system.git import Code
 from ama.transfer import publish
 from ama.transfer.log_repair import Mended, mend, refuse_lost
 from ama.transfer.publish import MOST_REMEMBERED, Found, Publication, Published, StagedContent, Who
-from ama.transfer.repair import Repair, WorktreeFiles, rebuild
+from ama.transfer.rebuild import rebuild
+from ama.transfer.repair import Repair, WorktreeFiles
 from ama.values import AssetInfo, Ref
 from ama.worktree.add import summary
 from ama.worktree.head import At, Head, Unpublished
@@ -210,11 +211,18 @@ def _left_out(session: Session, index: Index) -> WorktreeChanges:
 
 
 def push(
-    session: Session, remote: str | None, *, new_store: bool = False, repair: bool = False
+    session: Session,
+    remote: str | None,
+    *,
+    new_store: bool = False,
+    repair: bool = False,
+    materialize: bool = False,
 ) -> UploadResult:
-    """Publish unpublished commits; with `repair`, restore what the store has lost of them."""
+    """Publish unpublished commits; with `repair`, restore what the store has lost of them; with
+    `materialize`, send what it has only by reference.
+    """
     if not repair or new_store:
-        return _push(session, remote, new_store=new_store, repair=repair)
+        return _push(session, remote, new_store=new_store, repair=repair, materialize=materialize)
     head = session.tree.head.read().head
     url = session.stores.url(remote or None, head)
     # Repair the log first: without it, nothing of the store can be read.
@@ -226,7 +234,9 @@ def push(
             store.view().require_whole()
             result = UploadResult(None, (), (), url, 0, 0, False, False)
         else:
-            result = _push(session, remote, new_store=new_store, repair=repair)
+            result = _push(
+                session, remote, new_store=new_store, repair=repair, materialize=materialize
+            )
     except IntegrityError:
         refuse_lost(mended, url)
         raise
@@ -253,7 +263,9 @@ def _mend_log(session: Session, url: str, head: Head) -> Mended:
     return mended
 
 
-def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool) -> UploadResult:
+def _push(
+    session: Session, remote: str | None, *, new_store: bool, repair: bool, materialize: bool
+) -> UploadResult:
     settle(session, publishes=True)
     at = session.tree.head.read()
     head = at.head
@@ -267,10 +279,11 @@ def _push(session: Session, remote: str | None, *, new_store: bool, repair: bool
     if repair and not new_store:
         # Content of a lost index can't be read, and nothing can be published on top of it.
         sent, objects = _repair(session, remote, at, tip, lost_only=True)
-    result = _publish(session, remote, at, Publication(tip, head.unpublished), new_store=new_store)
-    if not repair:
+    wanted = Publication(tip, head.unpublished, bring=materialize)
+    result = _publish(session, remote, at, wanted, new_store=new_store)
+    if not (repair or materialize):
         return result
-    more = _repair(session, remote, at, tip)
+    more = _repair(session, remote, at, tip, bring=materialize)
     return replace(
         result, bytes_sent=sent + more[0] + result.bytes_sent, repaired=objects + more[1]
     )
@@ -283,6 +296,7 @@ def _repair(
     tip: bytes,
     *,
     lost_only: bool = False,
+    bring: bool = False,
 ) -> tuple[int, int]:
     """Read back from a store all that HEAD's asset and its ancestors need; send bad parts again.
 
@@ -292,6 +306,7 @@ def _repair(
         at: HEAD.
         tip: HEAD's asset.
         lost_only: Whether to do nothing unless an index of the store can't be read.
+        bring: Whether to send also what the store has only by reference.
 
     Returns:
         The number of bytes sent, and the number of objects.
@@ -331,6 +346,7 @@ def _repair(
         notes,
         rebuilt,
         session.progress,
+        bring=bring,
     )
     store.log.append(repair.events, author=session.settings.author(), now=now, view=view)
     session.content.forget()

@@ -88,6 +88,8 @@ class Publication:
     """Whether to publish nothing if the store has an equal asset."""
     made: bytes | None = None
     """The new asset, if `tip` is an equal one of the store."""
+    bring: bool = False
+    """Whether to send the content of references, instead of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +451,7 @@ def publish(
             here=here,
             root=tree.root,
             progress=progress,
+            bring=wanted.bring,
         )
         moved = new_head if last else _without(claim.head, batch, remote.url)
         before = {job.asset for job in batch if is_published(view, sources, job.asset)}

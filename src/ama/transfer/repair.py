@@ -9,9 +9,7 @@ in the same way.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,27 +17,18 @@ from pathlib import Path
 from ama.errors import (
     AmaError,
     Conflict,
-    FormatError,
     IntegrityError,
     InvalidInput,
     NotFound,
     StorageError,
     shown,
 )
-from ama.format.entries import Event, Gc, Publish
+from ama.format.entries import Event, Gc
 from ama.format.hashing import blob_id, short
 from ama.format.notes import NoteRecord
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
-from ama.format.pack import (
-    FOOTER_SIZE,
-    Record,
-    count_records,
-    open_record,
-    read_trailer,
-    scan_records,
-)
 from ama.format.packindex import Location, PackIndex, encode_index
-from ama.storage.protocol import Range, Storage
+from ama.storage.protocol import Range
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
@@ -48,6 +37,7 @@ from ama.stores.sources import Sources
 from ama.system import disk
 from ama.system.encoding import to_system
 from ama.system.progress import Progress
+from ama.transfer.rebuild import Rebuilt, assets_needing, places_of, rebuild
 from ama.transfer.send import is_usable, may_be_purged
 from ama.worktree.reader import cut, link_target
 from ama.worktree.trees import Listed, trees_below
@@ -142,6 +132,7 @@ class Repair:
         notes: What was noted of them: the files of notes are sent again, too.
         rebuilt: The content of the store's packs.
         progress: The progress of the bytes read.
+        bring: Whether to send also what the store has only by reference.
 
     Attributes:
         lost: The objects that can be read neither there nor anywhere else.
@@ -157,7 +148,10 @@ class Repair:
         notes: Iterable[NoteRecord],
         rebuilt: Rebuilt,
         progress: Progress,
+        *,
+        bring: bool = False,
     ) -> None:
+        self._bring = bring
         self.lost: dict[str, None] = {}
         self.bytes_sent = 0
         self._remote = remote
@@ -214,6 +208,8 @@ class Repair:
             packs.update((at.pack, None) for at in places)
             if not places:
                 found.gaps.append(wanted)
+            elif self._bring and all(at.record.kind is Kind.REFERENCE for at in places):
+                found.emptied.update(at.pack for at in places)
         self._progress.start("Reading back", sum(sizes[pack] for pack in packs))
         try:
             for pack in packs:
@@ -245,7 +241,7 @@ class Repair:
     def _need_object(self, wanted: _Object, objects: ObjectStore, found: _Found) -> None:
         kind, object_id = wanted
         places = objects.find(object_id)
-        whole = any(at.record.kind is kind for at in places)
+        whole = any(at.record.kind.makes is kind for at in places)
         recipe = None if whole else self._recipe(object_id)
         if recipe is not None:
             self._files.know(object_id, recipe)
@@ -287,9 +283,16 @@ class Repair:
         missing = dict.fromkeys(rows)
         with PackWriter(self._remote.storage, features=features) as writer:
             # Move the sound content of damaged packs too, so that the packs can go.
+            outside: list[bytes] = []
             for at, raw in objects.read_raw(rows.values(), {}):
+                if self._is_brought(at):
+                    outside.append(at.record.id)
+                    continue
                 writer.copy(at.record, raw)
                 del missing[at.record.kind, at.record.id]
+            for content, data in objects.read_records(outside, Kind.DATA, {}):
+                writer.add(Kind.DATA, content, data)
+                del missing[Kind.REFERENCE, content]
             if self._found.carriers:
                 missing.update(dict.fromkeys(self._found.gaps))
             if (self._found.broken or self._found.lost) and not rows:
@@ -302,6 +305,10 @@ class Repair:
         self._sent = {(at.record.kind, at.record.id) for index in own for at in index}
         return own
 
+    def _is_brought(self, at: Location) -> bool:
+        is_reference = at.record.kind is Kind.REFERENCE
+        return self._bring and is_reference and (Kind.DATA, at.record.id) in self._found.needed
+
     def _spare(self) -> list[_Object]:
         """Return an object that can get another location; none if nothing is needed."""
         assets = [*(asset for _, asset in self._assets), *self._found.needing]
@@ -309,11 +316,11 @@ class Repair:
         return [*((Kind.ASSET, asset) for asset in assets[:1]), *islice(anything, 1)][:1]
 
     def _send_again(self, writer: PackWriter, wanted: _Object) -> None:
-        kind, object_id = wanted
+        kind, object_id = wanted[0].makes, wanted[1]
         data = self._good(kind, object_id)
         if data is not None:
             writer.add(kind, object_id, data)
-        elif wanted in self._found.needed:
+        elif (kind, object_id) in self._found.needed:
             what = f"object {short(object_id)}"
             if object_id in self._names:
                 what = f"{shown(self._names[object_id])}, the file of a note,"
@@ -368,7 +375,8 @@ class Repair:
         return self._rest(view, tuple(self._found.lost), kept, sizes)
 
     def _is_sent(self, at: Location) -> bool:
-        return at.pack in self._found.emptied and (at.record.kind, at.record.id) in self._sent
+        same = {(at.record.kind, at.record.id), (at.record.kind.makes, at.record.id)}
+        return at.pack in self._found.emptied and not same.isdisjoint(self._sent)
 
     def _rest(
         self,
@@ -389,158 +397,3 @@ class Repair:
         self._remote.storage.put(index_name(blob_id(data)), data)
         self.bytes_sent += len(data)
         return (blob_id(data),)
-
-
-_PACK = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})\.pack").fullmatch
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """The content of packs that no readable index names."""
-
-    objects: ObjectStore
-    """All objects of the store: in its current indexes, and those found again."""
-    lost: frozenset[bytes]
-    """The current indexes that can't be read."""
-    index: PackIndex
-    """An index of everything found again; it is in no storage."""
-    damaged: frozenset[bytes]
-    """The packs that are not whole; their sound content counts."""
-
-
-def rebuild(remote: Remote, view: LogView, progress: Progress) -> Rebuilt:
-    """Read the packs that no readable index names completely, if an index is lost.
-
-    Args:
-        remote: The store.
-        view: Its log.
-        progress: The progress of the bytes read.
-
-    Raises:
-        FormatError: A newer version of ama has written an index or a pack: that is no damage.
-    """
-    damage: list[AmaError] = []
-    indexes = remote.indexes(view.root.indexes, damage)
-    for error in damage:
-        if isinstance(error, FormatError):
-            raise error
-    lost = frozenset(view.root.indexes) - {index.id for index in indexes}
-    if not lost:
-        nothing = PackIndex(encode_index([], {}))
-        return Rebuilt(remote.objects(indexes), lost, nothing, frozenset())
-    doubtful = _doubtful(remote.storage, view.root.condemned_packs, indexes)
-    index, damaged = _read(remote.storage, doubtful, progress)
-    return Rebuilt(remote.objects([*indexes, index]), lost, index, damaged)
-
-
-def _read(
-    storage: Storage, packs: Mapping[bytes, int], progress: Progress
-) -> tuple[PackIndex, frozenset[bytes]]:
-    """Return an index of packs, and the damaged ones among them."""
-    places: list[Location] = []
-    sizes: dict[bytes, int] = {}
-    damaged: set[bytes] = set()
-    progress.start("Reading packs", sum(packs.values()))
-    try:
-        for pack, size in packs.items():
-            (data,) = storage.read([Range(pack_name(pack))])
-            if data is not None:
-                is_whole = blob_id(data) == pack
-                places += [Location(pack, record) for record in _records(pack, data, is_whole)]
-                sizes[pack] = len(data)
-                if not is_whole:
-                    damaged.add(pack)
-            progress.advance(size)
-    finally:
-        progress.finish()
-    return PackIndex(encode_index(places, sizes)), frozenset(damaged)
-
-
-def _doubtful(
-    storage: Storage, condemned: Set[bytes], indexes: Iterable[PackIndex]
-) -> dict[bytes, int]:
-    """Return the packs, with their sizes, that may hold more than any index names."""
-    counts: dict[bytes, int] = {}
-    for index in indexes:
-        for pack, count in index.pack_counts().items():
-            counts[pack] = max(count, counts.get(pack, 0))
-    there: dict[bytes, int] = {}
-    for name, size in storage.list("packs/"):
-        found = _PACK(name)
-        if found is not None and pack_name(bytes.fromhex(found[1])) == name:
-            there[bytes.fromhex(found[1])] = size
-    named = [pack for pack, size in there.items() if pack in counts and size >= FOOTER_SIZE]
-    footers = storage.read(
-        [Range(pack_name(pack), there[pack] - FOOTER_SIZE, FOOTER_SIZE) for pack in named]
-    )
-    full = {
-        pack
-        for pack, footer in zip(named, footers, strict=True)
-        if count_records(footer or b"") == counts[pack]
-    }
-    return {p: size for p, size in sorted(there.items()) if p not in full and p not in condemned}
-
-
-def _records(pack: bytes, data: bytes, is_whole: bool) -> Iterable[Record]:
-    """Return the records of a pack; of a damaged one, the sound ones."""
-    try:
-        records: Iterable[Record] = read_trailer(data, pack_name(pack))
-    except (IntegrityError, FormatError) as error:
-        # A damaged pack's version means nothing.
-        if is_whole and isinstance(error, FormatError):
-            raise
-        records = scan_records(data)
-    fitting = (record for record in records if record.end + FOOTER_SIZE <= len(data))
-    return fitting if is_whole else (record for record in fitting if _opens(data, record))
-
-
-def _opens(data: bytes, record: Record) -> bool:
-    try:
-        open_record(memoryview(data)[record.offset :], record)
-    except (IntegrityError, FormatError):
-        return False
-    return True
-
-
-def assets_needing(remote: Remote, view: LogView, indexes: Set[bytes]) -> list[bytes]:
-    """Return the published assets that need one of some indexes.
-
-    Raises:
-        IntegrityError: An entry of the log can't be read.
-    """
-    if not indexes:
-        return []
-    records = [r for state in view.class_states().values() for r in state.assets]
-    numbers = sorted({record.entry for record in records})
-    return [
-        event.asset
-        for entry in remote.log.read_entries(numbers)
-        for event in entry.events
-        if isinstance(event, Publish) and not indexes.isdisjoint(view.root.current(event.needs))
-    ]
-
-
-def places_of(objects: ObjectStore, assets: Iterable[bytes]) -> Iterator[Location]:
-    """Yield the locations of assets and everything below them, as far as it is readable."""
-    sources = Sources(objects)
-    seen: set[bytes] = set()
-    for asset in assets:
-        yield from objects.find(asset)
-        with suppress(NotFound, IntegrityError):
-            root = sources.asset(asset).tree
-            for tree, entries in trees_below(root, sources.tree):
-                files = [entry.id for entry in entries if entry.kind is not EntryKind.TREE]
-                for wanted in (tree, *files):
-                    if wanted not in seen:
-                        seen.add(wanted)
-                        yield from _places_of(objects, wanted)
-
-
-def _places_of(objects: ObjectStore, wanted: bytes) -> Iterator[Location]:
-    places = objects.find(wanted)
-    yield from places
-    if any(at.record.kind is Kind.RECIPE for at in places):
-        with suppress(NotFound, IntegrityError):
-            recipe = objects.recipe(wanted)
-            for chunk, _ in recipe.chunks if recipe else ():
-                yield from objects.find(chunk)
