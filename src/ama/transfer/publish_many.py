@@ -121,7 +121,8 @@ def publish_many(
     jobs = [
         Job(asset, item.aliases, free=item.free) for asset, item in zip(assets, items, strict=True)
     ]
-    push = Push(remote, sources, jobs, here={}, root=Path(), progress=NO_PROGRESS, sent=sent)
+    push = Push(remote, sources, jobs, here={}, root=Path(), progress=NO_PROGRESS)
+    push.rest_on(sent)
 
     def events(latest: LogView) -> list[Event]:
         require_notes(latest, remote.url)

@@ -28,7 +28,7 @@ from ama.stores.pack_writer import PACK_SIZE, PackWriter
 from ama.stores.remote import Remote
 from ama.stores.sources import Sources
 from ama.system.progress import Progress
-from ama.transfer.ahead import NOTHING, Sent
+from ama.transfer.ahead import Sent
 from ama.transfer.aliases import Job, alias_events
 from ama.transfer.bases import Base, Bases, is_live
 from ama.transfer.difference import Difference, difference
@@ -85,7 +85,6 @@ class Push:
         root: The worktree.
         progress: The progress of the bytes sent.
         pack_size: See `PackWriter`.
-        sent: What was sent ahead.
         bring: Whether to send the content of references, instead of these.
 
     Attributes:
@@ -103,7 +102,6 @@ class Push:
         root: Path,
         progress: Progress,
         pack_size: int = PACK_SIZE,
-        sent: Sent = NOTHING,
         bring: bool = False,
     ) -> None:
         self.remote = remote
@@ -126,8 +124,8 @@ class Push:
         self._deleted = {job.asset for job in jobs if job.deleted is not None}
         self._progress = progress
         self._pack_size = pack_size
-        self._own = ObjectStore(remote.storage, sent.indexes)
-        self._sent_at = sent.number
+        self._own = ObjectStore(remote.storage, ())
+        self._sent_at = 0
         self._lost: set[bytes] = set()
         self._checked: set[bytes] = set()
         self._relied: set[bytes] = set()
@@ -159,6 +157,11 @@ class Push:
     def bytes_reused(self) -> int:
         """Return the bytes of content that the store already had."""
         return self._sender.bytes_reused
+
+    def rest_on(self, sent: Sent) -> None:
+        """Count on what was sent ahead, before anything else is done."""
+        self._own = ObjectStore(self.remote.storage, sent.indexes)
+        self._sent_at = sent.number
 
     def events(self, view: LogView) -> list[Event]:
         """Send what the store lacks; return the events that publish the jobs on the current log.
