@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         FsckReport,
     )
     from ama.store import Store
-    from ama.values import AssetInfo, Change, ClassInfo, File, Status
+    from ama.values import AssetInfo, Change, ClassInfo, File, Note, Status
 
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
@@ -267,6 +267,25 @@ class Repo(RepoChanges):
         from ama.operations import inspect
 
         return Lines(inspect.log(self._session, name, at_least_one(limit)))
+
+    def imports(self, assets: Iterable[AssetInfo]) -> dict[str, Note]:
+        """Return the newest note about an import of each asset; see `Store.imports`.
+
+        There are none while the store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> repo = ama.Repo.open("worktree")
+            >>> repo.imports(repo.log())
+            {}
+        """
+        from ama.operations.store_notes import imports_of
+
+        try:
+            store = self._session.stores.open(self.remote_url)
+            return imports_of(store, store.view(), assets)
+        except (NotFound, StorageError):
+            return {}
 
     def resolve(self, name: str) -> AssetInfo:
         """Return the asset that a name means.

@@ -89,10 +89,11 @@ def log(
             (asset_text(info), when(info.created_at), first_line(info.message)) for info in assets
         )
         return
+    imports = source.imports(assets)
     for number, info in enumerate(assets):
         if number:
             console.line()
-        print_log_entry(info)
+        print_log_entry(info, imports.get(info.id))
 
 
 def show(

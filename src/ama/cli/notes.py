@@ -16,7 +16,7 @@ from ama.cli.arguments import (
 )
 from ama.cli.completion import complete_asset
 from ama.cli.output import console, first_line, when
-from ama.cli.rendering import beginning, print_field, print_fields, scalar_text
+from ama.cli.rendering import beginning, print_field, print_fields, print_import, scalar_text
 from ama.cli.targets import name_in_store, open_store
 from ama.format.recorded import SOURCE
 from ama.system.encoding import to_system
@@ -154,8 +154,7 @@ def print_noted(noted: Noted, limit: int | None) -> None:
     newest = noted.notes[::-1]
     imports = [each for each in newest if SOURCE in each.metadata]
     if imports and limit is not None:
-        first = imports[0]
-        print_field("Imported", f"{when(first.at)}  {first.author}, from {first.metadata[SOURCE]}")
+        print_import(imports[0])
         newest = tuple(each for each in newest if each not in imports)
     keys = list(dict.fromkeys(key for each in newest for key in each.metadata))
     known = [key for key in keys if key in noted.metadata]

@@ -22,6 +22,7 @@ from ama.cli.output import (
     when,
     when_short,
 )
+from ama.format.recorded import SOURCE
 from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ama.repo import Repo
     from ama.results import AliasChange, NoCode
     from ama.settings import Settings
-    from ama.values import AssetInfo, Change, ChangeKind, File, Ref, Scalar
+    from ama.values import AssetInfo, Change, ChangeKind, File, Note, Ref, Scalar
 
 
 T = TypeVar("T")
@@ -57,10 +58,11 @@ def print_fields(label: str, values: Iterable[str]) -> None:
             console.line((" " * _FIELD_WIDTH + value).rstrip())
 
 
-def print_log_entry(asset: AssetInfo) -> None:
-    """Print an asset as `log` shows it."""
+def print_log_entry(asset: AssetInfo, imported: Note | None = None) -> None:
+    """Print an asset as `log` shows it, and how it was imported if it was."""
     console.line(asset_text(asset), "bold")
     print_origin(asset)
+    print_import(imported)
     if asset.message:
         console.line()
         for line in asset.message.strip().splitlines():
@@ -75,6 +77,12 @@ def print_origin(asset: AssetInfo) -> None:
         reason = f": {asset.status_reason}" if asset.status_reason else ""
         print_field("Status", asset.status + reason)
     print_fields("Refs", map(ref_text, asset.refs))
+
+
+def print_import(note: Note | None) -> None:
+    """Print who imported an asset, when, and from where."""
+    if note is not None:
+        print_field("Imported", f"{when(note.at)}  {note.author}, from {note.metadata[SOURCE]}")
 
 
 def asset_text(asset: AssetInfo | Ref, *, marked: bool = True) -> str:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.objects import MAX_KEY, Kind, check_metadata, check_text
+from ama.format.recorded import SOURCE
 from ama.operations.session import now, plain, several
 from ama.operations.store_changes import StoreChanges
 from ama.results import NoteResult
 from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
 from ama.stores.revisions import Describer, class_state, parse_revision
 from ama.stores.sources import Sources
 from ama.transfer.download import Target
-from ama.values import Note, Noted, Scalar
+from ama.values import AssetInfo, Note, Noted, Scalar
 
 if TYPE_CHECKING:
     from ama.format.notes import NoteRecord
@@ -138,6 +140,21 @@ class StoreNotes(StoreChanges):
         )
         return Describer(view).noted(records)
 
+    def imports(self, assets: Iterable[AssetInfo]) -> dict[str, Note]:
+        """Return the newest note about an import of each asset that was imported, by the id.
+
+        Raises:
+            IntegrityError: The store's log is damaged.
+            StorageError: The store can't be reached.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.imports(store.assets("models"))
+            {}
+        """
+        return imports_of(self.remote, self._whole_view(), assets)
+
     def note_file(self, note: Note) -> Iterator[bytes]:
         """Yield the bytes of a note's file in pieces; the last one only if the whole is right.
 
@@ -218,3 +235,15 @@ def _checked(
         if each in values or each in added:
             raise InvalidInput(f"{shown(each)} is both noted and removed")
     return values, tuple(dict.fromkeys(added)), tuple(dict.fromkeys(taken))
+
+
+def imports_of(remote: Remote, view: LogView, assets: Iterable[AssetInfo]) -> dict[str, Note]:
+    """Return the newest note about an import of each asset that was imported, by the id."""
+    notes, describer = remote.log.notes.at(view), Describer(view)
+    found: dict[str, Note] = {}
+    for info in assets:
+        if info.class_name in notes.classes:
+            for note in describer.noted(notes.of(info.class_name, bytes.fromhex(info.id))).notes:
+                if note.metadata.get(SOURCE) is not None:
+                    found[info.id] = note
+    return found
