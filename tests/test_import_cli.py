@@ -26,7 +26,13 @@ def test_an_import_and_another(here: Path, run: Ama) -> None:
     assert "models@run-a" in dry.stdout
     assert "would become 2 assets" in dry.stdout
     done = run.ok("import", "models", "run-*.zip", "--alias", "{name}", cwd=here)
-    assert done.stdout.splitlines()[-1] == ("2 sources became 2 assets; 0 unchanged, 0 passed over")
+    said, sent, *rest = done.stdout.splitlines()[3:]
+    assert said == "2 sources became 2 assets; 0 unchanged, 0 passed over"
+    assert " to the new store " in sent
+    assert rest == [
+        "no remote is configured: this store is on this machine only",
+        "next: ama remote add NAME URL",
+    ]
     assert run.ok("cat", "models@run-b:model.yml", cwd=here).stdout == "name: b"
     shown = run.ok("show", "models@run-b", cwd=here).stdout
     assert "Imported:" in shown
@@ -51,6 +57,32 @@ def test_what_is_passed_over(here: Path, run: Ama) -> None:
     strict = run("import", "models", "run-c.zip", "--strict", cwd=here)
     assert strict.code == 2
     assert strict.stderr.startswith("error: ")
+
+
+def test_log_tells_of_imports(here: Path, run: Ama) -> None:
+    run.ok("import", "models", "run-a.zip", cwd=here)
+    run.ok("publish", "models", "rules.toml", cwd=written(here))
+    outside = run.ok("log", "models", cwd=here).stdout
+    (line,) = [line for line in outside.splitlines() if line.startswith("Imported:")]
+    assert line.endswith("run-a.zip")
+    run.ok("download", "models/1", "-o", "got", cwd=here)
+    inside = run.ok("log", cwd=here / "got").stdout
+    assert line in inside.splitlines()
+
+
+def written(here: Path) -> Path:
+    (here / "rules.toml").write_text("")
+    return here
+
+
+def test_processes(here: Path, run: Ama) -> None:
+    done = run.ok("import", "models", "run-*.zip", "--jobs", "2", cwd=here)
+    assert "2 sources became 2 assets; 0 unchanged, 0 passed over" in done.stdout
+    assert not done.stderr
+    for wrong in ("0", "-1", "9999"):
+        refused = run("import", "models", "run-*.zip", "--jobs", wrong, cwd=here)
+        assert refused.code == 2
+        assert "give 1 to 61" in refused.stderr
 
 
 @pytest.mark.parametrize(

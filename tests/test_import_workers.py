@@ -14,7 +14,7 @@ import pytest
 import ama
 from ama.format.entries import Gc
 from ama.importing import importer, workers
-from ama.importing.pieces import Piece, PieceRead, read_piece
+from ama.importing.pieces import Piece, PieceRead
 from ama.results import ImportResult
 from ama.stores.log_view import LogView
 from ama.stores.object_reader import pack_name
@@ -101,11 +101,12 @@ def test_the_piece_of_a_worker_that_dies_is_read_here(
 
     def read_here(piece: Piece) -> PieceRead:
         here.append(piece)
-        return read_piece(piece)
+        return read(piece)
 
+    read = workers.read_by_worker
     # Workers find the function by its name, in the module where it is.
-    read_here.__module__, read_here.__qualname__ = read_piece.__module__, read_piece.__qualname__
-    monkeypatch.setattr(workers, "read_piece", read_here)
+    read_here.__module__, read_here.__qualname__ = read.__module__, read.__qualname__
+    monkeypatch.setattr(workers, "read_by_worker", read_here)
     with pool:
         executor = Deadly(pool)
         require_all(store, ama.import_assets(zips, "models", store=store, executor=executor))

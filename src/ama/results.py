@@ -497,6 +497,8 @@ class ImportResult:
         bytes_read: The bytes of the sources that were read.
         bytes_sent: The bytes sent to the store.
         dry_run: Whether nothing was published.
+        store_created: Whether the store was made for it.
+        local_default: Whether the store is this machine's own, as no remote is configured.
     """
 
     assets: tuple[ImportedAsset, ...]
@@ -506,3 +508,5 @@ class ImportResult:
     bytes_read: int = 0
     bytes_sent: int = 0
     dry_run: bool = False
+    store_created: bool = False
+    local_default: bool = False

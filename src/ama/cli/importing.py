@@ -13,7 +13,7 @@ import typer
 
 from ama.cli.arguments import RemoteOption
 from ama.cli.output import console, count, plain, size, terminal_progress, when_short
-from ama.cli.sharing import NewStoreOption
+from ama.cli.sharing import NewStoreOption, print_local_default
 from ama.cli.targets import load_settings
 from ama.errors import InvalidInput, NotFound, shown, storage_error
 from ama.system import disk, fs
@@ -203,3 +203,7 @@ def _print(result: ImportResult) -> None:
         f"{count(sources, 'source')} {done} {count(len(result.assets), 'asset')};"
         f" {len(result.unchanged)} unchanged, {len(result.failed)} passed over"
     )
+    if result.assets and not result.dry_run:
+        new = "the new store " if result.store_created else ""
+        console.done(f"sent {size(result.bytes_sent)} to {new}{result.remote}")
+        print_local_default(result.local_default)

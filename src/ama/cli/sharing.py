@@ -206,7 +206,12 @@ def report_upload(result: UploadResult, remote: str | None) -> None:
             )
         elif ref.status == "deleted":
             console.done(f"made from {ref.name}, which was deleted")
-    if result.local_default:
+    print_local_default(result.local_default)
+
+
+def print_local_default(is_so: bool) -> None:
+    """Print that a store is on this machine only, if it is."""
+    if is_so:
         console.done("no remote is configured: this store is on this machine only")
         console.next_step("ama remote add NAME URL")
 

@@ -25,7 +25,9 @@ from ama.importing.workers import read_elsewhere
 from ama.operations.session import now
 from ama.results import ImportedAsset, ImportResult, NotImported
 from ama.store import Store
+from ama.stores.creation import Unmade
 from ama.stores.log_view import LogView
+from ama.stores.remote import Remote
 from ama.system.parallel import one_ahead
 from ama.system.progress import NO_PROGRESS, Progress
 from ama.transfer.ahead import Sent
@@ -149,7 +151,7 @@ class _Import:
                     self._take(piece, read)
         finally:
             self._progress.finish()
-        report = self._report
+        report, settings = self._report, self._store.settings
         return ImportResult(
             tuple(report.assets),
             tuple(report.unchanged),
@@ -158,6 +160,8 @@ class _Import:
             report.bytes_read,
             report.bytes_sent,
             self._choice.dry_run,
+            isinstance(self._remote.storage, Unmade) and self._remote.storage.made,
+            settings.default_remote is None and self._remote.url == settings.default_store,
         )
 
     # What is known
@@ -194,6 +198,8 @@ class _Import:
         if self._executor is None:
             yield from self._read_here(left)
             return
+        if isinstance(self._remote.storage, Unmade) and not self._choice.dry_run:
+            self._remote.storage.make()  # its workers only find what is there
         for piece, done in read_elsewhere(self._executor, self._pieces(left, ELSEWHERE), AHEAD):
             self._progress.advance(piece.size)
             yield piece, done
@@ -204,11 +210,14 @@ class _Import:
 
         def read(piece: Piece) -> tuple[Piece, PieceRead]:
             flat = [index for indexes in near for index in indexes]
-            done = read_piece(piece, flat, self._progress.advance)
+            done = read_piece(piece, self._sent_to(), flat, self._progress.advance)
             near.append(done.sent.indexes)
             return piece, done
 
         return one_ahead(read, self._pieces(left, PIECE))
+
+    def _sent_to(self) -> Remote | None:
+        return None if self._choice.dry_run else self._remote
 
     def _pieces(self, sources: Iterable[Source], most: int) -> Iterator[Piece]:
         some: list[Source] = []
@@ -226,7 +235,7 @@ class _Import:
         settings = self._store.settings
         return Piece(
             tuple(sources),
-            None if self._choice.dry_run else self._store,
+            None if self._choice.dry_run else self._remote.url,
             self._author,
             settings.portable_names,
             self._choice.force,
@@ -272,7 +281,9 @@ class _Import:
                 if last:
                     raise error.__cause__ from None  # type: ignore[misc]
                 some = tuple(each for each in piece.sources if each.origin in error.origins)
-                self._take(rest := replace(piece, sources=some), read_piece(rest), last=True)
+                self._take(
+                    rest := replace(piece, sources=some), read_piece(rest, self._remote), last=True
+                )
 
     def _publish(self, ready: Sequence[Read], sent: Sent) -> None:
         """Publish what sources became by one entry; if that is refused, each by itself."""

@@ -82,7 +82,7 @@ def _on_disk(place: str, rules: Rules, *, portable: bool, force: bool) -> Iterat
             if detail is None:
                 raise InvalidInput(f"{shown(place)} is neither a file nor a directory")
             origin = Origin(from_system(str(at)), detail.size, detail.mark, detail.modified)
-            yield FileSource(Place(storage), name, origin, rules)
+            yield FileSource(Place(storage.url, storage), name, origin, rules)
 
 
 def _directory(at: Path, rules: Rules, *, portable: bool, force: bool) -> Source:
@@ -123,7 +123,7 @@ def _in_storage(place: str, rules: Rules, open_at: Opener) -> Iterator[Source]:
     else:
         above = "".join(f"{part}/" for part in parts[:depth])
         chosen = _matching(path, dict(_listed(storage, above)))
-    shared = Place(storage)
+    shared = Place(storage.url, storage)
     some = False
     for name, below in sorted(chosen.items()):
         at = f"{base}/{name}"

@@ -24,6 +24,7 @@ from ama.importing.rules import in_order
 from ama.importing.sources import prefetched
 from ama.operations.session import now
 from ama.store import Store
+from ama.stores.remote import Remote
 from ama.system.parallel import in_chunks, some_ahead
 from ama.system.scratch import Scratch
 from ama.transfer.ahead import NOTHING, Ahead, Sent
@@ -47,7 +48,7 @@ class Piece:
 
     Attributes:
         sources: The sources.
-        store: The store that gets their content; None: nothing is sent.
+        url: The URL of the store that gets their content; None: nothing is sent.
         author: The author of assets of which nothing else says it.
         portable: Whether to refuse names that some system can't hold.
         force: Whether to take files that look like secrets.
@@ -55,7 +56,7 @@ class Piece:
     """
 
     sources: tuple[Source, ...]
-    store: Store | None
+    url: str | None
     author: str
     portable: bool
     force: bool
@@ -98,8 +99,14 @@ def is_known(read: Read, known: Mapping[str, Mapping[str, str]]) -> bool:
     )
 
 
+def read_by_worker(piece: Piece) -> PieceRead:
+    """Read a piece in a process that has nothing but it; see `read_piece`."""
+    return read_piece(piece, None if piece.url is None else Store.open(piece.url).remote)
+
+
 def read_piece(
     piece: Piece,
+    remote: Remote | None,
     near: Sequence[PackIndex] = (),
     advance: Callable[[int], None] = lambda size: None,
 ) -> PieceRead:
@@ -107,6 +114,7 @@ def read_piece(
 
     Args:
         piece: The piece.
+        remote: The store at its URL.
         near: The indexes of what others have sent, and that are about to be published.
         advance: A function that is told the bytes of each source that is done.
 
@@ -118,10 +126,10 @@ def read_piece(
         ahead: Ahead | None = None
         for opened in _opened(piece):
             with opened as (read, contents):
-                if piece.store is not None and contents and not is_known(read, piece.known):
+                if remote is not None and contents and not is_known(read, piece.known):
                     if ahead is None:
                         classes = {item.class_name for item in read.items}
-                        ahead = Ahead(piece.store.remote, classes, piece.size, near)
+                        ahead = Ahead(remote, classes, piece.size, near)
                         stack.enter_context(ahead)
                     read = _sent(read, contents, ahead)
             reads.append(read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,18 +36,30 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
-    """A storage with sources. To other processes it travels as its URL."""
+    """A storage with sources. To other processes it travels as its URL, and is opened when used.
 
-    storage: Storage
+    Args:
+        url: Its URL.
+        storage: The storage, if it is open.
+    """
+
+    def __init__(self, url: str, storage: Storage | None = None) -> None:
+        self._url = url
+        self._storage = storage
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _place_at, (self.storage.url,)
+        return Place, (self._url,)
 
-
-def _place_at(url: str) -> Place:
-    return Place(open_storage(url, Settings.load(None).options_at(url)))
+    @property
+    def storage(self) -> Storage:
+        """Return the storage."""
+        with self._lock:
+            if self._storage is None:
+                options = Settings.load(None).options_at(self._url)
+                self._storage = open_storage(self._url, options)
+            return self._storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
 from ama.errors import AmaError, InvalidInput
-from ama.importing.pieces import Piece, PieceRead, read_piece
+from ama.importing.pieces import Piece, PieceRead, read_by_worker
 from ama.system.memory import share_arenas
 
 MOST_PROCESSES = 61
@@ -28,8 +28,9 @@ def processes(count: int) -> Iterator[Executor]:
         InvalidInput: There can't be so many.
 
     Example:
-        >>> with processes(4) as executor:
-        ...     result = ama.import_assets("*.zip", "models", executor=executor)
+        >>> with processes(2) as executor:
+        ...     executor.submit(abs, -1).result()
+        1
     """
     if not 1 <= count <= MOST_PROCESSES:
         raise InvalidInput(f"{count} processes are not possible: give 1 to {MOST_PROCESSES}")
@@ -79,7 +80,7 @@ def read_elsewhere(
 
 def _submitted(executor: Executor, piece: Piece) -> Future[PieceRead] | None:
     try:
-        return executor.submit(read_piece, piece)
+        return executor.submit(read_by_worker, piece)
     except Exception:  # noqa: BLE001
         # One that has lost a worker may take nothing more.
         return None
@@ -94,4 +95,4 @@ def _result(piece: Piece, future: Future[PieceRead] | None) -> tuple[Piece, Piec
         except Exception:  # noqa: BLE001
             # Each executor has an error of its own for a dead worker. Any other comes again here.
             pass
-    return piece, read_piece(piece)
+    return piece, read_by_worker(piece)

@@ -162,17 +162,17 @@ class Unmade:
 
     def put(self, name: str, data: Buffer) -> None:
         """Write bytes under a name that their content gives. See `Storage.put`."""
-        self._make()
+        self.make()
         self.inner.put(name, data)
 
     def create(self, name: str, data: Buffer) -> None:
         """Write a name that must be absent. See `Storage.create`."""
-        self._make()
+        self.make()
         self.inner.create(name, data)
 
     def replace(self, name: str, data: Buffer) -> None:
         """Write a name, whether or not it exists. See `Storage.replace`."""
-        self._make()
+        self.make()
         self.inner.replace(name, data)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
@@ -195,7 +195,13 @@ class Unmade:
         """Whether somebody else has made the store meanwhile: this one will never be made."""
         return not self.made and self.inner.read([Range(FORMAT)]) not in ([None], [self._format])
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Make the store now, unless that was done.
+
+        Raises:
+            Conflict: Somebody else has made one.
+            StorageError: None can be made there.
+        """
         with self._lock:
             if self.made:
                 return

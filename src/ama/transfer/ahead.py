@@ -16,6 +16,7 @@ from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.packindex import PackIndex
+from ama.stores.creation import Unmade
 from ama.stores.index_choice import IndexChoice
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote
@@ -70,6 +71,8 @@ class Ahead:
         size: int,
         near: Sequence[PackIndex] = (),
     ) -> None:
+        if isinstance(remote.storage, Unmade):
+            remote.storage.make()  # else what says that somebody else made it comes with a file
         view = remote.view()
         choice = IndexChoice(remote)
         chosen = choice.at(view, sorted(classes), size)
