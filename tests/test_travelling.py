@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,26 @@ def test_what_travels_is_small_and_holds_no_login(
         assert len(sent) < 1000
         assert b"hunter2" not in sent
         assert b"Ann" not in sent
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"store": "s3://key:hunter2@bucket/ama"},
+        {"store": "s3://bucket/ama?secret=hunter2"},
+        {"store": "s3://bucket/ama", "target_options": {"secret": "hunter2"}},
+        {"store": "s3://bucket/ama", "secret": "hunter2"},
+        {"fo": "bucket/ama", "target_protocol": "s3", "target_options": {"key": "hunter2"}},
+        {"fo": "key:hunter2@bucket/ama", "target_protocol": "s3"},
+    ],
+)
+def test_a_file_system_with_a_login_is_never_made(options: dict[str, Any]) -> None:
+    """It would be pickled with all that it was given, whatever becomes of it."""
+    import fsspec
+
+    with pytest.raises(ama.InvalidInput, match=r"credential|password") as caught:
+        fsspec.filesystem("ama", **options)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_values_can_be_pickled_and_copied(store: ama.Store, tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from typing import Any, BinaryIO, NoReturn
 from fsspec import AbstractFileSystem
 
 from ama.asset import Asset
-from ama.errors import Hint, InvalidInput, NotFound, StorageError
+from ama.errors import Hint, InvalidInput, NotFound, StorageError, shown
+from ama.operations.masking import is_secret_name
 from ama.settings import Settings
+from ama.storage.urls import parse_url, split_options
 from ama.store import Store
 from ama.stores.revisions import class_state
 from ama.values import Directory, File
@@ -55,6 +57,9 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         refresh: The seconds after which an alias is looked up anew.
         storage_options: See fsspec.
 
+    Raises:
+        InvalidInput: The URL or an option of the store is or holds a credential.
+
     Example:
         >>> import fsspec
         >>> import ama
@@ -80,10 +85,19 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         **storage_options: Any,
     ) -> None:
         super().__init__(**storage_options)
+        # At once: what fsspec is given travels with a pickle, used or not.
+        for name, value in storage_options.items():
+            if is_secret_name(name, str(value)):
+                raise InvalidInput(
+                    f"option {shown(name)} of ama:// is a credential, and would travel with it",
+                    hint="let the storage's client find it: in the environment, or its own files",
+                )
         self._given = store
         self._options = target_options or None
         if fo is not None:
             self._given = fo if target_protocol == "file" else f"{target_protocol}://{fo}"
+        if isinstance(self._given, str) and "://" in self._given:
+            parse_url(self._given, split_options(self._options or {})[0])
         self._refresh = refresh
         self._assets: dict[str, tuple[Asset, float]] = {}
         self._opened: tuple[str, Store] | None = None
