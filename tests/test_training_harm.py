@@ -170,6 +170,33 @@ def test_two_that_train_under_one_name_lose_nothing(
     assert live(store) == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_result_that_is_noted_while_others_are_deleted_counts(
+    store: ama.Store, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the metrics were compared, and says that what is to go is the best."""
+    evaluation = ama.Store.open(tmp_path / "store", settings=settings)
+    run = ama.Checkpoints("runs", store=store, run="r", best="max:score", keep=1)
+    for step in (1, 2):
+        take(run, step, score=step)
+    assert live(store) == [2]
+    run.close()
+    store.delete("runs/1", undo=True)
+    take(ama.Checkpoints("runs", store=store, run="r", best="max:score"), 3, score=1)
+    again = ama.Checkpoints("runs", store=store, run="r", best="max:score", keep=1)
+    real = again._to_delete
+
+    def late() -> Any:
+        found = real()
+        if not evaluation.noted("runs/1").metadata:
+            evaluation.note("runs/1", metadata={"score": 7})
+        return found
+
+    monkeypatch.setattr(again, "_to_delete", late)
+    again.prune()
+    assert live(store) == [1, 3]
+    assert store.resolve("runs@r-best").info.metadata["step"] == 1
+
+
 # Files whose changes can't be seen
 
 

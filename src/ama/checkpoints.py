@@ -18,6 +18,7 @@ from ama.errors import Conflict, InvalidInput, StorageError, shown
 from ama.format.names import check_alias
 from ama.format.notes import noted
 from ama.format.objects import check_metadata
+from ama.format.state import AssetRecord
 from ama.operations.best import Best
 from ama.operations.publishing import look_at, publish
 from ama.operations.session import absolute, plain
@@ -25,17 +26,22 @@ from ama.publication import prepared
 from ama.settings import Settings
 from ama.store import Store
 from ama.stores.creation import Unmade
+from ama.stores.log_view import LogView
 from ama.stores.revisions import Describer
 from ama.system.background import Newest
 from ama.system.encoding import check_texts, given, path_text
 from ama.system.progress import NO_PROGRESS
 from ama.system.scratch import Scratch
 from ama.transfer.aliases import check_alias_name, check_class_name
+from ama.transfer.download import Target
 from ama.values import AssetInfo, Scalar
 from ama.worktree.given import Listing, PathLike, Source, read_all
 
 RUN, STEP = "run", "step"
 """The metadata of each checkpoint, beside its metrics."""
+
+TRIES = 10
+"""How often the metrics are compared anew, if notes come at the same time."""
 
 MOST_FAILURES = 100
 """The failures that are remembered, the newest ones."""
@@ -69,6 +75,10 @@ class _Job:
     def discard(self) -> None:
         if self.directory is not None:
             self.directory.remove()
+
+
+class _NotedMeanwhile(Exception):
+    """A note came after the metrics were compared."""
 
 
 class Checkpoints:
@@ -169,6 +179,8 @@ class Checkpoints:
         self._published: tuple[AssetInfo, ...] = ()
         self._values: dict[str, Mapping[str, Scalar]] = {}
         """What each of them says, and what was noted of it: that counts more."""
+        self._notes: dict[str, int] = {}
+        """How many notes that were."""
         self._find_own()
         self._last: int | None = self._step_of_latest()
         self._queue = Newest(self._work, "ama-checkpoints")
@@ -480,6 +492,7 @@ class Checkpoints:
         if self._best is not None:
             notes = self._store.remote.log.notes.at(view)
             said = [notes.of(self.class_name, asset) for _, asset in wanted]
+            self._notes = {info.id: len(each) for info, each in zip(infos, said, strict=True)}
             values = (noted(record.note for record in records)[0] for records in said)
             self._values = {
                 info.id: {**info.metadata, **later}
@@ -500,6 +513,12 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         """Move the alias of the best, and delete what is not kept."""
+        for _ in range(TRIES):
+            with suppress(_NotedMeanwhile):
+                self._tidy_once()
+                break
+
+    def _tidy_once(self) -> None:
         self._published = self._infos()
         if self._best is not None:
             best = self._best.of(self._ranked())
@@ -508,7 +527,7 @@ class Checkpoints:
                 self._published = self._infos()
         for asset in self._to_delete():
             try:
-                self._store.delete(f"{self.class_name}/{asset.number}", reason=self._reason)
+                self._delete(asset)
             except Conflict:
                 # Something was made from it, or it has just got an alias.
                 self._tried.add(asset.id)
@@ -516,6 +535,23 @@ class Checkpoints:
                 self._published = tuple(each for each in self._published if each is not asset)
         self._mine = [asset.id for asset in self._published]
         self._untidy = None
+
+    def _delete(self, asset: AssetInfo) -> None:
+        """Delete a checkpoint, unless it was noted since that it is one of the best."""
+        from ama.transfer.delete import deleting
+
+        remote, known = self._store.remote, self._notes.get(asset.id)
+        target = Target(self.class_name, bytes.fromhex(asset.id), asset.number or 0)
+        decide = deleting(remote, target, self._reason, force=False)
+
+        def unless_noted(view: LogView, record: AssetRecord) -> AssetRecord:
+            if known is not None:
+                notes = remote.log.notes.at(view).of(self.class_name, target.asset)
+                if len(notes) != known:
+                    raise _NotedMeanwhile
+            return decide(view, record)
+
+        self._store._change_status(target, unless_noted)
 
     @property
     def _reason(self) -> str:
