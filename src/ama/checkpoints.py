@@ -112,7 +112,8 @@ class Checkpoints:
         copy: Whether `step` copies the files, so that the training may overwrite them at once. If
             not, they are read where they are; a checkpoint whose files change before they are
             published is not published. `step` waits until that would be seen: about 50 ms.
-        scratch: The directory for the copies; by default the system's for temporary files.
+        scratch: The directory for the copies; by default the system's for temporary files. A killed
+            process leaves there what it has not published, as `ama-*`.
         on_error: "raise" at the end, or only "warn".
         code: The directory of the code; see `Settings.code`.
         force: Whether to take files that look like secrets.
