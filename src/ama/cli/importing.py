@@ -81,6 +81,13 @@ def import_(
         int | None,
         typer.Option("--jobs", "-j", metavar="N", help="Read with N processes of this machine."),
     ] = None,
+    by_reference: Annotated[
+        bool,
+        typer.Option(
+            "--by-reference",
+            help="Leave content where it is: the store keeps where each file lies.",
+        ),
+    ] = False,
     report: Annotated[
         str | None,
         typer.Option("--report", metavar="FILE", help="Write what was done into a file, as JSON."),
@@ -93,13 +100,15 @@ def import_(
     An archive (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) becomes what is in it. An asset was made
     when its source was written, unless rules say otherwise. Run it again: only sources that are new
     or were written again are read. A source that can't be imported is named and passed over; then
-    the exit code is 1.
+    the exit code is 1. With --by-reference, content that is no small file or document stays where
+    it is, and is read from there.
 
     Example:
         ama import sequence_models '/mnt/models/*.zip' --alias '{name}'
         ama import --rules rules.toml 's3://old-models/**/*.zip' --dry-run
         ama import --from hf ~/.cache/huggingface/hub
         ama import --from mlflow http://localhost:5000
+        ama import datasets /data/images --by-reference
         find /mnt/models -name '*.zip' | ama import sequence_models -
     """
     from ama.importing import import_assets
@@ -133,6 +142,7 @@ def import_(
             strict=strict,
             again=again,
             force=force,
+            by_reference=by_reference,
             executor=executor,
             progress=terminal_progress(),
         )

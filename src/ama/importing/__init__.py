@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ama.errors import InvalidInput
 from ama.format.names import check_class
+from ama.importing.by_reference import by_reference as staying
 from ama.importing.importer import Choice, import_from
 from ama.importing.listing import list_sources
 from ama.importing.rules import AssetRule, Rules, load_rules
@@ -25,6 +26,7 @@ from ama.storage.urls import open_storage
 from ama.store import Store
 from ama.system.encoding import given
 from ama.system.progress import Progress
+from ama.transfer.send import require_references
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -42,6 +44,7 @@ def import_assets(
     strict: bool = False,
     again: bool = False,
     force: bool = False,
+    by_reference: bool = False,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> ImportResult:
@@ -66,6 +69,8 @@ def import_assets(
         strict: Whether the first source that can't be imported ends it.
         again: Whether to read also what was imported before and has not changed.
         force: Whether to take files that look like secrets.
+        by_reference: Whether content stays where it is: the store keeps where each file lies. What
+            is small, and documents of at most 64 KiB, are stored nevertheless.
         executor: What reads the sources, such as a `ProcessPoolExecutor`, or Dask's
             `client.get_executor()`: its workers send content, and one entry after the other is
             published here. They need the same settings and logins. By default, this process reads.
@@ -73,8 +78,8 @@ def import_assets(
 
     Raises:
         NotFound: Nothing is there.
-        InvalidInput: The rules are none; the store takes no notes before its `upgrade`; or, with
-            `strict`, a source can't be imported.
+        InvalidInput: The rules are none; the store takes no notes, or no content by reference,
+            before its `upgrade`; or, with `strict`, a source can't be imported.
         StorageError: The store or a listing can't be reached.
 
     Example:
@@ -108,6 +113,9 @@ def import_assets(
         found = list_from(tool, named, settings, force=force)
     else:
         found = list_sources(named, said, open_at, portable=settings.portable_names, force=force)
+    if by_reference:
+        require_references(store.remote.view().root.read_features, store.url)
+        found = staying(found, store.remote.references.outside, force=force)
     choice = Choice(dry_run, strict, again, force)
     return import_from(store, found, choice, progress or progress_here(None), executor)
 

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import zstandard
 
@@ -37,6 +37,7 @@ MOST_BYTES = 1 << 40
 """The most bytes that the members of an archive have together, unless told otherwise."""
 
 _SUFFIX = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tzst|tar\.(gz|bz2|xz|zst))$", re.IGNORECASE)
+_LOCAL = struct.Struct("<4s22xHH")
 _UNICODE_PATH = 0x7075
 _UNIX_TIMES = 0x5455
 _IS_ENCRYPTED = 0x1
@@ -62,8 +63,19 @@ class Member:
     modified: datetime | None
 
 
+class Place(NamedTuple):
+    """Where in an archive the bytes of a member lie, as they are or deflated."""
+
+    offset: int
+    length: int
+    deflated: bool
+
+
 class Archive(Protocol):
     """An open archive."""
+
+    def place(self, path: str) -> Place | None:
+        """Return where a member's bytes lie in the archive; None: nowhere by themselves."""
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -163,6 +175,18 @@ class _Zip:
                 self._infos[path] = info
         self.members = found.all()
 
+    def place(self, path: str) -> Place | None:
+        info, raw = self._infos[path], self._file.fp
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or raw is None:
+            return None
+        raw.seek(info.header_offset)
+        header = raw.read(_LOCAL.size)
+        if len(header) < _LOCAL.size:
+            return None
+        *_, name, extra = _LOCAL.unpack(header)
+        start = info.header_offset + _LOCAL.size + name + extra
+        return Place(start, info.compress_size, info.compress_type == zipfile.ZIP_DEFLATED)
+
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
         for path in (path for path in self.members if path in wanted):
             with self._file.open(self._infos[path]) as stream:
@@ -218,10 +242,19 @@ def _zip_time(info: zipfile.ZipInfo) -> datetime | None:
 
 
 class _Tar:
-    def __init__(self, opened: Callable[[], AbstractContextManager[tarfile.TarFile]], most: int):
+    def __init__(
+        self,
+        opened: Callable[[], AbstractContextManager[tarfile.TarFile]],
+        most: int,
+        *,
+        plain: bool,
+    ) -> None:
         self._opened = opened
+        self._plain = plain
         self._same: dict[str, str] = {}
         """What hard links are to, by their paths."""
+        self._starts: dict[str, int] = {}
+        """Where what is neither packed nor in holes begins, by its path."""
         found = _Members(most)
         with opened() as file:
             for number, info in enumerate(file):
@@ -244,7 +277,13 @@ class _Tar:
         if info.issym():
             return Member(path, len(info.linkname.encode()), "symlink", _time(info.mtime))
         kind = _kind(path, info.mode & 0o777)
+        if self._plain and not info.issparse():
+            self._starts[path] = info.offset_data
         return Member(path, info.size, kind, _time(info.mtime))
+
+    def place(self, path: str) -> Place | None:
+        start = self._starts.get(self._same.get(path, path))
+        return None if start is None else Place(start, self.members[path].size, deflated=False)
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
         again: dict[str, list[str]] = {}
@@ -275,7 +314,7 @@ def _opened_tar(file: Path | bytes, name: str, most: int) -> Iterator[Archive]:
             while bounded.read(fs.PIECE):  # sums over all of it stand at the very end
                 pass
 
-    yield _Tar(opened, most)
+    yield _Tar(opened, most, plain=name.lower().endswith(".tar"))
 
 
 def _expanded(raw: IO[bytes], name: str) -> AbstractContextManager[Any]:

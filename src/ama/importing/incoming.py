@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from ama.errors import InvalidInput
 from ama.format.objects import EntryKind
 from ama.values import Scalar
+from ama.worktree.located import Located
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,12 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file for an asset: its kind, and its bytes or the file on this machine that has them."""
+    """A file for an asset: its kind, and its bytes, the file on this machine that has them, or
+    where they stay.
+    """
 
     kind: EntryKind
-    data: bytes | Path
+    data: bytes | Path | Located
 
 
 @dataclass(frozen=True, slots=True)

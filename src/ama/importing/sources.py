@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 from ama.catalog.documents import Value, read_document, syntax_of
 from ama.errors import Conflict, InvalidInput, shown
@@ -20,6 +20,7 @@ from ama.storage.protocol import Detail, HasDetails, Range, Storage
 from ama.storage.urls import open_storage
 from ama.system import disk, fs
 from ama.worktree.given import Listing
+from ama.worktree.located import Located
 from ama.worktree.reader import link_target
 
 IN_MEMORY = 8 * 1024 * 1024
@@ -29,7 +30,7 @@ MOST_DOCUMENT = 1024 * 1024
 """The most bytes of a member that rules read values from."""
 
 _PIECE = 16 * 1024 * 1024
-_KINDS = {
+KINDS = {
     "file": EntryKind.FILE,
     "executable": EntryKind.EXECUTABLE,
     "symlink": EntryKind.SYMLINK,
@@ -80,23 +81,32 @@ class FileSource:
     rules: Rules
     data: bytes | None = None
 
+    @property
+    def file(self) -> FileSource:
+        """Return it: it is a file."""
+        return self
+
+    def with_data(self, data: bytes) -> FileSource:
+        """Return it with its bytes."""
+        return replace(self, data=data)
+
     def read(self, scratch: Path) -> Contents:
         """Read it; see `Source.read`."""
         base = self.name.rpartition("/")[2]
         data: bytes | Path
         if self.data is not None:
-            data = _require_same(self.name, self.data, self.origin.size)
+            data = require_size(self.name, self.data, self.origin.size)
         else:
             detail = Detail(self.origin.size, self.origin.mark)
             place = None if detail.size <= IN_MEMORY else scratch / "source"
-            data = _fetched(self.place.storage, self.name, detail, place)
+            data = fetched(self.place.storage, self.name, detail, place)
         digest = blob_id(data) if isinstance(data, bytes) else bytes.fromhex(hash_file(data))
         if not is_archive(base):
             content = Content(EntryKind.FILE, data)
-            return Contents(_assets(self, base, _Loose({base: content})), digest)
+            return Contents(assets_of(self, base, Loose({base: content})), digest)
         with open_archive(data, base) as archive:
             members = _Unpacked(archive, scratch)
-            return Contents(_assets(self, without_suffix(base), members), digest)
+            return Contents(assets_of(self, without_suffix(base), members), digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +131,17 @@ class PrefixSource:
         """Read it; see `Source.read`."""
         files: dict[str, Content] = {}
         held = 0
-        for number, some in enumerate(_batches(self.names)):
+        for number, some in enumerate(batches(self.names)):
             held += sum(self.names[name].size for name in some)
             spill = None if held <= IN_MEMORY else scratch
             wanted = {name: self.names[name] for name in some}
-            read = _all_fetched(self.place.storage, wanted, spill)
+            read = all_fetched(self.place.storage, wanted, spill)
             for at, (name, data) in enumerate(read):
                 if spill is not None and isinstance(data, bytes):
                     data = _spilled(spill / f"file-{number}-{at}", [data])
                 files[name.removeprefix(self.prefix)] = Content(EntryKind.FILE, data)
         base = self.prefix.rstrip("/").rpartition("/")[2]
-        return Contents(_assets(self, base, _Loose(files)))
+        return Contents(assets_of(self, base, Loose(files)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +169,22 @@ class DirectorySource:
             if found.kind is EntryKind.SYMLINK:
                 data = link_target(root, found.path).encode()
             files[path] = Content(found.kind, data)
-        return Contents(_assets(self, self.place.name, _Loose(files)))
+        return Contents(assets_of(self, self.place.name, Loose(files)))
 
 
 # Reading from a storage
+
+
+@runtime_checkable
+class IsFile(Source, Protocol):
+    """A source that may be one file, whose bytes can be read beforehand."""
+
+    @property
+    def file(self) -> FileSource | None:
+        """Return the file, if it is one."""
+
+    def with_data(self, data: bytes) -> Source:
+        """Return the source with the bytes of its file."""
 
 
 def prefetched(sources: Sequence[Source]) -> list[Source]:
@@ -172,28 +194,35 @@ def prefetched(sources: Sequence[Source]) -> list[Source]:
         StorageError: They can't be read.
     """
     done = list(sources)
-    small: dict[int, list[tuple[int, FileSource]]] = {}
+    small: dict[int, list[tuple[int, IsFile, FileSource]]] = {}
     for at, source in enumerate(sources):
-        if isinstance(source, FileSource) and source.origin.size <= IN_MEMORY:
-            small.setdefault(id(source.place.storage), []).append((at, source))
+        file = source.file if isinstance(source, IsFile) else None
+        if isinstance(source, IsFile) and file and file.origin.size <= IN_MEMORY:
+            small.setdefault(id(file.place.storage), []).append((at, source, file))
     for some in small.values():
-        storage = some[0][1].place.storage
-        read = storage.read([Range(source.name) for _, source in some])
-        for (at, source), data in zip(some, read, strict=True):
+        storage = some[0][2].place.storage
+        read = storage.read([Range(file.name) for _, _, file in some])
+        for (at, source, _), data in zip(some, read, strict=True):
             if data is not None:  # else its turn comes, and with it the error
-                done[at] = replace(source, data=data)
+                done[at] = source.with_data(data)
     return done
 
 
-def _fetched(storage: Storage, name: str, detail: Detail, place: Path | None) -> bytes | Path:
+def fetched(storage: Storage, name: str, detail: Detail, place: Path | None) -> bytes | Path:
     """Return the bytes of a name, or the file that they are written to.
+
+    Args:
+        storage: The storage.
+        name: The name.
+        detail: What was listed of it.
+        place: The file to write; None: the bytes are held in memory.
 
     Raises:
         Conflict: It is no longer what was listed.
     """
     if place is None:
         (data,) = storage.read([Range(name)])
-        return _require_same(name, data, detail.size)
+        return require_size(name, data, detail.size)
     starts = range(0, detail.size, _PIECE)
     parts = (storage.read([Range(name, start, _PIECE)])[0] or b"" for start in starts)
     _spilled(place, parts)
@@ -205,21 +234,27 @@ def _fetched(storage: Storage, name: str, detail: Detail, place: Path | None) ->
     return place
 
 
-def _all_fetched(
+def all_fetched(
     storage: Storage, names: Mapping[str, Detail], place: Path | None
 ) -> Iterator[tuple[str, bytes | Path]]:
-    """Yield names with their bytes, read in one batch; a large one alone, with its file."""
+    """Yield names with their bytes, read in one batch; a large one alone, with its file.
+
+    Args:
+        storage: The storage.
+        names: The names, and what was listed of them.
+        place: A directory for the file of a large one; None: the bytes are held in memory.
+    """
     if place is not None and len(names) == 1:
         ((name, detail),) = names.items()
-        yield name, _fetched(storage, name, detail, place / f"large-{blob_id(name.encode()).hex()}")
+        yield name, fetched(storage, name, detail, place / f"large-{blob_id(name.encode()).hex()}")
         return
     for (name, detail), data in zip(
         names.items(), storage.read([Range(name) for name in names]), strict=True
     ):
-        yield name, _require_same(name, data, detail.size)
+        yield name, require_size(name, data, detail.size)
 
 
-def _batches(names: Mapping[str, Detail]) -> Iterator[list[str]]:
+def batches(names: Mapping[str, Detail]) -> Iterator[list[str]]:
     """Yield names of which few bytes are read at a time."""
     some: list[str] = []
     size = 0
@@ -233,7 +268,12 @@ def _batches(names: Mapping[str, Detail]) -> Iterator[list[str]]:
         yield some
 
 
-def _require_same(name: str, data: bytes | None, size: int) -> bytes:
+def require_size(name: str, data: bytes | None, size: int) -> bytes:
+    """Return the bytes of a name, checked.
+
+    Raises:
+        Conflict: They are others than were listed.
+    """
     if data is None or len(data) != size:
         raise _changed(name)
     return data
@@ -251,18 +291,39 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 # Members
 
 
-class _Loose:
-    """Files that are there as they are."""
+class Members(Protocol):
+    """The members of a source, of which assets are made."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Return their sizes by their paths."""
+
+    def value_text(self, path: str) -> bytes:
+        """Return the content of one of which rules read values."""
+
+    def contents(self, wanted: set[str]) -> dict[str, Content]:
+        """Return some of them, by their paths."""
+
+
+class Loose:
+    """Files that are there as they are.
+
+    Args:
+        files: The files by their paths.
+    """
 
     def __init__(self, files: Mapping[str, Content]) -> None:
         self._files = files
         self.sizes = {path: _size(content.data) for path, content in files.items()}
 
     def value_text(self, path: str) -> bytes:
+        """See `Members.value_text`."""
         data = self._files[path].data
+        assert not isinstance(data, Located)
         return data if isinstance(data, bytes) else disk.read_file(data) or b""
 
     def contents(self, wanted: set[str]) -> dict[str, Content]:
+        """See `Members.contents`."""
         return {path: self._files[path] for path in wanted}
 
 
@@ -289,7 +350,7 @@ class _Unpacked:
             place = self._scratch / f"member-{len(found)}"
             data = stream.read() if small else _spilled(place, _pieces(stream))
             for path in paths:
-                found[path] = Content(_KINDS[self._archive.members[path].kind], data)
+                found[path] = Content(KINDS[self._archive.members[path].kind], data)
         return found
 
 
@@ -299,14 +360,21 @@ def _spilled(place: Path, pieces: Iterable[bytes]) -> Path:
     return place
 
 
-def _size(data: bytes | Path) -> int:
+def _size(data: bytes | Path | Located) -> int:
+    if isinstance(data, Located):
+        return data.size
     return len(data) if isinstance(data, bytes) else data.lstat().st_size
 
 
-def _assets(
-    source: FileSource | PrefixSource | DirectorySource, name: str, members: _Loose | _Unpacked
+def assets_of(
+    source: FileSource | PrefixSource | DirectorySource, name: str, members: Members
 ) -> tuple[Incoming, ...]:
     """Return the assets that rules make of members.
+
+    Args:
+        source: The source.
+        name: Its name, without the suffix of an archive.
+        members: Its members.
 
     Raises:
         InvalidInput: They make none, or ask for what is not there.
@@ -325,7 +393,7 @@ def _assets(
     return tuple(_incoming(each, contents) for each in planned)
 
 
-def _values(members: _Loose | _Unpacked) -> Callable[[str, str], Value | None]:
+def _values(members: Members) -> Callable[[str, str], Value | None]:
     """Return a function that reads the value under a key in a member."""
     read: dict[str, Mapping[str, Value]] = {}
 

@@ -23,6 +23,7 @@ from ama.stores.remote import Remote
 from ama.transfer.send import Presence
 from ama.worktree.entries import IndexEntry
 from ama.worktree.given import GivenFiles
+from ama.worktree.located import Located
 from ama.worktree.reader import changed_meanwhile, cut, cut_source, read_entry
 
 PACK_SIZE = 16 * 1024 * 1024
@@ -106,6 +107,8 @@ class Ahead:
             self._send_bytes(content, data)
         for entry in files.here.values():
             self._send_file(entry)
+        for located in files.located.values():
+            self._send_place(located)
 
     def finish(self) -> Sent:
         """Store what is left, and return what was sent."""
@@ -132,6 +135,18 @@ class Ahead:
                 self._note(found, recipe)
         if found != entry.id:
             raise changed_meanwhile(entry.path)
+
+    def _send_place(self, located: Located) -> None:
+        """Send where a file's content lies. What was known before may lead to another source."""
+        for chunk, size, where in located.pieces():
+            if chunk in self._writer or self._present.has_bytes(chunk):
+                continue
+            if chunk in located.small:
+                self._writer.add(Kind.DATA, chunk, located.small[chunk])
+            else:
+                self._writer.add_reference(chunk, where, size)
+        if located.recipe is not None:
+            self._note(located.id, located.recipe)
 
     def _send(self, content: bytes, data: bytes | memoryview) -> None:
         if content not in self._writer and content not in self._present:

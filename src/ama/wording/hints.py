@@ -193,6 +193,7 @@ WORDS: Mapping[str, str] = {
     "name-export": "name one: --export DIR",
     "name-remote": "name one: --remote REMOTE",
     "remove-remote": "remove it: <ama remote remove {name}>",
+    "configure-source": "keep how it is reached: <ama remote add> NAME <{url}>",
     "bring-source-back": "bring {source} back as it was; or send its content, from a worktree that"
     " has it: <ama push --materialize>",
     "allow-references": "if you trust that server:"

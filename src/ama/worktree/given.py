@@ -20,6 +20,7 @@ from ama.system.progress import Progress
 from ama.worktree.add import secrets_found
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.ignore import Ignore, secret_names, secret_within
+from ama.worktree.located import Located
 from ama.worktree.reader import changed_meanwhile, link_target, opened, read_small
 from ama.worktree.scan import Found, Scanned, directories_of, look, scan
 from ama.worktree.selection import NameCheck, require_not_git
@@ -113,11 +114,13 @@ class GivenFiles:
         entries: Their entries, by their paths in the asset.
         here: The files whose content is on this machine, by id; their paths are absolute.
         held: The content of the others, by id.
+        located: Where content lies that stays where it is, by id.
     """
 
     entries: Entries
     here: Mapping[bytes, IndexEntry]
     held: Mapping[bytes, bytes]
+    located: Mapping[bytes, Located] = field(default_factory=dict)
 
 
 def listed(
@@ -194,12 +197,13 @@ def read_all(listing: Listing, *, force: bool, progress: Progress) -> GivenFiles
 
 
 def of_contents(
-    files: Mapping[str, tuple[EntryKind, bytes | Path]], *, portable: bool, force: bool
+    files: Mapping[str, tuple[EntryKind, bytes | Path | Located]], *, portable: bool, force: bool
 ) -> GivenFiles:
     """Return files of known kinds; each that is on this machine is read once, for its id.
 
     Args:
-        files: By their paths in the asset: the kind, and the content or the file that has it.
+        files: By their paths in the asset: the kind, and the content, the file that has it, or
+            where it stays.
         portable: Whether to refuse names that some system can't hold.
         force: Whether to take files that look like secrets.
 
@@ -213,8 +217,13 @@ def of_contents(
     entries: list[IndexEntry] = []
     here: dict[bytes, IndexEntry] = {}
     held: dict[bytes, bytes] = {}
+    located: dict[bytes, Located] = {}
     for path, (kind, data) in files.items():
-        if isinstance(data, bytes):
+        secret = None
+        if isinstance(data, Located):
+            entries.append(_entry(path, kind, data.id, data.size))
+            located[data.id] = data
+        elif isinstance(data, bytes):
             secret = None if force or len(data) >= THRESHOLD else secret_within(path, data)
             entries.append(_entry(path, kind, blob_id(data), len(data)))
             held[entries[-1].id] = data
@@ -229,7 +238,7 @@ def of_contents(
             secrets[path] = secret
     if secrets:
         raise secrets_found(secrets, _LEAVE_OUT)
-    return GivenFiles(Entries.of(entries), here, held)
+    return GivenFiles(Entries.of(entries), here, held, located)
 
 
 def _sorted_out(
