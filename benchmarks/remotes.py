@@ -61,6 +61,13 @@ getattr(fs, method)(source, target, **({"recursive": True} if recursive else {})
 """
 
 
+SIZE = """
+import json, sys, fsspec
+fs, path = fsspec.url_to_fs(sys.argv[1], **json.loads(sys.argv[2]))
+print(fs.du(path))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much data is made, and how often what is compared is run."""
@@ -72,6 +79,7 @@ class Sizes:
     pairs: int
     short_pairs: int
     zips: int
+    by_hand: int
     races: bool  # before a store is made, as always; they take seconds on some servers
 
 
@@ -83,6 +91,7 @@ FULL = Sizes(
     pairs=3,
     short_pairs=5,
     zips=1_000,
+    by_hand=10,
     races=True,
 )
 QUICK = Sizes(
@@ -93,6 +102,7 @@ QUICK = Sizes(
     pairs=1,
     short_pairs=1,
     zips=20,
+    by_hand=2,
     races=False,
 )
 
@@ -161,6 +171,12 @@ class Bench(Place):
         """A URL where nothing is yet."""
         self._places += 1
         return f"{self.server.url}/benchmark/{self._places}"
+
+    def bytes_at(self, url: str) -> int:
+        """The bytes of all that lies at a URL."""
+        argv = [sys.executable, "-c", SIZE, url, json.dumps(self.server.options)]
+        environ = {**os.environ, **self.environment}
+        return int(subprocess.run(argv, env=environ, check=True, capture_output=True).stdout)
 
     def warm_up(self) -> None:
         """Servers make room at their first write, and Python compiles at its first import."""

@@ -35,7 +35,7 @@ from ama.importing.sources import (
 from ama.storage.local import LocalStorage
 from ama.storage.outside import Outside, url_of_path
 from ama.storage.protocol import Detail, HasDetails, Range, Storage
-from ama.storage.urls import parse_url
+from ama.storage.urls import parse_url, split_options
 from ama.system.encoding import to_system
 from ama.worktree.ignore import secret_within
 from ama.worktree.located import Located, locate
@@ -78,7 +78,8 @@ def _require_reach(storage: Storage, url: str, outside: Outside) -> None:
         return
     outside.check(url)
     place = parse_url(storage.url)
-    if dict(place.options) != outside.options_at(url):
+    known, _ = split_options(outside.options_at(url))
+    if dict(place.options) != known:
         raise InvalidInput(
             f"{shown(url)} is reached with options that readers of the store would not know",
             hint=Hint("configure-source", url=str(place)),
