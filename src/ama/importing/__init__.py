@@ -26,7 +26,7 @@ from ama.storage.urls import open_storage
 from ama.store import Store
 from ama.system.encoding import given
 from ama.system.progress import Progress
-from ama.transfer.send import require_references
+from ama.transfer.places import require_references
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -34,7 +34,7 @@ from ama.importing.sources import (
 )
 from ama.storage.local import LocalStorage
 from ama.storage.outside import Outside, url_of_path
-from ama.storage.protocol import Detail, HasDetails, Range, Storage
+from ama.storage.protocol import Detail, Range, Storage, details_of
 from ama.storage.urls import parse_url, split_options
 from ama.system.encoding import to_system
 from ama.worktree.ignore import secret_within
@@ -249,8 +249,7 @@ def _streamed(storage: Storage, name: str, detail: Detail) -> Iterator[IO[bytes]
 
 
 def _require_same(storage: Storage, name: str, detail: Detail) -> None:
-    assert isinstance(storage, HasDetails)
-    now = dict(storage.details(name)).get(name) if detail.mark else detail
+    (now,) = details_of(storage, [name])
     if now is None or (now.size, now.mark) != (detail.size, detail.mark):
         raise Conflict(f"{shown(name)} was changed while it was read")
 

@@ -16,7 +16,7 @@ from ama.importing.archives import Archive, is_archive, open_archive, without_su
 from ama.importing.incoming import Content, Contents, Incoming, Origin, Source
 from ama.importing.rules import Planned, Rules, name_groups, plan
 from ama.settings import Settings
-from ama.storage.protocol import Detail, HasDetails, Range, Storage
+from ama.storage.protocol import Detail, Range, Storage, details_of
 from ama.storage.urls import open_storage
 from ama.system import disk, fs
 from ama.worktree.given import Listing
@@ -227,8 +227,7 @@ def fetched(storage: Storage, name: str, detail: Detail, place: Path | None) -> 
     parts = (storage.read([Range(name, start, _PIECE)])[0] or b"" for start in starts)
     _spilled(place, parts)
     # They came one after the other.
-    assert isinstance(storage, HasDetails)
-    now = dict(storage.details(name)).get(name)
+    (now,) = details_of(storage, [name])
     if now is None or now.mark != detail.mark or place.stat().st_size != detail.size:
         raise _changed(name)
     return place

@@ -21,6 +21,7 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 _REFUSED = (errno.EACCES, errno.EPERM)
 
 Names = list[str]  # the class below has a method of that name
+Details = list[Detail | None]
 
 
 class LocalStorage:
@@ -115,6 +116,10 @@ class LocalStorage:
     def details(self, prefix: str) -> Iterator[tuple[str, Detail]]:
         """Return the files whose names begin with `prefix`. See `HasDetails.details`."""
         return ((name, detail_of(status)) for name, status in self._found(prefix))
+
+    def details_of(self, names: Sequence[str]) -> Details:
+        """Return the details of each file. See `HasHeads.details_of`."""
+        return [self._detail(name) for name in names]
 
     def delete(self, name: str) -> None:
         """Delete a file; its directory stays. See `Storage.delete`."""
@@ -233,6 +238,10 @@ class LocalStorage:
                 raise self._explained(error, path, "read") from error
 
     def _size(self, name: str) -> int | None:
+        found = self._detail(name)
+        return None if found is None else found.size
+
+    def _detail(self, name: str) -> Detail | None:
         path = self._path(name)
         try:
             status = os.stat(path)
@@ -240,7 +249,7 @@ class LocalStorage:
             return None
         except OSError as error:
             raise self._explained(storage_error(error, path, doing="read"), path, "read") from error
-        return None if stat.S_ISDIR(status.st_mode) else status.st_size
+        return None if stat.S_ISDIR(status.st_mode) else detail_of(status)
 
     def _found(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         check_prefix(prefix)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from ama.config import Option
 from ama.errors import AmaError, Hint, InvalidInput, NotFound, StorageError, shown
 from ama.storage.local import detail_of, read_range
-from ama.storage.protocol import Detail, Range, Storage
+from ama.storage.protocol import Detail, Range, Storage, details_of
 from ama.storage.urls import file_path, open_storage, parse_url
 from ama.system import disk
 from ama.system.encoding import to_system
@@ -160,7 +160,7 @@ class Outside:
         try:
             storage, base = self._at(urls[0])
             names = [url[len(base) + 1 :] for url in urls]
-            answers = _details_of(storage, names)
+            answers = details_of(storage, names)
         except AmaError as error:
             return self._apart(urls, error, self._details)
         return [
@@ -256,12 +256,3 @@ def _look(url: str) -> Detail | AmaError:
         return _gone(url)
     except AmaError as error:
         return error
-
-
-def _details_of(storage: Storage, names: Sequence[str]) -> list[Detail | None]:
-    from ama.storage.network import NetworkStorage
-
-    if isinstance(storage, NetworkStorage):
-        return storage.details_of(names)
-    sizes = storage.sizes(names)
-    return [None if size is None else Detail(size) for size in sizes]

@@ -16,6 +16,7 @@ __all__ = [
     "Detail",
     "HasDetails",
     "HasDirectories",
+    "HasHeads",
     "HasMembers",
     "HasParts",
     "Range",
@@ -142,6 +143,14 @@ class HasDetails(Protocol):
 
 
 @runtime_checkable
+class HasHeads(Protocol):
+    """A storage that tells of single names what a listing tells of all."""
+
+    def details_of(self, names: Sequence[str]) -> list[Detail | None]:
+        """Return the details of each name, in one round trip; None for an absent name."""
+
+
+@runtime_checkable
 class HasParts(Protocol):
     """A storage that takes what is larger than memory."""
 
@@ -171,6 +180,19 @@ class HasMembers(Protocol):
         Raises:
             StorageError: Something is closed to them.
         """
+
+
+def details_of(storage: Storage, names: Sequence[str]) -> list[Detail | None]:
+    """Return the details of each name; None for an absent name.
+
+    Raises:
+        StorageError: The storage can't be reached.
+    """
+    if isinstance(storage, HasHeads):
+        return storage.details_of(names)
+    if isinstance(storage, HasDetails):
+        return [dict(storage.details(name)).get(name) for name in names]
+    return [None if size is None else Detail(size) for size in storage.sizes(names)]
 
 
 def check_storage_name(name: str) -> None:

@@ -165,7 +165,9 @@ class PackWriter:
             )
 
     def add_reference(self, object_id: bytes, reference: Reference, full: int) -> None:
-        """Write where the content of a file or chunk lies, unless this writer has it already.
+        """Write where the content of a file or chunk lies.
+
+        It may lie in several places, and each serves if the others are gone.
 
         Args:
             object_id: Its id, which the caller has computed from the content.
@@ -176,14 +178,17 @@ class PackWriter:
             InvalidInput: Its URL can't be kept.
         """
         stored = encode_reference(reference)
-        self.add_compressed(Kind.REFERENCE, object_id, REFERENCE, stored, full)
+        kind = Kind.REFERENCE
+        self._later(
+            kind, len(stored), lambda pack: pack.add(kind, object_id, REFERENCE, stored, full)
+        )
 
     def copy(self, record: Record, raw: Buffer) -> None:
         """Write a verified record of another pack, with its header.
 
         It is one that it `takes`, or no reference.
         """
-        if self._seen.add(record.id):
+        if record.kind is Kind.REFERENCE or self._seen.add(record.id):
             self._later(record.kind, len(raw), lambda pack: self._copy(pack, record, raw))
 
     def takes(self, raw: Buffer) -> bool:

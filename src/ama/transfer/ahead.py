@@ -6,7 +6,7 @@ and is published by no entry is an orphan, as after an interrupted push.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -18,12 +18,14 @@ from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.packindex import PackIndex
 from ama.stores.creation import Unmade
 from ama.stores.index_choice import IndexChoice
+from ama.stores.object_reader import ObjectStore
 from ama.stores.pack_writer import PackWriter
 from ama.stores.remote import Remote
+from ama.transfer.places import require_references, send_places
 from ama.transfer.send import Presence
 from ama.worktree.entries import IndexEntry
 from ama.worktree.given import GivenFiles
-from ama.worktree.located import Located
+from ama.worktree.located import Located, together
 from ama.worktree.reader import changed_meanwhile, cut, cut_source, read_entry
 
 PACK_SIZE = 16 * 1024 * 1024
@@ -78,9 +80,10 @@ class Ahead:
         choice = IndexChoice(remote)
         chosen = choice.at(view, sorted(classes), size)
         self._present = Presence([*near, *chosen], choice.more)
-        self._writer = PackWriter(
-            remote.storage, features=view.root.read_features, pack_size=PACK_SIZE
-        )
+        self._storage = remote.storage
+        self._features = view.root.read_features
+        self._writer = PackWriter(remote.storage, features=self._features, pack_size=PACK_SIZE)
+        self._located: list[Mapping[bytes, Located]] = []
         self._recipes: dict[bytes, Recipe] = {}
         self._number = view.number
 
@@ -107,11 +110,17 @@ class Ahead:
             self._send_bytes(content, data)
         for entry in files.here.values():
             self._send_file(entry)
-        for located in files.located.values():
-            self._send_place(located)
+        self._located.append(files.located)
 
     def finish(self) -> Sent:
         """Store what is left, and return what was sent."""
+        places = list(together(self._located).values())
+        if places:
+            require_references(self._features, self._storage.url)
+            there = ObjectStore(self._storage, self._present.indexes)
+            self._recipes |= send_places(
+                self._writer, there, self._present.kind, places, lambda size: None
+            )
         indexes = self._writer.finish()
         return Sent(indexes, self._recipes, self._number, self._writer.bytes_written)
 
@@ -136,20 +145,8 @@ class Ahead:
         if found != entry.id:
             raise changed_meanwhile(entry.path)
 
-    def _send_place(self, located: Located) -> None:
-        """Send where a file's content lies. What was known before may lead to another source."""
-        for chunk, size, where in located.pieces():
-            if chunk in self._writer or self._present.has_bytes(chunk):
-                continue
-            if chunk in located.small:
-                self._writer.add(Kind.DATA, chunk, located.small[chunk])
-            else:
-                self._writer.add_reference(chunk, where, size)
-        if located.recipe is not None:
-            self._note(located.id, located.recipe)
-
     def _send(self, content: bytes, data: bytes | memoryview) -> None:
-        if content not in self._writer and content not in self._present:
+        if content not in self._writer and not self._present.has_bytes(content):
             self._writer.add(Kind.DATA, content, data)
 
     def _note(self, content: bytes, recipe: Recipe) -> None:

@@ -280,19 +280,27 @@ class Repair:
             for at in index
             if at.pack in emptied
         }
+        named = set(rows.values())
+        # Each reference may be the only one that leads somewhere.
+        others = [
+            at
+            for index in objects.indexes
+            for at in (index if emptied & index.pack_sizes.keys() else ())
+            if at.pack in emptied and at.record.kind is Kind.REFERENCE and at not in named
+        ]
         missing = dict.fromkeys(rows)
         with PackWriter(self._remote.storage, features=features) as writer:
             # Move the sound content of damaged packs too, so that the packs can go.
             outside: list[bytes] = []
-            for at, raw in objects.read_raw(rows.values(), {}):
+            for at, raw in objects.read_raw([*rows.values(), *others], {}):
                 if self._is_brought(at):
                     outside.append(at.record.id)
                     continue
                 writer.copy(at.record, raw)
-                del missing[at.record.kind, at.record.id]
-            for content, data in objects.read_records(outside, Kind.DATA, {}):
+                missing.pop((at.record.kind, at.record.id), None)
+            for content, data in objects.read_records(dict.fromkeys(outside), Kind.DATA, {}):
                 writer.add(Kind.DATA, content, data)
-                del missing[Kind.REFERENCE, content]
+                missing.pop((Kind.REFERENCE, content), None)
             if self._found.carriers:
                 missing.update(dict.fromkeys(self._found.gaps))
             if (self._found.broken or self._found.lost) and not rows:

@@ -357,19 +357,6 @@ def _listed(data: bytes) -> tuple[Record, ...]:
         return ()  # of another form or a later version: it can't be sent unchanged
 
 
-def require_references(features: Collection[str], url: str) -> None:
-    """Refuse a store that takes no content by reference.
-
-    Raises:
-        InvalidInput: Its readers need not know references.
-    """
-    if REFERENCES not in features:
-        raise InvalidInput(
-            f"{shown(url)} takes no content by reference yet",
-            hint=Hint("upgrade-store", store=url),
-        )
-
-
 def nearest_place(places: Sequence[Location]) -> Location:
     """Return the place of an object with its bytes, rather than a reference to it."""
     return min(places, key=lambda at: max(at.record.kind, Kind.ASSET))

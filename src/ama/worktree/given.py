@@ -20,7 +20,7 @@ from ama.system.progress import Progress
 from ama.worktree.add import secrets_found
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.ignore import Ignore, secret_names, secret_within
-from ama.worktree.located import Located
+from ama.worktree.located import Located, together
 from ama.worktree.reader import changed_meanwhile, link_target, opened, read_small
 from ama.worktree.scan import Found, Scanned, directories_of, look, scan
 from ama.worktree.selection import NameCheck, require_not_git
@@ -217,12 +217,12 @@ def of_contents(
     entries: list[IndexEntry] = []
     here: dict[bytes, IndexEntry] = {}
     held: dict[bytes, bytes] = {}
-    located: dict[bytes, Located] = {}
+    located: list[dict[bytes, Located]] = []
     for path, (kind, data) in files.items():
         secret = None
         if isinstance(data, Located):
             entries.append(_entry(path, kind, data.id, data.size))
-            located[data.id] = data
+            located.append({data.id: data})
         elif isinstance(data, bytes):
             secret = None if force or len(data) >= THRESHOLD else secret_within(path, data)
             entries.append(_entry(path, kind, blob_id(data), len(data)))
@@ -238,7 +238,7 @@ def of_contents(
             secrets[path] = secret
     if secrets:
         raise secrets_found(secrets, _LEAVE_OUT)
-    return GivenFiles(Entries.of(entries), here, held, located)
+    return GivenFiles(Entries.of(entries), here, held, together(located))
 
 
 def _sorted_out(

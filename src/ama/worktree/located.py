@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -24,6 +24,7 @@ class Located:
         where: All of it.
         recipe: How it is cut, if it is large.
         small: The chunks that a reference would hardly be smaller than, by their ids.
+        also: Other places where all of it lies.
     """
 
     id: bytes
@@ -31,16 +32,45 @@ class Located:
     where: Reference
     recipe: Recipe | None = None
     small: Mapping[bytes, bytes] = field(default_factory=dict)
+    also: tuple[Reference, ...] = ()
 
-    def pieces(self) -> Iterator[tuple[bytes, int, Reference]]:
-        """Yield the chunks, or the whole if it is small: id, bytes, and where each lies."""
-        whole, start = self.where, 0
+    @property
+    def places(self) -> tuple[Reference, ...]:
+        """Return all places where it lies."""
+        return (self.where, *self.also)
+
+    def pieces(self, whole: Reference) -> Iterator[tuple[bytes, int, Reference]]:
+        """Yield the chunks, or the whole if it is small: id, bytes, and where each lies.
+
+        Args:
+            whole: One of its places.
+        """
+        start = 0
         for chunk, size in [(self.id, self.size)] if self.recipe is None else self.recipe.chunks:
             if whole.method is Method.STORED:
                 yield chunk, size, replace(whole, offset=whole.offset + start, length=size)
             else:
                 yield chunk, size, replace(whole, start=start)
             start += size
+
+
+def together(items: Iterable[Mapping[bytes, Located]]) -> dict[bytes, Located]:
+    """Return where content lies by several accounts, by its id.
+
+    Example:
+        >>> one, two = (Reference(f"file:///{name}", "", 9, 0, 9) for name in "ab")
+        >>> there = [{b"id": Located(b"id", 9, where)} for where in (one, two)]
+        >>> together(there)[b"id"].places == (one, two)
+        True
+    """
+    found: dict[bytes, Located] = {}
+    for each in items:
+        for content, located in each.items():
+            known = found.setdefault(content, located)
+            more = tuple(place for place in located.places if place not in known.places)
+            if more:
+                found[content] = replace(known, also=(*known.also, *more))
+    return found
 
 
 def locate(file: BinaryIO, size: int, where: Reference, name: str) -> Located:
@@ -58,7 +88,7 @@ def locate(file: BinaryIO, size: int, where: Reference, name: str) -> Located:
     Example:
         >>> import io
         >>> where = Reference("file:///srv/a.bin", "", 3, 0, 3)
-        >>> [part for _, part, _ in locate(io.BytesIO(b"abc"), 3, where, "a.bin").pieces()]
+        >>> [part for _, part, _ in locate(io.BytesIO(b"abc"), 3, where, "a").pieces(where)]
         [3]
     """
     if size < THRESHOLD:
