@@ -138,6 +138,34 @@ def test_a_directory_without_rights_is_deleted_too(tmp_path: Path) -> None:
         Scratch("ama-", str(tmp_path / "no-such"))
 
 
+@pytest.mark.parametrize("before", ["", "import concurrent.futures.thread"])
+def test_a_training_goes_on_when_the_main_thread_has_ended(tmp_path: Path, before: str) -> None:
+    """Python lets nobody have a pool of threads then."""
+    script = (
+        f"{before}\n"
+        "import threading\n"
+        "import ama\n"
+        "main = threading.current_thread()\n"
+        "def train():\n"
+        "    main.join()\n"
+        "    files = {f'd/{n}': b'%d' % n for n in range(200)} | {'large': bytes(3_000_000)}\n"
+        "    with ama.Checkpoints('runs', store='./store', run='r', keep=2) as run:\n"
+        "        for step in range(1, 5):\n"
+        "            run.step(step, {**files, 'w': b'%d' % step})\n"
+        "            run.wait()\n"
+        "    store = ama.Store.open('./store')\n"
+        "    store.download('runs@r-latest', 'copy')\n"
+        "    print(store.resolve('runs@r-latest').read('w'), store.fsck().ok, run.failures)\n"
+        "threading.Thread(target=train).start()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("b'4' True ()\n", "")
+    assert live(ama.Store.open(tmp_path / "store")) == [3, 4]
+    assert (tmp_path / "copy" / "d" / "199").read_bytes() == b"199"
+
+
 # What others do with the aliases
 
 

@@ -34,7 +34,7 @@ from ama.format.packindex import PackIndex
 from ama.format.references import REFERENCE, REFERENCES, Reference, encode_reference
 from ama.storage.protocol import Storage
 from ama.stores.object_reader import index_name, pack_name
-from ama.system.parallel import submit
+from ama.system.parallel import pool, submit
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -101,9 +101,6 @@ class PackWriter:
         index_every: int = INDEX_EVERY,
         opened: Callable[[bytes], PackIndex] = PackIndex,
     ) -> None:
-        # It is slow to import, and most commands only read.
-        from concurrent.futures import ThreadPoolExecutor
-
         self._storage = storage
         self._planes = BYTE_PLANES in features
         self._references = REFERENCES in features
@@ -117,9 +114,9 @@ class PackWriter:
         self._seen = IdSet()
         self._batch: deque[Job] = deque()
         self._batch_size = 0
-        self._packer = ThreadPoolExecutor(1, thread_name_prefix="ama-pack")
+        self._packer = pool(1, "ama-pack")
         self._packing: deque[Future[list[PackBuilder]]] = deque()
-        self._pool = ThreadPoolExecutor(PACKS_IN_FLIGHT, thread_name_prefix="ama-store")
+        self._pool = pool(PACKS_IN_FLIGHT, "ama-store")
         self._waiting: deque[Future[Stored]] = deque()
         self._rows = RowCollector()
         self._indexes: list[PackIndex] = []

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ama.system.parallel import start
@@ -81,16 +82,17 @@ class Newest(Generic[Item]):
         # late for work that does. The public `atexit` is later still.
         register = None if self._registered else getattr(threading, "_register_atexit", None)
         self._registered = True
-        import concurrent.futures.thread  # noqa: F401 - what is registered last is called first
+        me = weakref.ref(self)
 
-        if register is not None:
-            me = weakref.ref(self)
+        def wait() -> None:
+            if (found := me()) is not None:
+                found.wait()
 
-            def wait() -> None:
-                if (found := me()) is not None:
-                    found.wait()
+        with suppress(RuntimeError):  # the main thread has ended already
+            import concurrent.futures.thread  # noqa: F401 - the last one registered is first called
 
-            register(wait)
+            if register is not None:
+                register(wait)
 
     def _run(self) -> None:
         try:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ama.errors import too_few_threads
 
@@ -58,8 +58,58 @@ def submit(pool: Executor, work: Callable[[Item], Result], item: Item) -> Future
         ...     submit(pool, abs, -1).result()
         1
     """
-    with _starting():
-        return pool.submit(work, item)
+    try:
+        with _starting():
+            return pool.submit(work, item)
+    except RuntimeError as error:
+        if "interpreter shutdown" not in str(error):
+            raise
+        return _Here().submit(work, item)
+
+
+def pool(workers: int, name: str) -> Executor:
+    """Return a pool of threads.
+
+    Once the main thread has ended, Python lets nobody have one, although other threads go on: a
+    training, perhaps. Then the work is done by the thread that asks.
+
+    Args:
+        workers: The most threads.
+        name: The beginning of their names.
+
+    Example:
+        >>> with pool(2, "example") as threads:
+        ...     submit(threads, abs, -1).result()
+        1
+    """
+    try:
+        from concurrent.futures import ThreadPoolExecutor
+    except RuntimeError:  # it is imported too late
+        return cast("Executor", _Here())
+    return ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+
+class _Here:
+    """A pool without threads."""
+
+    def submit(self, work: Callable[..., Result], *items: Any) -> Future[Result]:
+        from concurrent.futures import Future
+
+        future: Future[Result] = Future()
+        try:
+            future.set_result(work(*items))
+        except BaseException as error:  # noqa: BLE001 - whoever takes the result gets it
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: nothing waits."""
+
+    def __enter__(self) -> _Here:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        pass
 
 
 @contextmanager
@@ -89,20 +139,18 @@ def in_chunks(
         >>> list(in_chunks(sum, range(10), chunk=4))
         [6, 22, 17]
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     source = iter(items)
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="ama") as pool:
+    with pool(WORKERS, "ama") as threads:
         waiting: deque[Future[Result]] = deque()
         try:
             while True:
                 while len(waiting) < 2 * WORKERS and (taken := list(islice(source, chunk))):
-                    waiting.append(submit(pool, work, taken))
+                    waiting.append(submit(threads, work, taken))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
 def where_it_pays(
@@ -174,15 +222,13 @@ def some_ahead(
     if len(first) < 2:
         yield from map(work, first)
         return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(most, thread_name_prefix="ama-ahead") as pool:
-        waiting: deque[Future[Result]] = deque(submit(pool, work, item) for item in first)
+    with pool(most, "ama-ahead") as threads:
+        waiting: deque[Future[Result]] = deque(submit(threads, work, item) for item in first)
         try:
             while waiting:
                 done = waiting.popleft().result()
                 yield done
                 del done
-                waiting.extend(submit(pool, work, item) for item in islice(source, 1))
+                waiting.extend(submit(threads, work, item) for item in islice(source, 1))
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=True, cancel_futures=True)
