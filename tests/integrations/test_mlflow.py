@@ -342,6 +342,20 @@ def test_links_are_followed_and_secrets_refused(
         repo.log_artifact(write(tmp_path / ".env", b"A=1"))
 
 
+def test_a_directory_behind_a_link_is_logged(repo: AmaArtifactRepository, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "sub" / "f", b"f")
+    out = tmp_path / "out"
+    write(out / "g", b"g")
+    (out / "link").symlink_to(tmp_path / "elsewhere")
+    (out / "again").symlink_to(tmp_path / "elsewhere" / "sub")
+    repo.log_artifacts(str(out))
+    files = ama.Store.open(tmp_path / "store").files(f"runs@run-{RUN}")
+    assert [file.path for file in files] == ["again/f", "g", "link/sub/f"]
+    (tmp_path / "elsewhere" / "sub" / "loop").symlink_to(out)
+    with pytest.raises(MlflowException, match="loop is a link to a directory that it is in"):
+        repo.log_artifacts(str(out))
+
+
 @pytest.mark.parametrize(
     ("uri", "said"),
     [

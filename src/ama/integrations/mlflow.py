@@ -41,6 +41,9 @@ _OWN = re.compile(
 ).fullmatch
 
 
+_Files = Iterator[tuple[str, str]]
+
+
 class _Place(NamedTuple):
     """What a path means: an alias, and a path in its asset."""
 
@@ -96,12 +99,8 @@ class AmaArtifactRepository(ArtifactRepository):  # type: ignore[misc]
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         """Publish a version that has the files of a directory, too."""
-        found: dict[str, str] = {}
-        for directory, _, names in os.walk(local_dir):
-            inner = os.path.relpath(directory, local_dir).replace(os.sep, "/")
-            for name in names:
-                path = name if inner == "." else join(inner, name)
-                found[path] = os.path.join(directory, name)
+        with _as_mlflow_has_it():
+            found = dict(_files_below(os.fspath(local_dir)))
         if found:
             self._publish(artifact_path, found)
 
@@ -259,6 +258,26 @@ class AmaArtifactRepository(ArtifactRepository):  # type: ignore[misc]
         if pinned not in known:
             known[pinned] = self._store().resolve(pinned)
         return known[pinned]
+
+
+def _files_below(directory: str, inner: str = "", above: tuple[str, ...] = ()) -> _Files:
+    """Yield the files below a directory, and behind links in it, by their paths there.
+
+    Raises:
+        InvalidInput: A link leads to a directory that it is in.
+        StorageError: A directory can't be read.
+    """
+    from ama.system import disk
+
+    real = os.path.realpath(directory)
+    if real in above:
+        raise InvalidInput(f"{shown(directory)} is a link to a directory that it is in")
+    for name in sorted(disk.list_directory(directory)):
+        path = os.path.join(directory, name)
+        if disk.is_directory(path):
+            yield from _files_below(path, join(inner, name), (*above, real))
+        else:
+            yield join(inner, name), path
 
 
 @contextmanager
