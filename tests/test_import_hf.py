@@ -224,4 +224,4 @@ def test_the_command(hub: Hub, run: Ama, tmp_path: Path) -> None:
     assert "lab--tiny/1" in found
     wrong = run("import", "--from", "svn", str(hub.cache), cwd=tmp_path)
     assert wrong.code == 2
-    assert "from hf" in wrong.stderr
+    assert "hf, mlflow" in wrong.stderr

@@ -292,6 +292,10 @@ class Settings:
             return found if other.missing == "no_repository" else other
         return found
 
+    def environ(self) -> Mapping[str, str]:
+        """Return the environment for a program that this process starts."""
+        return os.environ
+
     def running(self) -> Running:
         """Return what runs: the command line of this process, its directory, and the machine.
 

@@ -47,7 +47,7 @@ def import_(
         typer.Option(
             "--from",
             metavar="TOOL",
-            help="The tool whose repositories the sources are: hf, mlflow.",
+            help="The tool whose repositories the sources are: dvc, hf, mlflow.",
         ),
     ] = None,
     rules: Annotated[
@@ -108,6 +108,7 @@ def import_(
         ama import --rules rules.toml 's3://old-models/**/*.zip' --dry-run
         ama import --from hf ~/.cache/huggingface/hub
         ama import --from mlflow http://localhost:5000
+        ama import --from dvc ../repo
         ama import datasets /data/images --by-reference
         find /mnt/models -name '*.zip' | ama import sequence_models -
     """

@@ -60,7 +60,7 @@ def import_assets(
         class_name: The class of the assets, one a source.
         tool: The tool whose repositories the sources are, instead of a class: "hf" for caches of
             Hugging Face and folders with a model card; "mlflow" for servers, directories and SQLite
-            files. It says classes, aliases and links.
+            files; "dvc" for repositories. It says classes, aliases and links.
         store: The store, or its URL or the name of a configured remote; by default the configured
             one. If there is none, it is made.
         rules: TOML that says which members of a source become which assets, instead of a class.

@@ -20,7 +20,15 @@ from urllib.parse import quote, unquote, urlsplit
 from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind
-from ama.importing.incoming import Content, Contents, Incoming, Link, Origin, Source
+from ama.importing.incoming import (
+    Content,
+    Contents,
+    Incoming,
+    Link,
+    Origin,
+    Source,
+    beside,
+)
 from ama.importing.mlflow_files import (
     PLACE,
     Value,
@@ -367,7 +375,7 @@ class _Run:
         alias = as_alias(info.run_name or "")
         asset = Incoming(
             as_class(self.experiment),
-            files | _beside(files, said),
+            files | beside(files, PLACE, said),
             () if alias is None else (alias,),
             tags.get("mlflow.user") or None,
             time_of(info.end_time) or time_of(info.start_time),
@@ -428,7 +436,7 @@ class _Version:
         names = [f"v{version.version}", *self.aliases]
         asset = Incoming(
             as_class(version.name),
-            files | _beside(files, said),
+            files | beside(files, PLACE, said),
             tuple(dict.fromkeys(alias for name in names if (alias := as_alias(name)))),
             author or None,
             time_of(version.creation_timestamp),
@@ -484,11 +492,3 @@ def _contents(place: Path) -> Iterator[tuple[str, Content]]:
         if item.kind is EntryKind.SYMLINK:
             data = link_target(place, item.path).encode()
         yield item.path, Content(item.kind, data)
-
-
-def _beside(files: Mapping[str, object], said: Mapping[str, bytes]) -> dict[str, Content]:
-    """Return files in a directory that nothing else is in."""
-    place = PLACE
-    while any(path == place or path.startswith(f"{place}/") for path in files):
-        place += "-run"
-    return {f"{place}/{name}": Content(EntryKind.FILE, data) for name, data in said.items()}

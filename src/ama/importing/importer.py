@@ -359,12 +359,12 @@ class _Import:
         links: Mapping[Link, str],
         follows: Link | None,
     ) -> Item:
-        """Return an item with refs to what other sources became, and the version before it.
+        """Return an item with refs to what other sources became, and the version before it, if any.
 
         Raises:
             InvalidInput: A source was not imported.
         """
-        for link in (*links, *([follows] if follows else [])):
+        for link in links:
             if link not in places and link not in self._known:
                 raise InvalidInput(f"what it is made from was not imported: {shown(link.url)}")
         refs = {places[link]: label for link, label in links.items() if link in places}
@@ -374,7 +374,7 @@ class _Import:
             if link not in places
         ]
         item = replace(item, refs={**item.refs, **refs}, links=tuple(held))
-        if follows is None:
+        if follows is None or follows not in {*places, *self._known}:
             return item
         if follows in places:
             return replace(item, follows=places[follows])

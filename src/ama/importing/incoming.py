@@ -87,6 +87,25 @@ class Contents:
     digest: bytes | None = None
 
 
+def beside(
+    files: Mapping[str, object], place: str, said: Mapping[str, bytes]
+) -> dict[str, Content]:
+    """Return files in a directory that nothing else is in.
+
+    Args:
+        files: What there is, by its paths.
+        place: The directory; if there is something in it, another one.
+        said: The files, by their names.
+
+    Example:
+        >>> list(beside({"notes/a": b""}, "notes", {"b": b"b"}))
+        ['notes-run/b']
+    """
+    while any(path == place or path.startswith(f"{place}/") for path in files):
+        place += "-run"
+    return {f"{place}/{name}": Content(EntryKind.FILE, data) for name, data in said.items()}
+
+
 class Source(Protocol):
     """Something that becomes assets."""
 

@@ -9,7 +9,7 @@ from ama.errors import InvalidInput, shown
 from ama.importing.incoming import Source
 from ama.settings import Settings
 
-Tool = Literal["hf", "mlflow"]
+Tool = Literal["dvc", "hf", "mlflow"]
 
 TOOLS: tuple[str, ...] = get_args(Tool)
 
@@ -29,6 +29,10 @@ def list_from(tool: str, places: Iterable[str], settings: Settings, *, force: bo
         StorageError: They can't be read.
     """
     match tool:
+        case "dvc":
+            from ama.importing.from_dvc import list_dvc
+
+            return list_dvc(places, settings)
         case "hf":
             from ama.importing.from_hf import list_hf
 

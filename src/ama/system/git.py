@@ -32,7 +32,9 @@ _DEFUSED = {
     "GIT_ALLOW_PROTOCOL": "none",  # for a git that doesn't know the line above
     "LC_ALL": "C",
 }
-_OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""The options with which git is always run."""
+
 _FILTER = re.compile(r"filter\.(.*)\.(clean|smudge|process|required)", re.DOTALL).fullmatch
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://").match
 _HOST = re.compile(r"([^:?#]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?").fullmatch
@@ -169,13 +171,18 @@ def _may_be_secret(path: str) -> bool:
     return any(len(_CHANGES(stretch)) > _MOST_CHANGES for stretch in _STRETCH(path))
 
 
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for git, in which it reads the repository at hand and runs nothing."""
+    kept = {k: v for k, v in environ.items() if not k.startswith("GIT_") or _KEPT(k)}
+    return {**kept, **_DEFUSED}
+
+
 class _Git:
     """A run of `git` in a directory, until a moment of the monotonic clock."""
 
     def __init__(self, directory: Path, environ: Mapping[str, str], until: float) -> None:
         self._directory = directory
-        kept = {k: v for k, v in environ.items() if not k.startswith("GIT_") or _KEPT(k)}
-        self._environ = {**kept, **_DEFUSED}
+        self._environ = environment(environ)
         self._until = until
         self.refused: Missing | None = None
         """Why git refused to describe the repository, if it said why."""
@@ -195,7 +202,7 @@ class _Git:
         try:
             with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as error:
                 done = subprocess.run(
-                    ["git", *_OPTIONS, *map(to_system, words)],
+                    ["git", *OPTIONS, *map(to_system, words)],
                     cwd=self._directory,
                     env=self._environ,
                     stdin=subprocess.DEVNULL,
