@@ -325,6 +325,32 @@ class StoreExportResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorResult:
+    """The result of `mirror`."""
+
+    source: str
+    """The URL of the store."""
+    target: str
+    """The URL of the mirror."""
+    entries: int
+    """How many entries of the log the mirror lacked."""
+    assets: int
+    """How many assets they publish."""
+    packs: int = 0
+    """How many packs were copied, each checked by its id."""
+    indexes: int = 0
+    """How many indexes were."""
+    size: int = 0
+    """The bytes of both."""
+    left_out: tuple[str, ...] = ()
+    """Packs that are lost or damaged in the store, and whose content is in others too."""
+    target_created: bool = False
+    """Whether there was no mirror."""
+    dry_run: bool = False
+    """Whether nothing was written: the numbers are what it would be."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalCopy:
     """Files of an asset in this machine's content cache."""
 

@@ -68,6 +68,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "pull": Entry("sharing", "pull", "Fetch, and switch to where the alias points now."),
         "fetch": Entry("sharing", "fetch", "See what was published since."),
         "copy": Entry("deletion", "copy", "Copy an asset from one store to another."),
+        "mirror": Entry(
+            "exporting", "mirror", "Keep a whole store at another place, byte for byte."
+        ),
         "list": Entry("sharing", "list_", "List classes, or the assets of a class."),
         "link": Entry("sharing", "link", "Link the asset that this one was made from."),
         "ref": Entry("sharing", "ref_app", "List and remove links to assets."),

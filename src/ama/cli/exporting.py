@@ -1,4 +1,4 @@
-"""The commands that take out what is there: export."""
+"""The commands that take out what is there: export, mirror."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ama.cli.arguments import RemoteOption, as_given
-from ama.cli.completion import complete_asset
+from ama.cli.completion import complete_asset, complete_remote
 from ama.cli.output import console, count, shown_path, size
 from ama.cli.rendering import files_text
 from ama.cli.targets import name_in_store, open_store
@@ -18,7 +18,8 @@ from ama.wording.hints import words
 _SOME_FAILED = 1
 
 if TYPE_CHECKING:
-    from ama.results import ExportResult
+    from ama.errors import StorageError
+    from ama.results import ExportResult, MirrorResult
 
 
 def export(
@@ -112,3 +113,80 @@ def _export_everything(to: str, remote: str | None) -> None:
         )
     if result.failed:
         raise typer.Exit(_SOME_FAILED)
+
+
+def mirror(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FROM",
+            autocompletion=complete_remote,
+            callback=as_given,
+            help="The store: a remote's name, a URL or a directory.",
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO",
+            autocompletion=complete_remote,
+            callback=as_given,
+            help="The mirror: the same.",
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing: show what would be copied.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and look again and again.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=1, help="With --watch: how often.")
+    ] = 60,
+    force: Annotated[
+        bool,
+        typer.Option("-f", "--force", help="Make a mirror of a copy that may be published to."),
+    ] = False,
+) -> None:
+    """Keep a whole store at another place, byte for byte.
+
+    The mirror has the same numbers, aliases, history and notes. Each pack is checked on the way,
+    and only what is new is copied. A run that was interrupted is completed by the next one. Nobody
+    publishes to a mirror.
+
+    Example:
+        ama mirror team /mnt/backup/models
+        ama mirror gs://models/ama s3://models-copy/ama --dry-run
+        ama mirror team /mnt/backup/models --watch --every 300
+    """
+    if watch and dry_run:
+        raise typer.BadParameter("--watch and --dry-run exclude each other")
+    store = open_store(source)
+    url = store.settings.remote_url(target)
+    if not watch:
+        _print_mirror(store.mirror(url, dry_run=dry_run, force=force))
+        return
+
+    def failed(error: StorageError) -> None:
+        console.warn(f"{error.message}; it is tried again in {every:g} seconds")
+
+    for result in store.keep_mirrored(url, every=every, force=force, failed=failed):
+        _print_mirror(result)
+        console.flush()
+
+
+def _print_mirror(result: MirrorResult) -> None:
+    if console.report(result):
+        return
+    for pack in result.left_out:
+        console.warn(f"{pack} of {result.source} is lost or damaged; other packs have its content")
+    if not (result.entries or result.target_created):
+        console.done(f"nothing new: {result.target} is where {result.source} is")
+        return
+    new = "the new mirror " if result.target_created else ""
+    done = "would be copied" if result.dry_run else "copied"
+    entries = f"{result.entries:,} {'entry' if result.entries == 1 else 'entries'}"
+    console.done(
+        f"{done} to {new}{result.target}: {entries} with {count(result.assets, 'asset')},"
+        f" {count(result.packs, 'pack')}, {size(result.size)}"
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,20 @@ from ama.operations.store_changes import StoreChanges
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
 from ama.stores.revisions import parse_revision
-from ama.system.encoding import given, path_text, system_path
+from ama.system.encoding import from_system, given, path_text, system_path
 from ama.transfer.cached import Wanted, fetch
 from ama.transfer.deliver import deliver
 from ama.transfer.download import Order, Selection, Target
 
 if TYPE_CHECKING:
-    from ama.results import DownloadResult, ExportResult, LocalCopy, StoreExportResult
+    from ama.results import (
+        DownloadResult,
+        ExportResult,
+        LocalCopy,
+        MirrorResult,
+        StoreExportResult,
+    )
+    from ama.transfer.mirror import Order as MirrorOrder
 
 
 class StoreContent(StoreChanges):
@@ -168,6 +176,91 @@ class StoreContent(StoreChanges):
         require_outside(top, self.remote)
         view = self._whole_view()
         return export_everything(self.remote, view, top, self.settings, self._progress)
+
+    def mirror(
+        self, to: str | os.PathLike[str], *, dry_run: bool = False, force: bool = False
+    ) -> MirrorResult:
+        """Bring a mirror of this store, byte for byte, to where the store is.
+
+        It has the same log, so numbers, aliases, history, notes and statuses are the same, and each
+        pack and index is checked by its id on the way. Only what it lacks is copied. A call that
+        was interrupted is completed by the next one. ama refuses to publish to a mirror.
+
+        Args:
+            to: A directory's path, or a URL; by its options as they are configured for a remote.
+            dry_run: Whether to write nothing, and only say what would be copied.
+            force: Whether a copy of this store that may be published to becomes a mirror.
+
+        Raises:
+            Conflict: The mirror has diverged: its log has what this store's has not.
+            AlreadyExists: There is another store, a copy that is no mirror, or other files.
+            IntegrityError: The log, or content that is needed, is lost or damaged. The mirror
+                stays as it is.
+            StorageError: One of the two can't be reached, or the mirror can't be written to.
+
+        Example:
+            >>> import ama
+            >>> store = ama.Store.open("store")
+            >>> store.mirror("mirror").entries
+            1
+            >>> ama.Store.open("mirror").resolve("models@best").read("model.txt")
+            b'weights'
+            >>> store.mirror("mirror").entries
+            0
+        """
+        from ama.transfer.mirror import mirror
+
+        return mirror(self._mirror_order(to, dry_run=dry_run, force=force), self._progress)
+
+    def keep_mirrored(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        every: float = 60,
+        force: bool = False,
+        failed: Callable[[StorageError], object] | None = None,
+    ) -> Iterator[MirrorResult]:
+        """Mirror this store again and again, and yield what brought something; see `mirror`.
+
+        While one of the two can't be reached, it tries again. A look that finds nothing new costs
+        one round trip.
+
+        Args:
+            to: See `mirror`.
+            every: The seconds between two looks.
+            force: See `mirror`.
+            failed: Called with the error of a look that failed for the moment.
+
+        Raises:
+            Conflict, AlreadyExists, IntegrityError, StorageError: See `mirror`.
+
+        Example:
+            >>> import ama
+            >>> results = ama.Store.open("store").keep_mirrored("mirror", every=5)
+            >>> next(results).entries
+            1
+        """
+        from ama.transfer.mirror import keep_mirrored
+
+        def pause(error: StorageError | None) -> None:
+            if error is not None and failed is not None:
+                failed(error)
+            time.sleep(every)
+
+        return keep_mirrored(self._mirror_order(to, force=force), self._progress, pause)
+
+    def _mirror_order(
+        self, to: str | os.PathLike[str], *, dry_run: bool = False, force: bool = False
+    ) -> MirrorOrder:
+        from ama.storage.urls import open_storage
+        from ama.transfer.mirror import Order as MirrorOrder
+
+        if "://" in path_text("the mirror's URL", to):
+            place = given(to)
+        else:
+            place = from_system(os.path.abspath(os.path.expanduser(system_path(to))))
+        target = open_storage(place, self.settings.options_at(place))
+        return MirrorOrder(self.remote, target, self.settings, dry_run, force)
 
     def fetch(
         self, name: str, *, include: str | Iterable[str] = (), exclude: str | Iterable[str] = ()

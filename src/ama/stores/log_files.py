@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Sequence
 
@@ -13,6 +14,9 @@ from ama.format.state import ClassState, decode_class_state
 from ama.storage.protocol import Range, Storage
 
 HINT = "log/HINT"
+
+MIRROR = "mirror.json"
+"""The name of what says that a store is a mirror of another, which alone is published to."""
 
 REFUSED = (errno.EACCES, errno.EPERM)
 """The system's errors for a file that is closed to us."""
@@ -109,6 +113,27 @@ def _read_readable(storage: Storage, name: str) -> bytes | None:
             return None
         raise
     return data
+
+
+def encode_mirror(url: str) -> bytes:
+    """Return what marks a store as the mirror of the one at a URL.
+
+    Example:
+        >>> mirror_of(encode_mirror("gs://models/ama"))
+        'gs://models/ama'
+    """
+    return json.dumps({"magic": "ama mirror", "of": url}, indent=2).encode() + b"\n"
+
+
+def mirror_of(data: bytes | None) -> str | None:
+    """Return the URL of the store that is mirrored; "" of a damaged mark; None without one."""
+    if data is None:
+        return None
+    try:
+        said = json.loads(data)
+        return str(said["of"]) if said["magic"] == "ama mirror" else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def encode_hint(number: int, entry_hash: bytes) -> bytes:

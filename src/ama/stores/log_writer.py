@@ -21,6 +21,7 @@ from ama.errors import (
     IntegrityError,
     InvalidInput,
     StorageError,
+    shown,
 )
 from ama.format import canonical
 from ama.format.checkpoint import Checkpoint, encode_checkpoint
@@ -38,7 +39,16 @@ from ama.format.hashing import ID_SIZE
 from ama.format.notes import NOTES, encode_notes
 from ama.storage.protocol import Range
 from ama.stores.log_errors import check_features
-from ama.stores.log_files import HINT, checkpoint_name, encode_hint, notes_name, segment_name
+from ama.stores.log_files import (
+    HINT,
+    MIRROR,
+    checkpoint_name,
+    encode_hint,
+    mirror_of,
+    notes_name,
+    read_readable,
+    segment_name,
+)
 from ama.stores.log_notes import LogNotes
 from ama.stores.log_reader import CHECKPOINT_EVERY, LogReader
 from ama.stores.log_view import LogView
@@ -58,6 +68,24 @@ class Appended:
 
 class Log(LogReader):
     """The log in one storage, to read and to append to."""
+
+    @cached_property
+    def mirror_of(self) -> str | None:
+        """The URL of the store whose mirror this is; None: it is none. It is asked for once."""
+        return mirror_of(read_readable(self._storage, [MIRROR])[0])
+
+    def require_own(self) -> None:
+        """Refuse to write to a mirror: it would no longer be one.
+
+        Raises:
+            InvalidInput: It is one.
+        """
+        if self.mirror_of is not None:
+            raise InvalidInput(
+                f"{shown(self._storage.url)} is a mirror of {shown(self.mirror_of or 'a store')},"
+                " and only mirrored to",
+                hint=Hint("publish-to-the-mirrored", name=MIRROR),
+            )
 
     @cached_property
     def notes(self) -> LogNotes:
@@ -97,6 +125,7 @@ class Log(LogReader):
                 " it is not safe",
                 hint=Hint("use-another-remote"),
             )
+        self.require_own()
         for _ in range(PUBLISH_TRIES):
             view = view or self.view()
             view.require_whole()
@@ -147,6 +176,29 @@ class Log(LogReader):
             time.sleep(0.05 * (CREATE_TRIES - left))
         raise AssertionError("unreachable")
 
+    def write_hint(self, number: int, digest: bytes) -> None:
+        """Tell readers how far the log reaches: they find the end without it."""
+        with suppress(StorageError):
+            self._storage.replace(HINT, encode_hint(number, digest))
+
+    def write_checkpoint(self, number: int) -> None:
+        """Write the newest checkpoint of a log that others have written, unless it is there.
+
+        Args:
+            number: The number of the last entry.
+        """
+        until = number - number % CHECKPOINT_EVERY
+        before = until - CHECKPOINT_EVERY
+        if until == 0 or self._storage.sizes([checkpoint_name(until)]) != [None]:
+            return
+        if before and self.checkpoint_at(before) is None:
+            self._write_checkpoint(self.refold(until))
+            return
+        view = self.view()
+        if view.base.number <= until <= view.number:
+            tail = view.tail[: until - view.base.number]
+            self._write_checkpoint(LogView(view.base, tail, view.source))
+
     def _after(self, view: LogView, entry: Entry, data: bytes) -> LogView:
         """Write HINT for readers, and the checkpoint if it is due."""
         tail = [*view.tail, (entry, entry_hash(data))]
@@ -154,9 +206,7 @@ class Log(LogReader):
         if entry.number % CHECKPOINT_EVERY == 0:
             self._write_checkpoint(after)
             self._write_sketches(after)
-        # Best effort: readers find the end without it.
-        with suppress(StorageError):
-            self._storage.replace(HINT, encode_hint(entry.number, entry_hash(data)))
+        self.write_hint(entry.number, entry_hash(data))
         self._remember(after)
         return after
 

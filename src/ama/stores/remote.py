@@ -160,6 +160,7 @@ class Remote:
         self.storage = storage
         self.references = References(Outside(reach, storage.url))
         self.format = store
+        self.format_bytes = format_bytes
         self.cache = cache
         self.log = Log(
             storage,

@@ -104,6 +104,7 @@ class Push:
         pack_size: int = PACK_SIZE,
         bring: bool = False,
     ) -> None:
+        remote.log.require_own()  # before anything is sent
         self.remote = remote
         self.aliases: list[AliasChange] = []
         self.new_trees: set[bytes] = set()

@@ -190,6 +190,11 @@ WORDS: Mapping[str, str] = {
     "choose-port": "use another --host, or another port: --port 0 takes one that is free",
     "correct-remote": "correct it: <ama config set remotes.{name}.url> URL",
     "make-bucket": "make it first",
+    "make-it-a-mirror": "make it a mirror, to which nobody publishes: --force",
+    "mirror-diverged": "what was published to it goes back by <ama copy>; then mirror to another"
+    " place, or delete {mirror}",
+    "publish-to-the-mirrored": "publish to that one: --remote REMOTE; to go on with the mirror"
+    " instead, delete its {name}",
     "name-export": "name one: --export DIR",
     "name-remote": "name one: --remote REMOTE",
     "remove-remote": "remove it: <ama remote remove {name}>",
