@@ -1,7 +1,6 @@
 """The user's configuration, from the environment, the worktree and this machine.
 
-The rest of the library doesn't read the environment, except for what AWS's client would read: it
-gets a value from here.
+Nothing else of the library reads the environment, except for what AWS's client would read.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -545,11 +544,7 @@ def _directory(kind: str, environ: Mapping[str, str]) -> Path | None:
         return Path(os.path.abspath(os.path.expanduser(override)))
     import platformdirs
 
-    find = {
-        "data": platformdirs.user_data_path,
-        "cache": platformdirs.user_cache_path,
-        "config": platformdirs.user_config_path,
-    }[kind]
+    find: Callable[..., Path] = getattr(platformdirs, f"user_{kind}_path")
     try:
         return find("ama", appauthor=False)
     except RuntimeError:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 
 from ama.errors import (
@@ -19,8 +18,9 @@ from ama.errors import (
     NotFound,
     StorageError,
 )
-from ama.format.objects import EntryKind, Kind
+from ama.format.objects import Kind
 from ama.operations.recording import recorded
+from ama.operations.repairing import mend_log, repair_content
 from ama.operations.rollback import keep_lost_files
 from ama.operations.session import Session, now, settle
 from ama.results import CommitResult, NoCode, UploadResult
@@ -29,21 +29,17 @@ from ama.stores.creation import Unmade
 from ama.stores.log_view import LogView, When
 from ama.stores.remote import Remote
 from ama.stores.revisions import Describer
-from ama.stores.sources import Sources
 from ama.system.encoding import from_system
 from ama.system.git import Code
 from ama.transfer import publish
-from ama.transfer.log_repair import Mended, mend, refuse_lost
+from ama.transfer.log_repair import refuse_lost
 from ama.transfer.publish import MOST_REMEMBERED, Found, Publication, Published, StagedContent, Who
-from ama.transfer.rebuild import rebuild
-from ama.transfer.repair import Repair, WorktreeFiles
 from ama.values import AssetInfo, Ref
 from ama.worktree.add import summary
 from ama.worktree.head import At, Head, Unpublished
 from ama.worktree.incoming import Incoming
 from ama.worktree.staging import Index, Notes
 from ama.worktree.status import WorktreeChanges, compare_worktree
-from ama.worktree.trees import Listed
 
 MOST_LOOKED_AT = 100_000
 """The files to look at, about, for a remark on those that a new asset lacks."""
@@ -226,7 +222,7 @@ def push(
     head = session.tree.head.read().head
     url = session.stores.url(remote or None, head)
     # Repair the log first: without it, nothing of the store can be read.
-    mended = _mend_log(session, url, head)
+    mended = mend_log(session, url, head)
     try:
         # A repair makes no store: a URL with a slip in it would get one.
         store = session.stores.open(url)
@@ -244,25 +240,6 @@ def push(
     return replace(result, put_back=mended.done)
 
 
-def _mend_log(session: Session, url: str, head: Head) -> Mended:
-    """Put back the lost files of a store's log, as far as copies exist.
-
-    Args:
-        session: The worktree's session.
-        url: The store's URL.
-        head: HEAD.
-
-    Raises:
-        IntegrityError, FormatError, StorageError: See `mend`.
-    """
-    others = [partial(session.stores.storage, place) for place in session.stores.urls(head)]
-    cache_dir = session.settings.cache_dir
-    mended = mend(session.stores.storage(url), cache_dir, others, session.progress)
-    if mended.done:
-        session.stores.forget(url)
-    return mended
-
-
 def _push(
     session: Session, remote: str | None, *, new_store: bool, repair: bool, materialize: bool
 ) -> UploadResult:
@@ -278,86 +255,15 @@ def _push(
     sent = objects = 0
     if repair and not new_store:
         # Content of a lost index can't be read, and nothing can be published on top of it.
-        sent, objects = _repair(session, remote, at, tip, lost_only=True)
+        sent, objects = repair_content(session, remote, at, tip, lost_only=True)
     wanted = Publication(tip, head.unpublished, bring=materialize)
     result = _publish(session, remote, at, wanted, new_store=new_store)
     if not (repair or materialize):
         return result
-    more = _repair(session, remote, at, tip, bring=materialize)
+    more = repair_content(session, remote, at, tip, bring=materialize)
     return replace(
         result, bytes_sent=sent + more[0] + result.bytes_sent, repaired=objects + more[1]
     )
-
-
-def _repair(
-    session: Session,
-    remote: str | None,
-    at: At,
-    tip: bytes,
-    *,
-    lost_only: bool = False,
-    bring: bool = False,
-) -> tuple[int, int]:
-    """Read back from a store all that HEAD's asset and its ancestors need; send bad parts again.
-
-    Args:
-        session: The worktree's session.
-        remote: The store's name or URL.
-        at: HEAD.
-        tip: HEAD's asset.
-        lost_only: Whether to do nothing unless an index of the store can't be read.
-        bring: Whether to send also what the store has only by reference.
-
-    Returns:
-        The number of bytes sent, and the number of objects.
-
-    Raises:
-        IntegrityError: Something can be read neither there nor here.
-    """
-    try:
-        store = session.stores.open(session.stores.url(remote or None, at.head))
-    except NotFound:
-        return 0, 0
-    view = store.view()
-    rebuilt = rebuild(store, view, session.progress)
-    if lost_only and not rebuilt.lost:
-        return 0, 0
-    sources = session.content.sources()
-    if rebuilt.lost:
-        there = rebuilt.objects
-        sources = Sources(session.tree.objects.store, [lambda: there, *session.stores.openers()])
-        session.content.use(sources)
-    assets = []
-    for asset in publish.history(sources, tip):
-        class_name = sources.asset(asset).class_name
-        record = store.record(view, class_name, asset)
-        if record is not None and record.status != "deleted":
-            assets.append((class_name, asset))
-    noted = store.log.notes.at(view)
-    notes = [note for class_name, asset in assets for note in noted.of(class_name, asset)]
-    # The file of a note is in no asset: it may still lie here under its name.
-    files = [each.note.file for each in notes if each.note.file]
-    named = [Listed(file.name, EntryKind.FILE, file.id, file.size) for file in files]
-    repair = Repair(
-        store,
-        sources,
-        WorktreeFiles(session.tree.root, chain(named, session.content.listing(tip).values())),
-        assets,
-        notes,
-        rebuilt,
-        session.progress,
-        bring=bring,
-    )
-    store.log.append(repair.events, author=session.settings.author(), now=now, view=view)
-    session.content.forget()
-    if repair.lost:
-        first, *more = repair.lost
-        others = f" (and {len(more):,} more like it)" if more else ""
-        raise IntegrityError(
-            f"not all could be repaired: {first}{others}",
-            hint=Hint("fsck-after-repair", store=store.url),
-        )
-    return repair.bytes_sent, repair.objects
 
 
 def _publish(

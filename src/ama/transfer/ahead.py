@@ -62,9 +62,10 @@ class Ahead:
         near: Indexes of what others have sent, and that are about to be published.
 
     Example:
-        >>> with Ahead(remote, ["models"], 1000) as ahead:
-        ...     ahead.send(files)
-        ...     sent = ahead.finish()
+        >>> store = ama.Store.open("store")
+        >>> with Ahead(store.remote, ["models"], 1000) as ahead:
+        ...     len(ahead.finish().indexes)
+        0
     """
 
     def __init__(
