@@ -28,8 +28,9 @@ from ama.settings import Settings
 from ama.storage.protocol import Range, Storage
 from ama.storage.urls import open_storage
 from ama.stores.log_reader import CHECKPOINT_EVERY, PROBES
-from ama.stores.object_reader import RANGE_SIZE, pack_name
+from ama.stores.object_reader import pack_name
 from ama.stores.pack_writer import PackWriter
+from ama.stores.records import RANGE_SIZE
 from ama.stores.remote import Remote
 from ama.system import fs
 from counting_storage import CountingStorage
@@ -365,7 +366,7 @@ def test_an_interrupted_download_of_a_large_file_goes_on_where_it_was(
     """What it had brought of the file is verified, and not asked for again."""
     window, size = 1 << 20, 8 << 20
     monkeypatch.setattr(ama.stores.object_reader, "BATCH_SIZE", window)
-    monkeypatch.setattr(ama.stores.object_reader, "RANGE_SIZE", window)
+    monkeypatch.setattr(ama.stores.records, "RANGE_SIZE", window)
     large = blake3(b"large").digest(length=size)
     fill(tmp_path / "work", {"large": large})
     repo = ama.Repo.init(tmp_path / "work", "models", settings=configured)

@@ -20,7 +20,7 @@ import pytest
 import ama
 import servers
 from ama import Repo
-from ama.errors import IntegrityError, InvalidInput, StorageError
+from ama.errors import Conflict, IntegrityError, InvalidInput, StorageError
 from ama.format.objects import Kind
 from ama.settings import Settings
 from ama.storage.outside import Outside, Part
@@ -450,6 +450,34 @@ def test_who_uploads_files_stores_them(
     assert contents(store, "own/1") == run_of(3)
     assert set(contents(store, "published/1")) == {"small.bin", "large.bin"}
     assert contents(store, "models/1") == run_of(3)
+
+
+def test_a_source_is_no_copy_of_itself(
+    store: ama.Store, tmp_path: Path, settings: Settings
+) -> None:
+    """A worktree made where the source lies: to overwrite its files would lose them."""
+    root = tmp_path / "set"
+    root.mkdir()
+    first = {"a.bin": noise(50_000, "a"), "large.bin": noise(1_500_000, "large")}
+    for name, data in first.items():
+        (root / name).write_bytes(data)
+    bring_in(store, root, name="sets")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.bin").write_bytes(noise(50_000, "b"))
+    again(store).publish("sets", [other / "a.bin"])
+    repo = Repo.init(root, "sets", settings=replace(settings, default_remote=store.url))
+    repo.fetch()
+    repo.switch("sets/1")
+    assert (root / "a.bin").read_bytes() == first["a.bin"]
+    with pytest.raises(Conflict, match="stored nowhere else"):
+        repo.switch("sets/2")
+    with pytest.raises(Conflict):
+        repo.remove(["large.bin"])
+    assert {name: (root / name).read_bytes() for name in first} == first
+    repo.push(materialize=True)
+    repo.switch("sets/2")
+    assert contents(store, "sets/1") == first
 
 
 def test_who_imports_it_again_stores_it(store: ama.Store, run_3: Path, tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from ama.format.packindex import Location, PackIndex, encode_index
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range
 from ama.stores import pack_writer
-from ama.stores.object_reader import BATCH_SIZE, GAP, RANGE_SIZE, ObjectStore, index_name, pack_name
+from ama.stores.object_reader import BATCH_SIZE, ObjectStore, index_name, pack_name
 from ama.stores.pack_writer import PackWriter
+from ama.stores.records import GAP, RANGE_SIZE
 from ama.transfer.send import Load, adopt
 from ama.worktree.local_objects import MANY, LocalObjects
 from counting_storage import CountingStorage

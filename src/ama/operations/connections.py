@@ -154,6 +154,10 @@ class Connections:
             return self._last_seen(self.url(None, head))
         return None
 
+    def open_known(self, url: str) -> Remote | None:
+        """Return the store at a URL if it is open, else as this machine saw it last."""
+        return self._remotes.get(url) or self._last_seen(url)
+
     def _last_seen(self, url: str) -> Remote | None:
         from ama.stores.remote import Remote
 

@@ -11,6 +11,7 @@ from ama.errors import AmaError, Hint, IntegrityError, NotFound, shown
 from ama.format.objects import EntryKind, Kind
 from ama.lineage import ancestry
 from ama.operations.connections import Connections
+from ama.operations.own_sources import CopiedFiles, only_in
 from ama.stores.object_reader import ObjectStore
 from ama.stores.revisions import Describer
 from ama.stores.sources import Sources
@@ -207,10 +208,15 @@ class Content:
         """Return the paths and ids of files that a store is known to have.
 
         Those are the files of HEAD's asset, or of its nearest ancestor that is published. They are
-        read as they are asked for; what can't be read isn't stored.
+        read as they are asked for; what can't be read isn't stored, nor what the store has only by
+        reference to this worktree.
         """
         asset = self._stored_asset(head)
-        return {} if asset is None else StoredFiles(self.files(asset))
+        if asset is None:
+            return {}
+        class_name = self.sources().asset(asset).class_name
+        is_own = only_in(self._tree.root, self._stores, head, asset, class_name)
+        return CopiedFiles(StoredFiles(self.files(asset)), is_own)
 
     def unstored(self, head: Head, entries: Entries) -> Iterator[IndexEntry]:
         """Yield the staged files that neither this machine nor a known store has at their path."""
