@@ -38,6 +38,7 @@ from ama.stores.pack_writer import PackWriter
 from ama.stores.references import References
 from ama.stores.sources import Sources
 from ama.stores.stored_file import StoredFile
+from ama.wording.hints import words
 
 
 class Counted(Outside):
@@ -130,8 +131,8 @@ class Elsewhere:
 
 def text(size: int, seed: int = 1) -> bytes:
     source = random.Random(seed)
-    words = [source.randbytes(4).hex().encode() for _ in range(200)]
-    return b" ".join(source.choices(words, k=size // 9 + 1))[:size]
+    some = [source.randbytes(4).hex().encode() for _ in range(200)]
+    return b" ".join(source.choices(some, k=size // 9 + 1))[:size]
 
 
 @pytest.fixture
@@ -489,7 +490,8 @@ def test_a_server_is_read_only_where_the_user_says_so(store: Elsewhere) -> None:
         other = Elsewhere()
         error = hostile(other, Reference(url, "", 200_000, 0, 100_000))
         assert "not allowed" in error.message
-        assert isinstance(error, InvalidInput)
+        assert isinstance(error, IntegrityError)
+        assert "references.allow" in words(error.hints)
     allowing = Outside(Reach(allowed=("https://data.example/sets/",)))
     allowing.check("https://data.example/sets/a.zip")
     for url in (

@@ -18,6 +18,7 @@ from ama.catalog.unread import Gap
 from ama.errors import FormatError, IntegrityError, NotFound
 from ama.format.objects import Kind, TreeEntry
 from ama.stores.object_reader import Bad, ObjectStore
+from ama.stores.references import Away
 from ama.stores.stored_parts import each_in_parts
 
 AT_ONCE = 10_000
@@ -94,7 +95,7 @@ def _read_headers(db: sqlite3.Connection, objects: ObjectStore, waiting: Waiting
             if syntax in HEADERS:
                 try:
                     found = read_header(read_at, size, syntax)
-                except (NotFound, IntegrityError, FormatError) as error:
+                except (NotFound, IntegrityError, FormatError, Away) as error:
                     bad[content] = error
                 else:
                     _note_document(db, row, found)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ama.errors import AmaError, IntegrityError, InvalidInput, StorageError
+from ama.errors import AmaError, IntegrityError
 from ama.format.hashing import Buffer, short
 from ama.format.objects import Kind, decode_recipe
 from ama.format.pack import read_record
 from ama.format.packindex import Location
 from ama.format.references import Reference
+from ama.stores.references import Away
 
 RANGE_SIZE = 8 * 1024 * 1024
 """The largest coalesced range in bytes (unless a single record is larger)."""
@@ -39,8 +40,8 @@ class Fetched:
 Raw = memoryview | bytes | Fetched | None
 """A record from a pack, or what its reference led to; None: its pack is gone."""
 
-UNREAD = (IntegrityError, StorageError, InvalidInput)
-"""Why a record can't be read: a source may also be away, or not allowed."""
+UNREAD = (IntegrityError, Away)
+"""Why a record can't be read: its source may also be away."""
 
 
 def opened(raw: Raw, location: Location) -> bytes:
@@ -73,8 +74,8 @@ def joined(failed: Sequence[AmaError]) -> AmaError:
     if not others:
         return first
     message = "; ".join([first.message, *others])
-    if all(isinstance(error, StorageError) for error in failed):
-        return StorageError(message, hint=first.hints, retryable=True)
+    if all(isinstance(error, Away) for error in failed):
+        return Away(message, hint=first.hints, retryable=True)
     return IntegrityError(message, hint=tuple(h for error in failed[:2] for h in error.hints))
 
 

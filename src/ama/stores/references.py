@@ -40,6 +40,17 @@ _STEP = 1024 * 1024
 _SLACK = 4096  # deflated data is hardly larger than what it makes
 
 
+class Away(StorageError):
+    """What a reference leads to can't be reached for now; the store itself can.
+
+    Example:
+        >>> raise Away("s3://sets/a.zip does not answer", retryable=True)
+        Traceback (most recent call last):
+            ...
+        ama.stores.references.Away: s3://sets/a.zip does not answer
+    """
+
+
 class Wanted(NamedTuple):
     """A content, by the record that says where it is."""
 
@@ -188,12 +199,13 @@ class References:
     def _error(self, wanted: Wanted, error: AmaError, seen: dict[str, str]) -> AmaError:
         where = shown_url(wanted.reference.url)
         hint = Hint("bring-source-back", source=where)
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and error.retryable:
             message = f"object {short(wanted.record.id)} can't be read: {error.message}"
-            hints = error.hints if error.retryable else (*error.hints, hint)
-            return StorageError(message, hint=hints, retryable=error.retryable, errno=error.errno)
+            return Away(message, hint=error.hints, retryable=True, errno=error.errno)
         if not isinstance(error, IntegrityError | NotFound):
-            return error
+            # Not allowed, no file any more, or closed: somebody else may have the content.
+            message = f"object {short(wanted.record.id)} can't be read: {error.message}"
+            return IntegrityError(message, hint=(*error.hints, hint))
         if isinstance(error, NotFound):
             what = f"{where}, which has it, is gone"
         else:
