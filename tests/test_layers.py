@@ -65,7 +65,7 @@ WRAPPED: dict[str, set[str]] = {
     "uvicorn": {"dashboard"},
     "h5py": {"contents.hdf5"},
     "keras": {"integrations.keras"},
-    "mlflow": {"integrations.mlflow", "importing.from_mlflow"},
+    "mlflow": {"integrations.mlflow", "importing.from_mlflow", "importing.mlflow_client"},
     "pandas": {"catalog.values"},
     "yaml": {"catalog.yaml_documents"},
     "msgpack": {"format.canonical", "worktree.blocks", "worktree.staging"},

@@ -198,6 +198,17 @@ def test_each_commit_that_changed_an_output(store: ama.Store, repo: Repository) 
     assert refs(store, "score/2")["models/model.pkl"] == "models-model.pkl/2"
 
 
+def test_one_after_the_other(
+    store: ama.Store, repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is published alone, and still after what it is made from, of the same second."""
+    monkeypatch.setattr("ama.importing.importer.WINDOW_SOURCES", 1)
+    result = ama.import_assets(repo.place, tool="dvc", store=store)
+    assert not result.failed
+    assert len(result.assets) == 5
+    assert refs(store, "models-model.pkl/1") == {"data/clean.csv": "data-clean.csv/1"}
+
+
 def test_again_only_new_commits(store: ama.Store, repo: Repository) -> None:
     ama.import_assets(repo.place, tool="dvc", store=store)
     again = ama.import_assets(repo.place, tool="dvc", store=store)

@@ -184,6 +184,40 @@ def test_an_alias_goes_where_mlflow_has_it(place: Path, store: ama.Store) -> Non
     assert len(store.assets("echo")) == 2
 
 
+def test_what_is_broken_in_a_directory_is_named(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    place = tmp_path / "mlruns"
+    runs = [train(place.as_uri(), name) for name in ("first", "second")]
+    (broken,) = place.glob(f"*/{runs[0]}/meta.yaml")
+    said = broken.read_text()
+    broken.write_text(
+        said.replace(f"experiment_id: '{broken.parent.parent.name}'", "experiment_id: '1'")
+    )
+    assert broken.read_text() != said
+    result = ama.import_assets(place, tool="mlflow", store=store)
+    assert [asset.alias for asset in result.assets] == ["second"]
+    assert any(runs[0] in failed.reason for failed in result.failed)
+    mlflow.set_experiment("other")
+    with mlflow.start_run(run_name="third"):
+        mlflow.log_param("a", 1)
+    broken.write_text("run_id: [")
+    result = ama.import_assets(place, tool="mlflow", store=store)
+    assert [asset.name for asset in result.assets] == ["other/1"]
+    (failed,) = result.failed
+    assert failed.source.endswith(f"/#/experiments/{broken.parent.parent.name}")
+
+
+def test_a_version_comes_after_its_run(
+    place: Path, store: ama.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ama.importing.importer.WINDOW_SOURCES", 1)
+    train(uri_of(place), register=True)
+    assert not ama.import_assets(place, tool="mlflow", store=store).failed
+    assert store.resolve("echo/1").info.refs
+
+
 def test_a_directory_that_was_moved(
     store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,14 +327,13 @@ def test_wrong_places(store: ama.Store, tmp_path: Path, monkeypatch: pytest.Monk
         ama.import_assets(f"http://127.0.0.1:{free_port()}", tool="mlflow", store=store)
 
 
+@pytest.mark.parametrize("server", ["direct"], indirect=True)
 def test_a_server_has_no_say_in_what_is_read_here(
     server: str, store: ama.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server elsewhere may name directories that are its own, or this machine's."""
-    if "direct" not in str(os.environ.get("PYTEST_CURRENT_TEST")):
-        pytest.skip("its artifacts come from the server")
     train(server)
-    monkeypatch.setattr("ama.importing.from_mlflow.urlsplit", _elsewhere)
+    monkeypatch.setattr("ama.importing.mlflow_client.urlsplit", _elsewhere)
     (failed,) = ama.import_assets(server, tool="mlflow", store=store).failed
     assert "of the server's machine" in failed.reason
 

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -185,7 +186,8 @@ class _Repository:
         earlier = [*(made for made, _ in inputs), *([before] if before else [])]
         times = [each.origin.modified for each in earlier]
         # Clocks differ, and what it is made from comes first.
-        modified = max([commit.committed, *(each for each in times if each is not None)])
+        after = [each + timedelta(microseconds=1) for each in times if each is not None]
+        modified = max([commit.committed, *after])
         revision = _Revision(
             self,
             Origin(url, size, "", modified, says_aliases=True),

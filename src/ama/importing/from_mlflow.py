@@ -6,18 +6,14 @@ MLflow's own client reads them. Of an SQLite file it reads a copy, which it may 
 from __future__ import annotations
 
 import json
-import os
-import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from ama.errors import AmaError, InvalidInput, NotFound, StorageError, shown
+from ama.errors import InvalidInput, StorageError, shown
 from ama.format.hashing import blob_id
 from ama.format.objects import EntryKind
 from ama.importing.incoming import (
@@ -26,8 +22,16 @@ from ama.importing.incoming import (
     Incoming,
     Link,
     Origin,
+    Refused,
     Source,
     beside,
+)
+from ama.importing.mlflow_client import (
+    Opened,
+    complaints,
+    directories_allowed,
+    explained,
+    open_client,
 )
 from ama.importing.mlflow_files import (
     PLACE,
@@ -38,10 +42,8 @@ from ama.importing.mlflow_files import (
     time_of,
 )
 from ama.importing.naming import as_alias, as_class
-from ama.system import disk, fs
-from ama.system.encoding import from_system, system_path
+from ama.system import fs
 from ama.system.git import public_url
-from ama.system.scratch import Scratch
 from ama.values import Scalar
 from ama.worktree.ignore import Ignore
 from ama.worktree.reader import link_target
@@ -49,7 +51,6 @@ from ama.worktree.scan import Found, scan
 
 _PAGE = 1000
 _MOST_MESSAGE = 10_000
-_ERRNO = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)").search
 _GIT = {
     "mlflow.source.git.commit": "git.commit",
     "mlflow.source.git.branch": "git.branch",
@@ -70,166 +71,47 @@ def list_mlflow(places: Iterable[str]) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for place in places:
-        for source in _opened(place).sources():
+        for source in _Tracking(open_client(place)).sources():
             found.setdefault(source.origin.url, source)
     return list(found.values())
 
 
-def _opened(place: str) -> _Tracking:
-    try:
-        from mlflow import MlflowClient
-    except ImportError as error:
-        raise InvalidInput(
-            "importing from MLflow needs its package", hint="install it: pip install mlflow"
-        ) from error
-
-    def client(uri: str) -> Any:
-        with _explained(place), _directories_allowed():
-            return MlflowClient(uri, uri)
-
-    if place.startswith(("http://", "https://")):
-        is_near = urlsplit(place).hostname in ("localhost", "127.0.0.1", "::1")
-        return _Tracking(client(place), place, _public(place), None, is_near=is_near)
-    if "://" in place and not place.startswith(("sqlite://", "file://")):
-        raise _no_mlflow(place)
-    text = place.removeprefix("sqlite:///").removeprefix("file://")
-    path = Path(os.path.abspath(system_path(text)))
-    if disk.is_directory(path) and not _has_experiments(path) and (path / "mlflow.db").is_file():
-        path /= "mlflow.db"
-    if disk.is_directory(path):
-        if not _has_experiments(path):
-            raise _no_mlflow(place)
-        return _Tracking(client(path.as_uri()), path.as_uri(), from_system(str(path)), path)
-    if not path.exists():
-        raise NotFound(f"{shown(place)}: there is nothing")
-    copy = Scratch("ama-mlflow-")
-    uri = _copied(path, copy.path / "mlflow.db", place)
-    return _Tracking(client(uri), uri, from_system(str(path)), path.parent / "mlruns", copy)
-
-
-def _no_mlflow(place: str) -> InvalidInput:
-    return InvalidInput(
-        f"{shown(place)} is nothing of MLflow's",
-        hint="give the URL of a server, a directory mlruns, or an SQLite file",
-    )
-
-
-def _has_experiments(path: Path) -> bool:
-    return any((path / name / "meta.yaml").is_file() for name in disk.list_directory(path))
-
-
-def _public(url: str) -> str:
-    found = public_url(url)
-    if found is None:
-        raise InvalidInput(
-            "the URL of the MLflow server has credentials in it",
-            hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-        )
-    return found.rstrip("/")
-
-
-def _copied(path: Path, copy: Path, place: str) -> str:
-    """Copy a database, bring the copy up to date, and return its URI."""
-    try:
-        with (
-            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as old,
-            closing(sqlite3.connect(copy)) as new,
-        ):
-            old.backup(new)
-            tables = new.execute("SELECT count(*) FROM sqlite_master WHERE name = 'experiments'")
-            if not tables.fetchone()[0]:
-                raise _no_mlflow(place)
-    except sqlite3.Error as error:
-        raise _no_mlflow(place) from error
-    uri = f"sqlite:///{copy}"
-    with _explained(place):
-        from mlflow.db import upgrade
-
-        upgrade.callback(uri)
-    return uri
-
-
-@contextmanager
-def _directories_allowed() -> Iterator[None]:
-    """Let MLflow read a directory, which newer versions do only if they are told to."""
-    from mlflow import environment_variables
-
-    allowed = getattr(environment_variables, "MLFLOW_ALLOW_FILE_STORE", None)
-    if allowed is None or allowed.is_set():
-        yield
-        return
-    allowed.set(True)
-    try:
-        yield
-    finally:
-        allowed.unset()
-
-
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException, RestException
-
-    try:
-        yield
-    except AmaError:
-        raise
-    except ImportError as error:
-        raise InvalidInput(
-            f"{shown(place)} needs all of MLflow", hint="install it: pip install mlflow"
-        ) from error
-    except RestException as error:
-        raise StorageError(f"{shown(place)}: {_line(error)}") from error
-    except (MlflowException, OSError) as error:
-        if "API request to" in str(error):
-            reason = _ERRNO(str(error))
-            why = f": {reason[1].lower()}" if reason else ""
-            raise StorageError(f"{shown(place)} can't be reached{why}", retryable=True) from error
-        raise StorageError(f"{shown(place)}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return shown(str(error).strip().partition("\n")[0][:500])
-
-
 @dataclass(frozen=True, slots=True)
 class _Tracking:
-    """What MLflow has at a place.
+    """What MLflow has at a place."""
 
-    Attributes:
-        client: MLflow's own client.
-        uri: Its URI for MLflow.
-        url: The place, as it is noted.
-        root: The directory where the artifacts are, if they are on this machine.
-        copy: Where the copy of a database is, which is there as long as this.
-        is_near: Whether it is on this machine. A server elsewhere has no say in which of this
-            machine's directories are read.
-    """
+    opened: Opened
 
-    client: Any
-    uri: str
-    url: str
-    root: Path | None
-    copy: Scratch | None = None
-    is_near: bool = True
+    def sources(self) -> list[Source]:
+        """Return the runs and versions, and what MLflow itself can't read."""
+        with explained(self.opened.url), directories_allowed(), complaints() as passed_over:
+            found = list(self._runs())
+            found += self._versions({run.id: run for run in found if isinstance(run, _Run)})
+        for line in dict.fromkeys(passed_over):
+            url = f"{self.opened.url}/#/{quote(line[:200])}"
+            found.append(Refused(Origin(url, 0, ""), InvalidInput(line)))
+        return found
 
-    def sources(self) -> Iterator[Source]:
-        with _explained(self.url), _directories_allowed():
-            runs = {run.origin.url: run for run in self._runs()}
-            yield from runs.values()
-            yield from self._versions({run.id: run for run in runs.values()})
-
-    def _runs(self) -> Iterator[_Run]:
-        experiments = _pages(lambda token: self.client.search_experiments(page_token=token))
-        for experiment in experiments:
-            found = _pages(
-                lambda token, wanted=experiment.experiment_id: self.client.search_runs(  # type: ignore[misc]
-                    [wanted], max_results=_PAGE, page_token=token
-                )
-            )
+    def _runs(self) -> Iterator[Source]:
+        client = self.opened.client
+        for experiment in _pages(lambda token: client.search_experiments(page_token=token)):
+            url = f"{self.opened.url}/#/experiments/{quote(experiment.experiment_id)}"
+            try:
+                with explained(self.opened.url):
+                    found = self._runs_of(experiment.experiment_id)
+            except StorageError as error:
+                if error.retryable:
+                    raise
+                yield Refused(Origin(url, 0, ""), error)  # MLflow can't read one of its runs
+                continue
             for run in found:
-                yield self._run(experiment, run)
+                yield self._run(experiment, url, run)
 
-    def _run(self, experiment: Any, run: Any) -> _Run:
+    def _runs_of(self, experiment: str) -> list[Any]:
+        search = self.opened.client.search_runs
+        return _pages(lambda token: search([experiment], max_results=_PAGE, page_token=token))
+
+    def _run(self, experiment: Any, above: str, run: Any) -> _Run:
         info, data = run.info, run.data
         outputs = getattr(run, "outputs", None)
         models = [each.model_id for each in getattr(outputs, "model_outputs", None) or ()]
@@ -239,17 +121,17 @@ class _Tracking:
         facts += [[m.key, m.step, m.timestamp] for m in getattr(data, "_metric_objs", ())]
         here = self.listed_here(info.artifact_uri)
         made = time_of(info.end_time) or time_of(info.start_time)
-        url = f"{self.url}/#/experiments/{quote(experiment.experiment_id)}/runs/{info.run_id}"
-        origin = Origin(url, _size(here), _mark([facts, here]), made)
+        origin = Origin(f"{above}/runs/{info.run_id}", _size(here), _mark([facts, here]), made)
         return _Run(self, origin, experiment.name, run, tuple(models))
 
     def _versions(self, runs: Mapping[str, _Run]) -> Iterator[_Version]:
-        models = _pages(lambda token: self.client.search_registered_models(page_token=token))
+        client = self.opened.client
+        models = _pages(lambda token: client.search_registered_models(page_token=token))
         by_version: dict[tuple[str, str], list[str]] = {}
         for model in models:
             for alias, version in sorted((getattr(model, "aliases", None) or {}).items()):
                 by_version.setdefault((model.name, str(version)), []).append(alias)
-        for version in _pages(lambda token: self.client.search_model_versions(page_token=token)):
+        for version in _pages(lambda token: client.search_model_versions(page_token=token)):
             names = by_version.get((version.name, str(version.version)), [])
             yield self._version(version, names, runs)
 
@@ -257,14 +139,25 @@ class _Tracking:
         run = runs.get(version.run_id or "")
         made = time_of(version.creation_timestamp)
         if run is not None and run.origin.modified is not None and made is not None:
-            made = max(made, run.origin.modified)  # a run may end after its model was registered
-        where = self.client.get_model_version_download_uri(version.name, str(version.version))
+            # A run may end after its model was registered, and it comes first.
+            made = max(made, run.origin.modified + timedelta(microseconds=1))
         facts = [version.description, version.tags, version.current_stage, version.run_id]
         facts += [version.source, version.creation_timestamp, aliases]
-        here = self.listed_here(where)
-        url = f"{self.url}/#/models/{quote(version.name, safe='')}/versions/{version.version}"
+        # A server is not asked for each version.
+        is_server = self.opened.root is None
+        here = [] if is_server else self.listed_here(self.place_of(version))
+        name = quote(version.name, safe="")
+        url = f"{self.opened.url}/#/models/{name}/versions/{version.version}"
         origin = Origin(url, _size(here), _mark([facts, here]), made, says_aliases=True)
-        return _Version(self, origin, version, where, tuple(aliases), run)
+        return _Version(self, origin, version, tuple(aliases), run)
+
+    def place_of(self, version: Any) -> str:
+        """Return where the artifacts of a version are."""
+        with explained(self.opened.url):
+            found = self.opened.client.get_model_version_download_uri(
+                version.name, str(version.version)
+            )
+        return str(found)
 
     # Artifacts
 
@@ -274,10 +167,10 @@ class _Tracking:
         if parts.scheme not in ("", "file"):
             return None
         place = Path(unquote(parts.path) if parts.scheme else uri)
-        if self.root is not None and not place.exists():
+        if self.opened.root is not None and not place.exists():
             # It was moved together with all others: EXPERIMENT/RUN/artifacts.
             for depth in (3, 4):
-                moved = self.root.joinpath(*place.parts[-depth:])
+                moved = self.opened.root.joinpath(*place.parts[-depth:])
                 if moved.exists():
                     return moved
         return place
@@ -285,7 +178,7 @@ class _Tracking:
     def listed_here(self, uri: str) -> list[tuple[str, int, int]]:
         """Return the artifacts that are on this machine: path, size and time of each."""
         place = self.local(uri)
-        if place is None or not self.is_near or not place.is_dir():
+        if place is None or not self.opened.is_near or not place.is_dir():
             return []
         return [(item.path, item.size, item.mtime) for item in _below(place)]
 
@@ -299,7 +192,7 @@ class _Tracking:
         place = self.local(uri)
         if place is None:
             place = self._downloaded(uri, scratch)
-        elif not self.is_near or (self.root is None and not place.exists()):
+        elif not self.opened.is_near or (self.opened.root is None and not place.exists()):
             raise InvalidInput(
                 f"its artifacts are in a directory of the server's machine: {shown(uri)}",
                 hint="run the import there, or start the server with --serve-artifacts",
@@ -309,8 +202,9 @@ class _Tracking:
     def _downloaded(self, uri: str, scratch: Path) -> Path | None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        with _explained(uri), _directories_allowed():
-            repository = get_artifact_repository(uri, tracking_uri=self.uri, registry_uri=self.uri)
+        with explained(uri):
+            own = self.opened.uri
+            repository = get_artifact_repository(uri, tracking_uri=own, registry_uri=own)
             if not repository.list_artifacts():
                 return None
             fs.make_directories(scratch)
@@ -319,11 +213,11 @@ class _Tracking:
 
     def histories(self, run: Any) -> dict[str, list[Value]]:
         """Return all values of all metrics of a run."""
-        with _explained(self.url), _directories_allowed():
+        with explained(self.opened.url):
             return {
                 key: [
                     Value(each.step, each.timestamp, each.value)
-                    for each in self.client.get_metric_history(run.info.run_id, key)
+                    for each in self.opened.client.get_metric_history(run.info.run_id, key)
                 ]
                 for key in run.data.metrics
             }
@@ -388,8 +282,8 @@ class _Run:
         """Yield the models that the run has logged, by their names: MLflow 3 keeps them apart."""
         taken: set[str] = set()
         for model in self.models:
-            with _explained(self.tracking.url):
-                found = self.tracking.client.get_logged_model(model)
+            with explained(self.tracking.opened.url):
+                found = self.tracking.opened.client.get_logged_model(model)
             name = found.name if found.name not in taken else f"{found.name}-{model}"
             taken.add(found.name)
             yield name, self.tracking.artifacts(found.artifact_location, scratch / model)
@@ -402,14 +296,13 @@ class _Version:
     tracking: _Tracking
     origin: Origin
     version: Any
-    where: str
     aliases: tuple[str, ...]
     run: _Run | None
 
     def read(self, scratch: Path) -> Contents:
         """Read it; see `Source.read`."""
         version = self.version
-        files = self.tracking.artifacts(self.where, scratch / "model")
+        files = self.tracking.artifacts(self.tracking.place_of(version), scratch / "model")
         if not files:
             raise InvalidInput("its artifacts are gone")
         known = {

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ama.errors import InvalidInput
+from ama.errors import AmaError
 from ama.format.objects import EntryKind
 from ama.values import Scalar
 from ama.worktree.located import Located
@@ -131,7 +131,7 @@ class Refused:
     """A source that can't be imported, as was seen when it was listed."""
 
     origin: Origin
-    error: InvalidInput
+    error: AmaError
 
     def read(self, scratch: Path) -> Contents:
         """Raise what is wrong with it."""
