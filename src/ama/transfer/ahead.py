@@ -62,6 +62,7 @@ class Ahead:
         near: Indexes of what others have sent, and that are about to be published.
 
     Example:
+        >>> import ama
         >>> store = ama.Store.open("store")
         >>> with Ahead(store.remote, ["models"], 1000) as ahead:
         ...     len(ahead.finish().indexes)
