@@ -1,10 +1,11 @@
-"""Checkpoints are evaluated in parallel, by Dask or Ray: the examples run, and assets travel."""
+"""Checkpoints are evaluated in parallel, by Dask or Ray, and zips read: the examples run."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,16 +23,14 @@ def short() -> Iterator[str]:
         yield place
 
 
-@pytest.mark.parametrize("tool", ["dask", "ray"])
-def test_the_example(tool: str, tmp_path: Path, short: str) -> None:
-    pytest.importorskip(tool)
+def run(example: str, *words: str | Path, home: Path, short: str) -> list[str]:
     # The example stands beside what it imports.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     # Ray keeps a token in the home directory, and tells its makers how it is used.
-    env |= {"HOME": str(tmp_path / "home"), "RAY_TMPDIR": short, "RAY_USAGE_STATS_ENABLED": "0"}
-    (tmp_path / "home").mkdir()
+    env |= {"HOME": str(home), "RAY_TMPDIR": short, "RAY_USAGE_STATS_ENABLED": "0"}
+    home.mkdir()
     done = subprocess.run(
-        [sys.executable, PROJECT / "examples" / f"{tool}_evaluation.py", tmp_path],
+        [sys.executable, PROJECT / "examples" / example, *words],
         env=env,
         capture_output=True,
         text=True,
@@ -39,7 +38,29 @@ def test_the_example(tool: str, tmp_path: Path, short: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_zips_are_read_by_ray(tmp_path: Path, short: str) -> None:
+    pytest.importorskip("ray")
+    zips = []
+    for number in range(3):
+        zips.append(tmp_path / f"run-{number}.zip")
+        with zipfile.ZipFile(zips[-1], "w") as made:
+            made.writestr("model.yml", f"layers: {number}")
+        os.utime(zips[-1], (1_700_000_000 + number,) * 2)
+    place = tmp_path / "store"
+    lines = run("ray_import.py", place, "models", *zips, home=tmp_path / "home", short=short)
+    assert lines == [f"models/{n + 1}@run-{n}: {file}" for n, file in enumerate(zips)]
+    store = ama.Store.open(place)
+    assert store.resolve("models@run-2").read("model.yml") == b"layers: 2"
+    assert store.fsck().ok
+
+
+@pytest.mark.parametrize("tool", ["dask", "ray"])
+def test_the_example(tool: str, tmp_path: Path, short: str) -> None:
+    pytest.importorskip(tool)
+    lines = run(f"{tool}_evaluation.py", tmp_path, home=tmp_path / "home", short=short)
     if tool == "dask":  # which reads the points as well
         assert lines.pop(0) == "200 points"
     assert [line.partition(":")[0] for line in lines[:8]] == [
