@@ -202,7 +202,7 @@ def test_one_after_the_other(
     store: ama.Store, repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is published alone, and still after what it is made from, of the same second."""
-    monkeypatch.setattr("ama.importing.importer.WINDOW_SOURCES", 1)
+    monkeypatch.setattr("ama.importing.importer.PIECE_SOURCES", 1)
     result = ama.import_assets(repo.place, tool="dvc", store=store)
     assert not result.failed
     assert len(result.assets) == 5

@@ -212,7 +212,7 @@ def test_what_is_broken_in_a_directory_is_named(
 def test_a_version_comes_after_its_run(
     place: Path, store: ama.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ama.importing.importer.WINDOW_SOURCES", 1)
+    monkeypatch.setattr("ama.importing.importer.PIECE_SOURCES", 1)
     train(uri_of(place), register=True)
     assert not ama.import_assets(place, tool="mlflow", store=store).failed
     assert store.resolve("echo/1").info.refs
