@@ -483,6 +483,39 @@ def test_what_was_repaired_is_mirrored_without_what_is_damaged(
     assert store.mirror(tmp_path / "copy").entries == 0
 
 
+@pytest.mark.parametrize("damage", [flip(0.5), flip(-1), Path.unlink, lambda p: p.write_bytes(b"")])
+@pytest.mark.parametrize("which", ["packs", "index", "[pi]*"])
+def test_damage_in_the_mirror_is_put_back(
+    store: ama.Store, tmp_path: Path, damage: Callable[[Path], object], which: str
+) -> None:
+    store.mirror(tmp_path / "copy")
+    assert store.mirror(tmp_path / "copy", check=True).packs == 0
+    expected = files_of(tmp_path / "copy")
+    paths = [path for path in (tmp_path / "copy").glob(f"{which}/**/*") if path.is_file()]
+    for path in paths:
+        damage(path)
+    store.publish("models", {"n.txt": b"new"})
+    result = store.mirror(tmp_path / "copy", check=True)
+    assert result.packs + result.indexes >= len(paths)
+    found = files_of(tmp_path / "copy")
+    assert {name: found[name] for name in expected if name != "log/HINT"} == {
+        name: data for name, data in expected.items() if name != "log/HINT"
+    }
+    same(store, tmp_path / "copy")
+
+
+def test_what_is_bad_in_both_stays_as_it_is(store: ama.Store, tmp_path: Path) -> None:
+    store.mirror(tmp_path / "copy")
+    pack = packs_by_size(tmp_path / "store")[-1]
+    there = tmp_path / "copy" / pack.relative_to(tmp_path / "store")
+    flip(0.5)(pack)
+    flip(0.25)(there)
+    before = files_of(tmp_path / "copy")
+    with pytest.raises(IntegrityError, match=pack.name):
+        store.mirror(tmp_path / "copy", check=True)
+    assert files_of(tmp_path / "copy") == before
+
+
 def test_a_damaged_log_is_not_mirrored(store: ama.Store, tmp_path: Path) -> None:
     flip(0.5)(tmp_path / "store/log/000000000003")
     damaged = ama.Store.open(tmp_path / "store", settings=cold(tmp_path))

@@ -137,6 +137,10 @@ def mirror(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing: show what would be copied.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Read back all of the mirror, and put back what is damaged."),
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on, and look again and again.")
     ] = False,
@@ -158,13 +162,14 @@ def mirror(
         ama mirror team /mnt/backup/models
         ama mirror gs://models/ama s3://models-copy/ama --dry-run
         ama mirror team /mnt/backup/models --watch --every 300
+        ama mirror team /mnt/backup/models --check
     """
-    if watch and dry_run:
-        raise typer.BadParameter("--watch and --dry-run exclude each other")
+    if watch + dry_run + check > 1:
+        raise typer.BadParameter("--watch, --dry-run and --check exclude each other")
     store = open_store(source)
     url = store.settings.remote_url(target)
     if not watch:
-        _print_mirror(store.mirror(url, dry_run=dry_run, force=force))
+        _print_mirror(store.mirror(url, dry_run=dry_run, check=check, force=force))
         return
 
     def failed(error: StorageError) -> None:
@@ -180,6 +185,9 @@ def _print_mirror(result: MirrorResult) -> None:
         return
     for pack in result.left_out:
         console.warn(f"{pack} of {result.source} is lost or damaged; other packs have its content")
+    if not result.entries and result.packs + result.indexes:
+        console.done(f"put back in {result.target}: {_content(result)}")
+        return
     if not (result.entries or result.target_created):
         console.done(f"nothing new: {result.target} is where {result.source} is")
         return
@@ -188,5 +196,11 @@ def _print_mirror(result: MirrorResult) -> None:
     entries = f"{result.entries:,} {'entry' if result.entries == 1 else 'entries'}"
     console.done(
         f"{done} to {new}{result.target}: {entries} with {count(result.assets, 'asset')},"
-        f" {count(result.packs, 'pack')}, {size(result.size)}"
+        f" {_content(result)}"
     )
+
+
+def _content(result: MirrorResult) -> str:
+    packs = count(result.packs, "pack")
+    indexes = f"{result.indexes:,} {'index' if result.indexes == 1 else 'indexes'}"
+    return f"{packs}, {indexes}, {size(result.size)}"

@@ -178,7 +178,12 @@ class StoreContent(StoreChanges):
         return export_everything(self.remote, view, top, self.settings, self._progress)
 
     def mirror(
-        self, to: str | os.PathLike[str], *, dry_run: bool = False, force: bool = False
+        self,
+        to: str | os.PathLike[str],
+        *,
+        dry_run: bool = False,
+        check: bool = False,
+        force: bool = False,
     ) -> MirrorResult:
         """Bring a mirror of this store, byte for byte, to where the store is.
 
@@ -189,6 +194,8 @@ class StoreContent(StoreChanges):
         Args:
             to: A directory's path, or a URL; by its options as they are configured for a remote.
             dry_run: Whether to write nothing, and only say what would be copied.
+            check: Whether to read back all that the mirror has, and put back what it has lost or
+                damaged.
             force: Whether a copy of this store that may be published to becomes a mirror.
 
         Raises:
@@ -210,7 +217,10 @@ class StoreContent(StoreChanges):
         """
         from ama.transfer.mirror import mirror
 
-        return mirror(self._mirror_order(to, dry_run=dry_run, force=force), self._progress)
+        if dry_run and check:
+            raise InvalidInput("what is checked is put back, so there is no dry run of it")
+        order = self._mirror_order(to, dry_run=dry_run, check=check, force=force)
+        return mirror(order, self._progress)
 
     def keep_mirrored(
         self,
@@ -250,7 +260,12 @@ class StoreContent(StoreChanges):
         return keep_mirrored(self._mirror_order(to, force=force), self._progress, pause)
 
     def _mirror_order(
-        self, to: str | os.PathLike[str], *, dry_run: bool = False, force: bool = False
+        self,
+        to: str | os.PathLike[str],
+        *,
+        dry_run: bool = False,
+        check: bool = False,
+        force: bool = False,
     ) -> MirrorOrder:
         from ama.storage.urls import open_storage
         from ama.transfer.mirror import Order as MirrorOrder
@@ -260,7 +275,7 @@ class StoreContent(StoreChanges):
         else:
             place = from_system(os.path.abspath(os.path.expanduser(system_path(to))))
         target = open_storage(place, self.settings.options_at(place))
-        return MirrorOrder(self.remote, target, self.settings, dry_run, force)
+        return MirrorOrder(self.remote, target, self.settings, dry_run, force, check)
 
     def fetch(
         self, name: str, *, include: str | Iterable[str] = (), exclude: str | Iterable[str] = ()

@@ -44,6 +44,7 @@ class Order:
         settings: The settings.
         dry_run: Whether to write nothing.
         force: Whether a store that is there, and was published to, becomes a mirror.
+        check: Whether to read back all that the mirror has, and put back what is lost or damaged.
     """
 
     source: Remote
@@ -51,6 +52,7 @@ class Order:
     settings: Settings
     dry_run: bool = False
     force: bool = False
+    check: bool = False
 
 
 def mirror(order: Order, progress: Progress) -> MirrorResult:
@@ -161,7 +163,7 @@ class _Work:
         if self.mirror is not None and (view.number, view.entry_hash) == self.end:
             if not self.settled:
                 self._settle()
-            return self._result(_Plan(), None)
+            return self._result(_Plan(), self._checked(view, progress))
         view = source.view()
         view.require_whole()
         check_features(view.root.write_features, source.url, "mirror")
@@ -178,7 +180,16 @@ class _Work:
             content.settle_lost()
         if not order.dry_run:
             self._publish(view)
+        if order.check and not is_new:
+            content.check()
         return self._result(plan, content, created=is_new)
+
+    def _checked(self, view: LogView, progress: Progress) -> Content | None:
+        if not self.order.check:
+            return None
+        content = Content(self.order.source, self.order.target, view, progress, dry_run=False)
+        content.check()
+        return content
 
     # The log
 

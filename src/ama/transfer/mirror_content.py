@@ -96,14 +96,7 @@ class Content:
         """Copy some indexes: their packs first."""
         if not indexes:
             return
-        names = [Range(index_name(index)) for index in indexes]
-        read: list[PackIndex] = []
-        for index, data in zip(indexes, self._source.storage.read(names), strict=True):
-            error = _wrong(index_name(index), index, data, self._source.url)
-            if error is None:
-                read.append(PackIndex(data or b"", index_name(index)))
-            elif index in needed:
-                self._lost_indexes.append(error)
+        read = self._read(indexes, needed)
         sizes = {pack: size for index in read for pack, size in index.pack_sizes.items()}
         unknown = [pack for pack in sizes if pack not in self._there and pack not in self.lost]
         there = self._target.sizes([pack_name(pack) for pack in unknown])
@@ -124,11 +117,25 @@ class Content:
         for pack in passing - kept:  # a collector has deleted it: nobody needs it in the end
             self.lost.pop(pack, None)
 
+    def _read(self, indexes: Sequence[bytes], needed: set[bytes]) -> list[PackIndex]:
+        """Return sound indexes of the store; note those that are needed and are not sound."""
+        if not indexes:
+            return []
+        names = [Range(index_name(index)) for index in indexes]
+        read: list[PackIndex] = []
+        for index, data in zip(indexes, self._source.storage.read(names), strict=True):
+            error = _wrong(index_name(index), index, data, self._source.url)
+            if error is None:
+                read.append(PackIndex(data or b"", index_name(index)))
+            elif index in needed:
+                self._lost_indexes.append(error)
+        return read
+
     def _put_index(self, index: PackIndex) -> None:
         self.indexes += 1
         self.size += len(index.data)
         if not self._dry_run:
-            self._target.put(index_name(index.id), index.data)
+            self._target.replace(index_name(index.id), index.data)
 
     def _copy_packs(self, packs: dict[bytes, int]) -> None:
         """Copy packs, on a few threads, small ones several at once."""
@@ -160,7 +167,7 @@ class Content:
             name = pack_name(each[0])
             error = _wrong(name, each[0], data, self._source.url)
             if error is None and data is not None:
-                self._target.put(name, data)
+                self._target.replace(name, data)  # one of another size may be there
             yield each, error
 
     def _copy_large(self, target: HasParts, pack: bytes, size: int) -> AmaError | None:
@@ -185,6 +192,51 @@ class Content:
                 raise
             return wrong[0]
         return None
+
+    # What the mirror has
+
+    def check(self) -> None:
+        """Read back all that the mirror needs, and put back what it has lost or damaged.
+
+        What is bad there stays until what is good has come.
+
+        Raises:
+            IntegrityError: The store has lost or damaged the same, or its content isn't elsewhere.
+        """
+        waiting = iter(self._view.root.indexes)
+        self._progress.start("Checking", None)
+        try:
+            while some := list(islice(waiting, INDEXES_AT_ONCE)):
+                names = [Range(index_name(index)) for index in some]
+                found = dict(zip(some, self._target.read(names), strict=True))
+                good = [PackIndex(d) for i, d in found.items() if d and blob_id(d) == i]
+                lost = self._read(sorted(found.keys() - {index.id for index in good}), set(some))
+                both = [*good, *lost]
+                sizes = {p: size for index in both for p, size in index.pack_sizes.items()}
+                bad = {p: s for p, s in sizes.items() if p not in self._there and self._is_bad(p)}
+                self._there.update(sizes.keys() - bad.keys())
+                self._copy_packs(bad)
+                incomplete = [i for i in both if self.lost.keys() & i.pack_sizes.keys()]
+                self._waiting += incomplete
+                for index in lost:
+                    if index not in incomplete:
+                        self._put_index(index)
+        finally:
+            self._progress.finish()
+        if self.lost or self._lost_indexes:
+            self.settle_lost()
+
+    def _is_bad(self, pack: bytes) -> bool:
+        """Whether a pack of the mirror is lost or damaged."""
+        hasher = Hasher()
+        start = 0
+        while data := self._target.read([Range(pack_name(pack), start, PIECE)])[0]:
+            hasher.update(data)
+            start += len(data)
+            self._progress.advance(len(data))
+            if len(data) < PIECE:
+                break
+        return hasher.digest() != pack
 
     # What is lost
 
