@@ -374,6 +374,17 @@ def test_a_forged_link_leads_nowhere(forge: Forge, tmp_path: Path) -> None:
         assert not (tmp_path / form).exists()
 
 
+@pytest.mark.parametrize("size", [0, 3, 1_000, 5_000_000])
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_a_forged_size_makes_no_archive(forge: Forge, tmp_path: Path, form: str, size: int) -> None:
+    objects: Objects = {}
+    file = file_entry("a.txt", b"four", objects)._replace(size=size)
+    forge.publish_trees(listed([file], objects).id, objects)
+    with pytest.raises(IntegrityError, match="another size"):
+        ama.Store.open(forge.directory).export("models", tmp_path / form)
+    assert not (tmp_path / form).exists()
+
+
 # Large
 
 

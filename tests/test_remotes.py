@@ -195,6 +195,27 @@ def test_of_a_batch_only_what_failed_is_asked_again(
     assert len(bad_network.requests) <= 20 + 6
 
 
+@pytest.mark.parametrize("action", ["busy", "error", "drop", "lose", "cut"])
+def test_parts_come_through_a_bad_network(
+    bad_network: proxy.Proxy, behind: Behind, action: proxy.Action
+) -> None:
+    storage = behind(openers=(with_fsspec,))
+    data = os.urandom(40 << 20)
+    pieces = (data[at : at + (1 << 20)] for at in range(0, len(data), 1 << 20))
+    bad_network.rule = lambda asked: action if asked.seen == 0 else "pass"
+    if storage.url.startswith("gs://"):  # GCS is asked once for each part
+        with pytest.raises(StorageError):
+            storage.write_parts("large", pieces)
+        bad_network.rule = lambda asked: "pass"
+        assert storage.sizes(["large"]) == [None]
+        return
+    storage.write_parts("large", pieces)
+    bad_network.rule = lambda asked: "pass"
+    (found,) = storage.read([Range("large")])
+    assert found is not None
+    assert blob_id(found) == blob_id(data)
+
+
 def test_what_stands_still_is_cut_and_made_again(bad_network: proxy.Proxy, behind: Behind) -> None:
     storage = behind(patience=Patience(timeout=3, retries=3, first_pause=0.01))
     storage.put("a", b"content")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -211,21 +212,30 @@ class GcsClient(BucketClient):
             headers={"X-Upload-Content-Type": "application/octet-stream"},
             json={"name": name},
         )
-        return headers["Location"]
+        return _Session(headers["Location"])
 
     async def send(self, upload: Any, part: Part) -> object:
-        """See `Client.send`. The server passes over what it has already."""
+        """See `Client.send`. It is made once: not every server takes a part again for the same."""
+        if upload.tried == part.number:
+            raise StorageError("an upload in parts was interrupted", hint=_AGAIN)
+        upload.tried = part.number
         end = part.offset + len(part.data)
         whole = end if part.is_last else "*"
-        headers, answer = await self._fs._call(
-            "PUT",
-            upload,
+        # Without the client's own retries, and not by PUT, which aiohttp repeats.
+        once = self._fs._request.__wrapped__
+        _, headers, _, answer = await once(
+            self._fs,
+            "POST",
+            upload.url,
             headers={"Content-Range": f"bytes {part.offset}-{end - 1}/{whole}"},
             data=_InParts(part.data),
         )
-        # An answer without an object says how much of the part was kept.
-        if not (answer if part.is_last else headers.get("Range", "").endswith(f"-{end - 1}")):
-            raise ConnectionError
+        if part.is_last:
+            kept = int(json.loads(answer)["size"]) if answer else 0
+        else:
+            kept = int(headers.get("Range", "-").rpartition("-")[2] or -1) + 1
+        if kept != end:
+            raise StorageError("an upload in parts was not kept as it was sent", hint=_AGAIN)
         return None
 
     async def finish(self, upload: Any, sent: Sequence[Any]) -> None:
@@ -233,7 +243,15 @@ class GcsClient(BucketClient):
 
     async def give_up(self, upload: Any) -> None:
         """See `Client.give_up`."""
-        await self._fs._call("DELETE", upload)
+        await self._fs._call("DELETE", upload.url)
+
+
+class _Session:
+    """An upload in parts to GCS: its URL, and the part that was tried last."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.tried = 0
 
 
 class S3Client(BucketClient):
@@ -554,6 +572,7 @@ def _moment(when: Any) -> datetime | None:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
+_AGAIN = "run the same command again"
 _READ_ONLY = "use the URL of the bucket or directory that it serves"
 
 
