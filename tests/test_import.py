@@ -257,6 +257,14 @@ def test_from_a_storage_across_the_network(store: ama.Store, tmp_path: Path) -> 
         ama.import_assets(f"{url}/old/nothing*", "models", store=store)
 
 
+def test_a_file_with_the_name_of_a_directory_is_not_lost(store: ama.Store) -> None:
+    bucket = open_storage(f"memory://{uuid4()}")
+    bucket.replace("run/a", b"file")
+    bucket.replace("run/a/b", b"below it")
+    (failed,) = ama.import_assets(f"{bucket.url}/run", "models", store=store).failed
+    assert "a is given as a file and as a directory" in failed.reason
+
+
 def test_an_import_that_is_stopped_goes_on(
     store: ama.Store,
     storage: CountingStorage,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -213,6 +213,7 @@ def of_contents(
         StorageError: A file can't be read.
     """
     _check_names(files, portable=portable)
+    _require_apart(files.keys())
     secrets = {} if force else secret_names(files)
     entries: list[IndexEntry] = []
     here: dict[bytes, IndexEntry] = {}
@@ -262,9 +263,14 @@ def _sorted_out(
         seen[file.path] = ""
     if not seen:
         raise InvalidInput("no file is given")
-    for directory in sorted(directories_of(seen) & seen.keys()):
-        raise InvalidInput(f"{shown(directory)} is given as a file and as a directory")
+    _require_apart(seen)
     return on_disk, held
+
+
+def _require_apart(paths: Collection[str]) -> None:
+    """Check that nothing is a file and a directory: a tree has one entry of a name."""
+    for directory in sorted(directories_of(paths) & set(paths)):
+        raise InvalidInput(f"{shown(directory)} is given as a file and as a directory")
 
 
 def _named(
