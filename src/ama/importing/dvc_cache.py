@@ -92,10 +92,13 @@ class Cache:
             found = [(entry["relpath"], entry["md5"]) for entry in entries]
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise _damaged(output.path) from error
+        listed: dict[str, str] = {}
         for path, digest in found:
-            if not (isinstance(path, str) and isinstance(digest, str) and _DIGEST(digest)):
+            is_sound = isinstance(path, str) and isinstance(digest, str) and _DIGEST(digest)
+            if not is_sound or path in listed:
                 raise _damaged(output.path)
-            yield path, digest
+            listed[path] = digest
+        yield from listed.items()
 
 
 def _damaged(path: str) -> InvalidInput:

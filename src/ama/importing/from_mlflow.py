@@ -245,7 +245,9 @@ class _Run:
         """Read it; see `Source.read`."""
         info, tags = self.run.info, self.run.data.tags
         files = self.tracking.artifacts(info.artifact_uri, scratch / "run")
-        for name, found in self._models(scratch):
+        for name, model, found in self._models(scratch):
+            if any(path == name or path.startswith(f"{name}/") for path in files):
+                name = f"{name}-{model}"
             files |= {f"{name}/{path}": content for path, content in found.items()}
         known = {
             "run_id": self.id,
@@ -278,15 +280,16 @@ class _Run:
         )
         return Contents((asset,))
 
-    def _models(self, scratch: Path) -> Iterator[tuple[str, dict[str, Content]]]:
-        """Yield the models that the run has logged, by their names: MLflow 3 keeps them apart."""
-        taken: set[str] = set()
+    def _models(self, scratch: Path) -> Iterator[tuple[str, str, dict[str, Content]]]:
+        """Yield the models that the run has logged, by name and id: MLflow 3 keeps them apart."""
         for model in self.models:
             with explained(self.tracking.opened.url):
                 found = self.tracking.opened.client.get_logged_model(model)
-            name = found.name if found.name not in taken else f"{found.name}-{model}"
-            taken.add(found.name)
-            yield name, self.tracking.artifacts(found.artifact_location, scratch / model)
+            yield (
+                found.name,
+                model,
+                self.tracking.artifacts(found.artifact_location, scratch / model),
+            )
 
 
 @dataclass(frozen=True, slots=True)
