@@ -706,3 +706,14 @@ def test_the_command_names_a_source_that_is_gone(run: Ama, tmp_path: Path) -> No
     checked = run("fsck", "--sources", cwd=tmp_path)
     assert checked.code == 6
     assert "touches models/1" in checked.output
+
+
+def test_a_directory_that_is_refused_does_not_end_it(store: ama.Store, tmp_path: Path) -> None:
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "a").write_bytes(os.urandom(200_000))
+    done = ama.import_assets(
+        [tmp_path / "empty", tmp_path / "full"], "models", store=store, by_reference=True
+    )
+    assert [failed.source for failed in done.failed] == [str(tmp_path / "empty")]
+    assert len(done.assets) == 1

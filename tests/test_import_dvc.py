@@ -16,6 +16,7 @@ import pytest
 
 import ama
 from ama.errors import InvalidInput
+from ama.importing.workers import processes
 from conftest import Ama
 from test_import import settings, storage, store  # noqa: F401
 
@@ -120,7 +121,7 @@ def test_stages_of_one_commit_in_any_order(
     repo: Repository,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ama.importing.importer.WINDOW_SOURCES", 1)
+    monkeypatch.setattr("ama.importing.importer.PIECE_SOURCES", 1)
     a, b, c = (repo.put(name.encode()) for name in "abc")
     repo.ran(a=({"z": b}, {"m": c}), b=({"x": a}, {"z": b}), c=({}, {"x": a}))
     repo.commit()
@@ -218,6 +219,21 @@ def test_a_shallow_clone_and_a_tag_on_a_file(
     assert [asset.alias for asset in result.assets] == ["main"]
     assert store.resolve("a/1").read("a") == b"two"
     assert len(ama.import_assets(repo.place, tool="dvc", store=store).assets) == 2
+
+
+def test_with_workers_and_not_by_reference(repo: Repository, tmp_path: Path) -> None:
+    """Its history stays with this process: what workers can't take is read here."""
+    kept = ama.Store.open(str(tmp_path / "store"), create=True)
+    data = repo.put(b"data")
+    repo.added("data", data)
+    repo.ran(train=({"data": data}, {"model": repo.put(b"model")}))
+    repo.commit()
+    with pytest.raises(InvalidInput, match="by reference"):
+        ama.import_assets(repo.place, tool="dvc", store=kept, by_reference=True)
+    with processes(2) as executor:
+        result = ama.import_assets(repo.place, tool="dvc", store=kept, executor=executor)
+    assert not result.failed
+    assert refs(kept, "model/1") == [("data", 1)]
 
 
 def test_no_commit_yet(store: ama.Store, repo: Repository) -> None:  # noqa: F811

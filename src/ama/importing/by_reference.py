@@ -19,7 +19,7 @@ from ama.format.hashing import blob_id, hash_file
 from ama.format.objects import EntryKind
 from ama.format.references import MAX_REFERENCE, Method, Reference
 from ama.importing.archives import Archive, is_archive, open_archive, without_suffix
-from ama.importing.incoming import Content, Contents, Origin, Source
+from ama.importing.incoming import Content, Contents, Origin, Refused, Source
 from ama.importing.sources import (
     KINDS,
     DirectorySource,
@@ -65,6 +65,9 @@ def by_reference(sources: Iterable[Source], outside: Outside, *, force: bool) ->
     """
     found: list[Source] = []
     for source in sources:
+        if isinstance(source, Refused):
+            found.append(source)
+            continue
         if not isinstance(source, FileSource | PrefixSource | DirectorySource):
             raise InvalidInput(f"{shown(source.origin.url)} can't be imported by reference")
         if not isinstance(source, DirectorySource):
