@@ -97,7 +97,7 @@ MANY_PARAMETERS = {
     ),
     "AmaPublishOperator.__init__",  # all that `publish` takes
 }
-MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 31, 14, 306
+MOST_ROOMS, MOST_LOOSE, MOST_MODULES = 31, 14, 307
 
 # What changes the disk: only `fs` calls it.
 DISK_CALLS = {

@@ -48,7 +48,9 @@ def prepare(storage: Storage, settings: Settings, *, new_store: bool = False) ->
         Remote.remember(storage, settings.cache_dir, data)
 
     unmade = Unmade(storage, data, remember, own=_is_own(storage, settings))
-    return Remote.of(unmade, data, settings.cache_dir, reach=settings.reach)
+    remote = Remote.of(unmade, data, settings.cache_dir, reach=settings.reach)
+    remote.log.mirror_of = None
+    return remote
 
 
 def create(storage: Storage, settings: Settings, *, new_store: bool = False) -> Remote:

@@ -57,6 +57,9 @@ from ama.system.parallel import in_chunks
 CREATE_TRIES = 5
 PUBLISH_TRIES = 200
 
+OWN = "own"
+"""The name in the cache that tells that a store is no mirror."""
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -71,8 +74,16 @@ class Log(LogReader):
 
     @cached_property
     def mirror_of(self) -> str | None:
-        """The URL of the store whose mirror this is; None: it is none. It is asked for once."""
-        return mirror_of(read_readable(self._storage, [MIRROR])[0])
+        """The URL of the store whose mirror this is; None: it is none.
+
+        It is asked for once on a machine: what was none becomes one only by force.
+        """
+        if self._cache.get(OWN) is not None:
+            return None
+        found = mirror_of(read_readable(self._storage, [MIRROR])[0])
+        if found is None:
+            self._cache.put(OWN, b"own")
+        return found
 
     def require_own(self) -> None:
         """Refuse to write to a mirror: it would no longer be one.

@@ -21,6 +21,7 @@ from ama.stores.creation import check_place
 from ama.stores.log_errors import check_features
 from ama.stores.log_files import HINT, MIRROR, encode_hint, encode_mirror, mirror_of
 from ama.stores.log_view import LogView
+from ama.stores.log_writer import OWN
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import FORMAT, Remote
 from ama.system.parallel import in_chunks
@@ -133,12 +134,12 @@ class _Work:
         form, mark = target.read([Range(FORMAT), Range(MIRROR)])
         if form is None:
             if mark is None:
-                check_place(target, order.settings)
-                if next(iter(target.list("log/")), None) is not None:
-                    raise AlreadyExists(
-                        f"{shown(target.url)} has the log of a store without its {FORMAT}",
-                        hint="choose another place",
-                    )
+                try:
+                    _require_free(target, order.settings)
+                except (InvalidInput, AlreadyExists):
+                    (mark,) = target.read([Range(MIRROR)])
+                    if mark is None:  # else another run has just begun
+                        raise
             return cls(order, None, genesis, mark)
         if form != source.format_bytes:
             raise AlreadyExists(
@@ -289,6 +290,8 @@ class _Work:
         if mirror_of(self.mark) != url:
             self.mark = encode_mirror(url)
             self.order.target.replace(MIRROR, self.mark)
+            if self.mirror is not None:
+                self.mirror.cache.drop(OWN)
 
     def _settle(self) -> None:
         """Write what an interrupted run may not have written."""
@@ -356,3 +359,18 @@ def keep_mirrored(
                 raise
             work, failed = None, error  # what it did is not known: look again
         pause(failed)
+
+
+def _require_free(target: Storage, settings: Settings) -> None:
+    """Refuse a place where something else is.
+
+    Raises:
+        InvalidInput: It has other files.
+        AlreadyExists: It has the log of a store.
+    """
+    check_place(target, settings)
+    if next(iter(target.list("log/")), None) is not None:
+        raise AlreadyExists(
+            f"{shown(target.url)} has the log of a store without its {FORMAT}",
+            hint="choose another place",
+        )
