@@ -538,6 +538,72 @@ def test_two_sources_of_one_import_serve_for_each_other(store: ama.Store, tmp_pa
         path.write_bytes(kept)
 
 
+def test_a_damaged_reference_is_damage_of_the_store(
+    store: ama.Store, run_3: Path, tmp_path: Path, settings: Settings
+) -> None:
+    """It is not taken for a source that changed; and it can be repaired, by the content."""
+    repo = worktree(tmp_path, store.url, settings)
+    for path in (tmp_path / "store" / "packs").rglob("*.pack"):
+        data = bytearray(path.read_bytes())
+        at = data.find(b"run-3.zip")
+        while at > 0:
+            data[at + 20] ^= 1
+            at = data.find(b"run-3.zip", at + 1)
+        path.chmod(0o644)
+        path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="checksum does not match") as raised:
+        contents(store, "models/1")
+    assert "run-3.zip" not in raised.value.message
+    problems = again(store).fsck().problems
+    assert any("can't be read" in problem.what for problem in problems)
+    assert repo.push(repair=True).repaired
+    assert contents(store, "models/1") == run_of(3)
+    assert again(store).fsck(sources=True).problems == ()
+
+
+def test_an_import_that_fails_at_its_end_goes_on(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        zipped(tmp_path / "runs" / f"run-{number}.zip", run_of(number))
+
+    def fail(*args: object, **options: object) -> None:
+        raise StorageError("the disk is gone", retryable=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ama.stores.log_writer.Log.append", fail)
+        with pytest.raises(StorageError):
+            bring_in(store, f"{tmp_path}/runs/*.zip")
+    assert again(store).classes() == ()
+    assert again(store).fsck().problems == ()
+    bring_in(again(store), f"{tmp_path}/runs/*.zip")
+    for number in range(3):
+        assert contents(store, f"models@run-{number}") == run_of(number)
+    assert again(store).fsck(read_data=True).problems == ()
+
+
+def test_workers_find_where_content_lies(store: ama.Store, tmp_path: Path) -> None:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    for number in range(4):
+        zipped(tmp_path / "runs" / f"run-{number}.zip", run_of(number))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        done = ama.import_assets(
+            f"{tmp_path}/runs/*.zip",
+            "models",
+            store=store,
+            by_reference=True,
+            executor=pool,
+            alias="{name}",
+        )
+    assert done.failed == ()
+    for number in range(4):
+        assert contents(store, f"models@run-{number}") == run_of(number)
+    assert by_reference(store)
+    assert size_below(tmp_path / "store") < 0.03 * size_below(tmp_path / "runs")
+
+
 # In buckets and on servers
 
 
@@ -583,6 +649,43 @@ def test_a_bucket_of_zips(bucket: servers.Server, tmp_path: Path, settings: Sett
         contents(store, "models@run-1")
     with pytest.raises(IntegrityError, match=r"run-2\.zip, which has it, is gone"):
         contents(store, "models@run-2")
+
+
+@pytest.mark.parametrize("kind", ["gcs", "azure", "sftp"])
+def test_other_storages(
+    kind: str,
+    tmp_path: Path,
+    settings: Settings,
+    store: ama.Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = servers.start(kind)
+    for name, value in server.environ.items():
+        monkeypatch.setenv(name, value)
+    source = server.storage("runs")
+    source.put("a.zip", zipped(tmp_path / "a.zip", run_of(1)).read_bytes())
+    source.put("set/large.bin", noise(2_500_000))
+    options = "&".join(f"{name}={value}" for name, value in server.options.items())
+    base = f"{server.url}/runs"
+    ask = f"?{options}" if options else ""
+    known = replace(
+        settings,
+        remotes={"runs": f"{base}{ask}"},
+        user={"references": {"allow": base}},
+    )
+    opened = ama.Store.open(store.url, settings=known)
+    bring_in(opened, f"{base}/a.zip{ask}")
+    bring_in(opened, f"{base}/set{ask}", name="sets")
+    assert contents(opened, "models/1") == run_of(1)
+    assert contents(opened, "sets/1") == {"large.bin": noise(2_500_000)}
+    report = again(opened).fsck(sources=True)
+    assert (report.problems, report.sources) == ((), 2)
+    source.replace("a.zip", b"other")
+    (problem,) = again(opened).fsck(sources=True).problems
+    assert "has changed" in problem.what
+    source.delete("a.zip")
+    with pytest.raises(IntegrityError, match=r"a\.zip, which has it, is gone"):
+        contents(opened, "models/1")
 
 
 def test_how_a_bucket_is_reached_is_configured(

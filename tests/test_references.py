@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ama.errors import AmaError, FormatError, IntegrityError, InvalidInput, StorageError
 from ama.format import canonical
 from ama.format.chunking import chunks
-from ama.format.hashing import blob_id
+from ama.format.hashing import blob_id, seal
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.pack import PackBuilder, open_record, read_record
 from ama.format.references import (
@@ -175,6 +175,10 @@ def test_a_reference_comes_back(
             decode_reference(data, 7, "it")
 
 
+def sealed(body: bytes) -> bytes:
+    return body + seal(body)[:8]
+
+
 def form(**changes: object) -> bytes:
     fields = {
         "version": 1,
@@ -186,7 +190,7 @@ def form(**changes: object) -> bytes:
         "method": int(SOME.method),
         "start": SOME.start,
     }
-    return canonical.encode([*{**fields, **changes}.values()])
+    return sealed(canonical.encode([*{**fields, **changes}.values()]))
 
 
 def test_the_form_of_a_reference() -> None:
@@ -198,8 +202,14 @@ def test_the_form_of_a_reference() -> None:
     [
         b"",
         b"\x00",
+        sealed(b""),
+        sealed(b"\x00"),
         form()[:-1],
         form() + b"\0",
+        form()[:-8],
+        form()[:-8] + bytes(8),
+        sealed(form()[:-9]),
+        sealed(form()[:-8] + b"\0"),
         form(version=0),
         form(version=True),
         form(url=b"file:///a"),
@@ -239,9 +249,9 @@ def test_the_form_of_a_reference() -> None:
         form(start=5_000 * 1032),
         form(method=0),  # with a start
         form(method=0, start=0),  # with another length than it has
-        canonical.encode([1]),
-        canonical.encode({"version": 1}),
-        canonical.encode([*canonical.decode(form(), ""), 1]),
+        sealed(canonical.encode([1])),
+        sealed(canonical.encode({"version": 1})),
+        sealed(canonical.encode([*canonical.decode(form()[:-8], ""), 1])),
     ],
 )
 def test_what_can_be_no_reference_is_refused(stored: bytes) -> None:
@@ -249,7 +259,9 @@ def test_what_can_be_no_reference_is_refused(stored: bytes) -> None:
         decode_reference(stored, 100, "it")
 
 
-@pytest.mark.parametrize("stored", [form(version=2), canonical.encode([2, "x"]), form(method=2)])
+@pytest.mark.parametrize(
+    "stored", [form(version=2), sealed(canonical.encode([2, "x"])), form(method=2)]
+)
 def test_a_later_form_is_told(stored: bytes) -> None:
     with pytest.raises(FormatError, match="does not know"):
         decode_reference(stored, 100, "it")
@@ -262,6 +274,14 @@ def test_a_later_form_is_told(stored: bytes) -> None:
 def test_no_credential_is_kept(url: str) -> None:
     with pytest.raises(InvalidInput):
         encode_reference(replace(SOME, url=url))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_changed_byte_is_noticed(at: int, change: int) -> None:
+    data = bytearray(encode_reference(SOME))
+    data[at % len(data)] ^= change
+    with pytest.raises(IntegrityError):
+        decode_reference(bytes(data), 100, "it")
 
 
 def test_only_records_of_the_kind_have_the_codec() -> None:

@@ -743,7 +743,8 @@ def join_planes(stored, full):
 def read_reference(data, full):
     """The fields of a reference: URL, mark, size, offset, length, method, start."""
     require(len(data) <= 4096, "a reference's size")
-    url, mark, *numbers = fields(data, 7)
+    require(seal(data[:-8])[:8] == data[-8:], "a reference's checksum")
+    url, mark, *numbers = fields(data[:-8], 7)
     size, offset, length, method, start = numbers
     require(all(type(number) is int and 0 <= number < 2**63 for number in numbers), "a number")
     require(type(url) is str and type(mark) is str and len(mark.encode()) <= 512, "a text")

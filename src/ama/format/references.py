@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ama.errors import UPGRADE, FormatError, IntegrityError, InvalidInput
 from ama.format import canonical
-from ama.format.hashing import Buffer
+from ama.format.hashing import Buffer, seal
 
 REFERENCE: Final = 4
 """The codec of records that are references."""
@@ -25,6 +25,9 @@ REFERENCES: Final = "references"
 VERSION = 1
 MAX_REFERENCE = 4096
 """The most bytes of a reference."""
+
+CHECKSUM_SIZE = 8
+"""The bytes at its end that protect it: no id covers them, as little as those of a recipe."""
 
 MAX_MARK = 512
 """The most bytes of a mark."""
@@ -100,7 +103,8 @@ def encode_reference(reference: Reference) -> bytes:
             int(reference.method),
             reference.start,
         )
-        data = canonical.encode(fields)
+        body = canonical.encode(fields)
+        data = body + seal(body)[:CHECKSUM_SIZE]
         if len(data) > MAX_REFERENCE:
             raise ValueError(f"its URL is longer than {MAX_REFERENCE} bytes")
     except ValueError as error:
@@ -122,7 +126,10 @@ def decode_reference(stored: Buffer, full_size: int, what: str) -> Reference:
     """
     if len(stored) > MAX_REFERENCE:
         raise IntegrityError(f"{what} is damaged: no reference has {len(stored):,} bytes")
-    value = canonical.decode(memoryview(stored), what)
+    body, checksum = memoryview(stored)[:-CHECKSUM_SIZE], memoryview(stored)[-CHECKSUM_SIZE:]
+    if seal(body)[:CHECKSUM_SIZE] != checksum:
+        raise IntegrityError(f"{what} is damaged: its checksum does not match")
+    value = canonical.decode(body, what)
     try:
         if not isinstance(value, tuple) or not value or type(value[0]) is not int:
             raise ValueError("it is no reference")
