@@ -382,6 +382,29 @@ def test_a_part_of_a_deflated_member_comes_from_before_it(store: Elsewhere, tmp_
         assert file.read() == data[-10:]
 
 
+def test_who_jumps_about_in_a_member_does_not_begin_anew(
+    store: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "MARK_EVERY", 1 << 20)
+    monkeypatch.setattr(references, "PIECE", 1 << 17)
+    data = text(40_000_000)
+    path = zip_of(tmp_path / "a.zip", {"big": data})
+    (content,) = store.zipped(path).values()
+    objects = store.objects()
+    with StoredFile(Sources(objects), content, len(data), "big") as file:
+        file.seek(-1000, os.SEEK_END)
+        assert file.read() == data[-1000:]
+        once = store.outside.bytes
+        assert once <= 1.05 * path.stat().st_size
+        places = random.Random(1).sample(range(39_000_000), 40)
+        for at in places:
+            file.seek(at)
+            assert file.read(500) == data[at : at + 500]
+    assert store.outside.bytes - once < 40 * 0.08 * once
+    (stream,) = objects.references._streams.values()
+    assert len(stream._marks) <= references.MOST_MARKS
+
+
 def test_reading_takes_little_memory(store: Elsewhere, tmp_path: Path) -> None:
     path = zip_of(tmp_path / "a.zip", {"zeros": bytes(300_000_000)})
     (content,) = store.zipped(path).values()

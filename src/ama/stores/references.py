@@ -28,11 +28,17 @@ RANGE_SIZE = 8 * 1024 * 1024
 GAP = 64 * 1024
 """The bytes between two contents that cost less to read than another request."""
 
-PIECE = 2 * 1024 * 1024
+PIECE = 4 * 1024 * 1024
 """The bytes of deflated data that are read at once."""
 
 STREAMS = 8
-"""The most streams that stay open: each holds some 40 KB, and a piece at most."""
+"""The most streams that stay open: each holds some 40 KB for each of its marks, and a piece."""
+
+MARK_EVERY = 16 * 1024 * 1024
+"""The inflated bytes from one mark to the next, unless there are many."""
+
+MOST_MARKS = 32
+"""The most marks of a stream; then every second one is dropped."""
 
 Item = TypeVar("Item")
 
@@ -109,8 +115,7 @@ class References:
         first, last = (wanted[numbers[at]] for at in (0, -1))
         with self._lock:
             stream = self._streams.pop(member, None)
-        if stream is None or stream.position > first.reference.start:
-            stream = _Stream()
+        stream = (stream or _Stream()).at(first.reference.start)
         return stream, last.reference.start + last.record.full
 
     def _inflate(
@@ -249,15 +254,37 @@ class _Member(NamedTuple):
     length: int
 
 
-class _Stream:
-    """Inflating forwards; the bytes come in pieces from elsewhere."""
+class _Mark(NamedTuple):
+    """A place in deflated bytes from which one can go on: inflated and deflated, and the state."""
 
-    def __init__(self) -> None:
-        self.position = 0
-        """How many bytes it has given."""
-        self._fed = 0
+    position: int
+    fed: int
+    state: zlib._Decompress
+
+
+class _Stream:
+    """Inflating forwards; the bytes come in pieces from elsewhere.
+
+    It leaves marks behind. So whoever reads a part, and then an earlier one, does not begin anew.
+    """
+
+    def __init__(self, begin: _Mark | None = None, marks: Sequence[_Mark] = ()) -> None:
+        self._marks = list(marks)
+        self._every = MARK_EVERY
+        begin = begin or _Mark(0, 0, zlib.decompressobj(-zlib.MAX_WBITS))
+        self.position = begin.position
+        """How many bytes of the member lie before what it gives next."""
+        self._fed = begin.fed
         self._waiting: bytes = b""
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflater = begin.state.copy()
+
+    def at(self, start: int) -> _Stream:
+        """Return a stream that comes to a place: this one, or one from a mark before it."""
+        before = [mark for mark in self._marks if mark.position <= start]
+        nearest = before[-1] if before else None
+        if self.position <= start and (nearest is None or nearest.position <= self.position):
+            return self
+        return _Stream(nearest, self._marks)
 
     def first_part(self, member: _Member, need: int) -> Part | None:
         """Return the part to read for bytes up to a place; None: by and by is better."""
@@ -297,6 +324,12 @@ class _Stream:
             raise IntegrityError(f"it is not deflated: {error}") from error
         self._waiting = self._inflater.unconsumed_tail
         self.position += len(data)
+        last = self._marks[-1].position if self._marks else 0
+        if self.position - last >= self._every and not self._inflater.eof:
+            fed = self._fed - len(self._waiting)
+            self._marks.append(_Mark(self.position, fed, self._inflater.copy()))
+            if len(self._marks) > MOST_MARKS:
+                self._marks, self._every = self._marks[1::2], 2 * self._every
         return data
 
 
