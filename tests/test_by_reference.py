@@ -396,6 +396,35 @@ def test_push_materialize_brings_it_in(
         contents(store, "models@keeps")
 
 
+def test_a_worktree_without_files_brings_it_in(
+    store: ama.Store, run_3: Path, tmp_path: Path, settings: Settings
+) -> None:
+    again(store).download("models/1", str(tmp_path / "tree"), metadata_only=True)
+    repo = Repo.open(tmp_path / "tree", settings=replace(settings, default_remote=store.url))
+    assert repo.push(materialize=True).repaired
+    run_3.unlink()
+    assert contents(store, "models/1") == run_of(3)
+    assert not by_reference(store)
+
+
+def test_a_new_version_rests_on_references_until_they_are_brought_in(
+    store: ama.Store, run_3: Path, tmp_path: Path, settings: Settings
+) -> None:
+    repo = worktree(tmp_path, store.url, settings)
+    before = size_below(tmp_path / "store" / "packs")
+    (tmp_path / "tree" / "model.yml").write_bytes(b"layers: 4\n")
+    repo.add(["model.yml"])
+    assert repo.upload().published
+    assert size_below(tmp_path / "store" / "packs") - before < 5_000
+    assert contents(store, "models/2") == {**run_of(3), "model.yml": b"layers: 4\n"}
+    run_3.unlink()
+    with pytest.raises(IntegrityError):
+        contents(store, "models/2")
+    repo.push(materialize=True)
+    assert contents(store, "models/2") == {**run_of(3), "model.yml": b"layers: 4\n"}
+    assert contents(store, "models/1") == run_of(3)
+
+
 def test_a_plain_push_keeps_references(
     store: ama.Store, run_3: Path, tmp_path: Path, settings: Settings
 ) -> None:
