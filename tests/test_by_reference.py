@@ -367,6 +367,27 @@ def test_a_copy_into_a_store_that_has_it_by_reference(
     assert contents(other, "others/1") == {"one.bin": run_of(3)["small.bin"]}
 
 
+def test_a_copy_of_what_is_there_by_reference(
+    store: ama.Store, run_3: Path, tmp_path: Path, settings: Settings
+) -> None:
+    """The asset is published there, or the version before it that it rests on."""
+    again(store).download("models/1", str(tmp_path / "tree"), metadata_only=True)
+    repo = Repo.open(tmp_path / "tree", settings=replace(settings, default_remote=store.url))
+    other = ama.Store.open(str(tmp_path / "other"), create=True, settings=settings)
+    repo.push(remote=other.url)
+    assert by_reference(other)
+    again(store).publish("models", {"model.yml": b"new"}, aliases="run-3", extend=True)
+    again(store).copy("models/2", again(other))
+    assert not by_reference(again(other))
+    run_3.unlink()
+    assert contents(other, "models/1") == run_of(3)
+    assert contents(other, "models/2") == {**run_of(3), "model.yml": b"new"}
+    assert again(other).fsck().problems == ()
+    entries = len(list((tmp_path / "other" / "log").iterdir()))
+    again(store).copy("models/2", again(other))
+    assert len(list((tmp_path / "other" / "log").iterdir())) == entries
+
+
 def worktree(tmp_path: Path, url: str, settings: Settings, name: str = "models/1") -> Repo:
     ama.Store.open(url, settings=settings).download(name, str(tmp_path / "tree"))
     return Repo.open(tmp_path / "tree", settings=replace(settings, default_remote=url))

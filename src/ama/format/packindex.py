@@ -279,6 +279,12 @@ class PackIndex:
         # Rows of one id are in the order of their kinds.
         return self._read(self._rows + row * _ROW.size + _KIND_OFFSET, 1)[0]
 
+    def has_kind(self, kind: int) -> bool:
+        """Whether the index names a record of a kind; all rows are looked at."""
+        return any(
+            kind in self._slab(at)[_KIND_OFFSET :: _ROW.size] for at in range(0, self._count, _SLAB)
+        )
+
     def starting_with(self, prefix: str) -> set[bytes]:
         """Return the ids whose hex digits begin with `prefix`."""
         low = bytes.fromhex(prefix.ljust(2 * ID_SIZE, "0"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ama.errors import Hint, IntegrityError
+from ama.format.objects import Kind
+from ama.format.references import REFERENCES
+from ama.format.state import AssetRecord
 from ama.results import AliasChange
 from ama.stores.log_view import LogView
 from ama.stores.remote import Remote
@@ -15,6 +19,8 @@ from ama.system.progress import Progress
 from ama.transfer.aliases import Job
 from ama.transfer.publish import BATCH, is_published
 from ama.transfer.push import Push
+from ama.transfer.rebuild import rebuild
+from ama.transfer.repair import Repair, WorktreeFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,10 @@ def copy_asset(
         jobs.append(Job(asset, tuple(aliases)))
     published: list[bytes] = []
     changes: list[AliasChange] = []
-    sent = reused = 0
+    # What is there by reference first: the others rest on it. Further back nothing rests.
+    near = {asset, *(p for i in wanted for p in sources.asset(i).parents)} - wanted.keys()
+    view, sent = _bring(target, view, sources, near, author=author, now=now, progress=progress)
+    reused = 0
     for start in range(0, len(jobs), BATCH):
         batch = jobs[start : start + BATCH]
         push = Push(target, sources, batch, here={}, root=Path(), progress=progress, bring=True)
@@ -85,6 +94,51 @@ def copy_asset(
             changes += push.aliases
         sent, reused = sent + push.bytes_sent, reused + push.bytes_reused
     return Copied(tuple(published), tuple(changes), view, sent, reused)
+
+
+def _bring(
+    target: Remote,
+    view: LogView,
+    sources: Sources,
+    assets: Iterable[bytes],
+    *,
+    author: str,
+    now: Callable[[], int],
+    progress: Progress,
+) -> tuple[LogView, int]:
+    """Send the content of assets that the target has by reference.
+
+    Returns:
+        The target's log, and the bytes sent.
+
+    Raises:
+        IntegrityError: Something can be read neither there, in the source, nor where it lies.
+    """
+    classes = {asset: sources.asset(asset).class_name for asset in assets}
+    records = {a: target.record(view, name, a) for a, name in classes.items()}
+    outside = [
+        (classes[asset], asset)
+        for asset, record in records.items()
+        if record is not None and record.status != "deleted"
+        if _is_outside(target, view, classes[asset], record)
+    ]
+    if not outside:
+        return view, 0
+    rebuilt = rebuild(target, view, progress)
+    files = WorktreeFiles(Path(), ())
+    repair = Repair(target, sources, files, outside, (), rebuilt, progress, bring=True)
+    appended = target.log.append(repair.events, author=author, now=now, view=view)
+    for lost in repair.lost:
+        raise IntegrityError(lost, hint=Hint("fsck-after-repair", store=target.url))
+    return (view if appended is None else appended.view), repair.bytes_sent
+
+
+def _is_outside(target: Remote, view: LogView, class_name: str, record: AssetRecord) -> bool:
+    """Whether an asset may have content in the target by reference."""
+    if REFERENCES not in view.root.read_features:
+        return False
+    objects = target.objects_of(view, class_name, record)
+    return any(index.has_kind(Kind.REFERENCE) for index in objects.indexes)
 
 
 def _closure(sources: Sources, describer: Describer, asset: bytes) -> dict[bytes, str | None]:

@@ -203,13 +203,16 @@ class Repair:
             self._need_object((Kind.DATA, file), objects, found)
         sizes = {p: size for index in objects.indexes for p, size in index.pack_sizes.items()}
         packs: dict[bytes, None] = {}
+        own = self._named_for(view, objects) if self._bring else None
         for wanted in found.needed:
             places = objects.find(wanted[1])
             packs.update((at.pack, None) for at in places)
             if not places:
                 found.gaps.append(wanted)
-            elif self._bring and all(at.record.kind is Kind.REFERENCE for at in places):
-                found.emptied.update(at.pack for at in places)
+            elif own is not None:
+                mine = own.find(wanted[1])
+                if all(at.record.kind is Kind.REFERENCE for at in mine):
+                    found.emptied.update(at.pack for at in mine)
         self._progress.start("Reading back", sum(sizes[pack] for pack in packs))
         try:
             for pack in packs:
@@ -220,6 +223,15 @@ class Repair:
             self._progress.finish()
         self._check_needs(view, objects, found)
         return found
+
+    def _named_for(self, view: LogView, objects: ObjectStore) -> ObjectStore:
+        """Return what the indexes name that the assets need: others may have content for others."""
+        needs: set[bytes] = set()
+        for class_name, asset in self._assets:
+            record = self._remote.record(view, class_name, asset)
+            if record is not None:
+                needs.update(self._remote.needs(view, class_name, record))
+        return self._remote.objects([index for index in objects.indexes if index.id in needs])
 
     def _is_sound(self, name: str, digest: bytes) -> bool:
         (data,) = self._remote.storage.read([Range(name)])
