@@ -406,6 +406,21 @@ def test_a_bucket_that_goes_away_ends_it(
     assert len(ama.import_assets(f"{bucket.url}/in/*", "models", store=store).assets) == 3
 
 
+@pytest.mark.parametrize("glob", ["in/*.zip", "*.zip", "in/run.zip"])
+def test_a_bucket_that_can_not_be_listed_says_why(
+    store: ama.Store, monkeypatch: pytest.MonkeyPatch, glob: str
+) -> None:
+    bucket = CountingStorage(open_storage(f"memory://{uuid4()}"))
+    monkeypatch.setattr("ama.importing.open_storage", lambda *args: bucket)
+
+    def refused(*args: object) -> None:
+        raise StorageError("the login was refused")
+
+    monkeypatch.setattr(bucket, "details", refused)
+    with pytest.raises(StorageError, match="the login was refused"):
+        ama.import_assets(f"{bucket.url}/{glob}", "models", store=store)
+
+
 def test_a_file_of_a_web_server(store: ama.Store, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     zipped(tmp_path / "site" / "run.zip", {"model.yml": "layers: 1"})

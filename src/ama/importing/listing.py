@@ -150,11 +150,13 @@ def _listed(storage: Storage, prefix: str) -> Iterator[tuple[str, Detail]]:
     try:
         yield from storage.details(prefix)
     except StorageError:
+        if not prefix or prefix.endswith("/"):
+            raise
         # A web server lists nothing, but says whether one name is there.
-        (size,) = storage.sizes([prefix]) if prefix else (None,)
+        (size,) = storage.sizes([prefix])
         if size is not None:
             yield prefix, Detail(size)
-        elif not (prefix and is_read_only(storage.url)):
+        elif not is_read_only(storage.url):
             raise
 
 
