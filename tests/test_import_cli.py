@@ -98,7 +98,7 @@ def test_processes(here: Path, run: Ama) -> None:
         (["models", "s3://"], 2, "s3://"),
         (["models", "ftp://host/a.zip"], 2, "ftp"),
         (["models", "run-a.zip", "--report", "."], 2, "is a directory"),
-        (["models", "run-a.zip", "--alias", "{nmae}"], 1, "nmae"),
+        (["models", "run-a.zip", "--alias", "{nmae}"], 2, "alias asks for {nmae}"),
     ],
 )
 def test_wrong_input(here: Path, run: Ama, words: list[str], code: int, said: str) -> None:

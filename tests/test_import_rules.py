@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ama.catalog.documents import Value
-from ama.errors import InvalidInput
+from ama.errors import Hint, InvalidInput
 from ama.importing.rules import Planned, in_order, load_rules, name_groups, parse_time, plan
 
 STORY = """
@@ -87,7 +87,7 @@ WRONG = {
     'assets = "x"': r"no \[\[assets\]\]",
     "[[assets]]": "assets 1 of the rules names no class",
     '[[assets]]\nclass = "a/b"': "can't be a class|can't name|class",
-    '[[assets]]\nclass = "m"\nalais = "x"': "alais of assets 1 of the rules is no rule",
+    '[[assets]]\nclass = "m"\nalais = "x"': "alais of assets 1 of the rules is no key",
     '[[assets]]\nclass = "m"\nmembers = "x"': "no list of globs",
     '[[assets]]\nclass = "m"\nmetadata = {a = [1]}': "metadata a",
     '[[assets]]\nclass = "m"\nrefs = {n = "x"}': "name n, which no",
@@ -95,7 +95,13 @@ WRONG = {
     '[[assets]]\nclass = "m"\n[[assets]]\nclass = "n"': "take the rest: m, n",
     '[[assets]]\nclass = "m"\nrefs = {m = "x"}': "circle: m",
     'name = "("\n[[assets]]\nclass = "m"': "no regular expression",
-    'nam = "x"\n[[assets]]\nclass = "m"': "nam of the rules",
+    'nam = "x"\n[[assets]]\nclass = "m"': "nam of the rules is no key",
+    '[[assets]]\nclass = "m"\nalias = "{name"': "assets 1: alias has a brace too many: {name",
+    '[[assets]]\nclass = "m"\nmessage = "{{name}}"': "assets 1: message has a brace too many",
+    '[[assets]]\nclass = "m"\nmetadata = {a = "name}"}': "assets 1: metadata a has a brace too",
+    '[[assets]]\nclass = "m"\nalias = "{rum}"': r"assets 1: alias asks for \{rum\}, which",
+    '[[assets]]\nclass = "m"\nmessage = "{model.yml}"': r"asks for \{model.yml\}, which",
+    '[[assets]]\nclass = "m"\ncreated_at = "then"': "assets 1: created_at: then is no time",
 }
 
 
@@ -105,12 +111,36 @@ def test_what_is_no_rule_is_named(text: str) -> None:
         load_rules(text)
 
 
-def test_what_nothing_says_is_named() -> None:
-    with pytest.raises(InvalidInput, match=r"alias asks for \{rum\}, which nothing says") as caught:
-        planned('[[assets]]\nclass = "m"\nalias = "{rum}"')
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('[[assets]]\nclass = "m"\nmesage = "x"', Hint("did-you-mean", names=("message",))),
+        ('strip = true\n[[assets]]\nclass = "m"', "it goes below [[assets]]"),
+        ('[[assets]]\nclass = "m"\nname = "x"', "it goes to the very top"),
+        ('[[asset]]\nclass = "m"', Hint("did-you-mean", names=("assets",))),
+        ('zzz = 1\n[[assets]]\nclass = "m"', "known are assets, name"),
+        (
+            'name = "(?P<run>.+)"\n[[assets]]\nclass = "m"\nalias = "{rum}"',
+            "there are {run}, {name}, {source}, {date}, and {MEMBER:KEY}",
+        ),
+    ],
+)
+def test_a_wrong_key_says_what_helps(text: str, hint: Hint | str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_rules(text)
+    assert caught.value.hints == (hint,)
+
+
+def test_what_a_source_does_not_say_is_named() -> None:
+    rules = load_rules('[[assets]]\nclass = "m"\nalias = "{date}"')
+    with pytest.raises(
+        InvalidInput, match=r"alias asks for \{date\}, which nothing says"
+    ) as caught:
+        plan(rules, {"a": 1}, {"name": "x"}, lambda *_: None)
     assert "{name}" in str(caught.value.hints[0])
-    with pytest.raises(InvalidInput, match="yesterday is no time"):
-        planned('[[assets]]\nclass = "m"\ncreated_at = "yesterday"')
+    rules = load_rules('[[assets]]\nclass = "m"\ncreated_at = "{a:b}"')
+    with pytest.raises(InvalidInput, match="created_at: 3 is no time"):
+        plan(rules, {"a": 1}, {}, lambda *_: 3)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ama.format.names import check_class
 from ama.importing.by_reference import by_reference as staying
 from ama.importing.importer import Choice, import_from
 from ama.importing.listing import list_sources
-from ama.importing.rules import AssetRule, Rules, load_rules
+from ama.importing.rules import AssetRule, Rules, check_texts, load_rules
 from ama.importing.tools import Tool, list_from
 from ama.notebook import progress_here
 from ama.publication import prepared
@@ -127,4 +127,6 @@ def _rules(class_name: str | None, rules: str | None, alias: str | None) -> Rule
         return load_rules(rules)
     if class_name is None:
         raise InvalidInput("neither a class nor rules are given")
-    return Rules((AssetRule(check_class(class_name), alias=alias),))
+    rule = AssetRule(check_class(class_name), alias=alias)
+    check_texts(rule)
+    return Rules((rule,))

@@ -28,13 +28,17 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from ama.catalog.documents import Value
-from ama.errors import InvalidInput, shown
-from ama.format.names import check_class
+from ama.errors import Hint, InvalidInput, shown
+from ama.format.names import check_class, nearest
 from ama.values import Scalar
 from ama.worktree.ignore import matching
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _BLANKS = re.compile(r"[^A-Za-z0-9._-]+")
+_FACTS = ("name", "source", "date")
+_TEXTS = ("alias", "author", "created_at", "message")
+_KEYS = frozenset({"name", "assets"})
+_ASSET_KEYS = frozenset({"class", "members", "metadata", "refs", "strip", *_TEXTS})
 _DAY = re.compile(r"(\d{4})(\d{2})(\d{2})(?:[T_-]?(\d{2})(\d{2})(\d{2})?)?").fullmatch
 
 ReadValue = Callable[[str, str], Value | None]
@@ -124,18 +128,49 @@ def load_rules(text: str) -> Rules:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"the rules are no TOML: {error}") from error
-    _known(table, {"name", "assets"}, "the rules")
+    _known(table, _KEYS, "the rules")
     name = _text(table.get("name"), "name", "the rules")
     tables = table.get("assets")
     if not (isinstance(tables, list) and tables):
-        raise InvalidInput("the rules have no [[assets]]")
+        raise InvalidInput("the rules have no [[assets]]", hint="begin each with [[assets]]")
     try:
         pattern = None if name is None else re.compile(name)
     except re.error as error:
         raise InvalidInput(f"name of the rules is no regular expression: {error}") from error
     assets = tuple(_asset(each, f"assets {at} of the rules") for at, each in enumerate(tables, 1))
     _check_together(assets)
+    for at, rule in enumerate(assets, 1):
+        check_texts(rule, () if pattern is None else pattern.groupindex, f"assets {at}: ")
     return Rules(assets, pattern)
+
+
+def check_texts(rule: AssetRule, groups: Collection[str] = (), where: str = "") -> None:
+    r"""Check what the texts of a rule ask for, before any source is read.
+
+    Args:
+        rule: The rule.
+        groups: The groups of the pattern `name`.
+        where: Which rule it is, for errors.
+
+    Raises:
+        InvalidInput: A text asks for what no source can say, or has half a `{...}`.
+
+    Example:
+        >>> check_texts(AssetRule("models", alias="{name}"))
+    """
+    texts: dict[str, Scalar | None] = {key: getattr(rule, key) for key in _TEXTS}
+    texts |= {f"metadata {key}": value for key, value in rule.metadata.items()}
+    known = dict.fromkeys((*groups, *_FACTS))
+    for what, text in texts.items():
+        if not isinstance(text, str):
+            continue
+        if {"{", "}"} & set(_FIELD.sub("", text)):
+            raise InvalidInput(f"{where}{what} has a brace too many: {shown(text)}")
+        for field_name in _FIELD.findall(text):
+            if ":" not in field_name and field_name not in known:
+                raise _unsaid(field_name, where + what, known)
+    if rule.created_at and not _FIELD.search(rule.created_at):
+        _time(rule.created_at, f"{where}created_at")
 
 
 def name_groups(rules: Rules, name: str) -> dict[str, str] | None:
@@ -202,7 +237,7 @@ def _planned(rule: AssetRule, own: list[str], places: Mapping[str, int], texts: 
         {path.removeprefix(top): path for path in own},
         None if alias is None else _BLANKS.sub("-", alias).strip("-._") or None,
         texts.text(rule.author, "author"),
-        None if made is None else parse_time(made),
+        None if made is None else _time(made, "created_at"),
         texts.text(rule.message, "message") or "",
         {key: value for key, value in metadata.items() if value is not None},
         {places[name]: label for name, label in rule.refs.items() if name in places},
@@ -242,17 +277,30 @@ class _Texts:
         member, colon, key = field_name.rpartition(":")
         if not colon:
             if field_name not in self._facts:
-                known = ", ".join(f"{{{name}}}" for name in self._facts)
-                raise InvalidInput(
-                    f"{what} asks for {{{shown(field_name)}}}, which nothing says",
-                    hint=f"there are {known}, and {{MEMBER:KEY}}",
-                )
+                raise _unsaid(field_name, what, self._facts)
             return self._facts[field_name] or None
         fits = matching(member if "/" in member else f"**/{member}")
         for path in dict.fromkeys(self._members):
             if fits(path) and (found := self._read(path, key)) is not None:
                 return found
         return None
+
+
+def _unsaid(field_name: str, what: str, known: Collection[str]) -> InvalidInput:
+    names = ", ".join(f"{{{name}}}" for name in known)
+    return InvalidInput(
+        f"{what} asks for {{{shown(field_name)}}}, which nothing says",
+        hint=f"there are {names}, and {{MEMBER:KEY}}",
+    )
+
+
+def _time(value: Value, what: str) -> datetime:
+    try:
+        return parse_time(value)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{what}: {error.message}", hint="a time is 2026-11-02, 20261102 or 2026-11-02T10:15:00"
+        ) from error
 
 
 def parse_time(value: Value) -> datetime:
@@ -310,8 +358,7 @@ def _common_directory(paths: list[str]) -> str:
 def _asset(table: object, where: str) -> AssetRule:
     if not isinstance(table, dict):
         raise InvalidInput(f"{where} is no table")
-    texts = ("alias", "author", "created_at", "message")
-    _known(table, {"class", "members", "metadata", "refs", "strip", *texts}, where)
+    _known(table, _ASSET_KEYS, where)
     class_name = _text(table.get("class"), "class", where)
     if class_name is None:
         raise InvalidInput(f"{where} names no class")
@@ -335,7 +382,7 @@ def _asset(table: object, where: str) -> AssetRule:
     return AssetRule(
         check_class(class_name),
         None if members is None else tuple(members),
-        **{name: _text(table.get(name), name, where) for name in texts},
+        **{name: _text(table.get(name), name, where) for name in _TEXTS},
         metadata=metadata,
         refs=refs,
         strip=strip,
@@ -384,11 +431,14 @@ def in_order(refs: Sequence[Collection[int]]) -> Iterator[int]:
         left = [at for at in left if at not in done]
 
 
-def _known(table: Mapping[str, object], known: set[str], where: str) -> None:
+def _known(table: Mapping[str, object], known: Collection[str], where: str) -> None:
     for key in table.keys() - known:
-        raise InvalidInput(
-            f"{shown(key)} of {where} is no rule", hint=f"known are {', '.join(sorted(known))}"
-        )
+        hint: Hint | str = f"known are {', '.join(sorted(known))}"
+        if key in _ASSET_KEYS | _KEYS:
+            hint = "it goes below [[assets]]" if key in _ASSET_KEYS else "it goes to the very top"
+        elif near := nearest(key, known):
+            hint = Hint("did-you-mean", names=tuple(near))
+        raise InvalidInput(f"{shown(key)} of {where} is no key", hint=hint)
 
 
 def _text(value: object, key: str, where: str) -> str | None:
