@@ -474,6 +474,37 @@ def test_the_command(run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.Mo
         assert failed.stderr.startswith("error: ")
 
 
+def test_words_of_the_command_are_as_with_add(
+    run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
+    for name in ("a.yml", "b.yml", "c,", "model.h5"):
+        (tmp_path / name).write_text(name)
+    run.ok("publish", "models", "*.yml,", "model.h5,", "c,")
+    assert paths_of(tmp_path / "store", "models/1") == ["a.yml", "b.yml", "c,", "model.h5"]
+    for word, said in {
+        "modle.h5": "modle.h5: no such file\nhint: did you mean model.h5?",
+        "out/modle.h5": "out/modle.h5: no such file\nhint: did you mean out/model.h5?",
+        "*.h6": "no file matches '*.h6'\nhint: see what is here: ls",
+    }.items():
+        failed = run("publish", "models", word)
+        assert (failed.code, failed.stderr.strip()) == (3, f"error: {said}")
+
+
+def test_what_is_extended_wrongly_says_what_is_there(
+    run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMA_REMOTE", str(tmp_path / "store"))
+    run.ok("publish", "models", "out", "--alias", "best")
+    other = run("publish", "others", "out", "--extend", "models@best")
+    assert other.stderr.splitlines()[-1] == "hint: see what there is: ama list"
+    for word, near in {"modle.h5": "model.h5", "sub/parms.yml": "sub/params.yml"}.items():
+        failed = run("publish", "models", "--extend", "models@best", "--without", word)
+        assert failed.stderr.strip().endswith(f"has no {word}\nhint: did you mean {near}?")
+
+
 def test_the_command_extends(
     run: Ama, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

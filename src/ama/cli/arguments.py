@@ -150,6 +150,7 @@ def expand_paths(
     *,
     globs: bool = True,
     known: Callable[[str], bool] = is_here,
+    hint: str = "see what is here: ls",
 ) -> list[str]:
     """Turn the words of a line into paths.
 
@@ -160,6 +161,7 @@ def expand_paths(
         arguments: The words.
         globs: Whether to expand globs to files here.
         known: A function that tells whether a file of a name exists.
+        hint: What to do about a glob that matches nothing.
 
     Raises:
         NotFound: A glob matches nothing.
@@ -167,7 +169,7 @@ def expand_paths(
     """
     paths: list[str] = []
     for argument in arguments:
-        paths.extend(_expand(argument, globs, known))
+        paths.extend(_expand(argument, globs, known, hint))
     return list(dict.fromkeys(paths))
 
 
@@ -183,10 +185,12 @@ def worktree_paths(arguments: Iterable[str], repo: Repo, *, globs: bool = True) 
     def known(word: str) -> bool:
         return is_here(word) or repo.is_tracked(absolute(word))
 
-    return [absolute(path) for path in expand_paths(arguments, globs=globs, known=known)]
+    hint = "`ama status` lists the files here"
+    paths = expand_paths(arguments, globs=globs, known=known, hint=hint)
+    return [absolute(path) for path in paths]
 
 
-def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[str]:
+def _expand(argument: str, globs: bool, known: Callable[[str], bool], hint: str) -> list[str]:
     if not argument:
         from ama.errors import InvalidInput
 
@@ -195,17 +199,17 @@ def _expand(argument: str, globs: bool, known: Callable[[str], bool]) -> list[st
         return [argument]
     parts = [part for part in argument.split(",") if part]
     if len(parts) > 1 and all(known(part) or _matches(part) for part in parts):
-        return [path for part in parts for path in _expand(part, globs, known)]
+        return [path for part in parts for path in _expand(part, globs, known, hint)]
     if argument.endswith(","):
         # Drop the comma even if no file exists, so that the error names the file without it.
-        return _expand(argument.removesuffix(","), globs, known) if parts else []
+        return _expand(argument.removesuffix(","), globs, known, hint) if parts else []
     if not (globs and _GLOB.search(argument)):
         return [argument]
     found = _matches(argument)
     if not found:
         from ama.errors import NotFound
 
-        raise NotFound(f"no file matches '{argument}'", hint="`ama status` lists the files here")
+        raise NotFound(f"no file matches '{argument}'", hint=hint)
     return found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +18,6 @@ from ama.system.encoding import from_system, to_system
 from ama.wording.hints import words
 
 if TYPE_CHECKING:
-    from ama.errors import AmaError
     from ama.results import FsckReport
 
 
@@ -34,32 +33,16 @@ def hash_(
         ama hash *.yml > CHECKSUMS && b3sum --check CHECKSUMS
     """
     from ama import hash_file
+    from ama.worktree.reader import nothing_at
 
     hashes = []
     for path in expand_paths(paths):
         if not is_here(path):
-            raise _no_such(path)
+            raise nothing_at(Path(to_system(path)))
         file_id = hash_file(to_system(path))
         hashes.append({"path": path, "id": file_id})
         console.line(_checksum_line(file_id, path))
     console.report(hashes)
-
-
-def _no_such(path: str) -> AmaError:
-    from ama.errors import NotFound, StorageError, shown
-    from ama.format.names import nearest
-    from ama.system.disk import list_directory
-
-    directory, name = os.path.split(path)
-    try:
-        near = nearest(name, map(from_system, list_directory(to_system(directory) or os.curdir)))
-    except StorageError:
-        near = []
-    hint = " or ".join(os.path.join(directory, found) for found in near)
-    return NotFound(
-        f"{shown(path)}: no such file",
-        hint=f"did you mean {shown(hint)}?" if near else "name a file: ama hash model.h5",
-    )
 
 
 def _checksum_line(file_id: str, path: str) -> str:

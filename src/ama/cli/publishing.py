@@ -20,6 +20,7 @@ from ama.cli.arguments import (
     MetaStrOption,
     OnceOption,
     RemoteOption,
+    expand_paths,
     parse_metadata,
 )
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
@@ -88,8 +89,9 @@ def publish(
 ) -> None:
     """Publish files without a worktree.
 
-    A file is named as it is called; of a directory, what is in it is taken. A symlink that is given
-    stands for what it leads to. Nothing is kept here, and nothing is written beside the files.
+    A file is named as it is called; of a directory, what is in it is taken. Globs in quotes and
+    commas between names are as with `ama add`. A symlink that is given stands for what it leads to.
+    Nothing is kept here, and nothing is written beside the files.
     --alias, --ref, --meta and --without can be given several times.
 
     With --extend, the asset follows another one of its class, and has its files as far as they are
@@ -108,12 +110,13 @@ def publish(
         raise typer.BadParameter("--without goes with --extend")
     if not paths and not without:
         raise typer.BadParameter("no file is given", param_hint="PATH")
+    paths = expand_paths(paths or ())
     settings = _with_code_beside(load_settings(), paths[0] if paths else ".")
     url = settings.remote_url(remote)
     store = prepared(url, settings, terminal_progress(), new_store=new_store)
     result = store.publish(
         class_name,
-        paths or (),
+        paths,
         aliases=alias or (),
         refs=_labels(ref or ()),
         metadata=parse_metadata(meta or (), meta_str or ()),

@@ -429,9 +429,12 @@ class StoreChanges:
             lambda each: self.remote.assets(view, [(start[0], each)])[each],
         )
         if class_name not in (None, found):
+            is_there = class_name in view.class_names
             raise InvalidInput(
                 f"{name} is an asset of {found}, not of {class_name}",
-                hint=Hint("list-assets", class_name=class_name),
+                hint=Hint("list-assets", class_name=class_name)
+                if is_there
+                else Hint("list-classes"),
             )
         number = view.class_state(found).number(asset)
         if number is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ama.errors import Hint, InvalidInput, NotFound, shown
+from ama.errors import Hint, InvalidInput, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
@@ -21,7 +21,7 @@ from ama.worktree.add import secrets_found
 from ama.worktree.entries import Entries, IndexEntry
 from ama.worktree.ignore import Ignore, secret_names, secret_within
 from ama.worktree.located import Located, together
-from ama.worktree.reader import changed_meanwhile, link_target, opened, read_small
+from ama.worktree.reader import changed_meanwhile, link_target, nothing_at, opened, read_small
 from ama.worktree.scan import Found, Scanned, directories_of, look, scan
 from ama.worktree.selection import NameCheck, require_not_git
 from ama.worktree.staging import settles_in
@@ -311,7 +311,7 @@ def _below(place: Path, name: str | None, store: Path | None) -> Iterator[_File]
     if found is None or found.kind is EntryKind.SYMLINK:
         if found is None and os.path.lexists(real):
             raise InvalidInput(f"{shown(given(place))} is neither a file nor a directory")
-        raise NotFound(f"{shown(given(place))}: no such file")
+        raise nothing_at(place)
     yield _File(name or from_system(place.name), real.parent, found)
 
 

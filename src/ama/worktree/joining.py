@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.hashing import tree_id
-from ama.format.names import twins
+from ama.format.names import nearest, twins
 from ama.format.objects import EntryKind, TreeEntry, encode_tree
 from ama.worktree.trees import ReadTree
 
@@ -76,7 +76,10 @@ class Joining:
         found = entries.pop(path[above], None)
         is_last = above + 1 == len(path)
         if found is None or not (is_last or found.kind is _TREE):
-            raise NotFound(f"the asset has no {shown('/'.join(path))}")
+            near = nearest(path[above], entries)
+            names = tuple("/".join((*path[:above], each)) for each in near)
+            hint = Hint("did-you-mean", names=names) if names else None
+            raise NotFound(f"the asset has no {shown('/'.join(path))}", hint=hint)
         if not is_last:
             left = self.without(found.id, path, above + 1)
             if self.read(left.id):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from ama.errors import Conflict, InvalidInput, NotFound, shown, storage_error
+from ama.errors import Conflict, Hint, InvalidInput, NotFound, StorageError, shown, storage_error
 from ama.format.chunking import PROFILE, THRESHOLD, Source, chunks
 from ama.format.hashing import HashingReader, blob_id, hash_stream
+from ama.format.names import nearest
 from ama.format.objects import EntryKind, Kind, Recipe, encode_recipe
 from ama.stores.pack_writer import PackWriter
 from ama.system import disk
@@ -20,6 +22,9 @@ from ama.worktree.scan import Found, look
 from ama.worktree.staging import RACY, is_settled
 
 Advance = Callable[[int], None]
+
+_MOST_NAMES = 5000
+"""The names of a directory that are looked at for suggestions."""
 
 
 @contextmanager
@@ -72,6 +77,25 @@ def read_entry(root: Path, path: str, kind: EntryKind) -> bytes:
     if kind is EntryKind.SYMLINK:
         return link_target(root, path).encode()
     return read_small(root, path)
+
+
+def nothing_at(place: Path) -> NotFound:
+    """Return the error for a path of this machine where nothing is, with what is near it there.
+
+    Args:
+        place: The path, as it was given.
+
+    Example:
+        >>> nothing_at(Path("no-such-directory/model.h5")).message
+        'no-such-directory/model.h5: no such file'
+    """
+    names: list[str] = []
+    with suppress(StorageError):
+        names = disk.list_directory(place.parent)
+    near = nearest(from_system(place.name), map(from_system, islice(names, _MOST_NAMES)))
+    beside = tuple(from_system(os.fspath(place.parent / to_system(name))) for name in near)
+    hint = Hint("did-you-mean", names=beside) if beside else None
+    return NotFound(f"{shown(from_system(os.fspath(place)))}: no such file", hint=hint)
 
 
 def changed_meanwhile(path: str) -> Conflict:
