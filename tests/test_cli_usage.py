@@ -145,6 +145,12 @@ def test_version(run: Ama) -> None:
         ("upload {a}", "takes no further words: {a}", "stage files first: ama add {a}"),
         ("push origin", "takes no further words: origin", "--remote REMOTE"),
         ("cat models/1 a", "takes no further words: a", "is one word: ASSET:PATH"),
+        ("path models/1 a", "takes no further words: a", "is one word: ASSET:PATH"),
+        (
+            "fetch models@best",
+            "no further words: models@best",
+            "asset: ama path models@best; another",
+        ),
         ("download models best", "takes no further words: best", "--alias best; a directory: -o b"),
         ("set best", "takes no further words: best", "an alias: ama set --alias best"),
         ("deprecate a/1 -m why", "there is no option -m", "did you mean --reason?"),
@@ -345,3 +351,31 @@ def test_json_of_an_error_is_valid_whatever_the_message_holds(run: Ama) -> None:
     assert shown["error"]["code"] == "invalid-input"
     result = run("status\udcff\x1b[31m")
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("path models@b/a", "'models@b/a' names a file of an asset", "PATH: models@b:a; the"),
+        (
+            "show models/1/x/a",
+            "names a file of an asset, not",
+            "models/1:x/a; the asset is models/1",
+        ),
+        ("export models@b:a --to o", "'models@b:a' names a file", "hint: the asset is models@b"),
+        ("path ama://models@b/a", "names a file of an asset", "models@b:a; the asset is models@b"),
+        ("cat ama://models@b/a", "names a file of an asset", "models@b:a; the asset is models@b"),
+        ("show ama://models@b", "'ama://models@b' names no asset", "did you mean models@b?"),
+        ("compare models", "takes two assets or more", "rank a class: ama compare --class CLASS"),
+    ],
+)
+def test_what_was_meant_by_a_name(
+    line: str, message: str, hint: str, run: Ama, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("a")
+    run.ok("publish", "models", "a", "--alias", "b", cwd=tmp_path)
+    result = run(*line.split(), cwd=tmp_path)
+    assert result.code == 2
+    first, second = result.stderr.splitlines()
+    assert message in first
+    assert hint in second

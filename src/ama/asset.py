@@ -630,7 +630,9 @@ def compare(*assets: Asset, same_files: bool = True, as_published: bool = False)
     from ama.catalog.compare import compare as compared
 
     if len(assets) < 2:
-        raise InvalidInput("a comparison takes two assets or more", hint=Hint("show-asset"))
+        raise InvalidInput(
+            "a comparison takes two assets or more", hint=(Hint("show-asset"), Hint("rank-class"))
+        )
     for asset in assets:
         _require_asset(asset, "Store.compare")
     profiles = [asset._profile(as_published=as_published) for asset in assets]

@@ -128,6 +128,7 @@ def byte_count(text: str | int) -> int:
         raise typer.BadParameter(f"{text} is no size, such as 500kB or 10MB") from None
 
 
+_URL = "ama://"
 _GLOB = re.compile(r"[*?[]")
 _MOST_DIGITS = 21
 """The most characters of a 64-bit integer, with its sign."""
@@ -219,6 +220,16 @@ def _matches(pattern: str) -> list[str]:
     return sorted(map(from_system, glob.glob(to_system(pattern), recursive=True)))
 
 
+def partition_asset(word: str) -> tuple[str, str, str]:
+    """Partition `ASSET:PATH` at its colon; a URL stays whole, so that its error can say so.
+
+    Example:
+        >>> partition_asset("models/7:a"), partition_asset("ama://models/7/a")
+        (('models/7', ':', 'a'), ('ama://models/7/a', '', ''))
+    """
+    return (word, "", "") if word.startswith(_URL) else word.partition(":")
+
+
 def split_asset_path(word: str) -> tuple[str, str]:
     """Split `ASSET:PATH`; a word without a colon is a path of HEAD.
 
@@ -226,7 +237,9 @@ def split_asset_path(word: str) -> tuple[str, str]:
         >>> split_asset_path("sequence_models/7:model.yml")
         ('sequence_models/7', 'model.yml')
     """
-    asset, colon, path = word.partition(":")
+    asset, colon, path = partition_asset(word)
+    if word.startswith(_URL):
+        return word, ""
     return (asset or "HEAD", path) if colon else ("HEAD", word)
 
 

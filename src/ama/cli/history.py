@@ -17,6 +17,7 @@ from ama.cli.arguments import (
     RemoteOption,
     absolute,
     is_here,
+    partition_asset,
     split_asset_path,
     worktree_paths,
 )
@@ -126,7 +127,7 @@ def show(
         ama show sequence_models/7:model.yml
         ama show sequence_models@my_model --environment > requirements.txt
     """
-    word, colon, path = asset.partition(":")
+    word, colon, path = partition_asset(asset)
     if environment and (colon or everything or console.json):
         raise typer.BadParameter("--environment stands alone; --json has the packages too")
     path = path_in_asset(path)
@@ -249,7 +250,7 @@ def ls(
     """
     from ama.errors import Hint, InvalidInput, NotFound
 
-    name, colon, inside = asset.partition(":")
+    name, colon, inside = partition_asset(asset)
     path = inside if colon and path is None else path
     wanted = path_in_asset(path) if path else ""
     try:

@@ -32,7 +32,7 @@ BROKEN_PIPE = 141
 USAGE = 2
 
 # The commands that continue an interrupted run when they are run again.
-_RESUMED = frozenset({"upload", "download", "push", "pull", "switch"})
+_RESUMED = frozenset({"upload", "download", "push", "pull", "switch", "import"})
 
 _AGAIN = "close other programs, and run the same command again"
 
@@ -60,7 +60,8 @@ _WORDS_MEANT: Mapping[str, str] = {
     "ama show": "a file of an asset is one word: ASSET:PATH",
     "ama commit": "stage files first: ama add {words}",
     "ama upload": "stage files first: ama add {words}",
-    "ama fetch": "another store than the default: --remote REMOTE",
+    "ama fetch": "the files of an asset: ama path {words}; another store: --remote REMOTE",
+    "ama path": "a file of an asset is one word: ASSET:PATH",
     "ama pull": "another store than the default: --remote REMOTE",
     "ama push": "another store than the default: --remote REMOTE",
 }

@@ -22,6 +22,7 @@ from ama.cli.arguments import (
     RemoteOption,
     expand_paths,
     parse_metadata,
+    partition_asset,
 )
 from ama.cli.completion import complete_asset, complete_asset_or_file, complete_class
 from ama.cli.output import console, terminal_progress
@@ -160,7 +161,7 @@ def path(
         ama path sequence_models/7:model.h5
         ama path sequence_models@my_model --include '*.yml'
     """
-    name, colon, inside = asset.partition(":")
+    name, colon, inside = partition_asset(asset)
     if colon and (include or exclude):
         raise typer.BadParameter("--include and --exclude go with an asset, not with a path of it")
     inside = path_in_asset(inside)

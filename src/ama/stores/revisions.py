@@ -38,6 +38,10 @@ _PRINTED = re.compile(
     rf"(?=[^ ]+ )(?P<name>[^\s@~]+)(?: \((?P<id>[0-9a-fA-F]{{{SHORTEST_PREFIX},64}})\))?"
     r"(?:,? @[A-Za-z0-9][A-Za-z0-9._-]{0,99})*"
 ).fullmatch
+_URL = "ama://"
+_INSIDE = re.compile(
+    r"(?P<asset>[^/@:]+(?:@[^/:@]+|/[0-9]+(?:~[0-9]*)?))(?P<sign>[:/])(?P<path>.+)"
+)
 _CARETS = re.compile(r"([^~^]+)(\^+)").fullmatch
 ReadAsset = Callable[[bytes], Asset]
 FORMS = "CLASS/NUMBER, CLASS@ALIAS, CLASS, an id's first 7 or more hex digits, or HEAD"
@@ -81,6 +85,7 @@ def parse_revision(text: str, own_class: str | None = None) -> Revision:
     """
     if not isinstance(text, str):
         raise InvalidInput(f"{shown(repr(text))} names no asset", hint=f"use a text: {FORMS}")
+    _require_no_file(text)
     if carets := _CARETS(text):
         _refuse(text, f"{carets[1]}~{len(carets[2])}")
     name, tilde, count = text.partition("~")
@@ -123,6 +128,19 @@ def _as_printed(text: str, printed: re.Match[str], back: int) -> Revision:
         _refuse(text, printed["name"])
     prefix = printed["id"].lower() if printed["id"] else None
     return replace(named, prefix=prefix, back=back)
+
+
+def _require_no_file(text: str) -> None:
+    """Refuse the URL of an asset, and a file of an asset, where an asset is meant."""
+    inside = _INSIDE.fullmatch(text.removeprefix(_URL))
+    if inside is not None:
+        asset = shown(inside["asset"])
+        hint = f"the asset is {asset}"
+        if inside["sign"] == "/":
+            hint = f"a file is ASSET:PATH: {asset}:{shown(inside['path'])}; {hint}"
+        raise InvalidInput(f"'{shown(text)}' names a file of an asset, not an asset", hint=hint)
+    if text.startswith(_URL):
+        _refuse(text, text.removeprefix(_URL))
 
 
 def _refuse(text: str, meant: str) -> NoReturn:

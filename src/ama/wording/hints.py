@@ -41,6 +41,7 @@ WORDS: Mapping[str, str] = {
     "ls-here": "see what is: <ama ls>",
     "ls-of": "see what is: <ama ls {asset}>",
     "show-asset": "see one by itself: <ama show> ASSET",
+    "rank-class": "rank a class: <ama compare> --class CLASS",
     "show-entry": "see what that says: <ama show {asset}>",
     "show-values": "see what one has: <ama show> ASSET",
     "status": "see: <ama status>",
