@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
@@ -145,3 +146,17 @@ def test_a_gc_takes_what_was_sent_but_not_published(
     result = ama.import_assets(zips, "models", store=store)
     assert condemned
     require_all(store, result)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says it")
+def test_no_interrupt_reaches_a_process_that_starts() -> None:
+    """Python would answer with a trace for each, until `_begin` has run."""
+    before = signal.getsignal(signal.SIGINT)
+    with workers.processes(2) as pool:
+        answer = pool.submit(os.getpid)
+        for pid in pool._processes:  # type: ignore[attr-defined]
+            status = Path(f"/proc/{pid}/status").read_text()
+            (ignored,) = (line for line in status.splitlines() if line.startswith("SigIgn"))
+            assert int(ignored.split()[1], 16) & 1 << signal.SIGINT - 1
+        assert signal.getsignal(signal.SIGINT) is before
+        assert answer.result() in pool._processes  # type: ignore[attr-defined]

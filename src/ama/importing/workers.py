@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from ama.errors import AmaError, InvalidInput
 from ama.importing.pieces import Piece, PieceRead, read_by_worker
 from ama.system.memory import share_arenas
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 MOST_PROCESSES = 61
 """The most processes: Windows can wait for no more."""
@@ -36,15 +41,35 @@ def processes(count: int) -> Iterator[Executor]:
         raise InvalidInput(f"{count} processes are not possible: give 1 to {MOST_PROCESSES}")
     # A fork would have threads' locks, and nobody to let them go.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+    pool = _Processes(count, mp_context=context, initializer=_begin)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+class _Processes(ProcessPoolExecutor):
+    """Processes that no interrupt reaches, not even while they start, before `_begin`.
+
+    Whoever started them gets it, and ends them.
+    """
+
+    def submit(
+        self, fn: Callable[Given, Answer], /, *args: Given.args, **kwargs: Given.kwargs
+    ) -> Future[Answer]:
+        """Submit a call; the first one starts the processes."""
+        if threading.current_thread() is not threading.main_thread():
+            return super().submit(fn, *args, **kwargs)
+        # What is ignored stays so in a process that is started meanwhile.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
 def _begin() -> None:
-    # Whoever started the workers is interrupted, and ends them.
+    # Windows hands nothing down: see `_Processes`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     share_arenas()
 
