@@ -98,6 +98,15 @@ def test_processes(here: Path, run: Ama) -> None:
         (["models", "s3://"], 2, "s3://"),
         (["models", "ftp://host/a.zip"], 2, "ftp"),
         (["models", "run-a.zip", "--report", "."], 2, "is a directory"),
+        (["run-a.zip", "run-b.zip"], 2, "run-a.zip is a source, and no class is given"),
+        (["./run-a.zip", "run-b.zip"], 2, "hint: the class comes first: ama import CLASS"),
+        (["run-*.zip", "run-b.zip"], 2, "run-*.zip is a source, and no class is given"),
+        (["s3://b/run-a.zip", "run-b.zip"], 2, "and no class is given"),
+        (["--rules", "rules.toml", "models", "*.zip"], 3, "hint: with --rules no class is given"),
+        (["--from", "hf", "models", "."], 3, "hint: with --from no class is given: leave it out"),
+        (["models", "run-c.zip"], 3, "hint: did you mean run-"),
+        (["models", "*.zp"], 3, "hint: `**` crosses directories: '**/*.zp'"),
+        (["--rules", "rulse.toml", "*.zip"], 3, "hint: did you mean rules.toml?"),
         (["models", "run-a.zip", "--alias", "{nmae}"], 2, "alias asks for {nmae}"),
     ],
 )
@@ -108,3 +117,38 @@ def test_wrong_input(here: Path, run: Ama, words: list[str], code: int, said: st
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert "became" not in done.stdout or code == 1
+
+
+def test_commas_between_sources(here: Path, run: Ama) -> None:
+    done = run.ok("import", "models", "run-a.zip,", "run-b.zip,", "--dry-run", cwd=here)
+    assert "2 sources would become 2 assets" in done.stdout
+    done = run.ok("import", "models", "run-*.zip,", "--dry-run", cwd=here)
+    assert "2 sources would become 2 assets" in done.stdout
+
+
+def test_a_class_may_be_called_as_a_directory(here: Path, run: Ama) -> None:
+    (here / "models").mkdir()
+    assert "models/1" in run.ok("import", "models", "run-a.zip", cwd=here).stdout
+
+
+def test_a_directory_of_archives_is_told_of(here: Path, run: Ama) -> None:
+    (here / "plain").mkdir()
+    (here / "plain" / "a.yml").write_text("a: 1")
+    assert "archives" not in run.ok("import", "models", "plain", "--dry-run", cwd=here).stderr
+    for place, glob in {".": "'./**/*.zip'", "..": "'../**/*.zip'"}.items():
+        done = run.ok("import", "models", place, "--dry-run", cwd=here)
+        assert done.stderr.strip() == (
+            f"{place} becomes one asset, with the archives in it; to make an asset of each: {glob}"
+        )
+        each = run.ok("import", "models", glob.strip("'"), "--dry-run", cwd=here)
+        assert "2 sources would become 2 assets" in each.stdout
+
+
+def test_what_was_imported_as_another_class_is_told_of(here: Path, run: Ama) -> None:
+    run.ok("import", "models", "run-*.zip", cwd=here)
+    assert run.ok("import", "models", "run-*.zip", cwd=here).stderr == ""
+    done = run.ok("import", "others", "run-*.zip", cwd=here)
+    assert "nothing became of class others: all was imported before" in done.stderr
+    again = run.ok("import", "others", "run-*.zip", "--again", cwd=here)
+    assert "2 sources became 2 assets" in again.stdout
+    assert run.ok("import", "others", "run-*.zip", cwd=here).stderr == ""

@@ -213,7 +213,11 @@ def test_wrong_input(store: ama.Store, tmp_path: Path) -> None:  # noqa: F811
         ama.import_assets(tmp_path, "models", tool="hf", store=store)
     (tmp_path / "empty").mkdir()
     (failed,) = ama.import_assets(tmp_path / "empty", tool="hf", store=store).failed
-    assert "no file is" in failed.reason
+    assert "no cache, and has no model card" in failed.reason
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    assert ama.import_assets(tmp_path / "empty", tool="hf", store=store).failed
+    (tmp_path / "empty" / "README.md").write_text("# Tiny")
+    assert not ama.import_assets(tmp_path / "empty", tool="hf", store=store).failed
 
 
 def test_the_command(hub: Hub, run: Ama, tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ REFUSED: dict[str, tuple[Callable[[ama.Store, Path], object], type[Exception], s
     "an empty directory": (
         lambda s, o: s.publish("models", [fill(o.parent / "e", {".amaignore": b"*"})]),
         ama.InvalidInput,
-        "no file is given",
+        "no file is in .*e, or all are ignored",
     ),
     "twice": (
         lambda s, o: s.publish("models", [o / "model.h5", o]),

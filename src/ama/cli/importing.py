@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ama.cli.arguments import RemoteOption
+from ama.cli.arguments import RemoteOption, expand_paths, is_here
 from ama.cli.output import console, count, plain, size, terminal_progress, when_short
 from ama.cli.sharing import NewStoreOption, print_local_default
 from ama.cli.targets import load_settings
 from ama.errors import InvalidInput, NotFound, shown, storage_error
 from ama.system import disk, fs
-from ama.system.encoding import to_system
+from ama.system.encoding import from_system, to_system
 from ama.wording.hints import words
 
 if TYPE_CHECKING:
     from ama.results import ImportResult
+    from ama.store import Store
 
 _SOME_FAILED = 1
 _MLFLOW = {
@@ -31,6 +33,9 @@ _MLFLOW = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
 }
 _MOST_FAILURES = 20
+_MOST_LOOKED_AT = 100
+_GLOB = frozenset("*[")
+_BEYOND = frozenset("*[/:")  # no class has one of these
 
 
 def import_(
@@ -122,6 +127,12 @@ def import_(
     class_name, places = (arguments[0], arguments[1:]) if has_class else (None, arguments)
     if not places:
         raise typer.BadParameter("give a class and sources; or --rules FILE, or --from TOOL")
+    if class_name is not None:
+        _require_class(class_name)
+    places = list(_places(places))
+    if class_name is None and len(places) > 1:
+        _require_no_class(places[0], "--from" if rules is None else "--rules")
+    _note_archives(places, tool)
     if report is not None and Path(to_system(report)).is_dir():
         raise InvalidInput(f"{shown(report)} is a directory", hint="give a file for the report")
     if tool == "mlflow":
@@ -133,7 +144,7 @@ def import_(
     )
     with nullcontext() if jobs is None else processes(jobs) as executor:
         result = import_assets(
-            list(_places(places)),
+            places,
             class_name,
             tool=tool,  # type: ignore[arg-type]
             store=store,
@@ -152,6 +163,8 @@ def import_(
         fs.write_replace(to_system(report), written.encode())
     if not console.report(result):
         _print(result)
+        if class_name is not None and result.unchanged and not result.assets:
+            _note_other_classes(store, class_name)
     if result.failed:
         raise typer.Exit(_SOME_FAILED)
 
@@ -162,13 +175,72 @@ def _quiet_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
+def _is_place(word: str) -> bool:
+    """Tell whether a word is a path of something here, a URL or a glob."""
+    return "://" in word or not _GLOB.isdisjoint(word) or is_here(word)
+
+
+def _require_class(word: str) -> None:
+    from ama.importing.archives import is_archive
+
+    # What is here may be called as its class, but for a path and an archive.
+    if _is_place(word) and (is_archive(word) or not _BEYOND.isdisjoint(word)):
+        raise InvalidInput(
+            f"{shown(word)} is a source, and no class is given",
+            hint="the class comes first: ama import CLASS SOURCE...",
+        )
+
+
+def _require_no_class(word: str, option: str) -> None:
+    from ama.importing.archives import is_archive
+
+    if not (_is_place(word) or is_archive(word) or "/" in word):
+        raise NotFound(
+            f"{shown(word)}: there is nothing",
+            hint=f"with {option} no class is given: leave it out",
+        )
+
+
+def _note_archives(places: list[str], tool: str | None) -> None:
+    """Say of directories with archives in them that these stay as they are."""
+    from ama.importing.archives import is_archive
+    from ama.system.disk import is_directory, list_directory
+
+    for place in places if tool is None else ():
+        top = to_system(place)
+        if not is_directory(top):
+            continue
+        below = [os.path.join(top, name) for name in list_directory(top)[:_MOST_LOOKED_AT]]
+        for each in below[:_MOST_LOOKED_AT]:
+            names = list_directory(each) if is_directory(each) else [each]
+            found = next((name for name in names if is_archive(from_system(name))), None)
+            if found is not None:
+                suffix = from_system(found).rpartition(".")[2]
+                glob = shlex.quote(os.path.join(place, "**", f"*.{suffix}"))
+                console.note(
+                    f"{shown(place)} becomes one asset, with the archives in it;"
+                    f" to make an asset of each: {glob}"
+                )
+                break
+
+
+def _note_other_classes(store: Store, class_name: str) -> None:
+    if class_name not in {found.name for found in store.classes()}:
+        console.note(
+            f"nothing became of class {class_name}: all was imported before, as another class;"
+            " to import it as this one, too: --again"
+        )
+
+
 def _text(rules: str) -> str:
+    from ama.worktree.reader import nothing_at
+
     try:
         data = disk.read_file(to_system(rules))
     except OSError as error:
         raise storage_error(error, rules, doing="read") from error
     if data is None:
-        raise NotFound(f"{shown(rules)}: no such file")
+        raise nothing_at(Path(to_system(rules)))
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -181,7 +253,7 @@ def _places(arguments: list[str]) -> list[str]:
         if each == "-":
             places += [line for line in sys.stdin.read().splitlines() if line.strip()]
         else:
-            places.append(each)
+            places += expand_paths([each], globs=False) if each else [each]
     if not places:
         raise InvalidInput("the input names no source")
     return places

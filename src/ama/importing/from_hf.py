@@ -32,6 +32,11 @@ from ama.worktree.scan import Found, look
 
 HUB = "https://huggingface.co"
 
+_CARD = "README.md"
+_WHAT = (
+    "give a cache of huggingface_hub, a repository in it, or a folder with a README.md:"
+    " the network is not asked"
+)
 _KINDS = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 _REPO = re.compile(r"(?P<kind>models|datasets|spaces)--(?P<name>.+)").fullmatch
 _COMMIT = re.compile(r"[0-9a-f]{40}").fullmatch
@@ -141,7 +146,7 @@ def list_hf(places: Iterable[str], *, portable: bool, force: bool) -> list[Sourc
     for text in places:
         place = Path(os.path.abspath(system_path(text)))
         if not disk.is_directory(place):
-            raise NotFound(f"{shown(text)}: there is no such directory")
+            raise NotFound(f"{shown(text)}: there is no such directory", hint=_WHAT)
         for source in _sources(place, portable=portable, force=force):
             found.setdefault(source.origin.url, source)
     return list(found.values())
@@ -161,7 +166,11 @@ def _sources(place: Path, *, portable: bool, force: bool) -> Iterator[Source]:
             for name in repos:
                 yield from _snapshots(cache / name)
             return
-    yield _folder(place, portable=portable, force=force)
+    if _CARD in _names(place) or disk.is_directory(place / ".cache" / "huggingface"):
+        yield _folder(place, portable=portable, force=force)
+    else:
+        error = InvalidInput("it is no cache, and has no model card", hint=_WHAT)
+        yield Refused(Origin(from_system(str(place)), 0, ""), error)
 
 
 def _names(directory: Path) -> list[str]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ama.errors import Hint, InvalidInput, NotFound, StorageError, shown
+from ama.errors import Hint, Hints, InvalidInput, NotFound, StorageError, shown
 from ama.format.hashing import blob_id
 from ama.importing.incoming import Origin, Refused, Source
 from ama.importing.rules import Rules
@@ -20,6 +20,7 @@ from ama.storage.urls import is_read_only
 from ama.system.encoding import from_system, system_path
 from ama.worktree.given import listed
 from ama.worktree.ignore import matching
+from ama.worktree.reader import nothing_at
 
 _IS_GLOB = frozenset("*[")
 _LONGEST_GLOB = 4096
@@ -70,7 +71,7 @@ def _on_disk(place: str, rules: Rules, *, portable: bool, force: bool) -> Iterat
         if "**" in path:
             paths = [each for each in paths if os.path.isfile(each)]
         if not paths:
-            raise NotFound(f"{shown(place)}: there is nothing", hint=Hint("quote-globs"))
+            raise _nothing_on_disk(place, Path(path))
     for each in paths:
         at = Path(os.path.abspath(each))
         if at.is_dir():
@@ -83,6 +84,28 @@ def _on_disk(place: str, rules: Rules, *, portable: bool, force: bool) -> Iterat
                 raise InvalidInput(f"{shown(place)} is neither a file nor a directory")
             origin = Origin(from_system(str(at)), detail.size, detail.mark, detail.modified)
             yield FileSource(Place(storage.url, storage), name, origin, rules)
+
+
+def _nothing_on_disk(place: str, path: Path) -> NotFound:
+    return nothing_there(place, nothing_at(path).hints)
+
+
+def nothing_there(place: str, near: Hints = ()) -> NotFound:
+    """Return the error for a path, URL or glob that stands for nothing.
+
+    Args:
+        place: The text.
+        near: The hint that says what is near it.
+    """
+    hints: Hints = near or (Hint("quote-globs"),)
+    if _IS_GLOB & set(place):
+        hints = () if "**" in place else (Hint("cross-directories", glob=_crossing(place)),)
+    return NotFound(f"{shown(place)}: there is nothing", hint=hints)
+
+
+def _crossing(place: str) -> str:
+    above, slash, last = place.rpartition("/")
+    return f"{above}{slash}**/{last}"
 
 
 def _directory(at: Path, rules: Rules, *, portable: bool, force: bool) -> Source:
@@ -141,7 +164,7 @@ def _in_storage(place: str, rules: Rules, open_at: Opener) -> Iterator[Source]:
             continue
         some = True
     if not some:
-        raise NotFound(f"{shown(url)}: there is nothing")
+        raise nothing_there(url)
 
 
 def _listed(storage: Storage, prefix: str) -> Iterator[tuple[str, Detail]]:

@@ -98,6 +98,7 @@ WORDS: Mapping[str, str] = {
     " <ama add --force {paths}>",
     "import-another-alias": "choose another --alias; or take it away first:"
     " <ama alias remove {alias}>",
+    "cross-directories": "`**` crosses directories: '{glob}'",
     "quote-globs": "give a path, a URL, or a glob in quotes",
     "leave-out-or-force": "leave them out; or take them all the same: --force, in Python"
     " force=True",

@@ -248,10 +248,12 @@ def _sorted_out(
     """Return the files on this machine, and the contents by their paths in the asset."""
     on_disk: list[_File] = []
     held: dict[str, bytes] = {}
+    places: list[Path] = []
     for name, source in _named(files):
         path = None if name is None else inside(name)
         if path is None or not isinstance(source, (bytes, bytearray, memoryview)):
-            on_disk += _below(_place(source), path, store)
+            places.append(_place(source))
+            on_disk += _below(places[-1], path, store)
         elif path in held:
             raise InvalidInput(f"{shown(path)} is given twice")
         else:
@@ -261,6 +263,8 @@ def _sorted_out(
         if file.path in seen:
             raise InvalidInput(f"{shown(file.path)} is given twice")
         seen[file.path] = ""
+    if not seen and places:
+        raise InvalidInput(f"no file is in {shown(given(places[0]))}, or all are ignored")
     if not seen:
         raise InvalidInput("no file is given")
     _require_apart(seen)
