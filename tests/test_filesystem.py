@@ -283,6 +283,28 @@ def test_nothing_is_changed(files: AmaFileSystem, change: str) -> None:
     assert files.find("models", detail=True) == before
 
 
+@pytest.mark.parametrize("name", ["stor", "url", "remote", "endpoint_url"])
+def test_an_option_that_there_is_not_reads_no_other_store(
+    files: AmaFileSystem, url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The configured store may have an asset of this name, too."""
+    monkeypatch.setenv("AMA_REMOTE", url)
+    with pytest.raises(ama.InvalidInput, match=f"has no option {name}, but store, target_options"):
+        pandas.read_csv("ama://models@best/y.csv", storage_options={name: "elsewhere"})
+    fsspec.filesystem("ama", use_listings_cache=False, skip_instance_cache=True, auto_mkdir=True)
+
+
+def test_what_is_no_file_says_how_one_is_named(files: AmaFileSystem) -> None:
+    with pytest.raises(IsADirectoryError, match=r"name a file in it: 'ama://models@best'"):
+        files.open("models@best")
+    with pytest.raises(
+        FileNotFoundError, match=r"write ama://models@ALIAS/a/x.csv or ama://models/N"
+    ):
+        files.open("models/a/x.csv")
+    with pytest.raises(FileNotFoundError, match="the asset is models@best"):
+        files.open("models@best:y.csv")
+
+
 def test_it_travels(files: AmaFileSystem, url: str) -> None:
     again = pickle.loads(pickle.dumps(AmaFileSystem(store=url)))
     assert again.cat_file("models/1/a/deep/z") == b"z"

@@ -37,6 +37,14 @@ REFRESH_S = 60.0
 MOST_LINKS = 40
 """The symlinks to follow on the way to a file, as Linux does."""
 
+_FSSPEC = frozenset(
+    {
+        *("use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache"),
+        *("asynchronous", "loop", "batch_size", "auto_mkdir", "add_docs", "add_aliases"),
+    }
+)
+_OPTIONS = "store, target_options and refresh"
+
 _NUMBER = re.compile(r"[0-9]+(~[0-9]*)?").fullmatch
 _ID = re.compile(r"[0-9a-f]{7,64}(~[0-9]*)?").fullmatch
 
@@ -58,7 +66,8 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         storage_options: See fsspec.
 
     Raises:
-        InvalidInput: The URL or an option of the store is or holds a credential.
+        InvalidInput: The URL or an option of the store is or holds a credential, or there is no
+            such option.
 
     Example:
         >>> import fsspec
@@ -92,6 +101,9 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
                     f"option {shown(name)} of ama:// is a credential, and would travel with it",
                     hint="let the storage's client find it: in the environment, or its own files",
                 )
+            # Another store would be read in place of the one that was meant.
+            if name not in _FSSPEC:
+                raise InvalidInput(f"ama:// has no option {shown(name)}, but {_OPTIONS}")
         self._given = store
         self._options = target_options or None
         if fo is not None:
@@ -228,11 +240,11 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
             name, inner = _split(path) if path else (None, "")
             if name is None:
                 self.info(path)
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+                raise _is_a_directory(path)
             asset = self._asset(name)
             found = _behind(asset, asset.entry(inner))
             if isinstance(found, Directory):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+                raise _is_a_directory(path)
             return asset, found
 
     # Content
@@ -339,6 +351,11 @@ class AmaFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self._refuse(rpath)
 
 
+def _is_a_directory(path: str) -> IsADirectoryError:
+    said = f"{os.strerror(errno.EISDIR)}: name a file in it"
+    return IsADirectoryError(errno.EISDIR, said, f"ama://{path}")
+
+
 def _split(path: str) -> tuple[str | None, str]:
     """Split a path into an asset's name and the path in it; the name is None for a class.
 
@@ -353,7 +370,10 @@ def _split(path: str) -> tuple[str | None, str]:
     if _NUMBER(number):
         return f"{first}/{number}", inner
     if rest:
-        raise NotFound(f"{first}/{number} is no asset: a number or an alias is missing")
+        raise NotFound(
+            f"{first}/{number} is no asset: a number or an alias is missing",
+            hint=f"write ama://{first}@ALIAS/{rest} or ama://{first}/NUMBER/{rest}",
+        )
     return None, ""
 
 

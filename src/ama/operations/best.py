@@ -34,7 +34,7 @@ class Best:
         direction, _, metric = text.partition(":")
         if direction not in ("min", "max") or not metric:
             raise InvalidInput(
-                f"{shown(repr(text))} names no metric", hint='write "min:loss" or "max:accuracy"'
+                f'{shown(repr(text))} names no metric as "min:loss" or "max:accuracy" do'
             )
         check_metadata(metric, 0.0)
         return cls(metric, 1 if direction == "min" else -1)
