@@ -312,6 +312,18 @@ def test_the_store_is_no_place(store: ama.Store, tmp_path: Path) -> None:
             store.export("models", place, force=True)
 
 
+@pytest.mark.parametrize("name", ["a.7z", "a.tar.xz", "a.tar.bz2", "a.TXZ", "a.gz"])
+def test_an_archive_of_another_form_is_refused(store: ama.Store, tmp_path: Path, name: str) -> None:
+    """A directory of this name would be taken for one."""
+    for to in (str(tmp_path / name), f"memory://outbox/{name}"):
+        with pytest.raises(InvalidInput, match=f"{name}: no archive of this form is written"):
+            store.export("models", to)
+    assert not (tmp_path / name).exists()
+    store.export("models", f"{tmp_path / name}/")
+    store.export("models", tmp_path / name, force=True)
+    assert (tmp_path / name / "ama.json").is_file()
+
+
 def test_an_archive_is_no_directory(store: ama.Store, tmp_path: Path) -> None:
     (tmp_path / "a.zip").mkdir()
     with pytest.raises(AlreadyExists, match="is a directory"):

@@ -298,3 +298,8 @@ def test_the_command(run: Ama, store: ama.Store, tmp_path: Path) -> None:
     for more in (["models"], ["--refs"], ["--force"]):
         assert run(*words, *more).code == 2
     assert run("export", "--to", "x").code == 2
+    for name in ("all.zip", "all.tar.zst", "all.7z"):
+        wrong = run("export", "--everything", "--to", name, "--remote", str(tmp_path / "store"))
+        assert wrong.code == 2
+        assert f"{name}: a whole store is exported into a directory, not an archive" in wrong.stderr
+        assert not (tmp_path / name).exists()

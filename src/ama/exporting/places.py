@@ -47,6 +47,8 @@ ARCHIVES: Mapping[str, Archive] = {
 }
 """The forms of archives by the ends of their names."""
 
+_UNWRITTEN = (".7z", ".rar", ".gz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".lz4")
+
 
 class Work(NamedTuple):
     """What is to be written.
@@ -217,6 +219,8 @@ def find_place(to: str, open_at: Opener, *, force: bool) -> Place:
     if "://" not in to or to.startswith("file://"):
         path = os.path.abspath(os.path.expanduser(to_system(to.removeprefix("file://"))))
         archive = _archive(from_system(os.path.basename(path)))
+        if archive is None and not (to.endswith("/") or disk.is_directory(path)):
+            _require_directory(from_system(os.path.basename(path)))
         return Files(path, force) if archive is None else ArchiveFile(path, archive, force)
     if is_read_only(to):
         raise InvalidInput(
@@ -226,6 +230,8 @@ def find_place(to: str, open_at: Opener, *, force: bool) -> Place:
     base, _, name = url.rstrip("/").rpartition("/")
     archive = _archive(name)
     if archive is None:
+        if not url.endswith("/"):
+            _require_directory(name)
         return StoredFiles(open_at(url.rstrip("/") + question + query), force)
     if base.endswith(("/", ":")):
         raise InvalidInput(f"{shown(to)} names no file in a bucket", hint="give BUCKET/NAME")
@@ -237,3 +243,21 @@ def _archive(name: str) -> Archive | None:
     lower = name.lower()
     ends = [end for end in ARCHIVES if lower.endswith(end) and len(lower) > len(end)]
     return ARCHIVES[max(ends, key=len)] if ends else None
+
+
+def _require_directory(name: str) -> None:
+    if name.lower().endswith(_UNWRITTEN):
+        raise InvalidInput(
+            f"{shown(name)}: no archive of this form is written",
+            hint=f"choose .zip, .tar, .tar.gz or .tar.zst; or, for a directory: {shown(name)}/",
+        )
+
+
+def looks_like_archive(name: str) -> bool:
+    """Whether a name is that of an archive, of one that is written or of another.
+
+    Example:
+        >>> looks_like_archive("all.zip"), looks_like_archive("all.7z"), looks_like_archive("all")
+        (True, True, False)
+    """
+    return name.lower().endswith((*ARCHIVES, *_UNWRITTEN))

@@ -165,6 +165,8 @@ class StoreContent(StoreChanges):
         """
         from ama.exporting.everything import export_everything
         from ama.exporting.export import require_outside
+        from ama.exporting.places import looks_like_archive
+        from ama.system.disk import is_directory
 
         path_text("the directory", to)
         if "://" in str(to):
@@ -173,6 +175,12 @@ class StoreContent(StoreChanges):
                 hint="sync that directory with the tool of your bucket",
             )
         top = os.path.abspath(os.path.expanduser(system_path(to)))
+        name = from_system(os.path.basename(top))
+        if looks_like_archive(name) and not is_directory(top):
+            raise InvalidInput(
+                f"{shown(name)}: a whole store is exported into a directory, not an archive",
+                hint="give the name of a directory, and pack that",
+            )
         require_outside(top, self.remote)
         view = self._whole_view()
         return export_everything(self.remote, view, top, self.settings, self._progress)
