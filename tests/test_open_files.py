@@ -119,6 +119,15 @@ def test_it_reads_as_a_file_of_the_disk(asset: ama.Asset, name: str) -> None:
         file.read(1)
 
 
+def test_the_mode_is_that_of_bytes(asset: ama.Asset) -> None:
+    path = asset.files()[0].path
+    with asset.open(path, "rb") as file, asset.open(path) as other:
+        assert file.read() == other.read()
+    for mode in ("r", "w", "wb", "rb+"):
+        with pytest.raises(ama.InvalidInput, match="to read its bytes, 'rb', not"):
+            asset.open(path, mode)
+
+
 def test_wrong_positions_and_paths(asset: ama.Asset) -> None:
     with asset.open("small") as file:
         with pytest.raises(ValueError, match="before the beginning"):

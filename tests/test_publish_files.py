@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -287,6 +288,26 @@ REFUSED: dict[str, tuple[Callable[[ama.Store, Path], object], type[Exception], s
         lambda s, o: s.publish("models", [fill(o.parent / "e", {".amaignore": b"*"})]),
         ama.InvalidInput,
         "no file is in .*e, or all are ignored",
+    ),
+    "a text": (
+        lambda s, o: s.publish("models", {"a.csv": "a,b\n1,2\n"}),
+        ama.InvalidInput,
+        "^a.csv is a text, which would be the path of a file: content is bytes$",
+    ),
+    "a long text": (
+        lambda s, o: s.publish("models", {"a.txt": "a" * 5000}),
+        ama.InvalidInput,
+        "^a.txt is a text, .* content is bytes$",
+    ),
+    "a short text": (
+        lambda s, o: s.publish("models", {"loss": "0.25"}),
+        ama.NotFound,
+        "^0.25: no such file, and content is bytes$",
+    ),
+    "an open file": (
+        lambda s, o: s.publish("models", {"a": BytesIO(b"x")}),  # type: ignore[dict-item]
+        ama.InvalidInput,
+        "a is the path of a file or bytes, not of type BytesIO",
     ),
     "twice": (
         lambda s, o: s.publish("models", [o / "model.h5", o]),

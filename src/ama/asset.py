@@ -281,7 +281,7 @@ class Asset:
         """
         return b"".join(self.stream(path))
 
-    def open(self, path: str) -> BufferedReader:
+    def open(self, path: str, mode: str = "rb") -> BufferedReader:
         """Open a file to read it at any place, as other libraries do.
 
         Of a large file only the chunks that are read are fetched, each verified by its id; who
@@ -291,13 +291,14 @@ class Asset:
 
         Args:
             path: POSIX, relative to the asset's root. A symlink's content is its target's text.
+            mode: "rb", as `open` has it; there is no other.
 
         Returns:
             A binary file, which is seekable, for one thread at a time.
 
         Raises:
             NotFound: The asset has no such file; the hint has suggestions.
-            InvalidInput: It is a directory.
+            InvalidInput: It is a directory, or to be opened in another mode.
 
         Example:
             >>> import ama
@@ -309,6 +310,11 @@ class Asset:
         """
         from ama.stores.stored_file import BufferedFile, StoredFile
 
+        if mode != "rb":
+            raise InvalidInput(
+                f"a file of an asset is opened to read its bytes, 'rb', not {shown(repr(mode))}",
+                hint="for text: io.TextIOWrapper(asset.open(path))",
+            )
         found = self._find(path)
         file = StoredFile(self._sources(), found.id, found.size, f"{self._target.name}:{path}")
         return BufferedFile(file)

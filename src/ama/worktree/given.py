@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ama.errors import Hint, InvalidInput, shown
+from ama.errors import Hint, InvalidInput, NotFound, shown
 from ama.format.chunking import THRESHOLD
 from ama.format.hashing import blob_id, hash_stream
 from ama.format.objects import EntryKind
@@ -33,6 +33,7 @@ Source = PathLike | bytes
 
 _AT_A_TIME = 1 << 20
 
+_LONGEST_PATH = 4096
 _LEAVE_OUT = Hint("leave-out-or-force")
 
 
@@ -252,7 +253,7 @@ def _sorted_out(
     for name, source in _named(files):
         path = None if name is None else inside(name)
         if path is None or not isinstance(source, (bytes, bytearray, memoryview)):
-            places.append(_place(source))
+            places.append(_place(source) if path is None else _place_for(path, source))
             on_disk += _below(places[-1], path, store)
         elif path in held:
             raise InvalidInput(f"{shown(path)} is given twice")
@@ -297,6 +298,23 @@ def _place(source: object) -> Path:
     return Path(system_path(source))
 
 
+def _place_for(path: str, source: object) -> Path:
+    """Return the place of what a mapping has for a path in the asset.
+
+    Raises:
+        InvalidInput: It is content, but no bytes.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        kind = type(source).__name__
+        raise InvalidInput(f"{shown(path)} is the path of a file or bytes, not of type {kind}")
+    if isinstance(source, str) and (len(source) > _LONGEST_PATH or "\n" in source):
+        raise InvalidInput(
+            f"{shown(path)} is a text, which would be the path of a file: content is bytes",
+            hint="encode it: TEXT.encode()",
+        )
+    return _place(source)
+
+
 def _below(place: Path, name: str | None, store: Path | None) -> Iterator[_File]:
     """Yield the file at a place, or what is in the directory there, with paths in the asset.
 
@@ -315,7 +333,10 @@ def _below(place: Path, name: str | None, store: Path | None) -> Iterator[_File]
     if found is None or found.kind is EntryKind.SYMLINK:
         if found is None and os.path.lexists(real):
             raise InvalidInput(f"{shown(given(place))} is neither a file nor a directory")
-        raise nothing_at(place)
+        error = nothing_at(place)
+        if name is not None:  # of a mapping
+            raise NotFound(f"{error.message}, and content is bytes", hint=error.hints)
+        raise error
     yield _File(name or from_system(place.name), real.parent, found)
 
 
