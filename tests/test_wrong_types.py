@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from ama import Asset, Conflict, InvalidInput, NotFound, Repo, Store
+from ama import AlreadyExists, Asset, Conflict, InvalidInput, NotFound, Repo, Store
 from conftest import isolate
 
 WRONG = [None, 3, 2.5, object(), b"x", [3], [None], [b"x"], {3: 4}]
 OWN = {"self", "settings", "progress"}
+
+ENDLESS = {"keep_mirrored"}
 
 GIVEN: dict[str, Any] = {
     "path": "a",
@@ -90,9 +92,9 @@ def test_another_type_is_invalid_input_or_works(
         positional = [wrong, wrong] if parameter == "names" else []
         given.pop("names", None)
         # Any other error, such as an AttributeError from deep inside, fails the test.
-        with suppress(InvalidInput, NotFound, Conflict):
+        with suppress(InvalidInput, NotFound, Conflict, AlreadyExists):
             result = getattr(on, method)(*positional, **given)
-            if isinstance(result, Iterator):
+            if isinstance(result, Iterator) and method not in ENDLESS:
                 list(result)
 
 

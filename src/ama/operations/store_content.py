@@ -134,8 +134,9 @@ class StoreContent(StoreChanges):
         """
         from ama.exporting.export import Order, export
 
-        view = self._whole_view()
+        path_text("the place", to)
         place = given(to)
+        view = self._whole_view()
         order = Order(self._target(view, name, None), place, refs, partial, force)
         return export(self.remote, view, order, self.settings, self._progress)
 
@@ -259,6 +260,12 @@ class StoreContent(StoreChanges):
             1
         """
         from ama.transfer.mirror import keep_mirrored
+
+        seconds: object = every
+        if not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
+            raise InvalidInput(f"{shown(repr(every))} is no number of seconds")
+        if not (failed is None or callable(failed)):
+            raise InvalidInput(f"{shown(repr(failed))} can't be called")
 
         def pause(error: StorageError | None) -> None:
             if error is not None and failed is not None:
