@@ -306,6 +306,19 @@ def test_an_alias_of_somebody_else_stays(store: ama.Store, runs: Path) -> None:
     assert store.resolve("models@run-2").info.number == 1
 
 
+def test_what_is_refused_costs_few_entries(store: ama.Store, tmp_path: Path) -> None:
+    for number in range(32):
+        zipped(tmp_path / "in" / f"run-{number:02}.zip", {"n": str(number)}, 1_700_000_000 + number)
+    store.publish("models", {"a": b"a"}, aliases="run-20")
+    before = store.remote.view().number
+    result = ama.import_assets(f"{tmp_path}/in/*.zip", "models", store=store, alias="{name}")
+    assert [Path(each.source).name for each in result.failed] == ["run-20.zip"]
+    assert [asset.number for asset in result.assets] == [*range(2, 33)]
+    assert [asset.alias for asset in result.assets][19:21] == ["run-19", "run-21"]
+    assert store.remote.view().number - before <= 5
+    assert not store.fsck().problems
+
+
 def test_an_alias_goes_on_in_time_and_never_back(store: ama.Store, runs: Path) -> None:
     ama.import_assets(f"{runs}/run-[23].zip", "models", store=store, alias="latest")
     newest = store.resolve("models@latest")

@@ -286,7 +286,7 @@ class _Import:
                 )
 
     def _publish(self, ready: Sequence[Read], sent: Sent) -> None:
-        """Publish what sources became by one entry; if that is refused, each by itself."""
+        """Publish what sources became by one entry; if that is refused, by halves."""
         try:
             self._publish_together(ready, sent)
         except _Overtaken:
@@ -301,11 +301,13 @@ class _Import:
             if len(ready) == 1:
                 self._fail(ready[0].origin, error)
                 return
-            for at, read in enumerate(ready):
-                try:
-                    self._publish([read], sent)
-                except _Gone as gone:
-                    raise _Gone([each.origin for each in ready[at:]]) from gone.__cause__
+            half = len(ready) // 2
+            try:
+                self._publish(ready[:half], sent)
+            except _Gone as gone:
+                rest = [read.origin for read in ready[half:]]
+                raise _Gone([*gone.origins, *rest]) from gone.__cause__
+            self._publish(ready[half:], sent)
 
     def _publish_together(self, ready: Sequence[Read], sent: Sent) -> None:
         view = self._remote.view()
