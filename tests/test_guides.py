@@ -50,7 +50,7 @@ def test_the_map_names_only_tests_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("guide", "limit"), [("README.md", 900), ("docs/ARCHITECTURE.md", 2250), ("CHANGELOG.md", 650)]
+    ("guide", "limit"), [("README.md", 940), ("docs/ARCHITECTURE.md", 2250), ("CHANGELOG.md", 650)]
 )
 def test_guides_stay_short(guide: str, limit: int) -> None:
     assert len((PROJECT / guide).read_text(encoding="utf-8").split()) <= limit
