@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -152,3 +154,34 @@ def test_what_was_imported_as_another_class_is_told_of(here: Path, run: Ama) -> 
     again = run.ok("import", "others", "run-*.zip", "--again", cwd=here)
     assert "2 sources became 2 assets" in again.stdout
     assert run.ok("import", "others", "run-*.zip", cwd=here).stderr == ""
+
+
+def test_quietly(here: Path, run: Ama) -> None:
+    assert (
+        "models@run-a"
+        in run.ok(
+            *("import", "models", "run-*.zip", "--alias", "{name}", "--dry-run", "-q"), cwd=here
+        ).stdout
+    )
+    done = run.ok("import", "models", "run-*.zip", "-q", cwd=here)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_hint_of_an_interrupted_import_goes_on(here: Path, run: Ama) -> None:
+    stop = (
+        "import ama.importing as d\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "d.list_sources = stop\n"
+        "from ama.cli import main\n"
+        "main()"
+    )
+    words = ["import", "models", "run-*.zip"]
+    done = subprocess.run(
+        [sys.executable, "-c", stop, *words], cwd=here, capture_output=True, text=True
+    )
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == [
+        "error: interrupted",
+        "hint: go on with it: ama import models 'run-*.zip'",
+    ]
+    assert "2 sources became 2 assets" in run.ok(*words, cwd=here).stdout

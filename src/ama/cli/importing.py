@@ -271,7 +271,7 @@ def _print(result: ImportResult) -> None:
         ]
         for asset in result.assets
     ]
-    if rows:
+    if rows and (result.dry_run or not console.quiet):
         console.table(["asset", "alias", "made", "files", "size", "source"], rows)
     for failed in result.failed[:_MOST_FAILURES]:
         hint = words(failed.hints)

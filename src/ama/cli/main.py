@@ -60,6 +60,7 @@ _WORDS_MEANT: Mapping[str, str] = {
     "ama show": "a file of an asset is one word: ASSET:PATH",
     "ama commit": "stage files first: ama add {words}",
     "ama upload": "stage files first: ama add {words}",
+    "ama find": "a condition is one word: --param 'loss<0.3'",
     "ama fetch": "the files of an asset: ama path {words}; another store: --remote REMOTE",
     "ama path": "a file of an asset is one word: ASSET:PATH",
     "ama pull": "another store than the default: --remote REMOTE",
