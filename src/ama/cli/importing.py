@@ -14,6 +14,7 @@ import typer
 
 from ama.cli.arguments import RemoteOption, expand_paths, is_here
 from ama.cli.output import console, count, plain, size, terminal_progress, when_short
+from ama.cli.rendering import note_guessed_author
 from ama.cli.sharing import NewStoreOption, print_local_default
 from ama.cli.targets import load_settings
 from ama.errors import InvalidInput, NotFound, shown, storage_error
@@ -161,6 +162,10 @@ def import_(
     if report is not None:
         written = json.dumps(plain(result), ensure_ascii=False, indent=2) + "\n"
         fs.write_replace(to_system(report), written.encode())
+    author = settings.author()
+    if any(asset.author == author for asset in result.assets):
+        # Of a dry run, too: then it is not too late.
+        note_guessed_author(settings, author)
     if not console.report(result):
         _print(result)
         if class_name is not None and result.unchanged and not result.assets:

@@ -131,7 +131,7 @@ def publish(
     )
     report_upload(result, remote)
     for asset in result.published:
-        note_guessed_author(settings, asset)
+        note_guessed_author(settings, asset.author)
         note_no_code(settings, Path.cwd(), result.no_code)
 
 

@@ -326,20 +326,20 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_NAMED]) + more
 
 
-def note_guessed_author(settings: Settings, asset: AssetInfo) -> None:
+def note_guessed_author(settings: Settings, author: str) -> None:
     """Note once on this machine that the author, part of the asset for good, is a guess."""
     if console.quiet or console.json:
         return
     from ama.stores.cache import Cache
 
-    said, author = Cache(settings.cache_dir), asset.author.encode()
-    if said.get(_GUESSED) == author or settings.names_author():
+    said = Cache(settings.cache_dir)
+    if said.get(_GUESSED) == author.encode() or settings.names_author():
         return
-    said.put(_GUESSED, author)
+    said.put(_GUESSED, author.encode())
     name_it = "ama config set --user user.name 'YOUR NAME'"
     if settings.user_config_path is None:
         name_it = "AMA_AUTHOR='YOUR NAME <EMAIL>'"
-    console.note(f"made by {asset.author}, as nobody is configured; name yourself: {name_it}")
+    console.note(f"made by {author}, as nobody is configured; name yourself: {name_it}")
 
 
 def note_no_code(settings: Settings, made_in: Path, missing: NoCode | None) -> None:

@@ -93,7 +93,7 @@ def upload(
     if not console.json:
         print_untracked(repo.root, result.untracked, looked_at_all=result.looked_at_all)
     if result.published and result.asset is not None:
-        note_guessed_author(repo.settings, result.asset)
+        note_guessed_author(repo.settings, result.asset.author)
         note_no_code(repo.settings, repo.root, result.no_code)
 
 

@@ -431,7 +431,7 @@ def commit(message: MessageOption = None, code: CodeOption = None) -> None:
         console.done(f"committed {result.asset.name}")
         print_same_files(result.same)
         print_unlinked(result.unlinked)
-        note_guessed_author(repo.settings, result.asset)
+        note_guessed_author(repo.settings, result.asset.author)
         note_no_code(repo.settings, repo.root, result.no_code)
     else:
         console.done(f"nothing to commit: {result.asset.name} holds all that is staged")
