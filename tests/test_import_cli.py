@@ -198,3 +198,16 @@ def test_a_guessed_author_is_said_before_it_is_too_late(
     assert told.stderr == ""
     assert said in run.ok("import", "models", "run-*.zip", "--dry-run", cwd=here).stderr
     assert run.ok("import", "models", "run-*.zip", cwd=here).stderr == ""
+
+
+def test_a_rule_that_makes_nothing_is_told_of(here: Path, run: Ama) -> None:
+    rules = '[[assets]]\nclass = "notes"\nmembers = ["{}"]\n[[assets]]\nclass = "rest"\n'
+    for glob, told in {
+        "modle*": "nothing became of class notes: no source has modle*",
+        "mod*": "nothing became of class rest: no source has the rest",
+    }.items():
+        (here / "rules.toml").write_text(rules.replace("{}", glob))
+        done = run.ok("import", "--rules", "rules.toml", "run-*.zip", "--dry-run", cwd=here)
+        assert done.stderr.splitlines()[-1] == told
+    run.ok("import", "--rules", "rules.toml", "run-*.zip", cwd=here)
+    assert run.ok("import", "--rules", "rules.toml", "run-*.zip", cwd=here).stderr == ""

@@ -170,6 +170,8 @@ def import_(
         _print(result)
         if class_name is not None and result.unchanged and not result.assets:
             _note_other_classes(store, class_name)
+        if text is not None:
+            _note_unmade(text, result)
     if result.failed:
         raise typer.Exit(_SOME_FAILED)
 
@@ -235,6 +237,17 @@ def _note_other_classes(store: Store, class_name: str) -> None:
             f"nothing became of class {class_name}: all was imported before, as another class;"
             " to import it as this one, too: --again"
         )
+
+
+def _note_unmade(rules: str, result: ImportResult) -> None:
+    """Say which rules made nothing of any source that was read: a glob may be misspelt."""
+    from ama.importing.rules import load_rules
+
+    made = {asset.class_name for asset in result.assets}
+    for rule in load_rules(rules).assets if made else ():
+        if rule.class_name not in made:
+            globs = ", ".join(rule.members or ("the rest",))
+            console.note(f"nothing became of class {rule.class_name}: no source has {globs}")
 
 
 def _text(rules: str) -> str:
