@@ -22,6 +22,8 @@ import servers
 from ama import Repo
 from ama.errors import Conflict, IntegrityError, InvalidInput, NotFound, StorageError
 from ama.format.objects import Kind
+from ama.importing.by_reference import ByReference
+from ama.importing.incoming import Contents
 from ama.settings import Settings
 from ama.storage.outside import Outside, Part
 from ama.stores.object_reader import ObjectStore
@@ -870,3 +872,30 @@ def test_a_directory_that_is_refused_does_not_end_it(store: ama.Store, tmp_path:
     )
     assert [failed.source for failed in done.failed] == [str(tmp_path / "empty")]
     assert len(done.assets) == 1
+
+
+@pytest.mark.parametrize("instead", [lambda path: None, Path.mkdir, os.mkfifo])
+def test_a_zip_that_goes_meanwhile_is_passed_over(
+    store: ama.Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instead: Callable[[Path], None],
+) -> None:
+    for number in range(2):
+        zipped(tmp_path / "runs" / f"run-{number}.zip", run_of(number))
+    gone = tmp_path / "runs" / "run-0.zip"
+
+    def read_late(self: ByReference, scratch: Path) -> Contents:
+        if self.origin.url == str(gone):
+            gone.unlink()
+            instead(gone)
+        return read(self, scratch)
+
+    read = ByReference.read
+    monkeypatch.setattr(ByReference, "read", read_late)
+    monkeypatch.setattr("ama.importing.sources.IN_MEMORY", 0)  # nothing is fetched before
+    done = ama.import_assets(f"{tmp_path}/runs/*.zip", "models", store=store, by_reference=True)
+    (failed,) = done.failed
+    assert failed.source == str(gone)
+    assert str(gone) in failed.reason
+    assert contents(store, "models/1") == run_of(1)

@@ -22,6 +22,7 @@ from ama.importing import importer
 from ama.settings import Settings
 from ama.storage.protocol import Buffer
 from ama.storage.urls import open_storage
+from ama.worktree.given import Listing
 from counting_storage import CountingStorage
 from test_golden import V1
 
@@ -459,3 +460,25 @@ def test_a_store_that_takes_no_notes_is_refused(tmp_path: Path, runs: Path) -> N
     shutil.copytree(V1, tmp_path / "old")
     with pytest.raises(InvalidInput, match="takes no notes yet"):
         ama.import_assets(f"{runs}/*.zip", "models", store=tmp_path / "old")
+
+
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_a_directory_whose_file_goes_meanwhile_is_passed_over(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_reference: bool
+) -> None:
+    for name in ("gone", "kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.yml").write_text("layers: 2")
+
+    def require_same(self: Listing) -> None:
+        same(self)
+        (tmp_path / "gone" / "model.yml").unlink(missing_ok=True)
+
+    same = Listing.require_same
+    monkeypatch.setattr(Listing, "require_same", require_same)
+    done = ama.import_assets(
+        [tmp_path / "gone", tmp_path / "kept"], "models", store=store, by_reference=by_reference
+    )
+    (failed,) = done.failed
+    assert "model.yml" in failed.reason
+    assert names(done) == ["kept"]

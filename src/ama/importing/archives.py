@@ -26,9 +26,9 @@ from typing import IO, Any, Literal, NamedTuple, Protocol
 
 import zstandard
 
-from ama.errors import InvalidInput, StorageError, shown
+from ama.errors import InvalidInput, StorageError, shown, storage_error
 from ama.format.names import check_name
-from ama.system import fs
+from ama.system import disk, fs
 
 MOST_MEMBERS = 5_000_000
 """The most members of an archive: their list takes some 2 GB then."""
@@ -133,6 +133,7 @@ def open_archive(
 
     Raises:
         InvalidInput: It is broken, or a member can't be in an asset.
+        StorageError: It is gone, or can't be read.
 
     Example:
         >>> import zipfile
@@ -142,7 +143,7 @@ def open_archive(
         ...     list(archive.members)
         ['out/model.yml']
     """
-    with _readable(name):
+    with _readable(name, file):
         opened: AbstractContextManager[Archive]
         if name.lower().endswith(".zip"):
             opened = _opened_zip(file, most, encoding)
@@ -392,7 +393,9 @@ class _Members:
 
 
 def _raw(file: Path | bytes) -> IO[bytes]:
-    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    return io.BufferedReader(disk.open_file(file))
 
 
 class _Exact(io.RawIOBase):
@@ -467,7 +470,7 @@ _BROKEN = (
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def _readable(name: str, file: Path | bytes) -> Iterator[None]:
     """Turn what is wrong with an archive into one error that names it."""
     try:
         yield
@@ -477,7 +480,8 @@ def _readable(name: str) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is not None:
-            raise
+            where = name if isinstance(file, bytes) else file
+            raise storage_error(error, where, doing="read") from error
         raise InvalidInput(f"{shown(name)} is broken: {error}") from error  # bz2 says it so
     except _BROKEN as error:
         raise InvalidInput(f"{shown(name)} is broken: {error}") from error

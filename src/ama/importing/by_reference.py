@@ -132,7 +132,7 @@ class ByReference:
             with _whole(source, detail, scratch) as whole, open_archive(whole, base) as archive:
                 members = _Archived(archive, _all(url, detail), base, force=self.force)
                 made = assets_of(source, without_suffix(base), members)
-            return Contents(made, _hash(whole))
+                return Contents(made, _hash(whole))
         if _stays(base, detail.size):
             with _opened(source, detail) as stream:
                 data = _located(stream, base, _all(url, detail), force=self.force)

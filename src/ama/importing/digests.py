@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ama.errors import StorageError, shown
@@ -25,13 +27,14 @@ def sha256_of(path: Path) -> str:
 
 def git_blob_of(path: Path) -> str:
     """Return the id that git gives a file; see `md5_of`."""
-    return _digest(path, "sha1", b"blob %d\0" % path.lstat().st_size)
+    return _digest(path, "sha1", lambda size: b"blob %d\0" % size)
 
 
-def _digest(path: Path, name: str, before: bytes = b"") -> str:
-    digest = hashlib.new(name, before, usedforsecurity=False)
+def _digest(path: Path, name: str, before: Callable[[int], bytes] = lambda size: b"") -> str:
+    digest = hashlib.new(name, usedforsecurity=False)
     try:
         with disk.reading(path) as file:
+            digest.update(before(os.fstat(file.fileno()).st_size))
             while piece := file.read(fs.PIECE):
                 digest.update(piece)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -362,7 +362,10 @@ def _spilled(place: Path, pieces: Iterable[bytes]) -> Path:
 def _size(data: bytes | Path | Located) -> int:
     if isinstance(data, Located):
         return data.size
-    return len(data) if isinstance(data, bytes) else data.lstat().st_size
+    if isinstance(data, bytes):
+        return len(data)
+    with disk.explained(data, doing="read"):
+        return data.lstat().st_size
 
 
 def assets_of(
