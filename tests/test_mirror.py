@@ -19,6 +19,8 @@ import ama
 import servers
 from ama.errors import AlreadyExists, AmaError, Conflict, IntegrityError, InvalidInput, StorageError
 from ama.format.entries import Event, Gc, Purged
+from ama.format.indexrows import merge_indexes
+from ama.format.packindex import PackIndex
 from ama.storage.local import LocalStorage
 from ama.storage.protocol import Buffer, Range, Storage
 from ama.stores.log_files import MIRROR, checkpoint_name
@@ -458,6 +460,31 @@ def test_damage_is_not_mirrored(
     path.write_bytes(whole)
     store.mirror(tmp_path / "copy")
     same(store, tmp_path / "copy")
+
+
+def test_what_is_lost_is_needed_although_another_index_is_not(
+    store: ama.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later index over the same pack came and went again."""
+    monkeypatch.setattr(mirror_content, "INDEXES_AT_ONCE", 1)
+    store.mirror(tmp_path / "copy")
+    remote = store.remote
+    before = {*remote.view().root.indexes}
+    store.publish("models", {"x.bin": LARGE[::-1]})
+    (mine,) = remote.indexes({*remote.view().root.indexes} - before)
+    (other, *_) = remote.indexes(before)
+    both = PackIndex(merge_indexes([mine, other]))
+    remote.storage.put(index_name(both.id), both.data)
+    append(remote, Gc((((), (both.id,)),)))
+    append(remote, Gc((((both.id,), ()),)))
+    lost = max(mine.pack_sizes, key=mine.pack_sizes.__getitem__)
+    (tmp_path / "store" / pack_name(lost)).unlink()
+    known = files_of(tmp_path / "copy")
+    with pytest.raises(IntegrityError, match=lost.hex()):
+        store.mirror(tmp_path / "copy")
+    assert {name for name in files_of(tmp_path / "copy") if name.startswith("log/")} == {
+        name for name in known if name.startswith("log/")
+    }
 
 
 def test_what_was_repaired_is_mirrored_without_what_is_damaged(

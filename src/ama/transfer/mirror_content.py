@@ -114,6 +114,7 @@ class Content:
                 self._waiting.append(found)
         passing = {p for found in read if found.id not in needed for p in found.pack_sizes}
         kept = {p for found in read if found.id in needed for p in found.pack_sizes}
+        kept |= {p for found in self._waiting for p in found.pack_sizes}
         for pack in passing - kept:  # a collector has deleted it: nobody needs it in the end
             self.lost.pop(pack, None)
 
