@@ -237,6 +237,25 @@ def test_a_copy_becomes_a_mirror_if_it_is_said(store: ama.Store, tmp_path: Path)
     same(store, tmp_path / "copy")
 
 
+class Mounted(CountingStorage):
+    """A storage by another name."""
+
+    url = "/mnt/somewhere"
+
+
+def test_the_store_itself_is_no_mirror(store: ama.Store, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    before = files_of(tmp_path / "store")
+    for place in ("store", "link", "store/copy", "link/copy"):
+        with pytest.raises(InvalidInput, match=r"of itself|its own files only"):
+            store.mirror(tmp_path / place, force=True)
+    # A name of the same place that nothing tells from another.
+    other = Mounted(LocalStorage(tmp_path / "store"))
+    with pytest.raises(InvalidInput, match="of itself"):
+        mirror(order(store, other, force=True), NO_PROGRESS)
+    assert files_of(tmp_path / "store") == before
+
+
 def test_other_places_are_left_alone(store: ama.Store, tmp_path: Path) -> None:
     ama.Store.open(tmp_path / "other", create=True).publish("models", {"a": b"a"})
     (tmp_path / "work").mkdir()

@@ -7,6 +7,7 @@ can be read there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from ama.stores.log_view import LogView
 from ama.stores.log_writer import OWN
 from ama.stores.object_reader import index_name, pack_name
 from ama.stores.remote import FORMAT, Remote
+from ama.system.encoding import to_system
 from ama.system.parallel import in_chunks
 from ama.system.progress import Progress
 from ama.transfer.mirror_content import Content
@@ -128,8 +130,7 @@ class _Work:
             AlreadyExists, Conflict: See `mirror`.
         """
         source, target = order.source, order.target
-        if source.url == target.url:
-            raise InvalidInput(f"{shown(source.url)} can't be a mirror of itself")
+        _require_elsewhere(source.url, target.url)
         genesis = 0, source.log.empty.entry_hash
         form, mark = target.read([Range(FORMAT), Range(MIRROR)])
         if form is None:
@@ -288,10 +289,19 @@ class _Work:
         if self.mark is None and self.mirror is None:
             require_races_with_one_winner(self.order.target)
         if mirror_of(self.mark) != url:
+            is_first = self.mark is None
             self.mark = encode_mirror(url)
             self.order.target.replace(MIRROR, self.mark)
             if self.mirror is not None:
                 self.mirror.cache.drop(OWN)
+                if is_first:
+                    self._require_other()
+
+    def _require_other(self) -> None:
+        """Refuse the store itself under another name, now that it would be marked as well."""
+        if self.order.source.storage.read([Range(MIRROR)]) == [self.mark]:
+            self.order.target.delete(MIRROR)
+            raise _itself(self.order.source.url)
 
     def _settle(self) -> None:
         """Write what an interrupted run may not have written."""
@@ -359,6 +369,33 @@ def keep_mirrored(
                 raise
             work, failed = None, error  # what it did is not known: look again
         pause(failed)
+
+
+def _require_elsewhere(source: str, target: str) -> None:
+    """Refuse the store itself, and a place within it.
+
+    Raises:
+        InvalidInput: It is one.
+    """
+    store, place = _place(source), _place(target)
+    if place == store:
+        raise _itself(source)
+    if place.startswith(f"{store}/"):
+        raise InvalidInput(
+            f"{shown(target)} is in the store {shown(source)}, which keeps its own files only",
+            hint="choose another place",
+        )
+
+
+def _itself(url: str) -> InvalidInput:
+    return InvalidInput(f"{shown(url)} can't be a mirror of itself")
+
+
+def _place(url: str) -> str:
+    """Return a URL without options, or the real path of a directory."""
+    if "://" in url:
+        return url.partition("?")[0].rstrip("/")
+    return os.path.realpath(to_system(url)).replace(os.sep, "/")
 
 
 def _require_free(target: Storage, settings: Settings) -> None:
