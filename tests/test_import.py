@@ -317,6 +317,24 @@ def test_what_is_refused_costs_few_entries(store: ama.Store, tmp_path: Path) -> 
     assert [asset.number for asset in result.assets] == [*range(2, 33)]
     assert [asset.alias for asset in result.assets][19:21] == ["run-19", "run-21"]
     assert store.remote.view().number - before <= 5
+
+
+def test_what_was_deleted_stays_so_and_the_others_go_on(store: ama.Store, runs: Path) -> None:
+    ama.import_assets(f"{runs}/*.zip", "models", store=store, alias="{name}")
+    store.remove_alias("models", "run-1")
+    store.delete("models/1", reason="wrong")
+    with zipfile.ZipFile(runs / "run-1.zip", "a") as made:
+        made.comment = b"another source with the same files"
+    zipped(runs / "run-4.zip", {"model.yml": "layers: 4"})
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store, alias="{name}")
+    (failed,) = result.failed
+    assert failed.source == str(runs / "run-1.zip")
+    assert "models/1 was deleted" in failed.reason
+    assert names(result) == ["run-4.zip"]
+    zipped(runs / "run-1.zip", {"model.yml": "layers: 5"})
+    (changed,) = ama.import_assets(f"{runs}/*.zip", "models", store=store).assets
+    assert store.read("models/5", "model.yml")
+    assert changed.number == 5
     assert not store.fsck().problems
 
 

@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from ama.errors import AmaError, Conflict, Hint, IntegrityError, InvalidInput, shown
+from ama.errors import (
+    AmaError,
+    Conflict,
+    Hint,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    shown,
+)
 from ama.format.objects import RefLink
 from ama.format.packindex import PackIndex
 from ama.format.recorded import HASH, MARK, SOURCE
@@ -297,7 +305,7 @@ class _Import:
                 self._publish(left, sent)
         except IntegrityError as error:
             raise _Gone([read.origin for read in ready]) from error
-        except (InvalidInput, Conflict) as error:
+        except (InvalidInput, Conflict, NotFound) as error:
             if len(ready) == 1:
                 self._fail(ready[0].origin, error)
                 return
