@@ -61,6 +61,22 @@ def test_what_is_passed_over(here: Path, run: Ama) -> None:
     assert strict.stderr.startswith("error: ")
 
 
+def test_what_no_source_says_is_named(here: Path, run: Ama) -> None:
+    """A key or a member with a slip in it: the time would be that of the file, for good."""
+    rules = '[[assets]]\nclass = "models"\ncreated_at = "{model.yml:dat}"\n'
+    rules += 'metadata = {name = "{model.yml:name}", loss = "{modle.yml:loss}"}\n'
+    (here / "rules.toml").write_text(rules)
+    done = run.ok("import", "--rules", "rules.toml", "run-*.zip", "--dry-run", cwd=here)
+    assert done.stderr.splitlines()[-2:] == [
+        "warning: no source says {model.yml:dat}, which a rule of models asks for",
+        "warning: no source says {modle.yml:loss}, which a rule of models asks for",
+    ]
+    with zipfile.ZipFile(here / "run-d.zip", "w") as made:
+        made.writestr("model.yml", "dat: 2024-05-01")
+    some = run.ok("import", "--rules", "rules.toml", "run-*.zip", cwd=here)
+    assert "{model.yml:dat}" not in some.stderr
+
+
 def test_log_tells_of_imports(here: Path, run: Ama) -> None:
     run.ok("import", "models", "run-a.zip", cwd=here)
     run.ok("publish", "models", "rules.toml", cwd=written(here))

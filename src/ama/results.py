@@ -525,6 +525,7 @@ class ImportResult:
         dry_run: Whether nothing was published.
         store_created: Whether the store was made for it.
         local_default: Whether the store is this machine's own, as no remote is configured.
+        never_found: What rules asked for, `MEMBER:KEY`, and no source says, with the class.
     """
 
     assets: tuple[ImportedAsset, ...]
@@ -536,3 +537,4 @@ class ImportResult:
     dry_run: bool = False
     store_created: bool = False
     local_default: bool = False
+    never_found: tuple[tuple[str, str], ...] = ()

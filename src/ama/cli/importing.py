@@ -172,6 +172,8 @@ def import_(
             _note_other_classes(store, class_name)
         if text is not None:
             _note_unmade(text, result)
+        for name, asked in result.never_found:
+            console.warn(f"no source says {{{shown(asked)}}}, which a rule of {name} asks for")
     if result.failed:
         raise typer.Exit(_SOME_FAILED)
 

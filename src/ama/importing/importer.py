@@ -6,7 +6,7 @@ reads only what is new or changed, and one that was stopped anywhere goes on.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -93,6 +93,16 @@ class _Report:
     failed: list[NotImported] = field(default_factory=list)
     bytes_read: int = 0
     bytes_sent: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+    """How many assets of each class were made."""
+    absent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Of how many of these the source does not say what rules asked for, by class and field."""
+
+    def never_found(self) -> Iterator[tuple[str, str]]:
+        """Yield the classes and fields that were asked for, and that no source says."""
+        for (name, asked), count in self.absent.items():
+            if count == self.made[name]:
+                yield name, asked
 
 
 def import_from(
@@ -170,6 +180,7 @@ class _Import:
             self._choice.dry_run,
             isinstance(self._remote.storage, Unmade) and self._remote.storage.made,
             settings.default_remote is None and self._remote.url == settings.default_store,
+            tuple(report.never_found()),
         )
 
     # What is known
@@ -278,6 +289,7 @@ class _Import:
                 self._report.unchanged.append(read.origin.url)
             else:
                 ready.append(read)
+                self._count_absent(read)
         ready.sort(key=lambda read: min(item.created_at for item in read.items))
         if self._choice.dry_run:
             for read in ready:
@@ -292,6 +304,11 @@ class _Import:
                 self._take(
                     rest := replace(piece, sources=some), read_piece(rest, self._remote), last=True
                 )
+
+    def _count_absent(self, read: Read) -> None:
+        for item, absent in zip(read.items, read.absent, strict=True):
+            self._report.made[item.class_name] += 1
+            self._report.absent.update((item.class_name, asked) for asked in absent)
 
     def _publish(self, ready: Sequence[Read], sent: Sent) -> None:
         """Publish what sources became by one entry; if that is refused, by halves."""

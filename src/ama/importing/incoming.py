@@ -65,6 +65,7 @@ class Incoming:
         refs: What it is made from: labels by the places of assets of the same source.
         links: What else it is made from: labels by what other sources became.
         follows: The version before it, which another source became.
+        absent: What rules asked for and its source does not say.
     """
 
     class_name: str
@@ -77,6 +78,7 @@ class Incoming:
     refs: Mapping[int, str] = field(default_factory=dict)
     links: Mapping[Link, str] = field(default_factory=dict)
     follows: Link | None = None
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

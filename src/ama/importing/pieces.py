@@ -77,6 +77,8 @@ class Read(NamedTuple):
     error: AmaError | None = None
     links: tuple[tuple[Mapping[Link, str], Link | None], ...] = ()
     """Of each item what other sources became: what it is made from, and the version before it."""
+    absent: tuple[tuple[str, ...], ...] = ()
+    """Of each item what rules asked for and the source does not say."""
 
 
 class PieceRead(NamedTuple):
@@ -194,7 +196,8 @@ def _read(piece: Piece, source: Source, scratch: Path) -> tuple[Read, tuple[Give
     digest = "" if contents.digest is None else contents.digest.hex()
     links = tuple((asset.links, asset.follows) for asset, _ in assets)
     items, files = zip(*made, strict=True) if made else ((), ())
-    return Read(origin, items, digest, links=links), files
+    absent = tuple(asset.absent for asset, _ in assets)
+    return Read(origin, items, digest, links=links, absent=absent), files
 
 
 def _in_order(assets: Sequence[Incoming]) -> Iterator[tuple[Incoming, Mapping[int, str]]]:

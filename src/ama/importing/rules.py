@@ -98,6 +98,7 @@ class Planned:
         message: Its message.
         metadata: Its metadata.
         refs: What it is made from: labels by the places of others in the plan.
+        absent: The `MEMBER:KEY` that rules asked for and no member says.
     """
 
     class_name: str
@@ -108,6 +109,7 @@ class Planned:
     message: str
     metadata: Mapping[str, Scalar]
     refs: Mapping[int, str]
+    absent: tuple[str, ...] = ()
 
 
 def load_rules(text: str) -> Rules:
@@ -241,11 +243,16 @@ def _planned(rule: AssetRule, own: list[str], places: Mapping[str, int], texts: 
         texts.text(rule.message, "message") or "",
         {key: value for key, value in metadata.items() if value is not None},
         {places[name]: label for name, label in rule.refs.items() if name in places},
+        tuple(texts.absent),
     )
 
 
 class _Texts:
-    """The values of texts with `{...}` for one asset."""
+    """The values of texts with `{...}` for one asset.
+
+    Attributes:
+        absent: The `MEMBER:KEY` that were asked for and that no member says.
+    """
 
     def __init__(
         self, facts: Mapping[str, str], own: list[str], all_members: list[str], read: ReadValue
@@ -253,6 +260,7 @@ class _Texts:
         self._facts = facts
         self._members = [*own, *all_members]
         self._read = read
+        self.absent: dict[str, None] = {}
 
     def value(self, text: str | None, what: str) -> Value | None:
         """Return the value of a text that is one `{...}` as it is, else its text; None if empty."""
@@ -283,6 +291,7 @@ class _Texts:
         for path in dict.fromkeys(self._members):
             if fits(path) and (found := self._read(path, key)) is not None:
                 return found
+        self.absent[field_name] = None
         return None
 
 

@@ -420,4 +420,5 @@ def _incoming(planned: Planned, contents: Mapping[str, Content]) -> Incoming:
         planned.message,
         planned.metadata,
         planned.refs,
+        absent=planned.absent,
     )
