@@ -102,6 +102,12 @@ def kinds(store: ama.Store) -> set[Kind]:
     return {at.record.kind for index in indexes for at in index}
 
 
+def references(store: ama.Store) -> int:
+    remote = store.remote
+    indexes = remote.indexes(remote.view().root.indexes)
+    return sum(at.record.kind is Kind.REFERENCE for index in indexes for at in index)
+
+
 def by_reference(store: ama.Store) -> bool:
     return Kind.REFERENCE in kinds(store)
 
@@ -577,6 +583,34 @@ def test_a_zip_that_is_written_again_is_known_anew(
     bring_in(store, run_3)
     assert contents(store, "models/2") == {**run_of(3), "first.bin": noise(70_000, "first")}
     assert contents(store, "models/1") == run_of(3)
+
+
+@pytest.mark.parametrize("name", ["rolling.bin", "rolling.zip"])
+def test_a_source_that_became_what_another_is_serves_alone(
+    store: ama.Store, tmp_path: Path, name: str
+) -> None:
+    """It begins as it did, and what else is in it lay in the other one first."""
+
+    def write(path: Path, data: bytes) -> Path:
+        if path.suffix == ".zip":
+            return zipped(path, {"data": data}, zipfile.ZIP_STORED)
+        path.write_bytes(data)
+        return path
+
+    old, new = (noise(1_000_000) + noise(500_000, end) for end in ("old", "new"))
+    rolling = write(tmp_path / name, old)
+    bring_in(store, rolling)
+    other = write(tmp_path / f"other{rolling.suffix}", new)
+    bring_in(store, other)
+    write(rolling, new)
+    os.utime(rolling, (1, 1))
+    (done,) = bring_in(store, rolling).assets
+    other.unlink()
+    assert list(contents(store, done.name).values()) == [new]
+    before = references(store)
+    os.utime(rolling, (2, 2))
+    ama.import_assets([rolling], "others", store=store, by_reference=True, again=True)
+    assert references(store) == before  # it is known where all of it lies
 
 
 def test_two_sources_of_one_import_serve_for_each_other(store: ama.Store, tmp_path: Path) -> None:

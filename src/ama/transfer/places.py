@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from ama.errors import Hint, InvalidInput, shown
 from ama.format.objects import Kind, Recipe, encode_recipe
 from ama.format.pack import read_record
-from ama.format.packindex import Location
 from ama.format.references import REFERENCES, Reference
 from ama.stores.object_reader import ObjectStore
 from ama.stores.pack_writer import PackWriter
 from ama.worktree.located import Located
+
+MOST_PLACES = 1 << 14
+"""The chunks of which is asked at once where they lie."""
 
 KindOf = Callable[[bytes], int | None]
 """Returns the kind of the best record that the target has of an object, or None."""
@@ -56,7 +59,7 @@ def send_places(
     recipes: dict[bytes, Recipe] = {}
     for located in places:
         for place in located.places:
-            if (located.id, place.url) in known:
+            if (located.id, place) in known:
                 reuse(located.size)
             else:
                 _send(writer, kind_of, located, place, reuse)
@@ -68,29 +71,56 @@ def send_places(
 
 def _known(
     there: ObjectStore, kind_of: KindOf, places: Sequence[Located]
-) -> set[tuple[bytes, str]]:
-    """Return the files of which the target says that they lie where they do, with the URL.
+) -> set[tuple[bytes, Reference]]:
+    """Return the files of which the target says that they lie where they do, with the place.
 
-    All chunks of a file are sent together, so what is said of one of them tells.
+    A source may have been written again since, so what is said of one chunk does not tell of the
+    others.
     """
-    waiting: dict[Location, None] = {}
-    wanted: dict[bytes, list[tuple[bytes, Reference]]] = {}
+    unknown: set[tuple[bytes, Reference]] = set()
+    asked = _asked(kind_of, places, unknown)
+    while some := list(islice(asked, MOST_PLACES)):
+        said = _said(there, dict.fromkeys(chunk for _, chunk, _ in some))
+        unknown.update(file for file, chunk, where in some if (chunk, _unmarked(where)) not in said)
+    return {(each.id, place) for each in places for place in each.places} - unknown
+
+
+def _asked(
+    kind_of: KindOf, places: Sequence[Located], unknown: set[tuple[bytes, Reference]]
+) -> Iterator[tuple[tuple[bytes, Reference], bytes, Reference]]:
+    """Yield files with their chunks that the target has by reference, and where these lie.
+
+    Those of which it lacks anything are `unknown`.
+    """
     for located in places:
-        if located.recipe is not None and kind_of(located.id) is None:
-            continue
         for whole in located.places:
+            file = located.id, whole
+            if located.recipe is not None and kind_of(located.id) is None:
+                unknown.add(file)
+            seen: set[bytes] = set()
             for chunk, _, where in located.pieces(whole):
-                if kind_of(chunk) == Kind.REFERENCE:
-                    wanted.setdefault(chunk, []).append((located.id, where))
-                    waiting.update(dict.fromkeys(there.find(chunk)))
+                if file in unknown:
                     break
-    known: set[tuple[bytes, str]] = set()
-    for at, raw in there.read_raw(waiting, {}):
-        found = read_record(raw, at.record)
-        for content, where in wanted[at.record.id]:
-            if isinstance(found, Reference) and replace(found, mark=where.mark) == where:
-                known.add((content, where.url))
-    return known
+                if chunk in seen:
+                    continue
+                seen.add(chunk)
+                kind = kind_of(chunk)
+                if kind is None:
+                    unknown.add(file)
+                elif kind == Kind.REFERENCE:
+                    yield file, chunk, where
+
+
+def _said(there: ObjectStore, chunks: Iterable[bytes]) -> set[tuple[bytes, Reference]]:
+    """Return where chunks lie, as the target says."""
+    waiting = dict.fromkeys(at for chunk in chunks for at in there.find(chunk))
+    records = ((at.record, raw) for at, raw in there.read_raw(waiting, {}))
+    found = ((record.id, read_record(raw, record)) for record, raw in records)
+    return {(chunk, _unmarked(each)) for chunk, each in found if isinstance(each, Reference)}
+
+
+def _unmarked(where: Reference) -> Reference:
+    return replace(where, mark="")
 
 
 def _send(
