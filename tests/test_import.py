@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -19,6 +20,8 @@ import pytest
 import ama
 from ama.errors import InvalidInput, NotFound, StorageError
 from ama.importing import importer
+from ama.importing.incoming import Contents
+from ama.importing.sources import FileSource
 from ama.settings import Settings
 from ama.storage.protocol import Buffer
 from ama.storage.urls import open_storage
@@ -367,6 +370,30 @@ def test_wrong_input(
 def test_nothing_there(store: ama.Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is nothing"):
         ama.import_assets(f"{tmp_path}/*.zip", "models", store=store)
+
+
+def test_what_had_no_room_beside_others_is_read_again(
+    store: ama.Store, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several sources are unpacked at a time; the disk may have room for one of them."""
+    tried: list[str] = []
+
+    def read_full(self: FileSource, scratch: Path) -> Contents:
+        tried.append(self.name)
+        if self.name == "run-3.zip" or tried.count(self.name) == 1:
+            (scratch / "part").write_bytes(b"some")
+            raise StorageError("no space left on the disk", errno=errno.ENOSPC)
+        assert not list(scratch.parent.glob("ama-import-*/part"))
+        return read(self, scratch)
+
+    read = FileSource.read
+    monkeypatch.setattr(FileSource, "read", read_full)
+    monkeypatch.setattr("tempfile.tempdir", str(runs))
+    result = ama.import_assets(f"{runs}/*.zip", "models", store=store)
+    assert names(result) == ["run-1.zip", "run-2.zip"]
+    (failed,) = result.failed
+    assert "no space left" in failed.reason
+    assert sorted(tried) == sorted([*(f"run-{n}.zip" for n in (1, 2, 3))] * 2)
 
 
 def test_two_imports_at_once_publish_each_source_once(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from errno import EDQUOT, ENOSPC
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -123,10 +124,11 @@ def read_piece(
     Raises:
         StorageError: The store or the sources can't be reached.
     """
-    reads: list[Read] = []
     with ExitStack() as stack:
         ahead: Ahead | None = None
-        for opened in _opened(piece):
+
+        def taken(opened: _Opened) -> Read:
+            nonlocal ahead
             with opened as (read, contents):
                 if remote is not None and contents and not is_known(read, piece.known):
                     if ahead is None:
@@ -134,9 +136,21 @@ def read_piece(
                         ahead = Ahead(remote, classes, piece.size, near)
                         stack.enter_context(ahead)
                     read = _sent(read, contents, ahead)
-            reads.append(read)
-            advance(read.origin.size)
+                return read
+
+        reads: list[Read] = []
+        for opened in _opened(piece):
+            reads.append(taken(opened))
+            advance(reads[-1].origin.size)
+        for at, source in enumerate(piece.sources):
+            if _had_no_room(reads[at]):
+                reads[at] = taken(_Opened(piece, source))  # by itself it may have
         return PieceRead(tuple(reads), NOTHING if ahead is None else ahead.finish())
+
+
+def _had_no_room(read: Read) -> bool:
+    """Whether the disk for temporary files was full."""
+    return isinstance(read.error, StorageError) and read.error.errno in (ENOSPC, EDQUOT)
 
 
 class _Opened:
@@ -145,6 +159,8 @@ class _Opened:
     def __init__(self, piece: Piece, source: Source) -> None:
         self._scratch = Scratch("ama-import-")
         self._read, self._contents = _read(piece, source, self._scratch.path)
+        if self._read.error is not None:
+            self._scratch.remove()  # others may need the room before its turn comes
 
     def __enter__(self) -> tuple[Read, tuple[GivenFiles, ...]]:
         return self._read, self._contents
