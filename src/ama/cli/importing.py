@@ -171,9 +171,7 @@ def import_(
         if class_name is not None and result.unchanged and not result.assets:
             _note_other_classes(store, class_name)
         if text is not None:
-            _note_unmade(text, result)
-        for name, asked in result.never_found:
-            console.warn(f"no source says {{{shown(asked)}}}, which a rule of {name} asks for")
+            _note_slips(text, result)
     if result.failed:
         raise typer.Exit(_SOME_FAILED)
 
@@ -241,8 +239,10 @@ def _note_other_classes(store: Store, class_name: str) -> None:
         )
 
 
-def _note_unmade(rules: str, result: ImportResult) -> None:
-    """Say which rules made nothing of any source that was read: a glob may be misspelt."""
+def _note_slips(rules: str, result: ImportResult) -> None:
+    """Say which rules found nothing in any source that was read: they may be misspelt."""
+    for name, asked in result.never_found:
+        console.warn(f"no source says {{{shown(asked)}}}, which a rule of {name} asks for")
     from ama.importing.rules import load_rules
 
     made = {asset.class_name for asset in result.assets}
