@@ -22,7 +22,6 @@ from ama.cli.output import (
     when,
     when_short,
 )
-from ama.format.recorded import SOURCE
 from ama.system.encoding import from_system, to_system
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def print_origin(asset: AssetInfo) -> None:
 
 def print_import(note: Note | None) -> None:
     """Print who imported an asset, when, and from where."""
+    from ama.format.recorded import SOURCE
+
     if note is not None:
         print_field("Imported", f"{when(note.at)}  {note.author}, from {note.metadata[SOURCE]}")
 

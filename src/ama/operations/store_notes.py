@@ -238,10 +238,18 @@ def _checked(
 
 
 def imports_of(remote: Remote, view: LogView, assets: Iterable[AssetInfo]) -> dict[str, Note]:
-    """Return the newest note about an import of each asset that was imported, by the id."""
+    """Return the newest note about an import of each asset that was imported, by the id.
+
+    Raises:
+        InvalidInput: They are no assets.
+    """
+    given: object = assets
+    listed = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(each, AssetInfo) for each in listed):
+        raise InvalidInput("assets are what `log`, `history` and `assets` return")
     notes, describer = remote.log.notes.at(view), Describer(view)
     found: dict[str, Note] = {}
-    for info in assets:
+    for info in listed:
         if info.class_name in notes.classes:
             for note in describer.noted(notes.of(info.class_name, bytes.fromhex(info.id))).notes:
                 if note.metadata.get(SOURCE) is not None:
