@@ -691,7 +691,12 @@ def test_the_command(run: Ama, store: ama.Store, tmp_path: Path) -> None:
 
 def test_watching(store: ama.Store, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "ama", "mirror", tmp_path / "store", tmp_path / "copy"]
-    process = subprocess.Popen([*words, "--watch", "--every", "1"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*words, "--watch", "--every", "1"],
+        stdout=subprocess.PIPE,
+        # Whoever runs the tests beside others may have made it deaf to this signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         assert process.stdout is not None
         assert b"7 entries" in process.stdout.readline()

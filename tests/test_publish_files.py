@@ -275,7 +275,7 @@ def test_a_store_is_no_part_of_the_directory_around_it(
     opened = ama.Store.open("store")
     assert set(files_of(opened.resolve("models/1"))) == names
     assert set(files_of(opened.resolve("models/2"))) == {f"a/{name}" for name in names}
-    with pytest.raises(ama.InvalidInput, match="no file is given"):
+    with pytest.raises(ama.InvalidInput, match="no file is in store"):
         ama.publish("models", "./store", store="./store")
 
 

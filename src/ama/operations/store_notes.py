@@ -245,11 +245,12 @@ def imports_of(remote: Remote, view: LogView, assets: Iterable[AssetInfo]) -> di
     """
     given: object = assets
     listed = list(given) if isinstance(given, Iterable) else [given]
-    if not all(isinstance(each, AssetInfo) for each in listed):
+    infos = [each for each in listed if isinstance(each, AssetInfo)]
+    if len(infos) < len(listed):
         raise InvalidInput("assets are what `log`, `history` and `assets` return")
     notes, describer = remote.log.notes.at(view), Describer(view)
     found: dict[str, Note] = {}
-    for info in listed:
+    for info in infos:
         if info.class_name in notes.classes:
             for note in describer.noted(notes.of(info.class_name, bytes.fromhex(info.id))).notes:
                 if note.metadata.get(SOURCE) is not None:
