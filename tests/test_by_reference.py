@@ -893,6 +893,7 @@ def test_the_command_names_a_source_that_is_gone(run: Ama, tmp_path: Path) -> No
     assert f"{path}, which has it, is gone" in failed.stderr
     assert "ama push --materialize" in failed.stderr
     checked = run("fsck", "--sources", cwd=tmp_path)
+    assert "ama push --materialize" in checked.output.splitlines()[-1]
     assert checked.code == 6
     assert "touches models/1" in checked.output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from contextlib import suppress
 from pathlib import Path
@@ -100,9 +101,19 @@ def _way_out(report: FsckReport, remote: str | None) -> str:
         # A relative path means something else inside the worktree that does the repair.
         named = from_system(remote) if remote in load_settings().remotes else report.where
         option = f" --remote {shlex.quote(named)}"
+    if all(_is_outside(problem.where) for problem in report.problems):
+        return (
+            "bring the sources back as they were; or send their content, from a worktree that has"
+            f" it: ama push --materialize{option}"
+        )
     of_content = any(problem.where.startswith(_CONTENT) for problem in report.problems)
     where = "in a worktree that has the content" if of_content else "on a machine that has seen it"
     return f"ama push --repair{option}, {where}; or {backup}"
+
+
+def _is_outside(place: str) -> bool:
+    """Whether a place is a source's, and no file of the store."""
+    return "://" in place or os.path.isabs(place)
 
 
 def _print_report(report: FsckReport) -> None:
