@@ -219,7 +219,7 @@ def test_another_store_or_history_is_refused(
     store.export_everything(tmp_path / "all")
     before = tree_of(tmp_path / "all")
     monkeypatch.undo()
-    restored = ama.Store.open(tmp_path / "backup")
+    restored = ama.Store.open(tmp_path / "backup", settings=store.settings)
     with pytest.raises(Conflict, match="another history"):
         restored.export_everything(tmp_path / "all")
     restored.publish("models", {"n.txt": b"another"})
@@ -228,7 +228,7 @@ def test_another_store_or_history_is_refused(
     restored.publish("models", {"n.txt": b"and more"})
     with pytest.raises(Conflict, match="another history"):
         restored.export_everything(tmp_path / "all")
-    other = ama.Store.open(tmp_path / "other", create=True)
+    other = ama.Store.open(tmp_path / "other", create=True, settings=store.settings)
     with pytest.raises(AlreadyExists, match="another store"):
         other.export_everything(tmp_path / "all")
     assert tree_of(tmp_path / "all") == before
